@@ -151,13 +151,13 @@ class Model:
         """
         return _take("runtime.measure.predict", "predict")(self.opened(), places, **options)
 
-    def stream(self, source: str | Source | Sequence[str | Source], *args: Any, **options: Any) -> Run:
+    def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Run:
         """Decisions about events as they come: iterate over it once. Its summary() is the account of all events.
 
         source   a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
         options  framing, decide, reset, filters, observers, ...: as in runtime.Model.stream
         """
-        return self.opened().stream(source, *args, **options)
+        return self.opened().stream(source, **options)
 
     def session(self, streams: int = 1) -> Session:
         """The membranes of some streams, from reset: step, run, reset, snapshot, restore, save."""
@@ -166,9 +166,9 @@ class Model:
     def bench(self, *others: str | Path, **options: Any) -> list[Measurement]:
         """Times and rates of a step of this artifact, and of others in turn with it: a row each.
 
-        options  engines, streams, seconds, threads: as in runtime.measure.bench.bench
+        options  engine, streams, seconds, threads, data, ...: as in runtime.measure.bench.bench
         """
-        own = {"engines": [self._options.get("engine", "auto")], "threads": self._options.get("threads")}
+        own = {name: self._options[name] for name in ("engine", "threads") if name in self._options}
         return _take("runtime.measure.bench", "bench")([self.path, *others], **(own | options))
 
 

@@ -7,7 +7,7 @@ can write that node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from plif_export.cards import make_card
-from plif_export.options import CallerFacts, ExportOptions
+from plif_export.options import CallerFacts, CheckOptions, ExportOptions
 from plif_export.passes import prepare
 from plif_export.proof.silence import silent_layers
 from plif_export.readers import read
@@ -27,6 +27,7 @@ from plif_export.writers.emit import writable
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
+from runtime.base.options import with_fields
 from runtime.model.artifacts import HDF5, kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
 from runtime.model.graph import Graph, Node
@@ -154,19 +155,12 @@ def check(
     return report
 
 
-def check_file(
-    path: str | Path,
-    *,
-    to: str = "onnx",
-    network: str | None = None,
-    shape: Sequence[int] | str | None = None,
-    neuron: Mapping[str, Any] | str | None = None,
-    options: Mapping[str, str] | str | None = None,
-) -> CheckReport:
-    """What of a file is supported. Raises PlifError when the file cannot be read at all. The options are those of export."""
-    said: dict[str, Any] = {"network": network, "shape": shape, "neuron": neuron, "options": options}
-    chosen = ExportOptions(to=to, **said)
-    target, report, path = find_target(to, chosen.options), CheckReport(to), Path(path)
+@with_fields(CheckOptions)
+def check_file(path: str | Path, **said: Any) -> CheckReport:
+    """What of a file is supported. Raises PlifError when the file cannot be read at all. said: the fields of CheckOptions."""
+    chosen = ExportOptions(**vars(CheckOptions(**said)))
+    to, path = chosen.to, Path(path)
+    target, report = find_target(to, chosen.options), CheckReport(to)
     if path.suffix in (".onnx", ".engine", ".plif", ".html") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about

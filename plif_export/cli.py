@@ -3,64 +3,59 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
-from plif_export.options import CallerFacts, ExportOptions, with_fields
+from plif_export.options import CheckOptions, Destination, ExportOptions, Samples, VerifyOptions
 from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.options import Options, option
 from runtime.base.text import say
-from runtime.cli.output import Json, print_json
+from runtime.cli.output import Output, print_json
 from runtime.model.artifacts import kind_of
 
 
-def _options(*names: str, declared: type[CallerFacts] = ExportOptions) -> Callable[[Any], Any]:
-    """Gives a command the options of these names as they are declared; it gets them as keyword arguments."""
-    types = get_type_hints(declared)
+class Against(Options):
+    """What an artifact is proved against."""
 
-    def typer_option(each: Field[Any]) -> Any:
-        flags = [each.metadata["flag"]] if each.metadata["flag"] else []
-        kind = types[each.name] if each.metadata["parse"] is None else str | None
-        kind = list[str] | None if each.name == "metadata" else kind
-        return Annotated[kind, typer.Option(*flags, help=each.metadata["help"])]
-
-    return with_fields(declared, *names, annotation=typer_option)
+    against: Path = option("The model.pt, state_dict or NIR file it was made from.")
 
 
-@_options(
-    *("form", "T", "network", "classes", "class_order", "framing", "kind", "shape", "neuron"),
-    *("precision", "to", "options", "flash", "ram", "math", "batch", "metadata"),
-)
+class Place(Options):
+    """Where the demo writes."""
+
+    out: Path = option("A folder for what the demo makes.", default=Path("demo"))
+
+
+class Aliases(Options):
+    """Other names of a precision."""
+
+    half: bool = option("--precision fp16", default=False)
+    int8: bool = option("--precision int8", default=False)
+
+
 def export(
     model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to; beside the model when not given.")
-    ] = None,
-    *,
-    half: Annotated[bool, typer.Option("--half", hidden=True)] = False,
-    int8: Annotated[bool, typer.Option("--int8", hidden=True)] = False,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Skip the parity gate (the card then says so).")
-    ] = False,
-    as_json: Json = False,
-    **options: Any,
+    to: Destination,
+    how: ExportOptions,
+    aliases: Aliases,
+    output: Output,
 ) -> None:
     """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
     from plif_export.pipeline import ParityFailed
     from plif_export.pipeline import export as run
 
-    if half or int8:
-        options["precision"] = "fp16" if half else "int8"
+    if aliases.half or aliases.int8:
+        how = replace(how, precision="fp16" if aliases.half else "int8")
     try:
-        result = run(model, output, verify=not no_verify, **options)
+        result = run(model, to.path, **vars(how))
     except ParityFailed as failure:
-        if as_json:
+        if output.as_json:
             print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
         raise
-    if as_json:
+    if output.as_json:
         print_json(result.to_dict())
     for note in result.notes:
         say(f"{result.path}: {note}", err=True)
@@ -72,14 +67,14 @@ def export(
             f"{', '.join(result.verify.untested)}; verify them on real data: plif verify --data NAME:DIR",
             err=True,
         )
-    if as_json:
+    if output.as_json:
         return
     say(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
     if result.size is not None:
         say(result.size.sentence())
     if result.verify is not None:
         say(("ONNX form: " if result.not_run else "") + result.verify.sentence())
-    _say_next(result.path, options["form"])
+    _say_next(result.path, how.form)
 
 
 def _say_next(artifact: Path, form: str) -> None:
@@ -99,30 +94,23 @@ def _say_next(artifact: Path, form: str) -> None:
     say(f"  plif eval {path} --data NAME:DIR")
 
 
-@_options(*(each.name for each in fields(CallerFacts) if each.name != "output"), declared=CallerFacts)
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
-    against: Annotated[Path, typer.Option(help="The model.pt, state_dict or NIR file it was made from.")],
-    data: Annotated[
-        str | None, typer.Option(help="NAME:DIR: prove it on recordings instead of synthetic input.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many samples of --data.")] = 4,
-    steps: Annotated[int | None, typer.Option(min=1, help="Time-steps of synthetic input.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic input.")] = 0,
-    engine: Annotated[str | None, typer.Option(help="Prove this engine as well, e.g. event.")] = None,
-    *,
-    as_json: Json = False,
-    **options: Any,
+    against: Against,
+    recordings: Samples,
+    how: VerifyOptions,
+    output: Output,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
     from plif_export.pipeline import samples
     from plif_export.pipeline import verify as run
 
-    if data and steps:
+    data = recordings.data
+    if data and how.steps:
         raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
-    inputs = samples(artifact, data, limit) if data else None
-    report = run(artifact, against, inputs, steps=steps, seed=seed, engine=engine, **options)
-    if as_json:
+    inputs = samples(artifact, data, recordings.limit) if data else None
+    report = run(artifact, against.against, inputs, **vars(how))
+    if output.as_json:
         print_json(report.to_dict())
     else:
         rounded = report.rounding
@@ -144,33 +132,24 @@ def verify(
         raise CheckFailed(f"{artifact}: {report.sentence()}")
 
 
-@_options("to", "options", "network", "shape", "neuron")
 def check(
     file: Annotated[Path, typer.Argument(help="A model.pt, a state_dict, a NIR file, or an exported artifact.")],
-    *,
-    as_json: Json = False,
-    **options: Any,
+    how: CheckOptions,
+    output: Output,
 ) -> None:
     """What of this model or artifact is supported, and where; exit code 1 when something is not."""
     from plif_export.checks import check_file
 
-    report = check_file(file, **options)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        for line in report.lines():
-            say(line)
+    report = check_file(file, **vars(how))
+    output.show(report.to_dict(), report.lines)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
 
 
-def demo(
-    out: Annotated[Path, typer.Option(help="A folder for what the demo makes.")] = Path("demo"),
-    as_json: Json = False,
-) -> None:
+def demo(place: Place, output: Output) -> None:
     """The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."""
     from plif_export.demo import run
 
-    result = run(out, say=lambda line: say(line, err=as_json))
-    if as_json:
+    result = run(place.out, say=lambda line: say(line, err=output.as_json))
+    if output.as_json:
         print_json(result)

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plif_export.options import ExportOptions
-
-USUAL = ExportOptions()
-NAMES = (
-    "to",
-    "form",
-    "T",
-    "batch",
-    "precision",
-    "network",
-    "shape",
-    "math",
-    "classes",
-    "class_order",
-    "framing",
-    "kind",
-    "neuron",
-)
 
 
 def command_line(model: object, output: str | Path | None, options: ExportOptions, usual_math: str) -> str:
@@ -36,12 +20,10 @@ def command_line(model: object, output: str | Path | None, options: ExportOption
     words = ["plif", "export", Path(model).name if isinstance(model, str | Path) else "MODEL"]
     if output is not None:
         words += ["-o", Path(output).name]
-    for name in NAMES:
-        value = getattr(options, name)
-        if value not in (getattr(USUAL, name), usual_math if name == "math" else None):
-            words += [f"--{name.replace('_', '-')}", _text(value)]
-    if options.options:
-        words += ["--set", _text(options.options)]
+    math = None if options.math == usual_math else options.math
+    shown = replace(options, math=math, metadata={}, flash=None, ram=None, seed=0, verify=True)  # a budget is in --set
+    for flag, value in shown.given().items():
+        words += [flag, _text(value)]
     return shlex.join(words)
 
 

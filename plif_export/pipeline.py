@@ -19,7 +19,7 @@ from plif_export.cards import make_card, set_card
 from plif_export.command import command_line
 from plif_export.names import destination, report_path
 from plif_export.onnx_file import load_onnx, onnx_bytes
-from plif_export.options import CallerFacts, ExportOptions, with_fields
+from plif_export.options import ExportOptions, VerifyOptions
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.session import OpenedModel
@@ -33,10 +33,11 @@ from plif_export.targets.c_size import Size
 from plif_export.targets.target import ExportJob, Target
 from plif_export.writers import FORMS
 from runtime.api import Model, load, open_as_it_is
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import measure, whole_or_nothing
+from runtime.base.options import with_fields
 from runtime.base.text import printable
-from runtime.engines import EngineOptions
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, read_card
 from runtime.model.digest import changes, digest_of, part_layer, require_finite, sentence
@@ -156,32 +157,22 @@ class ParityFailed(CheckFailed):
         self.report = report
 
 
-@with_fields(CallerFacts)
-def verify(
-    artifact: str | Path,
-    model: str | Path | Module,
-    inputs: Any = None,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    engine: str | None = None,
-    **options: Any,
-) -> Report:
+@with_fields(VerifyOptions)
+def verify(artifact: str | Path, model: str | Path | Module, inputs: Any = None, **options: Any) -> Report:
     """The parity gate on a file that exists, and whether it is as it was exported: a part that the digest does not know
     fails it, whatever the gate finds.
 
-    engine  prove this engine too, step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime)
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
-    steps   how many when inputs is None
-    options what a model without a card does not say, as in export (CallerFacts, plif_export/options.py). It is compared
-            with the artifact's card; what is not said is not proved, and the report lists it
+    options steps=, engine=, ...: the fields of VerifyOptions (plif_export/options.py). An engine is proved too, step by step as
+            the runtime runs it (the gate itself runs the file in ONNX Runtime). What a model without a card does not say, as in
+            export, is compared with the artifact's card; what is not said is not proved, and the report lists it
     """
     artifact = Path(artifact)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said = CallerFacts(**options)
+    said = VerifyOptions(**options)
     source = read(model, example, said if said.shape else replace(said, shape=card["input"]["shape"]))
     if source.has_card:
         said.refuse_beside_card()
@@ -202,8 +193,8 @@ def verify(
             opener = _load_as_it_is if as_it_is else load
             graph, expected = expected_of(source, card)
             job = ExportJob(graph, onnx.ModelProto(), expected)
-            proto, opened = _open(artifact, target, card, job, engine, opener)
-            report = prove(proto, card, source, x, steps=steps, seed=seed, where=artifact.name, opened=opened)
+            proto, opened = _open(artifact, target, card, job, said.engine, opener)
+            report = prove(proto, card, source, x, steps=said.steps, seed=said.seed, where=artifact.name, opened=opened)
             _add_faults(target, artifact, card, report, opened)
     except CheckFailed as error:
         report = Report()

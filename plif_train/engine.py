@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from plif_train.loop.checkpoint import load
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine
 from runtime.engines.buffers import Arrays, Rates
 from runtime.model.card import Card
 from runtime.model.graph import output_record, state_record

@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runtime.base import aliases, telemetry
+from runtime.base import telemetry
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.version import __version__
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
-aliases.install()
 telemetry.switch_off()
 
 _HOME = {

@@ -14,33 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.base.declared import EngineOptions, Opening
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
-from runtime.engines import EngineOptions
+from runtime.base.options import with_fields
 from runtime.engines.choice import load_code, open_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.model.card import Card, read_card
 from runtime.model.digest import require_unchanged
+from runtime.stream.options import StreamOptions
 
 if TYPE_CHECKING:
     from runtime.events import Source
     from runtime.stream.observe import Observer
-    from runtime.stream.options import StreamOptions
     from runtime.stream.run import Run
 
 
-def load(
-    path: str | Path,
-    engine: str = "auto",
-    *,
-    threads: int | None = None,
-    flush_denormals: bool = True,
-    rates: bool = False,
-    device: str | None = None,
-    sha256: str | None = None,
-) -> Model:
+@with_fields(EngineOptions)
+def load(path: str | Path, engine: str = Opening.engine, **options: Any) -> Model:
     """Opens an artifact (or, with the torch engine, a model.pt).
 
     engine           auto: the fastest that opens the artifact as it is (docs/engines.md; model.engine_choice says why);
@@ -55,14 +48,12 @@ def load(
     Raises PlifError with one line for anything that is not a usable artifact, and for one that was changed since its export
     (runtime/model/digest.py). One without a digest is opened with a warning.
     """
-    path = Path(path)
-    if threads is not None and threads < 1:
-        raise PlifError(f"threads {threads}: expected at least 1, or None for all")
-    if sha256 is not None:
-        require_sha256(path, sha256)
+    path, chosen = Path(path), EngineOptions(**options)
+    if chosen.sha256 is not None:
+        require_sha256(path, chosen.sha256)
     card = read_card(path)
     require_unchanged(path, card, meanwhile=lambda: load_code(engine, path))
-    return open_as_it_is(path, card, engine, EngineOptions(threads, flush_denormals, rates, device, sha256))
+    return open_as_it_is(path, card, engine, chosen)
 
 
 def open_as_it_is(path: Path, card: Card, engine: str, options: EngineOptions) -> Model:
@@ -102,22 +93,16 @@ class Model(OpenModel):
         """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore, save."""
         return open_session(self, streams)
 
+    @with_fields(StreamOptions)
     def stream(
-        self,
-        source: str | Source | Sequence[str | Source],
-        options: StreamOptions | None = None,
-        *,
-        observers: Sequence[Observer] = (),
-        **given: Any,
+        self, source: str | Source | Sequence[str | Source], *, observers: Sequence[Observer] = (), **options: Any
     ) -> Run:
         """Decisions about a source of events, or about several side by side; iterate over the result once.
 
         source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-        options    a StreamOptions, or its fields by name: framing, decide, reset, speed, sensor, filters, overload,
-                   on_return, csv, state
         observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
+        options    framing=, decide=, reset=, ...: the fields of StreamOptions (runtime/stream/options.py)
         """
-        from runtime.stream.options import StreamOptions  # here: a program that only steps loads no sources
-        from runtime.stream.run import Run
+        from runtime.stream.run import Run  # here: a program that only steps loads no sources
 
-        return Run(self, source, StreamOptions(**given) if options is None else options, observers)
+        return Run(self, source, StreamOptions(**options), observers)

@@ -11,6 +11,7 @@ from plif_train.data.sets import spread
 from plif_train.data.windows import parse_variation
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
+from runtime.base.grammar import number, read_list
 from runtime.data import Dataset, open_dataset
 from runtime.events.framing import Framing, framing_of
 
@@ -30,10 +31,7 @@ class Part:
 
 def parse_mix(text: str | None) -> list[float] | None:
     """`0.7,0.3` -> [0.7, 0.3]."""
-    try:
-        return None if text is None else [float(one) for one in text.split(",")]
-    except ValueError:
-        raise _no_shares(text) from None
+    return None if text is None else list(read_list("--mix", text, number(0), example="--mix 0.5,0.5"))
 
 
 def parts_of(data: Sequence[str], mix: Sequence[float] | None, vary: Sequence[str]) -> list[Part]:

@@ -18,7 +18,6 @@ In one line of text with the options of plif_train.data.variation, `--vary mirro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +28,7 @@ import numpy.typing as npt
 from plif_train.data.variation import HARD, SWAPS, Clip, Floats, Noise, allows, exchanged, join, vary
 from plif_train.network.losses import UNASKED
 from runtime.base.errors import PlifError
+from runtime.base.grammar import number, read_items, span
 from runtime.native.rules import find_other
 
 IDLE = -1
@@ -44,21 +44,11 @@ NOISE_PER_S = (200.0, 8_000.0)  # of idle windows, log-uniform, on the whole sen
 
 def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
     """`mirror:0.5,stretch:0.7-1.5,...` -> the numbers of each option. PlifError says what is wrong."""
-    found: dict[str, tuple[float, ...]] = {}
-    for part in text.split(",") if text else []:
-        name, _, value = part.strip().partition(":")
-        if name not in (*ONE, *TWO, *WHOLE) or name in found:
-            raise PlifError(
-                f"--vary {text}: '{part.strip()}' is unknown or stands there twice; expected {', '.join((*ONE, *TWO, *WHOLE))}"
-            )
-        numbers = value.split("-") if name in TWO else [value]
-        if len(numbers) != 1 + (name in TWO) or not all(re.fullmatch(r"\d{1,6}(\.\d{1,9})?", one) for one in numbers):
-            raise PlifError(f"--vary {text}: '{part.strip()}', expected {name}:{'0.7-1.5' if name in TWO else '0.5'}")
-        found[name] = values = tuple(float(one) for one in numbers)
-        if (name in SHARES and values[0] > 1) or (name in TWO and not 0 < values[0] <= values[1]):
-            raise PlifError(
-                f"--vary {text}: '{part.strip()}', expected {'rising numbers above 0' if name in TWO else '0 to 1'}"
-            )
+    readers = {name: number(0, 1) if name in SHARES else number(0) for name in (*ONE, *WHOLE)} | dict.fromkeys(
+        TWO, span
+    )
+    read = read_items("--vary", text, readers, mark=":", example="mirror:0.5,stretch:0.7-1.5") if text else {}
+    found = {name: value if name in TWO else (value,) for name, value in read.items()}
     whole = [found.get(name, (0.0,))[0] for name in KINDS]
     if sum(whole) > 1:
         raise PlifError(f"--vary {text}: {', '.join(KINDS)} add up to {sum(whole):g}, expected 1 at most")

@@ -1,4 +1,4 @@
-"""The figures of the paper and its supplement, from one's own models: `plif figures`.
+"""The figures of the paper and its supplement, from one's own models: `plif paper figures`.
 
     draw        what all share: files, the picture of an input
     activity    the spikes of the first layer on chosen samples, and the choice of channels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import numpy as np
 
 from plif_train.figures.activity import Activity, choose, record, record_artifact
 from plif_train.figures.draw import MissingPart
+from plif_train.figures.options import SubjectOptions
 from plif_train.loop.log import WEIGHTS, epochs_path, read, read_of, weights_path
 from plif_train.network.network import Network
 from plif_train.paper.conditions import Conditions, conditions_of, record_of
 from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
+from runtime.base.grammar import read_list
+from runtime.base.options import with_fields
 from runtime.data import open_dataset
 from runtime.events import frames_of, open_source
 from runtime.events.framing import framing_of
@@ -77,17 +80,10 @@ class TrainingRun:
         return f"the authors' {found[0].name} is not drawn beside {self.name}: {'; '.join(found[1])}" if found else ""
 
 
-@dataclass
-class FigureModel:
-    """What figures are drawn of. `channels` None chooses them; `steps` is T_s, None all; `only_class` restricts the samples
-    to these classes, in this order ("c1,c2"). `notes` says which files of a folder were left out."""
+class FigureModel(SubjectOptions):
+    """What figures are drawn of, and how. `notes` says which files of a folder were left out."""
 
-    runs: list[TrainingRun]
-    data: str | None = None
-    samples: int = 10
-    channels: tuple[int, ...] | None = None
-    steps: int | None = None
-    only_class: str | None = None
+    runs: list[TrainingRun] = field(kw_only=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -142,8 +138,9 @@ class FigureModel:
         return self.channels
 
 
+@with_fields(SubjectOptions)
 def open_subject(path: Path, **options: Any) -> FigureModel:
-    """A model.pt, an exported ONNX artifact, or a folder of models.
+    """A model.pt, an exported ONNX artifact, or a folder of models; options: the fields of SubjectOptions.
 
     Other .pt files of a folder are left out, with a note. PlifError when there is no model.
     """
@@ -205,7 +202,7 @@ def _classes(only: str | None, classes: tuple[str, ...], data: str) -> list[int]
     """Labels, in the order to show them. A class may have a comma in its name."""
     if only is None:
         return list(range(len(classes)))
-    names = [only] if only in classes else [name.strip() for name in only.split(",")]
+    names = [only] if only in classes else read_list("--class", only)
     if unknown := [name for name in names if name not in classes]:
         raise PlifError(f"class '{unknown[0]}': not in {data}, expected some of {', '.join(classes)}")
     return [classes.index(name) for name in dict.fromkeys(names)]

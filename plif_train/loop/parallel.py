@@ -30,6 +30,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import read_list
 from runtime.cli.signals import exit_code
 
 MEETING_S = 120  # how long the ranks wait for each other at the start
@@ -96,7 +97,7 @@ def parse_devices(asked: str) -> list[str]:
             raise PlifError(f"--devices {asked}: expected at least one process")
         return ["cpu"] * int(found[1])
     if re.fullmatch(r"(cuda:)?\d+(,\d+)*", asked):
-        numbers = asked.removeprefix("cuda:").split(",")
+        numbers = read_list("--devices", asked.removeprefix("cuda:"))
         if len(set(numbers)) < len(numbers):
             raise PlifError(f"--devices {asked}: a GPU is named twice")
         return [f"cuda:{number}" for number in numbers]

@@ -8,12 +8,15 @@ from typing import Any
 from plif_train.network.network import Network
 from plif_train.network.presets import PRESETS, build
 from runtime.base.errors import PlifError
-from runtime.base.pairs import number_or_word, parse_pairs
+from runtime.base.grammar import parse_size, read_items, word_of
 from runtime.data import DATASETS
-from runtime.events.size import parse_size
 
 SIZES = ("channels", "hidden")
-NEURON_SETTINGS: dict[str, Any] = {"v_threshold": float, "v_reset": (float, type(None)), "decay_input": bool}
+NEURON_SETTINGS = {
+    "v_threshold": word_of(float, "a number"),
+    "v_reset": word_of((float, type(None)), "a number or none"),
+    "decay_input": word_of(bool, "true or false"),
+}
 
 
 def overrides_from(network: str | None, data: str, size: str | None, start: object, **options: Any) -> dict[str, Any]:
@@ -60,16 +63,10 @@ def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
     first, _, rest = text.partition(",")
     if "=" in first:
         first, rest = "PLIF", text
-    refusal = f"--neuron {text}: expected PLIF, LIF or IF, and NAME=VALUE behind it, such as PLIF,v_threshold=0.5,v_reset=none"
+    example = "PLIF,v_threshold=0.5,v_reset=none"
     if first not in ("PLIF", "LIF", "IF"):
-        raise PlifError(refusal)
-    settings = {name: number_or_word(value) for name, value in parse_pairs(rest, refusal)} if rest else {}
-    for name, value in settings.items():
-        if name not in NEURON_SETTINGS:
-            raise PlifError(f"--neuron {text}: {name} is not known, expected some of {', '.join(NEURON_SETTINGS)}")
-        if not isinstance(value, NEURON_SETTINGS[name]):
-            raise PlifError(f"--neuron {text}: {name} cannot be {value}")
-    return first, settings
+        raise PlifError(f"--neuron {text}: expected PLIF, LIF or IF, and NAME=VALUE behind it, as in {example}")
+    return first, read_items("--neuron", rest, NEURON_SETTINGS, example=example) if rest else {}
 
 
 def network_for(network: str, data: str, overrides: dict[str, Any]) -> Network:

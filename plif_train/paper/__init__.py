@@ -5,7 +5,7 @@
     tables       Tables 2, 4, 5 and S2: the published accuracies
     rows         every table and figure, with the command that reproduces it
     standing     a training beside the authors' at the same epoch: inside the spread or not
-    cli          plif reproduce
+    cli          plif paper
 
 W. Fang et al., Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks, ICCV 2021.
 """

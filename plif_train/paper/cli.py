@@ -1,4 +1,4 @@
-"""`plif reproduce`: a table or figure of the paper, its exact command, and where a training stands beside the authors'.
+"""`plif paper`: a table or figure of the paper, its exact command, and where a training stands beside the authors'.
 
 In Python: plif_train.paper.rows.find_rows, plif_train.paper.standing.standing_of.
 """
@@ -14,35 +14,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runtime.base.errors import Interrupted, PlifError
+from runtime.base.options import Options, option
 from runtime.base.text import say
-from runtime.cli.output import print_json
+from runtime.cli.output import Output, print_json
 
 if TYPE_CHECKING:
     from plif_train.paper.rows import Row
     from plif_train.paper.standing import Standing
 
 
-def reproduce(
-    row: Annotated[str | None, typer.Argument(help="such as table-s2:fashion-mnist:A, table-4:lif-16, fig-s2")] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="every table and figure, its data, and what has been run")
-    ] = False,
-    data: Annotated[str | None, typer.Option(help="NAME:DIR: train it now; a training that was begun goes on")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="for a beginning; the authors trained 1024")] = 1024,
-    out: Annotated[Path, typer.Option(help="folder of the trainings")] = Path("runs"),
-    precision: Annotated[str, typer.Option(help="fp32 (the authors'), bf16 or fp16")] = "fp32",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="with --data: begin again")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")] = False,
+class PaperOptions(Options):
+    """Which rows, and how one is trained now."""
+
+    list_: bool = option("Every table and figure, its data, and what has been run.", "--list", default=False)
+    data: str | None = option("NAME:DIR: train it now; a training that was begun goes on.", default=None)
+    epochs: int = option("For a beginning; the authors trained 1024.", default=1024, least=1)
+    out: Path = option("A folder for the trainings.", default=Path("runs"))
+    precision: str = option("fp32 (the authors'), bf16 or fp16.", default="fp32", choices=("fp32", "bf16", "fp16"))
+    overwrite: bool = option("With --data: begin again.", default=False)
+
+
+def paper(
+    row: Annotated[str | None, typer.Argument(help="Such as table-s2:fashion-mnist:A, table-4:lif-16, fig-s2.")] = None,
+    *,
+    how: PaperOptions,
+    output: Output,
 ) -> None:
     """Reproduce a table or figure of the paper: its command, and where a training stands."""
-    from plif_train.loop.recipe import PRECISIONS
     from plif_train.paper.rows import find_rows, rows
 
-    if precision not in PRECISIONS:
-        raise PlifError(f"--precision {precision}: expected {', '.join(PRECISIONS)}")
-    if list_ and (row is not None or data is not None):
+    data, out, as_json = how.data, how.out, output.as_json
+    if how.list_ and (row is not None or data is not None):
         raise PlifError("--list: stands alone, without a row and --data")
-    if overwrite and data is None:
+    if how.overwrite and data is None:
         raise PlifError("--overwrite: begins a training again; expected --data NAME:DIR beside it")
     if row is None:
         if data is not None:
@@ -56,8 +60,8 @@ def reproduce(
         if found[0].log is None:
             command = shlex.join(["plif", *found[0].arguments(data, str(out))])
             raise PlifError(f"row '{row}': is drawn, not trained; type: {command}")
-        _train(found[0], data, out, epochs, precision, overwrite)
-    records = [_record(one, data, out, epochs, precision) for one in found]
+        _train(found[0], data, how)
+    records = [_record(one, how) for one in found]
     if as_json:
         print_json(records if len(records) > 1 else records[0])
         return
@@ -65,14 +69,15 @@ def reproduce(
         _tell(record)
 
 
-def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrite: bool) -> None:
+def _train(row: Row, data: str, how: PaperOptions) -> None:
     from plif_train.loop.resume import resume_path
     from runtime.base.files import make_folder
     from runtime.cli.main import app
 
+    out, overwrite = how.out, how.overwrite
     new = not out.exists()
     make_folder(out)
-    words = row.arguments(data, str(out), epochs, precision)
+    words = row.arguments(data, str(out), how.epochs, how.precision)
     kept = resume_path(out / row.file)
     if overwrite or kept.exists():
         words.append("--overwrite" if overwrite else "--resume")
@@ -90,9 +95,10 @@ def _train(row: Row, data: str, out: Path, epochs: int, precision: str, overwrit
                 out.rmdir()
 
 
-def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) -> dict[str, Any]:
+def _record(row: Row, how: PaperOptions) -> dict[str, Any]:
     """What is known of a row: command, published accuracy, the authors at these epochs, our training where there is one."""
-    command = shlex.join(["plif", *row.arguments(data, str(out), epochs, precision)])
+    out = how.out
+    command = shlex.join(["plif", *row.arguments(how.data, str(out), how.epochs, how.precision)])
     record: dict[str, Any] = {
         "row": row.name, "what": row.what, "dataset": row.dataset, "command": command,
         "published": row.published, "log": row.log, "standing": None,
@@ -106,7 +112,7 @@ def _record(row: Row, data: str | None, out: Path, epochs: int, precision: str) 
             record["command"] = f"mkdir -p {shlex.quote(str(out))} && {command}"
         run = authors_runs()[row.log]
         record["judged"] = row.conditions.judged
-        record["authors_best"] = float(np.nanmax(run.judged[run.epoch <= epochs]))
+        record["authors_best"] = float(np.nanmax(run.judged[run.epoch <= how.epochs]))
         standing, note = _standing(row, out)
         record["standing"] = standing.as_json() if standing else None
         record["lines"] = standing.lines() if standing else [note or "not trained here yet: --data NAME:DIR trains it"]

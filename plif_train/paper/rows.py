@@ -89,7 +89,7 @@ def find_rows(name: str, dataset: str | None = None) -> list[Row]:
         found = [row for row in known.values() if _fits(row.name.split(":"), wanted)]
     chosen = [row for row in found if dataset is None or row.dataset in (None, dataset)]
     if not found:
-        raise PlifError(f"row '{name}' is not known; plif reproduce --list names all, such as table-s2:fashion-mnist:A")
+        raise PlifError(f"row '{name}' is not known; plif paper --list names all, such as table-s2:fashion-mnist:A")
     if not chosen:
         needed = " or ".join(sorted(f"{row.dataset}:DIR" for row in found if row.dataset))
         raise PlifError(f"row '{name}' needs other data: found {dataset}, expected {needed}")
@@ -142,7 +142,7 @@ def _trained() -> Iterator[Row]:
 
 
 def _drawn() -> Iterator[Row]:
-    drawn = "plif figures"
+    drawn = "plif paper figures"
     fashion, dvs, gestures = "fashion-mnist", "cifar10-dvs", "dvs128-gesture"
     of = {name: f"{drawn} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
     yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")

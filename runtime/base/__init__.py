@@ -8,5 +8,6 @@ text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory
 tuner       what is the fastest here: measured, chosen, kept, doubted
-aliases     old names of modules that programs import
+options     an option is declared once;  declared: those that several commands have
+grammar     NAME=VALUE,...: the text of options that hold several settings
 """

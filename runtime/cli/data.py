@@ -12,13 +12,22 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime.base.declared import GestureOptions, Limited, NmnistOptions
 from runtime.base.errors import PlifError
+from runtime.base.options import Options, option
 from runtime.base.progress import Progress
-from runtime.cli.output import Json, show
+from runtime.cli.output import Output
 
 SIMULATED = "nmnist-sim"
 GESTURES = "gesture-sim"
-COUNTS = {SIMULATED: (20_000, 2_000), GESTURES: (200, 20)}  # recordings or performers for training and for testing
+
+
+class Places(Options):
+    """The folders of a set."""
+
+    root: str | None = option("The folder of the set to check.", default=None)
+    source: str | None = option(f"{SIMULATED}: the images, mnist:DIR.", "--from", default=None)
+    out: Path | None = option("To make one: the folder to write.", default=None)
 
 
 def data(
@@ -26,54 +35,39 @@ def data(
         str | None,
         typer.Argument(help=f"A set to check, or {SIMULATED}, {GESTURES} to make one; the list when not given."),
     ] = None,
-    root: Annotated[str | None, typer.Option(help="The folder of the set to check.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Check only the first so many samples of a split.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help=f"{SIMULATED}: the images, mnist:DIR.")] = None,
-    out: Annotated[Path | None, typer.Option(help="To make one: the folder to write.")] = None,
-    train: Annotated[
-        int | None, typer.Option(min=0, help="Recordings (20000) or performers (200) for training.")
-    ] = None,
-    test: Annotated[
-        int | None, typer.Option(min=0, help="Recordings (2000) or held-out performers (20) for testing.")
-    ] = None,
-    skip_train: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
-    skip_test: Annotated[int, typer.Option(min=0, help=f"{SIMULATED}: leave out the first images.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="To make one: of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="To make one: processes.")] = 2,
-    part: Annotated[
-        str, typer.Option(help=f"{GESTURES}: windows, varied, faint, sessions, everyday or things.")
-    ] = "windows",
-    as_json: Json = False,
+    *,
+    places: Places,
+    some: Limited,
+    digits: NmnistOptions,
+    gestures: GestureOptions,
+    output: Output,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
     from runtime.data import DATASETS
-    from runtime.data.check import list_datasets
+    from runtime.data.check import check_dataset, list_datasets
 
-    if name in COUNTS:
+    source, out, root = places.source, places.out, places.root
+    if name in (SIMULATED, GESTURES):
         if out is None or (source is None) != (name == GESTURES):
             raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
-        usual = COUNTS[name]
-        counts = (usual[0] if train is None else train, usual[1] if test is None else test)
-        made = _simulate(source, out, counts, seed, workers, (skip_train, skip_test), part)
-        what, use = ("simulated recordings", "nmnist") if source else ("performers, simulated", "dvs128-gesture")
-        lines = [
-            f"{out}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s",
-            f"use it as --data {use}:{out}",
-        ]
-        show(made, lambda _: lines, as_json)
+        made = _simulate(source, out, digits, gestures)
+        output.show(made, lambda: _made_lines(made))
     elif source is not None or out is not None:
-        raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {' and '.join(COUNTS)}")
+        raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {SIMULATED} and {GESTURES}")
     elif name is None:
-        show(list_datasets(), _row_lines, as_json)
+        output.show(list_datasets(), lambda: _row_lines(list_datasets()))
     elif root is None and name in DATASETS and "[" not in DATASETS[name].about.spec:  # cannot be read without a folder
-        show(next(row for row in list_datasets() if row["name"] == name), _where_lines, as_json)
+        row = next(row for row in list_datasets() if row["name"] == name)
+        output.show(row, lambda: _where_lines(row))
     else:
-        show(_check(name, root, limit), _check_lines, as_json)
+        if ":" in name and root is not None:
+            raise PlifError(f"plif data {name} --root {root}: the folder is given twice, expected it once")
+        with Progress("reading") as progress:
+            found = check_dataset(name if root is None else f"{name}:{root}", **vars(some), progress=progress.update)
+        output.show(found, lambda: _check_lines(found))
 
 
-def _simulate(
-    source: str | None, out: Path, counts: tuple[int, int], seed: int, workers: int, skips: tuple[int, int], part: str
-) -> dict[str, Any]:
+def _simulate(source: str | None, out: Path, digits: NmnistOptions, gestures: GestureOptions) -> dict[str, Any]:
     """Writes a simulated N-MNIST of the images that `source` names, or without a source a simulated DVS128 Gesture."""
     kind, _, folder = (source or "").partition(":")
     if source is not None and (kind != "mnist" or not folder):
@@ -83,24 +77,21 @@ def _simulate(
         if source is None:
             from runtime.data.simulate_gesture import simulate_gesture
 
-            note = simulate_gesture(out, *counts, seed, workers, progress.update, part)
+            note = simulate_gesture(out, **vars(gestures), progress=progress.update)
         else:
             from runtime.data.simulate_nmnist import simulate_nmnist
 
-            note = simulate_nmnist(
-                folder, out, *counts, seed, workers, progress.update, skip_train=skips[0], skip_test=skips[1]
-            )
+            note = simulate_nmnist(folder, out, **vars(digits), progress=progress.update)
     seconds = round(time.perf_counter() - began, 3)
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
 
 
-def _check(name: str, root: str | None, limit: int | None) -> dict[str, Any]:
-    from runtime.data.check import check_dataset
-
-    if name.partition(":")[2] and root is not None:
-        raise PlifError(f"plif data {name} --root {root}: the folder is given twice, expected it once")
-    with Progress("reading") as progress:
-        return check_dataset(name if root is None else f"{name}:{root}", limit, progress.update)
+def _made_lines(made: dict[str, Any]) -> list[str]:
+    recordings = isinstance(made["train"], dict)
+    counts = [made[split]["count"] if recordings else made[split] for split in ("train", "test")]
+    what, use = ("simulated recordings", "nmnist") if recordings else ("performers, simulated", "dvs128-gesture")
+    lines = [f"{made['path']}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s"]
+    return [*lines, f"use it as --data {use}:{made['path']}"]
 
 
 def _where_lines(row: dict[str, Any]) -> list[str]:

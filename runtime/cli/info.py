@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.base.version import __version__
-from runtime.cli.output import Json, show
+from runtime.cli.output import Output
 from runtime.model.card import Card, read_card
 from runtime.model.digest import KEY, digest_of
 
@@ -38,13 +38,16 @@ def info(
     file: Annotated[
         Path | None, typer.Argument(help="A model.pt or an artifact; the environment when not given.")
     ] = None,
-    as_json: Json = False,
+    *,
+    output: Output,
 ) -> None:
     """The card of a model or artifact, or the environment. Needs neither torch nor an engine."""
     if file is None:
-        show(environment(), environment_lines, as_json)
+        found = environment()
+        output.show(found, lambda: environment_lines(found))
     else:
-        show(read_card(file), card_lines, as_json)
+        card = read_card(file)
+        output.show(card, lambda: card_lines(card))
 
 
 def card_lines(card: Card) -> list[str]:

@@ -23,24 +23,24 @@ import typer.core
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.base.text import say
 from runtime.base.version import __version__
+from runtime.cli.options import typer_command
 from runtime.cli.signals import catch_signals, exit_code
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
 
 # name -> (module, function, what must be installed, the extra that brings it). To add a command, write its function, whose
-# parameters are the options, and enter it here.
+# parameters are arguments and records of options (runtime/cli/options.py), and enter it here.
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "info": ("runtime.cli.info", "info", (), ""),
     "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
     "predict": ("runtime.cli.predict", "predict", (), ""),
     "stream": ("runtime.cli.stream", "stream", (), ""),
     "send": ("runtime.cli.stream", "send", (), ""),
-    "calibrate-exit": ("runtime.cli.evaluate", "calibrate_exit", (), ""),
     "bench": ("runtime.cli.bench", "bench", (), ""),
     "train": ("plif_train.cli", "train", *_TRAIN),
-    "figures": ("plif_train.figures.cli", "figures", *_TRAIN),
-    "reproduce": ("plif_train.paper.cli", "reproduce", *_TRAIN),
+    "paper": ("plif_train.paper.cli", "paper", *_TRAIN),
+    "paper figures": ("plif_train.figures.cli", "figures", *_TRAIN),
     "export": ("plif_export.cli", "export", *_EXPORT),
     "verify": ("plif_export.cli", "verify", *_EXPORT),
     "check": ("plif_export.cli", "check", *_EXPORT),
@@ -60,6 +60,15 @@ class _Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _command(cmd_name) if cmd_name in COMMANDS else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """A name may be two words, or an old one."""
+        if args[0] not in COMMANDS:
+            from runtime.cli.old_names import renamed
+
+            args = renamed(args)
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in COMMANDS else args)
+
 
 def _command(name: str) -> Any:
     """The command as Typer runs it; one whose extra is not installed says what to install, whatever its options."""
@@ -69,7 +78,7 @@ def _command(name: str) -> Any:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     if all(importlib.util.find_spec(package) for package in needs):
-        single.command(name)(getattr(importlib.import_module(module), function))
+        single.command(name)(typer_command(getattr(importlib.import_module(module), function)))
         return typer.main.get_command(single)
 
     def missing() -> None:

@@ -1,4 +1,4 @@
-"""What commands share: the options that several of them take, and how a result is printed."""
+"""What commands share: how a model is opened, and how a result is printed."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.base.errors import PlifError
+from runtime.base.options import Options, option
 from runtime.base.text import say
 
 if TYPE_CHECKING:
     from runtime.api import Model
-    from runtime.model.card import Card
+    from runtime.base.declared import Opening
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-EngineName = Annotated[
-    str,
-    typer.Option(help="auto (the fastest here), or one that plif info lists: event, onnxruntime, openvino, torch, ..."),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; what the engine is for when not given.")]
-Sha256 = Annotated[
-    str | None, typer.Option("--sha256", help="Refuse the artifact when its SHA-256 is another. An engine needs it.")
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Processes, each with its own engine and reader; one a core, where that pays, if not given."
-    ),
-]
-Cluster = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS|local", help="Workers on a Ray cluster: HOST:PORT of its head, or one made here."),
-]
+Artifact = Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")]
 
-Document = TypeVar("Document")
+SENSOR_FROM = {
+    "source": "as the source says",
+    "recording": "as the recording says",
+    "asked": "as you said",
+    "model": "as in the network's training",
+    "guess": "a guess",
+}
 
 UNNAMED = (
     "nobody named the classes of this model, so they are numbers in the order of its outputs; "
@@ -46,12 +35,17 @@ UNNAMED = (
 )
 
 
-def show(document: Document, lines: Callable[[Document], Iterable[str]], as_json: bool) -> None:
-    """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
-    if as_json:
-        print_json(document)
-    else:
-        say(*lines(document))
+class Output(Options):
+    """How a command prints its result."""
+
+    as_json: bool = option("JSON on stdout: one document; of plif stream one object a line.", "--json", default=False)
+
+    def show(self, document: Any, lines: Callable[[], Iterable[str]]) -> None:
+        """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
+        if self.as_json:
+            print_json(document)
+        else:
+            say(*lines())
 
 
 def print_json(document: Any, compact: bool = False) -> None:
@@ -74,10 +68,18 @@ def raise_problems(problems: Iterable[PlifError]) -> None:
         raise found[-1]
 
 
-def say_unnamed(card: Card) -> None:
-    """Says on stderr that the classes of a model are numbers, where nobody named them when it was exported."""
-    if not card.get("classes_named", True):
+def open_model(artifact: Path, opening: Opening, begun: str | None = None, rates: bool = False) -> Model:
+    """Opens an artifact; says on stderr that its classes are numbers, where nobody named them when it was exported.
+
+    begun  the engine with which the work was begun, where it goes on and nobody asks for another
+    """
+    from runtime.api import load
+
+    said = vars(opening) | {"rates": rates}
+    model = load(artifact, **(said | {"engine": begun or "auto"} if opening.engine == "auto" else said))
+    if not model.card.get("classes_named", True):
         say(f"plif: {UNNAMED}", err=True)
+    return model
 
 
 def say_engine(model: Model) -> None:

@@ -8,76 +8,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.base.declared import Opening
 from runtime.base.progress import Progress
 from runtime.base.text import cell
-from runtime.cli.output import (
-    Cluster,
-    Device,
-    EngineName,
-    Json,
-    Sha256,
-    Threads,
-    Workers,
-    raise_problems,
-    say_engine,
-    say_unnamed,
-    show,
-)
-from runtime.cli.stream import parse_sensor
-from runtime.stream.options import help_of
+from runtime.cli.output import Artifact, Output, open_model, raise_problems, say_engine
+from runtime.measure.options import PredictOptions
 
 if TYPE_CHECKING:
     from runtime.measure.predict import Predicted
 
 
 def predict(
-    artifact: Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")],
+    artifact: Artifact,
     recordings: Annotated[list[Path], typer.Argument(help="Recordings, and folders of recordings.")],
-    out: Annotated[
-        Path | None, typer.Option(help="A table to write, .csv or .jsonl; on stdout when not given.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Recordings in one batch; measured when not given.")] = None,
-    workers: Workers = None,
-    cluster: Cluster = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what --out TABLE has begun.")] = False,
-    sensor: Annotated[str | None, typer.Option(help=help_of("sensor"))] = None,
-    csv: Annotated[str | None, typer.Option(help=help_of("csv"))] = None,
-    min_margin: Annotated[
-        float,
-        typer.Option(help="No label where it leads the second by less than this share (0..1) of all possible votes."),
-    ] = 0.0,
-    engine: EngineName = "auto",
-    device: Device = None,
-    sha256: Sha256 = None,
-    threads: Threads = None,
-    as_json: Json = False,
+    how: PredictOptions,
+    opening: Opening,
+    output: Output,
 ) -> None:
     """Labels for recordings without labels."""
-    from runtime.api import load
     from runtime.measure.evaluate.census import problems
     from runtime.measure.predict import begun_engine
     from runtime.measure.predict import predict as run
 
-    if engine == "auto" and resume:
-        engine = begun_engine(out) or engine
-    model = load(artifact, engine, threads=threads, device=device, sha256=sha256)
-    say_unnamed(model.card)
+    model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None)
     with Progress("predicting") as progress:
-        result = run(
-            model,
-            recordings,
-            out=out,
-            sensor=parse_sensor(sensor),
-            csv=csv,
-            min_margin=min_margin,
-            batch=batch,
-            workers=workers,
-            cluster=cluster,
-            resume=resume,
-            progress=progress.update,
-        )
+        result = run(model, recordings, **vars(how), progress=progress.update)
     say_engine(model)
-    show(result.to_dict(), lambda _: _lines(result), as_json)
+    output.show(result.to_dict(), lambda: _lines(result))
     raise_problems(problems(result.recordings, result.unreadable, result.first_unreadable, result.lost))
 
 

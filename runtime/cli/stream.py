@@ -1,6 +1,6 @@
 """`plif stream` and `plif send`: events to decisions, and a recording as datagrams.
 
-In Python: Model.stream, with runtime.stream.options.StreamOptions, and runtime.events.send.send.
+In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show), and runtime.events.send.send.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime.base.declared import Opening, SendOptions
+from runtime.base.options import Options, option
 from runtime.base.text import say
-from runtime.cli.output import Device, EngineName, Json, Sha256, Threads, print_json, say_engine, say_unnamed, show
-from runtime.stream.options import StreamOptions, help_of
-
-SENSOR_FROM = {
-    "source": "as the source says",
-    "recording": "as the recording says",
-    "asked": "as you said",
-    "model": "as in the network's training",
-    "guess": "a guess",
-}
+from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_engine
+from runtime.stream.options import StreamOptions
 
 
-def _option(name: str, *flags: str) -> Any:
-    return typer.Option(*flags, help=help_of(name))
+class Watched(Options):
+    """Who watches a stream: in Python, observers."""
+
+    dashboard: str | None = option(
+        "A page in the browser that shows and steers it.", default=None, metavar="[HOST:]PORT"
+    )
+    record: Path | None = option(
+        "A new folder for events, decisions and metrics; naming it as SOURCE replays it.", default=None, metavar="DIR"
+    )
 
 
 def stream(
@@ -38,34 +39,12 @@ def stream(
             "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
         ),
     ],
-    framing: Annotated[str | None, _option("framing")] = None,
-    decide: Annotated[str | None, _option("decide")] = None,
-    reset: Annotated[str | None, _option("reset")] = None,
-    speed: Annotated[str, _option("speed")] = "max",
-    filters: Annotated[str | None, _option("filters", "--filter")] = None,
-    overload: Annotated[str | None, _option("overload")] = None,
-    on_return: Annotated[str | None, _option("on_return")] = None,
-    dashboard: Annotated[
-        str | None,
-        typer.Option(metavar="[HOST:]PORT", help="A page in the browser that shows and steers it."),
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="A new folder for events, decisions and metrics; naming it as SOURCE replays it."
-        ),
-    ] = None,
-    state: Annotated[Path | None, _option("state")] = None,
-    sensor: Annotated[str | None, _option("sensor")] = None,
-    csv: Annotated[str | None, _option("csv")] = None,
-    engine: EngineName = "auto",
-    device: Device = None,
-    sha256: Sha256 = None,
-    threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    how: StreamOptions,
+    watched: Watched,
+    opening: Opening,
+    output: Output,
 ) -> None:
     """Streams events step by step and prints decisions."""
-    from runtime.api import load
     from runtime.cli.signals import Ending
     from runtime.show.systemd import Systemd
     from runtime.show.terminal import Notes, Terminal
@@ -73,38 +52,23 @@ def stream(
     from runtime.stream.replay import recorded_engine
 
     with Ending() as ending, ExitStack() as stack:
-        shown = Notes() if as_json else Terminal()
+        shown = Notes() if output.as_json else Terminal()
         stack.callback(shown.close)
         observers: list[Observer] = [shown]
-        if record is not None:
+        if watched.record is not None:
             from runtime.stream.record import Recorder
 
-            observers.append(stack.enter_context(Recorder(record)))
-        if dashboard is not None:
+            observers.append(stack.enter_context(Recorder(watched.record)))
+        if watched.dashboard is not None:
             from runtime.show.dashboard import Dashboard
 
-            page = stack.enter_context(Dashboard(dashboard))
+            page = stack.enter_context(Dashboard(watched.dashboard))
             observers.append(page)
-        if engine == "auto":
-            engine = recorded_engine(sources) or engine
-        model = load(artifact, engine, threads=threads, device=device, rates=dashboard is not None, sha256=sha256)
-        say_unnamed(model.card)
-        options = StreamOptions(
-            framing,
-            decide,
-            reset,
-            speed,
-            parse_sensor(sensor),
-            filters,
-            overload=overload,
-            on_return=on_return,
-            csv=csv,
-            state=None if state is None else str(state),
-        )
+        model = open_model(artifact, opening, recorded_engine(sources), rates=watched.dashboard is not None)
         if (service := Systemd.find()) is not None:
             observers.append(service)
-        running = model.stream(sources, options, observers=observers)
-        if dashboard is not None:
+        running = model.stream(sources, **vars(how), observers=observers)
+        if watched.dashboard is not None:
             if page.warning:
                 say(f"plif: warning: {page.warning}", err=True)
             say(f"plif: dashboard at {page.address}", err=True)
@@ -113,7 +77,7 @@ def stream(
         ending.gently(running.controls.end)
         try:
             for decision in running:
-                if as_json:
+                if output.as_json:
                     print_json(decision.to_dict(source=several), compact=True)
         except OSError:
             if not ending.asked:  # SIGHUP: nothing can be printed any more
@@ -124,7 +88,7 @@ def stream(
             with suppress(OSError) if ending.asked else nullcontext():  # the terminal that was closed
                 shown.close()
                 summary = running.summary()
-                if as_json:
+                if output.as_json:
                     print_json({"summary": summary}, compact=True)
                 else:
                     _print_summary(summary)
@@ -135,17 +99,14 @@ def stream(
 def send(
     source: Annotated[str, typer.Argument(help="A recording, or sim:digits?seed=1.")],
     target: Annotated[str, typer.Argument(help="udp://HOST:PORT?format=t64|t32|spif|jaer")],
-    speed: Annotated[str, typer.Option(help="real: paced by the events' own time; max; or events a second.")] = "real",
-    each: Annotated[int, typer.Option(min=1, help="Events in one datagram.")] = 100,
-    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, for recordings that do not say.")] = None,
-    csv: Annotated[str | None, _option("csv")] = None,
-    as_json: Json = False,
+    how: SendOptions,
+    output: Output,
 ) -> None:
     """Sends a recording as UDP datagrams: a camera for trying plif stream."""
     from runtime.events.send import send as run
 
-    sent = run(source, target, speed=speed, each=each, sensor=parse_sensor(sensor), csv=csv)
-    show({"events": sent}, lambda _: [f"sent {sent} events"], as_json)
+    sent = run(source, target, **vars(how))
+    output.show({"events": sent}, lambda: [f"sent {sent} events"])
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -174,9 +135,3 @@ def _account(summary: dict[str, Any]) -> str:
         f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
     )
     return f"{summary['events_in']} = {counts}"
-
-
-def parse_sensor(text: str | None) -> tuple[int, int] | None:
-    from runtime.events.size import parse_size
-
-    return None if text is None else parse_size(f"--sensor {text}", text)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import parse_set, read_query, word
 from runtime.data.cifar10 import Cifar10
 from runtime.data.cifar10_dvs import Cifar10Dvs
 from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description
@@ -95,10 +96,14 @@ def sensor_of(name: str) -> tuple[int, int] | None:
     return getattr(DATASETS[name], "sensor", None)
 
 
-def with_options(spec: str, **given: str | None) -> str:
-    """NAME:DIR and options -> NAME:DIR?option=value. PlifError for a set that does not have one, or says it already."""
+def with_options(spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None) -> str:
+    """NAME:DIR and what its recordings do not say -> NAME:DIR?sensor=WxH&csv=COLUMNS.
+
+    PlifError for a set that does not have them, or says it already.
+    """
     _, _, said = find(spec)
-    for name, value in given.items():
+    size = None if sensor is None else "{}x{}".format(*sensor)
+    for name, value in (("sensor", size), ("csv", csv)):
         if value is None:
             continue
         if name not in find(spec)[0].about.options:
@@ -111,28 +116,24 @@ def with_options(spec: str, **given: str | None) -> str:
 
 def find(spec: str) -> tuple[Entry, str, dict[str, str]]:
     """(the set's class, DIR, options) of a spec; opens nothing. PlifError for an unknown name or option."""
-    name, _, place = spec.partition(":")
+    said = parse_set(spec)
+    name = said.name
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
                         f" {', '.join(DATASETS)}{hint}")  # fmt: skip
     entry = DATASETS[name]
-    return entry, *_parse_options(spec, place, entry.about)
+    about = entry.about  # the folder of a set without options may have "?" in its name
+    if not about.options or said.query is None:
+        return entry, said.place, {}
+    return entry, said.folder, _parse_options(spec, said.query, about)
 
 
-def _parse_options(spec: str, place: str, about: Description) -> tuple[str, dict[str, str]]:
-    """DIR and the options behind it. The folder of a set without options may have "?" in its name."""
-    folder, mark, query = place.partition("?")
-    if not about.options or not mark:
-        return place, {}
-    options = {}
-    for part in query.split("&"):
-        name, _, value = part.partition("=")
-        choices = about.options.get(name, ())
-        free = len(choices) == 1 and choices[0].isupper() and bool(value)  # the set itself knows what may stand there
-        if not (free or value in choices) or name in options:
-            known = ", ".join(f"{key}={'|'.join(values)}" for key, values in about.options.items())
-            raise PlifError(f"data set '{spec}': option '{part}', expected {known}, each once")
-        options[name] = value
-    return folder, options
+def _parse_options(spec: str, query: str, about: Description) -> dict[str, str]:
+    """The options behind the folder. One that says its choices as WORD takes any text: the set knows what may stand there."""
+    free = {name for name, choices in about.options.items() if len(choices) == 1 and choices[0].isupper()}
+    readers = {name: str if name in free else word(*choices) for name, choices in about.options.items()}
+    return read_query(
+        f"data set '{spec}'", query, readers, "&".join(f"{n}={'|'.join(c)}" for n, c in about.options.items())
+    )

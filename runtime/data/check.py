@@ -8,10 +8,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from runtime.base.declared import Limited
 from runtime.base.errors import PlifError
+from runtime.base.grammar import parse_set
+from runtime.base.options import with_fields
 from runtime.data import DATASETS, open_dataset
 from runtime.data.dataset import SPLITS, EventSet
 
@@ -22,13 +26,15 @@ def list_datasets() -> list[dict[str, object]]:
     return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in DATASETS.items()]
 
 
+@with_fields(Limited)
 def check_dataset(
-    spec: str, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+    spec: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> dict[str, object]:
     """Opens both splits of "NAME:DIR" and reads every sample (the first `limit` of each split).
 
     A split that is missing is reported. PlifError when both are missing, and for the first sample that cannot be read.
     """
+    limit = Limited(**options).limit
     splits: dict[str, dict[str, object]] = {}
     problems: list[PlifError] = []
     kind = ""
@@ -74,10 +80,10 @@ def check_files(spec: str) -> dict[str, bool]:
 
     Another checksum is no error: Debian's copy of Fashion-MNIST, for example, was compressed again.
     """
-    name, _, place = spec.partition(":")
+    said = parse_set(spec)
     found = {}
-    for file, checksum in DATASETS[name].about.checksums.items():
-        path = Path(place.partition("?")[0]) / file
+    for file, checksum in DATASETS[said.name].about.checksums.items():
+        path = Path(said.folder) / file
         if path.is_file():
             algorithm, _, expected = checksum.partition(":")
             digest = hashlib.new(algorithm)

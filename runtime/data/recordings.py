@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.base.errors import PlifError, PlifWarning
+from runtime.base.grammar import parse_size
 from runtime.data.archive import list_members
 from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, FileEventSet
 from runtime.events import open_source
-from runtime.events.size import parse_size, unlike
+from runtime.events.size import unlike
 
 NOT_RECORDINGS = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 LOOKED_AT = 16  # files of a folder that tell the sensor of all where nobody says it

@@ -22,14 +22,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.declared import GestureOptions
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
+from runtime.base.options import with_fields
 from runtime.base.version import __version__
-from runtime.data.simulated_set import Progress, claim_folder, refuse_below, run_jobs
+from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.performance import perform, record_scene
@@ -46,22 +49,19 @@ Rows = list[tuple[int, int, int]]  # (class, start_us, end_us)
 Recording = tuple[npt.NDArray[np.void], Rows]
 
 
+@with_fields(GestureOptions)
 def simulate_gesture(
-    out_dir: str | os.PathLike[str],
-    train: int = 200,
-    test: int = 20,
-    seed: int = 0,
-    workers: int = 2,
-    progress: Progress | None = None,
-    part: str = "windows",
+    out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
 ) -> dict[str, object]:
-    """Writes the recordings of `train` + `test` performers; returns the note that is written beside them. `part` is one of PARTS.
+    """Writes the recordings of `train` (200) + `test` (20) performers. `part` is one of PARTS.
 
-    `progress(done, total)` is called as files appear. PlifError when `out_dir` holds something else, or a set made with
-    another seed or other ranges.
+    `progress(done, total)` is called as files appear. Returns the note that is written beside them. PlifError when `out_dir`
+    holds something else, or a set made with another seed or other ranges.
     """
-    refuse_below(WHAT, 1, train=train, test=test, workers=workers)
-    refuse_below(WHAT, 0, seed=seed)
+    how = GestureOptions(**options)
+    (train, test), seed, part = how.counts(200, 20), how.seed, how.part
+    if not (train and test):
+        raise PlifError(f"{WHAT}: train={train}, test={test}, expected 1 or more of each")
     if part not in PARTS:
         raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
     out = Path(out_dir)
@@ -86,7 +86,7 @@ def simulate_gesture(
         names[split] = [f"user{user:05d}_simulated" for user in users]
         jobs += [(seed, split, number, str(out / name), part) for number, name in enumerate(names[split])]
     missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
-    run_jobs(_make, missing, workers, len(jobs) - len(missing), len(jobs), progress)
+    run_jobs(_make, missing, how.workers, len(jobs) - len(missing), len(jobs), progress)
     lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
     with whole_or_nothing(*lists) as targets:
         for target, split in zip(targets, SPLITS, strict=True):

@@ -12,14 +12,17 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.declared import NmnistOptions
 from runtime.base.errors import PlifError
+from runtime.base.options import with_fields
 from runtime.base.version import __version__
 from runtime.data.idx import read_images
-from runtime.data.simulated_set import Progress, claim_folder, refuse_below, run_jobs
+from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events import write_nmnist
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
 
@@ -30,26 +33,23 @@ BATCH = 16  # recordings simulated together; larger batches are no faster
 Batch = tuple[str, list[int], list[str], npt.NDArray[np.uint8]]  # split, numbers, paths, images uint8 [N, 28, 28]
 
 
+@with_fields(NmnistOptions)
 def simulate_nmnist(
     mnist_dir: str | os.PathLike[str],
     out_dir: str | os.PathLike[str],
-    train: int = 20_000,
-    test: int = 2_000,
-    seed: int = 0,
-    workers: int = 2,
-    progress: Progress | None = None,
     *,
-    skip_train: int = 0,
-    skip_test: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> dict[str, object]:
-    """Writes `train` + `test` recordings of the MNIST in `mnist_dir`; returns the note that is written beside them.
+    """Writes `train` (20,000) + `test` (2000) recordings of the MNIST in `mnist_dir`; returns the note beside them.
 
     `skip_train` and `skip_test` leave out the first images of a split, e.g. digits of which there are real recordings.
     `progress(done, total)` is called as files appear. PlifError when MNIST is not readable or holds fewer images, and
     when `out_dir` holds a set made with other settings.
     """
-    refuse_below(WHAT, 0, train=train, test=test, skip_train=skip_train, skip_test=skip_test, seed=seed)
-    refuse_below(WHAT, 1, workers=workers)
+    how = NmnistOptions(**options)
+    train, test = how.counts(20_000, 2_000)
+    seed, skip_train, skip_test = how.seed, how.skip_train, how.skip_test
     out = Path(out_dir)
     selected = []
     for split, count, skip in (("Train", train, skip_train), ("Test", test, skip_test)):
@@ -95,7 +95,7 @@ def simulate_nmnist(
             part = missing[start : start + BATCH]
             numbers = [index for index, _ in part]
             batches.append((split, numbers, [path for _, path in part], images[numbers]))
-    run_jobs(partial(_make, seed), batches, workers, done, train + test, progress)
+    run_jobs(partial(_make, seed), batches, how.workers, done, train + test, progress)
     return note
 
 

@@ -21,13 +21,6 @@ Job = TypeVar("Job")
 Progress = Callable[[int, int], None]  # (files that are there, files in all)
 
 
-def refuse_below(what: str, least: int, **numbers: int) -> None:
-    """PlifError for the first of the named numbers that is below `least`."""
-    for name, number in numbers.items():
-        if number < least:
-            raise PlifError(f"{what}: {name}={number}, expected {least} or more")
-
-
 def claim_folder(out: Path, note: dict[str, object]) -> None:
     """Writes the note into the folder `out`. PlifError when it holds something else, or a set made in another way."""
     path = out / NOTE

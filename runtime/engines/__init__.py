@@ -16,34 +16,17 @@ ways (runtime/engines/buffers.py):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What an engine is opened with.
-
-    threads  CPU threads; None: as the engine finds best, at most one for each processor
-    rates    also count the spikes of each layer, which is slower; evaluation and the dashboard need it
-    device   cpu, cuda or cuda:N; None leaves it to the engine
-    sha256   the expected SHA-256 of the file, for engines that run code
-    """
-
-    threads: int | None = None
-    flush_denormals: bool = True
-    rates: bool = False
-    device: str | None = None
-    sha256: str | None = None
 
 
 class Engine:

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.children import run_code
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, in_turns
-from runtime.engines import EngineOptions, find_engine
+from runtime.engines import find_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
@@ -58,7 +59,7 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
 def child(path: str, engines: list[str], threads: int | None, flush_denormals: bool) -> None:
     """Runs in the child: prints a Measurement."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
-    print(json.dumps(measure(Path(path), engines, EngineOptions(threads, flush_denormals))))
+    print(json.dumps(measure(Path(path), engines, EngineOptions(threads=threads, flush_denormals=flush_denormals))))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:

@@ -15,10 +15,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, tune
 from runtime.base.version import __version__
-from runtime.engines import Engine, EngineOptions, find_engine
+from runtime.engines import Engine, find_engine
 from runtime.engines.available import why_not
 from runtime.engines.model import EngineChoice
 from runtime.model.artifacts import kind_of

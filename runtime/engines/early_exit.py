@@ -5,7 +5,8 @@
 
 with T the card's: the margin is a share of all spikes that could vote in a whole sample, so a lead of M means the same in every
 step, and the lead of a sample that was decided cannot come from one early spike. A sample that never gets there takes all
-its steps. The card's key `exit` holds the margin; `plif calibrate-exit` writes it, evaluation and streams of recordings use it.
+its steps. The card's key `exit` holds the margin; `plif eval --calibrate-exit` writes it, evaluation and
+streams of recordings use it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def card_margin(card: Card) -> float | None:
     return check_margin(margin, "the card's exit.margin")
 
 
-def chosen_margin(text: str | None, card: Card) -> float | None:
+def chosen_margin(text: str | float | None, card: Card) -> float | None:
     """The margin of `--exit-margin`: a number, "off", or None for the card's."""
     if text is None:
         return card_margin(card)

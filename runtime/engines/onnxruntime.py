@@ -14,8 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine
 from runtime.engines.buffers import Arrays, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card

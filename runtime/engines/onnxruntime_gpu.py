@@ -25,8 +25,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime as ort
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
-from runtime.engines import EngineOptions
 from runtime.engines.buffers import Resident
 from runtime.engines.onnxruntime import OnnxRuntime
 from runtime.engines.tensorrt.cuda import gpu_index

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine
 from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import parse_address
 
 _LENGTH = "Inference-Header-Content-Length"
 _MOST_ANSWER = 64 << 20  # bytes
@@ -59,7 +60,7 @@ class TritonSession:
     ) -> None:
         if streams < 1 or lost not in ("raise", "reset"):
             raise PlifError(f"streams {streams}, lost '{lost}': expected at least 1, and raise or reset")
-        self._host, self._port = _address(server)
+        self._host, self._port = parse_address("server", server, "HOST:PORT, e.g. 127.0.0.1:8000")
         self.where = f"http://{server}/v2/models/{model}"
         self.model, self.streams, self._policy, self._timeout_s = model, streams, lost, timeout_s
         self._pool: ThreadPoolExecutor | None = None
@@ -227,13 +228,6 @@ class TritonSession:
         connection, self._connections[row] = self._connections[row], None
         if connection is not None:
             connection.close()
-
-
-def _address(server: str) -> tuple[str, int]:
-    host, colon, port = server.rpartition(":")
-    if not (colon and host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536) or "/" in server:
-        raise PlifError(f"server '{server}': expected HOST:PORT, e.g. 127.0.0.1:8000")
-    return host.strip("[]"), int(port)
 
 
 def _tensors(about: dict[str, Any], where: str) -> tuple[str, tuple[int, ...], int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import parse_size, read_query
 from runtime.events.framing import parse_time_us
-from runtime.events.size import parse_size
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,9 @@ class Address:
             host = port = None
         if not host or not port:
             raise PlifError(f"{spec}: expected a host and a port from 1 to 65535, as {example}")
-        pairs = parse_qsl(parts.query, keep_blank_values=True)
-        values = dict(pairs)
-        wrong = sorted(set(values) - set(options)) or ([parts.query] if len(values) != len(pairs) else [])
-        if parts.query and not pairs:
-            wrong = [parts.query]
-        if wrong or parts.path.strip("/") or parts.fragment or parts.username:
-            what = wrong[0] if wrong else spec.partition(f":{port}")[2]
+        values = read_query(spec, parts.query, dict.fromkeys(options, str), example)
+        if parts.path.strip("/") or parts.fragment or parts.username:
+            what = spec.partition(f":{port}")[2]
             raise PlifError(f"{spec}: '{what}' is not understood; expected {'=, '.join(options)}= as in {example}")
         return cls(spec, host, port, values)
 

@@ -10,33 +10,27 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
+from runtime.base.declared import SendOptions
 from runtime.base.errors import PlifError
+from runtime.base.options import with_fields
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES, encode_datagrams
 from runtime.events.sources import open_source
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"
-EVENTS_AT_MOST = 5000  # 65,000 bytes of t64; no UDP datagram is longer than 65,507
-EVENTS_IN_ONE = 100  # 1300 bytes of t64: fits the usual 1500 of Ethernet
 
 
-def send(
-    source: str,
-    target: str,
-    *,
-    speed: str = "real",
-    each: int = EVENTS_IN_ONE,
-    sensor: tuple[int, int] | None = None,
-    csv: str | None = None,
-    progress: Callable[[int], None] = lambda sent: None,
-) -> int:
+@with_fields(SendOptions)
+def send(source: str, target: str, *, progress: Callable[[int], None] = lambda sent: None, **options: Any) -> int:
     """Sends the events of a source and returns how many they were.
 
-    speed     real: at the events' own pace; max: without pauses; or a number of events a second
-    each      events in one datagram
     progress  called with the number of events sent so far
+    options   speed=, each=, sensor=, csv=: the fields of SendOptions (runtime/base/declared.py)
     """
+    chosen = SendOptions(**options)
+    speed, each = chosen.speed, chosen.each
     address = Address.parse(target, ("format", "sensor"), EXAMPLE)
     form = address.options.get("format", "t64")
     address.sensor(None)  # the receiver needs it; here it is only checked
@@ -44,9 +38,7 @@ def send(
         raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
     if speed not in ("real", "max") and not re.fullmatch(r"[1-9][0-9]{0,11}", speed):
         raise PlifError(f"--speed {speed}: expected real, max or a whole number of events a second")
-    if not 1 <= each <= EVENTS_AT_MOST:
-        raise PlifError(f"--each {each}: expected 1 to {EVENTS_AT_MOST} events in a datagram")
-    events = open_source(source, asked=sensor, csv=csv)
+    events = open_source(source, asked=chosen.sensor, csv=chosen.csv)
     largest = WIRES[form].largest
     if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:
         w, h = events.sensor

@@ -14,26 +14,16 @@ One with N / FEW < outside(S) <= N / DOUBT might be the sensor of a damaged reco
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import LONGEST
 from runtime.events.array import SENSORS
 
-LONGEST = 65536  # pixels a side: coordinates are uint16
 FEW, DOUBT = 1000, 50  # one event in so many
 FROM_ONE = 100  # events; in fewer of them, not even one that does not fit is passed over
-
-
-def parse_size(where: str, text: str) -> tuple[int, int]:
-    """'346x260' -> (346, 260). PlifError when the text is no size; the message begins with `where`, e.g. "--sensor big"."""
-    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text.lower())
-    size = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not is_size(size):
-        raise PlifError(f"{where}: expected WIDTHxHEIGHT, e.g. 346x260, with both from 1 to {LONGEST}")
-    return size
 
 
 def is_size(size: object) -> bool:

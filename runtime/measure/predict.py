@@ -12,6 +12,7 @@ from typing import Any
 
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.base.options import with_fields
 from runtime.data import Dataset
 from runtime.data.unlabelled import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
@@ -19,8 +20,9 @@ from runtime.events.framing import Framing
 from runtime.measure.evaluate.census import Census, Lost, nothing_lost
 from runtime.measure.evaluate.evaluation import scratch
 from runtime.measure.evaluate.predictions import Prediction, check_table, json_row, write_table
-from runtime.measure.evaluate.run import How, run, show_notes
+from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
+from runtime.measure.options import PredictOptions
 from runtime.measure.report.metrics import Identity, artifact_identity
 
 
@@ -79,40 +81,33 @@ class Predicted:
         return asdict(replace(self, predictions=[])) | {"predictions": rows}
 
 
+@with_fields(PredictOptions)
 def predict(
-    model: Model,
-    places: Sequence[str | Path],
-    *,
-    out: str | Path | None = None,
-    sensor: tuple[int, int] | None = None,
-    csv: str | None = None,
-    min_margin: float = 0.0,
-    how: How | None = None,
-    **given: Any,
+    model: Model, places: Sequence[str | Path], *, progress: Progress | None = None, **options: Any
 ) -> Predicted:
     """Predictions for recordings, in files and in folders.
 
-    out     a table to write, .csv or .jsonl, whole or not at all
-    sensor  (width, height), csv  the columns of CSV files: for recordings that do not say
-    min_margin  how far a label must lead, a share of all possible votes; a recording with a smaller margin has none
-    how     a How, or its fields by name: batch, workers, cluster, resume, progress
+    options   out=, sensor=, min_margin=, ...: the fields of PredictOptions (runtime/measure/options.py). The table `out` is
+              written whole or not at all
+    progress  hears (done, of, a note) after every batch
 
     Raises PlifError where there is nothing to read, and where nothing can be read. A recording that cannot be read has a row
     that says why.
     """
-    how = How(**given) if how is None else how
-    if not 0 <= min_margin <= 1:
-        raise PlifError(f"--min-margin {min_margin:g}: expected a share of all possible votes from 0 to 1, e.g. 0.2")
+    how = PredictOptions(**options)
+    out = how.out
     if out is not None:
-        check_table(Path(out))
+        check_table(out)
     elif how.resume:
         raise PlifError("--resume goes on with what --out TABLE has begun; name that table")
-    samples = Recordings(tuple(find_recordings(places)), sensor, csv)
+    samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv)
     dataset = samples.open(model)
     began = time.perf_counter()
     kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"
     with _work_folder(out) as folder:
-        shards, tally = run(model, samples, dataset, len(dataset), folder, how, kept, min_margin=min_margin)
+        shards, tally = run(
+            model, samples, dataset, len(dataset), folder, how, kept, min_margin=how.min_margin, progress=progress
+        )
         result = Predicted(
             recordings=len(dataset),
             unreadable=0,
@@ -131,10 +126,10 @@ def predict(
         if out is None:
             result.predictions = list(found)
         else:
-            write_table(found, model.classes, Path(out))
+            write_table(found, model.classes, out)
     result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
     show_notes(statistics)
-    census.remark("plif predict", "say it: --sensor WxH", sensor, model.input_shape, model.card.get("sensor"))
+    census.remark("plif predict", "say it: --sensor WxH", how.sensor, model.input_shape, model.card.get("sensor"))
     return result
 
 

@@ -114,7 +114,7 @@ KINDS: list[Kind] = [
         _holds("*/config.pbtxt"),
         _folder_card,
         None,
-        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.triton.TritonSession",
+        "it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton_client.TritonSession",
         "onnx_contents:read_repository",
     ),
     Kind(

@@ -14,12 +14,13 @@ while they are read, 20 ms at a time, so that a paced stream does not halt for l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.simulate.base import SEED_LIMIT, SimulatedSource
+from runtime.base.grammar import whole, word
+from runtime.simulate.base import USUAL, SimulatedSource
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.performance import Bout, perform, record_scene
@@ -28,47 +29,36 @@ from runtime.simulate.schedule import draw_bouts, draw_everyday
 from runtime.simulate.things import ThingPainter, draw_things
 
 STREAM = 3  # part of the seed: another performer than those of a simulated set, whose splits are 0 (train) and 1 (test)
-SPLITS = ("test", "train")
-SCENES = ("gestures", "everyday", "things")
-LOOKS = ("usual", "faint", "lamps", "texture")
+CHOICES = {  # the first of each is the usual one
+    "split": ("test", "train"),
+    "scene": ("gestures", "everyday", "things"),
+    "look": ("usual", "faint", "lamps", "texture"),
+}
+
+
+def _gesture(text: str) -> int:
+    """A class, by its name or number."""
+    try:
+        return CLASSES.index(text) if text in CLASSES else whole(0, len(CLASSES) - 1)(text)
+    except ValueError:
+        raise ValueError(f"0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}") from None
 
 
 class GestureSource(SimulatedSource):
     """One performer. `truth` and `recognisable_us` say what is done when; they are known before anything is read."""
 
-    options = ("seed", "seconds", "gesture", "split", "scene", "look")
+    options: ClassVar = {**USUAL, "gesture": _gesture, **{name: word(*known) for name, known in CHOICES.items()}}
     example = "sim:dvs128-gesture?seed=7&seconds=30"
     sensor = (SIZE_PX, SIZE_PX)
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
-        split = self.values.get("split", SPLITS[0])
-        if split not in SPLITS:
-            raise PlifError(f"{spec}: split='{split}', expected test or train")
-        self._scene, look = self._choose("scene", SCENES), self._choose("look", LOOKS)
-        self._key, self._held_out = (self._parse_whole("seed", SEED_LIMIT), STREAM), split == "test"
+        split, self._scene, look = (self.values.get(name, known[0]) for name, known in CHOICES.items())
+        self._key, self._held_out = (self._seed, STREAM), split == "test"
         self._performer = draw_performer(self._key, self._held_out, None if look == "usual" else look)
-        gesture, self._bouts = self._parse_gesture(), list[Bout]()
+        gesture, self._bouts = self.values.get("gesture"), list[Bout]()
         if self._scene == "gestures":
             self._bouts = list(draw_bouts(self._key, self._held_out, self._end_us, gesture))
-
-    def _choose(self, name: str, choices: tuple[str, ...]) -> str:
-        value = self.values.get(name, choices[0])
-        if value not in choices:
-            raise PlifError(f"{self.name}: {name}='{value}', expected {', '.join(choices)}")
-        return value
-
-    def _parse_gesture(self) -> int | None:
-        name = self.values.get("gesture")
-        if name is None:
-            return None
-        if name in CLASSES:
-            return CLASSES.index(name)
-        if not (name.isascii() and name.isdigit() and len(name) < 4 and int(name) < len(CLASSES)):
-            raise PlifError(
-                f"{self.name}: gesture='{name}', expected 0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}"
-            )
-        return int(name)
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:

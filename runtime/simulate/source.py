@@ -9,13 +9,15 @@ The same spec always gives the same events. Times start at 0. It is a recording,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import whole
 from runtime.events.array import EVENT_DTYPE
-from runtime.simulate.base import SEED_LIMIT, SimulatedSource
+from runtime.simulate.base import USUAL, SimulatedSource
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.gesture_source import GestureSource
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -27,14 +29,13 @@ PERIOD_US = DURATION_US + PAUSE_US
 class DigitSource(SimulatedSource):
     """Digits, one at a time. `truth` says which digit is shown when."""
 
-    options = ("seed", "seconds", "digit")
+    options: ClassVar = {**USUAL, "digit": whole(0, 9)}
     example = "sim:digits?seed=7&seconds=3&digit=3"
     sensor = (SENSOR_PX, SENSOR_PX)
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
-        self._seed = self._parse_whole("seed", SEED_LIMIT)
-        self._digit = self._parse_whole("digit", 9) if "digit" in self.values else None
+        self._digit = self.values.get("digit")
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:

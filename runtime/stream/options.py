@@ -6,10 +6,12 @@ model.stream("recording.raw", decide="leak:120ms,margin=0.2", reset="silence:100
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from runtime.base.declared import Reading
 from runtime.base.errors import PlifError
+from runtime.base.options import option
 
 # Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
@@ -17,41 +19,31 @@ LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+class StreamOptions(Reading):
+    """Options of `plif stream` and of model.stream; None where an option was not given."""
 
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """Options of `plif stream` and of model.stream; None where an option was not given. `help_of` has the text of each."""
-
-    framing: str | None = _option(None, "How events become frames; the card's when not given.")
-    decide: str | None = _option(
-        None,
+    framing: str | None = option("How events become frames; the card's when not given.", default=None)
+    decide: str | None = option(
         f"sum (default of recordings), leak[:500ms] (default of feeds: {LIVE_RULES[0]}), kofn[:3/5] "
         "or own[:80ms], then ,margin= ,release= ,exit= ,idle= (events a second, or auto) ,other=.",
+        default=None,
     )
-    reset: str | None = _option(
-        None,
+    reset: str | None = option(
         "recording (default of recordings), silence:MS (of feeds: silence:1000), never, every:T[/ROWS] or decay:TAU.",
+        default=None,
     )
-    speed: str = _option("max", "max, or real: recordings are paced by the events' own time.")
-    sensor: tuple[int, int] | None = _option(None, "WIDTHxHEIGHT, for sources that do not say.")
-    filters: str | None = _option(
-        None, "hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap"
+    speed: str = option("max, or real: recordings are paced by the events' own time.", default="max")
+    filters: str | None = option(
+        "hot,refractory:1ms,background:5ms,roi:X0:Y0:X1:Y1,down:2,flip:x,rotate:90,swap", "--filter", default=None
     )
-    overload: str | None = _option(
-        None, "merge[:8] (default) or drop[:8]: what happens to the oldest when more frames wait."
+    overload: str | None = option(
+        "merge[:8] (default) or drop[:8]: what happens to the oldest when more frames wait.", default=None
     )
-    on_return: str | None = _option(
-        None, "hold (default) or reset: the state, when a live source was lost and is back."
+    on_return: str | None = option(
+        "hold (default) or reset: the state, when a live source was lost and is back.", default=None
     )
-    csv: str | None = _option(
-        None, "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns)."
-    )
-
-    state: str | None = _option(
-        None, "A file that keeps the state: where it is, the stream goes on from it; at the end it is written."
+    state: str | None = option(
+        "A file that keeps the state: where it is, the stream goes on from it; at the end it is written.", default=None
     )
 
     def over(self, recorded: StreamOptions) -> StreamOptions:
@@ -87,9 +79,3 @@ class StreamOptions:
     def to_dict(self) -> dict[str, object]:
         """The options as they stand in recording.json."""
         return asdict(self)
-
-
-def help_of(name: str) -> str:
-    """What an option does, for the command line."""
-    found: dict[str, Field[Any]] = {one.name: one for one in fields(StreamOptions)}
-    return str(found[name].metadata["help"])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import typer
 
 from runtime.cli.main import app
+from runtime.cli.old_names import OLD_NAMES
 from tests.conftest import REPOSITORY
 
 PAGES = (
@@ -78,15 +79,18 @@ def _plif(words: list[str], whole: bool) -> str | None:
     """What the real command says when it parses and converts the words, without being run."""
     if not words or words == ["--version"]:
         return None if words or not whole else "plif alone does nothing"
+    if words[0] in OLD_NAMES:
+        return f"{words[0]} is an old name"
     group: Any = typer.main.get_command(app)
-    command = group.get_command(None, words[0])
-    if command is None:
-        return f"plif has no command {words[0]}"
-    if not whole and words[-1].startswith("--"):
-        names = {"--help", *(name for option in command.params for name in option.opts + option.secondary_opts)}
-        return None if words[-1] in names else f"plif {words[0]} has no {words[-1]}"
     try:
-        command.make_context(words[0], [word for word in words[1:] if word != "..."])
+        _, command, words = group.resolve_command(typer.Context(group), words)
+    except Exception as error:  # of click in older Typer, of Typer itself in newer ones
+        return str(error)
+    if not whole and words and words[-1].startswith("--"):
+        names = {"--help", *(name for option in command.params for name in option.opts + option.secondary_opts)}
+        return None if words[-1] in names else f"plif {command.name} has no {words[-1]}"
+    try:
+        command.make_context(command.name, [word for word in words if word != "..."])
     except Exception as error:  # of click in older Typer, of Typer itself in newer ones
         if not whole and type(error).__name__ == "MissingParameter":
             return None

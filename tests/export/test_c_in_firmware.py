@@ -228,7 +228,7 @@ def test_an_early_exit_is_refused_in_one_line_before_minutes_are_spent_on_it(
     written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """C counts no votes, so nothing in it could obey the card."""
-    words = ["calibrate-exit", str(written), "--data", "digits:60", "-o", str(tmp_path / "early.c")]
+    words = ["eval", str(written), "--data", "digits:60", "--calibrate-exit", "0.5%", "-o", str(tmp_path / "early.c")]
     assert run(words) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"plif: error: {written}: is generated C, which counts no votes")

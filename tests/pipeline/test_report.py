@@ -20,12 +20,13 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import make_events, write_nmnist
-from runtime.measure.evaluate.calibrate_exit import calibrate_exit, parse_share, write_exit
+from runtime.measure.evaluate.calibrate_exit import calibrate_exit, write_exit
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.stress import STRESSES, StressedSet, measure_stress
 from runtime.measure.evaluate.trace import Trace, trace
+from runtime.measure.options import ExitOptions
 from runtime.measure.report import curves
 from runtime.measure.report.paired import compare, mcnemar
 from runtime.model.card import read_card
@@ -148,7 +149,7 @@ def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(s
 
 def test_a_calibrated_exit_is_in_the_card_and_used_and_its_digest_holds(shipped: Path, tmp_path: Path) -> None:
     new = tmp_path / "early.onnx"
-    arguments = ["calibrate-exit", str(shipped), "--data", "digits:60", "--lose", "8%", "-o", str(new), "--json"]
+    arguments = ["eval", str(shipped), "--data", "digits:60", "--calibrate-exit", "8%", "-o", str(new), "--json"]
     assert run(arguments) == 0
     card = read_card(new)
     assert card["exit"]["lost_at_most"] <= 0.08 and 0 < card["exit"]["margin"] <= 1
@@ -196,10 +197,12 @@ def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_pa
     model = runtime.load(shipped, "onnxruntime")
     with pytest.raises(CheckFailed, match=r"on 20 samples no loss below 16\.11 % can be shown.*needs \d+ samples"):
         calibrate_exit(model, DIGITS, 0.005, limit=20)
-    assert run(["calibrate-exit", str(shipped), "--data", DIGITS, "--lose", "x", "-o", str(tmp_path / "n.onnx")]) == 2
-    assert run(["calibrate-exit", str(shipped), "--data", DIGITS, "--lose", "20%", "-o", str(shipped)]) == 2
+    assert run(["eval", str(shipped), "--data", DIGITS, "--calibrate-exit", "x", "-o", str(tmp_path / "n.onnx")]) == 2
+    assert run(["eval", str(shipped), "--data", DIGITS, "--calibrate-exit", "20%", "-o", str(shipped)]) == 2
     assert run(["eval", str(shipped), "--data", DIGITS, "--exit-margin", "0"]) == 2
-    assert parse_share("0.5%", "--lose") == parse_share("0.005", "--lose") == 0.005
+    assert (
+        ExitOptions(calibrate_exit="0.5%") == ExitOptions(calibrate_exit="0.005") == ExitOptions(calibrate_exit=0.005)
+    )
 
 
 @pytest.mark.large
@@ -209,14 +212,14 @@ def test_on_real_recordings_an_exit_calibrated_on_simulated_ones_halves_the_step
     found = calibrate_exit(runtime.load(shipped), "digits:1000", 0.005)
     new = write_exit(shipped, found, tmp_path / "early.onnx")
     model = runtime.load(new)
-    right = {None: 0, found.margin: 0}
+    right: dict[str | float, int] = {"off": 0, found.margin: 0}
     steps = 0.0
     for split, count in (("test", 100), ("train", 1000)):
         for margin in right:
             result = evaluate(model, f"nmnist:{nmnist}", split=split, exit_margin=margin)
             right[margin] += result.correct
-            steps += result.mean_steps * count if margin else 0
-    assert steps / 1100 <= 5 and (right[None] - right[found.margin]) / 1100 <= 0.005, (steps, right)
+            steps += result.mean_steps * count if margin != "off" else 0
+    assert steps / 1100 <= 5 and (right["off"] - right[found.margin]) / 1100 <= 0.005, (steps, right)
 
 
 def a_trace(votes: list[list[int]], truth: int, events: list[float]) -> Trace:

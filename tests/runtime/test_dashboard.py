@@ -20,12 +20,13 @@ import pytest
 import runtime
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.base.grammar import parse_address
 from runtime.base.latency import Latencies
 from runtime.events import Account, Frame, Framing
 from runtime.events.framer import UPRIGHT
 from runtime.native.rules import view_of
-from runtime.show.dashboard import Dashboard
-from runtime.show.dashboard.access import Access, parse_address
+from runtime.show.dashboard import EXAMPLES, Dashboard
+from runtime.show.dashboard.access import Access
 from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
@@ -389,13 +390,13 @@ def test_the_dashboard_changes_no_answer(model: Model) -> None:
     ],
 )
 def test_an_address_is_a_port_and_perhaps_a_host(text: str, expected: tuple[str, int]) -> None:
-    assert parse_address(text) == expected
+    assert parse_address("--dashboard", text, EXAMPLES, host="127.0.0.1", least_port=0) == expected
 
 
 @pytest.mark.parametrize("text", ("", "x", "70000", "-1", "host:", ":8080", "host:x", "١٢"))
 def test_what_is_no_address_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(PlifError, match=r"expected \[HOST:\]PORT"):
-        parse_address(text)
+        Dashboard(text)
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

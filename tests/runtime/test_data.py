@@ -306,7 +306,16 @@ def test_a_check_counts_what_is_there_and_says_which_split_is_missing(tmp_path: 
 def test_a_simulated_nmnist_is_read_like_the_official_one(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist")
     seen: list[tuple[int, int]] = []
-    simulate_nmnist(tmp_path / "mnist", tmp_path / "sim", 6, 2, 5, 1, lambda *n: seen.append(n), skip_train=3)
+    simulate_nmnist(
+        tmp_path / "mnist",
+        tmp_path / "sim",
+        train=6,
+        test=2,
+        seed=5,
+        workers=1,
+        progress=lambda *n: seen.append(n),
+        skip_train=3,
+    )
     train = open_dataset(f"nmnist:{tmp_path / 'sim'}", "train", framing=FRAMING)
     assert [Path(train.path(i)).stem for i in range(6)] == [f"{n:05d}" for n in range(4, 10)]
     assert [train.label(i) for i in range(6)] == [3, 4, 5, 6, 7, 8]
@@ -318,13 +327,13 @@ def test_a_simulated_nmnist_is_read_like_the_official_one(tmp_path: Path) -> Non
 
 def test_a_stopped_simulation_continues_and_gives_the_same_files(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist", train=20)
-    simulate_nmnist(tmp_path / "mnist", tmp_path / "whole", 20, 2, 0, 1)
-    simulate_nmnist(tmp_path / "mnist", tmp_path / "parts", 5, 0, 0, 1)
+    simulate_nmnist(tmp_path / "mnist", tmp_path / "whole", train=20, test=2, seed=0, workers=1)
+    simulate_nmnist(tmp_path / "mnist", tmp_path / "parts", train=5, test=0, seed=0, workers=1)
     kept = next((tmp_path / "parts" / "Train" / "0").glob("*.bin"))
     before = kept.stat().st_mtime_ns
     cut = tmp_path / "parts" / "Train" / "1" / "00002.bin"
     cut.write_bytes(cut.read_bytes()[:-3])  # not whole: made again
-    simulate_nmnist(tmp_path / "mnist", tmp_path / "parts", 20, 2, 0, 2)
+    simulate_nmnist(tmp_path / "mnist", tmp_path / "parts", train=20, test=2, seed=0, workers=2)
     assert kept.stat().st_mtime_ns == before
     files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.bin"))
     assert len(files) == 22 == len(list((tmp_path / "parts").rglob("*.bin")))
@@ -333,12 +342,12 @@ def test_a_stopped_simulation_continues_and_gives_the_same_files(tmp_path: Path)
 
 def test_simulations_with_other_settings_are_never_mixed(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist")
-    simulate_nmnist(tmp_path / "mnist", tmp_path / "sim", 1, 0, 0, 1)
+    simulate_nmnist(tmp_path / "mnist", tmp_path / "sim", train=1, test=0, seed=0, workers=1)
     with pytest.raises(PlifError, match="another seed"):
-        simulate_nmnist(tmp_path / "mnist", tmp_path / "sim", 1, 0, 1, 1)
+        simulate_nmnist(tmp_path / "mnist", tmp_path / "sim", train=1, test=0, seed=1, workers=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(PlifError, match=r"has no simulated\.json"):
-        simulate_nmnist(tmp_path / "mnist", tmp_path / "mine", 1, 0, 0, 1)
+        simulate_nmnist(tmp_path / "mnist", tmp_path / "mine", train=1, test=0, seed=0, workers=1)
     with pytest.raises(PlifError, match="ask for 10 at most"):
-        simulate_nmnist(tmp_path / "mnist", tmp_path / "more", 11, 0, 0, 1, skip_train=2)
+        simulate_nmnist(tmp_path / "mnist", tmp_path / "more", train=11, test=0, seed=0, workers=1, skip_train=2)

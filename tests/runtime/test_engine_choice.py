@@ -19,10 +19,10 @@ from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
 from runtime.base import tuner
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, waited_s
 from runtime.cli.main import run
-from runtime.engines import EngineOptions
 from runtime.engines import model as engine_model
 from runtime.engines.calibrate import measure
 from runtime.engines.event import engine as event

@@ -130,7 +130,7 @@ def test_an_everyday_recording_never_stands_still_for_long() -> None:
 
 def test_an_unknown_part_is_refused(tmp_path) -> None:
     with pytest.raises(PlifError, match=f"part 'crowds', expected {', '.join(PARTS)}"):
-        simulate_gesture(tmp_path / "out", 1, 1, part="crowds")
+        simulate_gesture(tmp_path / "out", train=1, test=1, part="crowds")
 
 
 @pytest.mark.parametrize("scene", ["everyday", "things"])

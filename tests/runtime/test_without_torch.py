@@ -132,7 +132,7 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(without_an_engine
 
 def test_help_says_which_commands_are_not_installed(without_torch: Outcomes) -> None:
     lines = [line.strip() for line in without_torch["--help"][1].splitlines()]
-    for command, extra in (("train", "train"), ("figures", "train"), ("export", "cpu,export"), ("check", "cpu,export")):
+    for command, extra in (("train", "train"), ("paper", "train"), ("export", "cpu,export"), ("check", "cpu,export")):
         assert any(line.split() == [command, *f"Not installed: pip install 'plif[{extra}]'".split()] for line in lines)
 
 
@@ -193,7 +193,8 @@ import contextlib, io
 from runtime.cli.main import COMMANDS, run
 with contextlib.redirect_stdout(io.StringIO()) as out:
     assert run(["--help"]) == 0
-assert [line.split()[0] for line in out.getvalue().partition("Commands:")[2].splitlines() if line] == list(COMMANDS)
+lines = [line for line in out.getvalue().partition("Commands:")[2].splitlines() if line]
+assert [line.split("  ")[1] for line in lines] == list(COMMANDS), lines
 """
     assert loaded(program, (*ENGINES, "numpy"), folder) == []
 

@@ -213,11 +213,11 @@ def test_axes_are_exchanged_only_where_that_is_another_motion() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("mirrors:1", "'mirrors:1' is unknown"),
+        ("mirrors:1", "'mirrors:1', expected mirror, reverse"),
         ("mirror:1,mirror:1", "stands there twice"),
-        ("stretch:2", "expected stretch:0.7-1.5"),
+        ("stretch:2", "expected stretch:LOW-HIGH"),
         ("stretch:2-1", "rising numbers above 0"),
-        ("thin:1.5", "expected 0 to 1"),
+        ("thin:1.5", "expected thin:NUMBER from 0 to 1"),
         ("idle:0.6,splice:0.6", "add up to 1.2, expected 1 at most"),
     ],
 )

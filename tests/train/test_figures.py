@@ -50,6 +50,7 @@ def test_all_figures_of_a_training_are_drawn_with_their_data_and_a_report(
 ) -> None:
     out = tmp_path / "figures"
     command = [
+        "paper",
         "figures",
         str(trained / "model.pt"),
         "--data",
@@ -76,7 +77,7 @@ def test_all_figures_of_a_training_are_drawn_with_their_data_and_a_report(
 def test_the_numbers_of_a_figure_are_those_of_the_network(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures"
     only = ["--only", "fig-s2,fig-s4", "--channels", "3,1", "--samples", "3", "--steps", "3"]
-    assert not run(["figures", str(trained / "model.pt"), "--data", "digits:10", "--out", str(out), *only])
+    assert not run(["paper", "figures", str(trained / "model.pt"), "--data", "digits:10", "--out", str(out), *only])
     from plif_train import load
 
     net = load(trained / "model.pt")
@@ -175,15 +176,17 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.pt").write_bytes((trained / "model.pt").read_bytes())
-    assert not run(["figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")])
+    assert not run(["paper", "figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")])
     out, err = capsys.readouterr()
     assert "course: left out" in err and "tau of each layer as it is" in out and "it is; the log of the training" in out
     assert len(rows(tmp_path / "out" / "tau.csv")) == 4 and {
         row["epoch"] for row in rows(tmp_path / "out" / "fig-s1.csv")
     } == {"2"}
-    assert run(["figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out"), "--only", "course"]) == 2
+    assert (
+        run(["paper", "figures", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out"), "--only", "course"]) == 2
+    )
     assert "written while training" in capsys.readouterr().err
-    assert run(["figures", str(tmp_path / "model.pt"), "--only", "fig-9"]) == 2
+    assert run(["paper", "figures", str(tmp_path / "model.pt"), "--only", "fig-9"]) == 2
     assert "expected some of course" in capsys.readouterr().err
     subject = FigureModel(open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
     with pytest.raises(PlifError, match="channels 0 to 3"):
@@ -199,7 +202,7 @@ def test_several_classes_are_shown_in_the_order_asked_for(trained: Path) -> None
 
 
 def test_wrong_samples_are_said_before_anything_is_drawn(trained: Path, tmp_path: Path, capsys: Any) -> None:
-    command = ["figures", str(trained / "model.pt"), "--out", str(tmp_path / "out")]
+    command = ["paper", "figures", str(trained / "model.pt"), "--out", str(tmp_path / "out")]
     for extra, message in (
         (["--data", "nmnist:nowhere"], "nowhere"),
         (["--data", "digits:10", "--class", "horse"], "class 'horse'"),
@@ -217,7 +220,7 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
     (tmp_path / "two.weights.csv").write_bytes((trained / "model.weights.csv").read_bytes())
     torch.save({"notes": torch.zeros(2)}, tmp_path / "notes.pt")
     only = ["--only", "table-s2,fig-s1,fig-s2,fig-s3,fig-s4,fig-s5", "--samples", "3"]
-    assert not run(["figures", str(tmp_path), "--data", "digits:10", "--out", str(tmp_path / "out"), *only])
+    assert not run(["paper", "figures", str(tmp_path), "--data", "digits:10", "--out", str(tmp_path / "out"), *only])
     out, err = capsys.readouterr()
     assert "left out: " in err and "notes.pt: a PyTorch file without a plif card" in err and "ONNX" not in err
     assert out.count(", of one\n") == 4 and out.count(", of two\n") == 1  # fig-s1 is of the run that has a log
@@ -239,12 +242,12 @@ def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_said(trained: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "report.html").mkdir()
-    assert run(["figures", str(trained / "model.pt"), "--out", str(tmp_path)]) == 2
+    assert run(["paper", "figures", str(trained / "model.pt"), "--out", str(tmp_path)]) == 2
     assert "report.html: is a folder; expected a place for a file" in capsys.readouterr().err
     (tmp_path / "course.csv").unlink()
     (tmp_path / "course.csv").mkdir()
     before = (tmp_path / "course.png").stat().st_mtime_ns
-    assert run(["figures", str(trained / "model.pt"), "--out", str(tmp_path), "--only", "course"]) == 2
+    assert run(["paper", "figures", str(trained / "model.pt"), "--out", str(tmp_path), "--only", "course"]) == 2
     assert (tmp_path / "course.png").stat().st_mtime_ns == before
 
 
@@ -252,10 +255,10 @@ def test_an_exported_network_shows_the_same_spikes_as_its_model(trained: Path, t
     assert not run(["export", str(trained / "model.pt"), "-o", str(tmp_path / "model.onnx"), "--no-verify"])
     common = ["--data", "digits:10", "--samples", "4", "--channels", "2,0", "--only", "fig-s2,fig-s4"]
     for name in (trained / "model.pt", tmp_path / "model.onnx"):
-        assert not run(["figures", str(name), *common, "--out", str(tmp_path / name.suffix[1:])])
+        assert not run(["paper", "figures", str(name), *common, "--out", str(tmp_path / name.suffix[1:])])
     for figure in ("fig-s2", "fig-s4"):
         mine = (tmp_path / "pt" / f"{figure}.csv").read_text()
         assert mine.count("\n") > 4 and mine == (tmp_path / "onnx" / f"{figure}.csv").read_text()
     capsys.readouterr()
-    assert run(["figures", str(tmp_path / "model.onnx"), "--only", "tau", "--out", str(tmp_path)]) == 2
+    assert run(["paper", "figures", str(tmp_path / "model.onnx"), "--only", "tau", "--out", str(tmp_path)]) == 2
     assert "exported, without the record of its training; draw it of its model.pt" in capsys.readouterr().err

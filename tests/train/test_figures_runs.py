@@ -34,13 +34,13 @@ def small(**options: Any) -> Any:
 def test_an_exported_network_has_the_figures_that_need_no_training(plif: TrainingRun, tmp_path: Path) -> None:
     make_run(tmp_path, "m", [0.5, 0.6], net=small(T=2))  # its log lies beside m.onnx, too
     assert plif("export", "m.pt", "-o", "m.onnx", "--no-verify")[0] == 0
-    code, out, err = plif("figures", "m.onnx", "--out", "figures", "--json")
+    code, out, err = plif("paper", "figures", "m.onnx", "--out", "figures", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert list(found["figures"]) == ["encoders"] and (tmp_path / "figures" / "report.html").is_file()
     for name in ("course", "ablation", "tau", "table-s2"):
         assert "exported, without the record of its training" in found["skipped"][name]
-        assert plif("figures", "m.onnx", "--only", name)[0] == 2
+        assert plif("paper", "figures", "m.onnx", "--only", name)[0] == 2
 
 
 def test_unlike_runs_have_panels_of_their_own_and_names_of_their_own(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_tau_is_drawn_at_the_epochs_of_the_log_with_the_authors_layer_of_the_sam
 
 def test_a_figure_that_cannot_be_drawn_leaves_no_other_behind(plif: TrainingRun, tmp_path: Path) -> None:
     make_run(tmp_path, "m", [0.5], net=small())
-    code, out, _ = plif("figures", "m.pt", "--only", "course,ablation", "--out", "figures")
+    code, out, _ = plif("paper", "figures", "m.pt", "--only", "course,ablation", "--out", "figures")
     assert code == 2 and out == "" and not (tmp_path / "figures").exists()
 
 
@@ -159,7 +159,7 @@ def test_odd_files_are_said_in_one_line(
         path.write_text(path.read_text().splitlines()[0] + "\n" + log)
     if weights is not None:
         path.with_suffix(".weights.csv").write_text(W + weights)
-    code, _, err = plif("figures", "m.pt", "--only", figure, "--out", "figures")
+    code, _, err = plif("paper", "figures", "m.pt", "--only", figure, "--out", "figures")
     assert code == 2 and message in err and "a bug in plif" not in err and err.count("\n") == 1, err
     assert "figures" not in os.listdir(tmp_path)
 
@@ -168,7 +168,7 @@ def test_a_file_that_is_left_out_is_left_out_for_its_own_reason(plif: TrainingRu
     make_run(tmp_path, "good", [0.9], net=small())
     make_run(tmp_path, "odd", [0.9], net=small(), lr="fast")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:1000])
-    code, _, err = plif("figures", ".", "--only", "course", "--out", "figures")
+    code, _, err = plif("paper", "figures", ".", "--only", "course", "--out", "figures")
     lines = err.splitlines()
     assert code == 0 and [line.split(":")[0] for line in lines] == ["left out"] * 2, err
     assert "cut.pt: " in lines[0] and "odd.pt: lr in the training record" in lines[1]
@@ -176,5 +176,5 @@ def test_a_file_that_is_left_out_is_left_out_for_its_own_reason(plif: TrainingRu
 
 def test_channels_are_numbers(plif: TrainingRun, tmp_path: Path) -> None:
     make_run(tmp_path, "m", [0.9], net=small())
-    code, _, err = plif("figures", "m.pt", "--channels", "1,²")
+    code, _, err = plif("paper", "figures", "m.pt", "--channels", "1,²")
     assert code == 2 and "expected numbers" in err

@@ -175,7 +175,8 @@ def test_a_neuron_s_settings_are_said_behind_its_kind() -> None:
     assert parse_neuron("LIF,v_threshold=0.5,v_reset=none") == ("LIF", {"v_threshold": 0.5, "v_reset": None})
     assert parse_neuron("decay_input=false") == ("PLIF", {"decay_input": False})
     for wrong, message in (
-        ("ALIF", "expected PLIF"), ("PLIF,tau=2", "tau is not known"), ("PLIF,v_threshold=none", "cannot be None"),
+        ("ALIF", "expected PLIF"), ("PLIF,tau=2", "'tau=2', expected v_threshold"),
+        ("PLIF,v_threshold=none", "expected v_threshold=a number"),
         ("PLIF,v_reset", "NAME=VALUE"),
     ):  # fmt: skip
         with pytest.raises(PlifError, match=message):

@@ -208,17 +208,17 @@ def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Pa
 def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With 32 pictures instead of 60,000, which it says."""
     data, out = few_pictures(tmp_path), tmp_path / "runs"
-    command = ["reproduce", "table-4:lif-16", "--data", data, "--out", str(out), "--json"]
+    command = ["paper", "table-4:lif-16", "--data", data, "--out", str(out), "--json"]
     for epochs in (1, 2):
         assert not run([*command, "--epochs", str(epochs)])
         found = json.loads(capsys.readouterr().out)
         assert found["row"] == "table-4:fashion-mnist:lif-16" and found["published"] == 0.9447
         assert found["standing"]["epoch"] == epochs and found["standing"]["inside"] is None
         assert found["standing"]["differences"] == ["train samples: 32, not 60000", "test samples: 8, not 10000"]
-    assert not run(["reproduce", "table-4:lif-16", "--out", str(out)])
+    assert not run(["paper", "table-4:lif-16", "--out", str(out)])
     text = capsys.readouterr().out
     assert text.count("plif train") == 4 and "not compared: unlike runs" in text
-    assert not run(["reproduce", "--list", "--out", str(out)])
+    assert not run(["paper", "--list", "--out", str(out)])
     assert "epoch 2" in capsys.readouterr().out
     for wrong, message in (
         (["no-row"], "is not known"),
@@ -228,7 +228,7 @@ def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.Captu
         (["--list", "table-s2"], "stands alone"),
         (["table-s2:mnist:A", "--overwrite"], "expected --data NAME:DIR beside it"),
     ):
-        assert run(["reproduce", *wrong]) == 2
+        assert run(["paper", *wrong]) == 2
         assert message in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""`plif reproduce`: what it prints can be typed, and what it says of the files that it finds is so."""
+"""`plif paper`: what it prints can be typed, and what it says of the files that it finds is so."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_log_of_the_authors_has_a_row() -> None:
 
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     data = few_pictures(tmp_path)
-    command = ["reproduce", "table-4:lif-16", "--data", data]
+    command = ["paper", "table-4:lif-16", "--data", data]
     process = plif_process(*command, cwd=tmp_path)
     wait_for(tmp_path / "runs" / f"{LIF}.csv", process)
     process.send_signal(signal.SIGINT)
@@ -55,7 +55,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
 def test_a_model_without_what_its_training_goes_on_from_is_begun_again_when_asked(
     plif: TrainingRun, tmp_path: Path
 ) -> None:
-    command = ["reproduce", "table-4:lif-16", "--data", few_pictures(tmp_path), "--epochs", "1"]
+    command = ["paper", "table-4:lif-16", "--data", few_pictures(tmp_path), "--epochs", "1"]
     make_run(tmp_path, LIF, [0.8], net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
     (tmp_path / "runs").mkdir()
     (tmp_path / f"{LIF}.pt").rename(tmp_path / "runs" / f"{LIF}.pt")
@@ -67,15 +67,15 @@ def test_a_model_without_what_its_training_goes_on_from_is_begun_again_when_aske
 
 def test_the_command_that_is_printed_runs_where_there_is_no_folder_yet(plif: TrainingRun, tmp_path: Path) -> None:
     place = tmp_path / "not yet" / "runs"
-    _, out, _ = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
+    _, out, _ = plif("paper", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
     assert json.loads(out)["command"].startswith(f"mkdir -p {shlex.quote(str(place))} && plif train fashion-mnist ")
     place.mkdir(parents=True)
-    _, out, _ = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
+    _, out, _ = plif("paper", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
     assert json.loads(out)["command"].startswith("plif train fashion-mnist ")
 
 
 def test_a_lost_log_is_not_taken_for_a_training_that_never_was(plif: TrainingRun, tmp_path: Path) -> None:
-    command = ["reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path)]
+    command = ["paper", "table-s2:fashion-mnist:A", "--out", str(tmp_path)]
     assert "not trained here yet" in plif(*command)[1]
     make_run(tmp_path, FASHION, [0.88]).with_suffix(".csv").unlink()
     out = plif(*command)[1]
@@ -90,7 +90,7 @@ def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: 
     make_run(tmp_path, average, [0.9], net=build("fashion-mnist", pool="AP"), **{"from": "x.pt"})
     damaged = tmp_path / "A-FashionMNIST-PLIF-tau16-max-T8.pt"
     damaged.write_bytes(b"PK\x03\x04 no zip")
-    code, out, err = plif("reproduce", "--list", "--out", str(tmp_path))
+    code, out, err = plif("paper", "--list", "--out", str(tmp_path))
     assert code == 0, err
     found = {line.split()[0]: line for line in out.splitlines()}
     for row, end in (
@@ -100,14 +100,14 @@ def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: 
     ):
         assert found[row].endswith(end), found[row]
     assert f"not compared: {damaged}: " in found["table-4:fashion-mnist:plif-16"]
-    listed = json.loads(plif("reproduce", "--list", "--out", str(tmp_path), "--json")[1])
+    listed = json.loads(plif("paper", "--list", "--out", str(tmp_path), "--json")[1])
     assert [one["row"] for one in listed if "note" in one] == ["table-4:fashion-mnist:plif-16"]
 
 
 def test_wrong_words_are_said_before_anything_is_read(plif: TrainingRun, tmp_path: Path) -> None:
-    code, _, err = plif("reproduce", "table-4:lif-16", "--precision", "fp8")
+    code, _, err = plif("paper", "table-4:lif-16", "--precision", "fp8")
     assert code == 2 and "--precision fp8: expected fp32, bf16, fp16" in err
-    code, _, err = plif("reproduce", "--data", "mnist:DIR")
+    code, _, err = plif("paper", "--data", "mnist:DIR")
     assert code == 2 and "expected a row to train before it" in err and "--list" not in err
     assert os.listdir(tmp_path) == []
 
@@ -116,7 +116,7 @@ def test_wrong_words_are_said_before_anything_is_read(plif: TrainingRun, tmp_pat
 def test_a_damaged_log_is_named_with_its_row(cells: str, plif: TrainingRun, tmp_path: Path) -> None:
     log = make_run(tmp_path, FASHION, [0.88], taus=False).with_suffix(".csv")
     log.write_text(f"{log.read_text().splitlines()[0]}\n{cells}\n")
-    out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+    out = plif("paper", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
     assert f"not compared: {log}: row 1 has " in out and "expected" in out
 
 
@@ -126,12 +126,12 @@ def test_the_log_of_another_training_or_a_part_of_it_is_not_believed(plif: Train
     whole = log.read_text()
     for text in (other.read_text(), "".join(whole.splitlines(keepends=True)[:3])):
         log.write_text(text)
-        out = plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+        out = plif("paper", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
         assert f"not compared: {log}: no row of the model beside it (epoch 3, test_accuracy 0.91)" in out
-        _, _, err = plif("figures", ".", "--only", "course", "--out", "figures")
+        _, _, err = plif("paper", "figures", ".", "--only", "course", "--out", "figures")
         assert f"left out: {log.name}: no row of the model" in err, err
     log.write_text(whole)
-    assert "inside" in plif("reproduce", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
+    assert "inside" in plif("paper", "table-s2:fashion-mnist:A", "--out", str(tmp_path))[1]
 
 
 def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
@@ -146,12 +146,12 @@ def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
 
 
 def test_the_command_of_a_drawing_names_the_data_that_was_given(plif: TrainingRun) -> None:
-    code, _, err = plif("reproduce", "fig-s3", "--data", "cifar10-dvs:/my horses")
+    code, _, err = plif("paper", "fig-s3", "--data", "cifar10-dvs:/my horses")
     assert code == 2 and err.endswith(
-        "is drawn, not trained; type: plif figures model.pt --data 'cifar10-dvs:/my horses'"
+        "is drawn, not trained; type: plif paper figures model.pt --data 'cifar10-dvs:/my horses'"
         " --only fig-s3 --class horse --steps 19 --samples 1\n"
     )
-    code, _, err = plif("reproduce", "fig-s3", "--data", "fashion-mnist:DIR")
+    code, _, err = plif("paper", "fig-s3", "--data", "fashion-mnist:DIR")
     assert code == 2 and "found fashion-mnist, expected cifar10-dvs:DIR" in err
 
 

@@ -27,9 +27,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime import native
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import MARGIN
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine
 from runtime.engines.buffers import Arrays, Buffers, Rates
 from runtime.engines.event import forms
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes

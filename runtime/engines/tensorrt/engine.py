@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.engines import Engine, EngineOptions
+from runtime.engines import Engine
 from runtime.engines.buffers import Resident
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt, logger_of

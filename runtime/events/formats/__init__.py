@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import LONGEST
 from runtime.events.formats import csv, dat, es, evt, evt2, evt3, evt21, hdf5, nmnist, npy, npz
 from runtime.events.formats.aedat import aedat2, aedat4, aedat31
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
 from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.formats.rosbag import bag as rosbag
-from runtime.events.size import LONGEST, is_size
+from runtime.events.size import is_size
 
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT

@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from runtime.base.errors import PlifError
-from runtime.events.size import LONGEST, is_size
+from runtime.base.grammar import LONGEST
+from runtime.events.size import is_size
 from runtime.events.sources.base import Source
 
 # scheme -> "module:class"; a module is imported when its source is asked for

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.grammar import LONGEST
 from runtime.events.array import EVENT_DTYPE, as_times, find_fields, make_events
 from runtime.events.formats.npz import check_kinds
-from runtime.events.size import LONGEST, is_size
+from runtime.events.size import is_size
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 

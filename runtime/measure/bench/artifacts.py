@@ -21,6 +21,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines.calibrate import call_times_ms
 from runtime.engines.model import OpenModel
+from runtime.measure.options import BenchOptions
 
 SILENT_STEPS = 300
 STEPS_A_TURN = 10
@@ -95,29 +96,25 @@ class _Candidate:
         row.rss_mb = round(_memory_mb(), 1)
 
 
-def bench(
+def time_steps(
     artifacts: Sequence[str | Path],
-    *,
-    engines: Sequence[str] = ("auto",),
-    streams: int = 1,
-    seconds: float = 5.0,
-    threads: int | None = None,
+    how: BenchOptions,
     progress: Callable[[int, int], None] | None = None,
     check: Callable[[OpenModel], object] | None = None,
 ) -> list[Measurement]:
-    """Times every artifact on every engine for about `seconds` each.
+    """Times every artifact on every engine for about `how.seconds` each.
 
     check  is given each of them, opened, before anything is measured; it may raise
     Raises PlifError for unrolled artifacts (a call of theirs is T steps; evaluate them instead).
     """
-    subjects = [_Candidate(path, engine, streams, threads) for path in artifacts for engine in engines]
+    subjects = [_Candidate(path, engine, how.streams, how.threads) for path in artifacts for engine in how.engine]
     if check is not None:
         for subject in subjects:
             check(subject.session.model)
     for subject in subjects:
         call_times_ms(subject.session, subject.x)  # warm up
     began = time.perf_counter()
-    budget = seconds * len(subjects)
+    budget = how.seconds * len(subjects)
     while time.perf_counter() - began < budget:
         for subject in subjects:
             subject.times_ms += call_times_ms(subject.session, subject.x)
@@ -126,7 +123,7 @@ def bench(
     for subject in subjects:
         subject.finish()
     for subject in subjects:  # at the end, since counting spikes needs an engine of its own, which takes memory
-        subject.result.firing_rates = _rates(subject.path, subject.result.engine, subject.x, streams)
+        subject.result.firing_rates = _rates(subject.path, subject.result.engine, subject.x, how.streams)
     return [subject.result for subject in subjects]
 
 

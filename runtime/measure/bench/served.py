@@ -16,12 +16,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.base.options import with_fields
 from runtime.engines.triton_client import TritonSession
 from runtime.measure.bench.artifacts import STEPS_A_TURN, stimulus
+from runtime.measure.options import ServedOptions
 from runtime.model.card import Card, read_card
 
 HOPELESS_S = 1.0  # a stream that is so late gives up: the number is not held, and a queue without end is not waited for
@@ -64,29 +67,24 @@ class Served:
         return asdict(self)
 
 
+@with_fields(ServedOptions)
 def served(
-    repository: str | Path,
-    server: str,
-    *,
-    streams: int = 1,
-    bar_us: int = 20_000,
-    every_us: int | None = None,
-    seconds: float = 5.0,
-    progress: Callable[[int, int], None] | None = None,
+    repository: str | Path, triton: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> Served:
-    """Finds the largest number of streams, at most `streams`, whose frames are answered within `bar_us` in 99 of 100 cases.
+    """Finds the largest number of streams, at most `streams`, whose frames are answered within `p99` in 99 of 100 cases.
 
     repository   what `plif export --to triton` wrote, as the server serves it: it names the model and its frames
-    every_us     between two frames of a stream; the framing of the card when not given
-    seconds      for each number that is tried
+    triton       HOST:PORT of the server
+    options      streams=, seconds=, p99=, every=: the fields of ServedOptions (runtime/measure/options.py)
 
     Raises PlifError where no server answers, it serves another network, or nothing says how often a frame comes.
     """
+    how, server = ServedOptions(**options), triton
     card = read_card(repository)
     about = card.get("triton")
     if not isinstance(about, dict) or not isinstance(about.get("model"), str):
         raise PlifError(f"{repository}: is not served by Triton; expected the folder of plif export --to triton")
-    period = every_us or _period_us(card)
+    period = how.every or _period_us(card)
     if period is None:
         raise PlifError(f"{repository}: its framing does not say how often a frame comes; give --every, as 10ms")
     shape = tuple(card["input"]["shape"])
@@ -97,13 +95,13 @@ def served(
     loads: list[Load] = []
 
     def held(number: int) -> bool:
-        loads.append(load(server, about["model"], x, number, period * 1e-6, bar_us * 1e-3, seconds))
+        loads.append(load(server, about["model"], x, number, period * 1e-6, how.p99 * 1e-3, how.seconds))
         if progress:
-            progress(len(loads), 2 * max(1, streams.bit_length()))
+            progress(len(loads), 2 * max(1, how.streams.bit_length()))
         return loads[-1].held
 
-    most = search(held, streams)
-    return Served(server, about["model"], period / 1e3, bar_us / 1e3, most, streams, loads)
+    most = search(held, how.streams)
+    return Served(server, about["model"], period / 1e3, how.p99 / 1e3, most, how.streams, loads)
 
 
 def search(held: Callable[[int], bool], most: int) -> int:

@@ -9,13 +9,17 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from runtime.api import load
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.options import with_fields
+from runtime.base.progress import Progress
 from runtime.base.text import cell, markdown
-from runtime.measure.bench.artifacts import Measurement
+from runtime.measure.bench.artifacts import Measurement, time_steps
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.measure.evaluate.samples import SplitOf, read
+from runtime.measure.options import BenchOptions
 from runtime.measure.report.activity import measure_activity, why_not
 from runtime.measure.report.paired import compare
 
@@ -42,23 +46,40 @@ COLUMNS: dict[str, Callable[[Measurement], str]] = {
 OF_DATA = ("accuracy", "changed", "p", "SynOps")
 
 
+@with_fields(BenchOptions)
+def bench(artifacts: Sequence[str | Path], *, shown: bool = False, **options: Any) -> list[Measurement]:
+    """Times artifacts side by side, and says what they are worth on a data set where one is named.
+
+    options  engine=, streams=, data=, out=, ...: the fields of BenchOptions (runtime/measure/options.py)
+    shown    with progress bars
+    Raises PlifError for unrolled artifacts, and before anything is measured where the data set does not fit one of them.
+    """
+    how = BenchOptions(**options)
+    with Progress("measuring", shown) as progress:
+        check = None if how.data is None else SplitOf(how.data, how.split).open
+        rows = time_steps(artifacts, how, progress.update, check)
+    if how.data is not None:
+        with Progress("evaluating", shown) as progress:
+            paths = [path for path in artifacts for _ in how.engine]
+            add_data(rows, paths, how.data, how.split, how.limit, progress.update)
+    if how.out is not None:
+        write_table(rows, how.out)
+    return rows
+
+
 def add_data(
     rows: Sequence[Measurement],
     artifacts: Sequence[str | Path],
     data: str,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    split: str,
+    limit: int | None,
+    progress: Callable[[int, int], None],
 ) -> None:
-    """Sets accuracy, samples, decisions_changed, mcnemar_p, synops and firing_rates of rows, which are of `artifacts` in turn.
-
-    Raises PlifError where the data set does not fit one of them.
-    """
+    """Sets accuracy, samples, decisions_changed, mcnemar_p, synops and firing_rates of rows, which are of `artifacts` in turn."""
     first: Evaluation | None = None
     for at, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
         model = load(path, row.engine, threads=row.threads, rates=True)
-        found = evaluate(model, data, split=split, limit=limit)
+        found = evaluate(model, data, split=split, limit=limit, exit_margin="off", workers=1)
         row.accuracy, row.samples, row.firing_rates = found.accuracy, found.samples, found.firing_rates
         if first is None:
             first = found
@@ -70,8 +91,7 @@ def add_data(
             dataset = SplitOf(data, split).open(model)
             count = min(WATCHED, found.samples)
             row.synops = measure_activity(path, (read(dataset, i)[0] for i in range(count))).synops
-        if progress:
-            progress(at + 1, len(rows))
+        progress(at + 1, len(rows))
 
 
 def table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:

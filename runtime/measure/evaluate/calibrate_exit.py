@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from runtime.api import Model
+from runtime.base.declared import Some
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import whole_or_nothing
+from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
 from runtime.engines.event.plif_writer import with_exit
 from runtime.measure.evaluate.samples import SplitOf
@@ -53,24 +56,20 @@ class ExitCalibration:
         return asdict(self)
 
 
+@with_fields(Some)
 def calibrate_exit(
-    model: Model,
-    data: str,
-    lose: float,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model: Model, data: str, lose: float, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> ExitCalibration:
     """The smallest margin that loses at most the share `lose` (0..1) of the samples of `NAME:DIR`.
 
     Raises CheckFailed where no margin can be shown to keep that bound, PlifError where the artifact cannot exit early.
     """
+    some = Some(**options)
     if not 0 < lose < 1:
-        raise PlifError(f"--lose {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
+        raise PlifError(f"--calibrate-exit {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
     check_exits(model)
-    dataset = SplitOf(data, split).open(model)
-    count = len(dataset) if limit is None else min(limit, len(dataset))
+    dataset = SplitOf(data, some.split).open(model)
+    count = len(dataset) if some.limit is None else min(some.limit, len(dataset))
     traces = trace(model, dataset, range(count), progress=progress)
     n = len(traces)
     if n == 0:
@@ -78,7 +77,7 @@ def calibrate_exit(
     if wilson(0, n)[1] > lose:
         raise CheckFailed(
             f"{data}: on {n} samples no loss below {100 * wilson(0, n)[1]:.2f} % can be shown, even if none is lost; "
-            f"--lose {100 * lose:g}% needs {_needed(lose)} samples"
+            f"--calibrate-exit {100 * lose:g}% needs {_needed(lose)} samples"
         )
     rows = exit_curve(traces, model.voters, model.T)
     chosen = None
@@ -90,7 +89,15 @@ def calibrate_exit(
         raise CheckFailed(f"{data}: no margin loses at most {100 * lose:g} % of {n} samples; nothing was written")
     full = sum(int(one.answers[-1] == one.truth) for one in traces) / n
     return ExitCalibration(
-        chosen["margin"], lose, wilson(chosen["lost"], n)[1], data, split, n, chosen["steps"], chosen["accuracy"], full
+        chosen["margin"],
+        lose,
+        wilson(chosen["lost"], n)[1],
+        data,
+        some.split,
+        n,
+        chosen["steps"],
+        chosen["accuracy"],
+        full,
     )
 
 
@@ -126,17 +133,6 @@ def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -
     with whole_or_nothing(path) as (part,):
         part.write_bytes(whole)
     return path
-
-
-def parse_share(text: str, option: str) -> float:
-    """ "0.5%" or "0.005" -> 0.005"""
-    number, percent, rest = text.partition("%")
-    try:
-        if rest.strip():
-            raise ValueError
-        return float(number) / (100 if percent else 1)
-    except ValueError:
-        raise PlifError(f"{option} {text}: expected a share such as 0.5% or 0.005") from None
 
 
 def _needed(lose: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from multiprocessing import current_process
 
 import numpy as np
 
@@ -95,6 +96,8 @@ def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: flo
     """One for each core, where starting them pays. Of a sample's time lanes cannot share what is read with Python's lock."""
     if model.options.device not in (None, "cpu") or model.engine.name in ("tensorrt", "tensorrt-rtx"):
         return 1  # there is one GPU
+    if current_process().daemon:  # may have no processes of its own
+        return 1
     n, start_s = cores(), START_S.get(model.engine.name, USUAL_START_S)
     alone_s = count * max(seconds / lanes, locked_s)
     return fastest({1: alone_s, n: start_s + count * seconds / n}, GUESSED)

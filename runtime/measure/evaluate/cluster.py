@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.grammar import parse_address
 from runtime.base.telemetry import ray_node
 from runtime.measure.evaluate.worker import Done, Job, Told, Worker
 
@@ -112,10 +113,10 @@ def _alone(ray: ModuleType) -> Iterator[str]:
 
 def _require_listener(address: str) -> None:
     """Refuses an address where nobody listens: Ray would try for more than a minute, and print a page."""
-    host, _, port = address.rpartition("//")[2].rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-    except (OSError, ValueError, OverflowError) as error:
+        place = parse_address("--cluster", address.rpartition("//")[2], "HOST:PORT of its head")
+        socket.create_connection(place, CONNECT_S).close()
+    except (OSError, PlifError) as error:
         raise _nobody(address, str(error)) from None
 
 

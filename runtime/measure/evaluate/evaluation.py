@@ -26,13 +26,16 @@ import numpy as np
 from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.options import with_fields
+from runtime.data import with_options
 from runtime.data.dataset import first_names
-from runtime.engines.early_exit import check_exits
+from runtime.engines.early_exit import check_exits, chosen_margin
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
-from runtime.measure.evaluate.run import How, run, show_notes
+from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
+from runtime.measure.options import EvaluateOptions
 from runtime.measure.report.metrics import (
     ClassRow,
     Identity,
@@ -128,30 +131,20 @@ class Evaluation:
         return {key: value for key, value in asdict(self).items() if key != "truths"}
 
 
-def evaluate(
-    model: Model,
-    data: str,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    out: str | Path | None = None,
-    exit_margin: float | None = None,
-    how: How | None = None,
-    **given: Any,
-) -> Evaluation:
+@with_fields(EvaluateOptions)
+def evaluate(model: Model, data: str, *, progress: Progress | None = None, **options: Any) -> Evaluation:
     """Accuracy on the data set `NAME:DIR`; firing rates, too, where the model was loaded with rates=True.
 
-    limit  how many samples, the first of the split; all when None
-    out    a folder for predictions.csv, predictions.jsonl, timing.csv, and for the shards of a run that may be resumed
-    exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); None: it takes all steps
-    how    a How, or its fields by name: batch, workers, cluster, resume, progress
+    options   split=, limit=, out=, exit_margin=, ...: the fields of EvaluateOptions (runtime/measure/options.py). A folder `out`
+              gets predictions.csv, predictions.jsonl, timing.csv, and the shards of a run that may be resumed
+    progress  hears (done, of, a note) after every batch
 
     Raises PlifError when the data set does not fit the model (classes, input, number of time-steps) or nothing of it can be read;
     Interrupted, with what is known so far, at Ctrl-C.
     """
-    how = How(**given) if how is None else how
-    if (how.batch is not None and how.batch < 1) or (how.workers is not None and how.workers < 1):
-        raise PlifError(f"--batch {how.batch} --workers {how.workers}: expected at least 1")
+    how = EvaluateOptions(data=data, **options)
+    data, out, limit = with_options(data, sensor=how.sensor, csv=how.csv), how.out, how.limit
+    exit_margin = chosen_margin(how.exit_margin, model.card)
     fixed = model.card.get("batch")
     if fixed and how.batch not in (None, fixed):
         raise PlifError(
@@ -163,13 +156,15 @@ def evaluate(
         check_exits(model)
     if how.cluster not in (None, "local") and out is None:
         raise PlifError(f"--cluster {how.cluster}: name a folder that all machines share with --out DIR")
-    samples = SplitOf(data, split)
+    samples = SplitOf(data, how.split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     began = time.perf_counter()
     kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
-    with scratch() if out is None else nullcontext(make_folder(Path(out))) as folder:
-        shards, tally = run(model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin)
+    with scratch() if out is None else nullcontext(make_folder(out)) as folder:
+        shards, tally = run(
+            model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin=exit_margin, progress=progress
+        )
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes)), Statistics()
         found = table.census.watch(table.watch(shards.predictions(statistics)))
@@ -206,7 +201,7 @@ def evaluate(
         confusion=table.confusion.tolist(),
         classes=model.classes,
         data=dataset.name,
-        split=split,
+        split=how.split,
         interval=wilson(correct, samples_read),
         per_class=per_class,
         macro_f1=macro_f1(per_class),

@@ -23,8 +23,8 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
+from runtime.base.grammar import parse_size
 from runtime.base.text import cell
-from runtime.events.size import parse_size
 from runtime.native.rules import answers_of
 from runtime.stream.decide import NOT_SURE
 

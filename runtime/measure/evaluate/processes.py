@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from runtime.base.errors import PlifError
 from runtime.measure.evaluate.worker import Done, Job, Told, Worker
@@ -100,7 +102,7 @@ def _start(job: Job) -> _Process:
     context = get_context("spawn")  # a forked child would inherit the threads of engines in an unknown state
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, job, os.getpid()), name="plif-worker", daemon=True)
-    with _no_signals():
+    with _no_signals(), _no_main():
         process.start()
     theirs.close()
     return _Process(process, ours)
@@ -114,6 +116,17 @@ def _no_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """A child that is started here does not run the program's own file again: it needs nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:

@@ -19,6 +19,7 @@ from runtime.measure.evaluate.processes import run_in_processes
 from runtime.measure.evaluate.samples import Samples
 from runtime.measure.evaluate.shards import Plan, Shards, Statistics, read_plan, shard_size
 from runtime.measure.evaluate.worker import Done, Job, Worker
+from runtime.measure.options import How
 from runtime.measure.report.metrics import list_sha256, wilson
 
 Progress = Callable[[int, int, str], None]  # (done, of, a note beside the bar)
@@ -51,24 +52,6 @@ class Tally:
         return f"accuracy {100 * self.right / n:.2f} % ({100 * low:.1f} - {100 * high:.1f})"
 
 
-@dataclass(frozen=True)
-class How:
-    """How an evaluation is run; none of it changes an answer.
-
-    batch     samples at once; measured when None
-    workers   processes, each with its own engine and reader; 1 is this process alone; None: one a core where that pays
-    cluster   the address of a Ray cluster, or local (docs/cluster.md)
-    resume    go on with what the folder holds
-    progress  hears (done, of, a note) after every batch
-    """
-
-    batch: int | None = None
-    workers: int | None = 1
-    cluster: str | None = None
-    resume: bool = False
-    progress: Progress | None = None
-
-
 def run(
     model: Model,
     samples: Samples,
@@ -77,13 +60,16 @@ def run(
     folder: Path,
     how: How,
     kept: str,
+    *,
     exit_margin: float | None = None,
     min_margin: float = 0.0,
+    progress: Progress | None = None,
 ) -> tuple[Shards, Tally]:
     """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done).
 
     kept         what an interrupt leaves, in words
     exit_margin, min_margin  as in Plan
+    progress     hears (done, of, a note) after every batch
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
     model = replace(model, engine=model.engine.one_thread())  # cores are better used by lanes and workers
@@ -103,8 +89,8 @@ def run(
 
     def told(done: Done) -> None:
         tally.add(done)
-        if how.progress is not None:
-            how.progress(tally.done, count, tally.accuracy())
+        if progress is not None:
+            progress(tally.done, count, tally.accuracy())
 
     try:
         with closing(_shards_done(job, model, dataset, missing, how, tally, told)) as finished:

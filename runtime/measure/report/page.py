@@ -128,7 +128,7 @@ def _exit(report: Report) -> str:
     text = (
         f"A sample ends when its first class leads the second by the margin, a share of all spikes that could vote. On these "
         f"{report.traced} samples a margin of {chosen['margin']:.3g} takes {100 * chosen['steps_share']:.0f} % of the steps "
-        f"and {points_lost(full - chosen['accuracy'])}. A margin is chosen on other data: plif calibrate-exit."
+        f"and {points_lost(full - chosen['accuracy'])}. A margin is chosen on other data: plif eval --calibrate-exit."
     )
     return section("Early exit", text, side_by_side([chart, table]))
 

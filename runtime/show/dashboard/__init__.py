@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.grammar import parse_address
 from runtime.base.text import printable
 from runtime.base.version import __version__
-from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token, parse_address
+from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token
 from runtime.show.dashboard.board import Board, picture_size
 from runtime.show.dashboard.metrics import metrics_text
 from runtime.stream.observe import Observer
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dashboard"]
 
+EXAMPLES = "[HOST:]PORT such as 8080, 127.0.0.1:0 or 0.0.0.0:8080"
+
 
 class Dashboard(Observer):
     """The dashboard of one run, an observer with a server of its own. `address`: where to open it, with its token."""
@@ -43,7 +46,7 @@ class Dashboard(Observer):
             raise MissingExtra("--dashboard", "dashboard")
         from runtime.show.dashboard.server import Server
 
-        self.host, port = parse_address(where)
+        self.host, port = parse_address("--dashboard", where, EXAMPLES, host="127.0.0.1", least_port=0)
         self._token = new_token()
         self._run: Run | None = None
         self._boards: dict[str, Board] = {}

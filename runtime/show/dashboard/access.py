@@ -87,12 +87,3 @@ def host_name(header: str | None) -> str | None:
 def known_names() -> list[str]:
     """Host names from the environment: for a proxy or a container whose own name is another."""
     return [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name.strip()]
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """--dashboard [HOST:]PORT -> (host, port); the host is 127.0.0.1 when not given, port 0 takes a free one."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
-    if not host or not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
-        raise PlifError(f"--dashboard {text}: expected [HOST:]PORT such as 8080, 127.0.0.1:0 or 0.0.0.0:8080")
-    return host, int(port)

@@ -1,0 +1,36 @@
+"""What may be said of figures, each option once: for Python and for `plif paper figures`. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runtime.base.grammar import read_list, whole
+from runtime.base.options import Options, option
+
+
+def _numbers(where: str, value: Any) -> tuple[int, ...] | None:
+    """ "45,75" -> (45, 75)"""
+    found: tuple[int, ...] | None = (
+        read_list(where, value, whole(0), example="45,75,76") if isinstance(value, str) else value
+    )
+    return found
+
+
+class SubjectOptions(Options):
+    """What figures of a model show; `only_class` names classes in their order: "c1,c2"."""
+
+    data: str | None = option("Samples: NAME:DIR, or one recording.", default=None)
+    channels: tuple[int, ...] | None = option(
+        "Of the first layer, e.g. 45,75,76; chosen when not given.", default=None, parse=_numbers
+    )
+    samples: int = option("How many samples, of each class in turn.", default=10, least=1, most=40)
+    steps: int | None = option("T_s: time-steps that count; all when not given.", default=None, least=1)
+    only_class: str | None = option("Samples of these classes only: c1,c2.", "--class", default=None)
+
+
+class FigureOptions(Options):
+    """Which figures, and where they are written."""
+
+    out: Path = option("A folder for NAME.png, NAME.svg, NAME.csv and report.html.", default=Path("figures"))
+    only: str | None = option("Some of them, e.g. tau,fig-s2; table-s2 is printed.", default=None)

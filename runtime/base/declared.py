@@ -1,0 +1,98 @@
+"""The options that several commands have, and those of what lies below them; `plif --help` loads them without NumPy.
+
+The others lie beside what they are of: runtime/stream/options.py, runtime/measure/options.py, plif_export/options.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.base.grammar import parse_size
+from runtime.base.options import Options, option
+
+
+def _size(where: str, value: Any) -> Any:
+    """ "346x260" -> (346, 260)"""
+    return parse_size(f"{where} {value}", value) if isinstance(value, str) else value
+
+
+class Threads(Options):
+    """What one engine may take of the processor."""
+
+    threads: int | None = option("CPU threads; all when not given.", default=None, least=1)
+
+
+class EngineOptions(Threads):
+    """What an engine is opened with.
+
+    flush_denormals  subnormal membranes become zero
+    rates            also count the spikes of each layer, which is slower; evaluation and the dashboard need it
+    """
+
+    device: str | None = option("cpu, cuda or cuda:N; what the engine is for when not given.", default=None)
+    sha256: str | None = option("Refuse the artifact when its SHA-256 is another. An engine needs it.", default=None)
+    flush_denormals: bool = True
+    rates: bool = False
+
+
+class Opening(EngineOptions):
+    """The engine of an artifact, and what it is opened with."""
+
+    engine: str = option(
+        "auto (the fastest here), or one that plif info lists: event, onnxruntime, openvino, torch, ...", default="auto"
+    )
+
+
+class Reading(Options):
+    """What a recording is that does not say it itself."""
+
+    sensor: tuple[int, int] | None = option("WIDTHxHEIGHT, for sources that do not say.", default=None, parse=_size)
+    csv: str | None = option(
+        "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns).", default=None
+    )
+
+
+class SendOptions(Reading):
+    """How a recording is sent as datagrams."""
+
+    speed: str = option("real: paced by the events' own time; max; or events a second.", default="real")
+    # 100 events are 1300 bytes of t64 and fit the usual 1500 of Ethernet; no datagram is longer than 65,507 bytes
+    each: int = option("Events in one datagram.", default=100, least=1, most=5000)
+
+
+class Limited(Options):
+    """How much of a data set."""
+
+    limit: int | None = option("Only the first so many samples of a split.", default=None, least=1)
+
+
+class Some(Limited):
+    """Which samples of a data set."""
+
+    split: str = option("Of the data set: train or test.", default="test")
+
+
+class Simulating(Options):
+    """How a simulated data set is made; train and test are the set's own numbers when not given."""
+
+    train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)
+    test: int | None = option("Recordings (2000) or held-out performers (20) for testing.", default=None, least=0)
+    seed: int = option("To make one: of everything random.", default=0, least=0)
+    workers: int = option("To make one: processes.", default=2, least=1)
+
+    def counts(self, train: int, test: int) -> tuple[int, int]:
+        """(train, test), the set's own where they were not given."""
+        return train if self.train is None else self.train, test if self.test is None else self.test
+
+
+class NmnistOptions(Simulating):
+    """How a simulated N-MNIST is made."""
+
+    skip_train: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
+    skip_test: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
+
+
+class GestureOptions(Simulating):
+    """How a simulated DVS128 Gesture is made."""
+
+    part: str = option("gesture-sim: windows, varied, faint, sessions, everyday or things.", default="windows")

@@ -1,0 +1,126 @@
+"""An option is declared once, as a field of a record: Python's signature, the command line and its help come from it.
+
+    class Reading(Options):             # a record is a frozen dataclass of keywords
+        sensor: tuple[int, int] | None = option("WIDTHxHEIGHT, for sources that do not say.", default=None, parse=parse_size)
+
+    @with_fields(Reading)                       # its signature names sensor=None
+    def send(source: str, **options: Any): chosen = Reading(**options)
+
+    def send(source: ..., reading: Reading): send_it(source, **vars(reading))       # a command: --sensor, and its help
+
+The name, the type and the default of an option are those of its field. A plain field without `option` is for Python alone.
+To add an option, add a field. Neither torch nor NumPy is imported here, because `plif --help` loads this file.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from runtime.base.errors import PlifError
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_):
+        return lambda record: record
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Parse = Callable[[str, Any], Any]
+
+
+def option(
+    help: str,
+    *flags: str,
+    default: Any = MISSING,
+    parse: Parse | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    choices: Sequence[str] = (),
+    typed: Any = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field that is an option; without a default it must be given.
+
+    flags    its names on the command line, where they are not the field's with "--" before it
+    parse    reads the text that the command line has for it: (where, text or value) -> value; Python may give either
+    least, most   of a number;  choices: the values there are
+    typed    what the command line hands on, where it is neither text to parse nor of the field's type
+    """
+    about = {"help": help, "flags": flags, "parse": parse, "least": least, "most": most}
+    return field(default=default, metadata={**about, "choices": choices, "typed": typed, "metavar": metavar})
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
+class Options:
+    """Base of all records. It reads and checks each value, and takes text for a path; rules of a record's own come behind
+    super().__post_init__().
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for each in options_of(type(self)):
+            about, value, flag = each.metadata, getattr(self, each.name), flag_of(each)
+            if about["parse"] is not None:
+                object.__setattr__(self, each.name, about["parse"](flag, value))
+            elif value is None:
+                continue
+            elif str(each.type).startswith("Path"):
+                object.__setattr__(self, each.name, Path(value))
+            elif about["choices"] and value not in about["choices"]:
+                raise PlifError(f"{flag} {value}: expected {' or '.join(about['choices'])}")
+            elif about["least"] is not None and not value >= about["least"]:
+                raise PlifError(f"{flag} {value}: expected {about['least']:g} or more")
+            elif about["most"] is not None and not value <= about["most"]:
+                raise PlifError(f"{flag} {value}: expected {about['most']:g} or less")
+
+    def given(self) -> dict[str, Any]:
+        """{flag: value} of what is not as it is by default."""
+        found = {}
+        for each in options_of(type(self)):
+            value, parse = getattr(self, each.name), each.metadata["parse"]
+            usual = each.default if parse is None else parse(flag_of(each), each.default)
+            if usual not in (MISSING, value):
+                found[flag_of(each)] = value
+        return found
+
+
+def options_of(record: type[Any]) -> list[Field[Any]]:
+    """The options of a record: its own first, then those that it inherits."""
+    known = {each.name: each for each in fields(record) if "help" in each.metadata}
+    order = [name for one in record.__mro__ for name in vars(one).get("__annotations__", ()) if name in known]
+    return [known[name] for name in dict.fromkeys(order)]
+
+
+def flag_of(each: Field[Any]) -> str:
+    """The name of an option on the command line, the long one."""
+    flags = [flag.rpartition("/")[2].strip() for flag in each.metadata["flags"]]
+    return max(flags, key=len, default=f"--{each.name.replace('_', '-')}")
+
+
+def with_fields(*records: type[Any]) -> Callable[[Function], Function]:
+    """Decorates a function that takes **options: its signature then names the fields of these records as keywords.
+
+    A field that is a parameter of the function's own is that one.
+    """
+    found = {each.name: each for record in records for each in fields(record)}
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = list(signature.parameters.values())[:-1]  # the last one is **options
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+            for name, each in found.items()
+            if name not in {each.name for each in own}
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

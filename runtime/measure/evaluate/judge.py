@@ -1,0 +1,99 @@
+"""A whole evaluation, as `plif eval` does it: accuracy, the bars it must reach, what it is compared with, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.api import Model, load
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.options import with_fields
+from runtime.base.progress import Progress
+from runtime.measure.evaluate.census import problems
+from runtime.measure.evaluate.evaluation import Evaluation, begun_engine, evaluate, write_results
+from runtime.measure.evaluate.stress import measure_stress
+from runtime.measure.options import EvaluateOptions, JudgeOptions
+from runtime.measure.report.files import write_report
+from runtime.measure.report.report import make_report
+
+
+@dataclass
+class Judged:
+    """An evaluation, and what came of it.
+
+    stressed  rows of runtime.measure.evaluate.stress;  written: the files
+    problems  bars that were missed, recordings that could not be read or lost events
+    """
+
+    result: Evaluation
+    stressed: list[dict[str, Any]] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    problems: list[PlifError] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.result.to_dict() | ({"stress": self.stressed} if self.stressed else {})
+
+
+@with_fields(JudgeOptions)
+def judge(model: Model, data: str, *, command: str | None = None, shown: bool = False, **options: Any) -> Judged:
+    """Evaluates a model that was loaded with rates=True, and writes all of it into the folder `out`, where one is named.
+
+    options  the fields of JudgeOptions (runtime/measure/options.py)
+    command  what a user typed, for the record;  shown: with progress bars
+    """
+    bars = JudgeOptions(data=data, **options)
+    how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
+    with Progress("evaluating", shown) as progress:
+        judged = Judged(evaluate(model, progress=progress.update, **how))
+    result = judged.result
+    if bars.against is not None:
+        result.compare(_other(bars, how, model, shown), bars.against)
+    if bars.stress:
+        with Progress("under stress", shown) as progress:
+            some = {"split": bars.split, "limit": bars.limit}
+            judged.stressed = measure_stress(model, result.data, **some, progress=progress.update)  # type: ignore[arg-type]
+    if bars.out is not None:
+        judged.written = write_results(result, bars.out, command)
+        with Progress("drawing the report", shown) as progress:
+            stressed = judged.stressed
+            report = make_report(model, result, bars.out, command=command, stress=stressed, progress=progress.update)
+        judged.written += write_report(report, bars.out)[:3]
+    unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
+    first = "".join(
+        f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]
+    )
+    judged.problems = [CheckFailed(line) for line in _missed(bars, result)]
+    judged.problems += problems(result.samples + unreadable, unreadable, first, result.lost, told)
+    return judged
+
+
+def _other(bars: JudgeOptions, how: dict[str, Any], model: Model, shown: bool) -> Evaluation:
+    """The same samples with the model of --against."""
+    assert bars.against is not None
+    place = None if bars.out is None else bars.out / "against"
+    begun = begun_engine(place) if bars.resume else None
+    other = load(bars.against, begun or "auto", threads=model.options.threads, device=model.options.device)
+    how = how | {"out": place, "resume": begun is not None}
+    how["batch"] = None if other.card.get("batch") else bars.batch
+    how["exit_margin"] = bars.exit_margin if bars.exit_margin == "off" else None
+    with Progress("evaluating the other", shown) as progress:
+        return evaluate(other, progress=progress.update, **how)
+
+
+def _missed(bars: JudgeOptions, result: Evaluation) -> Iterator[str]:
+    """A line for each bar that the result misses."""
+    if bars.min_accuracy is not None and result.accuracy < bars.min_accuracy:
+        low, high = result.interval
+        yield (
+            f"accuracy {result.accuracy:.4f} (95 % interval {low:.4f} - {high:.4f}) is below "
+            f"--min-accuracy {bars.min_accuracy:g}"
+        )
+    if bars.max_changed is not None and result.against is not None:
+        changed, n = result.against["decisions_changed"], len(result.predictions)
+        if changed > bars.max_changed * n:
+            yield f"{changed} of {n} decisions changed ({changed / n:.4f}), more than --max-changed {bars.max_changed:g}"
+    p99 = result.latency_ms["p99"]
+    if bars.max_p99_ms is not None and p99 is not None and p99 > bars.max_p99_ms:
+        yield f"p99 of a call is {p99:g} ms at batch {result.batch}, more than --max-p99-ms {bars.max_p99_ms:g}"

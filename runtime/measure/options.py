@@ -1,0 +1,141 @@
+"""What may be said of an evaluation and of a bench, each option once: for Python and for the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runtime.base.declared import Reading, Some, Threads
+from runtime.base.errors import PlifError
+from runtime.base.options import Options, option
+
+
+def _share(where: str, value: Any) -> Any:
+    """ "0.5%" or "0.005" -> 0.005"""
+    if not isinstance(value, str):
+        return value
+    number, percent, rest = value.partition("%")
+    try:
+        if rest.strip():
+            raise ValueError
+        return float(number) / (100 if percent else 1)
+    except ValueError:
+        raise PlifError(f"{where} {value}: expected a share such as 0.5% or 0.005") from None
+
+
+def _time_us(where: str, value: Any) -> Any:
+    """ "20ms" -> 20000"""
+    from runtime.events.framing import parse_time_us  # loads NumPy, as all of runtime.events does
+
+    return parse_time_us(where, "the time", value) if isinstance(value, str) else value
+
+
+def _engines(where: str, value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ("auto",))
+
+
+class How(Options):
+    """How an evaluation is run; none of it changes an answer."""
+
+    batch: int | None = option("Samples in one batch; measured when not given.", default=None, least=1)
+    workers: int | None = option(
+        "Processes, each with its own engine and reader; one a core, where that pays, if not given.",
+        default=None,
+        least=1,
+    )
+    cluster: str | None = option(
+        "Workers on a Ray cluster: HOST:PORT of its head, or one made here.", default=None, metavar="ADDRESS|local"
+    )
+    resume: bool = option("Go on with what --out has begun.", default=False)
+
+
+class EvaluateOptions(Some, How, Reading):
+    """An evaluation of one model. `data` is NAME:DIR; sensor and csv are for folder:DIR."""
+
+    data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
+    out: Path | None = option(
+        "A folder for report.html, metrics.json, predictions.csv, confusion.png and the figures' CSV; "
+        "of --calibrate-exit the new artifact.",
+        "-o",
+        "--out",
+        default=None,
+    )
+    exit_margin: str | float | None = option(
+        "End a sample where its answer leads by this share of all votes; or off. The card's.",
+        default=None,
+        typed=str | None,
+    )
+
+
+class JudgeOptions(EvaluateOptions):
+    """An evaluation, the bars that it must reach, and what it is compared with. Reaching a bar exactly is enough."""
+
+    against: Path | None = option(
+        "Another artifact or model.pt on the same samples: which decisions differ?", default=None
+    )
+    stress: bool = option(
+        "Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped.", default=False
+    )
+    min_accuracy: float | None = option("Exit 1 where accuracy (0..1) is lower.", default=None, least=0, most=1)
+    max_changed: float | None = option(
+        "Exit 1 where a larger share (0..1) of decisions differs from --against.", default=None, least=0, most=1
+    )
+    max_p99_ms: float | None = option("Exit 1 where the p99 of a call takes longer.", default=None, least=0.001)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_changed is not None and self.against is None:
+            raise PlifError("--max-changed: changed from what? Name it with --against FILE")
+
+
+class ExitOptions(Options):
+    """In place of an evaluation."""
+
+    calibrate_exit: float | None = option(
+        "Find the margin of an early exit that loses so little accuracy, 0.5% or 0.005, and write it into the card of a "
+        "new artifact, -o NEW. Calibrate on other recordings than those that judge it.",
+        default=None,
+        parse=_share,
+        metavar="LOSE",
+    )
+
+
+class PredictOptions(How, Reading):
+    """Labels for recordings."""
+
+    out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
+    min_margin: float = option(
+        "No label where it leads the second by less than this share (0..1) of all possible votes.",
+        default=0.0,
+        least=0,
+        most=1,
+    )
+
+
+class Load(Options):
+    """How much is asked of an artifact."""
+
+    streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)
+    seconds: float = option("For each artifact and engine.", default=5.0, least=0.1)
+
+
+class BenchOptions(Load, Threads, Some):
+    """What is measured of artifacts side by side."""
+
+    engine: tuple[str, ...] = option(
+        "An engine; may be given several times.", default=None, parse=_engines, typed=list[str] | None
+    )
+    data: str | None = option("NAME:DIR: also accuracy, changed decisions and synaptic operations.", default=None)
+    out: Path | None = option("A folder for bench.md, bench.csv and bench.json.", default=None)
+
+
+class ServedOptions(Load):
+    """How many live streams a Triton server holds. Times are in microseconds, or texts such as 20ms."""
+
+    triton: str | None = option(
+        "How many live streams (at most --streams) does this server hold?", default=None, metavar="HOST:PORT"
+    )
+    p99: int = option("Of --triton: the latency that 99 of 100 frames keep.", default="20ms", parse=_time_us)
+    every: int | None = option(
+        "Of --triton: between two frames of a stream; the framing's if not given.", default=None, parse=_time_us
+    )
