@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular
+
+if TYPE_CHECKING:
+    import h5py
 
 LOOK = Path(__file__).with_name("hdf5_look.py")
 MOST_BYTES = 4 << 30
@@ -23,7 +26,7 @@ CACHE_BYTES = 16 << 20  # h5py keeps chunks of so many bytes: one is unpacked on
 @contextmanager
 def open_hdf5(
     path: str | Path, expected: str, extra: str = "nir", most_bytes: int = MOST_BYTES, mode: str = "read"
-) -> Iterator[Any]:
+) -> Iterator[h5py.File]:
     """An h5py.File to read from, of which every object lies in the file itself, whole.
 
     expected    for messages: what the file should be, such as "a NIR file"

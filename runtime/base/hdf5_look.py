@@ -16,9 +16,12 @@ import math
 import sys
 import zlib
 from itertools import product
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.base.children import keep_within
+
+if TYPE_CHECKING:
+    import h5py
 
 MOST_OBJECTS = 20_000  # groups, data sets and texts
 MOST_DEPTH = 32  # groups within groups
@@ -45,7 +48,7 @@ class Walk:
         self.filters = FILTERS | ({BLOSC} if mode == "pieces" and _has_blosc() else set())
         self.objects = self.bytes = 0
 
-    def group(self, group: Any, where: str, depth: int) -> None:
+    def group(self, group: h5py.Group, where: str, depth: int) -> None:
         """Looks at each object of a group: by what the links say, without opening what they lead to."""
         from h5py import h5d, h5g, h5l, h5o
 
@@ -66,7 +69,7 @@ class Walk:
             else:
                 raise self.refuse(at, "is neither a group nor data")
 
-    def data_set(self, found: Any, at: str) -> None:
+    def data_set(self, found: h5py.Dataset, at: str) -> None:
         import h5py
         from h5py import h5d, h5s, h5t
 
@@ -98,7 +101,7 @@ class Walk:
         elif self.mode != "walk":
             h5py.Dataset(found)[()]
 
-    def chunks(self, found: Any, made: Any, chunk: int, at: str) -> None:
+    def chunks(self, found: h5py.Dataset, made: h5py.h5p.PropDCID, chunk: int, at: str) -> None:
         """Looks at how chunks are stored: HDF5 inflates one to its end, whatever its size should be."""
         filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
         if len(set(filters)) < len(filters) or not self.filters.issuperset(filters):
@@ -109,7 +112,7 @@ class Walk:
             raise self.refuse(at, f"has chunks of {chunk} bytes, expected at most {BLOSC_CHUNK}")
         large: list[tuple[int, ...]] = []
 
-        def look(stored: Any) -> None:
+        def look(stored: h5py.h5d.StoreInfo) -> None:
             if stored.size > chunk + chunk // 64 + 1024:
                 raise self.refuse(at, "has a chunk that is larger in the file than it should be in memory")
             if BLOSC in filters:  # bytes 4 to 7 of a chunk are the size that it is unpacked to
@@ -131,7 +134,7 @@ class Walk:
             if length > chunk:
                 raise self.refuse(at, f"has a chunk that is more than the {chunk} bytes that it should be")
 
-    def texts(self, found: Any, numbers: int, at: str) -> None:
+    def texts(self, found: h5py.Dataset, numbers: int, at: str) -> None:
         """The length of a text is known when it is read, and many may be the same one: one after the other is read."""
         import h5py
 

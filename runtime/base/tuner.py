@@ -59,7 +59,7 @@ def tune(
     measure: Callable[[Sequence[K]], Measurement[K]],
     *,
     parts: Sequence[str] = ("time",),
-    depends_on: Callable[[], Any] | None = None,
+    depends_on: Callable[[], object] | None = None,
     folder: str = "",
 ) -> Found[K]:
     """The fastest of the candidates, which stand in order of preference. Raises nothing: it says what it could not do.
@@ -164,7 +164,7 @@ def forget(key: str) -> None:
             found.file.unlink()
 
 
-def _read(file: Path, candidates: Sequence[Any], parts: Sequence[str]) -> dict[Any, dict[str, float]] | None:
+def _read(file: Path, candidates: Sequence[K], parts: Sequence[str]) -> dict[K, dict[str, float]] | None:
     """The times in a file; None where there are none or the file is not one of ours."""
     try:
         with open(file, "rb") as opened:

@@ -10,7 +10,7 @@ Source: www.cs.toronto.edu/~kriz/cifar.html.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _size(image: npt.NDArray[Any]) -> str:
+def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]} x {image.shape[0]}"
 
 

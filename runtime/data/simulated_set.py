@@ -6,12 +6,12 @@ The note says how the set was made. A folder that was made in another way is ref
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
@@ -46,7 +46,7 @@ def run_jobs(
     report = progress or (lambda done, total: None)
     report(done, total)
     with ExitStack() as stack:
-        run: Callable[..., Any] = map
+        run: Callable[..., Iterable[int]] = map
         if workers > 1 and len(jobs) > 1:
             # "spawn": a forked child would inherit the threads of the parent's BLAS in an unknown state
             run = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn"))).map

@@ -11,8 +11,6 @@ streams of recordings use it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from runtime.base.errors import PlifError
 from runtime.engines.model import OpenModel
 from runtime.model.card import Card
@@ -42,7 +40,7 @@ def chosen_margin(text: str | float | None, card: Card) -> float | None:
         raise PlifError(f"--exit-margin {text}: expected a share such as 0.25, or off") from None
 
 
-def check_margin(margin: Any, where: str) -> float:
+def check_margin(margin: object, where: str) -> float:
     """The margin, where it is a finite number above 0."""
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1e30:
         raise PlifError(f"{where}: expected a share of all possible spikes above 0, such as 0.25")

@@ -20,7 +20,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -120,7 +120,7 @@ class OnnxRuntimeBuffers(Resident):
         v, _ = engine.membranes(rows)
         super().__init__(engine.card, rows, rates, v)
 
-        def on_device(array: np.ndarray) -> Any:
+        def on_device(array: np.ndarray) -> ort.OrtValue:
             return ort.OrtValue.ortvalue_from_numpy(np.zeros_like(array), engine.memory, engine.device)
 
         self._x, self._y = on_device(self.x), on_device(self.y)

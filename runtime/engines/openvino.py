@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class OpenVinoEngine(Engine):
         ports = {name: port for port in [*model.inputs, *model.outputs] for name in port.get_names()}
         shapes = {name: _sizes(port.get_partial_shape()) for name, port in ports.items()}
         check_shapes(path, {**card, "states": []} if self.stateful else card, shapes, "model.xml")
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[int, ov.CompiledModel] = {}
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
         return OpenVinoBuffers(self, rows, rates) if self.stateful else super().buffers(rows, rates)
@@ -69,7 +69,7 @@ class OpenVinoEngine(Engine):
 
     def request(
         self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates
-    ) -> tuple[Any, Callable[[], None]]:
+    ) -> tuple[ov.InferRequest, Callable[[], None]]:
         """A request of OpenVINO on these arrays, float32 [rows, ...], and a function that runs it.
 
         A stateful folder binds no membranes.
@@ -87,7 +87,7 @@ class OpenVinoEngine(Engine):
 
         return request, run
 
-    def _for_rows(self, rows: int) -> Any:
+    def _for_rows(self, rows: int) -> ov.CompiledModel:
         """The network, compiled for this number of rows."""
         if rows not in self._compiled:
             model = self._model()
@@ -101,13 +101,13 @@ class OpenVinoEngine(Engine):
             self._compiled[rows] = self._compile(model)
         return self._compiled[rows]
 
-    def _model(self) -> Any:
+    def _model(self) -> ov.Model:
         try:
             return self._core.read_model(self._xml, self._weights)
         except Exception as error:  # OpenVINO raises RuntimeError and a family of its own
             raise PlifError(f"{self.path}: OpenVINO cannot read it ({_first(error)}); export it again") from None
 
-    def _compile(self, model: Any) -> Any:
+    def _compile(self, model: ov.Model) -> ov.CompiledModel:
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
@@ -152,7 +152,7 @@ class OpenVinoBuffers(Resident):
             v[...] = variable.state.data
 
 
-def _add_rate(model: Any, tensor: str, output: str, graded: bool) -> None:
+def _add_rate(model: ov.Model, tensor: str, output: str, graded: bool) -> None:
     """Adds an output float32 [rows]: the share (0..1) of a layer's neurons that fired. `tensor` holds its spikes, of any size
     where they are graded."""
     source = next((port for op in model.get_ops() for port in op.outputs() if tensor in port.get_names()), None)
@@ -165,15 +165,15 @@ def _add_rate(model: Any, tensor: str, output: str, graded: bool) -> None:
     model.add_results([result])
 
 
-def _name(port: Any) -> str:
+def _name(port: ov.Output) -> str:
     return str(port.get_any_name())
 
 
-def _sizes(shape: Any) -> list[int]:
+def _sizes(shape: ov.PartialShape) -> list[int]:
     return [-1 if n.is_dynamic else n.get_length() for n in shape]
 
 
-def _with_rows(shape: Any, rows: int) -> list[int]:
+def _with_rows(shape: ov.PartialShape, rows: int) -> list[int]:
     return [rows if n == -1 else n for n in _sizes(shape)]
 
 

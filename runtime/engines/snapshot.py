@@ -72,7 +72,7 @@ def header_of(card: Card, streams: int, kind: str = FORMAT, version: int = FORMA
     return {**found, "states": states, "streams": streams}
 
 
-def write_arrays(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a header and named arrays: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
     import zipfile
 
@@ -116,7 +116,7 @@ def read_arrays(
     return found
 
 
-def _check_header(path: Path, text: bytes, expected: dict[str, Any], wrong: Mapping[str, str]) -> None:
+def _check_header(path: Path, text: bytes, expected: Mapping[str, object], wrong: Mapping[str, str]) -> None:
     try:
         found = json.loads(text)
     except RecursionError:

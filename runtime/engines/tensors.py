@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runtime.base.errors import PlifError
 from runtime.model.card import Card, output_shape
 
 Tensor = TypeVar("Tensor")
+Sizes = list[int | str]  # of a shape; "B" is the number of rows
 
 
 def by_name(
@@ -43,20 +44,20 @@ def spiking_layers(card: Card) -> dict[str, bool]:
     return {layer: a.get("graded", False) is True for layer, a in said.items() if a.get("spiking", True) is not False}
 
 
-def call_shapes(card: Card) -> tuple[list[Any], list[list[Any]], list[Any]]:
+def call_shapes(card: Card) -> tuple[Sizes, list[Sizes], Sizes]:
     """The shapes of x, of the membranes of each state, and of y, with "B" for the number of rows of the batch."""
     steps = [card["T"]] if card["form"] == "unrolled" else []
     x = [*([] if card["input"]["kind"] == "static" else steps), "B", *card["input"]["shape"]]
     return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", *output_shape(card)]
 
 
-def shapes_by_name(card: Card) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def shapes_by_name(card: Card) -> tuple[dict[str, Sizes], dict[str, Sizes]]:
     """(inputs, outputs) -> their shapes, as of call_shapes."""
     x, v, y = call_shapes(card)
     return by_name(card, x, v, y, v)
 
 
-def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[Any]], where: str) -> None:
+def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[object]], where: str) -> None:
     """Refuses a file whose inputs and outputs are not what its card says; any number of rows will do.
 
     found  name -> shape;  where: what holds them, e.g. "the graph"

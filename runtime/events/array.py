@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
@@ -39,9 +39,9 @@ SENSORS: tuple[tuple[int, int], ...] = (
 )
 
 
-def make_events(t: Any, x: Any, y: Any, p: Any) -> np.ndarray:
+def make_events(t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
     """Times in us, columns, rows and polarities, each [N] -> events [N] of EVENT_DTYPE. Coordinates must fit 16 bits."""
-    events = np.empty(len(t), dtype=EVENT_DTYPE)
+    events = np.empty(np.shape(t), dtype=EVENT_DTYPE)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import ctypes as c
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Filters:
     PlifError, in one line, for a text that says no filters, or not of such a sensor.
     """
 
-    _at: Any = None
+    _at: c.c_void_p | None = None
 
     def __init__(self, text: str, sensor: tuple[int, int]) -> None:
         self._library, self._at, self._first_sensor = library(), c.c_void_p(), sensor

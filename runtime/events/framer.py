@@ -100,7 +100,7 @@ class Framer(NativeSession):
         self._closed = False
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
-        self._floats: Any = c.c_float * math.prod(shape)
+        self._floats = c.c_float * math.prod(shape)
         self._x: Any = self._floats()  # where the next frame goes, and, where frames overlap, what only it shows
         self._newest: Any = self._floats() if self._overlaps else None
         self._found = PlifInput(c.sizeof(PlifInput))

@@ -27,7 +27,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.model import program
-from runtime.model.symbol import Math, States, Stepped, Value
+from runtime.model.symbol import Math, Operand, States, Stepped, Value
 from runtime.model.symbol import Terms as Terms
 
 
@@ -56,7 +56,7 @@ class Equation:
     states: tuple[str, ...] = ("v",)
     initial: Callable[[Mapping[str, Any]], dict[str, float]] = lambda attrs: {"v": 0.0}
     alpha: Callable[[Mapping[str, Any]], Any] = lambda params: params.get("alpha")
-    check: Callable[[Mapping[str, Any], Collection[str], int, str], None] | None = None
+    check: Callable[[Mapping[str, object], Collection[str], int, str], None] | None = None
 
 
 EQUATIONS: dict[str, Equation] = {}
@@ -75,7 +75,7 @@ def equation_of(kind: str) -> Equation:
     return EQUATIONS[kind]
 
 
-def values_of(attrs: Mapping[str, Any]) -> str:
+def values_of(attrs: Mapping[str, object]) -> str:
     """What a neuron with these attributes gives (`values` of a Node)."""
     if not attrs.get("spiking", True):
         return "membrane"
@@ -186,9 +186,10 @@ register(_with_current("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn")))
 # --- NIR, whose neurons are differential equations: forward Euler, k = dt / tau ------------------------------------
 
 
-def _nir_fires(n: Terms, h: Value) -> Any:
+def _nir_fires(n: Terms, h: Value) -> Value:
     """NIR says v > v_threshold; fire ">=" is for files of libraries that fire at v >= v_threshold."""
-    return h >= n.v_threshold if n.fire == ">=" else h > n.v_threshold
+    threshold: Operand = n.v_threshold
+    return h >= threshold if n.fire == ">=" else h > threshold
 
 
 def _nir_if(m: Math, n: Terms, x: Value, state: States) -> Stepped:

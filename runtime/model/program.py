@@ -104,7 +104,7 @@ def is_binary(attrs: Mapping[str, Any], name: str) -> bool:
         states = left
 
 
-def _known_before(attrs: Mapping[str, Any], params: Collection[str], inputs: int, where: str) -> dict[str, str]:
+def _known_before(attrs: Mapping[str, object], params: Collection[str], inputs: int, where: str) -> dict[str, str]:
     """What exists before the first line, {name: what it is}."""
     missing = [key for key in ATTRS if key not in attrs]
     if missing:

@@ -11,7 +11,7 @@ import ctypes as c
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from runtime.base.errors import PlifError
 from runtime.native.signatures import SIGNATURES
@@ -150,7 +150,7 @@ def missing() -> NoReturn:
     )
 
 
-def refusal(check: str, *arguments: Any) -> str | None:
+def refusal(check: str, *arguments: object) -> str | None:
     """What plif_program_check or plif_call_check has against its arguments, in one line; None where nothing."""
     text = c.create_string_buffer(300)
     return text.value.decode("ascii", "replace") if library()[check](*arguments, text, len(text)) else None

@@ -163,7 +163,7 @@ def library() -> c.CDLL:
     return found
 
 
-def not_wrong(result: Any, function: Any, arguments: Any) -> Any:
+def not_wrong(result: Any, function: Any, arguments: object) -> Any:
     """What the native code refuses is a mistake of the code that called it; no file can bring it about."""
     if result < 0:
         raise ValueError(f"{function.__name__}: sizes that do not fit each other")
@@ -186,7 +186,7 @@ class NativeSession:
     Raises PlifError for options that are not understood, and where the native library is missing.
     """
 
-    _at: Any = None
+    _at: int | None = None
 
     def __init__(self, network: PlifNetwork, **options: object) -> None:
         """options: the fields of plif_options; texts as str."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.native.interface import PlifFraming, error, library, line
 
@@ -69,7 +70,7 @@ def leads_of(evidence: np.ndarray) -> np.ndarray:
     return found
 
 
-def answers_of(evidence: np.ndarray, possible: Any = 1.0, margin: float = 0.0) -> np.ndarray:
+def answers_of(evidence: np.ndarray, possible: npt.ArrayLike = 1.0, margin: float = 0.0) -> np.ndarray:
     """Votes float64 [..., classes] -> int64 [...]: the class with the most, the first of equals; -1 where none has any, or
     where it does not lead the second by the share `margin` of what is possible, [...]."""
     whole = np.ascontiguousarray(evidence, np.float64)

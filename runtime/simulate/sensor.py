@@ -27,7 +27,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,7 @@ import numpy.typing as npt
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE, make_events
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 Floats = npt.NDArray[np.float32]
 
 

@@ -92,7 +92,7 @@ def _each(name: str, observers: Sequence[Observer]) -> Callable[..., None] | Non
     if len(calls) < 2:
         return calls[0] if calls else None
 
-    def call(*arguments: Any) -> None:
+    def call(*arguments: object) -> None:
         for one in calls:
             one(*arguments)
 

@@ -22,7 +22,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -50,8 +50,8 @@ class _Scratch:
     """The working memory of one call: for each thread an arena of bytes, and the sums of a tile."""
 
     arrays: list[np.ndarray]
-    arenas: Any
-    accs: Any
+    arenas: ctypes.Array[ctypes.c_void_p]
+    accs: ctypes.Array[ctypes.c_void_p]
 
 
 class EventEngine(Engine):
@@ -77,7 +77,7 @@ class EventEngine(Engine):
         self._library = native.library()
         self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
-        self._kept: Any  # what the program's addresses lead to
+        self._kept: object  # what the program's addresses lead to
         if kind_of(path).name in ("plif", "web"):
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
             from runtime.engines.event.plif_opener import open_program  # what it needs is not loaded for others
@@ -136,12 +136,12 @@ class EventEngine(Engine):
     def _share_pools(self, exactly: bool) -> None:
         """Threads for the calls of this engine, `threads` at most; exactly: no fewer."""
         self._pools = self._owned("pools", self.threads, exactly)
-        self._threads_of: dict[tuple[int, int], Any] = {}  # by the numbers of rows and steps
+        self._threads_of: dict[tuple[int, int], int | None] = {}  # by the numbers of rows and steps
         self.times_calls = not exactly and self.threads > 1
 
-    def _owned(self, what: str, *arguments: Any) -> Any:
+    def _owned(self, what: str, *arguments: object) -> int | None:
         """The address of what libplif makes; None, which means one thread to it, where there is no memory."""
-        at = getattr(self._library, f"plif_{what}_new")(*arguments)
+        at: int | None = getattr(self._library, f"plif_{what}_new")(*arguments)
         if at:
             weakref.finalize(self, getattr(self._library, f"plif_{what}_free"), at)
         return at
@@ -260,7 +260,7 @@ class EventEngine(Engine):
         alone._share_pools(exactly=True)
         return alone
 
-    def threads_of(self, rows: int, steps: int = 1) -> Any:
+    def threads_of(self, rows: int, steps: int = 1) -> int | None:
         """The address of what chooses the threads of calls of so many rows and steps, shared by all sessions that make them."""
         kind = rows, steps
         return self._threads_of.get(kind) or self._threads_of.setdefault(
@@ -322,7 +322,7 @@ def _native_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return row, 4, *inner
 
 
-def _counts(numbers: Iterable[int]) -> Any:
+def _counts(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_int64]:
     counts = list(numbers)
     return (ctypes.c_int64 * max(1, len(counts)))(*counts)
 
@@ -335,11 +335,11 @@ def _floats_from(array: np.ndarray) -> int:
     return (base.ctypes.data + base.nbytes - array.ctypes.data) // 4
 
 
-def _pointers(arrays: Sequence[np.ndarray]) -> Any:
+def _pointers(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
 
 
-def _check(name: str, array: np.ndarray, shape: list[int], contiguous: bool = True) -> None:
+def _check(name: str, array: np.ndarray, shape: list[int | str], contiguous: bool = True) -> None:
     if list(array.shape) != shape or array.dtype != np.float32 or (contiguous and not array.flags.c_contiguous):
         raise PlifError(
             f"{name} is {list(array.shape)} {array.dtype}; expected {shape} float32{', contiguous' * contiguous}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from runtime.model.readers.plif_program import read_plif
 KEEP_SUBNORMALS = 2  # plif.h
 
 
-def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, Any]:
+def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, np.ndarray]:
     """(the program, what has to be kept while it is used). Raises PlifError where the file may not be run.
 
     cpu  the path to run; None for the fastest that the file and this processor have

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
 STREAM_NON_BLOCKING = 1  # this stream and the default stream do not wait for each other
 CAPTURE_THREAD_LOCAL = 1  # other threads may allocate memory during the capture
 
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
+_SIGNATURES: dict[str, tuple[type, ...]] = {
     "cuInit": (c_uint,),
     "cuDeviceGetCount": (POINTER(c_int),),
     "cuDeviceGet": (POINTER(c_int), c_int),
@@ -132,14 +131,14 @@ class Gpu:
         array[...] = 0
         return array
 
-    def _call(self, name: str, *arguments: Any) -> None:
+    def _call(self, name: str, *arguments: object) -> None:
         code = getattr(self._library, name)(*arguments)
         if code != SUCCESS:
             text = c_char_p()
             self._library.cuGetErrorName(code, byref(text))
             raise CudaError(f"CUDA: {name} failed with {(text.value or b'an unknown error').decode()} ({code})")
 
-    def _free(self, name: str, *arguments: Any) -> None:
+    def _free(self, name: str, *arguments: object) -> None:
         """For finalizers. Results are ignored: at the end of the process the driver may be gone already."""
         self._library.cuCtxSetCurrent(self._context)
         getattr(self._library, name)(*arguments)

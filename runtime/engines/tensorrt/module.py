@@ -53,7 +53,7 @@ def logger_of(trt: ModuleType) -> Any:
                 self.warnings: list[str] = []
                 self.layers: str | None = None  # the list of kernels; only a build at full verbosity reports it
 
-            def log(self, severity: Any, message: str) -> None:
+            def log(self, severity: object, message: str) -> None:
                 if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                     self.errors.append(message)
                 elif severity == trt.ILogger.WARNING:

@@ -11,8 +11,9 @@ own codec ECF, which comes with their SDK only: the guard says which command con
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from runtime.base.hdf5 import open_hdf5
 from runtime.events.array import T_LIMIT_US, find_fields
 from runtime.events.formats.base import Format, Losses, Recording
 from runtime.events.formats.npz import check_kinds, to_events
+
+if TYPE_CHECKING:
+    import h5py
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLACES = ("events", "CD/events")
@@ -33,11 +37,11 @@ def open_recording(path: Path) -> Recording:
     return Recording("hdf5", lambda losses: _decode(path, losses))
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> AbstractContextManager[h5py.File]:
     return open_hdf5(path, "an HDF5 recording", extra="hdf5", mode="pieces")
 
 
-def _find(path: Path, file: Any) -> tuple[list[Any], int]:
+def _find(path: Path, file: h5py.File) -> tuple[list[h5py.Dataset], int]:
     """([t, x, y, p], or one data set of a structured type; what is added to t in us)."""
     place = next((file[name] for name in PLACES if name in file), None)
     if place is None:
@@ -68,7 +72,7 @@ def _find(path: Path, file: Any) -> tuple[list[Any], int]:
     return data, _offset_us(path, file)
 
 
-def _offset_us(path: Path, file: Any) -> int:
+def _offset_us(path: Path, file: h5py.File) -> int:
     if "t_offset" not in file:
         return 0
     found = file["t_offset"]

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from runtime.events.address import Address
 from runtime.events.array import make_events
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
+
+if TYPE_CHECKING:
+    import dv_processing
 
 EXAMPLE = "tcp://127.0.0.1:7777"
 ASK_AGAIN_S = 0.0003
@@ -53,7 +56,7 @@ class InivationSource(Source):
             raise PlifError(f"{name}: the server does not say how large the sensor is; say it: --sensor 346x260")
         self.sensor = found
 
-    def _connect(self) -> Any:
+    def _connect(self) -> dv_processing.io.NetworkReader | None:
         """A reader, or None while nobody answers."""
         try:
             return self._dv.io.NetworkReader(self.address.host, self.address.port)
@@ -88,7 +91,7 @@ class InivationSource(Source):
             self._reader = None  # before the server: the other order hangs in dv-processing 2.0
             self.losses.close(self.name)
 
-    def _next_batch(self) -> Any:
+    def _next_batch(self) -> dv_processing.EventStore | None:
         if self._reader is None:
             return None
         try:
@@ -113,7 +116,7 @@ class InivationSource(Source):
                 return
 
 
-def _events(batch: Any) -> np.ndarray:
+def _events(batch: dv_processing.EventStore) -> np.ndarray:
     """dv's timestamp int64, x and y int16, polarity int8 -> events. Negative coordinates become too large ones."""
     raw = batch.numpy()
     with suppress(AttributeError):

@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,7 @@ class PushSource(Source):
         self._ended = False
         self._changed = threading.Condition()
 
-    def push(self, events: np.ndarray | Iterable[Any]) -> int:
+    def push(self, events: np.ndarray | Iterable[object]) -> int:
         """Adds events, and returns how many of them there was room for; the others are dropped and counted.
 
         events  a structured array [N] with the fields t (us), x, y and p, whatever they are called in the formats that we
@@ -134,7 +133,7 @@ class PushSource(Source):
             return packet.view(EVENT_DTYPE)
 
 
-def _events(given: np.ndarray | Iterable[Any]) -> np.ndarray:
+def _events(given: np.ndarray | Iterable[object]) -> np.ndarray:
     """As events [N] of EVENT_DTYPE."""
     if isinstance(given, np.ndarray):
         if given.dtype == EVENT_DTYPE and given.ndim == 1:
@@ -162,7 +161,7 @@ def _coordinates(given: np.ndarray) -> np.ndarray:
     return np.where((given < 0) | (given > 65535), 65535, given)
 
 
-def _columns(given: Iterable[Any]) -> list[np.ndarray]:
+def _columns(given: Iterable[object]) -> list[np.ndarray]:
     try:
         columns = [np.asarray(column) for column in itertools.islice(given, 5) if not isinstance(column, tuple)]
     except Exception:  # objects of other libraries raise what they like

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import make_events
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
+
+if TYPE_CHECKING:
+    import neuromorphic_drivers
 
 LOOK_UP_S = 0.02  # how long to wait for events before looking whether the stream has ended, or a frame has
 TRY_AGAIN_S = 1.0
@@ -48,7 +51,7 @@ class UsbSource(Source):
             self._shut()
             raise PlifError(f"{name}: this camera is {self.sensor[0]}x{self.sensor[1]}, not {sensor[0]}x{sensor[1]}")
 
-    def _open(self) -> Any:
+    def _open(self) -> neuromorphic_drivers.Device:
         try:
             return self._drivers.open(serial=self._serial, iterator_timeout=LOOK_UP_S)
         except Exception as error:  # RuntimeError with libusb's words, which may say nothing

@@ -179,7 +179,7 @@ class _Actor:
 def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told) -> Generator[int, None, None]:
     remote = ray.remote(num_cpus=1)(_Actor)
     deaths: Counter[int] = Counter()
-    working: dict[Any, tuple[Any, int]] = {}  # what is waited for -> the actor, and its shard
+    working: dict[object, tuple[Any, int]] = {}  # what is waited for -> the actor, and its shard
 
     def give(actor: Any) -> None:
         if waiting:

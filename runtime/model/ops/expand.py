@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
@@ -55,13 +55,13 @@ class _Nodes:
         self.name = name
         self.made: list[Node] = []
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise self.refuse(f"is made by {name}(), which is no node")
 
     def refuse(self, why: str) -> PlifError:
         return PlifError(f"layer {self.name} {why}")
 
-    def enter(self, op: str, inputs: Sequence[_Term], shape: Shape, **attrs: Any) -> _Term:
+    def enter(self, op: str, inputs: Sequence[_Term], shape: Shape, **attrs: object) -> _Term:
         return self._entered(Node(f"{self.name}_{len(self.made)}", op, tuple(x.name for x in inputs), shape, attrs))
 
     def _entered(self, node: Node) -> _Term:

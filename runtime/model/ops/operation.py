@@ -149,7 +149,7 @@ class OnnxEmitter(Protocol):
     initializers: Mapping[str, Any]
     shapes: Mapping[str, Shape]
 
-    def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: Any) -> str: ...
+    def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: object) -> str: ...
 
     def weight(self, name: str, value: np.ndarray, /) -> str:
         """An initializer [...] of any dtype."""
@@ -181,9 +181,9 @@ class NirReader(Protocol):
         /,
     ) -> Read: ...
 
-    def sizes(self, value: Any, dims: int, /) -> Shape: ...
+    def sizes(self, value: object, dims: int, /) -> Shape: ...
 
-    def collapsed(self, value: Any, shape: Shape, name: str, /) -> np.ndarray:
+    def collapsed(self, value: object, shape: Shape, name: str, /) -> np.ndarray:
         """Numbers [*shape] as [] or [C], where they are the same all over."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def read_nir(path: Path) -> Contents:
 
     parts: dict[str, str] = {}
 
-    def look_at(name: str, found: Any) -> None:
+    def look_at(name: str, found: object) -> None:
         if isinstance(found, h5py.Dataset) and not name.startswith("node/metadata/"):
             values = np.asarray(found[()])
             # texts are objects, whose memory holds addresses

@@ -104,13 +104,13 @@ class _Plain(_Unpickler):  # type: ignore[misc]
     dispatch[pickle.SETITEMS[0]] = load_setitems
 
 
-def _check_keys(keys: list[Any]) -> None:
+def _check_keys(keys: list[object]) -> None:
     # To hash a tuple of the same tuple twice, 60 of them deep, takes for ever.
     if not all(type(key) in (str, int) for key in keys):
         raise ValueError
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> StandIn:
+def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> StandIn:
     numbers = [offset, *shape, *stride]
     if len(shape) != len(stride) or len(shape) > 64 or any(type(n) is not int or n < 0 for n in numbers):
         raise ValueError

@@ -68,7 +68,7 @@ class Board:
         self.notes: deque[str] = deque(maxlen=NOTES)
         self._lock = threading.Lock()
         self._voters = voters
-        self._points: deque[tuple[int, list[Any]]] = deque(maxlen=POINTS)  # (number, [t_us, label, votes, rates])
+        self._points: deque[tuple[int, list[object]]] = deque(maxlen=POINTS)  # (number, [t_us, label, votes, rates])
         self._number = 0
         self._c = np.zeros(classes)  # votes since the last point
         self._c_steps = 0
