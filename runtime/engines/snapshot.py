@@ -73,7 +73,7 @@ def header_of(card: Card, streams: int, kind: str = FORMAT, version: int = FORMA
 
 
 def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a header and named arrays: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
+    """Writes a header and named arrays [...]: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
     import zipfile
 
     with whole_or_nothing(path) as (part,), zipfile.ZipFile(part, "w") as archive:

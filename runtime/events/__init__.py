@@ -78,7 +78,7 @@ def framed(
     source_size: tuple[int, int],
     upright: str = "identity",
 ) -> tuple[np.ndarray, Account]:
-    """`frames_of`, and where each event went: it is used when it is in one of the frames."""
+    """As `frames_of`, and where each event [N] went: it is used when it is in one of the frames."""
     most = FRAMES_BYTES // (4 * math.prod(shape))
     usable = (events["x"] < source_size[0]) & (events["y"] < source_size[1])
     parsed = Framing.parse(framing) if isinstance(framing, str) else framing

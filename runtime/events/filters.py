@@ -121,6 +121,7 @@ class Filters:
 
     @kept.setter
     def kept(self, values: np.ndarray) -> None:
+        """As it was given, uint8 [bytes]."""
         size = self._library.plif_filters_bytes(self._at) if self._at else 0
         if len(values) != size:
             raise PlifError(f"filters: {len(values)} bytes of what they remember; expected {size}")

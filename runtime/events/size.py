@@ -45,7 +45,7 @@ def sizes_to_try(trained: tuple[int, int] | None, usual: Sequence[tuple[int, int
 def guess_sensor(
     where: str, parts: Iterable[np.ndarray], sensors: Sequence[tuple[int, int]] = SENSORS
 ) -> tuple[tuple[int, int], int]:
-    """Events in parts of any size -> ((width, height), how many lie outside it). PlifError, with the sizes, in doubt.
+    """Events in parts [N] of any size -> ((width, height), how many lie outside it). PlifError, with the sizes, in doubt.
 
     `sensors` grow. Beyond the last, the guess is exactly the extent of the events.
     """

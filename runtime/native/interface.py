@@ -206,6 +206,7 @@ class NativeSession:
 
     @kept.setter
     def kept(self, values: np.ndarray) -> None:
+        """As it was given, uint8 [bytes]."""
         whole = np.ascontiguousarray(values, np.uint8)
         if self._library.plif_restore(self._at, whole.ctypes.data, len(whole)):
             raise error()

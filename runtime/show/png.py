@@ -49,5 +49,5 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def data_uri(image: np.ndarray) -> str:
-    """The PNG as an address that a page can hold in itself."""
+    """The PNG of an image float64 [H, W, 3] as an address that a page can hold in itself."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()

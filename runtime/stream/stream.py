@@ -61,11 +61,11 @@ class Stream:
         self._observers = observers
 
     def kept(self) -> dict[str, np.ndarray]:
-        """What this stream remembers: arrays of types and shapes that follow from its options."""
+        """What this stream remembers: arrays [...] of types and shapes that follow from its options."""
         return {"steps": np.array([self.steps]), "rules": self.rules.kept, **self.frames.kept()}
 
     def go_on(self, kept: dict[str, np.ndarray]) -> None:
-        """Begins with what `kept` of an earlier run gave. Raises PlifError where no stream remembers such numbers."""
+        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for numbers of no stream."""
         self.rules.kept = kept["rules"]
         self.frames.go_on(kept)
         self.steps = self._steps_before = int(kept["steps"][0])

@@ -33,7 +33,7 @@ def sections_of(
     """(all sections but the card, the header's facts), for plif_file.pack. Raises PlifError for what the engine cannot run.
 
     card      an artifact card of the step form
-    weights   the initializers of its ONNX form by name
+    weights   the initializers of its ONNX form by name, [O, I, ...] or [n]
     paths     the CPU paths that get a program
     """
     facts = facts_of(card)

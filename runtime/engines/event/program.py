@@ -236,7 +236,7 @@ class Compiler(Views):
     def general(self, node: NodeRecord) -> Value:
         shape, operation, m = self.shapes[node["name"]], OPERATIONS[node["op"]], Tensors(self, node)
         assert operation.meaning is not None
-        inputs = [self.operand(m, name) for name in node["inputs"]]
+        inputs = [self._operand(m, name) for name in node["inputs"]]
         about = self.about(node)
         if "scale" in about.params and "weight" in about.params:
             self.check_exact(node, about.params["weight"])
@@ -268,7 +268,7 @@ class Compiler(Views):
             return None
         return OPERATIONS[node["op"]].counts(self.about(node), [self.shapes[name] for name in node["inputs"]], known)
 
-    def operand(self, m: Tensors, name: str) -> Tensor:
+    def _operand(self, m: Tensors, name: str) -> Tensor:
         if name in self.constants:
             return m.of(View(self.constants[name], 0, True))
         value, shape = self.values[name], self.shapes[name]

@@ -32,16 +32,16 @@ class Tensor:
         self.m, self.shape, self.symbol = m, tuple(shape), symbol
 
     def __add__(self, other: Tensor | SupportsFloat) -> Tensor:
-        return self.m.joined(lambda a, b: a + b, self, other)
+        return self.m._joined(lambda a, b: a + b, self, other)
 
     def __sub__(self, other: Tensor | SupportsFloat) -> Tensor:
-        return self.m.joined(lambda a, b: a - b, self, other)
+        return self.m._joined(lambda a, b: a - b, self, other)
 
     def __mul__(self, other: Tensor | SupportsFloat) -> Tensor:
-        return self.m.joined(lambda a, b: a * b, self, other)
+        return self.m._joined(lambda a, b: a * b, self, other)
 
     def __truediv__(self, other: Tensor | SupportsFloat) -> Tensor:
-        return self.m.joined(lambda a, b: a / b, self, other)
+        return self.m._joined(lambda a, b: a / b, self, other)
 
 
 class Tensors:
@@ -53,12 +53,13 @@ class Tensors:
         self.math = SymbolicMath()
 
     def of(self, view: View) -> Tensor:
+        """A view [*shape] as a value."""
         name = f"view {len(self.views)}"
         self.views[name] = view
         return Tensor(self, view.shape, tensor(name))
 
     def view(self, x: Tensor) -> View:
-        """Where a value lies; an expression is computed."""
+        """Where a value [*shape] lies; an expression is computed."""
         if x.symbol.name is None:
             found = self.b.room(x.shape)
             self.write(x, found)
@@ -67,11 +68,12 @@ class Tensors:
 
     # --- other views of the same ------------------------------------------------------------------------------------------
 
-    def moved(self, x: Tensor, move: Callable[[Array], Array]) -> Tensor:
+    def _moved(self, x: Tensor, move: Callable[[Array], Array]) -> Tensor:
         view = self.view(x)
         return self.of(view.moved(move(view.array)))
 
     def reshape(self, x: Tensor, shape: Sizes) -> Tensor:
+        """As Backend.reshape in operation.py."""
         view = self.view(x)
         found = reshaped(view, shape)
         if found is None:
@@ -82,21 +84,25 @@ class Tensors:
         return self.of(found)
 
     def permute(self, x: Tensor, axes: Sizes) -> Tensor:
-        return self.moved(x, lambda a: a.transpose([axis - 1 for axis in axes[1:]]))
+        """As Backend.permute in operation.py."""
+        return self._moved(x, lambda a: a.transpose([axis - 1 for axis in axes[1:]]))
 
     def part(self, x: Tensor, axis: int, start: int, stop: int | None, step: int) -> Tensor:
-        return self.moved(x, lambda a: a[_along(axis, slice(start, stop, step))])
+        """As Backend.part in operation.py."""
+        return self._moved(x, lambda a: a[_along(axis, slice(start, stop, step))])
 
     def windows(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: float) -> Tensor:
+        """As Backend.windows in operation.py."""
         if any(padding):
             x = self._inside(x, fill, [(p, n, 1, p) for n, p in zip(x.shape[1:], padding, strict=True)])
-        return self.moved(x, lambda a: windowed(a, kernel, stride, dilation))
+        return self._moved(x, lambda a: windowed(a, kernel, stride, dilation))
 
     def spread(self, x: Tensor, stride: Sizes, before: Sizes, after: Sizes) -> Tensor:
+        """As Backend.spread in operation.py."""
         sizes = list(zip(x.shape[1:], stride, before, after, strict=True))
         wide = self._inside(x, 0.0, [(max(b, 0), n, s, max(a, 0)) for n, s, b, a in sizes])
         part = [slice(max(-b, 0), n - max(-a, 0)) for n, (_, _, b, a) in zip(wide.shape[1:], sizes, strict=True)]
-        return self.moved(wide, lambda array: array[_of_space(part)])
+        return self._moved(wide, lambda array: array[_of_space(part)])
 
     def _inside(self, x: Tensor, fill: float, axes: Sequence[tuple[int, int, int, int]]) -> Tensor:
         """A map in a larger one of `fill`; of each axis of space: places before it, its size, the step between its places,
@@ -108,6 +114,7 @@ class Tensors:
         return self.of(whole)
 
     def concat(self, values: Sequence[Tensor], axis: int) -> Tensor:
+        """As Backend.concat in operation.py."""
         size = list(values[0].shape)
         size[axis - 1] = sum(value.shape[axis - 1] for value in values)
         whole, at = self.b.room(size), 0
@@ -119,7 +126,7 @@ class Tensors:
 
     # --- element by element -------------------------------------------------------------------------------------------------
 
-    def joined(self, by: Callable[..., Symbol], a: Tensor, b: Tensor | SupportsFloat) -> Tensor:
+    def _joined(self, by: Callable[..., Symbol], a: Tensor, b: Tensor | SupportsFloat) -> Tensor:
         if not isinstance(b, Tensor):
             return Tensor(self, a.shape, by(a.symbol, float(b)))
         shape = np.broadcast_shapes(a.shape, b.shape)
@@ -129,6 +136,7 @@ class Tensors:
         return Tensor(self, shape, by(a.symbol, b.symbol))
 
     def op(self, name: str, *values: Tensor) -> Tensor:
+        """As Backend.op in operation.py."""
         shape = np.broadcast_shapes(*(x.shape for x in values))
         return Tensor(self, shape, self.math.op(name, *(x.symbol for x in values)))
 
@@ -156,12 +164,15 @@ class Tensors:
     # --- sums and products ------------------------------------------------------------------------------------------------
 
     def sum(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
+        """As Backend.sum in operation.py."""
         return self._reduced(x, axes, keep, "sum")
 
     def mean(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
+        """As Backend.mean in operation.py."""
         return self._reduced(x, axes, keep, "mean")
 
     def max(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
+        """As Backend.max in operation.py."""
         return self._reduced(x, axes, keep, "max")
 
     def _reduced(self, x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
@@ -215,6 +226,7 @@ class Tensors:
         return self.of(out)
 
     def linear(self, x: Tensor, weight: Array) -> Tensor:
+        """As Backend.linear in operation.py."""
         return self.matmul(x, self.of(View(weight.T, 0, True)))
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
@@ -237,7 +249,7 @@ class Tensors:
         return self.of(out)
 
     def along(self, x: Tensor, axis: int, matrix: Callable[[int], Array], name: object = None) -> Tensor:
-        """Y = A X along one axis; zeros of A are left out."""
+        """As Backend.along in operation.py; zeros of A are left out."""
         view, at = self.view(x), axis - 1
         if x.shape[at] * max(self.node["shape"]) > MOST_MATRIX:
             raise self.b.refuse(
@@ -263,17 +275,19 @@ class Tensors:
         return self.of(out)
 
     def take(self, x: Tensor, axis: int, places: Callable[[int], Array]) -> Tensor:
+        """As Backend.take in operation.py."""
         return self.along(x, axis, lambda n: choosing(places(n), n))
 
     # --- reduced precision, and parameters --------------------------------------------------------------------------------
 
     def counts(self, x: Tensor | Array, area: int) -> Tensor | Array:
-        """Whole numbers; what float32 does not add up exactly, the compiler refuses."""
+        """Whole numbers [...]; what float32 does not add up exactly, the compiler refuses."""
         if not isinstance(x, Tensor):
             return np.asarray(x, np.float32)
         return x if area == 1 else self.op("Round", x * float(area))
 
     def real(self, sums: Tensor) -> Tensor:
+        """As Backend.real in operation.py."""
         return sums
 
     def parameter(self, value: Array) -> Array:
@@ -285,9 +299,11 @@ class Tensors:
     arranged = once
 
     def beside(self, values: Array, shape: Sizes) -> Tensor:
+        """As Backend.beside in operation.py."""
         return self.of(View(repeating(values, shape), 0, True))
 
     def trailing(self, values: Array, axes: int) -> Tensor:
+        """As Backend.trailing in operation.py."""
         return self.of(View(values, 0, True))
 
 

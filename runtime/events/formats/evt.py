@@ -51,7 +51,7 @@ def open_raw(
     name: str,
     words: Callable[[Path, int, Losses], Iterator[tuple[np.ndarray, Evt3Reader]]] | None = None,
 ) -> Recording:
-    """The recording of format `name`. `words(path, offset of the first word, losses)` is that of Recording."""
+    """The recording of format `name`. `words(path, offset of the first word, losses)` gives words [N], as that of Recording."""
     sensor, offset = read_sensor(path)
     refuse_header_only(path, offset)
     taken = None if words is None else lambda losses: words(path, offset, losses)

@@ -89,7 +89,7 @@ class Source:
         raise NotImplementedError
 
     def words(self) -> Iterator[tuple[np.ndarray, Evt3Reader]] | None:
-        """In the place of packets(), where nobody looks at them: words that a framer takes as they are
+        """In the place of packets(), where nobody looks at them: words [N] that a framer takes as they are
         (Framer.frames_of_words). None where there are only events."""
         return None
 

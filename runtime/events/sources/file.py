@@ -86,7 +86,7 @@ class FileSource(Source):
         self._end(total, losses)
 
     def words(self) -> Iterator[tuple[np.ndarray, Evt3Reader]] | None:
-        """See Source."""
+        """As Source.words says."""
         return None if self._recording.words is None else self._words(self._recording.words)
 
     def _words(

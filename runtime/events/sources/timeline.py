@@ -107,7 +107,7 @@ class Timeline:
         return [*self._give(given), *self.judge(events, now_us)]
 
     def settle(self, now_us: int, end: bool = False) -> list[np.ndarray]:
-        """Nothing comes: the packets that were held and are believed by now. With `end` nothing will come any more."""
+        """Nothing comes: the packets [N] that were held and are believed by now. With `end` nothing will come any more."""
         if self._held and (end or min(now_us - self._heard_us, now_us - self._held[0][0]) >= self._hold_us):
             return self._give_all(now_us, _confirmed(self._held, SLOWER_US, sys.maxsize))
         return []

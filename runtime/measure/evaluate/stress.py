@@ -1,6 +1,6 @@
 """Robustness: accuracy on recordings whose events were changed before they became frames, a curve for each kind of change.
 
-A change is a function of events, of their sensor, of a level and of a seeded generator; level `plain` changes nothing. The
+A change is a function of events [N], of their sensor, of a level and of a seeded generator; level `plain` changes nothing. The
 same seed gives the same events. To add one, write the function and enter it in STRESSES.
 """
 
@@ -27,13 +27,13 @@ Size = tuple[int, int]  # (width, height) of the sensor
 Change = Callable[[np.ndarray, Size, float, np.random.Generator], np.ndarray]
 
 
-def drop(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _drop(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Each event is lost with probability `level`."""
     kept = events[rng.random(len(events)) >= level]
     return kept if len(kept) else events[:1]
 
 
-def noise(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """level N more events of any pixel, time and polarity; N is how many there are."""
     n = round(level * len(events))
     added = _at_any_time(events, n, rng)
@@ -42,7 +42,7 @@ def noise(events: np.ndarray, size: Size, level: float, rng: np.random.Generator
     return _merged(events, added)
 
 
-def hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """`level` pixels fire ON all the time, every HOT_EVERY_US."""
     ticks = np.arange(events["t"].min(), events["t"].max() + 1, HOT_EVERY_US)
     count = min(int(level), size[0] * size[1])
@@ -54,7 +54,7 @@ def hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random.Gene
     return _merged(events, added)
 
 
-def stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Time runs `level` times as long: a slower scene."""
     found: np.ndarray = events.copy()
     first = events["t"].min()
@@ -62,7 +62,7 @@ def stretch(events: np.ndarray, size: Size, level: float, rng: np.random.Generat
     return found
 
 
-def shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """To the right by the share `level` of the width; what leaves the sensor is lost."""
     by = round(level * size[0])
     found: np.ndarray = events[events["x"].astype(np.int64) + by < size[0]].copy()
@@ -70,7 +70,7 @@ def shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator
     return found if len(found) else events[:1]
 
 
-def mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """Left and right change places."""
     found: np.ndarray = events.copy()
     if level:
@@ -78,7 +78,7 @@ def mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generato
     return found
 
 
-def swap(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
+def _swap(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
     """ON and OFF change places."""
     found: np.ndarray = events.copy()
     if level:
@@ -98,13 +98,13 @@ class Stress:
 
 
 STRESSES: dict[str, Stress] = {
-    "dropped": Stress(drop, "events are lost", "share of events lost", (0, 0.1, 0.25, 0.5, 0.75, 0.9)),
-    "noise": Stress(noise, "noise", "noise events, as a share of the events", (0, 0.1, 0.25, 0.5, 1)),
-    "hot": Stress(hot_pixels, "hot pixels", f"pixels that fire every {HOT_EVERY_US} µs", (0, 1, 2, 5, 10)),
-    "stretched": Stress(stretch, "time is stretched", "times as long", (0.5, 0.75, 1, 1.5, 2), plain=1),
-    "shifted": Stress(shift, "shifted", "share of the width", (0, 0.03, 0.06, 0.12, 0.25)),
-    "mirrored": Stress(mirror, "mirrored", "0 or 1", (0, 1)),
-    "swapped": Stress(swap, "polarity swapped", "0 or 1", (0, 1)),
+    "dropped": Stress(_drop, "events are lost", "share of events lost", (0, 0.1, 0.25, 0.5, 0.75, 0.9)),
+    "noise": Stress(_noise, "noise", "noise events, as a share of the events", (0, 0.1, 0.25, 0.5, 1)),
+    "hot": Stress(_hot_pixels, "hot pixels", f"pixels that fire every {HOT_EVERY_US} µs", (0, 1, 2, 5, 10)),
+    "stretched": Stress(_stretch, "time is stretched", "times as long", (0.5, 0.75, 1, 1.5, 2), plain=1),
+    "shifted": Stress(_shift, "shifted", "share of the width", (0, 0.03, 0.06, 0.12, 0.25)),
+    "mirrored": Stress(_mirror, "mirrored", "0 or 1", (0, 1)),
+    "swapped": Stress(_swap, "polarity swapped", "0 or 1", (0, 1)),
 }
 
 

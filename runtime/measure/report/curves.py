@@ -74,7 +74,7 @@ def first_at(lead: np.ndarray, enough: float) -> int:
 
 
 def candidate_margins(lead: Sequence[np.ndarray], voters: int, T: int) -> list[float]:
-    """Margins that differ in what they do, ascending: of the leads that occur, all or as many as MOST_MARGINS quantiles."""
+    """Margins that differ in what they do, ascending: of the leads [T] that occur, all or as many as MOST_MARGINS quantiles."""
     values = np.unique(np.concatenate(lead) / (voters * T))
     values = values[values > 0]
     if len(values) > MOST_MARGINS:

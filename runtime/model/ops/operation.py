@@ -34,17 +34,20 @@ class Backend(Protocol):
     def reshape(self, x: Value, shape: Sequence[int], /) -> Value:
         """[B, ...] -> [B, *shape]"""
 
-    def permute(self, x: Value, axes: Sequence[int], /) -> Value: ...
+    def permute(self, x: Value, axes: Sequence[int], /) -> Value:
+        """[B, ...] -> [B, ...], axis i of which is axes[i] of x."""
 
-    def part(self, x: Value, axis: int, start: int, stop: int | None, step: int, /) -> Value: ...
+    def part(self, x: Value, axis: int, start: int, stop: int | None, step: int, /) -> Value:
+        """[B, ..., n, ...] -> [B, ..., places, ...]: x[start:stop:step] of one axis."""
 
-    def concat(self, values: Sequence[Value], axis: int, /) -> Value: ...
+    def concat(self, values: Sequence[Value], axis: int, /) -> Value:
+        """[B, ..., n, ...] each -> [B, ..., sum of n, ...]"""
 
     def take(self, x: Value, axis: int, places: Matrix, /) -> Value:
-        """places(n) [m] of the n places of an axis."""
+        """[B, ..., n, ...] -> [B, ..., m, ...]: places(n) [m] of the n places of an axis."""
 
     def along(self, x: Value, axis: int, matrix: Matrix, name: object = None, /) -> Value:
-        """Y = A X along one axis; matrix(n) is A [m, n]."""
+        """[B, ..., n, ...] -> [B, ..., m, ...]: Y = A X along one axis; matrix(n) is A [m, n]."""
 
     def windows(self, x: Value, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, fill: float, /) -> Value:
         """[B, C, ...] -> [B, C, ..., k...], a window for each output."""
@@ -52,11 +55,14 @@ class Backend(Protocol):
     def spread(self, x: Value, stride: Shape, before: Shape, after: Shape, /) -> Value:
         """[B, C, ...] -> [B, C, ...] with zeros between the places of a map, and around it."""
 
-    def sum(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+    def sum(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
+        """[B, ...] -> without `axes`, or with 1 in their place."""
 
-    def mean(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+    def mean(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
+        """[B, ...] -> the same shape as of `sum`."""
 
-    def max(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value: ...
+    def max(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
+        """[B, ...] -> the same shape as of `sum`."""
 
     def matmul(self, a: Value, b: Value, /) -> Value:
         """[B, ..., M, K] and [B, ..., K, N] -> [B, ..., M, N]"""

@@ -65,7 +65,7 @@ def _global(m: Backend, node: Node, p: Params, x: Value) -> Value:
 
 
 def along(m: Backend, node: Node, x: Value, matrix: Callable[[int, int], np.ndarray]) -> Value:
-    """One product for each axis of space, the last first: X A^T for the last axis, A X along the others."""
+    """[B, C, ...] -> [B, C, ...]: a product for each axis of space, the last first, X A^T for that one, A X along the others."""
     dims = len(node.shape) - 1
     for axis in reversed(range(dims)):
         x = m.along(x, 2 + axis, _to_size(matrix, node.shape[1 + axis]), axis)

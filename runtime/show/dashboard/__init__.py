@@ -93,6 +93,7 @@ class Dashboard(Observer):
         self._server.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        """Events [N]: the board of the source hears when they came."""
         self._boards[source].heard(arrived_s)
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
