@@ -82,7 +82,7 @@ class SourceFramer:
         return {**found, "filters": self.filters.kept} if self.filters else found
 
     def go_on(self, kept: dict[str, np.ndarray]) -> None:
-        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for numbers of no source."""
+        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for other numbers."""
         if self.filters:
             self.filters.kept = kept["filters"]
         self.framer.go_on(kept["frames"])

@@ -65,7 +65,7 @@ class Stream:
         return {"steps": np.array([self.steps]), "rules": self.rules.kept, **self.frames.kept()}
 
     def go_on(self, kept: dict[str, np.ndarray]) -> None:
-        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for numbers of no stream."""
+        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for other numbers."""
         self.rules.kept = kept["rules"]
         self.frames.go_on(kept)
         self.steps = self._steps_before = int(kept["steps"][0])
