@@ -220,7 +220,7 @@ class Framer(NativeSession):
         return bool(self._library.plif_resume(self._at, t_us) > 0)
 
     def go_on(self, kept: np.ndarray) -> None:
-        """Begins with what `kept` of another one was, uint8 [bytes], in the middle of its frame. Raises PlifError for other bytes."""
+        """Begins with what `kept` of another one was, uint8 [bytes], in the middle of its frame. PlifError for other bytes."""
         self.kept = kept
         self._library.plif_account_of(self._at, c.byref(self.account.of_framer))
         self.account.begin_after(self.time.waiting)

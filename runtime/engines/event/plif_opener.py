@@ -19,7 +19,7 @@ KEEP_SUBNORMALS = 2  # plif.h
 
 
 def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, np.ndarray]:
-    """(the program, the bytes [n] of the file, which have to be kept while it is used). Raises PlifError where the file may not be run.
+    """(the program, the bytes [n] that it lies in, to be kept as long). Raises PlifError where the file may not be run.
 
     cpu  the path to run; None for the fastest that the file and this processor have
     """
