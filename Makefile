@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo test lint format large fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
+.PHONY: demo quick test test-all machines lint types format fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/engine/paths/* runtime/native/rules/frames/* runtime/native/rules/decisions/* runtime/native/formats/* runtime/native/session/*
@@ -16,11 +16,22 @@ C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo
 
-test: lint # four processes, whole files each: some tests wait
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
 
-large: $(VENV)/dev # the six networks of the paper at full size, minutes
-	$(BIN)/python -m pytest -m large
+quick: types # less than a minute: tests that need neither PyTorch nor another process, and a few of each command (tests/conftest.py)
+	$(PYTEST) -n 2 --quick
+
+test: lint # four processes, whole files each: some tests wait
+	$(PYTEST) -n 4 --durations=25
+
+test-all: lint # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours
+	$(PYTEST) -n 4 --durations=25 -m "not gpu"
+
+# What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason. `make oldest` takes
+# 4 GB of an old PyTorch, and is asked for by itself.
+machines: $(VENV)/dev
+	$(PYTEST) -n 4 --durations=25 -m "machines and not large and not gpu"
+	if $(OLDEST_PYTHON) -c '' 2>/dev/null; then $(MAKE) oldest-runtime; else echo 'no $(OLDEST_PYTHON) here: oldest-runtime not run'; fi
 
 MINUTES ?= 60
 fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept and named
@@ -62,10 +73,12 @@ triton: .triton/ready
 	.triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
 	touch $@
 
-lint: $(VENV)/dev
+types: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint: types
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	printf '%s\n' $(C_SOURCES) | xargs -P 2 -I {} $(BIN)/clang-tidy --quiet {} -- -std=gnu11 -Wno-psabi
 

@@ -1,7 +1,9 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and which of them `make quick` runs."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import itertools
 import os
 import signal
@@ -21,6 +23,73 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # `auto` is the same engine in every run; the calibration has tests of its own.
 os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
+
+
+# What takes seconds to import or to start. A test file that imports one of these, itself or through another file of tests/, is
+# left out of `make quick`, except for its tests that are marked `quick`.
+SLOW = ("torch", "plif_train", "plif_export", "subprocess", "multiprocessing", "socket", "threading")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="tests that need neither PyTorch nor another process, and a few more"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --quick, files without a quick test are not even imported."""
+    if config.getoption("--quick") and collection_path.match("test_*.py") and not is_light(collection_path):
+        return "mark.quick" not in collection_path.read_text("utf-8") or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        chosen = {item for item in items if is_light(item.path) or item.get_closest_marker("quick")}
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
+    tests: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("one_in"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values():
+        thin([case for case in cases if not case.get_closest_marker("large")])
+
+
+def thin(cases: list[pytest.Function]) -> None:
+    """Marks cases of a test `large`: all but one in so many, and but the first of each value of an axis. (A parameter that has
+    another value in each case is no axis.)"""
+    said = [{name: str(value) for name, value in case.callspec.params.items()} for case in cases]
+    axes = [name for name in said[0] if 2 * len({values[name] for values in said}) <= len(cases)] if cases else []
+    shown: set[tuple[str, str]] = set()
+    for number, (case, values) in enumerate(zip(cases, said, strict=True)):
+        mark = case.get_closest_marker("one_in")
+        assert mark is not None
+        new = {(name, values[name]) for name in axes} - shown
+        if number % mark.args[0] and not new:
+            case.add_marker(pytest.mark.large)
+        else:
+            shown |= new
+
+
+@functools.cache
+def is_light(path: Path) -> bool:
+    """Whether a test file imports nothing of SLOW, wherever it stands in it and in what it imports of tests/."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    if {name.partition(".")[0] for name in found} & set(SLOW):
+        return False
+    ours = (
+        REPOSITORY / f"{name.replace('.', '/')}.py"
+        for name in found
+        if name.startswith("tests.") and name != "tests.conftest"
+    )
+    return all(is_light(file) for file in ours if file.is_file())
 
 
 def crossed(*axes: Sequence[Any], one_in: int = 2) -> list[Any]:

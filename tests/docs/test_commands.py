@@ -132,6 +132,7 @@ def camera(port: int) -> Iterator[None]:
 DONE: set[str] = set()  # lines that several pages show are run once
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("page", "large"),
     [pytest.param(page, large, id=f"{name_of(page)}{'-large' * large}", marks=[pytest.mark.large] * large)

@@ -30,7 +30,10 @@ from tests.programs import PLIF, linear, recurrent, traced, trained
 
 MODELS = Path(__file__).parents[2] / "models"
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)"),
+]
 
 HAS_FMA = Path("/proc/cpuinfo").exists() and re.search(r"\bfma\b", Path("/proc/cpuinfo").read_text()) is not None
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")

@@ -204,6 +204,7 @@ def in_loops() -> nn.Module:
     return nn.Sequential(*layers)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "options",
     [

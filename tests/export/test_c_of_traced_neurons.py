@@ -92,6 +92,7 @@ def test_random_programs_compile_without_a_warning_and_give_the_bits_of_the_gold
                 np.testing.assert_array_equal(found.after[variable], value, err_msg=f"{layer}.{variable}")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", [case for case in LOOPS if case not in ATTENTION])
 def test_networks_of_other_libraries_are_written_in_c_and_proved(case: str, tmp_path: Path) -> None:
     make, shape, said, _, _ = LOOPS[case]

@@ -294,6 +294,7 @@ POOLED = "{c8k3s1-BN-PLIF-APk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"  # NIR h
 NEEDS = {"openvino": "openvino", "nir": "nir"}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_exports_are_equal_bytes_and_carry_a_digest_that_holds(tmp_path: Path, name: str) -> None:
     settings = SETTINGS[name]

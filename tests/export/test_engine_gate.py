@@ -20,6 +20,7 @@ needs_event = pytest.mark.skipif(not is_built(), reason="the event engine is not
 VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": None}, {"v_reset": -0.25, "tau": "channel"}, {"decay_input": False}]
 
 
+@pytest.mark.one_in(2)
 @needs_event
 @pytest.mark.parametrize("math", ("exact", "folded"))
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

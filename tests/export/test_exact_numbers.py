@@ -25,6 +25,7 @@ def test_there_is_a_network_of_whole_numbers_for_every_kind_of_neuron() -> None:
     assert {kind for kind, _, _ in NEURONS.values()} >= set(EQUATIONS) - {"Traced"}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("neuron", "form_and_math", "layer"), crossed(list(NEURONS), FORMS_AND_MATHS, ("conv1", "fc1"), one_in=4)
 )
@@ -41,6 +42,7 @@ def test_a_comparison_that_treats_equal_numbers_the_other_way_is_caught(
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("neuron", "form_and_math", "v_threshold"), crossed(list(NEURONS), FORMS_AND_MATHS, (1.0, 2.0**14), one_in=4)
 )

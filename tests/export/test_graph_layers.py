@@ -242,6 +242,7 @@ PLIF_1: dict[str, Any] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("precision", ("fp32", "fp16", "int8"))
 @pytest.mark.parametrize("form", FORMS)
 def test_a_spiking_transformer_is_proved_in_every_form_and_precision(tmp_path: Path, form: str, precision: str) -> None:

@@ -47,6 +47,7 @@ NEURONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("neuron", "dt"), crossed(NEURONS, ("1e-4", "1")))
 def test_what_is_read_back_does_what_the_model_does(
     tmp_path: Path, neuron: tuple[str, dict[str, Any]], dt: str
@@ -127,6 +128,7 @@ def by_spikingjelly(path: Path) -> nn.Module:
     return exchange.import_from_nir(nir.read(path), dt=1e-4)  # type: ignore[no-any-return]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("reader", "notation", "math", "options"),
     [

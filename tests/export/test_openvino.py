@@ -26,6 +26,8 @@ from runtime.model.readers.contents import read_openvino
 from tests.conftest import crossed
 from tests.networks import firing, frames
 
+pytestmark = pytest.mark.machines
+
 ov = pytest.importorskip("openvino")
 
 SAME_SHAPES = "{c8k3s1-BN-PLIF}*2-MPk4s4-FC40-PLIF-FC30-PLIF-APk10s10"

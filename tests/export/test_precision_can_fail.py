@@ -41,6 +41,7 @@ def written(
     return proto, card
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", FORM_NAMES)
 @pytest.mark.parametrize(("precision", "dialect"), WAYS)
 def test_an_untouched_artifact_passes_and_says_how_it_differs_from_the_model(
@@ -55,6 +56,7 @@ def test_an_untouched_artifact_passes_and_says_how_it_differs_from_the_model(
     assert f"against the same {precision} weights" in report.sentence()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("form", FORM_NAMES)
 @pytest.mark.parametrize(("precision", "dialect"), WAYS)
 def test_a_wrong_tau_is_caught(precision: str, dialect: str, form: str) -> None:
@@ -73,6 +75,7 @@ def test_a_wrong_reset_is_caught(precision: str, dialect: str) -> None:
     assert failure(*soft, net)["layer"] == "conv2"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("form", FORM_NAMES)
 @pytest.mark.parametrize(("precision", "dialect"), WAYS)
 def test_two_states_swapped_are_caught(precision: str, dialect: str, form: str) -> None:
@@ -94,6 +97,7 @@ def test_a_dropped_initial_value_is_caught(precision: str, dialect: str) -> None
     assert at["layer"] == "card" and "states" in at["what"]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("layer", ("conv2", "fc1", "fc2"))
 @pytest.mark.parametrize(("precision", "dialect"), INT8)
 def test_one_wrong_scale_is_caught(precision: str, dialect: str, layer: str) -> None:
@@ -115,7 +119,7 @@ def test_one_weight_off_by_one_step_of_its_rounding_is_caught(way: tuple[str, st
     net = firing()
     rng = np.random.default_rng(0)
     untouched, card = written(net, precision, dialect)
-    for _ in range(5):
+    for _ in range(2):
         proto = onnx.ModelProto()
         proto.CopyFrom(untouched)
 

@@ -67,11 +67,11 @@ def sample() -> list[Case]:
 
 
 def on_two_engines(cases: list[Case]) -> list[tuple[Case, str]]:
-    """The gate's own and one of the others in turn: in the sample every engine meets every option."""
-    found = [(case, "onnxruntime") for case in cases]
-    # OpenVINO takes seconds to compile 64 unrolled steps
-    cases = [c._replace(T=7) if (c.form, c.T) == ("unrolled", 64) else c for c in cases]
-    return found + [(c, "openvino" if c.form == "unrolled" or c.seed % 8 > 3 else "event") for c in cases]
+    """An engine beside the gate's own, in turn; the gate's own alone for 64 unrolled steps: OpenVINO compiles them slowly."""
+    return [
+        (c, "onnxruntime" if (c.form, c.T) == ("unrolled", 64)
+         else "openvino" if c.form == "unrolled" or c.seed % 8 > 3 else "event") for c in cases
+    ]  # fmt: skip
 
 
 def on_engines(cases: list[Case]) -> list[tuple[Case, str]]:
@@ -116,6 +116,7 @@ def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) 
     check_case(case, engine, tmp_path)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("case", "precision", "engine"), crossed(sample()[:6], ("fp16", "int8"), ("onnxruntime", "openvino"))
 )

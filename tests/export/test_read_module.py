@@ -67,6 +67,7 @@ JOINS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("join", "form"), crossed(list(JOINS), ("step", "unrolled")))
 def test_residual_joins_come_through(tmp_path: Path, join: str, form: str) -> None:
     net = scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8))
@@ -91,6 +92,7 @@ def narrow(net: nn.Module, by: int = 4) -> nn.Module:
     return net
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     ("cnf", "kind"),
     [
@@ -246,6 +248,7 @@ CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_gate_catches_a_graph_that_was_read_wrongly(change: str) -> None:
     name, edit = CHANGES[change]

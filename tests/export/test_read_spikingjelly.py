@@ -56,6 +56,7 @@ NETS: dict[str, tuple[str, tuple[int, int, int], str]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NETS)
 def test_a_state_dict_of_parametric_lif_net_gives_its_networks_votes(tmp_path: Path, name: str) -> None:
     """The network runs in SpikingJelly over all T at once; the file was made from nothing but its tensors."""
@@ -213,6 +214,7 @@ def plif(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     return call
 
 
+@pytest.mark.large
 def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
     clips: Path, shared_data: Path, tmp_path: Path, plif: Callable[..., dict[str, Any]]
 ) -> None:

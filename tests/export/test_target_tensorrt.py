@@ -30,7 +30,7 @@ from runtime.engines.tensorrt.engine import TensorRtEngine
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.standin.interface import REPOSITORY, complaints, stubs_of_rtx, stubs_of_wheel
 
+pytestmark = pytest.mark.machines
+
 WHEELS = Path(sys.prefix) / "bindings"  # where `make` puts them
 BUILDER = "plif_export/targets/trt_build.py"
 STEPS = "runtime/engines/tensorrt/engine.py"

@@ -150,6 +150,7 @@ def test_a_still_image_goes_through_the_unrolled_form_once_and_its_loops_step_by
     np.testing.assert_allclose(session.run(["y"], {"x": x, **feed})[0], interpret.run(graph, still)[0], atol=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("network", "form", "precision"), crossed([*NETWORKS], [*FORMS], ["fp32", "fp16", "int8"]))
 def test_networks_of_traced_neurons_pass_the_gate(tmp_path: Path, network: str, form: str, precision: str) -> None:
     for engine in ("onnxruntime", "event")[: 1 if precision == "fp16" else 2]:

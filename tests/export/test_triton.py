@@ -18,6 +18,8 @@ from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.networks import firing
 
+pytestmark = pytest.mark.machines
+
 VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": -0.25, "tau": "channel"}, {"v_reset": None}]
 
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runtime import native
@@ -74,9 +75,12 @@ def build(folder: Path, *more: str) -> None:
     found = find_sanitizers()
     assert found is not None, "no sanitizers here"
     files, command = SOURCES, [found.compiler, *FLAGS, *found.flags, *more]
-    compilers = [subprocess.Popen([*command, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]) for file in files]
-    codes = [compiler.wait() for compiler in compilers]
-    assert not any(codes)
+
+    def compiled(file: Path) -> None:
+        subprocess.run([*command, "-c", str(file), "-o", str(folder / f"{file.stem}.o")], check=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compiled, files))
     objects = [str(folder / f"{file.stem}.o") for file in files]
     subprocess.run([*command, "-shared", *objects, "-o", str(folder / "event.so"), "-lm"], check=True)
 

@@ -20,7 +20,7 @@ from tests.live import free_port
 from tests.pipeline.test_eval_survives import KILLED, fill
 
 pytest.importorskip("ray", reason="clusters need Ray")
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
 
 
 @pytest.fixture(scope="module")

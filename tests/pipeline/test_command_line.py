@@ -228,6 +228,7 @@ def test_ctrl_c_ends_a_stream_with_its_account_and_exit_code_130(folder: Path) -
     assert "summary" in json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.large)))
 def test_a_signal_during_an_export_leaves_nothing_half_written_and_is_said(
     how: signal.Signals, folder: Path, tmp_path: Path

@@ -26,7 +26,7 @@ TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm", "make")
 QEMU = ("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none")
 
 missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+pytestmark = [pytest.mark.machines, pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")]
 
 
 def run_on_board(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -144,6 +144,7 @@ def test_a_file_that_lost_many_events_is_exit_code_2_after_all_is_written(
     assert run(["predict", artifact, str(data / "a"), str(data / "b"), "--out", str(out)]) == 0
 
 
+@pytest.mark.large
 def test_the_counts_survive_workers_and_a_resume(folder: Path, tmp_path: Path) -> None:
     model, places = runtime.load(folder / "0-plain.onnx"), [folder / "set"] * 22  # 132 recordings, three shards
     whole = predict(model, places, out=tmp_path / "whole.csv", batch=8)

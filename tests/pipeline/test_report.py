@@ -291,6 +291,7 @@ def test_stress_does_what_it_says_and_the_same_every_time() -> None:
     assert STRESSES["shifted"].change(events, size, 0.25, rng)["x"].min() >= 8
 
 
+@pytest.mark.large
 def test_stress_of_a_network_is_a_curve_for_each_kind(shipped: Path) -> None:
     model = runtime.load(shipped, "onnxruntime")
     rows = measure_stress(model, DIGITS, limit=6)

@@ -82,6 +82,7 @@ def test_the_real_clips_are_right(model: runtime.Model, clips: Path) -> None:
     assert len(right) == 6 and sum(right.values()) >= 5 + trained_on_them, right
 
 
+@pytest.mark.large
 def test_held_out_performers_are_understood(model: runtime.Model) -> None:
     """Two performers of another seed than any that was used in making it: 24 windows of 0.8 s."""
     right = total = 0

@@ -104,6 +104,7 @@ CLIPS = ("0_hand_clapping.bs2", "3_right_arm_clockwise.bs2")
 RECORDINGS = sorted(path.name for path in (SHARED / "recordings").iterdir()) if SHARED.is_dir() else []
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("framing", (None, "duration:10ms", "events:n=5000,max=20ms"))
 @pytest.mark.parametrize("name", [*CLIPS, "evt3.raw", *RECORDINGS])
 def test_every_recording_streams_to_its_end_with_every_event_accounted_for(

@@ -28,9 +28,10 @@ from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),
+]
 MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture-sim.pt"}
 FORMATS = ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31")
 

@@ -62,6 +62,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return runtime.load(export(REPOSITORY / "models" / "nmnist-digits.pt", path, verify=False).path, threads=1)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("reset", ("never", "silence:80", "every:40/4"))
 @pytest.mark.parametrize(("seconds", "part_s"), LENGTHS)
 def test_the_last_digits_are_answered_as_well_as_the_first(

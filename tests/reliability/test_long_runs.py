@@ -115,6 +115,7 @@ class Watch:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc here")
 
 
+@pytest.mark.one_in(3)
 @needs_proc
 @pytest.mark.parametrize("steps", LENGTHS)
 @pytest.mark.parametrize("engine", ENGINES)

@@ -55,6 +55,7 @@ def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
     run(str(selftest), **OPTIONS)
 
 
+@pytest.mark.machines
 def test_the_neon_path_equals_the_plain_loop_bit_for_bit(tmp_path: Path) -> None:
     if platform.machine() == "aarch64":
         pytest.skip("this processor is an ARM: the native test has run it")

@@ -48,6 +48,7 @@ def forms(path: str, *bytes_from: float) -> list[event_forms.Forms]:
     return [event_forms.Forms(pairs, share) for pairs in (False, True) for share in shares]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("variant", "math"), crossed(VARIANTS, ("exact", "folded")))
 def test_every_kind_of_neuron_passes_the_gate(variant: dict[str, Any], math: str, tmp_path: Path) -> None:
     net = firing(**variant)
@@ -57,6 +58,7 @@ def test_every_kind_of_neuron_passes_the_gate(variant: dict[str, Any], math: str
     assert sum(kind != native.SUM_FLOAT for kind in sums(runtime.load(path, "event"))) >= 2
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("notation", "shape"), [*SHAPES, (WIDE, (2, 34, 34))])
 def test_every_kernel_stride_pool_and_channel_count_passes_the_gate(
     notation: str, shape: tuple[int, int, int], tmp_path: Path

@@ -108,6 +108,7 @@ def compare(lazy: Session, eager: Session, x: np.ndarray, look: Callable[[int, S
     return most
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("steps", [1500, pytest.param(10_000, marks=pytest.mark.large)])
 @pytest.mark.parametrize("path", PATHS)
 def test_thousands_of_steps_with_all_that_looks_in_between_are_the_same_bits(

@@ -19,7 +19,7 @@ from runtime.cli.main import run as command
 from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
+pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
 
 # The names of the options in the libraries of onnxruntime-gpu 1.31.1, as far as they matter here.
 CUDA_OPTIONS = {"device_id", "use_tf32", "enable_cuda_graph", "prefer_nhwc", "cudnn_conv_algo_search", "gpu_mem_limit"}

@@ -228,6 +228,7 @@ def test_each_recording_decodes_to_the_hash_in_the_table(recording: Path) -> Non
     assert bool(source.notes) == (invalid > 0 or recording.parent.name == "aedat31_micro")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("max_events", [7, 1000, 1 << 30])
 def test_the_size_of_packets_changes_nothing(recording: Path, max_events: int) -> None:
     source = open_source(str(recording))
@@ -254,6 +255,7 @@ def test_the_clock_faults_of_the_genx320_link_are_kept_as_they_are(shared_data: 
     assert 22.3e6 < int(np.diff(t).max()) < 22.4e6
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("framing", ["count:T=16", "duration:10ms", "duration:50ms,T=16", "events:n=5000,max=20ms"])
 def test_every_event_of_every_recording_is_accounted_for(recording: Path, framing: str) -> None:
     source = open_source(str(recording))

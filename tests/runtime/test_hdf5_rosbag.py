@@ -121,6 +121,7 @@ def needs_rosbags(request: pytest.FixtureRequest) -> None:
         pytest.importorskip("rosbags")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("package", ["dvs_msgs", "prophesee_event_msgs"])
 @pytest.mark.parametrize(("name", "mcap"), BAGS)
 def test_a_bag_of_event_arrays_is_read(name: str, mcap: bool, package: str, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def in_c(handle: Handle, events: np.ndarray, packet: int = 700, **options: Any) 
     return found
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_decisions_are_those_of_plif_stream(
     framing: str, digits_plif: Path, events: np.ndarray, tmp_path: Path

@@ -38,6 +38,7 @@ def digits_plif(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(digits_network(), tmp_path_factory.mktemp("plif") / "m.plif", to="plif").path
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_file_and_the_onnx_form_give_the_same_bits_on_every_path(

@@ -12,6 +12,8 @@ import pytest
 from runtime.base.children import run_code, run_script
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.machines
+
 PACKAGES = ("runtime", "plif_export", "plif_train")
 
 

@@ -15,6 +15,8 @@ from runtime.measure.bench.served import load, search
 from tests.networks import firing
 from tests.triton_server import environment, serving
 
+pytestmark = pytest.mark.machines
+
 served_for_real = pytest.mark.skipif(
     isinstance(environment(), str), reason=str(environment()) if isinstance(environment(), str) else ""
 )

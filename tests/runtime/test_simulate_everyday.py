@@ -55,6 +55,7 @@ def test_a_slow_wave_is_half_as_fast_and_a_hesitant_one_rises_and_falls() -> Non
     assert min(slows) < 0.6 and 25 < sum(slow == 1.0 for slow in slows) < 55
 
 
+@pytest.mark.large
 def test_faint_people_give_few_events_and_flicker_many() -> None:
     counts = {
         varied: np.median([len(events_of(varied, seed)) for seed in range(4)]) for varied in (None, "faint", "lamps")
@@ -65,6 +66,7 @@ def test_faint_people_give_few_events_and_flicker_many() -> None:
     )
 
 
+@pytest.mark.large
 def test_textured_recordings_have_more_pixels_of_both_polarities() -> None:
     def both(events: np.ndarray) -> float:
         step = events["t"] // 20_000

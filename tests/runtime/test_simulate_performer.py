@@ -62,6 +62,7 @@ def test_events_are_in_order_and_a_packet_spans_20_ms_at_most():
     assert last <= 1_000_000
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("seed", [3, 8])
 def test_the_truth_says_when_the_arms_move(seed):
     source = open_source(f"sim:dvs128-gesture?seed={seed}&seconds=9")
@@ -120,6 +121,7 @@ def performed():
     return {c: [events_of(c, seed, 0.3) for seed in range(200, 205)] for c in range(len(CLASSES))}
 
 
+@pytest.mark.large
 def test_rates_are_those_of_the_real_set(performed):
     """The six real clips have 44 to 105 thousand events a second."""
     medians = np.array([np.median([len(events) / 0.3 for events in them]) for them in performed.values()])
@@ -228,6 +230,7 @@ def folder(tmp_path_factory, recorded):
     return folder
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("split", ("train", "test"))
 def test_the_set_is_read_as_dvs128_gesture_with_as_many_frames_for_each_sample(folder, split):
     data = open_dataset(f"dvs128-gesture:{folder}", split, framing="duration:40ms,value=binary")

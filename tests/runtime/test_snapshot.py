@@ -41,6 +41,7 @@ ENGINES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_another_process_goes_on_bit_for_bit(tmp_path: Path, engine: str) -> None:
     if not ENGINES[engine]:

@@ -74,6 +74,7 @@ def said(decisions: Any) -> list[dict[str, Any]]:
     return [decision.to_dict() | {"latency_ms": 0} for decision in decisions]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("rules", RULES, ids=range(len(RULES)))
 def test_another_process_goes_on_within_a_frame(
     model: Model, events: np.ndarray, rules: dict[str, Any], tmp_path: Path

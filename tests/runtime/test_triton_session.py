@@ -19,6 +19,8 @@ from runtime.engines.triton_client import SequenceLost, TritonSession
 from tests.networks import firing, frames
 from tests.triton_server import environment, serving
 
+pytestmark = pytest.mark.machines
+
 IDLE_S = 1.5
 served_for_real = pytest.mark.skipif(
     isinstance(environment(), str), reason=str(environment()) if isinstance(environment(), str) else ""

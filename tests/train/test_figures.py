@@ -152,6 +152,7 @@ def test_static_images_are_shown_for_all_steps_and_silent_layers_are_said() -> N
         record(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("T", "shown"), [(1, 1), (21, 11), (37, 19)])
 def test_long_sequences_show_every_kth_step_and_the_table_has_all(T: int, shown: int) -> None:
     import matplotlib.pyplot as plt

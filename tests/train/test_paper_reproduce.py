@@ -38,6 +38,7 @@ def test_every_log_of_the_authors_has_a_row() -> None:
     assert rows()["logs:mnist:lif-tau16-max-t8"].log == "A-MNIST-LIF-tau16-max-T8"
 
 
+@pytest.mark.large
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     data = few_pictures(tmp_path)
     command = ["paper", "table-4:lif-16", "--data", data]
@@ -155,6 +156,7 @@ def test_the_command_of_a_drawing_names_the_data_that_was_given(plif: TrainingRu
     assert code == 2 and "found fashion-mnist, expected cifar10-dvs:DIR" in err
 
 
+@pytest.mark.large
 def test_the_figures_of_cifar10_dvs_are_drawn_by_the_commands_of_their_rows(plif: TrainingRun, tmp_path: Path) -> None:
     """Word for word: model.pt and the folder DIR lie where they are typed."""
     pytest.importorskip("matplotlib", reason="figures need matplotlib")

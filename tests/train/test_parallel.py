@@ -21,6 +21,7 @@ from runtime.base.errors import PlifError
 from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 
 
+@pytest.mark.large
 def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: TrainingRun, tmp_path: Path) -> None:
     """Batches of 5: the ranks' shares, 3 and 2, differ in size and still weigh by sample. All layers fire and learn."""
     network = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC100-PLIF-APk10s10"
@@ -105,6 +106,7 @@ except (PlifError, RuntimeError) as error:
 """
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("what", "says"), [("own", "RuntimeError: no memory"), ("lost", "PlifError: rank 0 of 2 lost the others")]
 )

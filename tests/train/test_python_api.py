@@ -130,6 +130,7 @@ def test_samples_are_a_data_set_that_a_loader_batches() -> None:
     assert torch.equal(torch.cat([y for _, y in batches]), samples.y)
 
 
+@pytest.mark.large
 def test_a_compiled_network_is_one_graph_and_is_not_compiled_again_each_step() -> None:
     testing = pytest.importorskip("torch._dynamo.testing")
     x = bars(4).x.float().transpose(0, 1)
@@ -195,6 +196,7 @@ def test_the_network_trains_inside_a_lightning_module(tmp_path: Path) -> None:
     plif_train.save(classifier.net, tmp_path / "model.pt")
 
 
+@pytest.mark.large
 def test_every_cell_of_the_notebook_runs_and_leaves_the_backend_alone(tmp_path: Path) -> None:
     """The cells in one interpreter, as a kernel runs them; the value of a last expression is what a reader sees."""
     program = """

@@ -140,6 +140,7 @@ def test_the_learning_rate_is_the_cosine_of_the_paper() -> None:
     assert [recipe.lr_at(e) for e in (0, 32, 64, 96, 128)] == pytest.approx([1e-3, 5e-4, 0, 5e-4, 1e-3], abs=1e-12)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_one_batch_can_be_learned_by_heart(precision: str, tmp_path: Path) -> None:
     """Overfitting one batch of noise until no output is wrong: gradients reach every layer."""
