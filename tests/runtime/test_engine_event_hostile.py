@@ -112,7 +112,7 @@ HOSTILE: list[tuple[str, Change]] = [
         replace("conv1_neuron.one_minus_alpha", lambda a: np.zeros(3, np.float32)),
     ),
     ("operation Sort is not in this engine; use --engine onnxruntime", edit("vote", op="Sort")),
-    ("the graph in its card cannot be read", edit("vote", op="Softmax")),
+    (r"layer vote \(Softmax\): missing \['axis'\]", edit("vote", op="Softmax")),
     ("layer conv2 reads \\['nobody'\\]", edit("conv2", inputs=["nobody"])),
     ("layer conv2 reads nothing", edit("conv2", inputs=[])),
     ("layer conv2 gives \\[8, 8, 8\\], its card says \\[8, 9, 9\\]", edit("conv2", shape=[8, 9, 9])),
