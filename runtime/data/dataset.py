@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import unpack
-from runtime.events import framed, open_source
+from runtime.events import framed, frames_in, open_source
 from runtime.events.formats import nmnist
 from runtime.events.framing import Framing
-from runtime.events.sample import frames_in
 from runtime.events.size import sizes_to_try
 
 Shape = tuple[int, int, int]
@@ -205,7 +204,7 @@ class EventSet:
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
     ) -> tuple[npt.NDArray[np.float32], Fate] | None:
-        """`frames` by native code, which needs no lock of Python (runtime/events/sample.py); None where it cannot.
+        """`frames` by native code, which needs no lock of Python (runtime/events/__init__.py); None where it cannot.
 
         out  [T, C, H, W] where they go, each contiguous"""
         return None

@@ -14,7 +14,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
 from runtime.data import Dataset
-from runtime.data.unlabelled import Unlabelled, find_recordings
+from runtime.data.recordings import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
 from runtime.events.framing import Framing
 from runtime.measure.evaluate.census import Census, Lost, nothing_lost

@@ -9,6 +9,8 @@
 Whoever writes a card calls `seal` last. `runtime.load` calls `require_unchanged`, `plif verify` asks `changes`. It finds
 accidents: a flipped bit, a card that was edited, a file that was put together from two. Somebody who forges a file
 writes the digest that fits; against that, compare a SHA-256 or a signature that came another way (docs/trust.md).
+
+Work that leaves the interpreter free, such as hashing, beside other work of the same thread.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.beside import beside
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, encode
 
 if TYPE_CHECKING:
     from runtime.model.readers.contents import Contents
+
+
+from typing import TypeVar
 
 KEY = "digest"
 NOTES = (KEY, "parity", "versions", "provenance")  # what was proved, and when and with what, decides no answer
@@ -105,3 +109,20 @@ def _meaning(card: Mapping[str, object]) -> str:
 
 def _sha256(value: Mapping[str, object]) -> str:
     return hashlib.sha256(encode(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+Found = TypeVar("Found")
+
+
+def beside(work: Callable[[], Found], meanwhile: Callable[[], object]) -> Found:
+    """What `work` gives, in a thread of its own, while `meanwhile` runs in this one: hashing leaves the interpreter free. What
+    either raises is raised here, once both have ended; `work` first."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, "plif beside") as pool:
+        found = pool.submit(work)
+        try:
+            meanwhile()
+        finally:
+            found.result()
+    return found.result()

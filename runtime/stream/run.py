@@ -39,8 +39,7 @@ from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.replay import replayed
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.state import StateFile, go_on
-from runtime.stream.stream import Stream, add_up
-from runtime.stream.streamable import check_streamable
+from runtime.stream.stream import Stream, add_up, check_streamable
 
 Stage = Enum("Stage", "MADE RUNS READ TOLD CLOSED")  # of a run: told is its summary, and it ran or was read before
 

@@ -1,19 +1,24 @@
 """One input and its decisions: its frames, its rows of the batch, its rules, its account.
 
 Streams know nothing of each other.
+
+Which models stream, and what a source is.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
+from runtime.events.sources.base import Source
 from runtime.native.interface import AFRESH, GAP, IDLE, LOST
 from runtime.stream.decide import NOT_SURE, Decision, Rules
 from runtime.stream.observe import Observers
@@ -166,3 +171,23 @@ def add_up(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         }
     total["notes"] = [note for one in each for note in one["notes"]]
     return {**total, "sources": summaries}
+
+
+def check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:
+    """PlifError for a model that cannot stream, and for what is no source."""
+    if model.unrolled:
+        raise PlifError(
+            f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"
+        )
+    if model.static:
+        raise PlifError(f"{model.path}: its input is a still image, not events; evaluate it instead: plif eval")
+    assert model.classes  # or it says why there are none
+    if speed not in ("real", "max"):
+        raise PlifError(f"--speed {speed}: expected real or max")
+    if not sources:
+        raise PlifError("stream: no source; expected a recording, -, udp://, tcp://, usb:// or sim:")
+    for one in sources:
+        if not isinstance(one, str | Source):
+            raise PlifError(f"{one!r} is no source of events: derive its class from runtime.events.Source")
+    if [one.name if isinstance(one, Source) else one for one in sources].count("-") > 1:
+        raise PlifError("stream: standard input is given twice")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from runtime.base.beside import beside
+from runtime.model.digest import beside
 
 
 def test_both_are_done_at_once() -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from runtime.data import open_dataset
 from runtime.data.dataset import read_recording
-from runtime.events import framed, write_nmnist
+from runtime.events import framed, frames_in, write_nmnist
 from runtime.events.framing import Framing
-from runtime.events.sample import frames_in
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 

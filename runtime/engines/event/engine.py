@@ -31,10 +31,9 @@ from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import MARGIN
 from runtime.engines import Engine
-from runtime.engines.buffers import Arrays, Buffers, Rates
+from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
 from runtime.engines.event import forms
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
-from runtime.engines.event.lazy import LazyMembranes
 from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
@@ -80,7 +79,7 @@ class EventEngine(Engine):
         self._kept: object  # what the program's addresses lead to
         if kind_of(path).name in ("plif", "web"):
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
-            from runtime.engines.event.plif_opener import open_program  # what it needs is not loaded for others
+            from runtime.engines.event.plif_writer import open_program  # what it needs is not loaded for others
 
             asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
             self._program, self._kept = open_program(path, card, asked, options.flush_denormals)

@@ -1,11 +1,14 @@
 """What the compiler made of a network -> the sections of a .plif file (runtime/model/readers/plif_file.py has the layout).
 
 The operations are written as they are, one list for each CPU path: a program that opens the file decides nothing again.
+
+Opens a .plif file as libplif does, in C, and gives the program to the engine.
 """
 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,13 +18,13 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.engines.early_exit import card_margin
-from runtime.engines.event.layout import Layout, as_map
+from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.readers import plif_file
-from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS
-from runtime.model.readers.plif_program import Facts, State, contents_of
+from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS, read_bytes
+from runtime.model.readers.plif_program import Facts, State, contents_of, read_plif
 
 THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
 MOST_TEXT = 4096  # bytes of a name or a framing
@@ -137,3 +140,27 @@ class _Arrays:
             self.data += raw
             self._numbers[key] = len(self._numbers) + 1
         return self._numbers[key]
+
+
+KEEP_SUBNORMALS = 2  # plif.h
+
+
+def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, np.ndarray]:
+    """(the program, the bytes [n] that it lies in, to be kept as long). Raises PlifError where the file may not be run.
+
+    cpu  the path to run; None for the fastest that the file and this processor have
+    """
+    if (said := read_plif(path).facts) != facts_of(card):
+        raise PlifError(f"{path}: says {said} beside its card, which says otherwise; export it again")
+    library = native.library()
+    data = np.frombuffer(read_bytes(path), np.uint8)
+    bytes_ = aligned(data.shape, np.uint8)  # a copy: a file that changes while it is open changes nothing here
+    bytes_[:] = data
+    flags = 0 if flush else KEEP_SUBNORMALS
+    model = library.plif_open_for(
+        bytes_.ctypes.data, bytes_.nbytes, flags, -1 if cpu is None else native.PATHS.index(cpu)
+    )
+    if not model:
+        raise PlifError(f"{path}: {library.plif_error_text().decode('ascii', 'replace')}")
+    weakref.finalize(bytes_, library.plif_close, model)
+    return native.Program.from_address(library.plif_model_program(model)), bytes_

@@ -11,18 +11,17 @@ from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import LONGEST
-from runtime.events.formats import csv, dat, es, evt, evt2, evt3, evt21, hdf5, nmnist, npy, npz
+from runtime.events.formats import csv, dat, es, evt, hdf5, nmnist, npy, npz
 from runtime.events.formats.aedat import aedat2, aedat4, aedat31
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
 from runtime.events.formats.csv_layout import parse_layout
 from runtime.events.formats.rosbag import bag as rosbag
 from runtime.events.size import is_size
 
-FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT
-    # N-MNIST is the last: it has no magic number at all
-    for module in (aedat4, aedat31, aedat2, es, hdf5, rosbag, dat, npz, npy, evt3, evt21, evt2, csv, nmnist)
-}
+# N-MNIST is the last: it has no magic number at all.
+_FORMATS = [module.FORMAT for module in (aedat4, aedat31, aedat2, es, hdf5, rosbag, dat, npz, npy)]
+_FORMATS += [evt.EVT3, evt.EVT21, evt.EVT2, csv.FORMAT, nmnist.FORMAT]
+FORMATS: dict[str, Format] = {found.name: found for found in _FORMATS}
 
 # What is known and not read: its first bytes, its name, what to do.
 OTHERS = (

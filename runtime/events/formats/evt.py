@@ -1,4 +1,36 @@
-"""What Prophesee's raw formats share: the '%' text header, which names the version and the sensor."""
+"""Prophesee's raw formats: a '%' text header, which names the version and the sensor, and little-endian words.
+
+EVT 2.0: little-endian 32-bit words, type in bits 28-31.
+
+    0x0 CD_OFF, 0x1 CD_ON   bits 22-27 t[5:0], bits 11-21 x, bits 0-10 y
+    0x8 TIME_HIGH           bits 0-27 t[33:6]
+    0xA trigger, 0xE other, 0xF continued: no change events
+
+Times wrap at 2^34 us. Events before the first TIME_HIGH have no time: invalid. The '%' header may be missing.
+
+EVT 2.1: little-endian 64-bit words, type in bits 60-63. An event word holds up to 32 pixels of a row.
+
+    0x0 negative, 0x1 positive   bits 54-59 t[5:0], bits 43-53 x of the first pixel, bits 32-42 y, bits 0-31 which pixels
+    0x8 TIME_HIGH                bits 32-59 t[33:6]
+    0xA trigger, 0xE other, 0xF continued: no change events
+
+Times wrap at 2^34 us. Events before the first TIME_HIGH have no time: invalid. Files of the first cameras, whose header says
+endianness=legacy, are refused.
+
+EVT 3.0: little-endian 16-bit words, type in bits 12-15, a state machine of time, row and vector base.
+
+    0x0 ADDR_Y      row of the events that follow (bits 0-10)
+    0x2 ADDR_X      one event: x in bits 0-10, p in bit 11
+    0x3 VECT_BASE_X x of the next vector (bits 0-10) and its p (bit 11)
+    0x4 VECT_12     twelve pixels from the base, one bit each; the base moves on by 12
+    0x5 VECT_8      eight pixels, the base moves on by 8
+    0x6 TIME_LOW    t[11:0]        0x8 TIME_HIGH  t[23:12]
+    0x7, 0xF continued, 0xA trigger, 0xE other: no change events
+
+t = TIME_HIGH << 12 | TIME_LOW. A new TIME_HIGH means TIME_LOW 0 until one follows; a repeated one changes nothing.
+Times wrap at 2^24 us (16.8 s); a TIME_LOW that steps back is jitter and adds nothing.
+Events without a TIME_HIGH, a row or a vector base are invalid. The '%' header may be missing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +40,18 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.events.formats.base import Losses, Recording, read_header, refuse_header_only
-from runtime.events.formats.words import decode_words
-from runtime.native.interface import Evt3Reader
+from runtime.base.errors import PlifError
+from runtime.events.formats.base import (
+    HEADER_LIMIT,
+    Format,
+    Losses,
+    Recording,
+    read_chunks,
+    read_header,
+    refuse_header_only,
+)
+from runtime.events.formats.words import add_lost, decode_words, looks_like, note_unknown
+from runtime.native.interface import Decoding, Evt3Reader
 
 # Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
 CAMERAS = (
@@ -78,3 +119,44 @@ def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
         if word in text:
             return sensor, offset
     return None, offset
+
+
+# --- EVT 2.0 and 2.1 ------------------------------------------------------------------------------------------------------
+
+
+def _is_evt2(head: bytes, path: Path) -> bool:
+    if (named := is_version(head, "2.0")) is not None:
+        return named
+    return len(head) >= 4 * (2 if path.suffix.lower() == ".raw" else 16) and looks_like("evt2", head)
+
+
+def _open_evt21(path: Path) -> Recording:
+    with open(path, "rb") as file:
+        if b"endianness=legacy" in file.read(HEADER_LIMIT).partition(b"% end")[0]:
+            raise PlifError(
+                f"{path}: EVT 2.1 with endianness=legacy is not read: metavision_file_to_csv -i FILE -o OUT.csv converts it"
+            )
+    return open_raw(path, "evt21")
+
+
+# --- EVT 3.0 --------------------------------------------------------------------------------------------------------------
+
+
+def _is_evt3(head: bytes, path: Path) -> bool:
+    if (named := is_version(head, "3.0")) is not None:
+        return named
+    return path.suffix.lower() == ".raw" and looks_like("evt3", head)  # without a header: only in a .raw file
+
+
+def _evt3_words(path: Path, offset: int, losses: Losses) -> Iterator[tuple[np.ndarray, Evt3Reader]]:
+    """The words as they are; see Recording."""
+    reader = Evt3Reader(decoder=Decoding.new())
+    for chunk in read_chunks(path, offset, 2, losses):
+        yield chunk.view("<u2"), reader
+        add_lost(reader.decoder, losses)
+    note_unknown(reader.decoder, "evt3", path, losses)
+
+
+EVT2 = Format("evt2", _is_evt2, lambda path: open_raw(path, "evt2"))
+EVT21 = Format("evt21", lambda head, path: bool(is_version(head, "2.1")), _open_evt21)
+EVT3 = Format("evt3", _is_evt3, lambda path: open_raw(path, "evt3", _evt3_words))

@@ -6,15 +6,20 @@ fewer, newer pictures; nothing queues up for it.
 
 Votes are shown as the share of all voters in each interval, smoothed over SMOOTH_US, whatever the deciding rule does with
 them; points are at least POINT_S of wall clock apart and average what lies between.
+
+What a stream has answered: how often each label, and each change of the answer, as a list that can be saved.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +28,13 @@ from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.base.text import printable
 from runtime.engines.session import whole_votes
-from runtime.show.dashboard.answers import Answers
 from runtime.show.event_rate import EventRate
 
 if TYPE_CHECKING:
     from runtime.events import Account, Frame
     from runtime.events.framing import Framing
     from runtime.stream.decide import Decision
+
 
 POINTS = 750
 POINT_S = 0.04
@@ -255,3 +260,50 @@ def picture_size(shape: tuple[int, int, int], orientation: str) -> tuple[int, in
     if c not in (1, 2):
         raise PlifError(f"--dashboard: frames of {c} channels are no events; expected 2 (OFF, ON) or 1")
     return (h, w) if orientation == "sj" else (w, h)
+
+
+MOST = 10_000  # changes that are kept, the newest ones
+COLUMNS = ("when", "t_us", "step", "label", "score")
+
+
+class Answers:
+    """`add` in the thread of the stream, everything else in any thread."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str | None] = Counter()  # decisions by label; None: no answer
+        self._changes: deque[dict[str, Any]] = deque(maxlen=MOST)
+        self._last: tuple[str | None] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, decision: Decision) -> None:
+        """Counts a decision; one with another label than the last is a change."""
+        label = decision.label
+        with self._lock:
+            self.counts[label] += 1
+            if self._last != (label,):
+                self._last = (label,)
+                when = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+                values = (when, decision.t_us, decision.step, label, round(float(decision.score), 4))
+                self._changes.append(dict(zip(COLUMNS, values, strict=True)))
+
+    def changes(self, most: int = MOST) -> list[dict[str, Any]]:
+        """The newest changes, the oldest of them first."""
+        with self._lock:
+            return list(self._changes)[-most:]
+
+    def by_label(self) -> dict[str | None, int]:
+        with self._lock:
+            return dict(self.counts)
+
+    def to_csv(self) -> str:
+        """A header and a line for each change; a label that a spreadsheet would take for a formula begins with an apostrophe."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for change in self.changes():
+            label = change["label"] or ""
+            writer.writerow({**change, "label": "'" + label if label[:1] in tuple("=+-@\t\r") and label else label})
+        return out.getvalue()
+
+    def to_json(self) -> str:
+        return json.dumps(self.changes(), indent=1) + "\n"
