@@ -24,7 +24,7 @@ from typing import Any
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import ray_node
-from runtime.measure.evaluate.worker import Done, Job, Told, Worker
+from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
@@ -157,14 +157,14 @@ class _Actor:
         self._job, self._place = job, place
         self._worker: Worker | None = None
 
-    def run(self, k: int) -> tuple[int, Done] | PlifError:
-        done: list[Done] = []
+    def run(self, k: int) -> tuple[int, Outcome] | PlifError:
+        done: list[Outcome] = []
         try:
             self._worker = self._worker or self._begin()
             self._worker.run(k, done.append)
         except PlifError as error:
             return error
-        return k, Done(*(sum(column) for column in zip(*(vars(one).values() for one in done), strict=True)))
+        return k, Outcome(*(sum(column) for column in zip(*(vars(one).values() for one in done), strict=True)))
 
     def _begin(self) -> Worker:
         try:

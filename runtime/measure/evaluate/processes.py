@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from runtime.base.errors import PlifError
-from runtime.measure.evaluate.worker import Done, Job, Told, Worker
+from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
 MOST_DEATHS = 3  # of workers at one shard
 PATIENCE_S = 5.0
@@ -56,7 +56,7 @@ def run_in_processes(job: Job, shards: Iterable[int], workers: int, told: Told) 
                     message = one.pipe.recv()
                 except (EOFError, OSError):
                     message = None
-                if isinstance(message, Done):
+                if isinstance(message, Outcome):
                     told(message)
                 elif isinstance(message, PlifError):
                     raise message
@@ -130,7 +130,7 @@ def _no_main() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
-    """The child: a shard's number comes, Done for every batch goes back, and the number when it is done."""
+    """The child: a shard's number comes, Outcome for every batch goes back, and the number when it is done."""
     with suppress(EOFError, OSError):  # the parent is gone
         try:
             worker = Worker(job)

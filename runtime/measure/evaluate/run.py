@@ -18,7 +18,7 @@ from runtime.measure.evaluate.choose import Choice, choose
 from runtime.measure.evaluate.processes import run_in_processes
 from runtime.measure.evaluate.samples import Samples
 from runtime.measure.evaluate.shards import Plan, Shards, Statistics, read_plan, shard_size
-from runtime.measure.evaluate.worker import Done, Job, Worker
+from runtime.measure.evaluate.worker import Job, Outcome, Worker
 from runtime.measure.options import How
 from runtime.measure.report.metrics import list_sha256, wilson
 
@@ -37,7 +37,7 @@ class Tally:
     workers: int = 1
     lanes: int = 1  # of this process, where it is the only worker
 
-    def add(self, done: Done) -> None:
+    def add(self, done: Outcome) -> None:
         """Counts a batch."""
         self.done += done.samples
         self.right += done.right
@@ -87,7 +87,7 @@ def run(
     tally.workers, tally.lanes = chosen.workers, lanes
     before = tally.done
 
-    def told(done: Done) -> None:
+    def told(done: Outcome) -> None:
         tally.add(done)
         if progress is not None:
             progress(tally.done, count, tally.accuracy())
@@ -138,7 +138,7 @@ def _tally(shards: Shards, missing: list[int], labelled: bool) -> Tally:
     tally = Tally(labelled)
     for k in sorted(set(range(shards.plan.count)) - set(missing)):
         for one in shards.read(k)[1]:
-            tally.add(Done(1, int(one.error is None and one.predicted == one.truth), int(one.error is not None)))
+            tally.add(Outcome(1, int(one.error is None and one.predicted == one.truth), int(one.error is not None)))
     return tally
 
 
@@ -149,7 +149,7 @@ def _shards_done(
     shards: list[int],
     how: How,
     tally: Tally,
-    told: Callable[[Done], None],
+    told: Callable[[Outcome], None],
 ) -> Generator[int, None, None]:
     """Does the shards here, in processes, or on a cluster; yields each that is done."""
     if not shards:

@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Done:
+class Outcome:
     """What a worker says after each batch: samples done, those answered rightly, those that could not be read."""
 
     samples: int
@@ -40,7 +40,7 @@ class Done:
     unreadable: int
 
 
-Told = Callable[[Done], None]
+Told = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Worker:
             statistics.add_notes(found.notes)
             right = sum(one.predicted == one.truth for one in found.predictions if one.error is None)
             unreadable = sum(one.error is not None for one in found.predictions)
-            told(Done(len(found.predictions), right, unreadable))
+            told(Outcome(len(found.predictions), right, unreadable))
         self.shards.write(k, predictions, statistics)
 
     def _begin(self, k: int) -> Iterator[_Answers]:
