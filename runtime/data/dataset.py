@@ -175,10 +175,10 @@ class EventSet:
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
-        raise NotImplementedError
+        return self.recorded(i)[:3]
 
     def recorded(self, i: int) -> Recorded:
-        """`recording`, and what its reader knows besides."""
+        """`recording`, and what its reader knows besides. A set has one of the two, or both."""
         return Recorded(*self.recording(i), self.sensor_from)
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
@@ -223,10 +223,6 @@ class FileEventSet(EventSet):
     def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
         found = sorted(found)
         super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
-
-    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Events [N] of sample i, their sensor and orientation; see EventSet."""
-        return self.recorded(i)[:3]
 
     def recorded(self, i: int) -> Recorded:
         """See EventSet."""

@@ -77,10 +77,6 @@ class DvsGesture(EventSet):
         self._last: tuple[str, Recorded] | None = None
         super().__init__(request, classes, labels, paths)
 
-    def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Events [N] of sample i, their sensor and orientation; see EventSet."""
-        return self.recorded(i)[:3]
-
     def recorded(self, i: int) -> Recorded:
         """See EventSet. When the events that cannot be used came is not known: each sample has its share of them."""
         path, start_us, end_us = self._spans[i]

@@ -53,16 +53,9 @@ def sections_of(
     if any(b"\0" in text or len(text) > MOST_TEXT for text in encoded):
         raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
     c, h, w = as_map(facts.shape)
-    network = (c, h, w, len(facts.classes), facts.voters, facts.T)
-    numbers = (
-        *network,
-        int(facts.static),
-        len(facts.states),
-        len(facts.shape),
-        int(facts.int8),
-        int(facts.upright),
-        facts.exit,
-    )
+    counted = {"c": c, "h": h, "w": w, "rank": len(facts.shape)}
+    counted |= {"classes": len(facts.classes), "states": len(facts.states)}
+    numbers = tuple(counted[name] if name in counted else int(getattr(facts, name)) for name in plif_file.FACTS)
     sections = {
         "strings": b"".join(text + b"\0" for text in encoded),
         "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),

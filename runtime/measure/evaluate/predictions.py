@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -98,44 +99,30 @@ def columns(classes: Sequence[str]) -> list[str]:
     return [*BEFORE, *(SCORE + cell(name) for name in classes), *BEHIND]
 
 
-def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
-    """A line of predictions.csv. Numbers are written so that reading them gives the same float64."""
-    scores: Sequence[object] = one.scores or [""] * len(classes)
-    truth, predicted = (None if i is None else cell(classes[i]) for i in (one.truth, one.predicted))
-    error = None if one.error is None else cell(one.error)
-    size = None if one.sensor is None else "{}x{}".format(*one.sensor)
-    behind = [
-        one.margin,
-        one.steps,
-        one.events,
-        error,
-        one.remark,
-        size,
-        one.sensor_from,
-        one.events_used,
-        one.events_lost,
-    ]
-    return [one.sample, cell(one.path), truth, predicted, *scores, *behind]
-
-
 def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, object]:
     """A line of predictions.jsonl, with the texts as they are."""
-    return {
+    truth, predicted = (None if i is None else classes[i] for i in (one.truth, one.predicted))
+    before = {
         "sample": one.sample,
         "path": one.path,
-        "truth": None if one.truth is None else classes[one.truth],
-        "predicted": None if one.predicted is None else classes[one.predicted],
+        "truth": truth,
+        "predicted": predicted,
         "scores": list(one.scores),
-        "margin": one.margin,
-        "steps": one.steps,
-        "events": one.events,
-        "error": one.error,
-        "why": one.remark,
-        "sensor": one.sensor,
-        "sensor_from": one.sensor_from,
-        "events_used": one.events_used,
-        "events_lost": one.events_lost,
     }
+    return before | {name: getattr(one, name) for name in BEHIND} | {"why": one.remark}
+
+
+def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
+    """A line of predictions.csv. Numbers are written so that reading them gives the same float64."""
+    row = json_row(one, classes) | {"sensor": None if one.sensor is None else "{}x{}".format(*one.sensor)}
+    before, behind = ([cell(v) if isinstance(v := row[name], str) else v for name in part] for part in (BEFORE, BEHIND))
+    return [*before, *(one.scores or [""] * len(classes)), *behind]
+
+
+def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], file: TextIO) -> None:
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(columns(classes))
+    rows.writerows(csv_row(one, classes) for one in predictions)
 
 
 def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
@@ -170,17 +157,13 @@ def write_table(predictions: Iterable[Prediction], classes: Sequence[str], path:
         if path.suffix == ".jsonl":
             file.writelines(json.dumps(json_row(one, classes)) + "\n" for one in predictions)
         else:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(columns(classes))
-            rows.writerows(csv_row(one, classes) for one in predictions)
+            _write_csv(predictions, classes, file)
 
 
 def csv_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """A table as text, for the standard output."""
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(columns(classes))
-    rows.writerows(csv_row(one, classes) for one in predictions)
+    _write_csv(predictions, classes, text)
     return text.getvalue()
 
 

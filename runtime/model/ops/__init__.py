@@ -3,19 +3,8 @@
 To add one, write it into its family's file, or into a file of its own that is imported here.
 """
 
-from runtime.model.ops import convolution, elementwise, pool, product, reduce, resize, shape, state, vote
+# Each registers its operations.
+from runtime.model.ops import convolution, elementwise, pool, product, reduce, resize, shape, state, vote  # noqa: F401
 from runtime.model.ops.operation import OPERATIONS, Operation, register, spatial
 
-FAMILIES = (
-    convolution,
-    elementwise,
-    pool,
-    product,
-    reduce,
-    resize,
-    shape,
-    state,
-    vote,
-)  # which register their operations
-
-__all__ = ["FAMILIES", "OPERATIONS", "Operation", "register", "spatial"]
+__all__ = ["OPERATIONS", "Operation", "register", "spatial"]

@@ -11,6 +11,7 @@ from runtime.base.errors import PlifError
 from runtime.model.graph import Node
 from runtime.model.ops.elementwise import UNARY
 from runtime.model.ops.operation import OPERATIONS, Shape, choosing
+from runtime.model.ops.shapes import shape_of
 
 
 def expanded(node: Node, shapes: Sequence[Shape]) -> list[Node]:
@@ -61,8 +62,10 @@ class _Nodes:
     def refuse(self, why: str) -> PlifError:
         return PlifError(f"layer {self.name} {why}")
 
-    def enter(self, op: str, inputs: Sequence[_Term], shape: Shape, **attrs: object) -> _Term:
-        return self._entered(Node(f"{self.name}_{len(self.made)}", op, tuple(x.name for x in inputs), shape, attrs))
+    def enter(self, op: str, inputs: Sequence[_Term], shape: Shape | None = None, **attrs: object) -> _Term:
+        """Enters a node; its shape is asked of its operation where that does not ask for it."""
+        node = Node(f"{self.name}_{len(self.made)}", op, tuple(x.name for x in inputs), shape or (), attrs)
+        return self._entered(node if shape else node.with_(shape=shape_of(node, [x.shape for x in inputs])))
 
     def _entered(self, node: Node) -> _Term:
         self.made.append(node)
@@ -73,12 +76,12 @@ class _Nodes:
             b = self._constant(np.full((1,) * len(a.shape), b, np.float32))
         if len(b.shape) < len(a.shape):  # a parameter, which repeats over the axes before its own
             b = self._constant(self._value(b).reshape((1,) * (len(a.shape) - len(b.shape)) + b.shape))
-        return self.enter(op, (a, b), tuple(np.broadcast_shapes(a.shape, b.shape)))
+        return self.enter(op, (a, b))
 
     def op(self, name: str, x: _Term) -> _Term:
         if name not in UNARY:
             raise self.refuse(f"is made by {name}, which is no node")
-        return self.enter("Unary", (x,), x.shape, function=name)
+        return self.enter("Unary", (x,), function=name)
 
     # --- moved --------------------------------------------------------------------------------------------------------
 
@@ -86,17 +89,13 @@ class _Nodes:
         return self.enter("Flatten" if len(shape) == 1 else "Reshape", (x,), tuple(shape))
 
     def permute(self, x: _Term, axes: Sequence[int]) -> _Term:
-        return self.enter("Permute", (x,), tuple(x.shape[axis - 1] for axis in axes[1:]), axes=list(axes))
+        return self.enter("Permute", (x,), axes=list(axes))
 
     def part(self, x: _Term, axis: int, start: int, stop: int | None, step: int) -> _Term:
-        shape = list(x.shape)
-        shape[axis - 1] = len(range(shape[axis - 1])[start:stop:step])
-        return self.enter("Slice", (x,), tuple(shape), axis=axis, start=start, stop=stop, step=step)
+        return self.enter("Slice", (x,), axis=axis, start=start, stop=stop, step=step)
 
     def concat(self, values: Sequence[_Term], axis: int) -> _Term:
-        shape = list(values[0].shape)
-        shape[axis - 1] = sum(value.shape[axis - 1] for value in values)
-        return self.enter("Concat", values, tuple(shape), axis=axis)
+        return self.enter("Concat", values, axis=axis)
 
     # --- added up -----------------------------------------------------------------------------------------------------
 
@@ -110,8 +109,7 @@ class _Nodes:
         return self._reduced("max", x, axes, keep)
 
     def _reduced(self, how: str, x: _Term, axes: Sequence[int], keep: bool) -> _Term:
-        left = [1 if i + 1 in axes else n for i, n in enumerate(x.shape) if keep or i + 1 not in axes]
-        return self.enter("Reduce", (x,), tuple(left), how=how, axes=list(axes), keepdims=keep)
+        return self.enter("Reduce", (x,), how=how, axes=list(axes), keepdims=keep)
 
     def take(self, x: _Term, axis: int, places: Callable[[int], np.ndarray]) -> _Term:
         return self.along(x, axis, lambda n: choosing(places(n), n))
@@ -126,7 +124,7 @@ class _Nodes:
         return self.permute(self.along(self.permute(x, swapped), len(x.shape), matrix), swapped)
 
     def matmul(self, a: _Term, b: _Term) -> _Term:
-        return self.enter("MatMul", (a, b), (*a.shape[:-1], b.shape[-1]))
+        return self.enter("MatMul", (a, b))
 
     # --- parameters ---------------------------------------------------------------------------------------------------
 

@@ -111,19 +111,18 @@ def read_plif(path: Path) -> PlifFile:
     texts = [text_of(path, text) for text in strings[:-1]]
     names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :]
     shape = (said["c"], said["h"], said["w"])
+    flags = {name: bool(said[name]) for name in ("static", "int8", "upright")}
     known = Facts(
-        {1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
-        tuple(names),
-        *(
-            said["voters"],
-            said["T"],
-            bool(said["static"]),
-            bool(said["int8"]),
-            texts[0],
-            bool(said["upright"]),
-            said["exit"],
+        shape={1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
+        classes=tuple(names),
+        voters=said["voters"],
+        T=said["T"],
+        framing=texts[0],
+        exit=said["exit"],
+        **flags,
+        states=tuple(
+            State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)
         ),
-        tuple(State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)),
     )
     operations = [
         dict(zip(OPERATION_FIELDS, each, strict=True)) for each in records(path, sections, "operations", OPERATION)

@@ -12,7 +12,6 @@ Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded 
 from __future__ import annotations
 
 import importlib.util
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,9 +74,7 @@ class Dashboard(Observer):
     def __enter__(self) -> Dashboard:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
