@@ -134,15 +134,9 @@ struct pool { /* in, gin [planes, H, W]; out, g, which [planes, H / 2, W / 2]; w
 };
 
 EACH_CPU void plif_pool_forward(const struct pool *p, int64_t from, int64_t to) {
-    if (p->half)
-        pool_planes(p->in, p->out, p->which, p->H, p->W, from, to, 1);
-    else
-        pool_planes(p->in, p->out, p->which, p->H, p->W, from, to, 0);
+    EITHER(half, p->half, pool_planes(p->in, p->out, p->which, p->H, p->W, from, to, half));
 }
 
 EACH_CPU void plif_pool_backward(const struct pool *p, int64_t from, int64_t to) {
-    if (p->half)
-        unpool_planes(p->g, p->which, p->gin, p->H, p->W, from, to, 1);
-    else
-        unpool_planes(p->g, p->which, p->gin, p->H, p->W, from, to, 0);
+    EITHER(half, p->half, unpool_planes(p->g, p->which, p->gin, p->H, p->W, from, to, half));
 }

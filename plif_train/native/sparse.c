@@ -192,34 +192,21 @@ INLINE void weights(const struct sparse *s, int64_t c, int half, int ones) {
     }
 }
 
-#define PARTS(WHAT, ...) \
-    for (int64_t n = from; n < to; n++) WHAT(s, n, __VA_ARGS__)
-#define OF_HALF(WHAT, ...) \
-    do { \
-        if (s->half) \
-            PARTS(WHAT, 1 __VA_OPT__(, ) __VA_ARGS__); \
-        else \
-            PARTS(WHAT, 0 __VA_OPT__(, ) __VA_ARGS__); \
-    } while (0)
-#define OF_ONES(WHAT) \
-    do { \
-        if (s->ones) \
-            OF_HALF(WHAT, 1); \
-        else \
-            OF_HALF(WHAT, 0); \
-    } while (0)
-
-EACH_CPU void plif_sparse_count(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(count); }
-
-EACH_CPU void plif_sparse_list(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(list); }
-
-EACH_CPU void plif_sparse_forward(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(forward); }
-
 INLINE void gradient_rows(const struct sparse *s, int64_t n, int half) {
     const int64_t Q = s->OH * s->OW;
     to_rows((const char *)s->g + n * s->O * Q * (half ? 2 : 4), s->rows + n * Q * s->width, s->O, Q, s->width, half);
 }
 
-EACH_CPU void plif_sparse_rows(const struct sparse *s, int64_t from, int64_t to) { OF_HALF(gradient_rows); }
+#define PARTS(CALL) \
+    for (int64_t n = from; n < to; n++) EITHER(half, s->half, CALL)
+#define PARTS_OF_ONES(WHAT) PARTS(EITHER(ones, s->ones, WHAT(s, n, half, ones)))
 
-EACH_CPU void plif_sparse_weights(const struct sparse *s, int64_t from, int64_t to) { OF_ONES(weights); }
+EACH_CPU void plif_sparse_count(const struct sparse *s, int64_t from, int64_t to) { PARTS(count(s, n, half)); }
+
+EACH_CPU void plif_sparse_list(const struct sparse *s, int64_t from, int64_t to) { PARTS_OF_ONES(list); }
+
+EACH_CPU void plif_sparse_forward(const struct sparse *s, int64_t from, int64_t to) { PARTS_OF_ONES(forward); }
+
+EACH_CPU void plif_sparse_rows(const struct sparse *s, int64_t from, int64_t to) { PARTS(gradient_rows(s, n, half)); }
+
+EACH_CPU void plif_sparse_weights(const struct sparse *s, int64_t from, int64_t to) { PARTS_OF_ONES(weights); }

@@ -10,7 +10,7 @@
 
 enum { LIMIT = 1 << 15, BLOCK = 2048 }; /* floats of h in a block over all steps; the most neurons in it */
 enum charge { CHARGE_IF, CHARGE_DECAY_INPUT, CHARGE_PLAIN_INPUT };
-enum surrogate { ATAN, PIECEWISE };
+enum surrogate { ATAN = 0, PIECEWISE = 1 };
 enum { ONE = 0x3f80 };                                  /* a spike as bfloat16 */
 typedef uint32_t __attribute__((may_alias)) two_halves; /* as their bits */
 typedef uint64_t __attribute__((may_alias)) two_floats;
@@ -187,43 +187,30 @@ INLINE void backward(const struct layer *l, int64_t at, int64_t n, int charge, i
     }
 }
 
-/* One compiled loop for each rule: the branches above are on constants. */
-
-#define BLOCKS(WHAT, ...) \
-    for (int64_t at = from; at < to; at += l->block) WHAT(l, at, at_most(l->block, to - at), __VA_ARGS__)
-#define OF_HALF(WHAT, ...) \
+/* One compiled loop for each rule: the branches above are on constants, which CALL finds under their names. */
+#define OF_CHARGE(CHARGE, CALL) \
     do { \
-        if (l->half) \
-            BLOCKS(WHAT, __VA_ARGS__, 1); \
-        else \
-            BLOCKS(WHAT, __VA_ARGS__, 0); \
+        const int charge = CHARGE; \
+        EITHER(soft, l->soft, EITHER(half, l->half, CALL)); \
     } while (0)
-#define OF_SURROGATE(WHAT, ...) \
-    do { \
-        if (l->surrogate == ATAN) \
-            OF_HALF(WHAT, __VA_ARGS__, ATAN); \
-        else \
-            OF_HALF(WHAT, __VA_ARGS__, PIECEWISE); \
-    } while (0)
-#define OF_RESET(NEXT, WHAT, CHARGE) \
-    do { \
-        if (l->soft) \
-            NEXT(WHAT, CHARGE, 1); \
-        else \
-            NEXT(WHAT, CHARGE, 0); \
-    } while (0)
-#define OF_CHARGE(NEXT, WHAT) \
+#define OF_RULE(CALL) \
     do { \
         if (l->charge == CHARGE_IF) \
-            OF_RESET(NEXT, WHAT, CHARGE_IF); \
+            OF_CHARGE(CHARGE_IF, CALL); \
         else if (l->charge == CHARGE_DECAY_INPUT) \
-            OF_RESET(NEXT, WHAT, CHARGE_DECAY_INPUT); \
+            OF_CHARGE(CHARGE_DECAY_INPUT, CALL); \
         else \
-            OF_RESET(NEXT, WHAT, CHARGE_PLAIN_INPUT); \
+            OF_CHARGE(CHARGE_PLAIN_INPUT, CALL); \
     } while (0)
 
-EACH_CPU void plif_train_forward(const struct layer *l, int64_t from, int64_t to) { OF_CHARGE(OF_HALF, forward); }
+EACH_CPU void plif_train_forward(const struct layer *l, int64_t from, int64_t to) {
+    for (int64_t at = from; at < to; at += l->block)
+        OF_RULE(forward(l, at, at_most(l->block, to - at), charge, soft, half));
+}
 
 EACH_CPU void plif_train_backward(const struct layer *l, int64_t from, int64_t to) {
-    OF_CHARGE(OF_SURROGATE, backward);
+    for (int64_t at = from; at < to; at += l->block) {
+        const int64_t n = at_most(l->block, to - at);
+        OF_RULE(EITHER(surrogate, l->surrogate, backward(l, at, n, charge, soft, surrogate, half)));
+    }
 }

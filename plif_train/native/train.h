@@ -17,6 +17,18 @@
 enum { LANES = 16 };                                   /* floats of a vector */
 typedef uint32_t __attribute__((may_alias)) one_float; /* as its bits */
 
+/* One compiled loop for each value of a flag: NAME is a constant in the statement that follows. */
+#define EITHER(NAME, FLAG, ...) \
+    do { \
+        if (FLAG) { \
+            const int NAME = 1; \
+            __VA_ARGS__; \
+        } else { \
+            const int NAME = 0; \
+            __VA_ARGS__; \
+        } \
+    } while (0)
+
 INLINE float from_half(uint16_t b) {
     uint32_t bits = (uint32_t)b << 16;
     float f;

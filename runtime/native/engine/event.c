@@ -88,39 +88,34 @@ static run_item *kernels(int path) {
     }
 }
 
-/* Subnormals to zero in this thread; gives back what to restore. Decay without input halves a membrane until it is
- * 1e-40, and arithmetic on such numbers is many times slower on some processors. */
-static uint64_t flush_subnormals(int flush) {
-    uint64_t before = 0;
+/* The register that says whether this thread makes subnormals zero. Decay without input halves a membrane until it is 1e-40,
+ * and arithmetic on such numbers is many times slower on some processors. */
 #if defined(__x86_64__)
-    before = _mm_getcsr();
-    _mm_setcsr(flush ? (unsigned)before | 0x8040 : (unsigned)before & ~0x8040u);
+#define FLUSH 0x8040u
+static uint64_t control(void) { return _mm_getcsr(); }
+static void set_control(uint64_t value) { _mm_setcsr((unsigned)value); }
 #elif defined(__aarch64__)
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    uint64_t now = flush ? before | 1ull << 24 : before & ~(1ull << 24);
-    __asm__ volatile("msr fpcr, %0" : : "r"(now));
-#else
-    (void)flush;
-#endif
-    return before;
+#define FLUSH (1ull << 24)
+static uint64_t control(void) {
+    uint64_t value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
+    return value;
 }
-
-static void restore_subnormals(uint64_t before) {
-#if defined(__x86_64__)
-    _mm_setcsr((unsigned)before);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+static void set_control(uint64_t value) { __asm__ volatile("msr fpcr, %0" : : "r"(value)); }
 #else
-    (void)before;
+#define FLUSH 0u
+static uint64_t control(void) { return 0; }
+static void set_control(uint64_t value) { (void)value; }
 #endif
-}
 
 /* What a thread needs before it runs a kernel, and what it puts back after. */
 static uint64_t begin(const Program *p) {
+    const uint64_t before = control();
 #if defined(PLIF_HAS_AMX)
     if (p->path == PATH_AMX) plif_amx_begin();
 #endif
-    return flush_subnormals(p->flush);
+    set_control(p->flush ? before | FLUSH : before & ~(uint64_t)FLUSH);
+    return before;
 }
 
 static void end(int path, uint64_t before) {
@@ -128,7 +123,7 @@ static void end(int path, uint64_t before) {
     if (path == PATH_AMX) plif_amx_end();
 #endif
     (void)path;
-    restore_subnormals(before);
+    set_control(before);
 }
 
 typedef struct {

@@ -21,18 +21,6 @@ static const float nothing[WIDE_BLOCK] __attribute__((aligned(64)));
 
 INLINE int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-/* Whether the rows of inputs that a tile reads are empty. */
-INLINE int is_silent(const Op *op, const Context *ctx, const Tile *t) {
-    const int from = t->y0 * op->stride_y - op->pad_y;
-    const int to = (t->y0 + t->height - 1) * op->stride_y - op->pad_y + (op->kh - 1) * op->dilation_y + 1;
-    for (int y = from > 0 ? from : 0; y < (to < op->ih ? to : op->ih); y++)
-        for (int s = 0; s < segments_of(op->ic); s++) {
-            const ActiveRow row = active_row(op, ctx->arena, op->in, y, s);
-            if (*row.is_dense || row.first[op->iw]) return 0;
-        }
-    return 1;
-}
-
 /* Adds the weights of all nonzero inputs to the L outputs from `lane` on. Pixels without such an input stay
  * untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
@@ -115,10 +103,10 @@ INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const u
  * whole numbers. */
 INLINE void conv_tile(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     uint64_t touched[MOST_TILE_ROWS];
-    const int dense = HAS_BYTES && op->dense_row && dense8_rows(op, ctx, t), sums = dense ? SUM_INT32 : op->sums;
+    const int dense = HAS_BYTES && op->dense_row && any_row(op, ctx, t, 0), sums = dense ? SUM_INT32 : op->sums;
     for (int r = 0; r < t->height; r++) touched[r] = dense ? ~0ull : 0;
     if (dense) dense8(op, ctx, t, lane, L);
-    if (!is_silent(op, ctx, t)) add_taps(op, ctx, t, touched, lane, L, sums);
+    if (any_row(op, ctx, t, 1)) add_taps(op, ctx, t, touched, lane, L, sums);
     finish_tile(op, ctx, t, touched, lane, L, sums);
 }
 

@@ -21,17 +21,19 @@ typedef struct {
 
 void plif_dense8_tiles(const Op *op, const Context *ctx, const Tile *t, int lane, int L); /* paths/amx.c */
 
-#if defined(PLIF_AVX512)
-
-/* Whether any input row that the tile reads is there as bytes. */
-INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) {
-    const int segments = segments_of(op->ic), from = t->y0 * op->stride_y - op->pad_y;
+/* Whether any input row that the tile reads is dense, or, with `listed`, has entries in its list. */
+INLINE int any_row(const Op *op, const Context *ctx, const Tile *t, int listed) {
+    const int from = t->y0 * op->stride_y - op->pad_y;
     const int to = (t->y0 + t->height - 1) * op->stride_y - op->pad_y + (op->kh - 1) * op->dilation_y + 1;
-    for (int iy = from > 0 ? from : 0; iy < to && iy < op->ih; iy++)
-        for (int s = 0; s < segments; s++)
-            if (*active_row(op, ctx->arena, op->in, iy, s).is_dense) return 1;
+    for (int y = from > 0 ? from : 0; y < (to < op->ih ? to : op->ih); y++)
+        for (int s = 0; s < segments_of(op->ic); s++) {
+            const ActiveRow row = active_row(op, ctx->arena, op->in, y, s);
+            if (*row.is_dense || (listed && row.first[op->iw])) return 1;
+        }
     return 0;
 }
+
+#if defined(PLIF_AVX512)
 
 /* The bytes that output pixel (y, x) reads at tap row ky and segment s; NULL where that row is not there as bytes. */
 INLINE const char *dense8_pixel(const Op *op, const Context *ctx, int y, int x, int ky, int s) {
@@ -112,7 +114,6 @@ INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, in
 }
 
 #else
-INLINE int dense8_rows(const Op *op, const Context *ctx, const Tile *t) { return (void)op, (void)ctx, (void)t, 0; }
 INLINE void dense8(const Op *op, const Context *ctx, const Tile *t, int lane, int L) {
     (void)op, (void)ctx, (void)t, (void)lane, (void)L;
 }

@@ -7,6 +7,10 @@
 
 INLINE const float *floats(const Context *ctx, int64_t at) { return (const float *)(ctx->arena + at); }
 INLINE const uint64_t *words_at(const Context *ctx, int64_t at) { return (const uint64_t *)(ctx->arena + at); }
+/* The row of the output map that an item writes. */
+INLINE float *row_out(const Op *op, const Context *ctx, int y) {
+    return (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes_of(op->oc);
+}
 INLINE int bit(const uint64_t *words, int c) { return (int)(words[c / 64] >> c % 64 & 1); }
 
 /* The place that a tap of a window reads; -1 outside of the map. */
@@ -41,7 +45,7 @@ INLINE void spike_pool(const Op *op, const Context *ctx, int y) {
 INLINE void float_pool(const Op *op, const Context *ctx, int y, int average) {
     const int lanes = lanes_of(op->oc);
     const float *in = floats(ctx, op->in);
-    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
+    float *out = row_out(op, ctx, y);
     const float size = (float)op->kh * (float)op->kw;
     for (int x = 0; x < op->ow; x++, out += lanes) {
         int taps = 0;
@@ -65,7 +69,7 @@ INLINE void float_pool(const Op *op, const Context *ctx, int y, int average) {
 INLINE void affine(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
     const float *in = floats(ctx, op->in) + (int64_t)y * op->ow * lanes;
-    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
+    float *out = row_out(op, ctx, y);
     const float *scale = op->weight;
     for (int x = 0; x < op->ow; x++, in += lanes, out += lanes)
         for (int c = 0; c < lanes; c++) out[c] = in[c] * scale[c] + op->bias[c];
@@ -74,7 +78,7 @@ INLINE void affine(const Op *op, const Context *ctx, int y) {
 INLINE void add(const Op *op, const Context *ctx, int y) {
     const int64_t size = (int64_t)op->ow * lanes_of(op->oc);
     const float *a = floats(ctx, op->in) + y * size, *b = floats(ctx, op->in2) + y * size;
-    float *out = (float *)(ctx->arena + op->out) + y * size;
+    float *out = row_out(op, ctx, y);
     for (int64_t i = 0; i < size; i++) out[i] = a[i] + b[i];
 }
 
@@ -82,7 +86,7 @@ INLINE void add(const Op *op, const Context *ctx, int y) {
 INLINE void unpack(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc), words = blocks_of(op->oc);
     const uint64_t *in = words_at(ctx, op->in) + (int64_t)y * op->ow * words;
-    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
+    float *out = row_out(op, ctx, y);
     for (int x = 0; x < op->ow; x++, in += words, out += lanes)
         for (int c = 0; c < lanes; c++) out[c] = (float)bit(in, c);
 }
@@ -90,7 +94,7 @@ INLINE void unpack(const Op *op, const Context *ctx, int y) {
 /* the caller's x [C][H][W] -> floats */
 INLINE void load(const Op *op, const Context *ctx, int y) {
     const int lanes = lanes_of(op->oc);
-    float *out = (float *)(ctx->arena + op->out) + (int64_t)y * op->ow * lanes;
+    float *out = row_out(op, ctx, y);
     for (int x = 0; x < op->ow; x++, out += lanes)
         for (int c = 0; c < lanes; c++) out[c] = c < op->oc ? ctx->x[((int64_t)c * op->oh + y) * op->ow + x] : 0.0f;
 }
@@ -126,8 +130,7 @@ INLINE void output(const Op *op, const Context *ctx) {
 /* A state as a map of floats. */
 INLINE void state_row(const Op *op, const Context *ctx, const float *v, int y) {
     const int64_t size = (int64_t)op->ow * lanes_of(op->oc);
-    memcpy((float *)(ctx->arena + op->out) + y * size, v + ctx->row * ctx->v_stride[op->state] + y * size,
-           (size_t)size * 4);
+    memcpy(row_out(op, ctx, y), v + ctx->row * ctx->v_stride[op->state] + y * size, (size_t)size * 4);
 }
 
 /* one item: the share of neurons that fired; of floats, those that are not zero */

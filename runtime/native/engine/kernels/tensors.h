@@ -39,37 +39,29 @@ static float *base_of(const Op *op, const Context *ctx, const View *v) {
     return (v->maker < 0 ? (float *)op->alpha : (float *)ctx->arena) + v->at;
 }
 
-/* n elements from `x` on, of a view that begins at `base`, one after the other. */
-static __attribute__((noinline)) void gather(Index x, const View *v, const float *base, int n, float *to) {
+/* n elements from `x` on, of a view that begins at `base`: to `row`, where they lie one after the other, or from there. */
+INLINE void copy_run(Index x, const View *v, float *base, int n, float *row, int to_row) {
     const int last = x.count - 1;
     const int64_t stride = v->stride[x.first + last], size = x.t->size[x.first + last];
     while (n > 0) {
-        const float *from = base + offset(&x, v);
+        float *at = base + offset(&x, v);
         const int run = size - x.at[last] < n ? (int)(size - x.at[last]) : n;
         if (stride == 1)
-            memcpy(to, from, (size_t)run * 4);
+            memcpy(to_row ? row : at, to_row ? at : row, (size_t)run * 4);
+        else if (to_row)
+            SHORT for (int i = 0; i < run; i++) row[i] = at[i * stride];
         else
-            SHORT for (int i = 0; i < run; i++) to[i] = from[i * stride];
-        to += run;
+            SHORT for (int i = 0; i < run; i++) at[i * stride] = row[i];
+        row += run;
         n -= run;
         advance(&x, run);
     }
 }
-
+static __attribute__((noinline)) void gather(Index x, const View *v, const float *base, int n, float *to) {
+    copy_run(x, v, (float *)base, n, to, 1);
+}
 static __attribute__((noinline)) void scatter(Index x, const View *v, float *base, int n, const float *from) {
-    const int last = x.count - 1;
-    const int64_t stride = v->stride[x.first + last], size = x.t->size[x.first + last];
-    while (n > 0) {
-        float *to = base + offset(&x, v);
-        const int run = size - x.at[last] < n ? (int)(size - x.at[last]) : n;
-        if (stride == 1)
-            memcpy(to, from, (size_t)run * 4);
-        else
-            SHORT for (int i = 0; i < run; i++) to[i * stride] = from[i];
-        from += run;
-        n -= run;
-        advance(&x, run);
-    }
+    copy_run(x, v, base, n, (float *)from, 0);
 }
 
 static __attribute__((noinline)) void tensor_lines(const Op *op, const Context *ctx, Machine *m, const Index *x, int n,
