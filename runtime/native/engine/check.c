@@ -5,8 +5,7 @@
  *   memory    what an operation writes lies in the arena behind all that was written before it, so nothing is overwritten
  *   sources   what it reads was written before it, as the same kind of value with the same shape. Active lists are then
  *             lists of this map, and their entries are places in this map
- *   pointers  weights, and the rest that it points to, lie inside one of the buffers, at a multiple of 64 bytes
- */
+ *   pointers  weights, and the rest that it points to, lie inside one of the buffers, at a multiple of 64 bytes */
 #include "check.h"
 
 enum { MOST_OPERATIONS = 10000, MOST_CHANNELS = 1 << 24, MOST_NUMBERS = 1 << 30 };

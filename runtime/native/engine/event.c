@@ -4,8 +4,7 @@
  * Threads. No two pieces of work write to the same place, and the order of the additions within a piece is fixed,
  * so any number of threads gives the same bits. While there are at least as many rows as threads, each thread takes
  * whole rows; for the rows that remain, all threads share the pieces of each operation. The pool serves one call at
- * a time; a call that comes meanwhile runs in its own thread alone. /
- */
+ * a time; a call that comes meanwhile runs in its own thread alone. */
 #include "event.h"
 #include "pool.h"
 

@@ -16,8 +16,7 @@
  *            pairs: int8 [block of 128 outputs][ky][kx][input][each 64 outputs][32]{output k + 128, output 32 + k} (rows.h)
  *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
  *   active   the active lists that a convolution reads: for each row of the input map and each segment of 128 channels, the
- *            nonzero inputs in the order of pixels (see active.h)
- */
+ *            nonzero inputs in the order of pixels (see active.h) */
 #pragma once
 
 #include "machine.h"

@@ -5,8 +5,7 @@
  * one operation on whole registers, which stay in the first-level cache. Its result is that of NumPy in float32, rounded after
  * each operation; truth values are all bits or none.
  *
- * The first `Op.once` lines make what is the same for all blocks of a piece of work. Lines are checked by check_lines.c.
- */
+ * The first `Op.once` lines make what is the same for all blocks of a piece of work. Lines are checked by check_lines.c. */
 #pragma once
 
 #include <stdint.h>

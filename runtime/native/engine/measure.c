@@ -2,8 +2,7 @@
  *
  * All ways give the same bits (rows.h, dense8.h), and none is the fastest everywhere: rows as int16 take twice the
  * loads of pairs of bytes and half the additions, and how many of each a processor does in a cycle does not follow
- * from its name. /
- */
+ * from its name. */
 #include "event.h"
 #include "../portable.h"
 

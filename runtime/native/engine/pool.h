@@ -8,8 +8,7 @@
  * Who finds no piece looks for the next round for SPIN_NS, then sleeps. A step of a small network takes tens of
  * microseconds, and waking a thread costs some; spinning for longer would burn a core between the frames of a
  * camera, and take it from the very thread that the others wait for. Not OpenMP: its runtime is another library to
- * ship, and two copies of it in one process (PyTorch brings its own) get in each other's way. /
- */
+ * ship, and two copies of it in one process (PyTorch brings its own) get in each other's way. */
 #pragma once
 
 #include "../portable.h"

@@ -10,8 +10,7 @@
  * evens out over some ten milliseconds. Counts that take turns get the processors of each other, and a median sees either the
  * steps that were interrupted or those that were not. More threads get more of a busy machine, so they stand first.
  *
- * Any count gives the same bits, so it may change between two steps of a stream.
- */
+ * Any count gives the same bits, so it may change between two steps of a stream. */
 #pragma once
 
 #include "event.h"

@@ -3,8 +3,7 @@
  * The result is that of plif_decode, of leaving out what lies outside the sensor, and of plif_collect, one after
  * the other; tests compare the two. A word whose events all belong to the open frame is counted here. Any other
  * word is decoded into the few events that it can have, and plif_collect says what becomes of them: the rules of
- * when a frame ends are there and nowhere else. /
- */
+ * when a frame ends are there and nowhere else. */
 
 #include "formats.h"
 

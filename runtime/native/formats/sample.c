@@ -3,8 +3,7 @@
  *
  * It takes only what nobody can doubt: whole words, all events on the sensor, a clock that never steps back and
  * never jumps. Such a file is no other format, loses no event and has no remark. All else, errors too, is
- * SAMPLE_OTHER, and Python's readers say what it is. /
- */
+ * SAMPLE_OTHER, and Python's readers say what it is. */
 #include "sample.h"
 #include "decoding.h"
 #include "../rules/frames/framer.h"

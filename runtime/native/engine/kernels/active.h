@@ -15,8 +15,7 @@
  *           both sides, instead of its list
  *
  * Nine taps and every block of outputs read the same list, so the bits are taken apart once and not eighteen times. In a
- * frame of events one pixel in thirty is listed, and the others cost nothing.
- */
+ * frame of events one pixel in thirty is listed, and the others cost nothing. */
 #pragma once
 
 #include "../event.h"

@@ -7,8 +7,7 @@
  * the next pixel would fetch weights from the second-level cache, and that would bound its speed (measured:
  * docs/event-engine.md).
  *
- * A linear layer is a convolution whose kernel is as large as its input map. /
- */
+ * A linear layer is a convolution whose kernel is as large as its input map. */
 #pragma once
 
 #include "dense8.h"

@@ -3,8 +3,7 @@
  * vpdpbusd adds the products of 4 inputs and 16 outputs, an AMX tile those of 16 pixels, 64 inputs and 16 outputs.
  * Sums are whole numbers in int32, so every order, also mixed with add_row_int, gives the same sum. A row of bytes
  * has zeros before and after it (active.h), so that every tap can read 16 pixels of it without a test for the
- * border. /
- */
+ * border. */
 #pragma once
 
 #include "../event.h"

@@ -9,8 +9,7 @@
  *
  * Only units that cannot fire meanwhile wait. Charge is monotone in v, in floats, too: if the largest float below
  * the threshold is charged to less than the threshold, so is every v below it. A unit of which nobody knows whether
- * it is below is stepped. /
- */
+ * it is below is stepped. */
 #pragma once
 
 #include "neuron.h"

@@ -1,7 +1,6 @@
 /* Neurons that are programs (machine.h): blocks of pixels with the outputs of one piece of a convolution, or of a map.
  *
- * What the convolution summed is read where it lies, in its tile, which is still in the cache.
- */
+ * What the convolution summed is read where it lies, in its tile, which is still in the cache. */
 #pragma once
 
 #include "lines.h"

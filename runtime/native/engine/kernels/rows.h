@@ -1,8 +1,7 @@
 /* The innermost loops of a convolution: one row of the input map, one tap, one segment, and a block of outputs.
  *
  * All have one signature (`adder`), and adder_of chooses one. They are not inlined, since compilers have too few
- * registers left for them inside the loops around them. /
- */
+ * registers left for them inside the loops around them. */
 #pragma once
 
 #include "../event.h"

@@ -1,8 +1,7 @@
 /* One vector register, written once: `fr` is as many floats as this path's registers hold.
  *
  * Compiler vector types rather than a library of intrinsics: no dependency, and the same additions in the same order on
- * every path, so all paths give the same bits. Only comparisons that end in a bit mask need an instruction by name.
- */
+ * every path, so all paths give the same bits. Only comparisons that end in a bit mask need an instruction by name. */
 #pragma once
 
 #include <stdint.h>

@@ -4,8 +4,7 @@
  * int64 t (us), uint16 x, uint16 y, uint8 p. Nothing here trusts its input: every array comes with its size (in
  * bytes, for events, so that an array of another type cannot be read past its end), every index is checked before
  * it is used, and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read
- * or written. /
- */
+ * or written. */
 #include "collect.h"
 
 static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 need not hold */
