@@ -44,16 +44,19 @@ int plif_decimal(Text t, int before, int64_t *digits, int *behind) {
     return 1;
 }
 
-int64_t plif_text_us(Text t) {
-    int64_t unit = 1000000, digits;
-    int behind;
-    if (t.n < 2 || t.at[t.n - 1] != 's') return 0;
-    t.n--;
-    if (t.at[t.n - 1] == 'm')
-        unit = 1000, t.n--;
-    else if (t.at[t.n - 1] == 'u')
-        unit = 1, t.n--;
+Text plif_without_unit(Text t, int64_t *us) {
+    if (!t.n || t.at[t.n - 1] != 's') return (Text){t.at, 0};
+    const char prefix = t.n > 1 ? t.at[t.n - 2] : 0;
+    *us = prefix == 'm' ? 1000 : prefix == 'u' ? 1 : 1000000;
+    t.n -= *us < 1000000 ? 2 : 1;
     for (; t.n && is_space(t.at[t.n - 1]); t.n--) {}
+    return t;
+}
+
+int64_t plif_text_us(Text t) {
+    int64_t unit, digits;
+    int behind;
+    t = plif_without_unit(t, &unit);
     if (plif_decimal(t, 15, &digits, &behind) != 1) return 0;
     for (; behind && digits % 10 == 0; behind--) digits /= 10;
     for (; behind && unit > 1; behind--) unit /= 10;

@@ -30,5 +30,7 @@ int64_t plif_whole(Text t, int digits);
 /* "10.5" -> 105 and 1: digits without the point, and how many come behind it; at most `before` before it and 9
  * behind. 0 where it is no such number. */
 int plif_decimal(Text t, int before, int64_t *digits, int *behind);
+/* "10 ms" -> "10", and how many us its unit has; "" where it has none. */
+Text plif_without_unit(Text t, int64_t *us);
 /* "10ms" -> 10000, in us; 0 where it is no whole number of microseconds from 1 to MOST_TIME_US. */
 int64_t plif_text_us(Text t);

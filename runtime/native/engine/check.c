@@ -9,11 +9,8 @@
 #include "check.h"
 
 enum { MOST_OPERATIONS = 10000, MOST_CHANNELS = 1 << 24, MOST_NUMBERS = 1 << 30 };
-enum {
-    MOST_TILE_HEIGHT = 256,
-    MOST_TILE_WIDTH = 64
-}; /* `touched` of conv.h: a word for each row, a bit for each pixel */
-enum { LIST_SLACK = 64 }; /* entries that list_bits may write behind a list */
+enum { MOST_TILE_HEIGHT = 256, MOST_TILE_WIDTH = 64 }; /* `touched` of conv.h: a word each row, a bit each pixel */
+enum { LIST_SLACK = 64 };                              /* entries that list_bits may write behind a list */
 
 static int64_t numbers_of(int channels, int h, int w) { return (int64_t)lanes_of(channels) * h * w; }
 

@@ -40,15 +40,9 @@ static int all(unsigned found, unsigned bits) { return (found & bits) == bits; }
  * as with zig cc. */
 static int x86_paths(void) {
     enum { FMA = 1 << 12, POPCNT = 1 << 23, OSXSAVE = 1 << 27, LZCNT = 1 << 5 }; /* leaf 1, ecx; 0x80000001, ecx */
-    enum {
-        BMI = 1 << 3,
-        AVX2 = 1 << 5,
-        BMI2 = 1 << 8,
-        AVX512F = 1 << 16,
-        DQ = 1 << 17,
-        BW = 1 << 30
-    }; /* leaf 7, ebx */
-    enum { VBMI2 = 1 << 6, VNNI = 1 << 11, YMM = 0x06, ZMM = 0xE6 }; /* leaf 7, ecx; XCR0 */
+    enum { BMI = 1 << 3, AVX2 = 1 << 5, BMI2 = 1 << 8 };                         /* leaf 7, ebx */
+    enum { AVX512F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };                      /* the same, with VL */
+    enum { VBMI2 = 1 << 6, VNNI = 1 << 11, YMM = 0x06, ZMM = 0xE6 };             /* leaf 7, ecx; XCR0 */
     const unsigned VL = 1u << 31;
     unsigned a, b, c, d, saved;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, FMA | POPCNT | OSXSAVE)) return 0;

@@ -37,33 +37,18 @@ static void scatter(uint64_t *words, double density) {
 /* The list of the spikes and the convolution that reads it; bytes: rows are multiplied as bytes, whatever their
  * spikes. */
 static void write_ops(Op *ops, const char *weights, const float *ones, int pairs, int bytes) {
+    Op *list = ops, *conv = ops + 1;
     memset(ops, 0, 2 * sizeof *ops);
-    for (int i = 0; i < 2; i++)
-        ops[i] = (Op){.kind = i ? OP_CONV : OP_ACTIVE,
-                      .from = FROM_SPIKES,
-                      .ih = HEIGHT,
-                      .iw = WIDTH,
-                      .ic = CHANNELS,
-                      .oh = HEIGHT,
-                      .ow = WIDTH,
-                      .oc = CHANNELS,
-                      .stride = 1,
-                      .pad = PAD,
-                      .stride_y = 1,
-                      .pad_y = PAD,
-                      .dilation = 1,
-                      .dilation_y = 1,
-                      .state = -1,
-                      .items = i ? 1 : HEIGHT,
-                      .parallel = 1,
-                      .in = i ? LISTS : SPIKES,
-                      .out = i ? CURRENTS : LISTS,
-                      .index = INDICES,
-                      .values = -1,
-                      .dense = bytes ? BYTES : -1,
-                      .dense_row = bytes ? ROW_BYTES : 0,
-                      .row_capacity = CAPACITY};
-    Op *conv = ops + 1;
+    list->kind = OP_ACTIVE, list->from = FROM_SPIKES;
+    list->ih = list->oh = HEIGHT, list->iw = list->ow = WIDTH, list->ic = list->oc = CHANNELS;
+    list->stride = list->stride_y = list->dilation = list->dilation_y = list->parallel = 1;
+    list->pad = list->pad_y = PAD;
+    list->state = list->values = -1;
+    list->items = HEIGHT, list->row_capacity = CAPACITY;
+    list->in = SPIKES, list->out = LISTS, list->index = INDICES;
+    list->dense = bytes ? BYTES : -1, list->dense_row = bytes ? ROW_BYTES : 0;
+    *conv = *list;
+    conv->kind = OP_CONV, conv->items = 1, conv->in = LISTS, conv->out = CURRENTS;
     conv->kh = conv->kw = KERNEL;
     conv->tile_h = HEIGHT, conv->tile_w = WIDTH, conv->block = WIDE_BLOCK;
     conv->sums = SUM_INT16, conv->pairs = pairs;

@@ -8,18 +8,17 @@
 typedef struct {
     int64_t last, offset; /* a clock that starts again at zero: as it came last, and what is added to it */
     int64_t high;         /* EVT: the time base, without these starts */
-    int64_t low, row, base,
-        base_on; /* EVT 3.0: the rest of t, the row; x of the next vector's first pixel, and its polarity */
-    int64_t overflow,
-        believed; /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
-    int64_t untimed, unrowed, unbased, past_end, no_pixel,
-        marked;      /* events lost, by reason: runtime/events/formats/words.py */
+    /* EVT 3.0: the rest of t, the row; x of the next vector's first pixel, and its polarity */
+    int64_t low, row, base, base_on;
+    /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
+    int64_t overflow, believed;
+    /* events lost, by reason: runtime/events/formats/words.py */
+    int64_t untimed, unrowed, unbased, past_end, no_pixel, marked;
     int64_t unknown; /* words of a type that the format does not have */
 } Decoding;
 
 #define DECODING {.last = -1, .high = -1, .row = -1, .base = -1}
-#define LATEST_US \
-    ((int64_t)1 << 61) /* runtime/events/array.py: a later time is none, so the offset need not grow beyond */
+#define LATEST_US T_LIMIT_US /* a later time is none, so the offset need not grow beyond */
 
 /* Whether no number of it is near the ends of int64, however many words come on top. */
 static inline int decoding_sane(const Decoding *d) {

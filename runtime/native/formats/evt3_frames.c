@@ -7,8 +7,6 @@
 
 #include "formats.h"
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Counts the events of whole words while they are in the sensor, in time, and do not fill the frame. Returns the
  * word after; `stop` has the events of the word before it, where they need a closer look. */
 static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *state, Frame *f, const int64_t *of_x,

@@ -7,15 +7,13 @@
  * or written. */
 #include "collect.h"
 
-static inline uint64_t apart(int64_t a, int64_t b) /* |a - b|, which an int64 need not hold */
-{
+/* |a - b|, which an int64 need not hold. */
+static inline uint64_t apart(int64_t a, int64_t b) {
     return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
 }
 
 /* Where an event lands, as an unsigned number: below zero is then past every end. */
 static inline uint64_t cell_of(int64_t x, int64_t y, int64_t p) { return (uint64_t)x + (uint64_t)y + (uint64_t)p; }
-
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 enum { FEW = 128 };
 

@@ -15,6 +15,8 @@ static inline int possible(int64_t t_us) { return -T_LIMIT_US < t_us && t_us < T
 /* Counts and times of a structure that a caller keeps: far from where int64 ends, however many events come on top. */
 static inline int sane(int64_t n) { return -((int64_t)1 << 60) < n && n < (int64_t)1 << 60; }
 
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 static inline void event_put(uint8_t *to, int64_t t, uint16_t x, uint16_t y, uint8_t p) {
     memcpy(to, &t, 8);
     memcpy(to + 8, &x, 2);

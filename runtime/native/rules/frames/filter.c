@@ -40,11 +40,9 @@ static int read_time(Filter *f, Text part, Text argument, const char *what) {
 
 /* "2s", "1.2.3 ms": what would be a time, rather than a file. */
 static int looks_like_time(Text t) {
-    if (!t.n || t.at[t.n - 1] != 's') return 0;
-    t.n--;
-    if (t.n && (t.at[t.n - 1] == 'u' || t.at[t.n - 1] == 'm')) t.n--;
-    for (; t.n && is_space(t.at[t.n - 1]); t.n--) {}
+    int64_t unit;
     int digits = 0;
+    t = plif_without_unit(t, &unit);
     while (digits < t.n && (is_digit(t.at[digits]) || t.at[digits] == '.')) digits++;
     return t.n && digits == t.n;
 }

@@ -85,14 +85,4 @@ int plif_filter_list(Text part, Text file, int width, int height, uint8_t *mask)
 
 #define FILTER_PART(part) (part).n > 200 ? 200 : (part).n, (part).at /* for %.*s */
 
-enum {
-    FILTER_HOT,
-    FILTER_REFRACTORY,
-    FILTER_BACKGROUND,
-    FILTER_ROI,
-    FILTER_DOWN,
-    FILTER_FLIP,
-    FILTER_ROTATE,
-    FILTER_SWAP,
-    FILTER_KINDS
-};
+enum { FILTER_HOT, FILTER_REFRACTORY, FILTER_BACKGROUND, FILTER_KINDS = 8 }; /* filter.c has all; those that remember */

@@ -42,6 +42,10 @@ void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     s->open.most_seen = INT64_MAX;
 }
 
+static void add(float *to, const float *from, int64_t cells, int binary) {
+    for (int64_t c = 0; c < cells; c++) to[c] = !binary ? to[c] + from[c] : to[c] > from[c] ? to[c] : from[c];
+}
+
 /* Frames that overlap: x_n = c_n + c_(n-1) + .. + c_(n-k+1), binary: at most 1; c_n: the events of piece n, which
  * lasts `every`, k = duration / every. Grid, account and clock are those of the pieces, so every event counts once,
  * though k frames show it. After a gap the older pieces are forgotten. */
@@ -51,13 +55,8 @@ static void extend(Framer *f, float *x, int forget) {
     if (forget) s->pieces = s->next_piece = 0;
     float *kept = f->pieces + s->next_piece * cells; /* the oldest one leaves when all are there */
     for (int64_t i = 0; i < s->pieces; i++) {
-        const float *older = f->pieces + (s->pieces < most ? i : (s->next_piece + i) % most) * cells;
-        for (int64_t c = 0; c < cells; c++) {
-            if (f->framing.binary)
-                x[c] = older[c] > x[c] ? older[c] : x[c];
-            else
-                x[c] += older[c];
-        }
+        const int64_t older = s->pieces < most ? i : (s->next_piece + i) % most;
+        add(x, f->pieces + older * cells, cells, f->framing.binary);
     }
     memcpy(kept, f->counts, (size_t)cells * sizeof *kept);
     s->next_piece = (s->next_piece + 1) % most;
@@ -95,6 +94,14 @@ static int emit(Framer *f, int64_t start_us, int64_t end_us, plif_input *frame) 
     return 1;
 }
 
+/* Closes it where the grid does, and opens the next one. */
+static int emit_whole(Framer *f, plif_input *frame) {
+    Frame *o = &f->s->open;
+    emit(f, o->open_us, o->open_us + o->span_us, frame);
+    o->open_us += o->span_us;
+    return 1;
+}
+
 static int64_t end_of_partial(const Framer *f) {
     const Frame *o = &f->s->open;
     return f->framing.kind == BY_DURATION ? o->open_us + o->span_us
@@ -122,6 +129,17 @@ static int64_t collect(Framer *f, Batch *b, int64_t end) {
     return why;
 }
 
+/* The same where a slice lasts from its first event to its last. */
+static int64_t collect_slice(Framer *f, Batch *b, int64_t end) {
+    FramerState *s = f->s;
+    const int fresh = !s->open.seen;
+    const int64_t why = collect(f, b, end);
+    if (why == PLIF_WRONG || !s->open.taken) return why;
+    if (fresh) s->open.open_us = s->open.first_us;
+    s->last_us = s->open.last_us;
+    return why;
+}
+
 static int owed(Framer *f, plif_input *frame) {
     f->s->owed--;
     memset(frame->x, 0, (size_t)f->cells * sizeof *frame->x);
@@ -132,18 +150,13 @@ static int feed_by_count(Framer *f, Batch *b, plif_input *frame) {
     FramerState *s = f->s;
     const int64_t T = f->framing.T, quota = f->extent.total / T;
     if (s->owed) return owed(f, frame);
-    const int fresh = !s->open.seen;
     s->open.most_seen = s->emitted == T - 1 || !quota ? INT64_MAX : quota; /* the last slice takes the rest */
-    const int64_t why = collect(f, b, b->count);
+    const int64_t why = collect_slice(f, b, b->count);
     if (why == PLIF_WRONG) return PLIF_WRONG;
-    if (s->open.taken) {
-        if (fresh) s->open.open_us = s->open.first_us;
-        s->last_us = s->open.last_us;
-        if (!quota && s->emitted < T - 1) { /* fewer events than slices: the first ones hold none */
-            s->owed = T - 1 - s->emitted;
-            s->owed_us = s->open.first_us;
-            return owed(f, frame);
-        }
+    if (s->open.taken && !quota && s->emitted < T - 1) { /* fewer events than slices: the first ones hold none */
+        s->owed = T - 1 - s->emitted;
+        s->owed_us = s->open.first_us;
+        return owed(f, frame);
     }
     return why == FRAME_FULL ? emit(f, s->open.open_us, s->last_us, frame) : 0;
 }
@@ -163,12 +176,7 @@ static int feed_by_time(Framer *f, Batch *b, plif_input *frame) {
         const int64_t place = span ? (s->slice_us - first) / span : T;
         if (s->emitted < (place < T ? place : T - 1)) break;
     }
-    const int fresh = !s->open.seen;
-    if (collect(f, b, end) == PLIF_WRONG) return PLIF_WRONG;
-    if (s->open.taken) {
-        if (fresh) s->open.open_us = s->open.first_us;
-        s->last_us = s->open.last_us;
-    }
+    if (collect_slice(f, b, end) == PLIF_WRONG) return PLIF_WRONG;
     return end < b->count ? emit(f, s->open.seen ? s->open.open_us : s->last_us, s->last_us, frame) : 0;
 }
 
@@ -192,10 +200,7 @@ static int feed_by_clock(Framer *f, Batch *b, plif_input *frame) {
             emit(f, o->open_us, o->last_us, frame);
             o->open_us = o->last_us;
             return 1;
-        default: /* beyond: the event that is next asks again, until the grid has come to it */
-            emit(f, o->open_us, o->open_us + o->span_us, frame);
-            o->open_us += o->span_us;
-            return 1;
+        default: return emit_whole(f, frame); /* the event that is beyond asks again, until the grid has come to it */
         }
     }
 }
@@ -224,9 +229,7 @@ int plif_framer_tick(Framer *f, int64_t t_us, plif_input *frame) {
     if (plif_framer_follows(f) && t_us - o->open_us >= o->span_us) {
         if (!s->is_ticked) s->ticked_us = o->open_us;
         s->is_ticked = 1;
-        emit(f, o->open_us, o->open_us + o->span_us, frame);
-        o->open_us += o->span_us;
-        return 1;
+        return emit_whole(f, frame);
     }
     if (s->is_ticked && t_us > o->clock_us) o->clock_us = t_us;
     return 0;
@@ -257,18 +260,13 @@ static int pad(Framer *f, plif_input *frame) {
             memset(f->counts, 0, (size_t)f->cells * sizeof *f->counts);
             o->used = o->seen = s->flags = 0;
         } else if (s->emitted < f->framing.T) {
-            emit(f, o->open_us, o->open_us + o->span_us, frame);
-            o->open_us += o->span_us;
-            return 1;
+            return emit_whole(f, frame);
         }
     }
     if (s->emitted >= f->framing.T) return 0;
-    if (repeat) {
-        memcpy(frame->x, f->last, (size_t)f->cells * sizeof *frame->x);
-        tell(f, o->open_us, o->open_us + o->span_us, 0, frame);
-    } else {
-        emit(f, o->open_us, o->open_us + o->span_us, frame);
-    }
+    if (!repeat) return emit_whole(f, frame);
+    memcpy(frame->x, f->last, (size_t)f->cells * sizeof *frame->x);
+    tell(f, o->open_us, o->open_us + o->span_us, 0, frame);
     o->open_us += o->span_us;
     return 1;
 }
@@ -281,10 +279,6 @@ int plif_framer_close(Framer *f, plif_input *frame) {
         return s->emitted < f->framing.T ? emit(f, o->seen ? o->open_us : s->last_us, s->last_us, frame) : 0;
     if (f->framing.T) return pad(f, frame);
     return o->seen ? emit(f, o->open_us, end_of_partial(f), frame) : 0;
-}
-
-static void add(float *to, const float *from, int64_t cells, int binary) {
-    for (int64_t c = 0; c < cells; c++) to[c] = !binary ? to[c] + from[c] : to[c] > from[c] ? to[c] : from[c];
 }
 
 /* What the newer one shows and the older one does not is its newest piece; one that does not overlap is such a

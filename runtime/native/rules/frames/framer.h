@@ -31,8 +31,8 @@ typedef struct {
     Extent extent;
     int64_t cells, most;           /* most: frames of a recording */
     int64_t *of_x, *of_y, of_p[2]; /* where an event lands: of_x[x] + of_y[y] + of_p[p] */
-    float *counts, *last,
-        *pieces; /* the open frame; the last one, where it may be repeated; those before, of overlapping ones */
+    /* the open frame; the last one, where it may be repeated; those before, of overlapping ones */
+    float *counts, *last, *pieces;
     FramerState *s;
 } Framer;
 
@@ -65,8 +65,8 @@ int plif_framer_feed(Framer *f, Batch *batch, plif_input *frame);
 int plif_framer_tick(Framer *f, int64_t t_us, plif_input *frame);
 int plif_framer_close(Framer *f, plif_input *frame); /* one call for each frame that is still due */
 int plif_framer_restart(Framer *f, int flags, plif_input *frame);
-int plif_framer_resume(Framer *f,
-                       int64_t t_us); /* before the first events after ticks; whether t_us lies before the open frame */
+/* Before the first events after ticks; whether t_us lies before the open frame. */
+int plif_framer_resume(Framer *f, int64_t t_us);
 int plif_framer_follows(const Framer *f); /* frames end as time goes on, and one is still due */
 void plif_framer_join(const Framer *f, plif_input *newer, const plif_input *older);
 
