@@ -5,7 +5,7 @@ choose   the first candidate, unless a later one takes less than 1 - MARGIN of i
 keep     under a key of all that the answer depends on: in this process, or in the user's cache folder, too
 doubt    what is kept is forgotten where calls have become slower than they were measured
 
-The threads of a call are chosen by the same rule in C, within the call (runtime/native/engine/threads.h).
+The threads of a call are chosen by the same rule in C, within the call (runtime/native/engine/threads.c).
 """
 
 from __future__ import annotations

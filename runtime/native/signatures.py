@@ -63,7 +63,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_settle": (None, P, P),
     "plif_pool_new": (P, INT),
     "plif_pool_free": (None, P),
-    # engine/threads.h
+    # engine/threads.c
     "plif_pools_new": (P, INT, INT),
     "plif_pools_free": (None, P),
     "plif_threads_new": (P, P, DOUBLE),
@@ -114,7 +114,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_decode": (I64, INT, P, P, I64, P, I64, P),
     "plif_aedat31_packet": (INT, P, P),
     "plif_any_valid": (INT, P, I64),
-    # formats/sample.h
+    # formats/sample.c
     "plif_sample": (I64, TEXT, TEXT, P, I32, I32, P, I64, I64, P),
     # engine/event.c
     "plif_layout": (INT,),

@@ -63,17 +63,17 @@ def test_what_threads_of_the_pool_tell_each_other_is_synchronised(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-LOOK, REST, SLOWER = 16, 160, 1.3  # as in threads.h
+LOOK, REST, SLOWER = 16, 160, 1.3  # as in threads.c
 
 
 class CPools(ctypes.Structure):
-    """Pools of threads.h."""
+    """Pools of threads.c."""
 
     _fields_ = (("n", ctypes.c_int), ("threads", ctypes.c_int * 9), ("pool", ctypes.c_void_p * 9))
 
 
 class Chooser:
-    """Threads of threads.h: the choice of an engine for calls of one kind, or of calls that a test times."""
+    """Threads of threads.c: the choice of an engine for calls of one kind, or of calls that a test times."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
 layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
 first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
-number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.h in
+number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.c in
 runtime/native/engine), up to a number that follows from the network's size.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the

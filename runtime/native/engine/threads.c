@@ -1,11 +1,33 @@
-/* The number of threads, as threads.h says. */
-#include "threads.h"
+/* How many threads a step takes: the rule of runtime/base/tuner.py, within the call, since it depends on what else the machine does.
+ *
+ *     candidates  the most threads, half of them, and so on to one; exactly one count where that was asked for, taken without a look
+ *     measured    by steps that are taken anyway: every count takes LOOK of them in a row, and their mean counts
+ *     kept        here, for calls of one kind
+ *     doubted     when LOOK more steps than not took more than SLOWER times that mean, REST steps after the last look or later;
+ *                 and as soon as 1 step in APART is one of the next look's slower counts (p99 does not see looks)
+ *
+ * In a row, and the mean: beside other programs a count is only as fast as its threads are given processors, which the system
+ * evens out over some ten milliseconds. Counts that take turns get the processors of each other, and a median sees either the
+ * steps that were interrupted or those that were not. More threads get more of a busy machine, so they stand first.
+ *
+ * Any count gives the same bits, so it may change between two steps of a stream. */
 #include "../portable.h"
+#include "event.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-struct Threads {
+enum { LOOK = 16, APART = 200, REST = 10 * LOOK, MOST_COUNTS = 9 }; /* 256 threads, 128, .. 1 */
+#define SLOWER 1.3
+
+/* A pool for each count that is worth a try, the most threads first. */
+typedef struct {
+    int n, threads[MOST_COUNTS];
+    Pool *pool[MOST_COUNTS]; /* NULL: the calling thread alone */
+} Pools;
+/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a call
+ * that meets another one in here is not counted. */
+typedef struct {
     const Pools *pools;
     double margin;
     atomic_int busy; /* a thread is in here; nobody waits for it, also where a fork has left it behind */
@@ -16,8 +38,9 @@ struct Threads {
     double ns_of[MOST_COUNTS]; /* their sum */
     double expected_ns;        /* of a step, as of the last look */
     int64_t steps, slow;       /* since then; slow steps more than others */
-};
+} Threads;
 
+/* 1 to 256 threads; exactly: no fewer. NULL where there is no memory. */
 Pools *plif_pools_new(int most, int exactly) {
     Pools *p = calloc(1, sizeof *p);
     if (!p) return NULL;
@@ -38,6 +61,7 @@ static void look(Threads *t) {
     for (int i = 0; i < t->pools->n; i++) t->steps_of[i] = 0, t->ns_of[i] = 0;
 }
 
+/* margin: as in tuner.py. NULL where there is no memory. */
 Threads *plif_threads_new(const Pools *pools, double margin) {
     Threads *t = pools ? calloc(1, sizeof *t) : NULL;
     if (!t) return NULL;
@@ -59,6 +83,7 @@ static void decide(Threads *t) {
     t->steps = t->slow = t->looks = 0;
 }
 
+/* The place in `pools` of what the next call takes. */
 int plif_threads_next(Threads *t) {
     int i = atomic_load(&t->now);
     if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return i;
@@ -68,6 +93,7 @@ int plif_threads_next(Threads *t) {
     return i;
 }
 
+/* How long one took with that. */
 void plif_threads_took(Threads *t, int i, int64_t ns) {
     atomic_store(&t->last_ns, ns);
     if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return;
@@ -85,8 +111,10 @@ void plif_threads_took(Threads *t, int i, int64_t ns) {
     atomic_store(&t->busy, 0);
 }
 
+/* The last one; 0 where there is one count, and no clock. */
 int64_t plif_threads_last_ns(const Threads *t) { return atomic_load(&t->last_ns); }
 
+/* As plif_run, with as many threads as are chosen, of those pools. */
 void plif_run_timed(const Program *program, Threads *t, const Call *call, char **arenas, float **accs) {
     if (!t || t->pools->n < 2) {
         plif_run(program, t ? t->pools->pool[0] : NULL, call, arenas, accs);

@@ -5,6 +5,8 @@
 
 #include "evt3.h"
 
+#include <stdio.h>
+
 enum file_format { FIVE_BYTES, EVT2, EVT21, EVT3, DAT, AEDAT2, AEDAT31, FILE_FORMATS };
 enum { MOST_A_WORD = 32 }; /* events that a word of any format may have */
 
@@ -17,6 +19,16 @@ int64_t plif_decode_most(int format, const uint8_t *bytes, int64_t count);
  * for a state with numbers that would overflow: then nothing has been read or written. */
 int64_t plif_decode(int format, Decoding *state, const uint8_t *bytes, int64_t count, uint8_t *out, int64_t room,
                     int64_t *used);
+
+/* Which format a recording has, and what its header says. */
+typedef struct {
+    enum file_format format;
+    long begin;                 /* where the header ends */
+    int width, height, upright; /* width 0: the file does not say */
+} Header;
+
+/* size: of the file, in bytes. 0, or a code below zero and its text. */
+int plif_header_read(Header *h, FILE *file, const char *path, int64_t size);
 
 /* What the header of a packet of AEDAT 3.1 says. */
 typedef struct {

@@ -1,4 +1,4 @@
-#include "header.h"
+#include "formats.h"
 #include "../error.h"
 
 #include <ctype.h>
@@ -29,6 +29,12 @@ static int number_after(const char *line, const char *word, const char **rest) {
     return value > 0 && value <= 65536 ? (int)value : 0;
 }
 
+/* The first of some cameras that a line names. */
+static void name_camera(Header *h, const char *line, size_t from, size_t to) {
+    while (from < to && !strstr(line, cameras[from].word)) from++;
+    if (from < to) h->width = cameras[from].width, h->height = cameras[from].height;
+}
+
 /* What a line in lower case says of the sensor; `named` 2: its size in one piece, 1: a part of it. */
 static void read_size(Header *h, const char *line, int *named) {
     const char *rest;
@@ -43,8 +49,7 @@ static void read_size(Header *h, const char *line, int *named) {
         const int value = number_after(line, words[i], &rest);
         if (value) *(i % 2 ? &h->height : &h->width) = value, *named = 1;
     }
-    for (size_t i = 0; !*named && !h->width && i < 7; i++)
-        if (strstr(line, cameras[i].word)) h->width = cameras[i].width, h->height = cameras[i].height;
+    if (!*named && !h->width) name_camera(h, line, 0, 7);
 }
 
 /* "2.0", "2.1" or "3.0" as 20, 21, 30; 0 where the line names no version. */
@@ -58,12 +63,14 @@ static int version_of(const char *line) {
     return digits >= 10 ? digits : 10 * digits;
 }
 
-/* Reads one line of a header, which starts with `mark`, in lower case; of a long one the beginning. 0 where there
- * is none, -1 where the file ends in it. */
-static int next_line(FILE *file, char line[LINE], char mark) {
+/* Reads one line of a header, which starts with `mark`, in lower case; of a long one the beginning. 1, 0 where there is
+ * none, or a code below zero. The header ends before it. */
+static int next_line(Header *h, FILE *file, const char *path, char line[LINE], char mark) {
+    h->begin = ftell(file);
+    if (h->begin > MOST_HEADER) return refuse(path, "its header does not end: no recording, or damaged");
     if (!fgets(line, LINE, file) || line[0] != mark) return 0;
     for (int c = 0; !strchr(line, '\n') && c != '\n';)
-        if ((c = fgetc(file)) == EOF) return -1;
+        if ((c = fgetc(file)) == EOF) return refuse(path, "the file ends inside its header");
     for (char *c = line; *c; c++) *c = (char)tolower((unsigned char)*c);
     return 1;
 }
@@ -73,10 +80,8 @@ static int read_percent(Header *h, FILE *file, const char *path) {
     char line[LINE];
     int named = 0, version = 0, lines = 0;
     for (;; lines++) {
-        h->begin = ftell(file);
-        if (h->begin > MOST_HEADER) return refuse(path, "its header does not end: not a recording");
-        const int found = next_line(file, line, '%');
-        if (found < 0) return refuse(path, "the file ends inside its header");
+        const int found = next_line(h, file, path, line, '%');
+        if (found < 0) return found;
         if (!found || line[1] != ' ') break;
         if (version_of(line)) version = version_of(line);
         read_size(h, line, &named);
@@ -108,15 +113,11 @@ static int read_percent(Header *h, FILE *file, const char *path) {
 static int read_sharp(Header *h, FILE *file, const char *path, int is_31) {
     char line[LINE];
     for (;;) {
-        h->begin = ftell(file);
-        if (h->begin > MOST_HEADER) return refuse(path, "its header does not end: the file is damaged");
-        const int found = next_line(file, line, '#');
-        if (found < 0) return refuse(path, "the file ends inside its header");
-        if (!found) {
-            if (is_31)
-                return refuse(path, "the AEDAT 3.1 header does not end with #!END-HEADER: the file is cut or damaged");
-            break;
-        }
+        const int found = next_line(h, file, path, line, '#');
+        if (found < 0) return found;
+        if (!found && is_31)
+            return refuse(path, "the AEDAT 3.1 header does not end with #!END-HEADER: the file is cut or damaged");
+        if (!found) break;
         if (is_31 && !strcmp(line, "#!end-header\r\n")) {
             h->begin = ftell(file);
             break;
@@ -128,8 +129,7 @@ static int read_sharp(Header *h, FILE *file, const char *path, int is_31) {
         if (!is_31) continue;
         if (coding && !strstr(coding, "raw"))
             return plif_fail(PLIF_UNSUPPORTED, "%.200s: AEDAT 3.1 that is compressed; save it as RAW", path);
-        for (size_t i = 7; !strncmp(line, "#source ", 8) && i < sizeof cameras / sizeof *cameras; i++)
-            if (strstr(line, cameras[i].word)) h->width = cameras[i].width, h->height = cameras[i].height;
+        if (!strncmp(line, "#source ", 8)) name_camera(h, line, 7, sizeof cameras / sizeof *cameras);
         const int width = number_after(line, "#sensor:", &rest),
                   height = width && *rest == 'x' ? number_after(rest, "x", &rest) : 0;
         if (height) h->width = width, h->height = height;
@@ -188,6 +188,8 @@ static int is_evt2(const uint8_t *head, int64_t bytes) {
     return l.words > 1 && l.continued <= 8 * (1 + l.begun) && is_likely(&l, 0.99);
 }
 
+/* Whether the words of a file without a header, of which these are the first, are of EVT 2.0 or EVT 3.0: (nearly) all of
+ * known types, and with a clock that runs forward. */
 int plif_looks_like(int format, const uint8_t *head, int64_t bytes) {
     return format == EVT3 ? is_evt3(head, bytes) : format == EVT2 && is_evt2(head, bytes);
 }

@@ -3,7 +3,7 @@
 #include "../portable.h"
 #include "../rules/frames/filter.h"
 #include "../rules/frames/framer.h"
-#include "header.h"
+#include "formats.h"
 
 #include <errno.h>
 #include <limits.h>

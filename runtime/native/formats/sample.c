@@ -4,12 +4,11 @@
  * It takes only what nobody can doubt: whole words, all events on the sensor, a clock that never steps back and
  * never jumps. Such a file is no other format, loses no event and has no remark. All else, errors too, is
  * SAMPLE_OTHER, and Python's readers say what it is. */
-#include "sample.h"
 #include "decoding.h"
 #include "../rules/frames/framer.h"
 #include "../portable.h"
 
-enum { FIVE = 5, LOOKED_AT = 2000, JUMP_US = 1000000 };
+enum { SAMPLE_OTHER = -1, FIVE = 5, LOOKED_AT = 2000, JUMP_US = 1000000 };
 #define MOST_BYTES ((int64_t)1 << 26)
 
 /* The bytes of a regular file, and room for `more` bytes for each word of it; NULL where it is none, or too large. */
@@ -67,6 +66,10 @@ static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out
     return made == room;
 }
 
+/* Reads `path`, a whole recording of 5-byte events of a sensor of width x height, and writes `room` frames of
+ * [c][h][w] floats, as many as the framing's T says, each `stride` floats behind the one before. Gives the number
+ * of events, and in `used` how many of them are in the frames; or SAMPLE_OTHER: nothing is known, read it in
+ * another way. */
 int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height,
                     float *out, int64_t stride, int64_t room, int64_t *used) {
     Framing parsed;
