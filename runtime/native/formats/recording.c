@@ -138,9 +138,9 @@ int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint1
         if (r->from == r->count) fill(r);
         if (!r->count) break;
         for (; n < room && r->from < r->count; n++, r->from++) {
-            const uint8_t *e = r->events + r->from * EVENT;
-            event_get(e, t_us + n, x + n, y + n);
-            p[n] = e[12];
+            const uint8_t *at = r->events + r->from * EVENT;
+            const Event e = event_get(at);
+            t_us[n] = e.t, x[n] = e.x, y[n] = e.y, p[n] = at[12];
         }
     }
     return (int64_t)n;
@@ -177,13 +177,11 @@ static Spread spread_of(plif_recording *r) {
     Spread s = {.width = 1, .height = 1};
     for (begin(r), fill(r); r->count; fill(r))
         for (; r->from < r->count; r->from++) {
-            int64_t t;
-            uint16_t x, y;
-            event_get(r->events + r->from * EVENT, &t, &x, &y);
+            const Event e = event_get(r->events + r->from * EVENT);
             s.total++;
-            s.width = x >= s.width ? x + 1 : s.width;
-            s.height = y >= s.height ? y + 1 : s.height;
-            for (int i = 0; i < SENSORS; i++) s.outside[i] += x >= usual[i].width || y >= usual[i].height;
+            s.width = e.x >= s.width ? e.x + 1 : s.width;
+            s.height = e.y >= s.height ? e.y + 1 : s.height;
+            for (int i = 0; i < SENSORS; i++) s.outside[i] += e.x >= usual[i].width || e.y >= usual[i].height;
         }
     return s;
 }
@@ -197,7 +195,7 @@ static Extent extent_of(plif_recording *r, Filters *filters) {
         if (filters) plif_filters_apply(filters, r->events, r->count, r->fate);
         for (int64_t i = 0; i < r->count; i++) {
             if (r->fate[i] != PASSED) continue;
-            e.last_us = event_time(r->events + i * EVENT);
+            e.last_us = event_get(r->events + i * EVENT).t;
             if (!e.total++) e.first_us = e.last_us;
         }
     }

@@ -38,16 +38,15 @@ static uint8_t *read_whole(const char *path, int64_t more, int64_t *bytes) {
 /* Words -> packed events (rules/frames/collect.h); 0 where they leave a question. */
 static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t height, uint8_t *events, Extent *extent) {
     Decoding decoder = DECODING;
-    int64_t t = 0, last = 0, late = 0;
+    int64_t last = 0, late = 0;
     const int64_t looked_at = count < LOOKED_AT ? count : LOOKED_AT;
     for (int64_t i = 0; i < count; i++, word += FIVE, events += EVENT) {
-        uint16_t x, y;
         if (five_bytes(&decoder, word, events) == events) return 0; /* it is no event */
-        event_get(events, &t, &x, &y);
-        if (!i) last = extent->first_us = t;
-        if (x >= width || y >= height || t < last || t - last >= JUMP_US) return 0;
-        if (i < looked_at) late = t;
-        last = t;
+        const Event e = event_get(events);
+        if (!i) last = extent->first_us = e.t;
+        if (e.x >= width || e.y >= height || e.t < last || e.t - last >= JUMP_US) return 0;
+        if (i < looked_at) late = e.t;
+        last = e.t;
     }
     extent->total = count;
     extent->last_us = last;

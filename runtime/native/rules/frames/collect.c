@@ -36,15 +36,12 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
         const uint8_t *at = e + done * EVENT;
         const int64_t few = least(most - done, FEW);
         for (n = 0; n < few; n++, at += EVENT) {
-            int64_t t;
-            uint16_t x, y;
-            event_get(at, &t, &x, &y);
-            if (x >= width || y >= height) break;
-            cell[n] = cell_of(of_x[x], of_y[y], at[12] ? on : off);
-            if (cell[n] >= cells) /* also those below zero */
-                break;
+            const Event here = event_get(at);
+            if (here.x >= width || here.y >= height) break;
+            cell[n] = cell_of(of_x[here.x], of_y[here.y], at[12] ? on : off);
+            if (cell[n] >= cells) break; /* also those below zero */
             if (!by_clock) continue;
-            const uint64_t after = (uint64_t)t - open;
+            const uint64_t after = (uint64_t)here.t - open;
             if (after >= span) break;
             latest = after > latest ? after : latest;
         }
@@ -52,8 +49,8 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
         done += n;
     } while (n == FEW);
     if (done) {
-        if (!f->taken) f->first_us = event_time(e);
-        f->last_us = event_time(e + (done - 1) * EVENT);
+        if (!f->taken) f->first_us = event_get(e).t;
+        f->last_us = event_get(e + (done - 1) * EVENT).t;
         if (by_clock && (int64_t)(open + latest) > f->clock_us) f->clock_us = (int64_t)(open + latest);
         f->taken += done;
         f->seen += done;
@@ -68,10 +65,8 @@ int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t
     int good = 1;
     if (bytes % EVENT || limit_us < 0) return 0;
     for (int64_t i = 0; i < count; i++, events += EVENT) {
-        int64_t t;
-        uint16_t x, y;
-        event_get(events, &t, &x, &y);
-        good &= (x < width) & (y < height) & (t < limit_us) & (t > -limit_us);
+        const Event e = event_get(events);
+        good &= (e.x < width) & (e.y < height) & (e.t < limit_us) & (e.t > -limit_us);
     }
     return good;
 }
@@ -109,16 +104,12 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             }
             if (i == count) break;
         }
-        const uint8_t *e = events + i * EVENT;
-        int64_t t;
-        uint16_t x, y;
-        event_get(e, &t, &x, &y);
+        const uint8_t *at_event = events + i * EVENT;
+        const Event e = event_get(at_event);
+        const int64_t t = e.t;
         const int is_here = !passed || passed[i] == PASSED;
-        if (passed && passed[i] == OUTSIDE) {
-            f.invalid++;
-            continue;
-        }
-        if (is_here && (x >= f.width || y >= f.height || (f.gap_us && !possible(t)))) {
+        if ((passed && passed[i] == OUTSIDE) ||
+            (is_here && (e.x >= f.width || e.y >= f.height || (f.gap_us && !possible(t))))) {
             f.invalid++;
             continue;
         }
@@ -151,13 +142,11 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             continue;
         }
         f.seen++;
-        const uint64_t cell = is_here ? cell_of(of_x[x], of_y[y], of_p[e[12] != 0]) : UINT64_MAX;
-        if (cell >= (uint64_t)f.cells) /* also those below zero */
-            f.filtered++;
-        else {
-            counts[cell] += 1.0f;
-            f.used++;
-        }
+        const uint64_t cell = is_here ? cell_of(of_x[e.x], of_y[e.y], of_p[at_event[12] != 0]) : UINT64_MAX;
+        const int lands = cell < (uint64_t)f.cells; /* those below zero do not */
+        if (lands) counts[cell] += 1.0f;
+        f.used += lands;
+        f.filtered += !lands;
         if (f.used >= f.most_used || f.seen >= f.most_seen) {
             i++;
             why = FRAME_FULL;

@@ -24,24 +24,23 @@ static inline void event_put(uint8_t *to, int64_t t, uint16_t x, uint16_t y, uin
     to[12] = p;
 }
 
-static inline void event_get(const uint8_t *from, int64_t *t, uint16_t *x, uint16_t *y) {
-    memcpy(t, from, 8);
-    memcpy(x, from + 8, 2);
-    memcpy(y, from + 10, 2);
+typedef struct {
+    int64_t t;
+    uint16_t x, y;
+} Event;
+
+static inline Event event_get(const uint8_t *from) {
+    Event e;
+    memcpy(&e.t, from, 8);
+    memcpy(&e.x, from + 8, 2);
+    memcpy(&e.y, from + 10, 2);
+    return e;
 }
 
 /* Before filters: whether an event lies on the sensor, at a time that can be. */
 static inline uint8_t plif_fate(const uint8_t *event, int64_t width, int64_t height) {
-    int64_t t;
-    uint16_t x, y;
-    event_get(event, &t, &x, &y);
-    return x < width && y < height && possible(t) ? PASSED : OUTSIDE;
-}
-
-static inline int64_t event_time(const uint8_t *from) {
-    int64_t t;
-    memcpy(&t, from, 8);
-    return t;
+    const Event e = event_get(event);
+    return e.x < width && e.y < height && possible(e.t) ? PASSED : OUTSIDE;
 }
 
 /* The frame to which events are added.

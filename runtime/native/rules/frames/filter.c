@@ -139,14 +139,12 @@ static int filter_move(Filter *f, uint8_t *events, uint16_t *left, int n) {
     const Move m = f->move;
     int still = 0;
     for (int i = 0; i < n; i++) {
-        uint8_t *e = events + left[i] * EVENT;
-        int64_t t;
-        uint16_t x, y;
-        event_get(e, &t, &x, &y);
-        const uint32_t from_x = x - m.x0, from_y = y - m.y0; /* below zero is past every end */
+        uint8_t *at = events + left[i] * EVENT;
+        const Event e = event_get(at);
+        const uint32_t from_x = e.x - m.x0, from_y = e.y - m.y0; /* below zero is past every end */
         const uint16_t to_x = (uint16_t)(m.x + m.step_x * (uint32_t)(from_x * m.part >> 32));
         const uint16_t to_y = (uint16_t)(m.y + m.step_y * (uint32_t)(from_y * m.part >> 32));
-        event_put(e, t, m.exchange ? to_y : to_x, m.exchange ? to_x : to_y, m.invert ? !e[12] : e[12]);
+        event_put(at, e.t, m.exchange ? to_y : to_x, m.exchange ? to_x : to_y, m.invert ? !at[12] : at[12]);
         left[still] = left[i];
         still += from_x < m.width && from_y < m.height;
     }
@@ -238,10 +236,8 @@ int64_t plif_filters_apply(Filters *f, uint8_t *events, int64_t count, uint8_t *
         uint16_t left[BLOCK]; /* numbers of the events that have passed so far */
         int n = 0;
         for (int i = 0; i < block; i++) {
-            int64_t t;
-            uint16_t x, y;
-            event_get(events + i * EVENT, &t, &x, &y);
-            const int comes = passed[i] == 1, here = x < f->width && y < f->height;
+            const Event e = event_get(events + i * EVENT);
+            const int comes = passed[i] == 1, here = e.x < f->width && e.y < f->height;
             passed[i] = comes ? here ? 0 : 2 : passed[i];
             left[n] = (uint16_t)i;
             n += comes & here;

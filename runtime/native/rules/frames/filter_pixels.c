@@ -11,16 +11,8 @@ enum { TIMES = 10, EDGE = 1 };
 /* A large sensor's numbers lie in memory that is slow: they are asked for so many events before they are needed. */
 enum { AHEAD = 12 };
 static inline int64_t place_of(const uint8_t *events, const uint16_t *left, int i, int n, int64_t row) {
-    int64_t t;
-    uint16_t x, y;
-    event_get(events + left[i + AHEAD < n ? i + AHEAD : i] * EVENT, &t, &x, &y);
-    return y * row + x;
-}
-
-static inline void event_of(const uint8_t *events, int which, uint64_t *t, uint16_t *x, uint16_t *y) {
-    int64_t t_us;
-    event_get(events + which * EVENT, &t_us, x, y);
-    *t = time_kept(t_us);
+    const Event e = event_get(events + left[i + AHEAD < n ? i + AHEAD : i] * EVENT);
+    return e.y * row + e.x;
 }
 
 /* |then - now| <= us, and there was a then. */
@@ -69,23 +61,22 @@ int plif_filter_hot(Filter *f, const uint8_t *events, uint16_t *left, int n) {
     int64_t *counts = hot_counts(f);
     const uint8_t *mask = hot_mask(f);
     int i = 0;
-    uint64_t t;
-    uint16_t x, y;
     for (; i < n && hot->learns; i++) { /* every event passes meanwhile */
-        event_of(events, left[i], &t, &x, &y);
+        const Event e = event_get(events + left[i] * EVENT);
+        const uint64_t t = time_kept(e.t);
         __builtin_prefetch(counts + place_of(events, left, i, n, f->width), 1);
         if (!hot->begin) hot->begin = t;
         if (!is_within(hot->begin, t, (uint64_t)f->us - 1)) {
             learn(f);
             break; /* this one is the first that the mask is for */
         }
-        counts[(int64_t)y * f->width + x]++;
+        counts[(int64_t)e.y * f->width + e.x]++;
     }
     int still = i;
     for (; i < n; i++) {
-        event_of(events, left[i], &t, &x, &y);
+        const Event e = event_get(events + left[i] * EVENT);
         left[still] = left[i];
-        still += !mask[(int64_t)y * f->width + x];
+        still += !mask[(int64_t)e.y * f->width + e.x];
     }
     return still;
 }
@@ -95,11 +86,10 @@ int plif_filter_hot(Filter *f, const uint8_t *events, uint16_t *left, int n) {
 int plif_filter_refractory(Filter *f, const uint8_t *events, uint16_t *left, int n) {
     int still = 0;
     for (int i = 0; i < n; i++) {
-        uint64_t t;
-        uint16_t x, y;
-        event_of(events, left[i], &t, &x, &y);
+        const Event e = event_get(events + left[i] * EVENT);
+        const uint64_t t = time_kept(e.t);
         __builtin_prefetch(f->memory + place_of(events, left, i, n, f->width), 1);
-        uint64_t *passed = f->memory + (int64_t)y * f->width + x;
+        uint64_t *passed = f->memory + (int64_t)e.y * f->width + e.x;
         const int passes = !is_within(*passed, t, (uint64_t)f->us - 1);
         *passed = passes ? t : *passed;
         left[still] = left[i];
@@ -115,14 +105,13 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
     const uint64_t us = (uint64_t)f->us;
     int still = 0;
     for (int i = 0; i < n; i++) {
-        uint64_t t;
-        uint16_t x, y;
-        event_of(events, left[i], &t, &x, &y);
+        const Event e = event_get(events + left[i] * EVENT);
+        const uint64_t t = time_kept(e.t);
         const uint64_t *next = f->memory + place_of(events, left, i, n, row);
         __builtin_prefetch(next);
         __builtin_prefetch(next + row, 1);
         __builtin_prefetch(next + 2 * row);
-        uint64_t *at = f->memory + (y + EDGE) * row + x + EDGE;
+        uint64_t *at = f->memory + (e.y + EDGE) * row + e.x + EDGE;
         const uint64_t *above = at - row, *below = at + row;
         const int passes = is_within(above[-1], t, us) | is_within(above[0], t, us) | is_within(above[1], t, us) |
                            is_within(at[-1], t, us) | is_within(at[1], t, us) | is_within(below[-1], t, us) |

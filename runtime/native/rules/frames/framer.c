@@ -168,11 +168,9 @@ static int feed_by_time(Framer *f, Batch *b, plif_input *frame) {
                   span = (f->extent.last_us > first ? f->extent.last_us - first : 0) / T;
     int64_t end = b->at; /* of the events of the open slice */
     for (; end < b->count; end++) {
-        int64_t t;
-        uint16_t column, row;
-        event_get((const uint8_t *)b->from + end * EVENT, &t, &column, &row);
-        if (column >= s->open.width || row >= s->open.height || (b->passed && b->passed[end] != PASSED)) continue;
-        if (t > s->slice_us && t < T_LIMIT_US) s->slice_us = t;
+        const Event e = event_get((const uint8_t *)b->from + end * EVENT);
+        if (e.x >= s->open.width || e.y >= s->open.height || (b->passed && b->passed[end] != PASSED)) continue;
+        if (e.t > s->slice_us && e.t < T_LIMIT_US) s->slice_us = e.t;
         const int64_t place = span ? (s->slice_us - first) / span : T;
         if (s->emitted < (place < T ? place : T - 1)) break;
     }
