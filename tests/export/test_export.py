@@ -73,6 +73,7 @@ def test_the_gesture_network_at_full_size_is_a_file_of_six_and_a_half_megabytes(
     assert 6.4 * 2**20 < result.bytes < 6.6 * 2**20
 
 
+@pytest.mark.quick
 def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     plif_train.save(firing(), tmp_path / "model.pt")
     for form in ("step", "unrolled"):
@@ -119,6 +120,7 @@ def test_the_file_is_plain_onnx_with_readable_names_and_no_trace_of_the_machine(
     assert str(tmp_path).encode() not in path.read_bytes()
 
 
+@pytest.mark.quick
 def test_the_card_says_what_the_contract_promises(tmp_path: Path) -> None:
     net = firing(v_reset=-0.25)
     plif_train.save(net, tmp_path / "model.pt")
@@ -171,6 +173,7 @@ def test_a_static_image_is_convolved_once_in_the_unrolled_form(tmp_path: Path) -
     np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
+@pytest.mark.quick
 def test_verify_takes_recordings_and_says_the_same_as_the_gate(tmp_path: Path) -> None:
     net = firing()
     export(net, tmp_path / "m.onnx")
@@ -191,6 +194,7 @@ def test_verify_takes_recordings_and_says_the_same_as_the_gate(tmp_path: Path) -
     } <= set(report.to_dict())
 
 
+@pytest.mark.quick
 def test_verify_against_another_model_fails(tmp_path: Path) -> None:
     export(firing(seed=0), tmp_path / "m.onnx")
     report = verify(tmp_path / "m.onnx", firing(seed=1))

@@ -69,6 +69,7 @@ def test_an_untouched_artifact_passes(form: str, math: str) -> None:
     assert report.free_running_mismatches == 0
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("form", FORM_NAMES)
 def test_a_state_that_never_leaves_zero_is_caught(form: str) -> None:
     net = firing()
@@ -103,6 +104,7 @@ def test_two_states_of_different_shape_swapped_are_caught(form: str) -> None:
     assert failure(proto, card, net)["layer"] in ("conv1", "conv2")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("form", FORM_NAMES)
 @pytest.mark.parametrize("math", MATH_NAMES)
 def test_a_wrong_tau_is_caught(form: str, math: str) -> None:
@@ -129,6 +131,7 @@ def test_hard_for_soft_reset_is_caught(form: str) -> None:
     assert failure(*hard, net)["layer"] == "conv2"
 
 
+@pytest.mark.quick
 def test_a_dropped_batch_normalisation_is_caught() -> None:
     net = firing()
     assert (
@@ -261,6 +264,7 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
             assert report.failed_at is not None and report.failed_at["what"].startswith("1 of 4 membranes differ")
 
 
+@pytest.mark.quick
 def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
     """Through the command line: a bug in a pass must stop the file from getting its name."""
     import plif_train
@@ -360,6 +364,7 @@ def test_a_membrane_of_the_first_row_given_to_all_rows_is_caught() -> None:
     assert at["layer"] == "fc1" and "beside others" in at["what"]
 
 
+@pytest.mark.quick
 def test_streams_that_mix_are_caught() -> None:
     net = firing()
     proto, card = written(net, "step", "folded")

@@ -15,6 +15,8 @@ from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node
 from tests.networks import SMALL, firing, frames, scaled
 
+pytestmark = pytest.mark.quick
+
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"v_reset": None},

@@ -81,6 +81,7 @@ def test_a_batch_changes_no_answer(folder: Path) -> None:
     assert sum(map(sum, runs[0].confusion)) == runs[0].samples == 20
 
 
+@pytest.mark.quick
 def test_step_unrolled_and_pytorch_give_the_same_predictions(folder: Path) -> None:
     names = ("count.onnx", "unrolled.onnx", "count.pt")
     step, unrolled, torch = (
@@ -121,6 +122,7 @@ def test_a_reset_every_T_steps_equals_recordings_of_T_steps(folder: Path) -> Non
     assert fresh[7].votes != plain[7].votes
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("decide", ("sum", "leak", "leak:100ms", "kofn", "kofn:2/4"))
 def test_every_rule_streams(folder: Path, decide: str) -> None:
     decisions = list(model_of(folder).stream(str(recordings(folder)[0]), decide=decide))

@@ -19,6 +19,8 @@ from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.train.small import largest_file
 
+pytestmark = pytest.mark.quick
+
 
 def small() -> Network:
     return build("nmnist", channels=3, hidden=20, v_reset=-0.2, tau="channel", bias="fc", T=4)

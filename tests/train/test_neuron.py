@@ -10,6 +10,8 @@ import torch
 from plif_train.network.neuron import Neuron, fire
 from runtime.base.errors import PlifError
 
+pytestmark = pytest.mark.quick
+
 VARIANTS = [
     {"kind": kind, "v_reset": v_reset, "decay_input": decay}
     for kind in ("IF", "LIF", "PLIF")

@@ -22,6 +22,7 @@ from runtime.base.errors import PlifError
 from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 
 
+@pytest.mark.quick
 def test_a_small_task_is_learned_and_tau_with_it(tmp_path: Path) -> None:
     net = network()
     epochs: list[Epoch] = []
@@ -43,6 +44,7 @@ def test_the_file_is_the_latest_best_epoch(tmp_path: Path) -> None:
     assert evaluate(load(tmp_path / "model.pt"), test, recipe).accuracy == best
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("protocol", ["A", "B"])
 @pytest.mark.parametrize("after", [1, 2])
 def test_an_interrupted_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
@@ -336,6 +338,7 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path / "digits"
 
 
+@pytest.mark.quick
 def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun, digits: Path, tmp_path: Path) -> None:
     code, out, err = plif(*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--limit-test", "10", "--json")
     assert code == 0, err
