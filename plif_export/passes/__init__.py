@@ -1,19 +1,15 @@
-"""Passes: graph -> graph. Each file says what its pass requires and what it preserves.
+"""Passes: graph -> graph. Each says what it requires and what it preserves.
 
-`prepare` is the order in which an export runs them. To add a pass, write `passes/<name>.py` with one function
-graph -> graph and put it where it belongs in `prepare`.
+`prepare` is the order in which an export runs them. To add a pass, write a function graph -> graph beside those in folding.py or
+rounding.py, and put it where it belongs in `prepare`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from plif_export.passes.cast_half import cast_half
-from plif_export.passes.drop_dropout import drop_dropout
-from plif_export.passes.fold_batchnorm import fold_batchnorm
-from plif_export.passes.fold_tau import fold_tau
-from plif_export.passes.hoist_static_input import hoist_static_input
-from plif_export.passes.quantize_weights import quantize_weights
+from plif_export.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
+from plif_export.passes.rounding import cast_half, quantize_weights
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph
 

@@ -17,8 +17,7 @@ import runtime
 from plif_export import export, verify
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.passes.quantize_weights import quantized
-from plif_export.passes.spike_counts import Counts, spike_counts
+from plif_export.passes.rounding import Counts, quantized, spike_counts
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import read

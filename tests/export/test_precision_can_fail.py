@@ -164,7 +164,7 @@ def test_counts_that_are_cut_off_are_caught() -> None:
 def test_a_pass_that_rounds_badly_is_caught_although_it_agrees_with_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["plif_export.passes.quantize_weights"]
+    module = sys.modules["plif_export.passes.rounding"]
     real = module.quantized
 
     def coarse(weight: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
