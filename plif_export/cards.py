@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,8 +11,12 @@ import torch
 
 from plif_export.readers.facts import ModelFacts
 from plif_train.network.network import Network
+from runtime.base.errors import PlifError
+from runtime.base.files import measure
 from runtime.base.version import __version__
-from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode
+from runtime.measure.report.metrics import wilson
+from runtime.model.artifacts import kind_of
+from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.model.digest import seal
 from runtime.model.graph import Graph, output_record, state_record
 from runtime.model.neurons import equation_of
@@ -78,7 +82,8 @@ def _tau(alpha: np.ndarray | None) -> float | list[float] | None:
     return float(tau) if tau.ndim == 0 else [float(t) for t in tau.ravel()]
 
 
-def _one_or_each(graph: Graph, attribute: str) -> Any:
+def _one_or_each(graph: Graph, attribute: str) -> object:
+    """An attribute of all neurons: one value where all have the same, else {layer: value}."""
     values = {n.layer: n.attrs[attribute] for n in graph.neurons}
     return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
@@ -89,3 +94,50 @@ def set_card(proto: onnx.ModelProto, card: Card) -> None:
     proto.metadata_props.add(key=INITIAL, value=" ".join(str(state["initial"]) for state in card["states"]))
     seal(card, contents_of(proto.SerializeToString(), Path("artifact")))
     proto.metadata_props.add(key=CARD_KEY, value=encode(card))
+
+
+def provenance(model: object, metadata: Mapping[str, str]) -> dict[str, object] | None:
+    """Where a network comes from, for its card: what its training recorded, and what `--metadata KEY=VALUE` adds.
+
+        data, samples, accuracy, interval    the set it was judged on in training, and its 95 % interval
+        simulated                            what of it was simulated
+        command                              that trained it
+        author, licence, date, ...           any other key that the user gives; the date too, so that an export is the same
+                                             every day
+        log                                  the SHA-256 of the file that `--metadata log=FILE` names
+
+    It decides no answer, and the digest leaves it out (runtime/model/digest.py): who wants to trust it compares a signature.
+    model: a file or a live module. None where nothing is known.
+
+    Raises PlifError where the training log cannot be read.
+    """
+    found = _recorded(model)
+    for key, value in metadata.items():
+        if key == "log":
+            path = Path(value)
+            if path.is_dir():
+                raise PlifError(f"--metadata log={value}: is a folder; expected the file with the training's log")
+            found["log_sha256"] = measure(path)[1]
+        else:
+            found[key] = value
+    return found or None
+
+
+def _recorded(model: object) -> dict[str, object]:
+    """What the training wrote into a model.pt."""
+    if not isinstance(model, str | Path) or kind_of(Path(model)).name != "model":
+        return {}
+    try:
+        training = read_card(model).get("training")
+    except (
+        PlifError
+    ):  # weights of another library: no card, and the reader of the export says what is wrong with others
+        return {}
+    if not isinstance(training, dict):
+        return {}
+    accuracy, samples = training.get("test_accuracy"), training.get("test_samples")
+    found = {"data": training.get("dataset"), "samples": samples, "accuracy": accuracy}
+    if isinstance(accuracy, float) and isinstance(samples, int) and samples > 0:
+        found["interval"] = [round(end, 4) for end in wilson(round(accuracy * samples), samples)]
+    found |= {key: training.get(key) for key in ("simulated", "command")}
+    return {key: value for key, value in found.items() if value is not None}

@@ -14,20 +14,16 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.arguments import check_arguments
-from plif_export.cards import make_card, set_card
-from plif_export.command import command_line
-from plif_export.names import destination, report_path
+from plif_export.arguments import check_arguments, command_line, destination, report_path
+from plif_export.cards import make_card, provenance, set_card
 from plif_export.onnx_file import load_onnx, onnx_bytes
 from plif_export.options import ExportOptions, VerifyOptions
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
-from plif_export.proof.subjects.session import OpenedModel
 from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
-from plif_export.provenance import provenance
 from plif_export.readers import read
-from plif_export.readers.class_order import UNNAMED
+from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.c_size import Size
 from plif_export.targets.target import ExportJob, Target
@@ -212,9 +208,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: Any = None,
     return report
 
 
-def _add_faults(
-    target: Target, artifact: Path, card: Card, report: Report, opened: OpenedModel | Subject | None
-) -> None:
+def _add_faults(target: Target, artifact: Path, card: Card, report: Report, opened: Model | Subject | None) -> None:
     """Fails the report where something around a proved ONNX file (a config, labels) does not fit the card."""
     if report.passed:
         for layer, what in target.faults(artifact, card, opened):
@@ -232,7 +226,7 @@ def _open(
     job: ExportJob,
     engine: str | None,
     load: Callable[[Path, str], Model],
-) -> tuple[onnx.ModelProto | None, OpenedModel | Subject | None]:
+) -> tuple[onnx.ModelProto | None, Model | Subject | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     if target.name == "onnx":
         return load_onnx(artifact), None if engine is None else load(artifact, engine)

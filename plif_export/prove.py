@@ -11,12 +11,13 @@ from plif_export.proof import gate
 from plif_export.proof.probe import random_start
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.subjects.session import EngineSession, OpenedModel
+from plif_export.proof.subjects.session import EngineSession
 from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subjects.subject import Subject
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_train.network.network import Network
+from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.events import stimulus
 from runtime.model.card import Card
@@ -35,7 +36,7 @@ def prove(
     steps: int | None = None,
     seed: int = 0,
     where: str = "artifact",
-    opened: OpenedModel | Subject | None = None,
+    opened: Model | Subject | None = None,
     report: Report | None = None,
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.

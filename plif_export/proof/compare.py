@@ -98,8 +98,8 @@ def on_edge(expected: LayerStep, v_threshold: float, bound: LayerBound) -> Array
 def other_spikes(found: Array, expected: LayerStep) -> Array:
     """bool [...]: where a layer fires otherwise than expected; values that are not only 0 and 1 may be rounded."""
     if expected.values == "spikes":
-        return (found > 0.5) != (expected.s > 0.5)
-    return ~(np.abs(found - expected.s) <= ROWS * np.maximum(1, np.abs(expected.s)))
+        return np.not_equal(found > 0.5, expected.s > 0.5)
+    return np.asarray(~(np.abs(found - expected.s) <= ROWS * np.maximum(1, np.abs(expected.s))))
 
 
 def distance(found: Array, expected: Array) -> Array:

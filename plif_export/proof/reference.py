@@ -6,7 +6,7 @@ layers there are, where they start, and what each did over some steps:
 
     NetworkReference   our own networks, which record v, h and s themselves
     GraphReference     the NumPy interpreter on the graph as read, for files that have no module (NIR)
-    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module/reference.py)
+    ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module/reader.py)
 """
 
 from __future__ import annotations

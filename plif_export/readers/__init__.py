@@ -4,8 +4,7 @@
     checkpoint     model.pt and our own live networks (ours.py); bare state_dicts, with their notation (spikingjelly.py)
     module         any live nn.Module, by running it: forms.py says how it is run, record.py and steps.py write it down, body.py
                    finds one step and its states, readout.py what is made of the steps, regions.py and neuron_program.py the
-                   neurons, lower.py the graph; check.py compares it with the module, reference.py is what the artifact is proved
-                   against
+                   neurons, lower.py the graph; check.py compares it with the module; reader.py puts all this together
     libraries      neurons and layers of other libraries
     nir            a NIR file
 

@@ -40,8 +40,8 @@ from runtime.model.readers.c_source import Texts, card_comment, header_of, parts
 from runtime.model.readers.contents import Contents
 
 if TYPE_CHECKING:
-    from plif_export.proof.subjects.session import OpenedModel
     from plif_export.proof.subjects.subject import Subject
+    from runtime.api import Model
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
 
@@ -98,7 +98,7 @@ class CTarget(Target):
             raise PlifError(f"{path}: no C compiler here (gcc, clang or cc), so nothing can be proved; install one")
         return CompiledProgram(texts, card, compiler)
 
-    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
+    def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
         """The program without the probe, as it is shipped, gives what the probed one gives."""
         assert isinstance(opened, CompiledProgram)
         program, shape, rng = opened, tuple(card["input"]["shape"]), np.random.default_rng(0)

@@ -26,24 +26,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.compare import Observation
+from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, require
-from plif_export.targets.interpreted_model import InterpretedModel
 from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
-from runtime.model.graph import Graph, Node, Shape, initial_v
+from runtime.model.graph import Graph, Node, Shape, initial_v, state_key
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import repeating
 from runtime.model.readers.contents import read_nir
-
-if TYPE_CHECKING:
-    from plif_export.proof.subjects.session import OpenedModel
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
@@ -98,7 +99,7 @@ class NirTarget(Target):
             raise _refused(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> OpenedModel:
+    def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:
         """The file, read back as any NIR file is, in the interpreter."""
         from plif_export.readers.nir.graph import examine_nir
 
@@ -106,14 +107,14 @@ class NirTarget(Target):
         if graph is None:
             raise PlifError(f"{path}: {problems[0]}")
         layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
-        return InterpretedModel(card, graph, {n.layer: layers.get(n.name, n.layer) for n in graph.neurons}, "nir")
+        return InterpretedGraph(card, graph, {layers.get(n.name, n.layer): n.layer for n in graph.neurons}, self.name)
 
 
 def _refused(error: Exception) -> PlifError:
     return PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})")
 
 
-def _reading(card: Card, path: Path) -> dict[str, Any]:
+def _reading(card: Card, path: Path) -> dict[str, object]:
     """How a file is to be read, by its card: {"dt": seconds, "fire": ..., "reset": ...}."""
     said = card.get("nir")
     if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
@@ -129,11 +130,11 @@ class _Writer:
         self.problems: list[Problem] = []
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
-    def write(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def write(self) -> tuple[dict[str, object], list[tuple[str, str]]]:
         """NIR's nodes and edges; what NIR cannot express is entered in `problems`."""
         import nir
 
-        nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
+        nodes: dict[str, object] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
         edges: list[tuple[str, str]] = []
         ends: dict[str, tuple[str, ...]] = {self.graph.input: ("input",)}  # our node -> the NIR nodes whose sum it is
         for node in self.graph:
@@ -156,18 +157,18 @@ class _Writer:
         edges += [(source, "output") for source in ends[self.graph.output]]
         return nodes, edges
 
-    def _node(self, nir: Any, node: Node) -> Any:
+    def _node(self, nir: ModuleType, node: Node) -> object:
         make = self._neuron if node.op == "Neuron" else OPERATIONS[node.op].to_nir
         if make is None:
             raise Unsupported("NIR has no word for it", "choose another layer, or another target")
         return make(nir, node, self.shapes[node.inputs[0]], self)
 
     @staticmethod
-    def full(value: Any, shape: Shape) -> np.ndarray:
+    def full(value: np.ndarray | float, shape: Shape) -> np.ndarray:
         """One number for each neuron, [*shape], from [], [C] or [*shape]."""
-        return np.broadcast_to(repeating(np.asarray(value), shape), shape).copy()
+        return np.array(np.broadcast_to(repeating(np.asarray(value), shape), shape))
 
-    def _neuron(self, nir: Any, node: Node, shape: Shape, _: Any) -> Any:
+    def _neuron(self, nir: ModuleType, node: Node, shape: Shape, _: object) -> object:
         a, kind = node.attrs, node.attrs["kind"]
         advice = "its library writes NIR itself (snntorch.export_nir, norse.torch.to_nir)"
         require(kind in KINDS, f"neurons of kind {kind} are not written as NIR", advice)
@@ -232,3 +233,33 @@ def _one_of(options: Mapping[str, str], name: str, known: Sequence[str]) -> str:
     if value not in known:
         raise PlifError(f"--set {name}={value}: expected {' or '.join(known)}")
     return value
+
+
+class InterpretedGraph(Subject):
+    """A written file as a subject of the gate: the graph that was read of it, in the NumPy interpreter.
+
+    layers  a layer's name in the card -> its name in the graph
+    engine  what a failure is signed with
+    """
+
+    def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], engine: str) -> None:
+        super().__init__(card, "artifact")
+        self.graph, self.engine, self.signature = graph, engine, f"engine {engine}: "
+        self.keys = [state_key(layers.get(layer, layer), variable) for layer, variable in self.states]
+
+    def forced(self, case: Case) -> Answer:
+        return self.alone(case.x, case.start)
+
+    def call(self, x: Array, states: States) -> Answer:
+        given = (states[layer][variable] for layer, variable in self.states)
+        y, after, _ = interpret.step(self.graph, self.inputs(x), dict(zip(self.keys, given, strict=True)))
+        return Answer(
+            y[None], {layer: {0: Observation(state)} for layer, state in self._read(after, x.shape[1]).items()}
+        )
+
+    def initial(self) -> States:
+        return self._read(interpret.start(self.graph, 1), 1)
+
+    def _read(self, state: State, rows: int) -> States:
+        nothing = np.zeros((rows, 0), np.float32)  # a layer that is not in the graph differs from every shape
+        return self.by_layer(state.get(key, nothing) for key in self.keys)

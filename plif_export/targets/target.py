@@ -16,9 +16,9 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph
 
 if TYPE_CHECKING:
-    from plif_export.proof.subjects.session import OpenedModel
     from plif_export.proof.subjects.subject import Subject
     from plif_export.targets.c_size import Size
+    from runtime.api import Model
 
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 
@@ -89,7 +89,7 @@ class Target:
 
     def open(
         self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None
-    ) -> OpenedModel | Subject | None:
+    ) -> Model | Subject | None:
         """A written artifact as the gate runs it; None where nothing on this machine does.
 
         job: what it has to be made from, for a target that opens only what it writes itself. Raises CheckFailed for another.
@@ -100,7 +100,7 @@ class Target:
         """The proved ONNX file inside an artifact; None where there is none."""
         return None
 
-    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
+    def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
         """What does not fit the card around the inner ONNX file, or in what `open` gave: (layer or "config", what)."""
         return ()
 

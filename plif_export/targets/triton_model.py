@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -18,6 +18,13 @@ import triton_python_backend_utils as pb_utils
 import runtime
 
 START, END = 1, 2  # of a request's flags
+
+
+class Request(Protocol):
+    """pb_utils.InferenceRequest, as far as it is asked here."""
+
+    def correlation_id(self) -> int | str: ...
+    def flags(self) -> int: ...
 
 
 class TritonPythonModel:
@@ -32,27 +39,23 @@ class TritonPythonModel:
         rows = int(batching["oldest"]["max_candidate_sequences"])
         self.session = model.session(streams=rows)
         self.free = list(range(rows))
-        self.rows: dict[Any, int] = {}  # correlation id -> row
-        self.used: dict[Any, float] = {}  # correlation id -> when it was last asked, in seconds
+        self.rows: dict[int | str, int] = {}  # correlation id -> row
+        self.used: dict[int | str, float] = {}  # correlation id -> when it was last asked, in seconds
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        responses: list[Any] = [None] * len(requests)
+    def execute(self, requests: list[Request]) -> list[object]:
+        responses: list[object] = [None] * len(requests)
         todo = list(enumerate(requests))
         while (
             todo
         ):  # Triton sends one request of a sequence at a time; should it send more, they go one after the other
-            now: list[tuple[int, Any]] = []
-            later: list[tuple[int, Any]] = []
-            seen = set()
+            now: dict[int | str, tuple[int, Request]] = {}
             for i, request in todo:
-                key = request.correlation_id()
-                (later if key in seen else now).append((i, request))
-                seen.add(key)
-            self._step(now, responses)
-            todo = later
+                now.setdefault(request.correlation_id(), (i, request))
+            self._step(list(now.values()), responses)
+            todo = [each for each in todo if each not in now.values()]
         return responses
 
-    def _step(self, requests: list[tuple[int, Any]], responses: list[Any]) -> None:
+    def _step(self, requests: list[tuple[int, Request]], responses: list[object]) -> None:
         """One time-step of different sequences."""
         which, rows, frames = [], [], []
         for i, request in requests:
@@ -61,10 +64,8 @@ class TritonPythonModel:
                 self._start(key)
             elif key not in self.rows:
                 # Triton lets it through only when it knows the sequence: the model was loaded again meanwhile
-                error = pb_utils.TritonError(
-                    f"sequence {key} is not known here; send the START flag: its membranes are lost"
-                )
-                responses[i] = pb_utils.InferenceResponse(error=error)
+                what = f"sequence {key} is not known here; send the START flag: its membranes are lost"
+                responses[i] = pb_utils.InferenceResponse(error=pb_utils.TritonError(what))
                 continue
             self.used[key] = time.monotonic()
             which.append((i, key, flags))
@@ -78,7 +79,7 @@ class TritonPythonModel:
             if flags & END:
                 self._forget(key)
 
-    def _start(self, key: Any) -> None:
+    def _start(self, key: int | str) -> None:
         """A row for a sequence that begins, from reset."""
         if key not in self.rows:
             if not self.free:  # Triton admits no more sequences than rows, so the one idle longest has timed out there
@@ -86,6 +87,6 @@ class TritonPythonModel:
             self.rows[key] = self.free.pop()
         self.session.reset([self.rows[key]])
 
-    def _forget(self, key: Any) -> None:
+    def _forget(self, key: int | str) -> None:
         self.free.append(self.rows.pop(key))
         self.used.pop(key, None)

@@ -20,8 +20,8 @@ from runtime.model.graph import Graph
 from runtime.model.readers.web_page import EXPECTED, PLIF, blocks
 
 if TYPE_CHECKING:
-    from plif_export.proof.subjects.session import OpenedModel
     from plif_export.proof.subjects.subject import Subject
+    from runtime.api import Model
 
 
 class WebTarget(PlifTarget):
@@ -45,7 +45,7 @@ class WebTarget(PlifTarget):
         name = job.name.removesuffix(self.suffix)
         path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
 
-    def faults(self, path: Path, card: Card, opened: OpenedModel | Subject | None) -> Iterable[tuple[str, str]]:
+    def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
         """What runs the network in a browser is what this version of plif writes."""
         data = read_regular(path, EXPECTED)
         parts = [

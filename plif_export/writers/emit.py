@@ -4,7 +4,7 @@
 Spikes are float32 {0, 1}; the comparison is `h >= v_threshold`, never `h - v_threshold >= 0`, whose difference can be
 subnormal and be flushed away.
 
-Layers with int8 weights, and resets, are written in the dialect that the target's engine runs fast (writers/precision.py).
+Layers with int8 weights, and resets, are written in the dialect that the target's engine runs fast (Emitter.reduced).
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import onnx
 from onnx import TensorProto
 
 from plif_export.writers.emitter import Emitter, tensor_info
-from plif_export.writers.symbol import write
 from runtime.model.graph import Graph, Node, initial_v, state_in, state_out
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.expand import expanded
-from runtime.model.symbol import SymbolicMath, tensor
+from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
 
 def writable(op: str) -> bool:
@@ -59,8 +58,32 @@ def neuron(
     h, s, following = equation_of(node.attrs["kind"]).step(SymbolicMath(), terms, read, state)
     named = {f"{node.layer}.h{tag}": h, f"{node.layer}.s{tag}": s}
     named.update({after[variable]: value for variable, value in following.items()})
-    write(named, e.op, e.weight, node.layer, tag)
+    write_symbols(e, named, node.layer, tag)
     return f"{node.layer}.s{tag}"
+
+
+def write_symbols(e: Emitter, values: Mapping[str, Symbol], prefix: str, tag: str) -> None:
+    """Emits a neuron's expressions (runtime/model/symbol.py), each shared part as one node, under the tensor names that they are
+    given; inner results are called `<prefix>.<op><n><tag>`."""
+    count = 0
+
+    def emit(value: Symbol | float, name: str | None = None) -> str:
+        nonlocal count
+        if not isinstance(value, Symbol):
+            short = f"{float(value):g}"
+            return e.weight(f"number.{short if float(short) == value else repr(float(value))}", np.float32(value))
+        if value.name is not None:
+            return value.name if name is None else e.op("Identity", [value.name], name)
+        inputs = [emit(part) for part in value.inputs]
+        if name is None:
+            count += 1
+            name = f"{prefix}.{str(value.op).lower()}{count}{tag}"
+        attrs = {"to": TensorProto.FLOAT} if value.op == "Cast" else {}
+        value.name = e.op(str(value.op), inputs, name, **attrs)
+        return value.name
+
+    for name, value in values.items():
+        emit(value, name)
 
 
 def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:

@@ -111,8 +111,7 @@ def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fire
     """An engine shows no h, so an input must fire once while what reads it is silent. Every pair of two layers has that."""
     from plif_export.cards import make_card
     from plif_export.proof.gate import check
-    from plif_export.proof.subjects.session import EngineSession
-    from plif_export.targets.interpreted_model import InterpretedModel
+    from plif_export.targets.nir import InterpretedGraph
     from tests.export.exact_networks import exact_network
 
     source = exact_network("PLIF")
@@ -125,7 +124,7 @@ def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fire
         weight = source.graph["fc1"].params["weight"].copy()
         weight[rng.integers(12), rng.integers(216)] += np.float32(0.125)
         graph = source.graph.rewrite({"fc1": source.graph["fc1"].with_(params={"weight": weight})})
-        subject = EngineSession(InterpretedModel(card, graph, {}, "numpy"))
+        subject = InterpretedGraph(card, graph, {}, "numpy")
         missed += check(subject, source.reference, x, graph=source.graph).passed
     assert missed == 0
 

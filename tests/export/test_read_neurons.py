@@ -144,7 +144,7 @@ def test_every_kind_of_neuron_that_a_library_has_is_tested_against_it() -> None:
 def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() -> None:
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
     from plif_export.writers import emitter
-    from plif_export.writers.symbol import write
+    from plif_export.writers.emit import write_symbols
     from runtime.model.neurons import Terms, equation_of
     from runtime.model.symbol import SymbolicMath, tensor
 
@@ -168,7 +168,7 @@ def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() ->
             lambda name, c, e=e: tensor(e.weight(name, np.float32(c))),
         )
         h, s, after = equation_of("PLIF").step(SymbolicMath(), terms, tensor("x"), {"v": tensor("v")})
-        write({"h": h, "s": s, "v.next": after["v"]}, e.op, e.weight, "l", "")
+        write_symbols(e, {"h": h, "s": s, "v.next": after["v"]}, "l", "")
         info = [emitter.tensor_info(name, ["B", *SHAPE]) for name in ("x", "v", "s", "v.next")]
         written = ort.InferenceSession(e.model(info[:2], info[2:], "test").SerializeToString()).run(
             None, {"x": x, "v": v}

@@ -6,7 +6,6 @@ runtime/model/ops/operation.py and runtime/model/neurons.py say what each functi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,18 +18,18 @@ Sizes = Sequence[int]
 class Numpy:
     """The argument `m` of meanings and equations. Arrays [B, ...] and numbers, computed in `dtype`."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: type) -> None:
         self.dtype = np.dtype(dtype)
 
     # --- of equations -----------------------------------------------------------------------------------------------
 
     def spikes(self, fires: Array) -> Array:
-        return fires.astype(self.dtype)
+        return np.asarray(fires, self.dtype)
 
-    def where(self, condition: Array, a: Any, b: Any) -> Array:
-        return np.where(condition, a, b)
+    def where(self, condition: Array, a: Array | float, b: Array | float) -> Array:
+        return np.asarray(np.where(condition, a, b))
 
-    def op(self, name: str, *operands: Any) -> Array:
+    def op(self, name: str, *operands: Array | float) -> Array:
         """An operation of a program (runtime.model.program.OPS)."""
         values = [np.asarray(o, self.dtype) if isinstance(o, int | float) else o for o in operands]
         with np.errstate(all="ignore"):
@@ -43,7 +42,7 @@ class Numpy:
         return x.reshape(len(x), *shape)
 
     def permute(self, x: Array, axes: Sizes) -> Array:
-        return x.transpose(tuple(axes))
+        return np.transpose(x, tuple(axes))
 
     def part(self, x: Array, axis: int, start: int, stop: int | None, step: int) -> Array:
         return x[tuple([slice(None)] * axis + [slice(start, stop, step)])]
@@ -98,13 +97,13 @@ class Numpy:
         weight = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         space, kernel = "hwd"[:dims], "klm"[:dims]
         y = np.einsum(f"bgi{space}{kernel},goi{kernel}->bgo{space}", windows, weight, optimize=True)
-        return y.reshape(b, -1, *where)
+        return np.asarray(y.reshape(b, -1, *where))
 
     # --- reduced precision ------------------------------------------------------------------------------------------
 
     def counts(self, x: Array, area: int) -> Array:
         """Whole numbers, whose sums are exact in float64."""
-        return np.rint(x * x.dtype.type(area)).astype(np.float64)
+        return np.asarray(np.rint(x * x.dtype.type(area)), np.float64)
 
     def real(self, sums: Array) -> Array:
         return sums.astype(self.dtype)

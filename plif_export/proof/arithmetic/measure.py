@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Union
 
 import numpy as np
 
@@ -27,6 +27,7 @@ EPS = 2.0**-24  # float32 rounds by a relative half of 2^-23
 WHOLE = 2.0**100  # the unit of 0, which is a multiple of everything
 PIECE = 2**15  # values that are looked at together: they stay in a processor's cache
 FLUSHED = 1e-37  # engines make 0 of smaller numbers
+Operand = Union["Measure", Array, float]
 
 
 def lowest_bit(values: Array) -> Array:
@@ -85,58 +86,58 @@ class Measure:
             bound = np.where((size < 2.0**23 * self.unit) & (self.unit > FLUSHED), 0, bound)
         return np.where(np.isfinite(bound), bound, 0)
 
-    def __add__(self, other: Any) -> Measure:
+    def __add__(self, other: Operand) -> Measure:
         return self._plus(other, np.add)
 
-    def __sub__(self, other: Any) -> Measure:
+    def __sub__(self, other: Operand) -> Measure:
         return self._plus(other, np.subtract)
 
-    def __mul__(self, other: Any) -> Measure:
+    def __mul__(self, other: Operand) -> Measure:
         b = _measure(other)
         return Measure(
             self.size * b.size, self.terms + b.terms, self.unit * b.unit, lambda: np.multiply(self.of(), b.of())
         )
 
-    def __truediv__(self, other: Any) -> Measure:
+    def __truediv__(self, other: Operand) -> Measure:
         b = _measure(other)
         value = np.abs(b.of())
         unit = np.where(b.unit == value, self.unit / b.size, 0)  # b / |b| is how much of b's terms cancels
         size = self.size / value * (b.size / value)
         return Measure(size, self.terms + b.terms, unit, lambda: np.divide(self.of(), b.of()))
 
-    def __radd__(self, other: Any) -> Measure:
+    def __radd__(self, other: Operand) -> Measure:
         return _measure(other) + self
 
-    def __rsub__(self, other: Any) -> Measure:
+    def __rsub__(self, other: Operand) -> Measure:
         return _measure(other) - self
 
-    def __rmul__(self, other: Any) -> Measure:
+    def __rmul__(self, other: Operand) -> Measure:
         return _measure(other) * self
 
-    def __rtruediv__(self, other: Any) -> Measure:
+    def __rtruediv__(self, other: Operand) -> Measure:
         return _measure(other) / self
 
-    def __ge__(self, other: Any) -> Measure:
+    def __ge__(self, other: Measure | float) -> Measure:
         return self._compared(other, np.greater_equal)
 
-    def __gt__(self, other: Any) -> Measure:
+    def __gt__(self, other: Measure | float) -> Measure:
         return self._compared(other, np.greater)
 
-    def __lt__(self, other: Any) -> Measure:
+    def __lt__(self, other: Measure | float) -> Measure:
         return self._compared(other, np.less)
 
-    def _plus(self, other: Any, op: Callable[[Array, Array], Array]) -> Measure:
+    def _plus(self, other: Operand, op: Callable[[Array, Array], Array]) -> Measure:
         b = _measure(other)
         unit = np.minimum(self.unit, b.unit)
         return Measure(self.size + b.size, self.terms + b.terms, unit, lambda: op(self.of(), b.of()))
 
-    def _compared(self, other: Any, op: Callable[[Array, Array], Array]) -> Measure:
+    def _compared(self, other: Measure | float, op: Callable[[Array, Array], Array]) -> Measure:
         """Either way, so 1 at most: a flip is excused by h, not here."""
         one = np.ones((1,) * np.ndim(self.size), np.float32)
         return Measure(one, one, one, lambda: op(self.of(), _measure(other).of()))
 
 
-def _measure(value: Any) -> Measure:
+def _measure(value: Operand) -> Measure:
     return value if isinstance(value, Measure) else Measure.known(np.float32(value))
 
 
@@ -146,14 +147,14 @@ class Measuring:
     def spikes(self, fires: Measure) -> Measure:
         return fires
 
-    def where(self, condition: Measure, a: Any, b: Any) -> Measure:
+    def where(self, condition: Measure, a: Operand, b: Operand) -> Measure:
         """The larger of both, so that it does not matter which is chosen."""
         a, b = _measure(a), _measure(b)
         size, terms = np.maximum(a.size, b.size), np.maximum(a.terms, b.terms)
         unit = np.minimum(a.unit, b.unit)
         return Measure(size, terms, unit, lambda: np.where(condition.of(), a.of(), b.of()))
 
-    def op(self, name: str, *operands: Any) -> Measure:
+    def op(self, name: str, *operands: Operand) -> Measure:
         """An operation of a program (runtime.model.program.OPS)."""
         values = [_measure(value) for value in operands]
         if name in RULES:

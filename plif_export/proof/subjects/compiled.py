@@ -119,10 +119,11 @@ class CompiledProgram(Subject):
 
     def initial(self) -> States:
         found = self._ask(self.probe, RESET, [], sum(prod(self.shapes[layer]) for layer, _ in self.states))
-        states: dict[str, State] = {}
-        for layer, variable in self.states:
-            states.setdefault(layer, {})[variable], found = self._take(found, self.shapes[layer])
-        return states
+        values = []
+        for layer, _ in self.states:
+            value, found = self._take(found, self.shapes[layer])
+            values.append(value)
+        return self.by_layer(values)
 
     def shipped(self, x: Array, probe: bool = False) -> Array:
         """y [T, classes] of the program as it is shipped, from a reset, on x [T, ...]; with `probe` of the one that shows."""

@@ -14,37 +14,26 @@ ONNX Runtime runs it on a CPU, so bounds are wider for them (not for an engine w
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.arithmetic.interpret import Array
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
-from runtime.model.card import Card
+from runtime.api import Model
+from runtime.engines.session import Session
 
 HALF = 2.0**-10  # twice float16's rounding of a current
-
-
-class OpenedModel(Protocol):
-    """An artifact that is open: a runtime.Model, or what behaves like one. A failure is signed with `engine.name`."""
-
-    @property
-    def card(self) -> Card: ...
-    @property
-    def engine(self) -> Any: ...
-    def session(self, streams: int = 1) -> Any: ...
 
 
 class EngineSession(Subject):
     """Sessions of an opened artifact, one for each number of rows that was asked for."""
 
-    def __init__(self, model: OpenedModel, where: str = "artifact") -> None:
+    def __init__(self, model: Model, where: str = "artifact") -> None:
         super().__init__(model.card, where)
         self.model = model
         self.engine = model.engine.name
         self.signature = f"engine {self.engine}: "
         half = model.card["precision"] == "fp16" and not model.engine.sums_in_float32
         self.half = HALF if half else 0.0
-        self._sessions: dict[int, Any] = {}
+        self._sessions: dict[int, Session] = {}
 
     def forced(self, case: Case) -> Answer:
         return self.alone(case.x, case.start)
@@ -58,13 +47,10 @@ class EngineSession(Subject):
     def initial(self) -> States:
         return self._read(self._session(self.batch or 1))
 
-    def _read(self, session: Any) -> States:
-        states: dict[str, State] = {}
-        for (layer, variable), v in zip(self.states, session.snapshot(), strict=True):
-            states.setdefault(layer, {})[variable] = v
-        return states
+    def _read(self, session: Session) -> States:
+        return self.by_layer(session.snapshot())
 
-    def _session(self, rows: int) -> Any:
+    def _session(self, rows: int) -> Session:
         if rows not in self._sessions:
             self._sessions[rows] = self.model.session(streams=rows)
         return self._sessions[rows]

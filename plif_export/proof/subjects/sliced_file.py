@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.arithmetic.interpret import Array
 from plif_export.proof.compare import Observation
 from plif_export.proof.reference import Reference
 from plif_export.proof.subjects.slices import CannotRun, cut, run, with_outputs
@@ -103,17 +103,16 @@ class SlicedFile(Subject):
         expected = [self.chunk, rows, *output_shape(self.card)]
         if list(y.shape) != expected:
             raise CannotRun("output", f"y is {list(y.shape)} for {rows} streams; expected {expected}")
-        after: dict[str, State] = {}
-        for record, (layer, name) in zip(records, self.states, strict=True):
-            v = after.setdefault(layer, {})[name] = found[record["output"]]
+        for record in records:
+            v = found[record["output"]]
             if list(v.shape) != [rows, *record["shape"]]:
-                raise CannotRun(layer, f"{record['output']} is {list(v.shape)} for {rows} streams")
+                raise CannotRun(record["layer"], f"{record['output']} is {list(v.shape)} for {rows} streams")
+        after = self.by_layer(found[record["output"]] for record in records)
         fired = {layer: found[spikes(layer)].reshape(self.chunk, rows, -1) for layer in self.layers}
-        steps = range(self.chunk)
-        return Answer(
-            y,
-            {s: {k: Observation(after[s] if k + 1 == self.chunk else {}, s=fired[s][k]) for k in steps} for s in fired},
-        )
+        layers = {layer: {k: Observation({}, s=s[k]) for k in range(self.chunk)} for layer, s in fired.items()}
+        for layer, s in fired.items():
+            layers[layer][self.chunk - 1] = Observation(after[layer], s=s[-1])
+        return Answer(y, layers)
 
 
 def refuse_another_model(card: Card, reference: Reference, shape: list[int], where: str) -> None:

@@ -10,7 +10,7 @@ A *case* is one call of which everything is known beforehand: what goes in, and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
@@ -128,6 +128,13 @@ class Subject(ABC):
         found = self.call(x.repeat(self.batch, axis=1), rows)
         first = {layer: {k: seen.row(0) for k, seen in steps.items()} for layer, steps in found.layers.items()}
         return Answer(found.y[:, :1], first)
+
+    def by_layer(self, values: Iterable[Array]) -> States:
+        """States [rows, ...] in the order of the card, by layer and variable."""
+        states: dict[str, State] = {}
+        for (layer, variable), v in zip(self.states, values, strict=True):
+            states.setdefault(layer, {})[variable] = v
+        return states
 
     def inputs(self, x: Array) -> Array:
         """x [steps, rows, C, H, W] as the artifact takes it: one step of the step form or a static image is [rows, C, H, W]."""

@@ -7,16 +7,18 @@ PyTorch itself so that the exported alpha is the trained one bit for bit. The gr
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from plif_export.proof.reference import NetworkReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.layers import array
 from plif_export.readers.libraries.neurons import own_neuron
 from plif_export.readers.module.lower_calls import Call
+from plif_export.readers.module.nodes import Argument
 from plif_train.network.network import Network, layer_of
+from plif_train.network.neuron import Neuron
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import GraphTensor, NewNode
@@ -35,7 +37,7 @@ def read_network(net: Network) -> Graph:
     previous = "x"
     for named in net.named_layers:
         module = net.get_submodule(named.name)
-        if named.op == "Neuron":
+        if isinstance(module, Neuron):
             kind, own, params = own_neuron(module)
             attrs = {"kind": kind, "layer": layer_of(named.name), **own}
         else:
@@ -46,7 +48,7 @@ def read_network(net: Network) -> Graph:
     return Graph(input_shape=net.meta.shape, nodes=tuple(nodes), output=previous)
 
 
-def _made(op: str, module: Any, x: GraphTensor, out: Shape) -> NewNode:
+def _made(op: str, module: nn.Module, x: GraphTensor, out: Shape) -> NewNode:
     """A layer by the reader of the function that it calls; one that calls none has the operation's attributes."""
     operation = OPERATIONS[op]
     if operation.layer is None:
@@ -62,11 +64,15 @@ def _made(op: str, module: Any, x: GraphTensor, out: Shape) -> NewNode:
 class _LayerCall(Call):
     """A layer's function, called on x with the layer's attributes behind it."""
 
-    def __init__(self, function: str, x: GraphTensor, values: list[Any], out: Shape) -> None:
+    def __init__(self, function: str, x: GraphTensor, values: list[Argument], out: Shape) -> None:
+        self.x = x
         self.node = SimpleNamespace(name=function, args=[x, *values], shape=(1, *out))  # type: ignore[assignment]
 
     def tensor(self, i: int) -> GraphTensor:
-        return self.node.args[i]
+        return self.x
 
     def array(self, i: int, what: str = "") -> np.ndarray:
-        return array(self.node.args[i])
+        """The layer's parameter, [...] float32."""
+        value = self.get(i)
+        assert isinstance(value, Tensor)
+        return array(value)

@@ -21,8 +21,7 @@ from torch import Tensor
 import plif_train
 from plif_export.options import CallerFacts
 from plif_export.readers.checkpoint.ours import trained_model
-from plif_export.readers.class_order import named_by, numbers
-from plif_export.readers.facts import TrainedModel, unsaid_by
+from plif_export.readers.facts import TrainedModel, named_by, numbers, unsaid_by
 from plif_train.loop.checkpoint import load_torch
 from plif_train.network.network import Network
 from plif_train.network.presets import PRESETS

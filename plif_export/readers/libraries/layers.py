@@ -9,17 +9,19 @@ A subclass counts as its base only while it leaves `forward` alone (weight stand
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from plif_export.readers.rules import require
-from runtime.model.graph import Shape
 
-Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]
-LayerReader = Callable[[Any, Shape, Shape], Content]
+Entry = TypeVar("Entry")
+Content: TypeAlias = tuple[
+    str, dict[str, object], dict[str, np.ndarray]
+]  # operation or kind of neuron, attributes, parameters
+LayerReader: TypeAlias = Callable[..., Content]  # (module, shape in, shape out)
 
 LAYERS: dict[str, LayerReader] = {}  # registered by users: one operation, whatever they do inside
 
@@ -33,7 +35,7 @@ def qualified(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def known_as(module: nn.Module, registry: dict[str, Any], own: tuple[str, ...] = ("forward",)) -> Any:
+def known_as(module: nn.Module, registry: Mapping[str, Entry], own: tuple[str, ...] = ("forward",)) -> Entry | None:
     """The entry of the first class of `registry` among the module's class and its bases.
 
     None when there is none, or when a class before it redefines one of the methods `own`: it then computes something else.
@@ -51,7 +53,7 @@ def array(value: Tensor) -> np.ndarray:
     return value.detach().cpu().numpy().astype(np.float32)
 
 
-def one_number(value: Any, name: str) -> float:
+def one_number(value: np.ndarray | float, name: str) -> float:
     """The value of an array in which all are equal, rounded to float32. Refuses one in which they differ."""
     values = np.unique(np.asarray(value, np.float32))
     require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from plif_export.readers.libraries.layers import array, known_as, one_number, qualified
+from plif_export.readers.libraries.layers import Content, array, known_as, one_number, qualified
 from plif_export.readers.rules import NeverSupported, Unsupported, require
+from plif_train.network.neuron import Neuron
 from runtime.model import neurons
 from runtime.model.neurons import Equation
 
-Content = tuple[str, dict[str, Any], dict[str, np.ndarray]]  # kind, attributes, parameters
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class NeuronType:
     reset  forgets the module's state; None where the library's own reset does it
     """
 
-    read: Callable[[Any], Content]
+    read: Callable[..., Content]
     keep: str = "it keeps its membrane itself: do not reset it inside forward"
-    reset: Callable[[Any], None] | None = None
+    reset: Callable[[nn.Module], None] | None = None
 
 
 NEURONS: dict[str, NeuronType] = {}
@@ -59,12 +60,11 @@ def _as_made(module: nn.Module) -> None:
 
 
 # Classes whose own reset keeps the batch of the last call, and how they forget it.
-FORGET: dict[str, Callable[[Any], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _as_made}
+FORGET: dict[str, Callable[[nn.Module], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _as_made}
 
 
 def neuron_type(module: nn.Module) -> NeuronType | None:
-    found: NeuronType | None = known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
-    return found
+    return known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
 
 
 def reset_neurons(module: nn.Module) -> None:
@@ -91,12 +91,12 @@ def keeps_state(module: nn.Module) -> bool:
 
 
 def register_neuron(
-    cls: type[nn.Module],
+    cls: type[Module],
     equation: Equation,
     *,
     states: Mapping[str, str],
-    attrs: Callable[[Any], Mapping[str, Any]],
-    params: Callable[[Any], Mapping[str, Any]] = lambda module: {},
+    attrs: Callable[[Module], Mapping[str, object]],
+    params: Callable[[Module], Mapping[str, Tensor | np.ndarray | float]] = lambda module: {},
 ) -> None:
     """Makes a class of neurons known.
 
@@ -107,13 +107,14 @@ def register_neuron(
     """
     neurons.register(equation)
 
-    def read(module: Any) -> Content:
+    def read(module: Module) -> Content:
         values = {key: np.asarray(torch.as_tensor(value).detach(), np.float32) for key, value in params(module).items()}
         return equation.kind, dict(attrs(module)), values
 
-    def reset(module: Any) -> None:
-        if callable(getattr(module, "reset", None)):
-            module.reset()
+    def reset(module: nn.Module) -> None:
+        own = getattr(module, "reset", None)
+        if callable(own):
+            own()
         else:
             for attribute in states.values():
                 setattr(module, attribute, None)
@@ -122,7 +123,7 @@ def register_neuron(
     NEURONS[qualified(cls)] = NeuronType(read, keep, reset)
 
 
-def _probe(function: Any, at_threshold: float, what: str) -> None:
+def _probe(function: Callable[[Tensor], Tensor], at_threshold: float, what: str) -> None:
     """Refuses a spike function that is not the step function, with this value at the threshold itself."""
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
@@ -135,13 +136,13 @@ def _probe(function: Any, at_threshold: float, what: str) -> None:
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
 
 
-def own_neuron(m: Any) -> Content:
+def own_neuron(m: Neuron) -> Content:
     """A plif_train.network.neuron.Neuron; alpha [] or [C] in float32, none for IF."""
     alpha = m.alpha()
     return m.kind, _membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": array(alpha)}
 
 
-def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, Any]:
+def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, object]:
     return {
         "v_threshold": float(m.v_threshold),
         "v_reset": None if m.v_reset is None else float(m.v_reset),
@@ -194,7 +195,7 @@ def _leaky(m: Any) -> Content:
     require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
     beta = array(torch.as_tensor(m.beta).clamp(0, 1))
     reset = ("subtract", "zero", "none")[int(m.reset_mechanism_val)]
-    attrs = {
+    attrs: dict[str, object] = {
         "v_threshold": float(threshold[0]),
         "v_reset": 0.0 if reset == "zero" else None,
         "reset": reset,
@@ -216,7 +217,7 @@ def _norse(m: Any) -> Content:
     p = m.p
     two_states = type(m).__name__ == "LIFCell"
     require(p.method == "super", f"method '{p.method}'", "use method 'super', whose forward is the step function")
-    attrs: dict[str, Any] = {
+    attrs: dict[str, object] = {
         name: one_number(array(torch.as_tensor(value)), name)
         for name, value in (("v_threshold", p.v_th), ("v_leak", p.v_leak), ("v_reset", p.v_reset))
     }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plif_export.readers.libraries.layers import known_as
 from plif_export.readers.rules import Problem, Unsupported, require
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 def _sliding_psn(m: Any) -> Forward:
@@ -26,7 +26,7 @@ def _sliding_psn(m: Any) -> Forward:
 
     def forward(x: Tensor) -> Tensor:  # [B, ...], or [T, B, ...], which starts anew and keeps nothing
         many = m.step_mode == "m"
-        past, fired = [] if many else list(m.queue), []
+        past, fired = [] if many else list(m.queue), list[Tensor]()
         for x_t in x.unbind(0) if many else [x]:
             # zeros that are made in different ways, so that they count as different states
             window = [*(past or [torch.zeros_like(x_t) * float(i) for i in range(m.k - 1)]), x_t]
@@ -34,9 +34,8 @@ def _sliding_psn(m: Any) -> Forward:
             for i in range(1, m.k):
                 h = h + window[i] * m.weight[i]
             fired.append(m.surrogate_function(h + m.bias))
-            past = [
-                v * 1.0 for v in window[1:]
-            ]  # what is kept is made anew: a value of the step before, of no older one
+            # what is kept is made anew: a value of the step before, of no older one
+            past = [v * 1.0 for v in window[1:]]
         if many:
             return torch.stack(fired)
         m.queue = past
@@ -45,7 +44,7 @@ def _sliding_psn(m: Any) -> Forward:
     return forward
 
 
-def _state_leaky(m: Any) -> Callable[[Tensor], Any]:
+def _state_leaky(m: Any) -> Forward:
     """U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
 
     snnTorch makes all steps in one convolution with exp(-t / tau).
@@ -54,7 +53,7 @@ def _state_leaky(m: Any) -> Callable[[Tensor], Any]:
     require(whole, "it forgets after kernel_truncation_steps", "leave it None: what decays is forgotten by itself")
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
 
-    def forward(x: Tensor) -> Any:  # [T, B, C]
+    def forward(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # [T, B, C]
         u, decay = torch.zeros(()), torch.exp(-1 / m.tau)
         membranes: list[Tensor] = []
         for x_t in x.unbind(0):
@@ -87,7 +86,7 @@ def _leaky_parallel(m: Any) -> Forward:
     return forward
 
 
-REWRITTEN: dict[str, Callable[[Any], Callable[[Tensor], Any]]] = {
+REWRITTEN: dict[str, Callable[[nn.Module], Forward]] = {
     "spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn,
     "snntorch._neurons.stateleaky.StateLeaky": _state_leaky,
     "snntorch._neurons.linearleaky.LinearLeaky": _state_leaky,

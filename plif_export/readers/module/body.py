@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from plif_export.readers.module.elementwise import TABLE
-from plif_export.readers.module.nodes import Node, Table, execute, swap
+from plif_export.readers.module.nodes import Argument, Node, Table, as_int, as_number, execute, swap
 from plif_export.readers.module.record import Run
 from plif_export.readers.rules import Unsupported
 
@@ -31,7 +31,7 @@ class State:
 
     before: Node
     after: Node
-    initial: Any = 0.0
+    initial: Node | float = 0.0
 
     @property
     def path(self) -> str:
@@ -61,7 +61,8 @@ class StepProgram:
     def static(
         self, batch: int, image: Tensor | None = None, also: Iterable[Node] = (), made: Node | None = None
     ) -> Values:
-        """What the body, the states' starts and the nodes `also` read that no step makes. made: a node that a step makes."""
+        """What the body, the states' starts and the nodes `also` read that no step makes. made: a node that a step makes; image:
+        [B, ...], the one input of all steps."""
         stepped = {*self.inside, *also, *(s.before for s in self.states), self.x, made}
         wanted = [n for node in (*self.body, *also) for n in node.reads if n not in stepped]
         wanted += [s.initial for s in self.states if isinstance(s.initial, Node)]
@@ -79,7 +80,7 @@ class StepProgram:
         self, known: Values, now: Values, x: Tensor | None, batch: int, noise: Mapping[Node, tuple[Node, Tensor]] | None = None,
         seen: Callable[[Node, Tensor], Tensor] | None = None,
     ) -> Values:  # fmt: skip
-        """All values of one step. known: static values; now: the states before it.
+        """All values of one step. known: static values; now: the states before it; x: its input [B, ...].
 
         noise  {node of the body: (what it reads, what is added to that)}, for the node alone
         seen   node of the body, its value -> the value that it counts as from there on
@@ -92,7 +93,7 @@ class StepProgram:
             if noise and node in noise:
                 source, more = noise[node]
                 read = {**{n: values[n] for n in node.reads}, source: values[source] + more}
-            value = execute(node.op, swap(node.args, Node, read.__getitem__), batch)
+            value = valued(node, read, batch)
             values[node] = value if seen is None else seen(node, value)
         return values
 
@@ -128,12 +129,14 @@ def compute(wanted: Iterable[Node], known: Values, batch: int) -> Values:
         for node in sorted(need, key=lambda n: n.index):
             if node.op == "x":
                 raise Unsupported("something outside of the loop over T reads the input of one step", EVERY, node.path)
-            known[node] = (
-                node.data
-                if node.data is not None
-                else execute(node.op, swap(node.args, Node, known.__getitem__), batch)
-            )
+            known[node] = valued(node, known, batch) if node.data is None else node.data
     return known
+
+
+def valued(node: Node, known: Values, batch: int) -> Tensor:
+    """The value of a node, [B, ...] mostly, from those of what it reads. Of an operation that makes several it is no tensor, and
+    only the nodes that take a part of it read it."""
+    return cast(Tensor, execute(node.op, swap(node.args, Node, known.__getitem__), batch))
 
 
 # --- finding it -----------------------------------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
                     raise Unsupported(what, "a number that depends on t cannot be exported", b.path)
             elif p.op == q.op == "x":
                 if (p.args[0], q.args[0]) != (at - 1, at):
-                    what = f"step {at + 1} reads the input of step {q.args[0] + 1}"
+                    what = f"step {at + 1} reads the input of step {as_int(q.args[0]) + 1}"
                     raise Unsupported(what, "every step may read its own input only", b.path)
                 own = q
             elif p.op == "param" or q.op == "param":
@@ -259,7 +262,7 @@ def keep_needed(program: StepProgram, ends: Iterable[Node], whole: Callable[[str
 # --- initial values -------------------------------------------------------------------------------------------------------
 
 
-def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: set[str], x: Any) -> None:
+def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: set[str], x: Tensor) -> None:
     """What each state starts from: from what step at + 1 reads back to what step 1 read, the program laid over it.
 
     Where step 1 was written otherwise (`if t == 0: out = y`, or a state that begins as a Python number): the number, of those
@@ -282,14 +285,14 @@ def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: se
         if not isinstance(s.initial, Node):
             continue
         made_of = ancestors([s.initial])
-        left = next((n.args[0] for n in made_of if n.op == "param" and n.args[0] in held), None)
+        left = next((str(n.args[0]) for n in made_of if n.op == "param" and n.args[0] in held), None)
         if left is not None:
             rule = "it starts from a state that the module holds already"
             raise Unsupported(rule, f"set {_attribute(left)!r} as before the first step", s.path)
         if any(n.op == "x" for n in made_of):
             raise Unsupported("its state starts from the first input", "start it from a constant", s.path)
         if s.initial.op == "full":
-            s.initial = float(s.initial.args[1])
+            s.initial = as_number(s.initial.args[1])
     open_states = [s for s in program.states if s.before not in target and s.before in after_first]
     for s in (s for s in program.states if s.before not in target and s.before not in after_first):
         raise Unsupported("its state has no initial value: the first steps are other programs", EVERY, s.path)
@@ -306,10 +309,10 @@ def _attribute(name: str) -> str:
 
 
 def _match(
-    pattern: Node, target: Node, carried: set[Node], inside: set[Node], found: Any, compared: set[tuple[Node, Node]]
+    pattern: Node, target: Node, carried: set[Node], inside: set[Node], found: dict[Node, Node], compared: set[tuple[Node, Node]]
 ) -> bool:  # fmt: skip
     """Whether target is the pattern's program with other states, which are entered in `found`."""
-    stack: list[tuple[Any, Any]] = [(pattern, target)]
+    stack: list[tuple[Argument, Argument]] = [(pattern, target)]
     while stack:
         p, q = stack.pop()
         if not isinstance(p, Node) or not isinstance(q, Node):
@@ -329,13 +332,13 @@ def _match(
     return True
 
 
-def _try_numbers(program: StepProgram, states: list[State], after_first: dict[Node, Node], x: Any) -> None:
+def _try_numbers(program: StepProgram, states: list[State], after_first: dict[Node, Node], x: Tensor) -> None:
     """Gives each of the states the number from which step 1 makes what it made."""
-    numbers = {0.0, 1.0} | {float(v) for n in program.body for v in n.flat if type(v) in (int, float)}
+    numbers = {0.0, 1.0} | {float(v) for n in program.body for v in n.numbers}
     numbers |= {-v for v in numbers}
     first = [after_first[s.before] for s in states]
     batch = program.batch
-    inputs = {n: (x if program.image else x[n.args[0]]) for n in ancestors(first) if n.op == "x"}
+    inputs = {n: (x if program.image else x[as_int(n.args[0])]) for n in ancestors(first) if n.op == "x"}
     made = compute(first, inputs, batch)
     known = program.static(batch, x if program.image else None)
     for s, wanted in zip(states, first, strict=True):

@@ -15,21 +15,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, Values
 from plif_export.readers.module.copies import Calls
 from plif_export.readers.module.elementwise import COMPARES
-from plif_export.readers.module.forms import Form
+from plif_export.readers.module.forms import Form, tensors_in
 from plif_export.readers.module.neuron_program import NeuronLayer
-from plif_export.readers.module.nodes import Node, op_name
+from plif_export.readers.module.nodes import Argument, Node, Overload, op_name
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
 from plif_export.readers.rules import REGISTER, Problem
@@ -56,7 +55,7 @@ class _Watched(TorchDispatchMode):
     """Runs a module, and notes what its layers of neurons do. noise: {path: what is added to its current [STEPS, 1, ...]}."""
 
     def __init__(self, module: nn.Module, neurons: list[str], noise: dict[str, Tensor]) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.module, self.noise, self.ran = module, noise, _Ran()
         self.paths = Calls(module).paths
         for path in neurons:
@@ -64,7 +63,7 @@ class _Watched(TorchDispatchMode):
             part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
             part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
 
-    def _before(self, path: str, args: Any) -> Any:
+    def _before(self, path: str, args: tuple[object, ...]) -> tuple[object, ...] | None:
         if not args or not isinstance(args[0], Tensor):
             return None
         t, x = len(self.ran.spikes[path]), args[0]
@@ -76,12 +75,12 @@ class _Watched(TorchDispatchMode):
         self.ran.currents[path].append(args[0].clone())
         return (x, *args[1:])
 
-    def _after(self, path: str, out: Any) -> None:
-        first = next((each for each in tree_leaves(out) if isinstance(each, Tensor)), None)
-        if first is not None:
-            self.ran.spikes[path].append(first.clone())
+    def _after(self, path: str, out: object) -> None:
+        self.ran.spikes[path] += [first.clone() for first in tensors_in(out)[:1]]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         if op_name(func) in COMPARES and isinstance(out, Tensor) and out.dim():
             self.ran.true[self.paths[-1]] += int(out.sum())
@@ -173,7 +172,7 @@ class _Check:
             if len(layer.inputs) == 1 and _equal(ran.currents[name], found.currents.get(path, [])):
                 generator = torch.Generator().manual_seed(place)
                 like = torch.stack(ran.currents[name])
-                scale = abs(float(layer.content[1].get("v_threshold", 1.0))) or 1.0
+                scale = layer.threshold
                 noise[path] = scale * (torch.randn(like.shape, generator=generator) + 0.25)
                 for other in self.neurons:
                     alike = other not in self.by_path and _equal(found.currents[path], found.currents.get(other, []))
@@ -183,7 +182,7 @@ class _Check:
 
     def _own_forward(self, watched: _Watched, x: Tensor) -> _Ran:
         out = self.form.forward(STEPS)(watched.module, self.form.arranged(x))
-        y = [each for each in tree_leaves(out) if isinstance(each, Tensor)][self.reading.output]
+        y = tensors_in(out)[self.reading.output]
         readout = self.reading.readout
         watched.ran.y = y.movedim(readout.axis, 0)[readout.lead :] if readout.how == "stack" else y
         return watched.ran

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ def copy_of(module: nn.Module) -> nn.Module:
 
     A class may have a deepcopy of its own that fails (sinabs's recurrent layers): then what it holds is copied, by pickle.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, object] = {}
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
             if isinstance(value, Tensor) and value.grad_fn is not None:

@@ -8,23 +8,21 @@ written down: `add(a, b, alpha=c)` and the like are fused in PyTorch, and refuse
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from plif_export.readers.module.nodes import Node
+from plif_export.readers.module.nodes import Argument, Node, leaves
 from plif_export.readers.rules import Unsupported
 
-Operand = Any
 Lines = Callable[..., str]
-Writer = Callable[[Lines, Node, list[Operand]], Operand]
+Writer = Callable[[Lines, Node, list[Argument]], Argument]
 
 FUSED = "PyTorch fuses it, so that its bits cannot be had from separate operations"
 COMPARES = {"gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "eq": "Equal", "ne": "NotEqual"}
 
 
 def _plus(op: str, other: str) -> Writer:
-    def write(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+    def write(lines: Lines, node: Node, a: list[Argument]) -> Argument:
         alpha = a[2] if len(a) > 2 else 1
         if alpha not in (1, -1):
             raise Unsupported(f"{node.name} with alpha={alpha}: {FUSED}", f"write {op}(a, c * b)", node.path)
@@ -33,13 +31,13 @@ def _plus(op: str, other: str) -> Writer:
     return write
 
 
-def _rsub(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _rsub(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     if len(a) > 2 and a[2] != 1:
         raise Unsupported(f"rsub with alpha={a[2]}: {FUSED}", "write b - c * a", node.path)
     return lines("Sub", a[1], a[0])
 
 
-def _div(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _div(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     mode = a[2] if len(a) > 2 else None
     quotient = lines("Div", a[0], a[1])
     if mode is None:
@@ -49,11 +47,11 @@ def _div(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     raise Unsupported("a division that rounds down", "use torch.floor(a / b)", node.path)
 
 
-def _toward_zero(lines: Lines, q: Operand) -> Operand:
+def _toward_zero(lines: Lines, q: Argument) -> Argument:
     return lines("Where", lines("Less", q, 0.0), lines("Ceil", q), lines("Floor", q))
 
 
-def _compare(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _compare(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     op = COMPARES[node.name]
     if op == "LessOrEqual":
         return lines("GreaterOrEqual", a[1], a[0])
@@ -62,7 +60,7 @@ def _compare(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     return lines(op, a[0], a[1])
 
 
-def _pow(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _pow(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     if a[1] in (2, 3):
         square = lines("Mul", a[0], a[0])
         return square if a[1] == 2 else lines("Mul", square, a[0])
@@ -71,7 +69,7 @@ def _pow(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     raise Unsupported(f"pow {a[1]}", "use powers 2 and 3", node.path)
 
 
-def _clamp(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _clamp(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     low, high = ([*a[1:], None])[:2]
     if node.name == "clamp_max":
         low, high = None, a[1]
@@ -81,7 +79,7 @@ def _clamp(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     return value if high is None else lines("Min", value, high)
 
 
-def _cast(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _cast(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     before, after = node.reads[0].dtype, node.dtype
     if after == torch.bool:
         return lines("Not", lines("Equal", a[0], 0.0))
@@ -94,20 +92,19 @@ def _cast(lines: Lines, node: Node, a: list[Operand]) -> Operand:
     raise Unsupported(f"it computes in {after}", "compute in float32", node.path)
 
 
-def _masked(lines: Lines, node: Node, a: list[Operand]) -> Operand:
-    mask, value = (a[1], a[2]) if node.name == "masked_fill" else (a[1][0], a[2])
-    if node.name == "index_put" and (
-        len(a[1]) != 1 or node.args[1][0] is None or node.args[1][0].dtype != torch.bool or a[3:4] == [True]
-    ):
-        raise Unsupported("it writes at places of a tensor", "use torch.where with a condition", node.path)
-    return lines("Where", mask, value, a[0])
+def _masked(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+    if node.name == "index_put":
+        where = leaves(node.args[1])
+        if len(where) != 1 or not isinstance(where[0], Node) or where[0].dtype != torch.bool or a[3:4] == [True]:
+            raise Unsupported("it writes at places of a tensor", "use torch.where with a condition", node.path)
+    return lines("Where", leaves(a[1])[0], a[2], a[0])
 
 
-def _heaviside(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _heaviside(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     return lines("Where", lines("Equal", a[0], 0.0), a[1], lines("Cast", lines("Greater", a[0], 0.0)))
 
 
-def _sign(lines: Lines, node: Node, a: list[Operand]) -> Operand:
+def _sign(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     return lines("Sub", lines("Cast", lines("Greater", a[0], 0.0)), lines("Cast", lines("Less", a[0], 0.0)))
 
 

@@ -12,11 +12,10 @@ on a fresh copy, reset by its library's own reset.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.copies import copy_of, fresh, single_step
+from plif_export.readers.module.nodes import Argument, Given, Overload
 from plif_export.readers.module.whole_numbers import STEPS_NAMES, Number, has_sizes, mark_sizes, numbers
 from plif_export.readers.rules import Unsupported
 
@@ -57,18 +57,18 @@ class Form:
             return torch.rand(one, generator=generator) * scale
         return torch.poisson(torch.full((T, *one), 0.7), generator=generator) * scale
 
-    def arranged(self, x: Tensor) -> Any:
-        """What `steps` made, as forward takes it: a list of steps, a sequence, or the image."""
+    def arranged(self, x: Tensor) -> Given:
+        """What `steps` made, [T, B, ...] or [B, ...], as forward takes it: a list of steps, a sequence, or the image."""
         if self.kind == "static":
             return x.clone()
         return [x_t.clone() for x_t in x] if self.kind == "step" else x.movedim(0, self.axis or 0).contiguous()
 
-    def forward(self, T: int) -> Callable[[nn.Module, Any], Any]:
+    def forward(self, T: int) -> Callable[[nn.Module, Given], object]:
         """(copy, input) -> what forward returns over T steps; of the form "step" each tensor stacked along time."""
 
-        def call(module: nn.Module, x: Any) -> Any:
-            if self.kind == "step":
-                return stacked(call_steps(module, x, self.zeros))
+        def call(module: nn.Module, x: Given) -> object:
+            if isinstance(x, list):
+                return _stacked(call_steps(module, x, self.zeros))
             words = self.length.set(module, T) if self.length is not None else {}
             return module(x, **words)
 
@@ -95,17 +95,17 @@ def state_arguments(module: nn.Module) -> list[str]:
     return found
 
 
-def first_states(module: nn.Module, zeros: bool) -> list[Any]:
+def first_states(module: nn.Module, zeros: bool) -> list[Tensor | None]:
     """What a caller passes for states before the first step: None, or zeros where forward asks for something."""
     parameters = inspect.signature(module.forward).parameters
     asked = [zeros and parameters[name].default is inspect.Parameter.empty for name in state_arguments(module)]
     return [torch.zeros(1) if each else None for each in asked]
 
 
-def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[Any]:
-    """Calls forward once for each step. What it returns behind its output it gets back as its states."""
+def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[object]:
+    """Calls forward once for each step [B, ...]. What it returns behind its output it gets back as its states."""
     takes = state_arguments(module)
-    passed = first_states(module, zeros)
+    passed: list[object] = [*first_states(module, zeros)]
     outputs = []
     for x_t in x:
         out = module(x_t, *passed)
@@ -115,7 +115,7 @@ def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[
     return outputs
 
 
-def _given_back(out: Any, takes: int) -> list[Any]:
+def _given_back(out: object, takes: int) -> list[object]:
     """The states behind an output, as many as forward takes."""
     if not isinstance(out, tuple | list):
         return []
@@ -138,15 +138,18 @@ def second_inputs(form: Form) -> list[str]:
     return asked[len(_given_back(out, len(takes))) :]
 
 
-def stacked(outputs: list[Any]) -> Any:
+def _stacked(outputs: list[object]) -> tuple[Tensor, ...]:
     """What T calls returned, each tensor stacked along a new first axis."""
-    columns = list(
-        zip(*([each for each in tree_leaves(out) if isinstance(each, Tensor)] for out in outputs), strict=False)
-    )
+    columns = zip(*map(tensors_in, outputs), strict=False)
     return tuple(
         torch.stack(list(column)) if all(c.shape == column[0].shape for c in column) else column[-1]
         for column in columns
     )
+
+
+def tensors_in(out: object) -> list[Tensor]:
+    """The tensors of any shape in what forward returned, at any depth."""
+    return [each for each in tree_leaves(out) if isinstance(each, Tensor)]
 
 
 # --- which form ---------------------------------------------------------------------------------------------------------
@@ -154,20 +157,23 @@ def stacked(outputs: list[Any]) -> Any:
 
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.count = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
+    ) -> object:
         self.count += 1
         return func(*args, **(kwargs or {}))
 
 
-def operations(module: nn.Module, x: Tensor, length: Number | None = None, T: int = 1, zeros: bool = False) -> int:
+def _operations(module: nn.Module, x: Tensor, length: Number | None = None, T: int = 1, zeros: bool = False) -> int:
     """How many operations forward is, on a fresh copy."""
     module = fresh(module)
     rewrite(module)
     words = length.set(module, T) if length is not None else {}
-    with torch.no_grad(), _Counter() as counter:
+    counter = _Counter()
+    with torch.no_grad(), counter:
         if length is None:
             module(x, *first_states(module, zeros))
         else:
@@ -176,9 +182,9 @@ def operations(module: nn.Module, x: Tensor, length: Number | None = None, T: in
     return counter.count
 
 
-def _try(*args: Any) -> int | None:
+def _try(module: nn.Module, x: Tensor, length: Number | None = None, T: int = 1, zeros: bool = False) -> int | None:
     try:
-        return operations(*args)
+        return _operations(module, x, length, T, zeros)
     except Unsupported:
         raise
     except Exception:  # whatever the module's own Python raises on an input that it is not made for
@@ -214,7 +220,7 @@ def forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = No
         none = False
         yield form
     if none:
-        operations(module, x)
+        _operations(module, x)
         if x.dim() > 2 and all(_grows(module, x, axis) for axis in (0, 1)):
             rule = (
                 "each row of a batch adds operations to forward, as each step does, so that rows are not by themselves"
@@ -288,7 +294,7 @@ def _taken_apart(values: dict[Number, int], joined: int) -> Iterator[tuple[dict[
 def _why(module: nn.Module, x: Tensor) -> str:
     """What forward raises for one element more along the first axis, in brackets; nothing where it runs."""
     try:
-        operations(module, torch.cat((x, x.narrow(0, 0, 1))))
+        _operations(module, torch.cat((x, x.narrow(0, 0, 1))))
     except Exception as error:  # whatever the module's own Python raises
         return f" ({' '.join(str(error).split())[:120]})"
     return ""
@@ -297,7 +303,7 @@ def _why(module: nn.Module, x: Tensor) -> str:
 def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     count = _try(module, x)
     if count is None:
-        if whole_example and _try(module, x, None, 1, True) is not None:
+        if whole_example and _try(module, x, zeros=True) is not None:
             return Form(module, "step", tuple(x.shape[1:]), zeros=True)
         return None
     for axis in (0, 1) if x.dim() > 2 else (0,):
@@ -313,7 +319,7 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     asked = any(
         p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:]
     )
-    zeros = asked and _try(module, x, None, 1, True) is not None
+    zeros = asked and _try(module, x, zeros=True) is not None
     return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
 

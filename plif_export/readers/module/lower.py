@@ -142,13 +142,13 @@ class Lowering:
         return found
 
     def _layer(self, node: Node) -> GraphTensor:
-        for n in node.args[0].reads if node.name == "part" else node.reads:  # a tuple, such as split's, is no tensor
+        for n in node.source.reads if node.name == "part" else node.reads:  # a tuple, such as split's, is no tensor
             if n.moves:
                 self._tensor(n)  # in the order of forward
         try:
             if node.shape[:1] != (self.program.batch,) and node.name != "reshape":
                 raise Unsupported("it mixes the batch with other axes", "keep the batch first, and every row by itself")
-            made = self._registered(node) if isinstance(node.op, Registered) else self._lowered(node)
+            made = self._registered(node, node.op.module) if isinstance(node.op, Registered) else self._lowered(node)
             return self._enter(made, node) if isinstance(made, NewNode) else made
         except (Unsupported, PlifError) as problem:
             if isinstance(problem, PlifError):
@@ -161,10 +161,10 @@ class Lowering:
             raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
         return LOWER[node.name](Call(node, self._tensor, self._value, self._shaped))
 
-    def _registered(self, node: Node) -> NewNode | GraphTensor:
-        reader = known_as(node.op.module, LAYERS)
-        x = self._tensor(node.args[0])
-        op, attrs, params = reader(node.op.module, x.shape, node.shape[1:])
+    def _registered(self, node: Node, module: nn.Module) -> NewNode | GraphTensor:
+        reader, x = known_as(module, LAYERS), self._tensor(node.source)
+        assert reader is not None
+        op, attrs, params = reader(module, x.shape, node.shape[1:])
         return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
     def _value(self, node: Node) -> np.ndarray:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from plif_export.readers.module.neuron_program import constant
-from plif_export.readers.module.nodes import Node
-from plif_export.readers.rules import require
+from plif_export.readers.module.nodes import Argument, Node, as_node, as_number
+from plif_export.readers.rules import Unsupported, require
 from runtime.model.graph import Shape
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import GraphTensor, NewNode
@@ -40,16 +39,18 @@ class Call:
     def out(self) -> Shape:
         return self.node.shape[1:]
 
-    def get(self, i: int, default: Any = None) -> Any:
+    def get(self, i: int, default: Argument = None) -> Argument:
         return self.node.args[i] if len(self.node.args) > i else default
 
     def moves(self, i: int) -> bool:
-        return isinstance(self.get(i), Node) and self.get(i).moves
+        arg = self.get(i)
+        return isinstance(arg, Node) and arg.moves
 
     def tensor(self, i: int) -> GraphTensor:
         """An argument that moves, in the shape that it was recorded with."""
         arg = self.get(i)
-        require(isinstance(arg, Node), "it works on no tensor of the network", "compute constants before")
+        if not isinstance(arg, Node):
+            raise Unsupported("it works on no tensor of the network", "compute constants before")
         return self.shaped(arg)
 
     def shaped(self, node: Node) -> GraphTensor:
@@ -63,25 +64,27 @@ class Call:
         return LOWER[self.node.name](self)
 
     def number(self, i: int, x: GraphTensor) -> np.ndarray:
-        """An argument that is static, beside x: one number, one for each channel, or one for each neuron."""
+        """An argument that is static, beside x: one number [], one for each channel [C], or one for each neuron [*shape of x]."""
         given = self.get(i)
         if not isinstance(given, Node):
-            return np.asarray(float(given), np.float32)
+            return np.asarray(as_number(given), np.float32)
         rule = f"it joins {list(x.shape)} with a constant {list(given.shape)}"
         require(self.out == x.shape, rule, "give both one shape")
         return constant(torch.from_numpy(self.value(given)), x.shape)
 
     def weights(self, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
-        """The parameters of a layer; bias: the number of the argument that is its bias."""
+        """The parameters of a layer with weight [O, ...]; bias: the number of the argument that is its bias [O]."""
         params = {"weight": np.ascontiguousarray(weight)}
         if self.get(bias) is not None:
             params["bias"] = self.array(bias, "its bias")
         return params
 
     def array(self, i: int, what: str = "its weight") -> np.ndarray:
+        """An argument that is static, as it was recorded, [...] float32."""
         require(not self.moves(i), f"{what} depends on the input", "use a layer with weights of its own")
-        return self.value(self.get(i))
+        return self.value(as_node(self.get(i)))
 
 
-Lower = Callable[[Any], NewNode | GraphTensor]
-LOWER: dict[str, Lower] = {name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()}
+LOWER: dict[str, Callable[[Call], NewNode | GraphTensor]] = {
+    name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()
+}

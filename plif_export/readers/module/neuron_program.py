@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from plif_export.proof.arithmetic import interpret
+from plif_export.readers.libraries.layers import Content
 from plif_export.readers.libraries.neurons import neuron_type
 from plif_export.readers.module.body import State, StepProgram, compute
 from plif_export.readers.module.elementwise import COMPARES, TABLE
-from plif_export.readers.module.nodes import Node, swap
+from plif_export.readers.module.nodes import Argument, Node, as_node, as_number, swap
 from plif_export.readers.module.regions import Region
 from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph
@@ -28,9 +28,7 @@ from runtime.model.neurons import equation_of
 from runtime.model.program import is_binary
 
 # Operations that are layers, too.
-IN_GRAPH = frozenset(
-    ["add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"]
-)  # as layers, too
+IN_GRAPH = frozenset(("add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"))
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
@@ -52,7 +50,12 @@ class NeuronLayer:
     h: Node | None
     variables: dict[str, State]
     extra: dict[str, Node] = field(default_factory=dict)
-    content: tuple[str, dict[str, Any], dict[str, np.ndarray]] = ("", {}, {})
+    content: Content = ("", {}, {})
+
+    @property
+    def threshold(self) -> float:
+        """Its size, 1 where there is none or it is 0."""
+        return abs(as_number(self.content[1].get("v_threshold", 1.0))) or 1.0
 
     @property
     def after(self) -> dict[str, Node]:
@@ -63,7 +66,7 @@ class NeuronLayer:
 def neuron_layer(
     region: Region, program: StepProgram, read_outside: Iterable[Node], known: Mapping[Node, Tensor], module: nn.Module | None
 ) -> NeuronLayer:  # fmt: skip
-    """read_outside: its nodes that others read; known: values of what is static; module: the submodule that it lies in."""
+    """read_outside: its nodes that others read; known: values of what is static, [...]; module: the submodule that it lies in."""
     outside = [n for n in dict.fromkeys(read_outside) if n in set(region.nodes)]
     shape = region.shape
     for n in (*region.nodes, *(s.before for s in region.states)):
@@ -147,23 +150,19 @@ def _compared(spikes: Node, region: Region, firing: list[Node]) -> Node | None:
     return found[-1] if found else None
 
 
-def _number(value: Any, known: Mapping[Node, Tensor]) -> float | None:
+def _number(value: Argument, known: Mapping[Node, Tensor]) -> float | None:
     if isinstance(value, Node):
-        tensor = known.get(value)
-        return (
-            float(tensor.reshape(-1)[0])
-            if tensor is not None and tensor.numel() and bool((tensor == tensor.reshape(-1)[0]).all())
-            else None
-        )
+        values = known[value].reshape(-1) if value in known else torch.zeros(0)
+        return float(values[0]) if len(values) and bool((values == values[0]).all()) else None
     return float(value) if isinstance(value, int | float) else None
 
 
 def _what_is_compared(c: Node, known: Mapping[Node, Tensor], region: Region) -> tuple[Node, float]:
     """(h, threshold) of a comparison, v - threshold >= 0 as v >= threshold. The threshold counts as 0 where it is no number."""
     left, right = c.args[:2]
-    h, threshold = (
-        (left, _number(right, known)) if isinstance(left, Node) and left.moves else (right, _number(left, known))
-    )
+    if not (isinstance(left, Node) and left.moves):
+        left, right = right, left
+    h, threshold = as_node(left), _number(right, known)
     if h.name == "sub" and h in region.nodes and threshold == 0:
         other = _number(h.args[1], known)
         if other is not None and isinstance(h.args[0], Node) and h.args[0].moves:
@@ -192,7 +191,9 @@ def _membrane_first(states: list[State], h: Node | None, region: Region) -> list
 # --- a known kind -----------------------------------------------------------------------------------------------------
 
 
-def _known_kind(layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor], module: nn.Module) -> Any:
+def _known_kind(
+    layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor], module: nn.Module
+) -> Content | None:
     found = neuron_type(module)
     if found is None or len(layer.inputs) != 1:
         return None
@@ -254,33 +255,24 @@ def _same_bits(
 # --- as written -------------------------------------------------------------------------------------------------------
 
 
-def _traced(
-    layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]
-) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]) -> Content:
     writer = _Program(layer, known)
     region = layer.region
     for node in region.nodes:
         writer.add(node)
     s = writer.name_of(layer.spikes)
     h = s if layer.h is None else writer.name_of(layer.h)
-    states = {name: float(state.initial) for name, state in layer.variables.items()}
+    states = {name: as_number(state.initial) for name, state in layer.variables.items()}
     following = {name: writer.name_of(node) for name, node in layer.after.items()}
     states |= dict.fromkeys(layer.extra, 0.0)
     if not layer.variables:  # an equation needs a membrane: what is compared, of which nothing depends
         states, following = {"v": 0.0, **states}, {"v": h, **following}
     _, threshold = (None, 0.0) if compared is None else _what_is_compared(compared, known, region)
-    attrs = {
-        "v_threshold": threshold,
-        "v_reset": None,
-        "states": states,
-        "program": writer.lines,
-        "h": h,
-        "s": s,
-        "next": following,
-    }
+    attrs: dict[str, object] = {"v_threshold": threshold, "v_reset": None, "states": states}
+    attrs |= {"program": writer.lines, "h": h, "s": s, "next": following}
     if compared is None:
         attrs["spiking"] = False
-    elif not is_binary(attrs, s):
+    elif not is_binary(attrs, str(s)):
         attrs["graded"] = True
     return "Traced", attrs, writer.params
 
@@ -299,26 +291,26 @@ class _Program:
     """The lines of a program, and its parameters."""
 
     def __init__(self, layer: NeuronLayer, known: Mapping[Node, Tensor]) -> None:
-        self.lines: list[list[Any]] = []
+        self.lines: list[list[Argument]] = []
         self.params: dict[str, np.ndarray] = {}
         self.known, self.shape = known, layer.region.shape
-        self.names: dict[Node, Any] = {n: "x" if i == 0 else f"x{i}" for i, n in enumerate(layer.inputs)}
+        self.names: dict[Node, Argument] = {n: "x" if i == 0 else f"x{i}" for i, n in enumerate(layer.inputs)}
         self.names |= {state.before: name for name, state in layer.variables.items()}
 
     def add(self, node: Node) -> None:
-        operands = swap(list(node.args), Node, self.name_of)
+        operands = swap(node.args, Node, self.name_of)
         for i in {"where": (1, 2)}.get(node.name, (0, 1) if node.name in ARITHMETIC else ()):
             arg = node.args[i]
             if isinstance(arg, Node) and arg.dtype == torch.bool and isinstance(operands[i], str):
                 operands[i] = self.line("Cast", operands[i])  # a truth value in arithmetic counts as 0 or 1
         self.names[node] = TABLE[node.name](self.line, node, operands)
 
-    def line(self, op: str, *operands: Any) -> str:
+    def line(self, op: str, *operands: Argument) -> str:
         name = f"t{len(self.lines)}"
         self.lines.append([name, op, *operands])
         return name
 
-    def name_of(self, node: Node) -> Any:
+    def name_of(self, node: Node) -> Argument:
         """The operand that stands for a node; what is static becomes a number or a parameter."""
         if node in self.names:
             return self.names[node]

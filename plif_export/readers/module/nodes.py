@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
+Kind = TypeVar("Kind")
+
+# What an operation makes; what it is given: tensors of a running forward, or what stands for them, and sizes, numbers and words.
+Result: TypeAlias = "Tensor | Sequence[Tensor]"
+Argument: TypeAlias = "Tensor | Node | Steps | Batch | float | str | torch.dtype | Sequence[Argument] | None"
+Overload: TypeAlias = "OpOverload[..., Result]"  # an operation of aten, or of a library
+NodeOrSteps: TypeAlias = "Node | Steps"  # what stands for a tensor
+Given: TypeAlias = "Tensor | list[Tensor]"  # what a form runs on: a list of steps, a sequence, or an image
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,12 @@ class Registered:
     """A layer that a user registered, as an operation: the same one in every run."""
 
     path: str
-    module: Any = field(compare=False, repr=False)
+    module: nn.Module = field(compare=False, repr=False)
+
+    def run(self, x: Argument) -> Tensor:
+        """What the layer's own forward makes of x, [B, ...] or with all steps."""
+        made: Tensor = vars(self.module)["recorded_forward"](x)
+        return made
 
 
 @dataclass(eq=False)
@@ -33,8 +46,8 @@ class Node:
     """op: "x" (args: its step), "param" (its name), "const", "full" (sizes, value, dtype), the number of a part of what an
     operation returned, a registered layer (the module), or an operation of aten. shape [B, ...]: in the example run."""
 
-    op: Any
-    args: tuple[Any, ...]
+    op: Overload | Registered | str | int
+    args: Sequence[Argument]
     shape: tuple[int, ...]
     dtype: torch.dtype
     path: str  # of the submodule in whose forward it was made
@@ -45,7 +58,7 @@ class Node:
 
     def __post_init__(self) -> None:
         self.flat = leaves(self.args)
-        self.reads: tuple[Node, ...] = tuple(each for each in self.flat if isinstance(each, Node))
+        self.reads = tuple(nodes_in(self.args))
 
     @property
     def name(self) -> str:
@@ -53,6 +66,16 @@ class Node:
         if isinstance(self.op, Registered):
             return type(self.op.module).__name__
         return self.op if isinstance(self.op, str) else "part" if isinstance(self.op, int) else op_name(self.op)
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers among its arguments."""
+        return [v for v in self.flat if isinstance(v, int | float) and not isinstance(v, bool)]
+
+    @property
+    def source(self) -> Node:
+        """Its first argument, where that is a tensor."""
+        return as_node(self.args[0])
 
 
 @dataclass(eq=False)
@@ -64,48 +87,74 @@ class Steps:
     outer: int = 1
 
 
-def op_name(op: Any) -> str:
+def op_name(op: Overload) -> str:
     return str(op._schema.name.split("::")[1])
 
 
-def is_leaf(value: Any) -> bool:
-    return isinstance(value, Node | Steps)
-
-
-def leaves(value: Any) -> list[Any]:
+def leaves(value: Argument) -> list[Argument]:
     """What lists and tuples hold, at any depth."""
     if not isinstance(value, list | tuple):
         return [value]
     return [each for part in value for each in leaves(part)]
 
 
-def nodes_in(value: Any) -> list[Node]:
-    return [each for each in leaves(value) if isinstance(each, Node)]
+def swap(values: Sequence[Argument], kind: type[Kind], change: Callable[[Kind], Argument]) -> list[Argument]:
+    """The arguments with everything of a class in them changed, at any depth of lists and tuples."""
+
+    def changed(value: Argument) -> Argument:
+        if isinstance(value, kind):
+            return change(value)
+        if isinstance(value, list | tuple):
+            parts = swap(value, kind, change)
+            return parts if isinstance(value, list) else tuple(parts)
+        return value
+
+    return [changed(value) for value in values]
 
 
-def swap(value: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
-    """The value with everything of a class in it changed, at any depth of lists and tuples."""
-    if isinstance(value, kind):
-        return change(value)
-    if isinstance(value, list | tuple):
-        parts = [swap(each, kind, change) for each in value]
-        return parts if isinstance(value, list) else tuple(parts)
+def nodes_in(values: Sequence[Argument]) -> list[Node]:
+    return [each for each in leaves(values) if isinstance(each, Node)]
+
+
+def as_node(value: Argument) -> Node:
+    assert isinstance(value, Node), value
     return value
 
 
-def execute(op: Any, args: Any, batch: int) -> Any:
-    """Runs an operation that was written down, on tensors."""
-    if isinstance(op, int):
-        return args[0][op]
-    args = swap(args, Batch, lambda size: size.times * batch)
-    if op == "full":
-        return torch.full(args[0], args[1], dtype=args[2])
+def as_int(value: Argument) -> int:
+    assert isinstance(value, int), value
+    return value
+
+
+def as_number(value: object) -> float:
+    assert isinstance(value, int | float), value
+    return float(value)
+
+
+def as_ints(value: Argument) -> list[int]:
+    assert isinstance(value, list | tuple), value
+    return [as_int(each) for each in value]
+
+
+def several(made: Result) -> list[Tensor]:
+    """What an operation made, as a list of tensors of any shapes."""
+    return [made] if isinstance(made, Tensor) else list(made)
+
+
+def execute(op: Overload | Registered | str | int, given: Sequence[Argument], batch: int) -> Result:
+    """Runs an operation that was written down on tensors, of which the first axis is often the batch: [B, ...]."""
+    args = swap(given, Batch, lambda size: size.times * batch)
     if isinstance(op, Registered):
-        return op.module.recorded_forward(args[0])
-    if op is aten.reshape.default:
-        return args[0].reshape(args[1])
-    if op is aten._to_copy.default:
-        return args[0].to(args[1])
+        return op.run(args[0])
+    if isinstance(op, int):
+        assert isinstance(args[0], list | tuple)
+        part = args[0][op]
+        assert isinstance(part, Tensor)
+        return part
+    if isinstance(op, str):
+        assert op == "full", op
+        filled: Tensor = aten.full.default(args[0], args[1], dtype=args[2])
+        return filled
     pairs = list(zip(args, op._schema.arguments, strict=False))
     return op(*[v for v, a in pairs if not a.kwarg_only], **{a.name: v for v, a in pairs if a.kwarg_only})
 
@@ -115,12 +164,19 @@ class Table:
     """All nodes of several runs. batch: the streams of the example, which must be no size of anything else."""
 
     batch: int
-    nodes: dict[Any, Node] = field(default_factory=dict)
+    nodes: dict[tuple[str, str], Node] = field(default_factory=dict)
 
     def put(
-        self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, path: str, data: Tensor | None = None,
-        parts: Any = None,
-    ) -> Node:  # fmt: skip
+        self,
+        op: Overload | Registered | str | int,
+        args: Sequence[Argument],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        path: str,
+        data: Tensor | None = None,
+        parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None,
+    ) -> Node:
+        """The node of an operation; shape [B, ...]: of its value; data: that value, where it is known before any step."""
         key = (str(op), repr(swap(args, Node, lambda n: n.index)))
         if key not in self.nodes:
             moves = op == "x" or any(n.moves for n in nodes_in(args))
@@ -128,7 +184,7 @@ class Table:
             self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, parts)
         return self.nodes[key]
 
-    def sizes(self, shape: Any) -> tuple[Any, ...]:
+    def sizes(self, shape: Sequence[int]) -> tuple[int | Batch, ...]:
         """A shape with the batch marked in it."""
         return tuple(Batch(n // self.batch) if n and n % self.batch == 0 else n for n in shape)
 
@@ -141,22 +197,18 @@ class Table:
         return False
 
 
-def axes_of(name: str, a: Any, rank: int) -> list[int]:
+def axes_of(name: str, a: Sequence[Argument], rank: int) -> list[int]:
     """The axes of permute, transpose or t, as of permute."""
     axes = list(range(rank))
     if name == "permute":
-        return [int(d) % rank for d in a[1]]
-    i, j = (a[1] % rank, a[2] % rank) if name == "transpose" else (0, rank - 1)
+        return [d % rank for d in as_ints(a[1])]
+    i, j = (as_int(a[1]) % rank, as_int(a[2]) % rank) if name == "transpose" else (0, rank - 1)
     axes[i], axes[j] = axes[j], axes[i]
     return axes
 
 
-def numel(shape: Any) -> int:
-    return math.prod(shape)
-
-
 SAME = {"clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "contiguous", "detach_"}
-FILLED: dict[str, Any] = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
+FILLED: dict[str, int | None] = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
 FILLED |= dict.fromkeys(("full", "full_like", "new_full", "scalar_tensor"), None)
 RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "unflatten"}
 PERMUTES = {"permute", "transpose", "t"}
@@ -174,25 +226,33 @@ class Writer:
         self.joined: set[Node] = set()
 
     def put(
-        self, op: Any, args: tuple[Any, ...], shape: Any, dtype: torch.dtype, data: Any = None, parts: Any = None
+        self,
+        op: Overload | Registered | str | int,
+        args: Sequence[Argument],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        data: Tensor | None = None,
+        parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None,
     ) -> Node:
+        """As Table.put, in the order of the run."""
         node = self.table.put(op, args, shape, dtype, self.paths[-1], data, parts)
         self.order.setdefault(node)
         return node
 
     @staticmethod
-    def with_one(shape: Any, axis: int) -> tuple[int, ...]:
+    def with_one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
         return (*shape[:axis], 1, *shape[axis:])
 
-    def reshaped(self, node: Node, shape: Any) -> Node:
-        base = node.args[0] if node.op is aten.reshape.default else node
+    def reshaped(self, node: Node, shape: Sequence[int]) -> Node:
+        base = node.source if node.op is aten.reshape.default else node
         if tuple(base.shape) == tuple(shape):
             return base
         return self.put(aten.reshape.default, (base, self.table.sizes(shape)), shape, base.dtype)
 
     def permuted(self, node: Node, axes: list[int]) -> Node:
         if node.op is aten.permute.default:
-            node, axes = node.args[0], [node.args[1][i] for i in axes]
+            before = as_ints(node.args[1])
+            node, axes = node.source, [before[i] for i in axes]
         shape = [node.shape[i] for i in axes]
         moved = [i for i in axes if node.shape[i] != 1]
         if moved == sorted(moved):
@@ -203,41 +263,45 @@ class Writer:
         return self.put(aten.permute.default, (node, tuple(axes)), shape, node.dtype)
 
     def picked(self, node: Node, dim: int, i: int) -> Node:
-        """What select takes of a permuted tensor: the same of what was permuted, so that the batch may come first again
-        (qkv.reshape(B, N, 3, ...).permute(2, 0, ...)[i])."""
-        base, axes = node.args
+        """What select takes of an axis of size 1, or of a permuted tensor: there the same of what was permuted, so that the batch
+        may come first again (qkv.reshape(B, N, 3, ...).permute(2, 0, ...)[i])."""
+        if node.shape[dim] == 1:
+            return self.reshaped(node, (*node.shape[:dim], *node.shape[dim + 1 :]))
+        base, axes = node.source, as_ints(node.args[1])
         at = axes[dim]
         part = self.put(aten.select.int, (base, at, i), (*base.shape[:at], *base.shape[at + 1 :]), base.dtype)
         return self.permuted(part, [a - (a > at) for a in axes if a != at])
 
-    def call(self, op: Any, args: tuple[Any, ...], out: Any) -> Any:
-        """A node of an operation on nodes; out: tensors, of which the shapes are used. A list of nodes for a tuple."""
+    def call(self, op: Overload | Registered, args: Sequence[Argument], out: Result) -> Node | list[Node]:
+        """A node of an operation on nodes; a list of nodes where it makes several. out: what it made, [B, ...] or with all
+        steps in an axis; the shapes are used."""
+        made = several(out)
         if isinstance(op, Registered):
-            return self.put(op, args, out.shape, out.dtype)
+            return self.put(op, args, made[0].shape, made[0].dtype)
         name = op_name(op)
         if name in RESHAPES:
-            return self.reshaped(args[0], out.shape)
+            return self.reshaped(as_node(args[0]), made[0].shape)
         if name in PERMUTES:
-            return self.permuted(args[0], axes_of(name, args, len(args[0].shape)))
-        if name == "select" and args[0].shape[args[1] if len(args) > 1 else 0] == 1:
-            return self.reshaped(args[0], out.shape)
-        if name == "unbind" and args[0].shape[args[1] if len(args) > 1 else 0] == 1:
-            return [self.reshaped(args[0], out[0].shape)]
-        if name in ("select", "unbind") and args[0].op is aten.permute.default:
-            dim = (args[1] if len(args) > 1 else 0) % len(args[0].shape)
-            if name == "select":
-                return self.picked(args[0], dim, args[2] % args[0].shape[dim])
-            return [self.picked(args[0], dim, i) for i in range(args[0].shape[dim])]
+            return self.permuted(as_node(args[0]), axes_of(name, args, len(as_node(args[0]).shape)))
+        if name in ("select", "unbind"):
+            x, dim = as_node(args[0]), as_int(args[1]) if len(args) > 1 else 0
+            dim %= len(x.shape)
+            if x.shape[dim] == 1 or x.op is aten.permute.default:
+                if name == "select":
+                    return self.picked(x, dim, as_int(args[2]) % x.shape[dim])
+                return [self.picked(x, dim, i) for i in range(x.shape[dim])]
         if name == "_to_copy":
-            return self.put(op, (args[0], out.dtype), out.shape, out.dtype)
+            return self.put(op, (args[0], made[0].dtype), made[0].shape, made[0].dtype)
         if name in ("expand", "repeat"):
-            args = (args[0], self.table.sizes(args[1]), *args[2:])
+            args = (args[0], self.table.sizes(as_ints(args[1])), *args[2:])
         args = (*args, *(a.default_value for a in op._schema.arguments[len(args) :]))
-        if not isinstance(out, tuple | list):
+        if isinstance(out, Tensor):
             return self.put(op, args, out.shape, out.dtype)
-        parts = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else ((), torch.float32) for o in out]
+        parts = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else ((), torch.float32) for o in made]
         whole = self.put(op, args, *parts[0], parts=parts)
         return [self.put(i, (whole,), *part) for i, part in enumerate(parts)]
 
-    def filled(self, out: Tensor, value: Any) -> Node:
-        return self.put("full", (self.table.sizes(out.shape), value, out.dtype), out.shape, out.dtype)
+    def filled(self, out: Result, value: Argument) -> Node:
+        """A tensor of one number, of the shape [...] of what was made."""
+        (made,) = several(out)
+        return self.put("full", (self.table.sizes(made.shape), value, made.dtype), made.shape, made.dtype)

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from plif_export.options import CallerFacts
+from plif_export.proof.arithmetic import interpret
+from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
@@ -30,12 +33,12 @@ from plif_export.readers.module.check import Reading, compare
 from plif_export.readers.module.copies import failed
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import COUNTS, Lowering
-from plif_export.readers.module.nodes import Node, Steps, Table
+from plif_export.readers.module.nodes import Node, NodeOrSteps, Steps, Table
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import Run
-from plif_export.readers.module.reference import ModuleReference
 from plif_export.readers.module.regions import below
 from plif_export.readers.rules import Problem, Unsupported
+from runtime.model.graph import state_key
 
 MOST_DEEP = 50_000  # operations one after the other: what stands for each of them is asked of the one before
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
@@ -44,7 +47,7 @@ ADVICE = (
 )
 
 
-def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> TrainedModel:
+def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -> TrainedModel:
     """The graph of a live module. Raises PlifError with the first problem.
 
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
@@ -69,14 +72,15 @@ def read_module(module: nn.Module, example_input: Any, caller: CallerFacts) -> T
 
 
 def examine(
-    module: nn.Module, example_input: Any, caller: CallerFacts | None = None
+    module: nn.Module, example_input: object, caller: CallerFacts | None = None
 ) -> tuple[Reading | None, list[Problem]]:
     """Reads a module: what was read, and every problem found. An empty list means that it can be exported."""
     caller = caller or CallerFacts()
     name = type(module).__name__
     if isinstance(example_input, tuple | list | dict):
         return None, [Problem("forward", name, f"it has {len(example_input)} inputs, and a file has one", ONE_INPUT)]
-    if not hasattr(example_input, "shape"):
+    shape = getattr(example_input, "shape", None)
+    if shape is None:
         rule = f"its example is a {type(example_input).__name__}"
         return None, [Problem("forward", name, rule, "give a tensor of one step [B, ...]")]
     if any(p.dtype != torch.float32 for p in module.parameters()):
@@ -91,7 +95,7 @@ def examine(
     torch.set_num_threads(1)
     sys.setrecursionlimit(max(depth, MOST_DEEP))
     tried: list[tuple[Reading | None, list[Problem]]] = []
-    shape = tuple(example_input.shape)
+    shape = tuple(shape)
     try:
         for form in forms(module, torch.zeros(shape), caller.shape):
             try:
@@ -116,19 +120,21 @@ def _with_way_out(problem: Problem, form: Form) -> Problem:
 
 
 def _read(form: Form, caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
+    found: tuple[Reading | None, list[Problem]] | None = None
+    problem: Unsupported | None = None
     try:
-        found: Any = _read_from(form, caller, 2)
-        if not any(problem.rule == COUNTS for problem in found[1]):
+        found = _read_from(form, caller, 2)
+        if not any(each.rule == COUNTS for each in found[1]):
             return found
     except Unsupported as first:
         if form.kind == "step":
             raise
-        found = first
+        problem = first
     try:  # a size that happens to be T hides what repeats; a window over five inputs has only zeros in it at first
         return _read_from(form, caller, 7)
     except Unsupported:
-        if isinstance(found, Unsupported):
-            raise found from None
+        if found is None:
+            raise problem or AssertionError from None
         return found
 
 
@@ -244,14 +250,16 @@ def _without_state(form: Form) -> Problem:
     return Problem("forward", name, rule, "give each step what the step before left")
 
 
-def _chosen_output(form: Form, shorter: Any, made: Any, program: StepProgram, caller: CallerFacts) -> tuple[int, Any]:
+def _chosen_output(
+    form: Form, shorter: object, made: object, program: StepProgram, caller: CallerFacts
+) -> tuple[int, NodeOrSteps]:
     """(index, what was recorded) of the output that is read."""
     found = outputs_of(made)
     if len(found) != len(outputs_of(shorter)):
         raise Unsupported("it returns a list of T outputs", "return torch.stack(list)", "")
     if not found:
         raise Unsupported("it returns no tensor", "return the spikes, currents or votes", "")
-    index = getattr(caller, "output", None)
+    index = caller.output
     if index is not None:
         if not 0 <= index < len(found):
             raise Unsupported(f"output {index} of {len(found)}", f"it returns {_named(found, program)}", "")
@@ -263,20 +271,83 @@ def _chosen_output(form: Form, shorter: Any, made: Any, program: StepProgram, ca
     return 0, found[0][1]
 
 
-def _last(r: Any) -> Node:
+def _last(r: NodeOrSteps) -> Node:
     node = r.items[-1] if isinstance(r, Steps) else r
-    return node.args[0] if node.name == "reshape" else node
+    return node.source if node.name == "reshape" else node
 
 
-def _is_state(r: Any, program: StepProgram) -> bool:
+def _is_state(r: NodeOrSteps, program: StepProgram) -> bool:
     return _last(r) in {s.after for s in program.states} or not _last(r).moves
 
 
-def _named(found: list[tuple[str, Any]], program: StepProgram) -> str:
-    def what(r: Any) -> str:
+def _named(found: list[tuple[str, NodeOrSteps]], program: StepProgram) -> str:
+    def what(r: NodeOrSteps) -> str:
         node = _last(r)
         kind = "a state of" if _is_state(r, program) else "from"
         over = "every step's" if isinstance(r, Steps) else "one"
         return f"{over} value {kind} '{node.path or 'forward'}'"
 
     return ", ".join(f"{i} is {what(r)}" for i, (_, r) in enumerate(found))
+
+
+class ModuleReference(GraphReference):
+    """The recorded step of a module, batch 1, one thread, with the states outside.
+
+    Spikes, states and outputs are the module's own operations. h is recorded too; of a known kind of neuron, whose code may
+    not have it, it is recomputed by the equation from the same current and state.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        assert reading.graph is not None
+        super().__init__(reading.graph)
+        self.reading, self.program = reading, reading.program
+        self.layers_of = {n.layer: reading.layers[n.layer] for n in self.graph.neurons}
+        self.nodes = {n.layer: n for n in self.graph.neurons}
+
+    def run(self, x: Array, state: State) -> History:
+        """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
+        layers = histories_from(self.graph, state)
+        program, tail = self.program, self.reading.readout.tail if self.reading.readout.folded else []
+        now: dict[Node, Tensor] = {}
+        for name, layer in self.layers_of.items():
+            for variable, s in layer.variables.items():
+                now[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
+        outputs = []
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.no_grad():
+                fixed = None
+                for x_t in x:
+                    given = torch.from_numpy(np.array(x_t, np.float32))
+                    if fixed is None or program.image:
+                        image = given if program.image else None
+                        fixed = program.static(1, image, tail, self.reading.readout.reduced)
+                    values = program.advance(fixed, now, given, 1)
+                    self._enter(layers, values)
+                    now = program.next(values)
+                    y = self.reading.readout.of_step(values, 1)
+                    outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
+        finally:
+            torch.set_num_threads(threads)
+        return History(x, np.stack(outputs), layers)
+
+    def _enter(self, layers: dict[str, LayerHistory], values: dict[Node, Tensor]) -> None:
+        for name, layer in self.layers_of.items():
+            node = self.nodes[name]
+            x = tuple(values[n].numpy() for n in layer.inputs)
+            before = {variable: values[s.before].numpy() for variable, s in layer.variables.items()}
+            before |= {
+                variable: np.zeros((1, *node.shape), np.float32) for variable in node.initial if variable not in before
+            }
+            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before, dict(node.params))
+            after = {variable: values[n].numpy().copy() for variable, n in layer.after.items()}
+            s = values[layer.spikes].numpy().copy()
+            h = (
+                fired.h
+                if layer.h is None or fired.values != "spikes" or node.attrs["kind"] != "Traced"
+                else values[layer.h].numpy().copy()
+            )
+            layers[name].steps.append(
+                replace(fired, h=h, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})
+            )

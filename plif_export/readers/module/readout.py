@@ -11,13 +11,12 @@ and what is linear behind a mean or a sum, which is tried on random numbers. Els
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from plif_export.readers.module.body import StepProgram, Values, compute, of_batch
-from plif_export.readers.module.nodes import Node, Steps, aten
+from plif_export.readers.module.nodes import Node, NodeOrSteps, Steps, as_int, as_ints, aten
 from plif_export.readers.rules import Unsupported
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
@@ -42,11 +41,9 @@ class Readout:
 
     def sentence(self) -> str:
         """What a user must know to get what forward returns from the values of the steps."""
-        last = (
-            ""
-            if self.folded or not self.tail
-            else f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
-        )
+        last = ""
+        if self.tail and not self.folded:
+            last = f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
         words = {
             "stack": "every step's output",
             "last": "the output of the last step",
@@ -55,17 +52,17 @@ class Readout:
         return f"forward returns {words.get(self.how, f'the {self.how} of the outputs over T')}{last}"
 
     def of_step(self, values: Values, batch: int) -> Tensor:
-        """What the file gives of a step. values: all that the step made, and what is static."""
+        """What the file gives of a step, [B, ...]. values: all that the step made, and what is static."""
         y = values[self.value]
         return self.behind(y, values, batch) if self.folded else y
 
     def join(self, outputs: list[Tensor], known: Values, batch: int) -> Tensor:
-        """Forward's own result, of what the file gives of each step."""
+        """Forward's own result, [T, B, ...] or [B, ...], of what the file gives of each step, [B, ...]."""
         y = _over(self.how, torch.stack(outputs))
         return y if self.folded else self.behind(y, known, batch)
 
     def behind(self, y: Tensor, known: Values, batch: int) -> Tensor:
-        """What the tail makes of the joined value, or of one that stands for it."""
+        """What the tail makes of the joined value [B, ...], or of one that stands for it."""
         if self.reduced is None or not self.tail:
             return y
         y = y.reshape(of_batch(self.reduced, self.batch, batch))
@@ -95,7 +92,7 @@ def _over(how: str, y: Tensor) -> Tensor:
     return y[-1] if how == "last" else y.amax(0) if how == "max" else y.sum(0) if how == "sum" else y.mean(0)
 
 
-def read_out(result: Any, program: StepProgram) -> Readout:
+def read_out(result: NodeOrSteps, program: StepProgram) -> Readout:
     """The readout of one output of the run of T = program.length. Raises Unsupported for what steps cannot give."""
     found = _read(result, program)
     found.folded = found.commutes()
@@ -111,7 +108,7 @@ def _refuse() -> Unsupported:
 
 
 def _base(node: Node) -> Node:
-    return node.args[0] if node.op is aten.reshape.default else node
+    return node.source if node.op is aten.reshape.default else node
 
 
 def _record(items: list[Node], axis: int, program: StepProgram) -> Readout:
@@ -129,12 +126,11 @@ def _record(items: list[Node], axis: int, program: StepProgram) -> Readout:
     return Readout("stack", value, lead=lead, axis=axis, shape=shape, batch=program.batch)
 
 
-def _read(r: Any, program: StepProgram) -> Readout:
+def _read(r: NodeOrSteps, program: StepProgram) -> Readout:
     if isinstance(r, Steps):
         if r.outer != 1:
             raise _refuse()
         return _record(r.items, r.axis, program)
-    assert isinstance(r, Node)
     if r in program.inside:
         for s in program.states:  # a counter: total = total + y
             if s.after is r and r.name == "add" and s.before in r.reads and len(r.reads) == 2:
@@ -142,17 +138,17 @@ def _read(r: Any, program: StepProgram) -> Readout:
                 if y in program.inside:
                     return Readout("sum", y, r, shape=r.shape[1:], batch=program.batch)
         return Readout("last", r, r, shape=r.shape[1:], batch=program.batch)
-    if r.op is aten.cat.default and len(r.args[0]) >= program.length:
-        return _record(list(r.args[0]), r.args[1], program)
+    if r.op is aten.cat.default and len(r.reads) >= program.length:
+        return _record(list(r.reads), as_int(r.args[1]), program)
     if isinstance(r.op, int):
-        whole = r.args[0]
+        whole = r.source
         if r.op == 0 and whole.name == "max" and len(whole.args) > 1:
-            return _reduced(r, whole, [whole.args[1]], bool(whole.args[2]), program)
+            return _reduced(r, whole, [as_int(whole.args[1])], program)
         raise _refuse()
     if r.name in REDUCES and len(r.args) > 1 and isinstance(r.args[1], list | tuple):
-        inner = _read(r.args[0], program) if r.args[0].moves else None
+        inner = _read(r.source, program) if r.source.moves else None
         if inner is not None and inner.how == "stack":
-            return _reduced(r, r, list(r.args[1]), bool(r.args[2]) if len(r.args) > 2 else False, program)
+            return _reduced(r, r, as_ints(r.args[1]), program)
     moving = [n for n in r.reads if n.moves]
     if not moving:
         raise _refuse()
@@ -160,7 +156,7 @@ def _read(r: Any, program: StepProgram) -> Readout:
     if any(other.reduced is not inner.reduced for other in others):
         raise _refuse()
     inner.tail = sorted({*inner.tail, *(n for other in others for n in other.tail)}, key=lambda n: n.index)
-    number = next((v for v in r.flat if type(v) in (int, float)), None)
+    number = next(iter(r.numbers), None)
     by_T = (r.name == "div" and r.args[0] is moving[0] and number == program.length) or (
         r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9
     )
@@ -173,8 +169,8 @@ def _read(r: Any, program: StepProgram) -> Readout:
     return inner
 
 
-def _reduced(r: Node, op: Node, dims: list[int], keep: bool, program: StepProgram) -> Readout:
-    whole = op.args[0]
+def _reduced(r: Node, op: Node, dims: list[int], program: StepProgram) -> Readout:
+    whole = op.source
     inner = _read(whole, program)
     rank = len(whole.shape)
     dims = [d % rank for d in dims]
@@ -183,11 +179,11 @@ def _reduced(r: Node, op: Node, dims: list[int], keep: bool, program: StepProgra
     return Readout(REDUCES[op.name], inner.value, r, shape=inner.shape, batch=program.batch)
 
 
-def outputs_of(made: Any) -> list[tuple[str, Any]]:
+def outputs_of(made: object) -> list[tuple[str, NodeOrSteps]]:
     """(name, node or Steps) of every tensor that forward returned."""
-    found: list[tuple[str, Any]] = []
+    found: list[tuple[str, NodeOrSteps]] = []
 
-    def walk(value: Any, name: str) -> None:
+    def walk(value: object, name: str) -> None:
         if isinstance(value, Node | Steps):
             found.append((name, value))
         elif isinstance(value, dict):

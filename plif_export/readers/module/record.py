@@ -17,8 +17,9 @@ Sizes that hold the batch are written as `Batch`, so that what was written down 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +34,21 @@ from plif_export.readers.module.nodes import (
     PERMUTES,
     RESHAPES,
     SAME,
+    Argument,
+    Given,
     Node,
+    NodeOrSteps,
+    Overload,
     Registered,
+    Result,
     Steps,
     Table,
     Writer,
     aten,
     axes_of,
-    is_leaf,
     leaves,
     op_name,
+    several,
     swap,
 )
 from plif_export.readers.module.steps import rule
@@ -56,24 +62,34 @@ WHOLE = {name for operation in OPERATIONS.values() for name in operation.torch}
 LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
 
 
-def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Any, Any, Tensor]]:
-    """(name, store, key, tensor) of every tensor that a module and its parts hold, in lists and the like too."""
+def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
+    """(name, what puts another in its place, tensor [...]) of every tensor that a module and its parts hold, in lists and the
+    like too; None of a tuple, in which nothing can be put."""
 
-    def inside(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any, Any, Tensor]]:
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, each in list(pairs):
-            if isinstance(each, Tensor):
-                yield f"{name}.{key}", value, key, each
-            elif (
-                depth
-                and isinstance(each, dict | list | tuple)
-                and key not in ("_modules", "_memories", "_parameters", "_buffers")
-            ):
-                yield from inside(each, f"{name}.{key}", depth - 1)
+    def inside(value: object, name: str, depth: int) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
+        if isinstance(value, dict | list | tuple):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, each in list(pairs):
+                if isinstance(each, Tensor):
+                    put = None if isinstance(value, tuple) else partial(value.__setitem__, key)
+                    yield f"{name}.{key}", put, each
+                elif depth and key not in ("_modules", "_memories", "_parameters", "_buffers"):
+                    yield from inside(each, f"{name}.{key}", depth - 1)
 
     for path, part in module.named_modules():
         for store in (part._parameters, part._buffers, vars(part), vars(part).get("_memories", {})):
             yield from inside(store, path, 2)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor that is a part of another. take: what it is, of what the parent is; back: (old value of the parent, new value of
+    the view) -> new value of the parent; seen: what the parent was when this was looked at last."""
+
+    parent: Tensor
+    take: Callable[[NodeOrSteps], NodeOrSteps]
+    back: Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]
+    seen: NodeOrSteps
 
 
 class Run(Writer, TorchDispatchMode):
@@ -87,12 +103,15 @@ class Run(Writer, TorchDispatchMode):
     def __init__(self, table: Table, module: nn.Module, length: int) -> None:
         Writer.__init__(self, table, length, Calls(module).paths)
         TorchDispatchMode.__init__(self)
-        self.known, self.views = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
-        self.module, self.made = module, None
+        self.known: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
+        self.views: MutableMapping[Tensor, _View] = WeakTensorKeyDictionary()
+        self.module = module
+        self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
         self.left: set[Node] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
-        self.weights = WeakTensorKeyDictionary()  # of a parameter: what it is, and that node's value
+        # of a parameter: what it is, and that node's value
+        self.weights: MutableMapping[Tensor, tuple[Node, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
@@ -102,22 +121,21 @@ class Run(Writer, TorchDispatchMode):
         rewrite(module)
         weights = {name for name, _ in module.named_parameters()}
         learned = weights | {name for name, _ in module.named_buffers()}
-        for name, store, key, tensor in stored_tensors(module):
-            plain = tensor.detach()
-            if not isinstance(store, tuple):
-                store[key] = plain
-            else:
-                plain = tensor
+        for name, put, tensor in stored_tensors(module):
+            plain = tensor
+            if put is not None:
+                plain = tensor.detach()
+                put(plain)
             where = name.lstrip(".")
             if where not in learned:
                 self.plain[where] = plain
             node = self.put("param", (where,), plain.shape, plain.dtype, plain)
             self.learn(plain, node)
-            if where in weights:
+            if where in weights and node.data is not None:
                 self.weights[plain] = node, node.data
 
-    def record(self, x: Any, axis: int | None, forward: Callable[[nn.Module, Any], Any]) -> Run:
-        """x: a list of steps, or a tensor whose axis is time (None: static, read by every step)."""
+    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> Run:
+        """x: a list of steps [B, ...], or a tensor whose axis is time (None: static, read by every step)."""
         if isinstance(x, list):
             for t, x_t in enumerate(x):
                 self.learn(x_t, self.put("x", (t,), x_t.shape, x_t.dtype))
@@ -130,7 +148,7 @@ class Run(Writer, TorchDispatchMode):
         with torch.inference_mode(), self:
             out = forward(self.module, x)
         self.made = tree_map_only(Tensor, self.of, out)
-        now = {name.lstrip("."): tensor for name, _, _, tensor in stored_tensors(self.module)}
+        now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
         self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
         made = [self.known[tensor] for tensor in now.values() if tensor in self.known]
         self.left = {node for node in made if isinstance(node, Node)}
@@ -138,23 +156,24 @@ class Run(Writer, TorchDispatchMode):
 
     # --- tensors of the running forward ----------------------------------------------------------------------------------
 
-    def learn(self, tensor: Tensor, made: Any) -> None:
+    def learn(self, tensor: Tensor, made: NodeOrSteps) -> None:
+        """Notes what a tensor [...] of the running forward is."""
         self.known[tensor] = made
 
-    def of(self, tensor: Tensor) -> Any:
-        """What a tensor is now: a view of something that was written to since is taken again."""
-        if tensor in self.views:
-            parent, take, back, seen = self.views[tensor]
-            now = self.of(parent)
-            if now is not seen:
-                self.views[tensor], self.known[tensor] = (parent, take, back, now), take(now)
+    def of(self, tensor: Tensor) -> NodeOrSteps:
+        """What a tensor [...] is now: a view of something that was written to since is taken again."""
+        view = self.views.get(tensor)
+        if view is not None:
+            now = self.of(view.parent)
+            if now is not view.seen:
+                self.views[tensor], self.known[tensor] = replace(view, seen=now), view.take(now)
         if tensor not in self.known:
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
         return self.known[tensor]
 
-    def write(self, tensor: Tensor, made: Any) -> None:
-        """After an operation in place: the tensor, and all that it is a view of, have a new value.
+    def write(self, tensor: Tensor, made: NodeOrSteps) -> None:
+        """After an operation in place: the tensor [...], and all that it is a view of, have a new value.
 
         A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped, in every step.
         """
@@ -164,26 +183,28 @@ class Run(Writer, TorchDispatchMode):
             self.weights[tensor] = made, tensor.clone()
         self.held |= {name for name, plain in self.plain.items() if plain is tensor}
         self.learn(tensor, made)
-        if tensor in self.views:
-            parent, take, back, _ = self.views[tensor]
-            self.write(parent, back(self.of(parent), made))
-            self.views[tensor], self.known[tensor] = (parent, take, back, self.of(parent)), made
+        view = self.views.get(tensor)
+        if view is not None:
+            self.write(view.parent, view.back(self.of(view.parent), made))
+            self.views[tensor], self.known[tensor] = replace(view, seen=self.of(view.parent)), made
 
     def leaf(self, op: Registered, x: Tensor) -> Tensor:
-        """A registered layer: one operation, whatever it does inside."""
+        """A registered layer on x [B, ...], or on all steps: one operation, whatever it does inside."""
         with _disable_current_modes():
-            out = op.module.recorded_forward(x)
-        self.learn(out, self.rule(op, [self.of(x)], out))
+            out = op.run(x)
+        self.learn(out, _one(rule(self, op, [self.of(x)], out)))
         return out
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
+    ) -> object:
         kwargs = kwargs or {}
         schema, name = func._schema, op_name(func)
         if name not in WHOLE and name not in RESHAPES | SAME and func._can_decompose():
             with self:
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
+                smaller = func.decompose(*args, **kwargs)
+            if smaller is not NotImplemented:
+                return smaller
         if func.namespace not in ("aten", "prims"):
             kernel = next((key for key in _REFERENCES if func.has_kernel_for_dispatch_key(key)), None)
             if kernel is not None:
@@ -193,73 +214,89 @@ class Run(Writer, TorchDispatchMode):
             raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
         given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = swap(given, Tensor, self.of)
-        if name in LOOKS and any(isinstance(v, Steps) or v.moves for v in leaves(a) if is_leaf(v)):
+        if name in LOOKS and any(isinstance(v, Steps) or (isinstance(v, Node) and v.moves) for v in leaves(a)):
             raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
                 return (aten.maximum if name == "max" else aten.minimum)(*args)
-        written = [
-            args[i] for i, s in enumerate(schema.arguments[: len(args)]) if s.alias_info and s.alias_info.is_write
-        ]
-        old = [tuple(t.shape) for t in written if isinstance(t, Tensor)]
+        declared = zip(args, schema.arguments, strict=False)
+        written = [each for each, s in declared if isinstance(each, Tensor) and s.alias_info and s.alias_info.is_write]
+        old = [tuple(t.shape) for t in written]
         out = func(*args, **kwargs)
         if name in LOOKS or (name in SAME and name.endswith("_")):
             return out
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
-        if name == "copy_":
-            made = (
-                a[1]
-                if args[1].dtype == out.dtype
-                else self.rule(aten._to_copy.default, [a[1], out.dtype], args[1].to(out.dtype))
-            )
-            self.write(args[0], self.rule(aten.expand.default, [made, list(out.shape)], out))
-        elif name in ("fill_", "zero_"):
-            value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
-            self.write(args[0], self.filled(out, value))
-        elif written:
-            base = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
-            if not name.endswith("_") or base is None:
-                raise Unsupported(f"it writes in place with {name}", "make a new tensor")
-            self.write(args[0], self.rule(base, a, out))
-        elif any(isinstance(o, Tensor) for o in (out if isinstance(out, tuple | list) else [out])):
+        if written:
+            self._write_into(func, name, args, a, out)
+        elif any(isinstance(o, Tensor) for o in _parts(out)):
             self._enter(func, name, args, a, out)
         return out
 
-    def _enter(self, func: Any, name: str, args: Any, a: list[Any], out: Any) -> None:
-        made = self.rule(aten.split.Tensor if name == "unsafe_split" else func, a, out)
+    def _write_into(self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result) -> None:
+        """Notes what an operation in place makes of its first argument."""
+        target = args[0]
+        assert isinstance(target, Tensor)
+        if name == "copy_":
+            (new,), source, made = several(out), args[1], a[1]
+            assert isinstance(source, Tensor)
+            if source.dtype != new.dtype:
+                made = _one(rule(self, aten._to_copy.default, [made, new.dtype], source.to(new.dtype)))
+            self.write(target, _one(rule(self, aten.expand.default, [made, list(new.shape)], new)))
+        elif name in ("fill_", "zero_"):
+            value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
+            self.write(target, self.filled(out, value))
+        else:
+            base = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
+            if not name.endswith("_") or base is None:
+                raise Unsupported(f"it writes in place with {name}", "make a new tensor")
+            self.write(target, _one(rule(self, base, a, out)))
+
+    def _enter(self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result) -> None:
+        made = rule(self, aten.split.Tensor if name == "unsafe_split" else func, a, out)
         view = func._schema.returns[0].alias_info is not None  # unsafe_split's parts are tensors of their own
-        for i, each in enumerate(out if isinstance(out, tuple | list) else [out]):
+        for i, each in enumerate(_parts(out)):
             if not isinstance(each, Tensor) or (args and each is args[0]):
                 continue
-            part = i if isinstance(made, list) else None
-            self.learn(each, made if part is None else made[part])
-            if view:
+            self.learn(each, _part(made, i))
+            parent = args[0] if args else None
+            if view and isinstance(parent, Tensor):
 
-                def take(now: Any, part: int | None = part) -> Any:
-                    again = self.rule(func, [now, *a[1:]], out)
-                    return again if part is None else again[part]
+                def take(now: NodeOrSteps, i: int = i) -> NodeOrSteps:
+                    return _part(rule(self, func, [now, *a[1:]], out), i)
 
-                self.views[each] = args[0], take, self._put_back(name, a, args[0], i), a[0]
+                self.views[each] = _View(parent, take, self._put_back(name, a, parent, i), self.of(parent))
 
-    def _put_back(self, name: str, a: list[Any], parent: Tensor, i: int) -> Callable[[Any, Any], Any]:
+    def _put_back(
+        self, name: str, a: list[Argument], parent: Tensor, i: int
+    ) -> Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]:
         """(old value of the parent, new value of the view) -> new value of the parent."""
         rank = parent.dim()
         rest = a[1:] if name != "unbind" else [a[1], i]
         scatter = getattr(aten, f"{name}_scatter" if name != "unbind" else "select_scatter", None)
         if scatter is not None:
-            return lambda old, new: self.rule(scatter.default, [old, new, *rest], parent)
+            return lambda old, new: _one(rule(self, scatter.default, [old, new, *rest], parent))
         if name in PERMUTES:
             axes = axes_of(name, a, rank)
             inverse = [axes.index(d) for d in range(rank)]
-            return lambda old, new: self.rule(aten.permute.default, [new, inverse], parent)
+            return lambda old, new: _one(rule(self, aten.permute.default, [new, inverse], parent))
         if name in RESHAPES | SAME:
-            return lambda old, new: self.rule(aten.reshape.default, [new, list(parent.shape)], parent)
+            return lambda old, new: _one(rule(self, aten.reshape.default, [new, list(parent.shape)], parent))
 
-        def refuse(old: Any, new: Any) -> Any:
+        def refuse(old: NodeOrSteps, new: NodeOrSteps) -> NodeOrSteps:
             raise Unsupported(f"it writes into a part that {name} took", "make a new tensor")
 
         return refuse
 
-    def rule(self, op: Any, a: list[Any], out: Any) -> Any:
-        return rule(self, op, a, out)
+
+def _parts(out: object) -> Sequence[object]:
+    return out if isinstance(out, list | tuple) else [out]
+
+
+def _part(made: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
+    return made if isinstance(made, Node | Steps) else made[i]
+
+
+def _one(made: NodeOrSteps | Sequence[NodeOrSteps]) -> NodeOrSteps:
+    assert isinstance(made, Node | Steps)
+    return made

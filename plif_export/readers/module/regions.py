@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from plif_export.circles import circles
 from plif_export.readers.module.body import State, StepProgram
 from plif_export.readers.module.elementwise import COMPARES, elementwise
 from plif_export.readers.module.nodes import Node
@@ -40,15 +41,12 @@ class Region:
 def regions_of(program: StepProgram, ends: Iterable[Node], stateful: Callable[[str], bool]) -> list[Region]:
     """The layers of neurons of a step. ends: nodes that are read after the step; stateful: whether a path is a neuron's."""
     nodes = [n for n in program.body if elementwise(n)]
-    states = {s.before: s for s in program.states}
-    parts = _cycles(nodes, program.states)
     regions: list[Region] = []
-    for members, own in parts:
+    for members, own in _cycles(nodes, program.states):
         path = neuron_path(_common([n.path for n in members] or [s.path for s in own]), stateful)
         regions.append(Region(path, members, own))
     regions = _by_module(regions, nodes, program, stateful)
     _take_spikes(regions, nodes)
-    owned = {n for r in regions for n in r.nodes}
     for s in program.states:  # a value that is only kept: the input of the last step, say
         if not any(s in r.states for r in regions):
             where = next((r for r in regions if s.after in r.nodes), None)
@@ -56,8 +54,6 @@ def regions_of(program: StepProgram, ends: Iterable[Node], stateful: Callable[[s
                 where.states.append(s)
             else:
                 regions.append(Region(s.path, [], [s]))
-    assert all(n in owned for r in regions for n in r.nodes)
-    del states
     return regions
 
 
@@ -85,60 +81,17 @@ def below(path: str, parent: str) -> bool:
 
 
 def _cycles(nodes: list[Node], states: list[State]) -> list[tuple[list[Node], list[State]]]:
-    """The strongly connected parts of the elementwise operations, with an edge from each state's next value to it."""
-    inside = set(nodes)
+    """The circles of the elementwise operations, where a state needs the operation that makes its next value."""
     by_before = {s.before: s for s in states}
-    forward: dict[object, list[object]] = {n: [] for n in (*nodes, *states)}
+    needs: dict[Node | State, list[Node | State]] = {**{n: [] for n in nodes}, **{s: [] for s in states}}
     for n in nodes:
-        for read in n.reads:
-            if read in inside:
-                forward[read].append(n)
-            elif read in by_before:
-                forward[by_before[read]].append(n)
+        read = (by_before.get(r, r) for r in n.reads)
+        needs[n] = [r for r in read if r in needs]
     for s in states:
-        if s.after in inside:
-            forward[s.after].append(s)
-    found = []
-    for part in _strong(forward):
-        own = [s for s in states if s in part]
-        if own and len(part) > 1:
-            found.append(([n for n in nodes if n in part], own))
-    return found
-
-
-def _strong(edges: dict[object, list[object]]) -> list[set[object]]:
-    """Strongly connected parts (Kosaraju): in the order in which they can be computed."""
-    order: list[object] = []
-    seen: set[object] = set()
-    for root in edges:
-        stack = [(root, iter(edges[root]))] if root not in seen else []
-        seen.add(root)
-        while stack:
-            node, rest = stack[-1]
-            follower = next((f for f in rest if f not in seen), None)
-            if follower is None:
-                order.append(node)
-                stack.pop()
-            else:
-                seen.add(follower)
-                stack.append((follower, iter(edges[follower])))
-    back: dict[object, list[object]] = {node: [] for node in edges}
-    for node, followers in edges.items():
-        for f in followers:
-            back[f].append(node)
-    parts: list[set[object]] = []
-    done: set[object] = set()
-    for root in reversed(order):
-        part, pending = set(), [root]
-        while pending:
-            node = pending.pop()
-            if node not in done:
-                done.add(node)
-                part.add(node)
-                pending.extend(back[node])
-        if part:
-            parts.append(part)
-    return parts
+        needs[s] = [s.after] if s.after in needs else []
+    parts = ({*part} for part in circles(needs) if len(part) > 1)
+    found = (([n for n in nodes if n in part], [s for s in states if s in part]) for part in parts)
+    return [(members, own) for members, own in found if own]
 
 
 def _by_module(

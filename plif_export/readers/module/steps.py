@@ -10,8 +10,9 @@ operation mixes steps, and stays one operation on the joined tensor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
 
 import torch
 from torch import Tensor
@@ -21,86 +22,100 @@ from plif_export.readers.module.nodes import (
     PERMUTES,
     RESHAPES,
     SAME,
+    Argument,
     Node,
+    NodeOrSteps,
+    Overload,
     Registered,
+    Result,
     Steps,
     Writer,
+    as_int,
+    as_node,
     aten,
     axes_of,
     execute,
     leaves,
-    numel,
     op_name,
+    several,
     swap,
 )
 
+Tried = (
+    RuntimeError,
+    IndexError,
+    ValueError,
+    TypeError,
+)  # what an operation raises on arguments that it is not made for
+
 
 def joined(items: list[Tensor], axis: int, outer: int = 1) -> Tensor:
-    """The items as one tensor with an axis of size outer * T * inner."""
+    """Items [..., outer * inner, ...] as one tensor with an axis of size outer * T * inner."""
     return torch.stack([v.unflatten(axis, (outer, -1)) for v in items], axis + 1).flatten(axis, axis + 2)
 
 
-def shape_of(v: Any) -> list[int]:
+def shape_of(v: NodeOrSteps) -> list[int]:
     """The shape of what a node or Steps stands for."""
     if isinstance(v, Node):
         return list(v.shape)
     return [sum(i.shape[d] for i in v.items) if d == v.axis else n for d, n in enumerate(v.items[0].shape)]
 
 
-def rule(run: Writer, op: Any, a: list[Any], out: Any) -> Any:
-    """What an operation makes of nodes and Steps: a node, Steps, or a list of them. out: the tensors that it made."""
-    if isinstance(op, Registered):
-        return _apart(run, op, a, [v for v in a if isinstance(v, Steps)]) or run.call(op, tuple(a), out)
-    name, v = op_name(op), cast(Any, a[0] if a else None)
+def rule(
+    run: Writer, op: Overload | Registered, a: Sequence[Argument], out: Result
+) -> NodeOrSteps | Sequence[NodeOrSteps]:
+    """What an operation makes of nodes and Steps: a node, Steps, or a list of them. out: the tensors [...] that it made."""
     stacked = [s for s in leaves(a) if isinstance(s, Steps)]
-    shape = list(out.shape) if isinstance(out, Tensor) else []
-    if name in FILLED:
-        value = FILLED[name]
-        return run.filled(out, a[{"scalar_tensor": 0, "new_full": 2}.get(name, 1)] if value is None else value)
-    old = shape_of(v) if isinstance(v, Node | Steps) else []
-    if name in SAME or (name == "expand" and shape == old) or (name in RESHAPES and shape == old):
-        return v
-    if name == "_to_copy" and (v.items[0] if isinstance(v, Steps) else v).dtype == out.dtype:
-        return v
-    found = _arises(run, name, a, out, shape, old)
-    if found is None and isinstance(v, Steps):
-        found = _taken_out(run, name, v, a, old)
+    found: NodeOrSteps | Sequence[NodeOrSteps] | None = None
+    if not isinstance(op, Registered):
+        name, v = op_name(op), a[0] if a else None
+        if name in FILLED:
+            value: Argument = FILLED[name]
+            return run.filled(out, a[{"scalar_tensor": 0, "new_full": 2}.get(name, 1)] if value is None else value)
+        if isinstance(v, Node | Steps):
+            same = isinstance(out, Tensor) and list(out.shape) == shape_of(v)
+            if name in SAME or (same and (name == "expand" or name in RESHAPES)):
+                return v
+            if name == "_to_copy" and (v.items[0] if isinstance(v, Steps) else v).dtype == several(out)[0].dtype:
+                return v
+        if isinstance(out, Tensor):
+            found = _arises(run, name, a, list(out.shape), bool(stacked))
+        if found is None and isinstance(v, Steps):
+            found = _taken_out(run, name, v, a)
     if found is None and stacked:
         found = _apart(run, op, a, stacked)
-    return run.call(op, tuple(swap(a, Steps, lambda s: whole(run, s))), out) if found is None else found
+    return run.call(op, swap(a, Steps, lambda s: whole(run, s)), out) if found is None else found
 
 
-def _arises(run: Writer, name: str, a: list[Any], out: Any, shape: list[int], old: list[int]) -> Any:
+def _arises(run: Writer, name: str, a: Sequence[Argument], shape: list[int], stacked: bool) -> NodeOrSteps | None:
     """A tensor of all steps that comes into being: stack, cat, expand, repeat, y[t] = ..."""
-    T, v = run.length, cast(Any, a[0] if a else None)
-    stacked = any(isinstance(s, Steps) for s in leaves(a))
+    T, v = run.length, a[0] if a else None
     if name == "stack" and not stacked:
-        axis = a[1] % len(shape)
-        return _along([run.reshaped(n, run.with_one(n.shape, axis)) for n in v], axis)
+        assert isinstance(v, list | tuple)
+        axis = as_int(a[1]) % len(shape)
+        return _along([run.reshaped(n, run.with_one(n.shape, axis)) for n in map(as_node, v)], axis)
     if name == "cat":
-        axis = a[1] % len(shape)
-        parts = [p for p in v if isinstance(p, Steps) or numel(p.shape)]
-        if all(p.axis == axis and p.outer == 1 if isinstance(p, Steps) else p.shape[axis] == 1 for p in parts):
-            return _along([i for p in parts for i in (p.items if isinstance(p, Steps) else [p])], axis)
-    if name in ("expand", "repeat") and not stacked:
-        before = [1] * (len(shape) - len(old)) + old
+        axis = as_int(a[1]) % len(shape)
+        parts = [p for p in leaves(v) if isinstance(p, Steps) or 0 not in as_node(p).shape]
+        if all(p.axis == axis and p.outer == 1 if isinstance(p, Steps) else as_node(p).shape[axis] == 1 for p in parts):
+            return _along([i for p in parts for i in (p.items if isinstance(p, Steps) else [as_node(p)])], axis)
+    if name in ("expand", "repeat") and isinstance(v, Node) and not stacked:
+        before = [1] * (len(shape) - len(v.shape)) + list(v.shape)
         grown = [i for i, (n, m) in enumerate(zip(shape, before, strict=True)) if n != m]
         if len(grown) == 1 and (before[grown[0]] == 1 or name == "repeat") and shape[grown[0]] == T * before[grown[0]]:
-            axis = grown[0]
-            item = run.reshaped(v, before)
-            return Steps([item] * T, axis)
-    if name in ("select_scatter", "slice_scatter") and shape[a[2]] == T:
-        start, end = (a[3], a[3] + 1) if name == "select_scatter" else (a[3] or 0, T if a[4] is None else min(a[4], T))
-        axis = a[2] % len(shape)
-        if end - start == 1 and (not isinstance(v, Steps) or (v.axis == axis and v.outer == 1)):
+            return Steps([run.reshaped(v, before)] * T, grown[0])
+    if name in ("select_scatter", "slice_scatter") and shape[as_int(a[2])] == T:
+        axis = as_int(a[2]) % len(shape)
+        start = as_int(a[3] or 0)
+        end = start + 1 if name == "select_scatter" else T if a[4] is None else min(as_int(a[4]), T)
+        if end - start == 1 and (isinstance(v, Node) or (isinstance(v, Steps) and (v.axis, v.outer) == (axis, 1))):
             one = [1 if d == axis else n for d, n in enumerate(shape)]
             items = v.items if isinstance(v, Steps) else [_piece(run, v, axis, t, one) for t in range(T)]
-            new = a[1] if isinstance(a[1], Node) else whole(run, a[1])
-            new = (
-                run.reshaped(new, one)
-                if numel(new.shape) == numel(one)
-                else run.put(aten.expand.default, (new, run.table.sizes(one), False), one, new.dtype)
-            )
+            new = whole(run, a[1]) if isinstance(a[1], Steps) else as_node(a[1])
+            if prod(new.shape) == prod(one):
+                new = run.reshaped(new, one)
+            else:
+                new = run.put(aten.expand.default, (new, run.table.sizes(one), False), one, new.dtype)
             return Steps([new if t == start % T else item for t, item in enumerate(items)], axis)
     return None
 
@@ -111,35 +126,33 @@ def _piece(run: Writer, node: Node, axis: int, t: int, shape: list[int]) -> Node
     return run.put(aten.slice.Tensor, (node, axis, t, t + 1, 1), shape, node.dtype)
 
 
-def _taken_out(run: Writer, name: str, v: Steps, a: list[Any], old: list[int]) -> Any:
+def _taken_out(run: Writer, name: str, v: Steps, a: Sequence[Argument]) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
     """Items of a tensor of all steps."""
-    axis = v.axis
-    if v.outer != 1 or old[axis] != len(v.items) or name not in ("select", "unbind", "slice", "split") or len(a) < 2:
+    axis, shape = v.axis, shape_of(v)
+    if v.outer != 1 or shape[axis] != len(v.items) or name not in ("select", "unbind", "slice", "split") or len(a) < 2:
         return None
-    where = a[2] if name == "split" else a[1]
-    if where % len(old) != axis:
+    if as_int(a[2] if name == "split" else a[1]) % len(shape) != axis:
         return None
     if name in ("select", "unbind"):
-        items = v.items if name == "unbind" else [v.items[a[2]]]
+        items = v.items if name == "unbind" else [v.items[as_int(a[2])]]
         found = [run.reshaped(i, [n for d, n in enumerate(i.shape) if d != axis]) for i in items]
         return found if name == "unbind" else found[0]
     if name == "split" and isinstance(a[1], int):
         parts = [v.items[i : i + a[1]] for i in range(0, len(v.items), a[1])]
         return [_along(part, axis) for part in parts]
     if name == "slice":
-        return _along(v.items[slice(*a[2:5])], axis)
+        start, stop, step = (each if each is None else as_int(each) for each in a[2:5])
+        return _along(v.items[start:stop:step], axis)
     return None
 
 
-def _along(items: list[Node], axis: int) -> Node | Steps:
+def _along(items: list[Node], axis: int) -> NodeOrSteps:
     """Items of a tensor of steps; one by itself is no tensor of steps."""
     return items[0] if len(items) == 1 else Steps(items, axis)
 
 
-def whole(run: Writer, v: Any) -> Any:
+def whole(run: Writer, v: Steps) -> Node:
     """Steps as one node, joined."""
-    if not isinstance(v, Steps):
-        return v
     first, dtype = v.items[0].shape, v.items[0].dtype
     lead, size, rest = first[: v.axis], first[v.axis] // v.outer, first[v.axis + 1 :]
     if v.outer == 1:
@@ -153,9 +166,12 @@ def whole(run: Writer, v: Any) -> Any:
     return node
 
 
-def _step(value: Any, items: dict[int, Any], t: int) -> Any:
-    """A value with each Steps in it as its item of step t; items: those of a Steps by its id."""
-    return swap(value, Steps, lambda s: items[id(s)][t])
+# --- tried on random numbers -------------------------------------------------------------------------------------------------
+
+
+def _step(values: Sequence[Argument], items: Mapping[int, Sequence[Argument]], t: int) -> list[Argument]:
+    """Arguments with each Steps in them as its item of step t; items: those of a Steps by its id."""
+    return swap(values, Steps, lambda s: items[id(s)][t])
 
 
 def _noise(node: Node) -> Tensor:
@@ -166,23 +182,47 @@ def _noise(node: Node) -> Tensor:
     return torch.rand(node.shape).mul(2).to(node.dtype)
 
 
-def _apart(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """What is drawn inside leaves no trace outside."""
+    generator = torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(generator)
+
+
+def _in_columns(
+    run: Writer,
+    op: Overload | Registered,
+    args: Sequence[Sequence[Argument]],
+    got: Sequence[Result],
+    steps: Sequence[Callable[[list[Node]], Steps]],
+    want: Result,
+) -> NodeOrSteps | Sequence[NodeOrSteps]:
+    """The operation written down once for each step; steps: for each of its results, what makes Steps of the nodes."""
+    made = [run.call(op, a, out) for a, out in zip(args, got, strict=True)]
+    rows = [m if isinstance(m, list) else [m] for m in made]
+    parts = [make(list(column)) for make, column in zip(steps, zip(*rows, strict=True), strict=True)]
+    return parts[0] if isinstance(want, Tensor) else parts
+
+
+def _apart(
+    run: Writer, op: Overload | Registered, a: Sequence[Argument], stacked: list[Steps]
+) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
     """The operation once for each step, where that gives the same; None where it does not."""
-    if not stacked or any(len(s.items) != len(stacked[0].items) for s in stacked):
+    if any(len(s.items) != len(stacked[0].items) for s in stacked):
         return None
-    n = len(stacked[0].items)
-    again = _moved(run, op, a, stacked[0], n) or _without_axis(run, op, a, stacked)
+    n, batch = len(stacked[0].items), run.table.batch
+    again = _moved(run, op, a, stacked[0]) or _without_axis(run, op, a, stacked)
     if again is not None:
         return again
     items = {id(s): s.items for s in stacked}
-    noise = {key: [_noise(i) for i in own] for key, own in items.items()}
-    real = swap(a, Node, _noise)
-    batch = run.table.batch
-    generator = torch.random.get_rng_state()
-    try:
+    with _same_random_numbers():
+        noise = {key: [_noise(i) for i in each] for key, each in items.items()}
+        real = swap(a, Node, _noise)
         want = execute(op, swap(real, Steps, lambda s: joined(noise[id(s)], s.axis, s.outer)), batch)
-        many = isinstance(want, tuple | list)
-        wants = list(want) if many else [want]
+        wants = several(want)
         if not all(isinstance(w, Tensor) for w in wants):
             return None
         sizes = [
@@ -192,21 +232,17 @@ def _apart(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Any:
         for change in [None, *sizes]:
             try:
                 got = [execute(op, _with(_step(real, noise, t), change, n), batch) for t in range(n)]
-            except (RuntimeError, IndexError, ValueError, TypeError):
+            except Tried:
                 continue
-            each = [[g[i] for g in got] if many else got for i in range(len(wants))]
-            places = [_place(w, e, stacked[0].outer) for w, e in zip(wants, each, strict=True)]
+            each = zip(wants, zip(*map(several, got), strict=True), strict=True)
+            places = [_place(w, list(parts), stacked[0].outer) for w, parts in each]
             if all(places):
-                made = [run.call(op, tuple(_with(_step(a, items, t), change, n)), got[t]) for t in range(n)]
-                columns = list(zip(*made, strict=True)) if many else [made]
-                parts = [Steps(list(c), *p) for c, p in zip(columns, places, strict=True)]  # type: ignore[misc]
-                return parts if many else parts[0]
-    finally:
-        torch.random.set_rng_state(generator)
+                steps = [lambda nodes, p=place: Steps(nodes, *p) for place in places]
+                return _in_columns(run, op, [_with(_step(a, items, t), change, n) for t in range(n)], got, steps, want)
     return None
 
 
-def _moved(run: Writer, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None:
+def _moved(run: Writer, op: Overload | Registered, a: Sequence[Argument], v: Steps) -> Steps | None:
     """Permutations, which need no trial."""
     if isinstance(op, Registered) or op_name(op) not in PERMUTES or v.outer != 1:
         return None
@@ -214,7 +250,9 @@ def _moved(run: Writer, op: Any, a: list[Any], v: Steps, n: int) -> Steps | None
     return Steps([run.permuted(i, axes) for i in v.items], axes.index(v.axis))
 
 
-def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> Steps | list[Steps] | None:
+def _without_axis(
+    run: Writer, op: Overload | Registered, a: Sequence[Argument], stacked: list[Steps]
+) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
     """The operation on steps that have no axis of time, where that gives the same, tried on random numbers."""
     axis = stacked[0].axis
     if (
@@ -227,57 +265,52 @@ def _without_axis(run: Writer, op: Any, a: list[Any], stacked: list[Steps]) -> S
     for i, declared in enumerate(op._schema.arguments[: len(args)]):
         if declared.name in ("dim", "dims") and args[i] is not None:
             rank = len(stacked[0].items[0].shape)
-            dims = [d % rank for d in (args[i] if isinstance(args[i], list | tuple) else [args[i]])]
+            dims = [as_int(d) % rank for d in leaves(args[i])]
             if axis in dims:
                 return None
             dims = [d - (d > axis) for d in dims]
             args[i] = dims if isinstance(args[i], list | tuple) else dims[0]
     bare = {id(s): [run.reshaped(i, [n for d, n in enumerate(i.shape) if d != axis]) for i in s.items] for s in stacked}
-    noise = {key: [_noise(i) for i in items] for key, items in bare.items()}
-    generator = torch.random.get_rng_state()
-    try:
+    steps = range(len(stacked[0].items))
+    with _same_random_numbers():
+        noise = {key: [_noise(i) for i in items] for key, items in bare.items()}
         real, same = (swap(given, Node, _noise) for given in (a, args))
-        want = execute(
-            op, swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis)), run.table.batch
-        )
-        n = len(stacked[0].items)
-        got = [execute(op, _step(same, noise, t), run.table.batch) for t in range(n)]
-    except (RuntimeError, IndexError, ValueError, TypeError):
+        try:
+            joint = swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis))
+            want = execute(op, joint, run.table.batch)
+            got = [execute(op, _step(same, noise, t), run.table.batch) for t in steps]
+        except Tried:
+            return None
+    each = zip(several(want), zip(*map(several, got), strict=True), strict=True)
+    axes = [_new_axis(w, parts, axis) for w, parts in each]
+    if None in axes:
         return None
-    finally:
-        torch.random.set_rng_state(generator)
-    many = isinstance(want, tuple | list)
-    wants, gots = (list(want), list(zip(*got, strict=True))) if many else ([want], [tuple(got)])
-    axes = [_new_axis(w, g, axis) for w, g in zip(wants, gots, strict=True)]
-    if any(each is None for each in axes):
-        return None
-    made = [run.call(op, tuple(_step(args, bare, t)), got[t]) for t in range(n)]
-    columns = list(zip(*made, strict=True)) if many else [made]
-    parts = [
-        Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in column], where)
-        for column, where in zip(columns, axes, strict=True)
-        if where is not None
-    ]
-    return parts if many else parts[0]
+
+    def along(where: int) -> Callable[[list[Node]], Steps]:
+        return lambda nodes: Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in nodes], where)
+
+    ways = [along(where) for where in axes if where is not None]
+    return _in_columns(run, op, [_step(args, bare, t) for t in steps], got, ways, want)
 
 
-def _new_axis(want: Any, items: Sequence[Tensor], usual: int) -> int | None:
+def _new_axis(want: Tensor, items: Sequence[Tensor], usual: int) -> int | None:
     """The axis along which items without an axis of time are stacked to the wanted tensor; None where they are not."""
     if not isinstance(want, Tensor) or want.dim() != items[0].dim() + 1 or not want.numel():
         return None
-    for where in dict.fromkeys((min(usual, items[0].dim()), *range(items[0].dim() + 1))):
+    axes: list[int] = [min(usual, items[0].dim()), *range(items[0].dim() + 1)]
+    for where in dict.fromkeys(axes):
         if _place(want, [item.unsqueeze(where) for item in items], 1) == (where, 1):
             return where
     return None
 
 
-def _with(args: Any, change: tuple[int, int] | None, n: int) -> list[Any]:
+def _with(args: list[Argument], change: tuple[int, int] | None, n: int) -> list[Argument]:
     """The arguments, a size in them divided by n."""
-    args = list(args)
-    if change is not None:
-        p, i = change
-        args[p] = [size // n if j == i else size for j, size in enumerate(args[p])]
-    return args
+    if change is None:
+        return args
+    p, i = change
+    sizes = [as_int(size) // n if j == i else size for j, size in enumerate(leaves(args[p]))]
+    return [*args[:p], sizes, *args[p + 1 :]]
 
 
 def _place(want: Tensor, items: list[Tensor], outer: int) -> tuple[int, int] | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import CellType, FunctionType
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -67,10 +67,11 @@ class Number:
         else:
             self._cell(module).cell_contents = value
 
-    def _forward(self, module: nn.Module) -> Any:
-        return inspect.unwrap(type(module.get_submodule(self.path)).forward)
+    def _forward(self, module: nn.Module) -> FunctionType:
+        forward: FunctionType = inspect.unwrap(type(module.get_submodule(self.path)).forward)
+        return forward
 
-    def _cell(self, module: nn.Module) -> Any:
+    def _cell(self, module: nn.Module) -> CellType:
         forward = self._forward(module)
         return dict(zip(forward.__code__.co_freevars, forward.__closure__ or (), strict=False))[self.name]
 
@@ -93,7 +94,7 @@ def numbers(module: nn.Module) -> Iterator[Number]:
             continue
         read = {name for cls in _own(type(part)) for f in vars(cls).values() if callable(f) for name in _names_in(f)}
         for name, value in vars(part).items():
-            if type(value) is int and name in read and 0 < value < 4096:
+            if name in read and _small(value):
                 alike.setdefault((name, value), []).append(path)
         if path and not list(part.children()):
             continue
@@ -101,23 +102,28 @@ def numbers(module: nn.Module) -> Iterator[Number]:
         for p in inspect.signature(forward).parameters.values() if not path else ():
             if type(p.default) is int and p.default > 0:
                 alone.append(Number(path, p.name, "argument"))
-        code = getattr(forward, "__code__", None)
-        for name in code.co_names if code is not None else ():
-            if type(forward.__globals__.get(name)) is int and 0 < forward.__globals__[name] < 4096:
+        if not isinstance(forward, FunctionType):
+            continue
+        for name in forward.__code__.co_names:
+            if _small(forward.__globals__.get(name)):
                 alone.append(Number(path, name, "global"))
-        for name, cell in zip(code.co_freevars if code is not None else (), forward.__closure__ or (), strict=False):
-            if name != "__class__" and type(cell.cell_contents) is int and 0 < cell.cell_contents < 4096:
+        for name, cell in zip(forward.__code__.co_freevars, forward.__closure__ or (), strict=False):
+            if name != "__class__" and _small(cell.cell_contents):
                 alone.append(Number(path, name, "enclosing"))
     yield from (Number(paths[0], name, "attribute", tuple(paths[1:])) for (name, _), paths in alike.items())
     yield from alone
     yield from (Number(path, name, "attribute") for (name, _), paths in alike.items() for path in paths if paths[1:])
 
 
+def _small(value: object) -> bool:
+    return type(value) is int and 0 < value < 4096
+
+
 def _own(kind: type) -> Iterator[type]:
     return (cls for cls in kind.__mro__ if not cls.__module__.startswith(("torch.", "builtins")))
 
 
-def _names_in(function: Any) -> tuple[str, ...]:
+def _names_in(function: Callable[..., object]) -> tuple[str, ...]:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return () if code is None or function.__name__ == "__init__" else code.co_names
 
@@ -143,7 +149,7 @@ def follow_sizes(module: nn.Module) -> None:
     own = module.forward
 
     @functools.wraps(own)
-    def forward(x: Tensor, *args: Any, **words: Any) -> Any:
+    def forward(x: Tensor, *args: object, **words: object) -> object:
         first = x.shape[:2]
         with ExitStack() as stack:
             for axis, number in sizes.items():

@@ -15,15 +15,15 @@ of neurons are in neurons.py. There is no module to compare with, so the artifac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.nir.neurons import NEURONS, Settings, collapsed, neuron
+from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, require
 from runtime.base.errors import MissingExtra, PlifError
@@ -74,7 +74,7 @@ def own_card(path: Path) -> Card:
         return {}
 
 
-def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]]:
+def examine_nir(path: Path, **options: object) -> tuple[Graph | None, list[Problem]]:
     """The graph, None where a problem was found, and every problem.
 
     options  dt, fire, reset; where one is left out, the file's plif card says it, or else NIR's own meaning holds
@@ -88,31 +88,31 @@ def examine_nir(path: Path, **options: Any) -> tuple[Graph | None, list[Problem]
     if fire not in (">", ">=") or reset not in ("value", "subtract") or not _number(dt) > 0:
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
     try:
-        return _Reader(_open(path), float(dt), fire, reset, path).read()
+        return _Reader(_open(path), _number(dt), fire, str(reset), path).read()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:100]
         raise PlifError(f"{path}: its nodes cannot be read ({type(error).__name__}: {what}); damaged?") from None
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     return float(value) if isinstance(value, float | int) else 0.0
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> NirNode:
     try:
         import nir
     except ImportError:
         raise MissingExtra("reading a NIR file", "nir") from None
     with open_hdf5(path, "a NIR file") as file:
-        graph = nir.read(file.id, type_check=False)  # the file that was looked at, opened once
-    strangers = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
-    if strangers:
-        raise PlifError(f"{path}: an edge leads to {strangers[0]}, which is none of its nodes; the file was damaged")
+        graph: NirNode = nir.read(file.id, type_check=False)  # the file that was looked at, opened once
+    unknown = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
+    if unknown:
+        raise PlifError(f"{path}: an edge leads to {unknown[0]}, which is none of its nodes; the file was damaged")
     return graph
 
 
 class _Reader:
-    def __init__(self, source: Any, dt: float, fire: str, reset: str, path: Path) -> None:
+    def __init__(self, source: NirNode, dt: float, fire: str, reset: str, path: Path) -> None:
         self.graph, self.path = source, path
         self.settings = Settings(dt, fire, reset)
         self.problems: list[Problem] = []
@@ -184,7 +184,7 @@ class _Reader:
         op: str,
         inputs: tuple[str, ...],
         shape: Shape,
-        attrs: dict[str, Any] | None = None,
+        attrs: Mapping[str, object] | None = None,
         params: dict[str, np.ndarray] | None = None,
     ) -> str:
         name = {"x": "x_1", "y": "y_1"}.get(name, name)  # those are the graph's own
@@ -197,7 +197,7 @@ class _Reader:
         op: str,
         x: str,
         shape: Shape,
-        attrs: dict[str, Any],
+        attrs: Mapping[str, object],
         params: dict[str, np.ndarray] | None = None,
     ) -> tuple[str, Shape]:
         """Enters a layer with one input of that shape."""
@@ -210,13 +210,13 @@ class _Reader:
     collapsed = staticmethod(collapsed)
 
     @staticmethod
-    def sizes(value: Any, dims: int) -> tuple[int, ...]:
+    def sizes(value: np.ndarray, dims: int) -> tuple[int, ...]:
         flat = [int(v) for v in np.asarray(value).ravel()]
         return spatial(flat[0] if len(flat) == 1 else flat, dims)
 
     # --- neurons --------------------------------------------------------------------------------------------------------
 
-    def _neuron(self, name: str, node: Any, x: str, shape: Shape) -> tuple[str, Shape]:
+    def _neuron(self, name: str, node: NirNode, x: str, shape: Shape) -> tuple[str, Shape]:
         attrs, params = neuron(node, shape, self.settings, keeps=name in self.kept)
         return self.add(f"{name}_neuron", "Neuron", (x,), shape, {**attrs, "layer": name}, params), shape
 
@@ -230,5 +230,5 @@ class _Reader:
         return self.kept[layer]
 
 
-def _kind(node: Any) -> str:
+def _kind(node: NirNode) -> str:
     return type(node).__name__

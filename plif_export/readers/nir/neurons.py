@@ -12,7 +12,7 @@ differ from neuron to neuron, and neurons whose spikes come back, which keep the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +23,25 @@ from runtime.model.graph import Shape
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 NEURONS = (*SPIKING, "I", "LI", "CubaLI", "Delay")
 MOST_DELAY = 32  # steps; each is a state of its own
-Content = tuple[dict[str, Any], dict[str, np.ndarray]]  # attributes and parameters of a node
+Content = tuple[dict[str, object], dict[str, np.ndarray]]  # attributes and parameters of a node
+
+
+class NirNode(Protocol):
+    """A node of the nir package: which of these it has, its class says. Arrays are [] or [*shape], one for each neuron."""
+
+    r: np.ndarray
+    tau: np.ndarray
+    tau_mem: np.ndarray
+    tau_syn: np.ndarray
+    w_in: np.ndarray
+    v_leak: np.ndarray
+    v_threshold: np.ndarray
+    v_reset: np.ndarray
+    threshold: np.ndarray
+    delay: np.ndarray
+    input_type: dict[str, np.ndarray]
+    nodes: dict[str, NirNode]  # of a graph
+    edges: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,7 @@ class Settings:
     reset: str
 
 
-def neuron(node: Any, shape: Shape, settings: Settings, keeps: bool) -> Content:
+def neuron(node: NirNode, shape: Shape, settings: Settings, keeps: bool) -> Content:
     """The attributes, without its layer, and the parameters of a NIR neuron. Raises Unsupported.
 
     keeps  whether a layer reads its spikes one step later
@@ -49,8 +67,8 @@ def neuron(node: Any, shape: Shape, settings: Settings, keeps: bool) -> Content:
     one_each = all(value.ndim == 0 for value in thresholds.values())
     if kind in ("IF", "LIF", "CubaLIF") and one_each and not keeps:
         numbers = {name: float(value) for name, value in thresholds.items()}
-        attrs = {"kind": f"NIR-{kind}", "v_reset": None, **numbers, "fire": settings.fire}
-        return attrs | ({} if kind == "IF" else {"v_leak": v_leak}), arrays
+        leak = {} if kind == "IF" else {"v_leak": v_leak}
+        return {"kind": f"NIR-{kind}", "v_reset": None, **numbers, "fire": settings.fire, **leak}, arrays
     made = _Program()
     if kind == "Delay":
         made.delay(_steps(node, settings))
@@ -63,7 +81,7 @@ def neuron(node: Any, shape: Shape, settings: Settings, keeps: bool) -> Content:
     return made.content()
 
 
-def _terms(kind: str, node: Any, settings: Settings) -> dict[str, Any]:
+def _terms(kind: str, node: NirNode, settings: Settings) -> dict[str, np.ndarray | None]:
     """The factors of its equation, float64; None for a factor of 1."""
     if kind in ("IF", "I"):
         return {"gain": _unless_one(np.asarray(node.r, np.float64) * settings.dt)}
@@ -76,7 +94,7 @@ def _terms(kind: str, node: Any, settings: Settings) -> dict[str, Any]:
     return {}
 
 
-def _thresholds(kind: str, node: Any, settings: Settings) -> dict[str, Any]:
+def _thresholds(kind: str, node: NirNode, settings: Settings) -> dict[str, np.ndarray]:
     if kind == "Threshold":
         return {"v_threshold": node.threshold}
     if kind not in SPIKING:
@@ -85,7 +103,7 @@ def _thresholds(kind: str, node: Any, settings: Settings) -> dict[str, Any]:
     return {"v_threshold": node.v_threshold, **reset}
 
 
-def _steps(node: Any, settings: Settings) -> int:
+def _steps(node: NirNode, settings: Settings) -> int:
     delays = np.unique(np.rint(np.asarray(node.delay, np.float64) / settings.dt))
     require(delays.size == 1, "its delays differ", "give all its values one delay")
     steps = int(delays[0])
@@ -96,7 +114,7 @@ def _steps(node: Any, settings: Settings) -> int:
     return steps
 
 
-def _k(tau: Any, name: str, settings: Settings) -> np.ndarray:
+def _k(tau: np.ndarray, name: str, settings: Settings) -> np.ndarray:
     k = settings.dt / np.asarray(tau, np.float64)
     fits = bool(np.all((k > 0) & (k <= 1 + 1e-6)))
     require(fits, f"{name} is below the time-step dt={settings.dt:g}", "say the dt of the network: --neuron dt=...")
@@ -109,13 +127,13 @@ class _Program:
 
     states: dict[str, float] = field(default_factory=lambda: {"v": 0.0})
     next: dict[str, str] = field(default_factory=lambda: {"v": "h"})
-    lines: list[list[Any]] = field(default_factory=list)
+    lines: list[list[str | float]] = field(default_factory=list)
     params: dict[str, np.ndarray] = field(default_factory=dict)
     h: str = "h"
     s: str = "h"
     v_threshold: float = 0.0
 
-    def line(self, name: str, op: str, *operands: Any) -> str:
+    def line(self, name: str, op: str, *operands: str | float) -> str:
         self.lines.append([name, op, *operands])
         return name
 
@@ -174,13 +192,13 @@ class _Program:
         return {**common, **program, **({} if self.s == "s" else {"spiking": False})}, self.params
 
 
-def _unless_one(value: Any) -> np.ndarray | None:
+def _unless_one(value: np.ndarray) -> np.ndarray | None:
     """None for a factor of 1, up to the rounding of a quotient."""
     values = np.asarray(value, np.float64)
     return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
 
 
-def collapsed(value: Any, shape: Shape, name: str) -> np.ndarray:
+def collapsed(value: np.ndarray, shape: Shape, name: str) -> np.ndarray:
     """float32: [] where all values are equal, [C] where they differ by channel only, else one per neuron."""
     values = np.asarray(value, np.float64)
     if values.size and np.all(values == values.flat[0]):

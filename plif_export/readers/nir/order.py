@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from plif_export.readers.nir.neurons import SPIKING
+from plif_export.readers.nir.neurons import SPIKING, NirNode
 from plif_export.readers.rules import Problem, require
 
 Edge = tuple[str, str]
@@ -28,10 +27,10 @@ class Order:
     problems: list[Problem]
 
 
-def opened(nodes: dict[str, Any], edges: Iterable[Edge], within: str = "") -> tuple[dict[str, Any], list[Edge]]:
+def opened(nodes: dict[str, NirNode], edges: Iterable[Edge], within: str = "") -> tuple[dict[str, NirNode], list[Edge]]:
     """Nodes and edges with those of nested graphs among them, by names like block.lif. The Input and the Output of a nested graph
     stay as nodes that pass on what they read. Raises Unsupported."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, NirNode] = {}
     wires: list[Edge] = []
     ends: dict[str, Edge] = {}  # nested graph -> its input and its output
     for name, node in nodes.items():
@@ -55,7 +54,7 @@ def opened(nodes: dict[str, Any], edges: Iterable[Edge], within: str = "") -> tu
     return flat, wires
 
 
-def ordered(nodes: dict[str, Any], edges: list[Edge], start: str) -> Order:
+def ordered(nodes: dict[str, NirNode], edges: list[Edge], start: str) -> Order:
     """The order of the nodes; start: the network's input."""
     before: dict[str, list[str]] = {name: [] for name in nodes}
     after: dict[str, list[str]] = {name: [] for name in nodes}
@@ -104,7 +103,7 @@ def _closing(after: dict[str, list[str]], start: str) -> list[Edge]:
 
 
 def _cut(
-    last: str, first: str, nodes: dict[str, Any], before: dict[str, list[str]], after: dict[str, list[str]]
+    last: str, first: str, nodes: dict[str, NirNode], before: dict[str, list[str]], after: dict[str, list[str]]
 ) -> set[Edge] | Problem:
     """The edges to cut so that nothing comes from `last` back to `first` in the same step: those behind spiking neurons."""
 

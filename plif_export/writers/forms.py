@@ -1,4 +1,10 @@
-"""The unrolled form: T steps in one call, layer by layer, for offline evaluation.
+"""The two forms of a network as ONNX.
+
+The step form is the canonical artifact: it streams.
+
+    x [B, C, H, W] and states -> y [B, classes] and states
+
+The unrolled form makes T steps in one call, layer by layer, for offline evaluation.
 
     x [T, B, C, H, W] and states -> y [T, B, classes] and states         recordings
     x [B, C, H, W]    and states -> y [T, B, classes] and states         static images, what precedes the neurons once
@@ -10,13 +16,44 @@ out, so chunks of T steps chain.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import onnx
 
+from plif_export.circles import circles
 from plif_export.writers.emit import neuron, stateless, states
 from plif_export.writers.emitter import BATCH, Emitter, tensor_info
-from plif_export.writers.loops import parts
 from runtime.model.graph import Graph, Node, spikes, state_in, state_out
+
+
+def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
+    """A graph as one step with its states; all inputs and outputs are float32.
+
+    T      is not used here: the step form runs for any number of steps
+    batch  None leaves the batch axis dynamic
+    """
+    rows = batch or BATCH
+    e = Emitter(dialect, graph.shapes)
+    value = {graph.input: graph.input}
+    for node in graph:
+        inputs = [value[name] for name in node.inputs]
+        if node.op == "Neuron":
+            before = {variable: state_in(node.layer, variable) for variable in node.initial}
+            after = {variable: state_out(node.layer, variable) for variable in node.initial}
+            value[node.name] = neuron(e, node, inputs, before, after)
+        elif node.op == "State":
+            tensor = state_in if node.attrs["when"] == "before" else state_out
+            value[node.name] = tensor(node.layer, node.attrs["variable"])
+        else:
+            value[node.name] = stateless(e, node, inputs)
+    e.op("Identity", [value[graph.output]], "y")
+    state_inputs, state_outputs = states(graph, rows)
+    return e.model(
+        [tensor_info(graph.input, [rows, *graph.input_shape]), *state_inputs],
+        [tensor_info("y", [rows, *graph[graph.output].shape]), *state_outputs],
+        "step",
+    )
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
@@ -28,8 +65,8 @@ def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "inte
     rows = batch or BATCH
     writer = _Unrolled(graph, T, dialect)
     e = writer.e
-    for part, loops in parts(graph):
-        if loops:
+    for part in _parts(graph):
+        if len(part) > 1:
             writer.step_by_step(part)
         else:
             writer.at_once(part[0])
@@ -45,16 +82,27 @@ def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "inte
     )
 
 
+def _parts(graph: Graph) -> Iterator[list[Node]]:
+    """The graph in parts, each after those that it needs; one of several nodes is a loop over time.
+
+    A State node needs its neuron: "after" in the same step, "before" in the one before it.
+    """
+    nodes, neurons = {node.name: node for node in graph}, {node.layer: node.name for node in graph.neurons}
+    needs = {node.name: [name for name in node.inputs if name != graph.input] for node in graph}
+    needs |= {node.name: [neurons[node.layer]] for node in graph if node.op == "State"}
+    return ([nodes[name] for name in part] for part in circles(needs))
+
+
 class _Unrolled:
     """value  {node: tensor of T * B rows, or of B rows where it is in `once`}; steps: {node: a tensor of B rows for each step}"""
 
     def __init__(self, graph: Graph, T: int, dialect: str) -> None:
-        self.graph, self.T, self.e = graph, T, Emitter(dialect, graph.shapes)
+        self.T, self.e = T, Emitter(dialect, graph.shapes)
         self.static = bool(graph.hoisted)
-        self.once = (
-            {graph.input, *graph.hoisted} if self.static else set()
-        )  # values of B rows, which hold at every step
-        self.once |= {node.name for node in graph if node.op == "Constant"}  # and of one row, which holds for all
+        # values of B rows that hold at every step, and of one row that holds for all
+        self.once = {graph.input, *graph.hoisted} if self.static else set()
+        self.constants = {node.name for node in graph if node.op == "Constant"}
+        self.once |= self.constants
         self.value = {graph.input: graph.input}
         self.steps: dict[str, list[str]] = {}
         if not self.static:
@@ -126,14 +174,18 @@ class _Unrolled:
         if name not in self.value:
             steps = self.steps[name]
             self.value[name] = steps[0] if self.T == 1 else self.e.op("Concat", steps, f"{name}.steps", axis=0)
-        if name not in self.once or self.T == 1 or self._constant(name):
+        if name not in self.once - self.constants or self.T == 1:
             return self.value[name]
         repeated = f"{self.value[name]}.every_step"
-        return (
-            repeated if repeated in self.e.made else self.e.op("Concat", [self.value[name]] * self.T, repeated, axis=0)
-        )
+        if repeated not in self.e.made:
+            self.e.op("Concat", [self.value[name]] * self.T, repeated, axis=0)
+        return repeated
 
     __getitem__ = whole
 
-    def _constant(self, name: str) -> bool:
-        return name in self.graph.shapes and name != self.graph.input and self.graph[name].op == "Constant"
+
+# form -> writer(graph, T, batch, dialect). To add a form, write it above and enter it here.
+FORMS: dict[str, Callable[[Graph, int, int | None, str], onnx.ModelProto]] = {
+    "step": write_step,
+    "unrolled": write_unrolled,
+}
