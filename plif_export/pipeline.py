@@ -220,12 +220,7 @@ def _load_as_it_is(artifact: Path, engine: str) -> Model:
 
 
 def _open(
-    artifact: Path,
-    target: Target,
-    card: Card,
-    job: ExportJob,
-    engine: str | None,
-    load: Callable[[Path, str], Model],
+    artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None, load: Callable[[Path, str], Model]
 ) -> tuple[onnx.ModelProto | None, Model | Subject | None]:
     """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run."""
     if target.name == "onnx":

@@ -45,10 +45,7 @@ def config(card: Card, name: str, serving: ServingOptions) -> str:
         ("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)),
         (
             "oldest",
-            [
-                ("max_candidate_sequences", serving.sequences),
-                ("max_queue_delay_microseconds", serving.delay_us),
-            ],
+            [("max_candidate_sequences", serving.sequences), ("max_queue_delay_microseconds", serving.delay_us)],
         ),
     ]
     if keeps:

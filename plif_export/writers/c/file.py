@@ -9,16 +9,7 @@ from textwrap import fill
 from plif_export.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
-from plif_export.writers.c.program import (
-    Program,
-    Value,
-    count_type,
-    element,
-    listing,
-    nest,
-    offset,
-    unpacking,
-)
+from plif_export.writers.c.program import Program, Value, count_type, element, listing, nest, offset, unpacking
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 
@@ -129,9 +120,9 @@ extern "C" {{
 #endif
 
 {defines}#define {big}_CLASS_NAMES {{{classes}}}
-#define {big}_LAYERS {len(program.seen)} /* layers of neurons */
-#define {big}_LAYER_NAMES {{{", ".join(string(seen.layer) for seen in program.seen)}}}
-#define {big}_LAYER_SIZES {{{", ".join(str(prod(seen.shape)) for seen in program.seen)}}}
+#define {big}_LAYERS {len(program.shown)} /* layers of neurons */
+#define {big}_LAYER_NAMES {{{", ".join(string(shown.layer) for shown in program.shown)}}}
+#define {big}_LAYER_SIZES {{{", ".join(str(prod(shown.shape)) for shown in program.shown)}}}
 
 typedef {program.input_type} {name}_input; /* one number of a frame */
 
@@ -164,7 +155,7 @@ def _source(program: Program, card: Card, stem: str) -> str:
     )
     calls = "".join(f"    {call}\n" for call in [*program.first, *program.calls, *copy.splitlines()])
     facts = "\n".join(f"   {line}" for line in _facts(card, program))
-    counts = "".join(f"    case {i}:\n{_count(seen.s)}" for i, seen in enumerate(program.seen))
+    counts = "".join(f"    case {i}:\n{_count(shown.s)}" for i, shown in enumerate(program.shown))
     probe = _probe(program, name)  # may need helpers, so before they are listed
     includes = "".join(f"#include <{each}>\n" for each in sorted(program.headers))
     return f"""{FIRST} {comment(stem)}.c, a spiking network as C. How to use it: {comment(stem)}.h
@@ -239,34 +230,34 @@ def _count(s: Value) -> str:
 def _probe(program: Program, name: str) -> str:
     """What a proof sees: compiled in with -DPLIF_PROBE alone."""
     tables, show = [], []
-    for number_, seen in enumerate(program.seen):
-        size = prod(seen.shape)
-        if seen.s.kind == "spikes":
-            unpack = unpacking(program, seen.s, probe=True)
-            listed = listing(program, seen.s.channels)
-            program.probes.append(f"static float {seen.s.name}_seen[{size}];")
-            channels, places = seen.s.channels, seen.s.places
-            given = f"{seen.s.name}_seen"
+    for number_, shown in enumerate(program.shown):
+        size = prod(shown.shape)
+        if shown.s.kind == "spikes":
+            unpack = unpacking(program, shown.s, probe=True)
+            listed = listing(program, shown.s.channels)
+            program.probes.append(f"static float {shown.s.name}_seen[{size}];")
+            channels, places = shown.s.channels, shown.s.places
+            given = f"{shown.s.name}_seen"
             show.append(
                 f"""    case {number_}:
-        {unpack}({given}, {seen.s.name}_c, {seen.s.name}_n, {places}, {channels});
-        plif_probe({number_}, {seen.h}, {given});
+        {unpack}({given}, {shown.s.name}_c, {shown.s.name}_n, {places}, {channels});
+        plif_probe({number_}, {shown.h}, {given});
         for (int p = 0; p < {places}; p++) {{
             static uint8_t fired[{channels}];
             for (int o = 0; o < {channels}; o++)
                 fired[o] = {given}[p * {channels} + o] > 0.5f;
-            {seen.s.name}_n[p] = ({count_type(channels)}){listed}({seen.s.name}_c + p * {channels}, fired, {channels});
+            {shown.s.name}_n[p] = ({count_type(channels)}){listed}({shown.s.name}_c + p * {channels}, fired, {channels});
         }}
         break;
 """
             )
         else:
             show.append(
-                f"    case {number_}:\n        plif_probe({number_}, {seen.h}, {seen.s.name});\n        break;\n"
+                f"    case {number_}:\n        plif_probe({number_}, {shown.h}, {shown.s.name});\n        break;\n"
             )
-        states = [f"{{{number_}, {size}, {buffer}}}" for buffer in seen.states.values()]
+        states = [f"{{{number_}, {size}, {buffer}}}" for buffer in shown.states.values()]
         tables += states
-    sizes = ", ".join(str(prod(seen.shape)) for seen in program.seen)
+    sizes = ", ".join(str(prod(shown.shape)) for shown in program.shown)
     text = f"""#ifdef PLIF_PROBE /* for a proof: shows every layer, and gives it the spikes of a reference (plif_export/proof) */
 {chr(10).join(program.probes)}
 static const int plif_sizes[] = {{{sizes}}};

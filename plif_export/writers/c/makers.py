@@ -10,7 +10,7 @@ from plif_export.writers.c import maps
 from plif_export.writers.c.names import identifier
 from plif_export.writers.c.neurons import neuron
 from plif_export.writers.c.products import product, stored
-from plif_export.writers.c.program import Product, Program, Value
+from plif_export.writers.c.program import Program, Value
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops.expand import expanded
@@ -41,11 +41,6 @@ def _product(program: Program, node: Node) -> Value:
     return stored(program, made)
 
 
-def _neuron(program: Program, node: Node) -> Value:
-    made: Product | None = program.pending.pop(node.inputs[0], None)
-    return neuron(program, node, made)
-
-
 def _state(program: Program, node: Node) -> Value:
     held = program.states[node.layer, node.attrs["variable"]]
     if node.attrs["when"] == "after":
@@ -60,9 +55,9 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
     "Conv": _product,
     "ConvTranspose": _product,
     "Linear": _product,
-    "Neuron": _neuron,
+    "Neuron": neuron,
     "State": _state,
-    "Dropout": lambda program, node: program.value(node.inputs[0]),
+    "Dropout": lambda program, node: program.values[node.inputs[0]],
     **maps.MAKERS,
 }
 
@@ -98,5 +93,5 @@ def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Prob
             program.values[node.name] = Value("floats", program.id(node), node.shape, node.shape)
     if not problems:
         program.layer = "output"
-        program.output = program.as_floats(program.value(graph.output))
+        program.output = program.as_floats(program.values[graph.output])
     return program, problems

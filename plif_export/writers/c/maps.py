@@ -33,22 +33,29 @@ UNARY = {
 }  # fmt: skip
 
 
-def _each(program: Program, node: Node, expression: str, at: list[str], loops: str, about: str, reads_x: bool) -> Value:
-    """A buffer of the node's shape, filled element by element."""
-    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
-    pad = "    " * (len(at) + 1)
-    place = offset(at, strides(node.shape), node.shape)
-    program.function(program.id(node), about, f"{indent(loops)}{pad}{name}[{place}] = {expression};\n", reads_x)
-    return Value("floats", name, node.shape, node.shape)
+def _each(program: Program, node: Node, about: str, expression: Callable[[list[str]], str]) -> Value:
+    """A buffer of the node's shape, filled element by element; expression: (the indices of an element) -> its value."""
+    loops, at = nest(node.shape)
+    value = expression(at)
+    made = program.output_of(node)
+    line = f"{element(program, made, at)} = {value};\n"
+    program.function(program.id(node), f"{node.name}: {about}", indent(loops) + indent(line, len(at) + 1))
+    return made
+
+
+def _source(program: Program, node: Node) -> Value:
+    return program.as_floats(program.values[node.inputs[0]])
 
 
 def elementwise(program: Program, node: Node) -> Value:
     """Add, Mul, Sub, Div: axes of size 1 are repeated."""
-    sources = [program.as_floats(program.value(name)) for name in node.inputs]
-    loops, at = nest(node.shape)
-    text = f" {INFIX[node.op]} ".join(element(program, source, at) for source in sources)
-    text = rounded(text) if node.op == "Mul" else text
-    return _each(program, node, text, at, loops, f"{node.name}: {node.op}", any(s.kind == "x" for s in sources))
+    sources = [program.as_floats(program.values[name]) for name in node.inputs]
+
+    def expression(at: list[str]) -> str:
+        text = f" {INFIX[node.op]} ".join(element(program, source, at) for source in sources)
+        return rounded(text) if node.op == "Mul" else text
+
+    return _each(program, node, node.op, expression)
 
 
 def unary(program: Program, node: Node) -> Value:
@@ -56,37 +63,37 @@ def unary(program: Program, node: Node) -> Value:
     require(function in UNARY, f"the function {function} is not written", "use --to onnx")
     if function != "Neg":
         program.headers.add("math.h")
-    source = program.as_floats(program.value(node.inputs[0]))
-    loops, at = nest(node.shape)
-    text = UNARY[function].format(element(program, source, at))
-    return _each(program, node, text, at, loops, f"{node.name}: {function}", source.kind == "x")
+    source = _source(program, node)
+    return _each(program, node, function, lambda at: UNARY[function].format(element(program, source, at)))
 
 
 def affine(program: Program, node: Node) -> Value:
     """x * scale + shift, one number each, or one for each channel or each neuron."""
-    source = program.as_floats(program.value(node.inputs[0]))
-    loops, at = nest(node.shape)
-    terms = []
-    for key in ("scale", "shift"):
+    source = _source(program, node)
+
+    def term(key: str, at: list[str]) -> str:
         values = np.asarray(node.params[key], np.float32)
-        wanted = f"{program.id(node)}_{key}"
+        wanted, about = f"{program.id(node)}_{key}", f"{node.name}: {key}"
         if values.size == 1:
-            terms.append(number(float(values.ravel()[0])))
-        elif values.ndim == 1:
-            terms.append(f"{program.constant(wanted, values, f'{node.name}: {key}')}[{at[0]}]")
-        else:
-            moved = np.ascontiguousarray(last(np.broadcast_to(values, node.shape), node.shape))
-            name = program.constant(wanted, moved, f"{node.name}: {key}")
-            terms.append(f"{name}[{offset(at, strides(node.shape), node.shape)}]")
-    text = f"{rounded(f'{element(program, source, at)} * {terms[0]}')} + {terms[1]}"
-    return _each(program, node, text, at, loops, f"{node.name}: x * scale + shift", source.kind == "x")
+            return number(float(values.ravel()[0]))
+        if values.ndim == 1:
+            return f"{program.constant(wanted, values, about)}[{at[0]}]"
+        name = program.constant(wanted, last(values, node.shape), about)
+        return f"{name}[{offset(at, strides(node.shape), node.shape)}]"
+
+    def expression(at: list[str]) -> str:
+        scale, shift = term("scale", at), term("shift", at)
+        return f"{rounded(f'{element(program, source, at)} * {scale}')} + {shift}"
+
+    return _each(program, node, "x * scale + shift", expression)
 
 
 def vote(program: Program, node: Node) -> Value:
     """y[class] = spikes of its voters / voters."""
     voters, classes = int(node.attrs["voters"]), node.shape[0]
-    source = program.value(node.inputs[0])
-    name = program.floats(f"{program.id(node)}_y", classes, f"{node.name}: share of the voters that fired, by class")
+    source = program.values[node.inputs[0]]
+    made = program.output_of(node, "share of the voters that fired, by class")
+    name = made.name
     if source.kind == "spikes" and source.places == 1:
         add = f"""    for (int k = 0; k < {source.name}_n[0]; k++)
         {name}[{source.name}_c[k] / {voters}] += 1.0f;
@@ -101,14 +108,14 @@ def vote(program: Program, node: Node) -> Value:
 {add}    for (int o = 0; o < {classes}; o++)
         {name}[o] /= {number(voters)};
 """
-    program.function(program.id(node), f"{node.name}: {voters} voters for each class", body, source.kind == "x")
-    return Value("floats", name, node.shape, node.shape)
+    program.function(program.id(node), f"{node.name}: {voters} voters for each class", body)
+    return made
 
 
 def pool(program: Program, node: Node) -> Value:
     dims = len(node.shape) - 1
     require(dims in (1, 2), f"a pool over {dims} axes is not written", "use --to onnx")
-    source, flat = program.value(node.inputs[0]), (1,) * (2 - dims)
+    source, flat = program.values[node.inputs[0]], (1,) * (2 - dims)
     if node.op == "GlobalAvgPool":
         size = source.shape[1:]
         kernel = stride = flat + size
@@ -153,7 +160,7 @@ def pool(program: Program, node: Node) -> Value:
             flags(program, channels) + loops.replace("@BODY@", body),
         )
         return held
-    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    made = program.output_of(node)
     reach = ["o", *(["iy"] if dims == 2 else []), "ix"]
     read = element(program, source, reach)
     largest = node.op == "MaxPool"
@@ -169,129 +176,107 @@ def pool(program: Program, node: Node) -> Value:
     body = f"""            for (int o = 0; o < {channels}; o++) {{
                 float total = {start};
 {indent(window).rstrip()}
-                {name}[p * {channels} + o] = {store};
+                {made.name}[p * {channels} + o] = {store};
             }}"""
     what = "the largest of a window" if largest else "the mean of a window; padding counts"
-    program.function(program.id(node), f"{node.name}: {what}", loops.replace("@BODY@", body), source.kind == "x")
-    return Value("floats", name, node.shape, node.shape)
-
-
-def flatten(program: Program, node: Node) -> Value:
-    """Nothing is moved: who reads it knows how it lies."""
-    source = program.value(node.inputs[0])
-    if len(node.shape) != 1:
-        return reshape(program, node)
-    if source.kind == "x":
-        return Value("x", "x", node.shape, node.shape)
-    return Value(source.kind, source.name, node.shape, source.lies)
+    program.function(program.id(node), f"{node.name}: {what}", loops.replace("@BODY@", body))
+    return made
 
 
 def reshape(program: Program, node: Node) -> Value:
-    if len(node.shape) == 1:
-        return flatten(program, node)
-    source = program.as_floats(program.value(node.inputs[0]))
+    """A flattened value is not moved: who reads it knows how it lies."""
+    source = program.values[node.inputs[0]]
+    if len(node.shape) == 1 and source.kind != "x":
+        return Value(source.kind, source.name, node.shape, source.lies)
+    source = program.as_floats(source)
     if source.kind == "x":
         return Value("x", "x", node.shape, node.shape)
-    loops, at = nest(node.shape)
-    flat = " + ".join(f"{k} * {prod(node.shape[i + 1 :])}" for i, k in enumerate(at))
-    index = [f"({flat}) / {prod(source.shape[i + 1 :])} % {n}" for i, n in enumerate(source.shape)]
-    index = [f"({one})" for one in index]
-    return _each(program, node, element(program, source, index), at, loops, f"{node.name}: another shape", False)
+
+    def expression(at: list[str]) -> str:
+        flat = " + ".join(f"{k} * {prod(node.shape[i + 1 :])}" for i, k in enumerate(at))
+        index = [f"(({flat}) / {prod(source.shape[i + 1 :])} % {n})" for i, n in enumerate(source.shape)]
+        return element(program, source, index)
+
+    return _each(program, node, "another shape", expression)
 
 
 def permute(program: Program, node: Node) -> Value:
-    source = program.as_floats(program.value(node.inputs[0]))
-    loops, at = nest(node.shape)
-    index = [""] * len(at)
-    for i, axis in enumerate(node.attrs["axes"][1:]):  # axis 0 of the attribute is the batch
-        index[int(axis) - 1] = at[i]
+    source = _source(program, node)
+    axes = [axis - 1 for axis in node.attrs["axes"][1:]]  # axis 0 of the attribute is the batch
     return _each(
-        program, node, element(program, source, index), at, loops, f"{node.name}: axes moved", source.kind == "x"
+        program, node, "axes moved", lambda at: element(program, source, [at[axes.index(i)] for i in range(len(at))])
     )
 
 
 def slice_(program: Program, node: Node) -> Value:
-    a, source = node.attrs, program.as_floats(program.value(node.inputs[0]))
+    a, source = node.attrs, _source(program, node)
     axis = int(a["axis"]) - 1
     taken = range(source.shape[axis])[a["start"] : a["stop"] : a["step"]]
-    loops, at = nest(node.shape)
-    index = list(at)
-    index[axis] = f"({at[axis]} * {taken.step} + {taken.start})"
-    return _each(program, node, element(program, source, index), at, loops, f"{node.name}: a part", source.kind == "x")
+
+    def expression(at: list[str]) -> str:
+        index = [f"({k} * {taken.step} + {taken.start})" if i == axis else k for i, k in enumerate(at)]
+        return element(program, source, index)
+
+    return _each(program, node, "a part", expression)
 
 
 def concat(program: Program, node: Node) -> Value:
     axis = int(node.attrs["axis"]) - 1
-    sources = [program.as_floats(program.value(name)) for name in node.inputs]
-    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
+    sources = [program.as_floats(program.values[name]) for name in node.inputs]
+    made = program.output_of(node)
     body, begin = "", 0
     for source in sources:
         loops, at = nest(source.shape)
         to = [k if i != axis else f"({k} + {begin})" for i, k in enumerate(at)]
-        pad = "    " * (len(at) + 1)
-        body += f"{indent(loops)}{pad}{name}[{offset(to, strides(node.shape), node.shape)}] = {element(program, source, at)};\n"
+        line = f"{element(program, made, to)} = {element(program, source, at)};\n"
+        body += indent(loops) + indent(line, len(at) + 1)
         begin += source.shape[axis]
-    program.function(program.id(node), f"{node.name}: side by side", body, any(s.kind == "x" for s in sources))
-    return Value("floats", name, node.shape, node.shape)
+    program.function(program.id(node), f"{node.name}: side by side", body)
+    return made
 
 
 def reduced(program: Program, node: Node) -> Value:
     """The mean, the sum or the largest along some axes."""
-    source = program.as_floats(program.value(node.inputs[0]))
+    source = _source(program, node)
     how, axes = node.attrs["how"], [axis - 1 for axis in node.attrs["axes"]]  # of the shape: the batch is no axis in C
     loops, at = nest(node.shape)
     kept = [at[i] for i in range(len(source.shape)) if i not in axes] if node.attrs["keepdims"] else list(at)
     inner, along = nest([source.shape[i] for i in axes], "rstuvw")
     index = [along[axes.index(i)] if i in axes else kept.pop(0) for i in range(len(source.shape))]
     read = element(program, source, index)
-    count = prod(source.shape[i] for i in axes)
-    more = f"if ({read} > total)\n    total = {read};" if how == "max" else f"total += {read};"
     if how == "max":
         program.headers.add("float.h")
-    total = f"total / {number(count)}" if how == "mean" else "total"
-    return _total(
-        program, node, loops, at, "-FLT_MAX" if how == "max" else "0.0f", inner, more, total, source.kind == "x"
-    )
+        more = f"if ({read} > total)\n    total = {read};"
+        return _total(program, node, loops, at, inner, more, start="-FLT_MAX")
+    total = f"total / {number(prod(source.shape[i] for i in axes))}" if how == "mean" else "total"
+    return _total(program, node, loops, at, inner, f"total += {read};", total=total)
 
 
 def matmul(program: Program, node: Node) -> Value:
     """[.., M, K] x [.., K, N]; axes of size 1 before the last two are repeated."""
-    a, b = (program.as_floats(program.value(name)) for name in node.inputs)
+    a, b = (program.as_floats(program.values[name]) for name in node.inputs)
     loops, at = nest(node.shape)
     left, right = element(program, a, [*at[:-1], "k"]), element(program, b, [*at[:-2], "k", at[-1]])
     inner = f"for (int k = 0; k < {a.shape[-1]}; k++)\n"
-    return _total(
-        program, node, loops, at, "0.0f", inner, f"total += {left} * {right};", "total", "x" in (a.kind, b.kind)
-    )
+    return _total(program, node, loops, at, inner, f"total += {left} * {right};")
 
 
 def _total(
-    program: Program,
-    node: Node,
-    loops: str,
-    at: list[str],
-    start: str,
-    inner: str,
-    more: str,
-    total: str,
-    reads_x: bool,
-) -> Value:
+    program: Program, node: Node, loops: str, at: list[str], inner: str, more: str, start: str = "0.0f", total: str = "total"
+) -> Value:  # fmt: skip
     """A buffer of the node's shape; each element is what the inner loops make of `total`."""
-    name = program.floats(f"{program.id(node)}_y", prod(node.shape), f"{node.name}: its output")
-    place = offset(at, strides(node.shape), node.shape)
+    made = program.output_of(node)
     depth = len(inner.splitlines())
-    body = f"float total = {start};\n{inner}{indent(more, depth)}{name}[{place}] = {total};\n"
+    body = f"float total = {start};\n{inner}{indent(more, depth)}{element(program, made, at)} = {total};\n"
     last_loop = f"{loops.rstrip()} {{\n" if loops else ""
     close = "    " * len(at) + "}\n" if loops else ""
     text = f"{indent(last_loop)}{indent(body, 1 + len(at))}{close}"
-    program.function(program.id(node), f"{node.name}: {node.op}", text, reads_x)
-    return Value("floats", name, node.shape, node.shape)
+    program.function(program.id(node), f"{node.name}: {node.op}", text)
+    return made
 
 
 def constant(program: Program, node: Node) -> Value:
-    values = np.ascontiguousarray(
-        last(np.broadcast_to(np.asarray(node.params["value"], np.float32), node.shape), node.shape)
-    )
+    values = last(np.asarray(node.params["value"], np.float32), node.shape)
     name = program.constant(f"{program.id(node)}_value", values, f"{node.name}: constant")
     return Value("floats", name, node.shape, node.shape)
 
@@ -308,6 +293,6 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
     "Reduce": reduced,
     "MatMul": matmul,
     "Reshape": reshape,
-    "Flatten": flatten,
+    "Flatten": reshape,
     "Vote": vote,
 }

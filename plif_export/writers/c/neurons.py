@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import Names, identifier, number, rounded
 from plif_export.writers.c.program import (
-    Product,
     Program,
-    Seen,
+    ShownLayer,
     Value,
     count_type,
     element,
@@ -71,9 +69,9 @@ class Expression:
     def __init__(self, program: Program) -> None:
         self.program, self.lines, self.names = program, list[str](), dict[int, str]()
         self.uses: Counter[int] = Counter()
-        self.kept: list[Any] = []
+        self.kept: list[Symbol] = []
 
-    def count(self, value: Any) -> None:
+    def count(self, value: Symbol | float) -> None:
         if isinstance(value, Symbol):
             self.kept.append(value)  # so that no number of an object is given twice
             self.uses[id(value)] += 1
@@ -92,7 +90,7 @@ class Expression:
         self.names[id(value)] = name
         return name
 
-    def text(self, value: Any) -> tuple[str, int]:
+    def text(self, value: Symbol | float) -> tuple[str, int]:
         """(C text, how tightly it binds)"""
         if not isinstance(value, Symbol):
             return number(float(value)), 9
@@ -133,59 +131,47 @@ class Expression:
         require(op in CALLS, f"its neurons' operation {op} is not written", "use --to onnx")
         return f"{CALLS[op]}({', '.join(self.text(part)[0] for part in inputs)})", 9
 
-    def _inside(self, value: Any, strength: int) -> str:
+    def _inside(self, value: Symbol | float, strength: int) -> str:
         text, own = self.text(value)
         return text if own >= strength and not (text.startswith("-") and strength > 4) else f"({text})"
 
 
-def neuron(program: Program, node: Node, made: Product | None) -> Value:
-    """A neuron layer; made: the product that feeds it alone, whose sums it then takes as they come."""
+def neuron(program: Program, node: Node) -> Value:
+    """A neuron layer. A product that feeds it alone is written with it, and its sums are taken as they come."""
+    product = program.pending.pop(node.inputs[0], None)
     name, shape = program.id(node), node.shape
     channels, places = shape[0], prod(shape[1:])
     states = {variable: program.states[node.layer, variable] for variable in node.initial}
-    held = (
-        program.spikes(f"{name}_s", shape)
-        if node.values == "spikes"
-        else Value("floats", program.floats(f"{name}_y", prod(shape), f"{node.layer}: its output"), shape, shape)
-    )
+    if node.values == "spikes":
+        given = program.spikes(f"{name}_s", shape)
+    else:
+        given = Value("floats", program.floats(f"{name}_y", prod(shape), f"{node.layer}: its output"), shape, shape)
     h_name = program.names.new(f"{name}_h")
     program.probes.append(f"static float {h_name}[{prod(shape)}];")
-    lines = _step(
-        program,
-        node,
-        ["x" if len(node.inputs) == 1 else f"x{i or ''}" for i in range(len(node.inputs))],
-        states,
-        h_name,
-        held,
-    )
-    reads = [made.current] if made is not None else []
-    if made is None:
-        sources = [program.as_floats(program.value(one)) for one in node.inputs]
-        reads = [_at_place(program, source, node) for source in sources]
-    letters = ["x" if i == 0 else f"x{i}" for i in range(len(reads))]
-    loop = (
-        [f"const int at = p * {channels} + o;"]
-        + [f"const float {k} = {r};" for k, r in zip(letters, reads, strict=True)]
-        + lines
-    )
-    fired = ""
-    finish = f"    for (int o = 0; o < {channels}; o++) {{\n{indent(chr(10).join(loop), 2)}    }}\n"
-    if held.kind == "spikes":
+    letters = [f"x{i or ''}" for i in range(len(node.inputs))]
+    lines = _step(program, node, letters, states, h_name, given)
+    if product is not None:
+        reads = [product.current]
+    else:
+        reads = [_at_place(program, program.as_floats(program.values[one]), node) for one in node.inputs]
+    values = [f"const float {k} = {r};" for k, r in zip(letters, reads, strict=True)]
+    loop = "\n".join([f"const int at = p * {channels} + o;", *values, *lines])
+    finish, fired = f"    for (int o = 0; o < {channels}; o++) {{\n{indent(loop, 2)}    }}\n", ""
+    if given.kind == "spikes":
         listed, kind = listing(program, channels), count_type(channels)
         fired = flags(program, channels)
-        finish += f"    {held.name}_n[p] = ({kind}){listed}({held.name}_c + p * {channels}, fired, {channels});\n"
-    about = equation(node) if made is not None else f"{node.layer}: {equation(node)}"
-    reads_x = made.source.kind == "x" if made is not None else any(source.kind == "x" for source in sources)
-    if made is not None:
-        about = f"{made.about}\n   {about}"
-        about = about if made.about.startswith(f"{node.layer}: ") else f"{node.layer}: {about}"
-        body = fired + made.body(finish)
+        finish += f"    {given.name}_n[p] = ({kind}){listed}({given.name}_c + p * {channels}, fired, {channels});\n"
+    about = f"{node.layer}: {equation(node)}"
+    if product is not None:
+        named = product.about.startswith(f"{node.layer}: ")
+        about = f"{'' if named else f'{node.layer}: '}{product.about}\n   {equation(node)}"
+        body = fired + product.body(finish)
     else:
         body = f"{fired}    for (int p = 0; p < {places}; p++) {{\n{indent(finish)}    }}\n"
-    program.function(name, about, body, reads_x)
-    program.calls.append(f"PLIF_SHOW({len(program.seen)})")
-    program.seen.append(Seen(node.layer, h_name, held, states, shape))
-    return held
+    program.function(name, about, body)
+    program.calls.append(f"PLIF_SHOW({len(program.shown)})")
+    program.shown.append(ShownLayer(node.layer, h_name, given, states, shape))
+    return given
 
 
 def _at_place(program: Program, source: Value, node: Node) -> str:
@@ -254,5 +240,4 @@ def _parameter(program: Program, node: Node, key: str) -> str:
         return own
     if values.ndim == 1:
         return f"{program.constant(wanted, values, f'{node.layer}: {key} of each channel')}[o]"
-    moved = np.ascontiguousarray(last(np.broadcast_to(values, shape), shape))
-    return f"{program.constant(wanted, moved, f'{node.layer}: {key} of each neuron')}[at]"
+    return f"{program.constant(wanted, last(values, shape), f'{node.layer}: {key} of each neuron')}[at]"

@@ -15,18 +15,8 @@ import numpy as np
 
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import number, rounded
-from plif_export.writers.c.program import (
-    Product,
-    Program,
-    Value,
-    element,
-    indent,
-    index_type,
-    nest,
-    offset,
-    strides,
-)
-from runtime.model.graph import Node, Shape
+from plif_export.writers.c.program import Product, Program, Value, element, indent, index_type, nest, offset, strides
+from runtime.model.graph import Node
 from runtime.model.ops.operation import place_of
 
 MOST_ON_STACK = 256  # sums of one place; more are a static array
@@ -34,7 +24,7 @@ MOST_WHOLE = (1 << 31) - 1
 
 
 def product(program: Program, node: Node) -> Product:
-    source = program.value(node.inputs[0])
+    source = program.values[node.inputs[0]]
     if node.op == "Linear":
         return _linear(program, node, source)
     dims = len(node.shape) - 1
@@ -83,7 +73,7 @@ def product(program: Program, node: Node) -> Product:
 @FINISH@
         }}
 """
-    return _product(program, node, source, node.shape, loops)
+    return _product(program, node, loops)
 
 
 def tap(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
@@ -115,7 +105,7 @@ def _linear(program: Program, node: Node, source: Value) -> Product:
         {add}
 @FINISH@
 """
-    return _product(program, node, source, node.shape, loops)
+    return _product(program, node, loops)
 
 
 def _tokens(program: Program, node: Node, source: Value) -> Product:
@@ -136,14 +126,7 @@ def _tokens(program: Program, node: Node, source: Value) -> Product:
 {pad}    @STORE@
 {pad}}}
 """
-    return _product(
-        program,
-        node,
-        source,
-        node.shape,
-        indent(loops) + body,
-        scattered=offset([*at, "o"], strides(node.shape), node.shape),
-    )
+    return _product(program, node, indent(loops) + body, offset([*at, "o"], strides(node.shape), node.shape))
 
 
 def _type(node: Node) -> str:
@@ -158,10 +141,9 @@ def _times(node: Node, read: str, weight: str) -> str:
     return f"(int32_t)({read}{f' * {number(area)}' if area > 1 else ''} + 0.5f) * {weight}"
 
 
-def _product(
-    program: Program, node: Node, source: Value, shape: Shape, loops: str, scattered: str | None = None
-) -> Product:
-    outputs, kind = (shape[0] if scattered is None else shape[-1]), _type(node)
+def _product(program: Program, node: Node, loops: str, scattered: str | None = None) -> Product:
+    """scattered: the place of an output where its sums are stored as they come, and not all of one place together."""
+    outputs, kind = node.shape[0], _type(node)
     total = "sum[o]" if scattered is None else "total"
     current = total
     if "scale" in node.params:
@@ -189,7 +171,7 @@ def _product(
     else:
         loops = loops.replace("@STORE@", f"@OUT@[{scattered}] = {current};")
     equation = "float(sum W8 k) * scale + b" if "scale" in node.params else "b + sum W s"
-    return Product(node, source, shape, head, loops, current, f"{node.name}: x = {equation}")
+    return Product(node, head, loops, current, f"{node.name}: x = {equation}")
 
 
 def _require_int32(node: Node) -> None:
@@ -265,15 +247,13 @@ static void {name}(
 """
 
 
-def stored(program: Program, made: Product) -> Value:
+def stored(program: Program, product: Product) -> Value:
     """A product on its own: its currents in a buffer."""
-    node = made.node
-    program.layer = node.name
-    name = program.floats(f"{program.id(node)}_x", prod(made.shape), f"{node.name}: currents [place][o]")
-    outputs = made.shape[0]
+    node = product.node
+    program.layer, outputs = node.name, node.shape[0]
+    made = program.output_of(node, "currents [place][o]", "x")
     finish = f"""    for (int o = 0; o < {outputs}; o++)
-        {name}[p * {outputs} + o] = {made.current};
+        {made.name}[p * {outputs} + o] = {product.current};
 """
-    body = made.body(finish).replace("@OUT@", name)
-    program.function(program.id(node), made.about, body, made.source.kind == "x")
-    return Value("floats", name, made.shape, made.shape)
+    program.function(program.id(node), product.about, product.body(finish).replace("@OUT@", made.name))
+    return made

@@ -16,7 +16,6 @@ from math import prod
 
 import numpy as np
 
-from plif_export.readers.rules import require
 from plif_export.writers.c.names import Names, array, identifier, remark
 from runtime.model.graph import Graph, Node, Shape
 
@@ -58,7 +57,7 @@ class Memory:
 
 
 @dataclass
-class Seen:
+class ShownLayer:
     """A neuron layer as a proof sees it: names of its buffers, and its state variables with theirs."""
 
     layer: str
@@ -79,8 +78,8 @@ def count_type(channels: int) -> str:
 
 
 def last(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """Numbers of a layer, [*shape], as they lie: the channels last."""
-    return np.moveaxis(values.reshape(shape), 0, -1)
+    """Numbers of a layer, [*shape] or what repeats over that, as they lie: the channels last."""
+    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(values, shape), 0, -1))
 
 
 def strides(shape: Shape) -> tuple[int, ...]:
@@ -99,8 +98,6 @@ class Product:
     """
 
     node: Node
-    source: Value
-    shape: Shape
     head: str
     loops: str
     current: str
@@ -126,7 +123,7 @@ class Program:
     first: list[str] = field(default_factory=list)  # what a step does before its layers
     calls: list[str] = field(default_factory=list)
     probes: list[str] = field(default_factory=list)  # buffers that only a proof has
-    seen: list[Seen] = field(default_factory=list)
+    shown: list[ShownLayer] = field(default_factory=list)
     resets: list[tuple[str, int, float]] = field(default_factory=list)  # (buffer, numbers, what each starts at)
     memory: dict[str, Memory] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # type of a sum -> the most outputs of a layer that forms it
@@ -174,7 +171,7 @@ class Program:
         found.ram += ram
 
     def constant(self, wanted: str, values: np.ndarray, about: str) -> str:
-        """A constant array of float32, int8 or other whole numbers; `about`: a comment. Returns its name."""
+        """A constant array [...] of float32, int8 or other whole numbers; `about`: a comment. Returns its name."""
         types = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
         name = self.names.new(wanted)
         self.constants.append(
@@ -189,6 +186,11 @@ class Program:
         self.buffers.append(f"static float {name}[{size}]; {remark(about)}")
         self.count(ram=size * FLOAT_BYTES)
         return name
+
+    def output_of(self, node: Node, about: str = "its output", end: str = "y") -> Value:
+        """A buffer for what a node gives, as floats."""
+        name = self.floats(f"{self.id(node)}_{end}", prod(node.shape), f"{node.name}: {about}")
+        return Value("floats", name, node.shape, node.shape)
 
     def spikes(self, wanted: str, shape: Shape) -> Value:
         """A list of spikes for each place of a map."""
@@ -205,28 +207,22 @@ class Program:
         self.helpers.setdefault(name, text)
         return name
 
-    def function(self, name: str, about: str, body: str, reads_x: bool = False) -> None:
+    def function(self, name: str, about: str, body: str) -> None:
         """A function of one layer, and its call in a step."""
+        reads_x = re.search(r"\bframe\b", body) is not None
         name = self.names.new(f"run_{name}")
         argument = f"const {self.input_type} frame[]" if reads_x else "void"
-        self.locals = max(
-            self.locals, sum(int(n or 1) * (1 if kind == "uint8_t" else FLOAT_BYTES) for kind, n in LOCAL.findall(body))
-        )
+        sizes = (int(n or 1) * (1 if kind == "uint8_t" else FLOAT_BYTES) for kind, n in LOCAL.findall(body))
+        self.locals = max(self.locals, sum(sizes))
         self.functions.append(f"{remark(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
-
-    def value(self, name: str) -> Value:
-        return self.values[name]
 
     def as_floats(self, value: Value) -> Value:
         """The value as floats (or the caller's frame) that lie by their own shape."""
         if value.kind == "spikes":
             value = self._unpacked(value)
-        return (
-            self._moved(value)
-            if value.flattened and len(value.lies) > 1 and value.places > 1
-            else replace(value, lies=value.shape)
-        )
+        moved = value.flattened and len(value.lies) > 1 and value.places > 1
+        return self._moved(value) if moved else replace(value, lies=value.shape)
 
     def _unpacked(self, value: Value) -> Value:
         """Spikes as 0.0 and 1.0, once for all who read them."""
@@ -251,7 +247,6 @@ class Program:
             f"{value.name}_flatten",
             "flattened: channels first",
             f"    int n = 0;\n{indent(loops)}{'    ' * (len(value.lies) + 1)}{name}[n++] = {source};\n",
-            value.kind == "x",
         )
         return Value("floats", name, value.shape, value.shape)
 
@@ -332,7 +327,5 @@ def element(program: Program, value: Value, at: Sequence[str]) -> str:
         steps = [prod(shape[i + 1 :]) for i in range(len(shape))]
         text = f"frame[{offset(at, steps, shape)}]"
         return text if program.input_type == "float" else f"(float){text}"
-    require(
-        value.kind == "floats", "its input is a list of spikes", "report this network: it should have been unpacked"
-    )
+    assert value.kind == "floats", "a list of spikes should have been unpacked"
     return f"{value.name}[{offset(at, strides(shape), shape)}]"
