@@ -38,13 +38,7 @@ def load(path: str | Path, engine: str = Opening.engine, **options: Any) -> Mode
 
     engine           auto: the fastest that opens the artifact as it is (docs/engines.md; model.engine_choice says why);
                      or a name: event, onnxruntime, or another registered one
-    threads          CPU threads of the engine; None takes all
-    flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread,
-                     and works only when no other ONNX Runtime session came first (a warning says when it did not)
-    rates            also count spikes: session.rates then holds each layer's firing rate of the last step
-    device           cpu, cuda or cuda:N; None is what the engine runs on (TensorRT on cuda:0, all others on cpu)
-    sha256           refuse the artifact when its SHA-256 is another (of a folder: what `plif export` said). A TensorRT
-                     engine is opened only with it, or with the report of its export beside it
+    options          threads=, device=, sha256=, flush_denormals=, rates=: the fields of EngineOptions (runtime/base/declared.py)
     Raises PlifError with one line for anything that is not a usable artifact, and for one that was changed since its export
     (runtime/model/digest.py). One without a digest is opened with a warning.
     """

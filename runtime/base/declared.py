@@ -25,8 +25,11 @@ class Threads(Options):
 class EngineOptions(Threads):
     """What an engine is opened with.
 
-    flush_denormals  subnormal membranes become zero
-    rates            also count the spikes of each layer, which is slower; evaluation and the dashboard need it
+    sha256           of a folder what `plif export` said. A TensorRT engine is opened only with it, or with the report of its
+                     export beside it
+    flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread, and
+                     works only when no other ONNX Runtime session came first (a warning says when it did not)
+    rates            also count spikes, which is slower: session.rates then holds each layer's firing rate of the last step
     """
 
     device: str | None = option("cpu, cuda or cuda:N; what the engine is for when not given.", default=None)

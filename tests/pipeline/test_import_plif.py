@@ -68,7 +68,7 @@ def test_an_artifact_has_every_verb(folder: Path) -> None:
     assert found.samples == 4 and found.engine == "event" and found.firing_rates
     assert model.predict(folder / "recordings").recordings == 1
     assert [decision.step for decision in model.stream(str(folder / "recordings" / "one.bin"))]
-    (row, other) = model.bench(folder / "model.pt", seconds=0.05, engines=["auto"])
+    (row, other) = model.bench(folder / "model.pt", seconds=0.1, engine=["auto"])
     assert row.artifact == "model.onnx" and other.engine == "torch"
     assert model.session(streams=2).step(np.zeros((2, 2, 34, 34), np.float32)).shape == (2, 10)
     assert model.opened() is model.opened() and model.card["form"] == "step"
