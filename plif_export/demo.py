@@ -25,7 +25,6 @@ from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate, write_results
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
-from runtime.stream.run import Run
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 SAMPLES = 200
@@ -45,8 +44,8 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     step = export(model)
     unrolled = export(model, form="unrolled")
     for exported in (step, unrolled):
-        report = _proved(exported.verify)
-        say(f"   {exported.path.name}: {exported.bytes / 1e6:.2f} MB; {report.sentence()}")
+        assert exported.verify is not None, "export was asked to prove itself"
+        say(f"   {exported.path.name}: {exported.bytes / 1e6:.2f} MB; {exported.verify.sentence()}")
     recorded = _on_recordings(step.path, model)
     say(f"   on {recorded.streams} recordings: {recorded.sentence()}")
 
@@ -69,9 +68,10 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     write_nmnist(recording, record_digit(draw_digit(DIGIT, np.random.default_rng(3)), np.random.default_rng(3)))
     streamed = runtime.load(step.path).stream(str(recording))
     decisions = list(streamed)
-    last = decisions[-1]
+    last, summary = decisions[-1], streamed.summary()
     say(
-        f"   after {last.step + 1} steps: {last.label} with {100 * last.score:.0f} % of all votes; events {_account(streamed)}"
+        f"   after {last.step + 1} steps: {last.label} with {100 * last.score:.0f} % of all votes; "
+        f"events {summary['events_in']} in, {summary['events_used']} used"
     )
     picture = _picture(step.path, recording, out / "stream.png")
 
@@ -80,7 +80,7 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
         "recordings": recorded.to_dict(),
         "evaluate": {k: v for k, v in result.to_dict().items() if k != "predictions"},
         "pytorch": {"accuracy": original.accuracy, "throughput_per_s": original.throughput_per_s, "same_answers": same},
-        "stream": {"decisions": [d.to_dict() for d in decisions], "summary": streamed.summary()},
+        "stream": {"decisions": [d.to_dict() for d in decisions], "summary": summary},
     }
     metrics = out / "demo.json"
     with whole_or_nothing(metrics) as (target,):
@@ -101,21 +101,11 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     return numbers
 
 
-def _proved(report: Report | None) -> Report:
-    assert report is not None, "export was asked to prove itself"
-    return report
-
-
 def _on_recordings(artifact: Path, model: Path) -> Report:
     """Runs the gate once more, on recordings and from reset."""
     card = runtime.load(artifact).card
     digits = open_dataset("digits:4", "test", framing=card["framing"], shape=tuple(card["input"]["shape"]))
     return verify(artifact, model, np.stack([digits.sample(i) for i in range(len(digits))], axis=1))
-
-
-def _account(streamed: Run) -> str:
-    summary = streamed.summary()
-    return f"{summary['events_in']} in, {summary['events_used']} used"
 
 
 def _picture(artifact: Path, recording: Path, path: Path) -> Path | None:

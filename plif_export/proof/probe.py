@@ -83,7 +83,7 @@ def _drawn(
                 before[layer][k] = _firing(node, current, before[layer][k], fires[layer][k], rng)
             if near:
                 before[layer][k] = _beside_threshold(node, steps[k], before[layer][k], rng)
-            step = interpret.neuron(node, current, before[layer][k], dict(node.params))
+            step = interpret.neuron(node, current, before[layer][k])
             expected[layer][k] = step
             if not subject.shows_spikes:
                 spikes[layer][k] = known[k][layer] = step.s
@@ -91,7 +91,7 @@ def _drawn(
         for k in chosen_steps:
             settled = bounds.step(x[k], known[k], partial(case.held, k))
             for layer, node in bounds.neurons.items():
-                expected[layer][k] = interpret.neuron(node, settled.current(node), before[layer][k], dict(node.params))
+                expected[layer][k] = interpret.neuron(node, settled.current(node), before[layer][k])
     return case
 
 
@@ -132,7 +132,7 @@ def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Gener
     top, x, shape = float(node.attrs["v_threshold"]), step.current(node), (1, *node.shape)
     on = _with_h(node, x, state, np.full(shape, top))
     exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(shape) < EXACTLY)
-    exactly &= interpret.neuron(node, x, on, dict(node.params)).h == np.float32(top)
+    exactly &= interpret.neuron(node, x, on).h == np.float32(top)
     distance = step.neuron(node.layer, on, exact=False).h * rng.uniform(*BESIDE, shape) * rng.choice((-1, 1), shape)
     beside = _with_h(node, x, state, top + distance)
     v = np.where(exactly, on["v"], beside["v"])
@@ -142,10 +142,9 @@ def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Gener
 def _with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
     """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
-    params = {name: value.astype(np.float64) for name, value in node.params.items()}
 
     def h_at(v: Array) -> Array:
-        return interpret.neuron(node, x, {**wide, "v": v}, params, np.float64).h
+        return interpret.neuron(node, x, {**wide, "v": v}, np.float64).h
 
     h = h_at(wide["v"])
     slope = h - h_at(wide["v"] - 1)  # downwards, where no kind of neuron resets

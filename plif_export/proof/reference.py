@@ -149,19 +149,29 @@ class NetworkReference(Reference):
 
 
 @contextmanager
-def _evaluation(net: Network) -> Iterator[None]:
-    """Evaluation mode, float32, one thread, no gradients; everything as it was afterwards, and the state reset."""
-    training, threads = net.training, torch.get_num_threads()
-    if any(parameter.dtype != torch.float32 for parameter in net.parameters()):
-        raise PlifError("the model is not float32; the reference of a parity check is: convert it with net.float()")
-    net.eval()
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, without gradients; as it was afterwards."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _evaluation(net: Network) -> Iterator[None]:
+    """Evaluation mode, float32, one thread, no gradients; everything as it was afterwards, and the state reset."""
+    training = net.training
+    if any(parameter.dtype != torch.float32 for parameter in net.parameters()):
+        raise PlifError("the model is not float32; the reference of a parity check is: convert it with net.float()")
+    net.eval()
+    try:
+        with one_thread():
             yield
     finally:
         for neuron in net.neurons().values():
             neuron.history = None
         net.reset()
         net.train(training)
-        torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ is written twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.base.errors import PlifError
@@ -26,9 +27,12 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.path} ({self.type}): {self.rule}; {self.advice}"
 
-    def error(self, others: int = 0) -> PlifError:
-        more = f" ({others} more: plif_export.check lists them)" if others else ""
-        return PlifError(f"{self}{more}")
+
+def refuse(problems: Sequence[Problem], where: str = "") -> None:
+    """Raises PlifError with the first problem, where there is one."""
+    if problems:
+        more = f" ({len(problems) - 1} more: plif_export.check lists them)" if len(problems) > 1 else ""
+        raise PlifError(f"{where}{problems[0]}{more}")
 
 
-__all__ = ["REGISTER", "NeverSupported", "Problem", "Unsupported", "require"]
+__all__ = ["REGISTER", "NeverSupported", "Problem", "Unsupported", "refuse", "require"]

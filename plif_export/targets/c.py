@@ -25,7 +25,7 @@ import numpy as np
 from plif_export.passes import quantize_weights
 from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
-from plif_export.readers.rules import Problem
+from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
 from plif_export.targets.target import ExportJob, Target, map_problems
 from plif_export.writers.c import CFiles, examine, write_c
@@ -60,9 +60,7 @@ class CTarget(Target):
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
             raise PlifError("--batch: generated C steps one stream; leave it out")
-        problems = self.problems(graph, options)
-        if problems:
-            raise problems[0].error(len(problems) - 1)
+        refuse(self.problems(graph, options))
         budgets = _budgets(options)
         if budgets:
             input_type = _input_type(options, card)

@@ -35,7 +35,7 @@ from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
-from plif_export.readers.rules import Problem, Unsupported, require
+from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_KEY
@@ -67,8 +67,7 @@ class NirTarget(Target):
             raise PlifError("--batch: NIR has no word for a batch; leave it out")
         writer = _Writer(graph, options)
         nodes, edges = writer.write()
-        if writer.problems:
-            raise writer.problems[0].error(len(writer.problems) - 1)
+        refuse(writer.problems)
         import nir
 
         try:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import onnx.numpy_helper
 
-from plif_export.readers.rules import Problem
+from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
 from runtime.base.errors import PlifError
@@ -35,9 +35,7 @@ class PlifTarget(Target):
     engine: ClassVar[str | None] = "event"
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        problems = self.problems(graph, options)
-        if problems:
-            raise problems[0].error(len(problems) - 1)
+        refuse(self.problems(graph, options))
         if card["batch"] is not None:
             raise PlifError("--batch: a .plif file steps one stream, and each session is a stream; leave it out")
         native.library()  # without it nothing could be proved

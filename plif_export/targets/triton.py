@@ -23,6 +23,7 @@ from typing import ClassVar
 import onnx
 
 from plif_export.onnx_file import load_onnx
+from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, map_problems
 from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, faults, initial_files
@@ -46,8 +47,7 @@ class TritonTarget(Target):
     options: ClassVar[tuple[str, ...]] = ("backend", "name", "max_batch", "sequences", "idle_s", "delay_us")
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        for problem in map_problems(graph):
-            raise problem.error()
+        refuse(map_problems(graph))
         backend = _serving(options).backend
         if card["batch"] is not None:
             raise PlifError("--batch: Triton makes batches of its own, of up to --set max_batch=N; leave --batch out")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,17 @@ from runtime.model.card import Card
 
 BACKENDS = ("onnxruntime", "tensorrt", "python")
 INITIAL = "initial_state"  # Triton's name of the folder for data files
-Message = list[tuple[str, Any]]  # fields of a protobuf message, in order, repeated ones repeated
+Field: TypeAlias = "str | int | list[int] | Message"
+
+
+class Message(list["tuple[str, Field]"]):
+    """The fields of a protobuf message, in order, repeated ones repeated."""
+
+    def all(self, key: str) -> list[Field]:
+        return [value for name, value in self if name == key]
+
+    def messages(self, key: str) -> list[Message]:
+        return [value for value in self.all(key) if isinstance(value, Message)]
 
 
 class Word(str):
@@ -41,42 +51,37 @@ class ServingOptions:
 def config(card: Card, name: str, serving: ServingOptions) -> str:
     """The text of config.pbtxt."""
     keeps = serving.backend != "python"  # that backend silently ignores `state`, so model.py keeps the membranes
-    batching: Message = [
-        ("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)),
-        (
-            "oldest",
-            [("max_candidate_sequences", serving.sequences), ("max_queue_delay_microseconds", serving.delay_us)],
-        ),
-    ]
+    waiting = Message(
+        [("max_candidate_sequences", serving.sequences), ("max_queue_delay_microseconds", serving.delay_us)]
+    )
+    batching = Message([("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)), ("oldest", waiting)])
     if keeps:
         batching += [("state", _state(state)) for state in card["states"]]
-    fields: Message = [("name", name), ("backend", serving.backend)]
+    fields = Message([("name", name), ("backend", serving.backend)])
     if serving.backend == "tensorrt":
         fields.append(("platform", "tensorrt_plan"))
+    output = Message([*_tensor("y", [len(card["classes"])]), ("label_filename", "labels.txt")])
     fields += [
         ("max_batch_size", serving.max_batch),
-        ("input", [*_tensor(card["graph"]["input"], card["input"]["shape"])]),
-        ("output", [*_tensor("y", [len(card["classes"])]), ("label_filename", "labels.txt")]),
+        ("input", _tensor(card["graph"]["input"], card["input"]["shape"])),
+        ("output", output),
         ("sequence_batching", batching),
     ]
-    if not keeps:
-        fields.append(("instance_group", [("count", 1), ("kind", Word("KIND_CPU"))]))  # one process has the membranes
+    if not keeps:  # one process has the membranes
+        fields.append(("instance_group", Message([("count", 1), ("kind", Word("KIND_CPU"))])))
     return "\n".join(_lines(fields)) + "\n"
 
 
 def _tensor(name: str, shape: list[int]) -> Message:
-    return [("name", name), ("data_type", Word("TYPE_FP32")), ("dims", list(shape))]
+    return Message([("name", name), ("data_type", Word("TYPE_FP32")), ("dims", list(shape))])
 
 
-def _state(state: dict[str, Any]) -> Message:
-    kind: Message = [("data_type", Word("TYPE_FP32")), ("dims", list(state["shape"]))]
-    start: tuple[str, Any] = ("zero_data", True) if state["initial"] == 0 else ("data_file", state["name"])
-    return [
-        ("input_name", state["input"]),
-        ("output_name", state["output"]),
-        *kind,
-        ("initial_state", [("name", f"{state['name']}.initial"), *kind, start]),
-    ]
+def _state(state: Card) -> Message:
+    kind: list[tuple[str, Field]] = [("data_type", Word("TYPE_FP32")), ("dims", list(state["shape"]))]
+    start: tuple[str, Field] = ("zero_data", True) if state["initial"] == 0 else ("data_file", state["name"])
+    initial = Message([("name", f"{state['name']}.initial"), *kind, start])
+    ends: list[tuple[str, Field]] = [("input_name", state["input"]), ("output_name", state["output"])]
+    return Message([*ends, *kind, ("initial_state", initial)])
 
 
 def initial_files(card: Card) -> dict[str, bytes]:
@@ -90,7 +95,7 @@ def initial_files(card: Card) -> dict[str, bytes]:
 
 def _lines(message: Message, indent: str = "") -> Iterator[str]:
     for key, value in message:
-        if isinstance(value, list) and value and isinstance(value[0], tuple):
+        if isinstance(value, Message) and value:
             yield f"{indent}{key} {{"
             yield from _lines(value, indent + "  ")
             yield f"{indent}}}"
@@ -98,7 +103,7 @@ def _lines(message: Message, indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {_value(value)}"
 
 
-def _value(value: Any) -> str:
+def _value(value: Field) -> str:
     if isinstance(value, Word):
         return value
     if isinstance(value, str):
@@ -133,7 +138,7 @@ def parse(text: str, where: str) -> Message:
 
 
 def _message(tokens: list[tuple[str, str, int]], at: int, where: str) -> tuple[Message, int]:
-    fields: Message = []
+    fields = Message()
     while at < len(tokens) and tokens[at][1] != "}":
         kind, name, line = tokens[at]
         if kind != "word":
@@ -148,23 +153,24 @@ def _message(tokens: list[tuple[str, str, int]], at: int, where: str) -> tuple[M
     return fields, at
 
 
-def _values(tokens: list[tuple[str, str, int]], at: int, where: str, line: int) -> tuple[list[Any], int]:
+def _values(tokens: list[tuple[str, str, int]], at: int, where: str, line: int) -> tuple[list[Field], int]:
     """One value, or those of a list; numbers of a list become one list again, as `dims` is written."""
-    if at < len(tokens) and tokens[at][1] == "[":
-        at += 1
-        values: list[Any] = []
-        while at < len(tokens) and tokens[at][1] != "]":
-            value, at = _one(tokens, at, where, line)
-            values.append(value)
-            at += int(at < len(tokens) and tokens[at][1] == ",")
-        if at >= len(tokens):
-            raise PlifError(f"{where}: line {line}: a [ is not closed")
-        return (values if values and isinstance(values[0], list) else [values]), at + 1
-    value, at = _one(tokens, at, where, line)
-    return [value], at
+    if at >= len(tokens) or tokens[at][1] != "[":
+        value, at = _one(tokens, at, where, line)
+        return [value], at
+    at += 1
+    values: list[Field] = []
+    while at < len(tokens) and tokens[at][1] != "]":
+        value, at = _one(tokens, at, where, line)
+        values.append(value)
+        at += int(at < len(tokens) and tokens[at][1] == ",")
+    if at >= len(tokens):
+        raise PlifError(f"{where}: line {line}: a [ is not closed")
+    numbers = [value for value in values if isinstance(value, int)]
+    return ([numbers] if len(numbers) == len(values) else values), at + 1
 
 
-def _one(tokens: list[tuple[str, str, int]], at: int, where: str, line: int) -> tuple[Any, int]:
+def _one(tokens: list[tuple[str, str, int]], at: int, where: str, line: int) -> tuple[Field, int]:
     if at >= len(tokens):
         raise PlifError(f"{where}: line {line}: a value is missing")
     kind, text, _ = tokens[at]
@@ -192,31 +198,27 @@ def faults(folder: Path, card: Card, backend: str) -> Iterator[tuple[str, str]]:
         raise PlifError(f"{where}: cannot be read; export it again") from None
     wanted = parse(config(card, folder.name, ServingOptions(backend)), "the card")
     for key in ("name", "backend", "platform", "input", "output"):
-        if _all(found, key) != _all(wanted, key):
-            yield "config", f"its {key} is {_shown(_all(found, key))}; the card gives {_shown(_all(wanted, key))}"
-    if (_all(found, "max_batch_size") or [0])[0] < 1:
+        if found.all(key) != wanted.all(key):
+            yield "config", f"its {key} is {_shown(found.all(key))}; the card gives {_shown(wanted.all(key))}"
+    if not any(isinstance(size, int) and size > 0 for size in found.all("max_batch_size")[:1]):
         yield "config", "its max_batch_size is below 1, and the first axis of every tensor is the batch"
-    batching, expected = ((_all(m, "sequence_batching") or [[]])[0] for m in (found, wanted))
+    batching, expected = ((m.messages("sequence_batching") or [Message()])[0] for m in (found, wanted))
     if not batching:
         yield "config", "it has no sequence_batching, so nothing keeps the membranes"
-    states = {str((_all(s, "input_name") or ["?"])[0]): s for s in _all(batching, "state")}
+    states = {str((s.all("input_name") or ["?"])[0]): s for s in batching.messages("state")}
     layers = {state["input"]: state["layer"] for state in card["states"]}
-    for state in _all(expected, "state"):
-        name = _all(state, "input_name")[0]
-        if sorted(map(str, states.pop(name, []))) != sorted(map(str, state)):
+    for state in expected.messages("state"):
+        name = str(state.all("input_name")[0])
+        if sorted(map(str, states.pop(name, Message()))) != sorted(map(str, state)):
             yield layers[name], f"the state block of {name} is missing, or not what the card gives"
     for name in states:
         yield "config", f"it has a state block of {name}, which the card does not have"
-    files = initial_files(card) if _all(expected, "state") else {}
+    files = initial_files(card) if expected.messages("state") else {}
     for name, content in files.items():
         file = folder / INITIAL / name
         if not file.is_file() or file.read_bytes() != content:
             yield next(s["layer"] for s in card["states"] if s["name"] == name), f"{INITIAL}/{name} is not its start"
 
 
-def _all(message: Message, key: str) -> list[Any]:
-    return [value for name, value in message if name == key]
-
-
-def _shown(values: list[Any]) -> str:
+def _shown(values: list[Field]) -> str:
     return " ".join(str(values[0] if len(values) == 1 else values).split())[:80] if values else "missing"

@@ -121,7 +121,7 @@ def test_a_neuron_keeps_the_bits_of_its_library(name: str) -> None:
             values = program.advance(known, now, torch.from_numpy(x[t]), 2)
             now = program.next(values)
             states = {key: values[s.after] for key, s in layer.variables.items()}
-            fired = interpret.neuron(node, x[t], v, params)
+            fired = interpret.neuron(node, x[t], v)
             v = fired.after
             y, *after = onnx_step.run(["y", *(state_out("l", key) for key in v)], {"x": x[t], **found})
             found = {state_in("l", key): value for key, value in zip(v, after, strict=True)}

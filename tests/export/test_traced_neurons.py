@@ -280,7 +280,7 @@ def test_a_graded_neuron_is_excused_at_each_of_its_steps_and_nowhere_else() -> N
     """Floor jumps at every multiple of 0.5, although v_threshold names one of them."""
     node = traced("n", ("x",), (8,), GRADED, 0.5)
     x = np.array([[0.2, 0.5, 0.75, 1.0, 1.4999999, 1.5, -0.5, 2.2]], np.float32)
-    fired = interpret.neuron(node, x, {"v": np.zeros_like(x), "last": np.zeros_like(x)}, {})
+    fired = interpret.neuron(node, x, {"v": np.zeros_like(x), "last": np.zeros_like(x)})
     assert fired.jumps is not None
     edge = fired.jumps(np.full(x.shape, 1e-6))
     assert edge.tolist() == [[False, True, False, True, True, True, False, False]]

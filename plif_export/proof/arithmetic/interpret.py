@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -69,9 +68,7 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
             values[node.name] = apply(Numpy(dtype), node, *(values[name] for name in node.inputs))
             continue
         before: State = {name: np.asarray(state[state_key(node.layer, name)], dtype) for name in node.initial}
-        fired = layers[node.layer] = neuron(
-            node, inputs_of(node, values.__getitem__), before, _params(node, dtype), dtype
-        )
+        fired = layers[node.layer] = neuron(node, inputs_of(node, values.__getitem__), before, dtype)
         values[node.name] = fired.s
         after.update({state_key(node.layer, name): value for name, value in fired.after.items()})
     return values[graph.output], after, layers
@@ -83,15 +80,12 @@ def inputs_of(node: Node, value: Callable[[str], Array]) -> Inputs:
     return read[0] if len(read) == 1 else read
 
 
-def apply(m: Any, node: Node, *inputs: Any) -> Any:
-    """The output of a node that is no neuron by its meaning, computed by the backend `m`."""
+def apply(m: Numpy, node: Node, *inputs: Array) -> Array:
+    """The output [B, ...] of a node that is no neuron by its meaning."""
     meaning = OPERATIONS[node.op].meaning
     assert meaning is not None
-    return meaning(m, node, {key: m.parameter(value) for key, value in node.params.items()}, *inputs)
-
-
-def _params(node: Node, dtype: type) -> dict[str, Array]:
-    return {key: np.asarray(value, dtype) for key, value in node.params.items()}
+    made: Array = meaning(m, node, {key: m.parameter(value) for key, value in node.params.items()}, *inputs)
+    return made
 
 
 def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.float32) -> tuple[Array, State]:
@@ -104,9 +98,9 @@ def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.flo
     return np.stack(outputs), state
 
 
-def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype: type = np.float32) -> LayerStep:
+def neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -> LayerStep:
     """One step of a neuron layer by the equation of its kind, in NumPy and `dtype`: current x [B, ...], state {"v": [B, ...],
-    ...} and the parameters, each one number, one per channel, or one per neuron."""
+    ...}."""
     equation, shape = equation_of(node.attrs["kind"]), (1, *node.shape)
     inputs = x if isinstance(x, tuple) else (x,)
 
@@ -116,7 +110,7 @@ def neuron(node: Node, x: Inputs, state: State, params: dict[str, Array], dtype:
         def moved(value: Array) -> Array:
             return np.asarray(value, dtype) if by is None else np.asarray(value, dtype) + by
 
-        values = {key: beside(np.asarray(value, dtype), node.shape) for key, value in params.items()}
+        values = {key: beside(np.asarray(value, dtype), node.shape) for key, value in node.params.items()}
         terms = Terms(node.attrs, values, lambda name, number: dtype(number))
         known: State = {name: np.asarray(value, dtype) for name, value in state.items()}
         known["v"] = moved(known["v"])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from plif_export.proof.reference import one_thread
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, Values
 from plif_export.readers.module.copies import Calls
@@ -90,13 +91,8 @@ class _Watched(TorchDispatchMode):
 
 def compare(reading: Reading) -> tuple[list[Problem], list[str]]:
     """The problems of a module that does not do what was read, and notes on layers that never fired."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            return _Check(reading).run()
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread():
+        return _Check(reading).run()
 
 
 class _Check:

@@ -6,9 +6,7 @@ What comes out of the readout's value is the graph's output. Every problem is no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from torch import Tensor, nn
@@ -66,17 +64,14 @@ class Lowering:
             self.region_of |= dict.fromkeys(region.nodes, region)
         self.layer_of: dict[Region, NeuronLayer] = {}
         self.filled: set[Region] = set()
-        with _deep():
-            output = self._shaped(self._tensor(self.end), self.end_shape, self.end)
-            while unfilled := [
-                r for r in self.layer_of if r not in self.filled
-            ]:  # read by a state before the step only
-                region = unfilled[0]
-                self.filled.add(region)
-                try:
-                    self._fill(region)
-                except Unsupported as problem:
-                    self._note(problem, (region.nodes or [region.states[0].after])[0])
+        output = self._shaped(self._tensor(self.end), self.end_shape, self.end)
+        while unfilled := [r for r in self.layer_of if r not in self.filled]:  # read by a state before the step only
+            region = unfilled[0]
+            self.filled.add(region)
+            try:
+                self._fill(region)
+            except Unsupported as problem:
+                self._note(problem, (region.nodes or [region.states[0].after])[0])
         if self.problems:
             return None
         try:
@@ -107,13 +102,9 @@ class Lowering:
         """Elementwise operations that the graph has only inside neurons (comparisons, round): neurons without memory."""
         found: list[Region] = []
         for n in (*self.program.body, *self.tail):
-            if (
-                n in owned
-                or not elementwise(n)
-                or (n.name in IN_GRAPH and all(r.dtype.is_floating_point for r in n.reads))
-            ):
-                continue
-            if n.name == "_to_copy" and n.reads[0].dtype == n.dtype:
+            layer = n.name in IN_GRAPH and all(r.dtype.is_floating_point for r in n.reads)
+            same = n.name == "_to_copy" and n.reads[0].dtype == n.dtype
+            if n in owned or not elementwise(n) or layer or same:
                 continue
             joined = next((r for r in found if any(m in r.nodes for m in n.reads) and r.shape == n.shape[1:]), None)
             if joined is not None and not cyclic([*joined.nodes, n], self.program):
@@ -177,11 +168,8 @@ class Lowering:
         region, state = self.owner[node]
         layer, name = self._neuron(region)
         variable = next(v for v, s in layer.variables.items() if s is state)
-        return self._enter(
-            NewNode("State", (), {"layer": name, "variable": variable, "when": "before"}),
-            node,
-            f"{name}_{variable}_before",
-        )
+        made = NewNode("State", (), {"layer": name, "variable": variable, "when": "before"})
+        return self._enter(made, node, f"{name}_{variable}_before")
 
     def _of_neuron(self, node: Node) -> GraphTensor:
         region = self.region_of[node]
@@ -222,9 +210,7 @@ class Lowering:
         self.filled.add(region)
         if layer.spikes in self.tensors and self.tensors[layer.spikes].node == name:
             return
-        inputs = []
-        for n in layer.inputs:
-            inputs.append(self._shaped(self._tensor(n), n.shape[1:], n))
+        inputs = [self._shaped(self._tensor(n), n.shape[1:], n) for n in layer.inputs]
         kind, attrs, params = layer.content
         made = NewNode("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
         self.tensors[layer.spikes] = self._enter(made, layer.spikes, name)
@@ -250,14 +236,9 @@ class Lowering:
     def _base_name(self, made: NewNode, node: Node) -> str:
         """A layer's path where a submodule is that layer, what was called otherwise."""
         module = self.modules.get(node.path)
-        own = node.path and module is not None and not any(True for _ in module.children())
-        return (
-            node.path.replace(".", "_")
-            if own
-            else made.op.lower()
-            if node.name in ("reshape", "part")
-            else node.name.strip("_")
-        )
+        if node.path and module is not None and not any(True for _ in module.children()):
+            return node.path.replace(".", "_")
+        return made.op.lower() if node.name in ("reshape", "part") else node.name.strip("_")
 
     def _name(self, base: str) -> str:
         name, count = base, 1
@@ -291,14 +272,3 @@ class Lowering:
         if found not in self.problems:
             self.problems.append(found)
             self.entries.append(found)
-
-
-@contextmanager
-def _deep() -> Iterator[None]:
-    """A network of hundreds of layers is followed from its end to its start."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)

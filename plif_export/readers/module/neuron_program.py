@@ -239,7 +239,7 @@ def _same_bits(
         for array in (x, *before):
             coarse = rng.random(shape) < 0.5
             array[coarse] = np.round(8 * array[coarse]) / 8
-        fired = interpret.neuron(node, x, dict(zip(states, before, strict=True)), dict(node.params))
+        fired = interpret.neuron(node, x, dict(zip(states, before, strict=True)))
         given = {layer.inputs[0]: torch.from_numpy(x)}
         given |= {s.before: torch.from_numpy(b) for s, b in zip(states.values(), before, strict=True)}
         values = compute([layer.spikes, *(s.after for s in states.values())], {**known, **given}, program.batch)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from plif_export.options import CallerFacts
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from
+from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
@@ -37,14 +37,11 @@ from plif_export.readers.module.nodes import Node, NodeOrSteps, Steps, Table
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import Run
 from plif_export.readers.module.regions import below
-from plif_export.readers.rules import Problem, Unsupported
+from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
 
 MOST_DEEP = 50_000  # operations one after the other: what stands for each of them is asked of the one before
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
-ADVICE = (
-    "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"
-)
 
 
 def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -> TrainedModel:
@@ -56,8 +53,7 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
     notes: list[str] = []
     if reading is not None and not problems:
         problems, notes = compare(reading)
-    if problems:
-        raise problems[0].error(len(problems) - 1)
+    refuse(problems)
     assert reading is not None and reading.graph is not None
     form = reading.form
     if form.kind != "step":
@@ -91,11 +87,18 @@ def examine(
         return None, found
     if keeps_state(module):
         module = nn.Sequential(module)
-    threads, depth = torch.get_num_threads(), sys.getrecursionlimit()
-    torch.set_num_threads(1)
+    depth = sys.getrecursionlimit()
     sys.setrecursionlimit(max(depth, MOST_DEEP))
+    try:
+        with one_thread():
+            return _first_form(module, tuple(shape), caller)
+    finally:
+        sys.setrecursionlimit(depth)
+
+
+def _first_form(module: nn.Module, shape: tuple[int, ...], caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
+    """What the first form gives in which the module can be read; else what the likeliest one gives."""
     tried: list[tuple[Reading | None, list[Problem]]] = []
-    shape = tuple(shape)
     try:
         for form in forms(module, torch.zeros(shape), caller.shape):
             try:
@@ -107,9 +110,6 @@ def examine(
                 return tried[-1]
     except Exception as error:
         tried.append((None, [failed(module, error, shape[1:])]))
-    finally:
-        torch.set_num_threads(threads)
-        sys.setrecursionlimit(depth)
     return tried[0]
 
 
@@ -313,23 +313,18 @@ class ModuleReference(GraphReference):
             for variable, s in layer.variables.items():
                 now[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
         outputs = []
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.no_grad():
-                fixed = None
-                for x_t in x:
-                    given = torch.from_numpy(np.array(x_t, np.float32))
-                    if fixed is None or program.image:
-                        image = given if program.image else None
-                        fixed = program.static(1, image, tail, self.reading.readout.reduced)
-                    values = program.advance(fixed, now, given, 1)
-                    self._enter(layers, values)
-                    now = program.next(values)
-                    y = self.reading.readout.of_step(values, 1)
-                    outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
-        finally:
-            torch.set_num_threads(threads)
+        fixed = None
+        with one_thread():
+            for x_t in x:
+                given = torch.from_numpy(np.array(x_t, np.float32))
+                if fixed is None or program.image:
+                    image = given if program.image else None
+                    fixed = program.static(1, image, tail, self.reading.readout.reduced)
+                values = program.advance(fixed, now, given, 1)
+                self._enter(layers, values)
+                now = program.next(values)
+                y = self.reading.readout.of_step(values, 1)
+                outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
         return History(x, np.stack(outputs), layers)
 
     def _enter(self, layers: dict[str, LayerHistory], values: dict[Node, Tensor]) -> None:
@@ -340,14 +335,10 @@ class ModuleReference(GraphReference):
             before |= {
                 variable: np.zeros((1, *node.shape), np.float32) for variable in node.initial if variable not in before
             }
-            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before, dict(node.params))
+            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before)
             after = {variable: values[n].numpy().copy() for variable, n in layer.after.items()}
             s = values[layer.spikes].numpy().copy()
-            h = (
-                fired.h
-                if layer.h is None or fired.values != "spikes" or node.attrs["kind"] != "Traced"
-                else values[layer.h].numpy().copy()
-            )
-            layers[name].steps.append(
-                replace(fired, h=h, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})
-            )
+            fired = replace(fired, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})
+            if layer.h is not None and fired.values == "spikes" and node.attrs["kind"] == "Traced":
+                fired = replace(fired, h=values[layer.h].numpy().copy())
+            layers[name].steps.append(fired)

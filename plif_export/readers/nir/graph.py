@@ -25,7 +25,7 @@ from plif_export.proof.reference import GraphReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
-from plif_export.readers.rules import Problem, Unsupported, require
+from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.hdf5 import open_hdf5
 from runtime.model.card import Card, read_card
@@ -43,9 +43,7 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
     options = caller.neuron
     card = own_card(path)
     graph, problems = examine_nir(path, **options)
-    if problems:
-        error = problems[0].error(len(problems) - 1)
-        raise PlifError(f"{path}: {error}")
+    refuse(problems, f"{path}: ")
     assert graph is not None
     said = {**card.get("nir", {}), **options}
     whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
