@@ -67,17 +67,8 @@ class ModelFacts:
     @classmethod
     def of(cls, net: Network) -> ModelFacts:
         meta = net.meta
-        return cls(
-            str(net.notation),
-            meta.kind,
-            meta.shape,
-            meta.T,
-            meta.classes,
-            meta.framing,
-            meta.normalisation,
-            view=meta.view,
-            sensor=meta.sensor,
-        )
+        claimed = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing", "normalisation")}
+        return cls(str(net.notation), **claimed, view=meta.view, sensor=meta.sensor)
 
     @classmethod
     def from_caller(cls, caller: CallerFacts, graph: Graph) -> ModelFacts:

@@ -27,9 +27,10 @@ from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
-from plif_export.targets.target import ExportJob, Target, map_problems
+from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.writers.c import CFiles, examine, write_c
 from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.grammar import word
 from runtime.base.version import __version__
 from runtime.events import stimulus
 from runtime.events.framing import Framing
@@ -135,9 +136,8 @@ def _require_equal(found: Texts, expected: Texts, card: Card) -> None:
 def _input_type(options: Mapping[str, str], card: Card) -> str:
     framing = card["framing"]
     binary = framing is not None and Framing.parse(framing).value == "binary"
-    found = options.get("input", "uint8" if binary and card["normalisation"] is None else "float")
-    if found not in ("float", "uint8"):
-        raise PlifError(f"--set input={found}: expected float or uint8")
+    usual = "uint8" if binary and card["normalisation"] is None else "float"
+    found = setting(options, "input", word("float", "uint8"), usual)
     if found == "uint8" and card["input"]["kind"] != "events":
         raise PlifError("--set input=uint8: images are no whole numbers; leave it out")
     return "uint8_t" if found == "uint8" else "float"

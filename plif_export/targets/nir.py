@@ -23,7 +23,7 @@ The card lies in the metadata of the graph. The written file is read back, and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +36,9 @@ from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
-from plif_export.targets.target import ExportJob, Target
+from plif_export.targets.target import ExportJob, Target, setting
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.grammar import number_or_word, word
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
@@ -123,9 +124,9 @@ def _reading(card: Card, path: Path) -> dict[str, object]:
 
 class _Writer:
     def __init__(self, graph: Graph, options: Mapping[str, str]) -> None:
-        self.graph, self.dt = graph, _dt(options)
-        self.fire = _one_of(options, "fire", ("gt", "ge"))
-        self.fold_votes = _one_of(options, "votes", ("refuse", "fold")) == "fold"
+        self.graph, self.dt = graph, setting(options, "dt", _seconds, DT)
+        self.fire = setting(options, "fire", word("gt", "ge"), "gt")
+        self.fold_votes = setting(options, "votes", word("refuse", "fold"), "refuse") == "fold"
         self.problems: list[Problem] = []
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
@@ -216,22 +217,11 @@ def _wide(node: Node, name: str, default: float) -> np.ndarray:
     return np.asarray(node.params.get(name, default), np.float64)
 
 
-def _dt(options: Mapping[str, str]) -> float:
-    text = options.get("dt", str(DT))
-    try:
-        dt = float(text)
-    except ValueError:
-        dt = 0.0
-    if not 0 < dt < float("inf"):
-        raise PlifError(f"--set dt={text}: expected seconds, e.g. 1e-4")
+def _seconds(text: str) -> float:
+    dt = number_or_word(text)
+    if not isinstance(dt, float) or not 0 < dt < float("inf"):
+        raise ValueError("seconds, e.g. 1e-4")
     return dt
-
-
-def _one_of(options: Mapping[str, str], name: str, known: Sequence[str]) -> str:
-    value = options.get(name, known[0])
-    if value not in known:
-        raise PlifError(f"--set {name}={value}: expected {' or '.join(known)}")
-    return value
 
 
 class InterpretedGraph(Subject):

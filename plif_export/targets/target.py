@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import onnx
 
 from plif_export.readers.rules import Problem
 from runtime.api import load
 from runtime.base.errors import PlifError
+from runtime.base.grammar import word
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from plif_export.targets.c_size import Size
     from runtime.api import Model
 
+Setting = TypeVar("Setting")
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 
 
@@ -112,9 +114,16 @@ def map_problems(graph: Graph) -> list[Problem]:
     return [Problem(last.name, last.op, rule, "use --to onnx")] if len(last.shape) != 1 else []
 
 
+def setting(options: Mapping[str, str], name: str, read: Callable[[str], Setting], usual: Setting) -> Setting:
+    """An option of --set as a reader gives it (runtime/base/grammar.py); the usual value when it was not given."""
+    if name not in options:
+        return usual
+    try:
+        return read(options[name])
+    except ValueError as wrong:
+        raise PlifError(f"--set {name}={options[name]}: expected {wrong}") from None
+
+
 def flag(options: Mapping[str, str], name: str) -> bool:
     """An option that is true or false; false when it was not given."""
-    value = options.get(name, "false").lower()
-    if value not in ("true", "false"):
-        raise PlifError(f"--set {name}={options[name]}: expected true or false")
-    return value == "true"
+    return setting(options, name, lambda text: word("true", "false")(text.lower()), "false") == "true"

@@ -25,9 +25,10 @@ import onnx
 from plif_export.onnx_file import load_onnx
 from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob, Target, map_problems
+from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, faults, initial_files
 from runtime.base.errors import PlifError
+from runtime.base.grammar import number_or_word, whole, word
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
@@ -121,26 +122,19 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "model"
 
 
+def _idle(text: str) -> float:
+    value = number_or_word(text)
+    if not isinstance(value, float) or not 0.001 <= value <= 1e6:
+        raise ValueError("a number from 0.001 to 1e+06")
+    return value
+
+
 def _serving(options: Mapping[str, str]) -> ServingOptions:
-    backend = options.get("backend", "onnxruntime")
-    if backend not in BACKENDS:
-        raise PlifError(f"--set backend={backend}: expected one of {', '.join(BACKENDS)}")
-
-    def number(name: str, default: float, least: float, most: float, whole: bool = True) -> float:
-        text = options.get(name, str(default))
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1
-        if not least <= value <= most or (whole and value != int(value)):
-            kind = "a whole number" if whole else "a number"
-            raise PlifError(f"--set {name}={text}: expected {kind} from {least:g} to {most:g}")
-        return value
-
+    usual = ServingOptions()
     return ServingOptions(
-        backend,
-        max_batch=int(number("max_batch", 8, 1, 4096)),
-        sequences=int(number("sequences", 64, 1, 65536)),
-        idle_s=number("idle_s", 60, 0.001, 1e6, whole=False),
-        delay_us=int(number("delay_us", 500, 0, 1e7)),
+        setting(options, "backend", word(*BACKENDS), usual.backend),
+        setting(options, "max_batch", whole(1, 4096), usual.max_batch),
+        setting(options, "sequences", whole(1, 65536), usual.sequences),
+        setting(options, "idle_s", _idle, usual.idle_s),
+        setting(options, "delay_us", whole(0, 10_000_000), usual.delay_us),
     )

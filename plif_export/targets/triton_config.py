@@ -20,17 +20,17 @@ from runtime.model.card import Card
 
 BACKENDS = ("onnxruntime", "tensorrt", "python")
 INITIAL = "initial_state"  # Triton's name of the folder for data files
-Field: TypeAlias = "str | int | list[int] | Message"
+Field: TypeAlias = "str | int | list[int] | PbMessage"
 
 
-class Message(list["tuple[str, Field]"]):
+class PbMessage(list["tuple[str, Field]"]):
     """The fields of a protobuf message, in order, repeated ones repeated."""
 
     def all(self, key: str) -> list[Field]:
         return [value for name, value in self if name == key]
 
-    def messages(self, key: str) -> list[Message]:
-        return [value for value in self.all(key) if isinstance(value, Message)]
+    def messages(self, key: str) -> list[PbMessage]:
+        return [value for value in self.all(key) if isinstance(value, PbMessage)]
 
 
 class Word(str):
@@ -51,16 +51,16 @@ class ServingOptions:
 def config(card: Card, name: str, serving: ServingOptions) -> str:
     """The text of config.pbtxt."""
     keeps = serving.backend != "python"  # that backend silently ignores `state`, so model.py keeps the membranes
-    waiting = Message(
+    waiting = PbMessage(
         [("max_candidate_sequences", serving.sequences), ("max_queue_delay_microseconds", serving.delay_us)]
     )
-    batching = Message([("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)), ("oldest", waiting)])
+    batching = PbMessage([("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)), ("oldest", waiting)])
     if keeps:
         batching += [("state", _state(state)) for state in card["states"]]
-    fields = Message([("name", name), ("backend", serving.backend)])
+    fields = PbMessage([("name", name), ("backend", serving.backend)])
     if serving.backend == "tensorrt":
         fields.append(("platform", "tensorrt_plan"))
-    output = Message([*_tensor("y", [len(card["classes"])]), ("label_filename", "labels.txt")])
+    output = PbMessage([*_tensor("y", [len(card["classes"])]), ("label_filename", "labels.txt")])
     fields += [
         ("max_batch_size", serving.max_batch),
         ("input", _tensor(card["graph"]["input"], card["input"]["shape"])),
@@ -68,20 +68,20 @@ def config(card: Card, name: str, serving: ServingOptions) -> str:
         ("sequence_batching", batching),
     ]
     if not keeps:  # one process has the membranes
-        fields.append(("instance_group", Message([("count", 1), ("kind", Word("KIND_CPU"))])))
+        fields.append(("instance_group", PbMessage([("count", 1), ("kind", Word("KIND_CPU"))])))
     return "\n".join(_lines(fields)) + "\n"
 
 
-def _tensor(name: str, shape: list[int]) -> Message:
-    return Message([("name", name), ("data_type", Word("TYPE_FP32")), ("dims", list(shape))])
+def _tensor(name: str, shape: list[int]) -> PbMessage:
+    return PbMessage([("name", name), ("data_type", Word("TYPE_FP32")), ("dims", list(shape))])
 
 
-def _state(state: Card) -> Message:
+def _state(state: Card) -> PbMessage:
     kind: list[tuple[str, Field]] = [("data_type", Word("TYPE_FP32")), ("dims", list(state["shape"]))]
     start: tuple[str, Field] = ("zero_data", True) if state["initial"] == 0 else ("data_file", state["name"])
-    initial = Message([("name", f"{state['name']}.initial"), *kind, start])
+    initial = PbMessage([("name", f"{state['name']}.initial"), *kind, start])
     ends: list[tuple[str, Field]] = [("input_name", state["input"]), ("output_name", state["output"])]
-    return Message([*ends, *kind, ("initial_state", initial)])
+    return PbMessage([*ends, *kind, ("initial_state", initial)])
 
 
 def initial_files(card: Card) -> dict[str, bytes]:
@@ -93,9 +93,9 @@ def initial_files(card: Card) -> dict[str, bytes]:
     }
 
 
-def _lines(message: Message, indent: str = "") -> Iterator[str]:
+def _lines(message: PbMessage, indent: str = "") -> Iterator[str]:
     for key, value in message:
-        if isinstance(value, Message) and value:
+        if isinstance(value, PbMessage) and value:
             yield f"{indent}{key} {{"
             yield from _lines(value, indent + "  ")
             yield f"{indent}}}"
@@ -119,7 +119,7 @@ _TOKEN = re.compile(
 )
 
 
-def parse(text: str, where: str) -> Message:
+def parse(text: str, where: str) -> PbMessage:
     """The fields of a protobuf text message. Raises PlifError with the line for what is none."""
     tokens: list[tuple[str, str, int]] = []
     at = 0
@@ -137,8 +137,8 @@ def parse(text: str, where: str) -> Message:
     return message
 
 
-def _message(tokens: list[tuple[str, str, int]], at: int, where: str) -> tuple[Message, int]:
-    fields = Message()
+def _message(tokens: list[tuple[str, str, int]], at: int, where: str) -> tuple[PbMessage, int]:
+    fields = PbMessage()
     while at < len(tokens) and tokens[at][1] != "}":
         kind, name, line = tokens[at]
         if kind != "word":
@@ -202,14 +202,14 @@ def faults(folder: Path, card: Card, backend: str) -> Iterator[tuple[str, str]]:
             yield "config", f"its {key} is {_shown(found.all(key))}; the card gives {_shown(wanted.all(key))}"
     if not any(isinstance(size, int) and size > 0 for size in found.all("max_batch_size")[:1]):
         yield "config", "its max_batch_size is below 1, and the first axis of every tensor is the batch"
-    batching, expected = ((m.messages("sequence_batching") or [Message()])[0] for m in (found, wanted))
+    batching, expected = ((m.messages("sequence_batching") or [PbMessage()])[0] for m in (found, wanted))
     if not batching:
         yield "config", "it has no sequence_batching, so nothing keeps the membranes"
     states = {str((s.all("input_name") or ["?"])[0]): s for s in batching.messages("state")}
     layers = {state["input"]: state["layer"] for state in card["states"]}
     for state in expected.messages("state"):
         name = str(state.all("input_name")[0])
-        if sorted(map(str, states.pop(name, Message()))) != sorted(map(str, state)):
+        if sorted(map(str, states.pop(name, PbMessage()))) != sorted(map(str, state)):
             yield layers[name], f"the state block of {name} is missing, or not what the card gives"
     for name in states:
         yield "config", f"it has a state block of {name}, which the card does not have"

@@ -304,7 +304,7 @@ def test_check_says_all_of_it_with_the_exporters_own_words(tmp_path: Path, capsy
     for to in ("openvino", "triton", "onnx"):
         assert check_file(tmp_path / "m.pt", to=to).supported
     report = check_file(tmp_path / "m.pt", to="triton", options={"backend": "caffe"})
-    assert report.problems == ["--set backend=caffe: expected one of onnxruntime, tensorrt, python"]
+    assert report.problems == ["--set backend=caffe: expected onnxruntime or tensorrt or python"]
 
 
 def test_the_card_of_a_nir_file_is_read_without_torch(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_what_cannot_be_served_is_refused_before_any_work(tmp_path: Path) -> Non
     for settings, message in (
         ({"batch": 4}, "--batch: Triton makes batches of its own"),
         ({"form": "unrolled"}, "--form unrolled: --to triton writes step"),
-        ({"options": {"backend": "caffe"}}, "--set backend=caffe: expected one of onnxruntime, tensorrt, python"),
+        ({"options": {"backend": "caffe"}}, "--set backend=caffe: expected onnxruntime or tensorrt or python"),
         ({"options": {"idle_s": "-1"}}, "--set idle_s=-1: expected a number from 0.001"),
         ({"options": {"max_batch": "2.5"}}, "--set max_batch=2.5: expected a whole number from 1"),
         ({"options": {"sequences": "many"}}, "--set sequences=many"),

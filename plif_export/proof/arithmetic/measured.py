@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,25 @@ from plif_export.proof.arithmetic.arrays import Array, Numpy, Sizes
 from plif_export.proof.arithmetic.measure import Measure, Measuring, lowest_unit
 
 NUMPY = Numpy(np.float32)
+
+
+def _spread_out(m: Measure) -> Measure:
+    return Measure(m.size, np.broadcast_to(m.terms, m.size.shape), m.unit, m.of)
+
+
+def _moved(go: Callable[..., Array], *inputs: Measure) -> Measure:
+    whole = [_spread_out(m) for m in inputs]
+    unit = np.asarray(min(m.one_unit for m in whole))
+    return Measure(go(*(m.size for m in whole)), go(*(m.terms for m in whole)), unit, whole[0].of)
+
+
+def _as_in_numpy(name: str) -> Callable[..., Measure]:
+    """A method that moves or adds up sizes and terms as NumPy's backend does it with values."""
+
+    def method(self: object, x: Measure, *where: object, **more: object) -> Measure:
+        return _moved(lambda part: getattr(NUMPY, name)(part, *where, **more), x)
+
+    return method
 
 
 class MeasuringTensors(Measuring):
@@ -41,35 +59,17 @@ class MeasuringTensors(Measuring):
 
     # --- moved ------------------------------------------------------------------------------------------------------
 
-    def reshape(self, x: Measure, shape: Sizes) -> Measure:
-        return _moved(lambda part: NUMPY.reshape(part, shape), x)
-
-    def permute(self, x: Measure, axes: Sizes) -> Measure:
-        return _moved(lambda part: NUMPY.permute(part, axes), x)
-
-    def part(self, x: Measure, axis: int, start: int, stop: int | None, step: int) -> Measure:
-        return _moved(lambda part: NUMPY.part(part, axis, start, stop, step), x)
-
-    def take(self, x: Measure, axis: int, places: Callable[[int], Array]) -> Measure:
-        return _moved(lambda part: NUMPY.take(part, axis, places), x)
+    reshape, permute, part, take, spread = map(_as_in_numpy, ("reshape", "permute", "part", "take", "spread"))
+    max, sum = _as_in_numpy("max"), _as_in_numpy("sum")
 
     def concat(self, values: Sequence[Measure], axis: int) -> Measure:
         return _moved(lambda *parts: NUMPY.concat(parts, axis), *values)
 
-    def windows(self, x: Measure, *where: Any) -> Measure:
+    def windows(self, x: Measure, *where: Sizes | float) -> Measure:
         """The padding adds nothing, whatever it is filled with."""
-        return _moved(lambda part: NUMPY.windows(part, *where[:4]), x)
-
-    def spread(self, x: Measure, stride: Sizes, before: Sizes, after: Sizes) -> Measure:
-        return _moved(lambda part: NUMPY.spread(part, stride, before, after), x)
-
-    def max(self, x: Measure, axes: Sizes, keep: bool = False) -> Measure:
-        return _moved(lambda part: NUMPY.max(part, axes, keep), x)
+        return _as_in_numpy("windows")(self, x, *where[:4])
 
     # --- added up ---------------------------------------------------------------------------------------------------
-
-    def sum(self, x: Measure, axes: Sizes, keep: bool = False) -> Measure:
-        return _moved(lambda part: NUMPY.sum(part, axes, keep), x)
 
     def mean(self, x: Measure, axes: Sizes, keep: bool = False) -> Measure:
         area = prod(x.size.shape[axis] for axis in axes)
@@ -111,13 +111,3 @@ class MeasuringTensors(Measuring):
 
     def half(self, x: Measure) -> Measure:
         return x
-
-
-def _spread_out(m: Measure) -> Measure:
-    return Measure(m.size, np.broadcast_to(m.terms, m.size.shape), m.unit, m.of)
-
-
-def _moved(go: Callable[..., Array], *inputs: Measure) -> Measure:
-    whole = [_spread_out(m) for m in inputs]
-    unit = np.asarray(min(m.one_unit for m in whole))
-    return Measure(go(*(m.size for m in whole)), go(*(m.terms for m in whole)), unit, whole[0].of)

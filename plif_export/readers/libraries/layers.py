@@ -54,7 +54,7 @@ def array(value: Tensor) -> np.ndarray:
 
 
 def one_number(value: np.ndarray | float, name: str) -> float:
-    """The value of an array in which all are equal, rounded to float32. Refuses one in which they differ."""
+    """The value of an array [...] in which all are equal, rounded to float32. Refuses one in which they differ."""
     values = np.unique(np.asarray(value, np.float32))
     require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
     return float(values[0])

@@ -103,7 +103,7 @@ def register_neuron(
     equation  what it computes (runtime.model.neurons.Equation); it is registered too
     states    {variable of the equation: attribute of the module that holds it, a tensor}
     attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
-    params    module -> {name: tensor or number}, the arrays that the equation asks for
+    params    module -> {name: tensor [] or [C], or a number}, the arrays that the equation asks for
     """
     neurons.register(equation)
 

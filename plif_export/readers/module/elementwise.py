@@ -148,7 +148,7 @@ TABLE: dict[str, Writer] = {
 
 def elementwise(node: Node) -> bool:
     """Whether a node can be a line of a program: its operands that move have its own shape."""
-    if node.name not in TABLE or not isinstance(node.shape, tuple) or node.parts is not None:
+    if node.name not in TABLE or node.several:
         return False
     if node.name == "round" and len(node.args) > 1 and node.args[1]:
         return False

@@ -86,20 +86,17 @@ class Form:
 # --- one step a call ------------------------------------------------------------------------------------------------------
 
 
-def state_arguments(module: nn.Module) -> list[str]:
-    """Arguments of forward behind the input that may be states: those without a default, or with None."""
-    found = []
-    for p in list(inspect.signature(module.forward).parameters.values())[1:]:
-        if p.kind is p.POSITIONAL_OR_KEYWORD and p.default in (inspect.Parameter.empty, None):
-            found.append(p.name)
-    return found
+def state_arguments(module: nn.Module) -> dict[str, bool]:
+    """Arguments of forward behind the input that may be states: those without a default (True), or with None."""
+    parameters = list(inspect.signature(module.forward).parameters.values())[1:]
+    none = (inspect.Parameter.empty, None)
+    found = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default in none]
+    return {p.name: p.default is not None for p in found}
 
 
 def first_states(module: nn.Module, zeros: bool) -> list[Tensor | None]:
-    """What a caller passes for states before the first step: None, or zeros where forward asks for something."""
-    parameters = inspect.signature(module.forward).parameters
-    asked = [zeros and parameters[name].default is inspect.Parameter.empty for name in state_arguments(module)]
-    return [torch.zeros(1) if each else None for each in asked]
+    """What a caller passes for states before the first step: None, or zeros [1] where forward asks for something."""
+    return [torch.zeros(1) if zeros and asked else None for asked in state_arguments(module).values()]
 
 
 def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[object]:
@@ -127,9 +124,8 @@ def _given_back(out: object, takes: int) -> list[object]:
 
 def second_inputs(form: Form) -> list[str]:
     """The arguments that forward asks for and does not give back, so that they are no states."""
-    parameters = inspect.signature(form.module.forward).parameters
     takes = state_arguments(form.module)
-    asked = [name for name in takes if parameters[name].default is inspect.Parameter.empty]
+    asked = [name for name, needed in takes.items() if needed]
     if form.kind != "step" or not asked:
         return []
     module = form.copy()
@@ -316,10 +312,7 @@ def _form(module: nn.Module, x: Tensor, whole_example: bool) -> Form | None:
     length = _length(module, x, count)
     if length is not None:
         return Form(module, "static", tuple(x.shape[1:]), length=length, T=length.value(module))
-    asked = any(
-        p.default is inspect.Parameter.empty for p in list(inspect.signature(module.forward).parameters.values())[1:]
-    )
-    zeros = asked and _try(module, x, zeros=True) is not None
+    zeros = any(state_arguments(module).values()) and _try(module, x, zeros=True) is not None
     return Form(module, "step", tuple(x.shape[1:]), zeros=zeros)
 
 

@@ -256,7 +256,7 @@ def _same_bits(
 
 
 def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]) -> Content:
-    writer = _Program(layer, known)
+    writer = _ProgramWriter(layer, known)
     region = layer.region
     for node in region.nodes:
         writer.add(node)
@@ -287,7 +287,7 @@ def zero_or_one(node: Node) -> bool:
     return False
 
 
-class _Program:
+class _ProgramWriter:
     """The lines of a program, and its parameters."""
 
     def __init__(self, layer: NeuronLayer, known: Mapping[Node, Tensor]) -> None:

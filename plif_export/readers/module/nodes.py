@@ -17,6 +17,7 @@ Kind = TypeVar("Kind")
 Result: TypeAlias = "Tensor | Sequence[Tensor]"
 Argument: TypeAlias = "Tensor | Node | Steps | Batch | float | str | torch.dtype | Sequence[Argument] | None"
 Overload: TypeAlias = "OpOverload[..., Result]"  # an operation of aten, or of a library
+Op: TypeAlias = "Overload | Registered | str | int"
 NodeOrSteps: TypeAlias = "Node | Steps"  # what stands for a tensor
 Given: TypeAlias = "Tensor | list[Tensor]"  # what a form runs on: a list of steps, a sequence, or an image
 
@@ -46,7 +47,7 @@ class Node:
     """op: "x" (args: its step), "param" (its name), "const", "full" (sizes, value, dtype), the number of a part of what an
     operation returned, a registered layer (the module), or an operation of aten. shape [B, ...]: in the example run."""
 
-    op: Overload | Registered | str | int
+    op: Op
     args: Sequence[Argument]
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -54,7 +55,7 @@ class Node:
     moves: bool  # it depends on the input
     index: int
     data: Tensor | None = None
-    parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None
+    several: bool = False  # its value is no tensor: an operation that makes several
 
     def __post_init__(self) -> None:
         self.flat = leaves(self.args)
@@ -141,7 +142,7 @@ def several(made: Result) -> list[Tensor]:
     return [made] if isinstance(made, Tensor) else list(made)
 
 
-def execute(op: Overload | Registered | str | int, given: Sequence[Argument], batch: int) -> Result:
+def execute(op: Op, given: Sequence[Argument], batch: int) -> Result:
     """Runs an operation that was written down on tensors, of which the first axis is often the batch: [B, ...]."""
     args = swap(given, Batch, lambda size: size.times * batch)
     if isinstance(op, Registered):
@@ -167,21 +168,15 @@ class Table:
     nodes: dict[tuple[str, str], Node] = field(default_factory=dict)
 
     def put(
-        self,
-        op: Overload | Registered | str | int,
-        args: Sequence[Argument],
-        shape: Sequence[int],
-        dtype: torch.dtype,
-        path: str,
-        data: Tensor | None = None,
-        parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None,
-    ) -> Node:
+        self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype, path: str,
+        data: Tensor | None = None, several: bool = False,
+    ) -> Node:  # fmt: skip
         """The node of an operation; shape [B, ...]: of its value; data: that value, where it is known before any step."""
         key = (str(op), repr(swap(args, Node, lambda n: n.index)))
         if key not in self.nodes:
             moves = op == "x" or any(n.moves for n in nodes_in(args))
             data = None if data is None else data.clone()  # a run may write into it
-            self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, parts)
+            self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, several)
         return self.nodes[key]
 
     def sizes(self, shape: Sequence[int]) -> tuple[int | Batch, ...]:
@@ -226,16 +221,11 @@ class Writer:
         self.joined: set[Node] = set()
 
     def put(
-        self,
-        op: Overload | Registered | str | int,
-        args: Sequence[Argument],
-        shape: Sequence[int],
-        dtype: torch.dtype,
-        data: Tensor | None = None,
-        parts: list[tuple[tuple[int, ...], torch.dtype]] | None = None,
-    ) -> Node:
+        self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype,
+        data: Tensor | None = None, several: bool = False,
+    ) -> Node:  # fmt: skip
         """As Table.put, in the order of the run."""
-        node = self.table.put(op, args, shape, dtype, self.paths[-1], data, parts)
+        node = self.table.put(op, args, shape, dtype, self.paths[-1], data, several)
         self.order.setdefault(node)
         return node
 
@@ -298,7 +288,7 @@ class Writer:
         if isinstance(out, Tensor):
             return self.put(op, args, out.shape, out.dtype)
         parts = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else ((), torch.float32) for o in made]
-        whole = self.put(op, args, *parts[0], parts=parts)
+        whole = self.put(op, args, *parts[0], several=True)
         return [self.put(i, (whole,), *part) for i, part in enumerate(parts)]
 
     def filled(self, out: Result, value: Argument) -> Node:

@@ -82,7 +82,7 @@ def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], 
 
 
 @dataclass(frozen=True)
-class _View:
+class _Alias:
     """A tensor that is a part of another. take: what it is, of what the parent is; back: (old value of the parent, new value of
     the view) -> new value of the parent; seen: what the parent was when this was looked at last."""
 
@@ -104,7 +104,7 @@ class Run(Writer, TorchDispatchMode):
         Writer.__init__(self, table, length, Calls(module).paths)
         TorchDispatchMode.__init__(self)
         self.known: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
-        self.views: MutableMapping[Tensor, _View] = WeakTensorKeyDictionary()
+        self.views: MutableMapping[Tensor, _Alias] = WeakTensorKeyDictionary()
         self.module = module
         self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
@@ -265,7 +265,7 @@ class Run(Writer, TorchDispatchMode):
                 def take(now: NodeOrSteps, i: int = i) -> NodeOrSteps:
                     return _part(rule(self, func, [now, *a[1:]], out), i)
 
-                self.views[each] = _View(parent, take, self._put_back(name, a, parent, i), self.of(parent))
+                self.views[each] = _Alias(parent, take, self._put_back(name, a, parent, i), self.of(parent))
 
     def _put_back(
         self, name: str, a: list[Argument], parent: Tensor, i: int

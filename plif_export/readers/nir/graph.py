@@ -86,7 +86,7 @@ def examine_nir(path: Path, **options: object) -> tuple[Graph | None, list[Probl
     if fire not in (">", ">=") or reset not in ("value", "subtract") or not _number(dt) > 0:
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
     try:
-        return _Reader(_open(path), _number(dt), fire, str(reset), path).read()
+        return _GraphReader(_open(path), _number(dt), fire, str(reset), path).read()
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())[:100]
         raise PlifError(f"{path}: its nodes cannot be read ({type(error).__name__}: {what}); damaged?") from None
@@ -109,7 +109,7 @@ def _open(path: Path) -> NirNode:
     return graph
 
 
-class _Reader:
+class _GraphReader:
     def __init__(self, source: NirNode, dt: float, fire: str, reset: str, path: Path) -> None:
         self.graph, self.path = source, path
         self.settings = Settings(dt, fire, reset)
@@ -170,7 +170,7 @@ class _Reader:
                 return
             if _kind(node) not in (*LAYERS, *NEURONS):
                 raise Unsupported("this node is not exported", f"use {NODES}")
-            read = LAYERS.get(_kind(node), _Reader._neuron)
+            read = LAYERS.get(_kind(node), _GraphReader._neuron)
             self.outputs[name] = read(self, name.replace(".", "_"), node, x, shape)
         except Unsupported as problem:
             self.problems.append(Problem(name, _kind(node), problem.rule, problem.advice))

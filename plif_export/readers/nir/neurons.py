@@ -69,7 +69,7 @@ def neuron(node: NirNode, shape: Shape, settings: Settings, keeps: bool) -> Cont
         numbers = {name: float(value) for name, value in thresholds.items()}
         leak = {} if kind == "IF" else {"v_leak": v_leak}
         return {"kind": f"NIR-{kind}", "v_reset": None, **numbers, "fire": settings.fire, **leak}, arrays
-    made = _Program()
+    made = _NeuronWriter()
     if kind == "Delay":
         made.delay(_steps(node, settings))
     else:
@@ -122,7 +122,7 @@ def _k(tau: np.ndarray, name: str, settings: Settings) -> np.ndarray:
 
 
 @dataclass
-class _Program:
+class _NeuronWriter:
     """The program of a neuron while it is written."""
 
     states: dict[str, float] = field(default_factory=lambda: {"v": 0.0})
