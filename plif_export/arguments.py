@@ -76,25 +76,21 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def artifact_name(stem: str, options: ExportOptions, T: int, math: str, target: Target) -> str:
-    """stem + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the target's default + its suffix"""
-    unrolled = f"_T{T}" if options.form == "unrolled" else ""
-    precision = "" if options.precision == "fp32" else f"_{options.precision}"
-    return stem + unrolled + precision + ("" if math == target.math else f"_{math}") + target.suffix
-
-
 def destination(
     model: str | Path | Module, path: str | Path | None, options: ExportOptions, T: int, math: str, target: Target
 ) -> Path:
-    """The path of the artifact: `path` where it fits the target, beside the model's file when None.
+    """The path of the artifact: `path` where it fits the target. When None, beside the model's file, named as that
+    + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the target's default + the target's suffix.
 
     Raises PlifError where nothing can be written there.
     """
     if path is None:
         if not isinstance(model, str | Path):
             raise PlifError(f"where to? A live network has no file name to go by: export(net, 'model{target.suffix}')")
-        model = Path(model)
-        return model.with_name(artifact_name(model.stem, options, T, math, target))
+        unrolled = f"_T{T}" if options.form == "unrolled" else ""
+        precision = "" if options.precision == "fp32" else f"_{options.precision}"
+        named = unrolled + precision + ("" if math == target.math else f"_{math}") + target.suffix
+        return Path(model).with_name(Path(model).stem + named)
     path = Path(path)
     if not target.folder and not path.name.endswith(target.suffix):
         raise PlifError(f"{path}: an artifact of --to {target.name} is named *{target.suffix}")

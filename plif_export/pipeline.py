@@ -16,7 +16,6 @@ from torch.nn import Module
 
 from plif_export.arguments import check_arguments, command_line, destination, report_path
 from plif_export.cards import make_card, provenance, set_card
-from plif_export.onnx_file import load_onnx, onnx_bytes
 from plif_export.options import ExportOptions, VerifyOptions
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
@@ -26,7 +25,7 @@ from plif_export.readers import read
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.c_size import Size
-from plif_export.targets.target import ExportJob, Target
+from plif_export.targets.target import ExportJob, Target, load_onnx, onnx_bytes
 from plif_export.writers import FORMS
 from runtime.api import Model, load, open_as_it_is
 from runtime.base.declared import EngineOptions

@@ -37,16 +37,3 @@ def prepare(graph: Graph, math: str, static: bool, precision: str = "fp32") -> G
         graph = fold_tau(graph)
     graph = PRECISIONS[precision](graph)
     return hoist_static_input(graph) if static else graph
-
-
-__all__ = [
-    "MATHS",
-    "PRECISIONS",
-    "cast_half",
-    "drop_dropout",
-    "fold_batchnorm",
-    "fold_tau",
-    "hoist_static_input",
-    "prepare",
-    "quantize_weights",
-]

@@ -18,17 +18,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from plif_export.passes import quantize_weights
+from plif_export.passes.rounding import quantize_weights
 from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
+from plif_export.proof.subjects.subject import Subject
 from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
 from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.writers.c import CFiles, examine, write_c
+from runtime.api import Model
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.grammar import word
 from runtime.base.version import __version__
@@ -39,10 +41,6 @@ from runtime.model.digest import digest_of, seal
 from runtime.model.graph import Graph
 from runtime.model.readers.c_source import Texts, card_comment, header_of, parts_of, read_texts
 from runtime.model.readers.contents import Contents
-
-if TYPE_CHECKING:
-    from plif_export.proof.subjects.subject import Subject
-    from runtime.api import Model
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
 

@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from plif_export.onnx_file import onnx_bytes
-from plif_export.targets.target import ExportJob, Target, flag
+from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode

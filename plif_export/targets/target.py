@@ -1,25 +1,24 @@
-"""What a target is, and what an export hands to it."""
+"""What a target is, what an export hands to it, and ONNX files as they are opened and compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import onnx
 
+from plif_export.proof.subjects.subject import Subject
 from plif_export.readers.rules import Problem
-from runtime.api import load
+from plif_export.targets.c_size import Size
+from runtime.api import Model, load
 from runtime.base.errors import PlifError
 from runtime.base.grammar import word
 from runtime.model.card import Card
 from runtime.model.graph import Graph
-
-if TYPE_CHECKING:
-    from plif_export.proof.subjects.subject import Subject
-    from plif_export.targets.c_size import Size
-    from runtime.api import Model
+from runtime.model.readers.onnx_contents import read_model
+from runtime.model.readers.onnx_wire import not_onnx
 
 Setting = TypeVar("Setting")
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
@@ -127,3 +126,20 @@ def setting(options: Mapping[str, str], name: str, read: Callable[[str], Setting
 def flag(options: Mapping[str, str], name: str) -> bool:
     """An option that is true or false; false when it was not given."""
     return setting(options, name, lambda text: word("true", "false")(text.lower()), "false") == "true"
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """An ONNX file with its weights inside. Raises PlifError for anything else."""
+    data = read_model(path)
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception:  # protobuf's own exception, whose class depends on its implementation
+        raise not_onnx(path, len(data)) from None
+
+
+def onnx_bytes(proto: onnx.ModelProto) -> bytes:
+    """The network alone, without the card in its metadata: what other compilers get, and what a proof is about."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    del bare.metadata_props[:]
+    return bytes(bare.SerializeToString(deterministic=True))

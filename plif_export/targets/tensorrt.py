@@ -23,8 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from plif_export.onnx_file import onnx_bytes
-from plif_export.targets.target import ExportJob, Target, flag
+from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
 from plif_export.targets.trt_build import SM, Streams, build
 from plif_export.targets.trt_layers import TYPES, neuron_kernels, neuron_nodes, product_types, read_layers
 from runtime.base.errors import CheckFailed, PlifError

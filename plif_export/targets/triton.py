@@ -22,10 +22,9 @@ from typing import ClassVar
 
 import onnx
 
-from plif_export.onnx_file import load_onnx
 from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob, Target, map_problems, setting
+from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
 from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, faults, initial_files
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from plif_export.proof.subjects.subject import Subject
 from plif_export.targets.plif import PlifTarget
 from plif_export.targets.target import ExportJob
 from plif_export.writers.web import PageNetwork, write_page
+from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 from runtime.model.readers.web_page import EXPECTED, PLIF, blocks
-
-if TYPE_CHECKING:
-    from plif_export.proof.subjects.subject import Subject
-    from runtime.api import Model
 
 
 class WebTarget(PlifTarget):

@@ -17,11 +17,11 @@ from onnx import numpy_helper
 import plif_train
 import runtime
 from plif_export import export, pipeline
-from plif_export.onnx_file import onnx_bytes
 from plif_export.passes import prepare
 from plif_export.pipeline import ParityFailed
 from plif_export.proof import gate
 from plif_export.readers import read
+from plif_export.targets.target import onnx_bytes
 from plif_export.targets.trt_build import Streams, build
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed, PlifError

@@ -12,9 +12,9 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.onnx_file import onnx_bytes
 from plif_export.passes import prepare
 from plif_export.readers import read
+from plif_export.targets.target import onnx_bytes
 from plif_export.targets.trt_build import BuiltPlan, Streams, build
 from plif_export.targets.trt_layers import Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
 from plif_export.writers import FORMS

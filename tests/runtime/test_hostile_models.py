@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.onnx_file import load_onnx
+from plif_export.targets.target import load_onnx
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.model.card import read_card

@@ -127,8 +127,10 @@ class _Check:
                 ran = next((r for s in tries if self._same(r := self._steps(x, s, noise), found)), None)
                 if ran is None:
                     ran = next((r for s in tries if self._same(r := self._steps(x, s, noise, found), found)), None)
-                if call == 2 and ran is not None and drive == 0 and self.form.kind != "step":
-                    self._note_going_on(self._steps(x, None, noise), found)
+                first = call == 2 and ran is not None and drive == 0 and self.form.kind != "step"
+                if first and not self._same(self._steps(x, None, noise), found):
+                    name = type(self.form.module).__name__
+                    self.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
                 if ran is None:
                     ran = self._steps(x, state, noise)
                     return [self._difference(ran, found, call)], []
@@ -153,11 +155,6 @@ class _Check:
         )
         mixed = [{**self.start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds]
         return [state, None, *mixed]
-
-    def _note_going_on(self, anew: _Ran, found: _Ran) -> None:
-        if not self._same(anew, found):
-            name = type(self.form.module).__name__
-            self.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
 
     def _noise(self, ran: _Ran, found: _Ran) -> dict[str, Tensor]:
         """Random currents, about a threshold, for each submodule whose current is the one input of its layer; the same for two
@@ -227,11 +224,9 @@ class _Check:
     # --- comparing ----------------------------------------------------------------------------------------------------
 
     def _same(self, ran: _Ran, found: _Ran) -> bool:
-        return self._output_agrees(ran.y, found.y) and self._first_neuron(ran, found) is None
-
-    def _output_agrees(self, y: Tensor, found: Tensor) -> bool:
-        y, found = y.reshape(-1).float(), found.reshape(-1).float()
-        return y.numel() == found.numel() and (torch.equal(y, found) or _near(y, found))
+        y, theirs = ran.y.reshape(-1).float(), found.y.reshape(-1).float()
+        agree = torch.equal(y, theirs) or _near(y, theirs)
+        return agree and self._first_neuron(ran, found) is None
 
     def _first_neuron(self, ran: _Ran, found: _Ran) -> str | None:
         """The path of the first layer whose spikes were others."""
