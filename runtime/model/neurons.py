@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from runtime.base.errors import PlifError
@@ -108,12 +109,16 @@ def _fire(m: Math, n: Terms, h: Value, fires: Value) -> tuple[Value, Value]:
     return s, h - s * n.v_threshold if n.v_reset is None else m.where(fires, n.v_reset, h)
 
 
-def _start_at_reset(attrs: Mapping[str, Any]) -> dict[str, float]:
-    return {"v": 0.0 if attrs["v_reset"] is None else float(attrs["v_reset"])}
-
-
 for _kind in ("IF", "LIF", "PLIF"):
-    register(Equation(_kind, _plif, ("decay_input", "charge"), optional=("alpha",), initial=_start_at_reset))
+    register(
+        Equation(
+            _kind,
+            _plif,
+            ("decay_input", "charge"),
+            optional=("alpha",),
+            initial=lambda attrs: {"v": float(attrs["v_reset"] or 0)},
+        )
+    )
 
 
 # --- snnTorch ---------------------------------------------------------------------------------------------------------
@@ -165,19 +170,16 @@ def _lif_cell(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     return h, s, {"v": v, "i": i - n.k_syn * i}
 
 
+_k = itemgetter("k")
+
+
 def _start_at_leak(attrs: Mapping[str, Any]) -> dict[str, float]:
     return {"v": float(attrs["v_leak"])}
 
 
-def _start_at_rest(attrs: Mapping[str, Any]) -> dict[str, float]:
-    return {"v": float(attrs["v_leak"]), "i": 0.0}
-
-
-def _k(params: Mapping[str, Any]) -> Any:
-    return params["k"]
-
-
-_with_current = partial(Equation, states=("v", "i"), initial=_start_at_rest, alpha=_k)
+_with_current = partial(
+    Equation, states=("v", "i"), initial=lambda attrs: {"v": float(attrs["v_leak"]), "i": 0.0}, alpha=_k
+)
 
 register(Equation("LIFBox", _lif_box, ("v_leak",), ("k",), initial=_start_at_leak, alpha=_k))
 register(_with_current("LIFCell", _lif_cell, ("v_leak",), ("k", "k_syn")))
@@ -224,10 +226,13 @@ register(_with_current("NIR-CubaLIF", _nir_cuba, ("fire", "v_leak"), ("k", "k_sy
 # --- traced from any library's own code -----------------------------------------------------------------------------
 
 
-def _as_written(attrs: Mapping[str, Any]) -> dict[str, float]:
-    return {variable: float(initial) for variable, initial in attrs["states"].items()}
-
-
 register(
-    Equation("Traced", program.step, program.ATTRS, initial=_as_written, alpha=lambda params: None, check=program.check)
+    Equation(
+        "Traced",
+        program.step,
+        program.ATTRS,
+        initial=lambda attrs: {variable: float(initial) for variable, initial in attrs["states"].items()},
+        alpha=lambda params: None,
+        check=program.check,
+    )
 )

@@ -15,7 +15,7 @@ from runtime.base.text import markdown, printable
 from runtime.measure.bench.artifacts import Measurement
 from runtime.measure.bench.table import write_table
 from runtime.measure.evaluate.evaluation import Evaluation
-from runtime.measure.report.model_card import model_card
+from runtime.measure.report.files import model_card
 from runtime.measure.report.report import Report
 
 HOSTILE = (

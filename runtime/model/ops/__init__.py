@@ -4,7 +4,7 @@ To add one, write it into its family's file, or into a file of its own that is i
 """
 
 # Each registers its operations.
-from runtime.model.ops import convolution, elementwise, pool, product, reduce, resize, shape, state, vote  # noqa: F401
+from runtime.model.ops import convolution, elementwise, pool, product, reduce, resize, shape, state  # noqa: F401
 from runtime.model.ops.operation import OPERATIONS, Operation, register, spatial
 
 __all__ = ["OPERATIONS", "Operation", "register", "spatial"]

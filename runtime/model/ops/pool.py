@@ -3,7 +3,10 @@
 MaxPool          the largest of a window; kernel, stride, and perhaps padding and dilation
 AvgPool          its mean; zeros of the padding count
 GlobalAvgPool    the mean over all places, [C, 1, 1]
+Vote             the mean of `voters` neighbouring neurons for each class, which is what y is in most networks that decide
 AdaptiveAvgPool  to the node's shape, in any ratio: output i is the mean of inputs floor(i n / m) to ceil((i + 1) n / m)
+
+Vote: the mean of `voters` neighbouring neurons for each class, which is what y is in most networks that decide.
 """
 
 from __future__ import annotations
@@ -275,3 +278,27 @@ register(
     torch=names("adaptive_avg_pool?d _adaptive_avg_pool?d", _read_adaptive),
     measured=True,
 )
+
+
+# --- Vote ---------------------------------------------------------------------------------------------------------------
+
+
+def _vote(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    return m.mean(m.reshape(x, (node.shape[0], node.attrs["voters"])), (2,))
+
+
+def _vote_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
+    shape = e.weight(f"{node.name}.shape", np.array([-1, node.shape[0], node.attrs["voters"]], np.int64))
+    axes = e.weight(f"{node.name}.axes", np.array([2], np.int64))
+    voters = e.op("Reshape", [x, shape], f"{node.name}.voters")
+    return str(e.op("ReduceMean", [voters, axes], node.name, keepdims=0))
+
+
+def _vote_to_nir(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
+    advice = "--set votes=fold makes a Linear of it, with weights of 1 / voters"
+    require(options.fold_votes, "NIR has no vote", advice)
+    voters = int(node.attrs["voters"])
+    return nir.Linear(np.repeat(np.eye(shape[0] // voters, dtype=np.float32), voters, axis=1) / np.float32(voters))
+
+
+register("Vote", _vote, attrs=("voters",), onnx=_vote_onnx, to_nir=_vote_to_nir)
