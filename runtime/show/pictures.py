@@ -1,43 +1,20 @@
-"""Pictures of results. Needs matplotlib (extras [train] and [export]); where it is missing, callers draw none."""
+"""The picture of a stream. Needs matplotlib (extras [train] and [export]); where it is missing, callers draw none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
 from runtime.base.text import printable
-from runtime.show.png import ON, event_picture
+from runtime.show.png import LONGEST, ON, event_picture
 
 if TYPE_CHECKING:
     from runtime.stream.decide import Decision
 
-LONGEST = 60  # characters of a name in a picture
 PLAIN: dict[str, Any] = {"parse_math": False}  # of names from a file: two $ in them are no formula
-
-
-def confusion_picture(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> Path:
-    """The confusion matrix, int [true, predicted]: how many samples of each class were predicted as each class."""
-    size = max(3.5, 0.42 * len(counts) + 1.5)
-    figure, axes = plt.subplots(figsize=(size + 0.6, size), layout="constrained")
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), n in np.ndenumerate(counts):
-        if n:
-            axes.text(
-                j, i, str(n), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8
-            )
-    names = [printable(name, LONGEST) for name in classes]
-    axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", **PLAIN)
-    axes.set_yticks(range(len(counts)), names, **PLAIN)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(printable(title), fontsize=10, **PLAIN)
-    return _save(figure, path)
 
 
 def stream_picture(
@@ -83,10 +60,6 @@ def stream_picture(
     axes.set_xticks(steps)
     axes.set_xlabel("time-step")
     bottom.colorbar(image, ax=axes, label="neurons that fire, %")
-    return _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> Path:
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return path

@@ -5,9 +5,15 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from runtime.base.text import printable
+from runtime.show.glyphs import HEIGHT, text_pixels
+
+LONGEST = 60  # characters of a name in a picture
+MOST_CLASSES = 100  # with names and numbers
 ON, OFF = "#1f6fb4", "#d1495b"
 
 
@@ -27,6 +33,35 @@ def input_picture(x: np.ndarray) -> np.ndarray:
     low, high = float(x.min()), float(x.max())
     image = (x - low) / (high - low) if high > low else np.zeros_like(x)
     return np.moveaxis(np.repeat(image[:1], 3, 0) if len(x) < 3 else image[:3], 0, 2)
+
+
+def confusion_picture(counts: np.ndarray, names: Sequence[str], title: str) -> np.ndarray:
+    """A confusion matrix, int [true, predicted] -> an image float64 [H, W, 3] in 0..1: darker is a larger share of the row.
+    Of more than MOST_CLASSES classes only the shares, a pixel each."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    if len(counts) > MOST_CLASSES:
+        return np.asarray(1 - shares[..., None] * (1 - rgb(ON)))
+    labels = [text_pixels(printable(name, LONGEST)) for name in names]
+    numbers = [[text_pixels(str(n) if n else "") for n in row] for row in counts.tolist()]
+    n, head, label = len(counts), text_pixels(printable(title)), max(label.shape[1] for label in labels)
+    cell = max(14, 4 + max(number.shape[1] for row in numbers for number in row))
+    left, top, end = label + 6, HEIGHT + 6, label + 6 + n * cell
+    image = np.ones((top + n * cell + label + 6, max(end, head.shape[1]) + 4, 3))
+    _write(image, head, 2, 2)
+    for i, share in enumerate(shares):
+        _write(image, labels[i], top + i * cell + (cell - HEIGHT) // 2, left - 3 - labels[i].shape[1])
+        _write(image, np.rot90(labels[i]), top + n * cell + 3, left + i * cell + (cell - HEIGHT) // 2)
+        for j, number in enumerate(numbers[i]):
+            y, x = top + i * cell, left + j * cell
+            image[y : y + cell - 1, x : x + cell - 1] = 1 - (0.04 + 0.96 * share[j]) * (1 - rgb(ON))
+            y, x = y + (cell - HEIGHT) // 2, x + (cell - number.shape[1]) // 2
+            _write(image, number, y, x, 1.0 if share[j] > 0.5 else 0.0)
+    return image.repeat(2, 0).repeat(2, 1)
+
+
+def _write(image: np.ndarray, pixels: np.ndarray, y: int, x: int, grey: float = 0.0) -> None:
+    """Puts text, bool [h, w], into an image [H, W, 3]."""
+    image[y : y + pixels.shape[0], x : x + pixels.shape[1]][pixels] = grey
 
 
 def rgb(colour: str) -> np.ndarray:

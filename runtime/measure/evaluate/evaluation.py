@@ -46,6 +46,7 @@ from runtime.measure.report.metrics import (
     wilson,
 )
 from runtime.measure.report.paired import compare
+from runtime.show.png import confusion_picture, png
 
 
 class Against(TypedDict):
@@ -258,22 +259,17 @@ class _Table:
 
 
 def write_results(result: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:
-    """metrics.json, and confusion.png where matplotlib is installed; returns what the folder holds of this evaluation.
+    """metrics.json and confusion.png; returns what the folder holds of this evaluation.
 
     folder   where `evaluate(..., out=folder)` wrote the predictions
     command  what the user typed
     """
     folder = make_folder(Path(folder))
-    metrics = folder / "metrics.json"
+    metrics, picture = folder / "metrics.json", folder / "confusion.png"
     content = result.to_dict()
     content.pop("predictions")
-    with whole_or_nothing(metrics) as (part,):
-        part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
-    written = [metrics, *(folder / name for name in FILES if (folder / name).is_file())]
-    try:
-        from runtime.show.pictures import confusion_picture
-    except ImportError:
-        return written
     title = f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}"
-    picture = confusion_picture(np.array(result.confusion), result.classes, title, folder / "confusion.png")
-    return [*written, picture]
+    with whole_or_nothing(metrics, picture) as (part, drawn):
+        part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
+        drawn.write_bytes(png(confusion_picture(np.array(result.confusion), result.classes, title)))
+    return [metrics, *(folder / name for name in FILES if (folder / name).is_file()), picture]

@@ -1,0 +1,45 @@
+"""confusion.png: drawn without a library, each count and each name where it belongs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from runtime.measure.evaluate.evaluation import Evaluation, write_results
+from runtime.show.glyphs import text_pixels
+from runtime.show.png import MOST_CLASSES, confusion_picture
+
+
+def places(dark: np.ndarray, text: str) -> list[tuple[int, int]]:
+    """(row, column) of each place where a text stands, in characters' pixels."""
+    pixels = text_pixels(text)
+    same = (sliding_window_view(dark, pixels.shape) == pixels).all((2, 3))
+    return [(int(y), int(x)) for y, x in np.argwhere(same)]
+
+
+def test_a_count_stands_in_the_row_of_its_class_and_the_column_of_the_answer() -> None:
+    image = confusion_picture(np.array([[3, 71], [5, 84]]), ["cat", "dog"], "pets")[::2, ::2]
+    black, white = (image == 0).all(2), (image == 1).all(2)
+    (few,), (five,) = places(black, "3"), places(black, "5")
+    (most,), (right,) = places(white, "71"), places(white, "84")  # white on dark: more than half of their rows
+    (cat,), (dog,), (title,) = (places(black, text) for text in ("cat", "dog", "pets"))
+    assert few[0] == most[0] == cat[0] < five[0] == right[0] == dog[0] and title[0] < cat[0]
+    assert abs(few[1] - five[1]) <= 3 and abs(most[1] - right[1]) <= 3 and cat[1] < few[1] < most[1]
+    assert len(places(np.rot90(black, -1), "cat")) == 1, "the name of a column is turned"
+
+
+def test_a_matrix_of_many_classes_fits_the_memory() -> None:
+    assert confusion_picture(np.eye(MOST_CLASSES + 1, dtype=int), [""] * (MOST_CLASSES + 1), "").size < 1e6
+
+
+def test_an_evaluation_is_drawn_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = Evaluation(
+        accuracy=1.0, samples=2, correct=2, T=5, engine="event", batch=1, latency_ms={}, throughput_per_s=1.0,
+        firing_rates={}, confusion=[[1, 0], [0, 1]], classes=["a", "b"], data="digits",
+    )  # fmt: skip
+    assert write_results(result, tmp_path)[-1].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
