@@ -28,7 +28,7 @@ from runtime.engines import find_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
-from runtime.events.stimulus import events_like, images, usual_count
+from runtime.events.stimulus import seen_by
 from runtime.model.card import Card, read_card
 
 STEPS = 4  # of activity in a round, then as many of silence
@@ -94,16 +94,9 @@ def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
 
 def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
     """What the calls of a round get, float32 [calls, (T,) rows, ...]: active and silent."""
-    rows, shape = session.streams, tuple(card["input"]["shape"])
-    rng = np.random.default_rng(0)
-    unrolled = card["form"] == "unrolled"
+    unrolled, static, T = card["form"] == "unrolled", card["input"]["kind"] == "static", int(card["T"])
     calls = 1 if unrolled else STEPS
-    if card["input"]["kind"] == "static":
-        image = images(rows, shape, card["normalisation"], rng)
-        active = np.broadcast_to(image, (calls, *image.shape))
-        return active, active  # a still image is never silent
-    steps = calls * int(card["T"]) if unrolled else calls
-    x = events_like(steps, rows, shape, card["framing"], rng, usual_count(card["framing"], shape))
-    if unrolled:
-        x = x.reshape(calls, int(card["T"]), rows, *shape)
-    return x, np.zeros_like(x)
+    x = seen_by(card, calls * T if unrolled and not static else calls, session.streams, np.random.default_rng(0))
+    if unrolled and not static:
+        x = x.reshape(calls, T, *x.shape[1:])
+    return x, x if static else np.zeros_like(x)  # a still image is never silent

@@ -6,9 +6,14 @@ Event-like: two blobs that move, with ON events in front of them and OFF events 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from runtime.events.framing import Framing
+
+if TYPE_CHECKING:
+    from runtime.model.card import Card
 
 MEAN_COUNT = 0.15
 EVENTS_PER_PIXEL_S = 3.0  # a hand that moves in front of a DVS128: 50 thousand events a second, 128 x 128 pixels
@@ -44,6 +49,16 @@ def events_like(
     if framing is not None and Framing.parse(framing).value == "binary":
         frames = np.minimum(frames, 1)
     return frames
+
+
+def seen_by(card: Card, steps: int, streams: int, rng: np.random.Generator) -> np.ndarray:
+    """What a network may see, float32 [steps, streams, ...] of its card's input: events at the card's framing, or one still
+    image in all steps."""
+    shape, framing = tuple(card["input"]["shape"]), card["framing"]
+    if card["input"]["kind"] == "static":
+        image = images(streams, shape, card["normalisation"], rng)
+        return np.broadcast_to(image, (steps, *image.shape))
+    return events_like(steps, streams, shape, framing, rng, usual_count(framing, shape))
 
 
 def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.engines.calibrate import call_times_ms
 from runtime.engines.model import OpenModel
+from runtime.events.stimulus import seen_by
 from runtime.measure.options import BenchOptions
 
 SILENT_STEPS = 300
@@ -68,11 +69,8 @@ class _Candidate:
         if model.unrolled:
             raise PlifError(f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches")
         parity, choice = model.card.get("parity"), model.engine_choice
-        self.path, self.session, self.x = (
-            path,
-            model.session(streams),
-            stimulus(model.input_shape, model.static, streams),
-        )
+        self.path, self.session = path, model.session(streams)
+        self.x = seen_by(model.card, STEPS_A_TURN, streams, np.random.default_rng(0))
         self.times_ms: list[float] = []
         self.result = Measurement(
             Path(path).name,
@@ -125,24 +123,6 @@ def time_steps(
     for subject in subjects:  # at the end, since counting spikes needs an engine of its own, which takes memory
         subject.result.firing_rates = _rates(subject.path, subject.result.engine, subject.x, how.streams)
     return [subject.result for subject in subjects]
-
-
-def stimulus(shape: Sequence[int], static: bool, streams: int) -> np.ndarray:
-    """float32 [STEPS_A_TURN, streams, C, H, W]: a blob of events that moves, with noise; or a still image."""
-    rng = np.random.default_rng(0)
-    c, h, w = shape
-    if static:
-        image = rng.normal(size=(streams, c, h, w)).astype(np.float32)
-        return np.broadcast_to(image, (STEPS_A_TURN, *image.shape))
-    y, x = np.mgrid[0:h, 0:w]
-    frames = np.empty((STEPS_A_TURN, streams, c, h, w), np.float32)
-    for b in range(streams):
-        cy, cx = rng.uniform(0.3, 0.7, 2) * (h, w)
-        dy, dx = rng.uniform(-0.02, 0.02, 2) * (h, w)
-        for t in range(STEPS_A_TURN):
-            blob = np.exp(-((y - cy - dy * t) ** 2 + (x - cx - dx * t) ** 2) / (2 * (0.12 * min(h, w)) ** 2))
-            frames[t, b] = rng.poisson(0.02 + 1.2 * blob, (c, h, w))
-    return frames
 
 
 def _rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:

@@ -23,7 +23,8 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
 from runtime.engines.triton_client import TritonSession
-from runtime.measure.bench.artifacts import STEPS_A_TURN, stimulus
+from runtime.events.stimulus import seen_by
+from runtime.measure.bench.artifacts import STEPS_A_TURN
 from runtime.measure.options import ServedOptions
 from runtime.model.card import Card, read_card
 
@@ -88,7 +89,7 @@ def served(
     if period is None:
         raise PlifError(f"{repository}: its framing does not say how often a frame comes; give --every, as 10ms")
     shape = tuple(card["input"]["shape"])
-    x = stimulus(shape, card["input"]["kind"] == "static", 1)[:, 0]
+    x = seen_by(card, STEPS_A_TURN, 1, np.random.default_rng(0))[:, 0]
     with TritonSession(server, about["model"]) as session:
         if session.shape != shape:
             raise PlifError(f"{session.where}: takes frames {list(session.shape)}; {repository} has {list(shape)}")

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -46,6 +46,8 @@ HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
 PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
 READ_S = 10.0  # a page that does not read a message for that long is closed
 KINDS = {"csv": "text/csv", "json": "application/json"}
+METRICS = {"Content-Type": CONTENT_TYPE}
+NO_TOKEN = (401, "the token is missing or wrong")
 COMMANDS = ("start", "stop", "reset")
 
 Message = MutableMapping[str, Any]
@@ -86,9 +88,9 @@ class Server:
         routes = [
             Route("/", self._get_page),
             Route("/healthz", self._get_health),
-            Route("/status", self._get_status),
-            Route("/metrics", self._get_metrics),
-            Route("/decisions.{kind}", self._get_decisions),
+            Route("/status", self._with_token(lambda request: JSONResponse(content.status()))),
+            Route("/metrics", self._with_token(lambda request: Response(content.metrics(), headers=METRICS))),
+            Route("/decisions.{kind}", self._with_token(self._decisions)),
             Route("/control", self._post_control, methods=["POST"]),
             WebSocketRoute("/feed", self._feed),
         ]
@@ -148,6 +150,10 @@ class Server:
 
     # --- pages ------------------------------------------------------------------------------------------------------
 
+    def _is_ours(self, asked: HTTPConnection) -> bool:
+        """Whether no other page sent this."""
+        return self._access.origin_ok(*(asked.headers.get(name) for name in ("origin", "host", "sec-fetch-site")))
+
     async def _get_page(self, request: Request) -> Response:
         if self._access.token_ok(request.query_params.get("token")):
             return self._page.response(200, request.headers["host"])
@@ -157,30 +163,25 @@ class Server:
         health = self._content.health()
         return JSONResponse(health, 200 if health["alive"] else 503)
 
-    async def _get_status(self, request: Request) -> Response:
-        if not self._access.token_ok(_bearer(request)):
-            return _refused(401, "the token is missing or wrong")
-        return JSONResponse(self._content.status())
+    def _with_token(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """An answer for those who have the token."""
 
-    async def _get_metrics(self, request: Request) -> Response:
-        if not self._access.token_ok(_bearer(request)):
-            return _refused(401, "the token is missing or wrong")
-        return Response(self._content.metrics(), headers={"Content-Type": CONTENT_TYPE})
+        async def get(request: Request) -> Response:
+            return answer(request) if self._access.token_ok(_bearer(request)) else _refused(*NO_TOKEN)
 
-    async def _get_decisions(self, request: Request) -> Response:
-        if not self._access.token_ok(_bearer(request)):
-            return _refused(401, "the token is missing or wrong")
+        return get
+
+    def _decisions(self, request: Request) -> Response:
         kind = request.path_params["kind"]
         if kind not in KINDS:
             return _refused(404, "expected /decisions.csv or /decisions.json")
         return Response(self._content.saved(kind, request.query_params.get("source")), media_type=KINDS[kind])
 
     async def _post_control(self, request: Request) -> Response:
-        headers = request.headers
-        if not self._access.origin_ok(headers.get("origin"), headers.get("host"), headers.get("sec-fetch-site")):
+        if not self._is_ours(request):
             return _refused(403, "another page may not steer the stream")
         if not self._access.token_ok(_bearer(request)):
-            return _refused(401, "the token is missing or wrong")
+            return _refused(*NO_TOKEN)
         body = b""
         async for piece in request.stream():
             body += piece
@@ -199,11 +200,8 @@ class Server:
 
     async def _feed(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
-        allowed = self._access.origin_ok(
-            socket.headers.get("origin"), socket.headers.get("host"), socket.headers.get("sec-fetch-site")
-        )
         token = offered[1] if len(offered) == 2 and offered[0] == "plif" else None
-        if not allowed or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
+        if not self._is_ours(socket) or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
             await socket.close()  # before it was accepted: the handshake answers 403
             return
         client = _Client(socket)
