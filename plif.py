@@ -27,7 +27,7 @@ from runtime import CheckFailed, PlifError, __version__
 from runtime.base.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -109,7 +109,11 @@ class Model:
         return self._opened[rates]
 
     def train(
-        self, data: str | Sequence[str], out: str | Path, recipe: Recipe | None = None, **options: Any
+        self,
+        data: str | Sequence[str],
+        out: str | Path,
+        recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         """Goes on from this model.pt and writes the best epoch to `out`; gives the training record of its card.
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from plif_train import Network, build
 from plif_train.loop.allocator import keep_freed_memory
-from plif_train.loop.recipe import PRECISIONS
+from plif_train.loop.training import PRECISIONS
 from plif_train.network.presets import PRESETS
 
 PEERS = {

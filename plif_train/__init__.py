@@ -3,7 +3,8 @@
     network   neuron: the equations; network: a notation string as a torch module; presets: the six networks of the paper;
               losses, surrogate gradients, batch normalisation
     data      sets in memory, windows of recordings, what varies them, mixtures, the cache
-    loop      recipe: how to train, as numbers; job: one training, of epochs (training); checkpoint: model.pt
+    recipe    how to train: the keys of a recipe, and its files (recipes/)
+    loop      job: one training, of epochs (training); checkpoint: model.pt
     native    kernels in C
     paper     the paper's rows and the authors' logs;  figures: the paper's figures of one's own models
     api       train: `plif train` as a function;  cli: the command;  engine: a model.pt as an engine of the runtime
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from plif_train.api import train
     from plif_train.data.sets import Samples, load_samples
     from plif_train.loop.checkpoint import load, save
-    from plif_train.loop.recipe import Recipe
     from plif_train.network.firing import scale_to_fire
     from plif_train.network.network import Network, Options
     from plif_train.network.presets import build
+    from plif_train.recipe import Recipe
 
 _HOME = {
     "build": "network.presets",
@@ -33,7 +34,7 @@ _HOME = {
     "save": "loop.checkpoint",
     "Network": "network.network",
     "Options": "network.network",
-    "Recipe": "loop.recipe",
+    "Recipe": "recipe",
     "Samples": "data.sets",
     "load_samples": "data.sets",
     "scale_to_fire": "network.firing",

@@ -1,86 +1,90 @@
-"""`plif train` as a function: a network, a data set, a recipe -> model.pt and its record.
+"""`plif train` as a function: a recipe, a network, data -> model.pt and its record.
 
 A loop of one's own needs less: plif_train.build gives the network, plif_train.load_samples a data set (docs/python.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from plif_train.data.mixture import parts_of
 from plif_train.loop.job import Job
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, check_device, parse_devices
-from plif_train.loop.recipe import Recipe, method_named
-from plif_train.network.choice import overrides_from
+from plif_train.loop.recorded import like_recipe
+from plif_train.options import Run
+from plif_train.recipe import Recipe, changed, chosen, option_of
 from runtime.base.errors import PlifError
-from runtime.data import find
+from runtime.base.options import options_of, with_fields
+
+Source = Recipe | Mapping[str, Any] | str | Path
 
 
+@with_fields(Run, Recipe)
 def train(
-    network: str | None,
+    network: Source | None,
     data: str | Sequence[str],
     out: str | Path,
-    recipe: Recipe | None = None,
+    recipe: Source | None = None,
     *,
-    start: str | Path | None = None,
-    mix: Sequence[float] | None = None,
-    vary: Sequence[str] = (),
-    method: str = "authors",
-    augment: bool | Callable[[Tensor], Tensor] = True,
-    size: str | None = None,
-    limit_train: int | None = None,
-    limit_test: int | None = None,
-    cache: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    tensorboard: bool = False,
+    augment: str | bool | Callable[[Tensor], Tensor] = True,
     on_epoch: Callable[[Epoch], None] | None = None,
-    **build: Any,
+    **options: Any,
 ) -> dict[str, Any]:
     """Trains a network and writes its best epoch; returns the training record of the card (accuracy, rates, taus, ...).
 
-    network      a preset ("nmnist") or a notation string; with `start` None, or a wider one
+    network      a preset ("nmnist") or a notation string; or a recipe, as below. None with `start`, or `like`
     data         NAME:DIR as `plif train --data` takes it, or several; read with the framing that the model's card will name
     out          model.pt; beside it appear .csv and .weights.csv (the course) and .resume.pt (for `resume`)
-    recipe       epochs, batch size, learning rate, seed, protocol, device, ... (plif_train.Recipe); None: its defaults, with
-                 the loss of the method
+    recipe       a TOML file, the name of one that ships ("live"), a dict of its keys, or a Recipe; None: its defaults
+    augment      the recipe's `augment`; or a function of recordings [B, T, C, H, W] or images [B, C, H, W] -> the same
     start        a model.pt to go on from (`--from`)
-    mix, vary    the shares of several sets in an epoch, and how recordings are varied: one text for all, or one for each
-    method       "authors", "paper" or "live": loss and augmentation
-    augment      the method's augmentation; or a function of recordings [B, T, C, H, W] or images [B, C, H, W] -> the same
-    size         "WIDTHxHEIGHT" of the input, for a notation string on recordings of one's own
-    limit_train, limit_test   only so many samples, spread over the split
+    like         a model.pt whose network, recipe and names of data are taken
     cache        a folder that keeps the frames for the next run
     on_epoch     called after each epoch, its files written; without it a line an epoch goes to stderr
-    build        keywords of plif_train.build: T, framing, init_tau, tau, dropout, neuron="LIF,v_threshold=0.5", channels, ...
+    options      also keys of the recipe with other values: epochs=3, T=10, neuron="LIF,v_threshold=0.5", mix=[0.7, 0.3], ...
 
     Raises PlifError, before anything is read, for what cannot be; a KeyboardInterrupt leaves the last whole epoch for `resume`.
     """
-    named = method_named(method)
-    recipe = recipe or Recipe(loss=named.loss)
-    devices = parse_devices(recipe.device)
+    function = augment if callable(augment) else None
+    if not callable(augment) and augment is not True:
+        options["augment"] = augment or "none"
+    of_run = {each.name: options.pop(each.name) for each in options_of(Run) if each.name in options}
+    how = Run(data=[data] if isinstance(data, str) else list(data), out=Path(out), **of_run)
+    job = job_of(
+        [word for word in (recipe, network) if word is not None], how, options, augment=function, on_epoch=on_epoch
+    )
+    devices = parse_devices(job.recipe.device)
     if len(devices) > 1:
-        raise PlifError(f"device {recipe.device}: several devices belong to `plif train`; expected one")
+        raise PlifError(f"device {job.recipe.device}: several devices belong to `plif train`; expected one")
     check_device(devices[0])
-    sets = [data] if isinstance(data, str) else list(data)
-    for one in sets:
-        find(one)
-    overrides = overrides_from(network, sets[0], size, start, **build)
-    parts = parts_of(sets, mix, vary)
-    own = named.augments(sets[0], varied=bool(parts))
-    names = [one.partition(":")[0] for one in sets]
-    job = Job(
-        network, sets[0], overrides, recipe, Path(out),
-        augmentation=own if augment is True else augment or None, cache=None if cache is None else Path(cache),
-        about={"command": f"plif_train.train({network!r}, {names[0] if len(names) == 1 else names!r})", "recipe": method},
-        limits={"train": limit_train, "test": limit_test},
-        resume=resume, overwrite=overwrite, tensorboard=tensorboard, on_epoch=on_epoch,
-        parts=parts, start=None if start is None else Path(start),
-    )  # fmt: skip
     job.check()
     return job.run(World(), devices[0])
+
+
+def job_of(words: Sequence[Source], how: Run, keys: Mapping[str, Any], *, text: bool = False, **rest: Any) -> Job:
+    """What `plif train` and plif_train.train do: a recipe (or that of a model, how.like), some of its keys changed.
+
+    keys    other values of some keys; text: as the command line has them
+    rest    the other fields of Job
+    """
+    if how.like is not None and words:
+        raise PlifError(
+            f"--like {how.like}: has its network and recipe; leave {words[0]} out, or change keys with --set"
+        )
+    recipe = changed(chosen(words) if how.like is None else like_recipe(how.like, how.start), keys, text=text)
+    return Job(recipe, how, command=_command(words, how, keys), **rest)
+
+
+def _command(words: Sequence[Source], how: Run, keys: Mapping[str, Any]) -> str:
+    """The command, without the folders of this machine, which tell the reader of a card nothing."""
+    typed = [str(word) for word in words if isinstance(word, (str, Path))]
+    shown = ["plif", "train", *(Path(word).name if word.endswith(".toml") else word for word in typed)]
+    shown += [word for one in how.data for word in ("--data", one.partition(":")[0])] + ["--out", how.out.name]
+    for option, path in (("--like", how.like), ("--from", how.start)):
+        shown += [option, path.name] if path is not None else []
+    return shlex.join(shown + [word for name, value in keys.items() for word in option_of(name, value)])

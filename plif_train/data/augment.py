@@ -2,17 +2,19 @@
 For recordings there is one of ours: moved, thinned out, with noise.
 
 Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's
-global generator. To add one, write the function and enter it in RECIPES (plif_train.loop.recipe) under the name of its data
-set.
+global generator. To add one, write the function and enter it in AUGMENTATIONS; recipes name it with `augment`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from runtime.base.errors import PlifError
 
 
 def random_affine(
@@ -90,3 +92,23 @@ def random_shift_drop(
         flat = recording.view(-1)
         flat[hit] = flat[hit].clamp(min=1)
     return moved
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    each.__name__: each for each in (random_affine, random_crop_flip, random_shift_drop)
+}
+
+
+def augmentation_of(text: str, data: str) -> Callable[[Tensor], Tensor] | None:
+    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,..."""
+    if text == "none":
+        return None
+    name = data.partition(":")[0]
+    found = None
+    for part in text.split(","):
+        of, _, function = part.strip().rpartition(":")
+        if function not in AUGMENTATIONS:
+            raise PlifError(f"augment {text}: expected none, {', '.join(AUGMENTATIONS)}, or SET:FUNCTION,...")
+        if of in ("", name):
+            found = AUGMENTATIONS[function]
+    return found

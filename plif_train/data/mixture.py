@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from plif_train.data.samples import EventSamples, Mixture, load_events
 from plif_train.data.sets import spread
 from plif_train.data.windows import parse_variation
 from plif_train.network.network import Network
+from plif_train.recipe import Recipe, changed
 from runtime.base.errors import PlifError
-from runtime.base.grammar import number, read_list
 from runtime.data import Dataset, open_dataset
 from runtime.events.framing import Framing, framing_of
 
@@ -24,43 +23,38 @@ class Part:
     share: float
     vary: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the card, without the folders of this machine."""
-        return {"data": self.data.partition(":")[0], "share": self.share, "vary": self.vary}
 
-
-def parse_mix(text: str | None) -> list[float] | None:
-    """`0.7,0.3` -> [0.7, 0.3]."""
-    return None if text is None else list(read_list("--mix", text, number(0), example="--mix 0.5,0.5"))
-
-
-def parts_of(data: Sequence[str], mix: Sequence[float] | None, vary: Sequence[str]) -> list[Part]:
-    """The parts that options ask for; none where there is one set, not varied. PlifError for numbers that do not fit."""
-    if len(data) == 1 and mix is None and not vary:
+def parts_of(data: Sequence[str], recipe: Recipe) -> list[Part]:
+    """The parts that a recipe asks for; none where there is one set, not varied. PlifError for numbers that do not fit."""
+    shares, vary = recipe.mix, recipe.vary
+    if len(data) == 1 and not shares and not vary:
         return []
-    shares = [1.0] * len(data) if mix is None else list(mix)
-    if len(shares) != len(data) or any(not 0 < share < 1e6 for share in shares):
-        raise _no_shares(",".join(f"{share:g}" for share in shares))
+    if shares and len(shares) != len(data):
+        found = ",".join(f"{share:g}" for share in shares)
+        raise PlifError(f"--mix {found}: expected a number above 0 for each --data, as in --mix 0.5,0.5")
     if len(vary) not in (0, 1, len(data)):
         raise PlifError(f"--vary: {len(vary)} of them for {len(data)} --data; expected one for all, or one each")
-    texts = list(vary) or [""]
-    each = texts * len(data) if len(texts) == 1 else texts
-    for text in each:
+    texts = vary or ("",)
+    for text in texts:
         parse_variation(text)
-    return [Part(*one) for one in zip(data, shares, each, strict=True)]
+    each = texts * len(data) if len(texts) == 1 else texts
+    return [Part(*one) for one in zip(data, shares or (1.0,) * len(data), each, strict=True)]
 
 
-def _no_shares(found: str | None) -> PlifError:
-    return PlifError(f"--mix {found}: expected a positive number for each --data, as in --mix 0.5,0.5")
+def explicit(recipe: Recipe) -> Recipe:
+    """The recipe with a share and a variation for each of its sets; with none of them where there is one set, not varied."""
+    parts = parts_of(recipe.data or ("",), recipe)
+    columns = zip(*((part.data, part.share, part.vary) for part in parts), strict=True) if parts else ((), (), ())
+    return changed(recipe, dict(zip(("data", "mix", "vary"), columns, strict=True)))
 
 
-def check_parts(parts: list[Part], loss: str, protocol: str) -> None:
+def check_parts(parts: list[Part], recipe: Recipe) -> None:
     """PlifError when a recipe cannot train on windows of events, whose steps have labels of their own."""
-    if parts and loss != "step-mse":
+    if parts and recipe.loss != "step-mse":
         raise PlifError(
-            f"--mix and --vary give each step a label, which loss {loss} does not take: use --loss step-mse"
+            f"--mix and --vary give each step a label, which loss {recipe.loss} does not take: use --set loss=step-mse"
         )
-    if parts and protocol == "B":
+    if parts and recipe.protocol == "B":
         raise PlifError("--mix and --vary: protocol B holds back samples, which windows of events are not; use A or C")
 
 

@@ -7,16 +7,15 @@ everything else.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import fields
 from typing import Any
 
 from plif_train.figures.course import COLOURS, authors_until, grouped, line_of, notes_of
 from plif_train.figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
 from plif_train.figures.subject import FigureModel, TrainingRun
-from plif_train.paper.conditions import Conditions, titles_of
+from plif_train.paper.conditions import COMPARED, titles_of
 
 VARIED = ("neuron", "init_tau", "pool")
-ALIKE = [field.name for field in fields(Conditions) if field.name not in VARIED]
+ALIKE = [name for name in COMPARED if name not in VARIED]
 
 
 def draw(subject: FigureModel) -> Drawing:
@@ -76,6 +75,6 @@ def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) ->
 
 def variant(run: TrainingRun) -> str:
     """ "PLIF, tau_0 = 16", with the pooling where it is not max."""
-    wanted = run.conditions
-    words = [wanted.neuron, *([] if wanted.init_tau is None else [f"tau_0 = {wanted.init_tau:g}"])]
-    return ", ".join(words + ([] if wanted.pool == "max" else [f"{wanted.pool} pooling"]))
+    wanted = run.conditions.recipe
+    words = [str(wanted.neuron), *([] if wanted.init_tau is None else [f"tau_0 = {wanted.init_tau:g}"])]
+    return ", ".join(words + (["average pooling"] if wanted.pool == "AP" else []))

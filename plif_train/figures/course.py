@@ -58,7 +58,7 @@ def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) 
             accuracy.plot(*lines["val_accuracy"], color=colour, lw=1, ls="--", label=held)
         loss.plot(*lines["loss"], color=colour, lw=1.8, marker=dots, ms=4)
         theirs = authors_until(run)
-        for judged, label in ((theirs[0], "test"), (theirs[1], "validation"))[run.conditions.protocol == "B" :]:
+        for judged, label in ((theirs[0], "test"), (theirs[1], "validation"))[run.conditions.recipe.protocol == "B" :]:
             if judged:
                 accuracy.plot(*zip(*judged.items(), strict=True), color=GREY, lw=1.2, marker="D", ms=3, mfc="none", zorder=0,
                               label=f"the authors', {label}" + (f", like {run.name}" if named else ""))  # fmt: skip

@@ -15,7 +15,7 @@ from plif_train.figures.draw import MissingPart
 from plif_train.figures.options import SubjectOptions
 from plif_train.loop.log import WEIGHTS, epochs_path, read, read_of, weights_path
 from plif_train.network.network import Network
-from plif_train.paper.conditions import Conditions, conditions_of, record_of
+from plif_train.paper.conditions import Conditions, checked_record, conditions_of
 from plif_train.paper.logs import AuthorsRun, like, nearest
 from runtime.base.errors import PlifError
 from runtime.base.grammar import read_list
@@ -62,7 +62,7 @@ class TrainingRun:
 
     @property
     def training(self) -> dict[str, Any]:
-        return record_of(self.card, self.path)
+        return checked_record(self.card, self.path)
 
     @cached_property
     def conditions(self) -> Conditions:

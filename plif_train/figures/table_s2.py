@@ -31,7 +31,7 @@ def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
     for log, row in published.items():
         best = ours.get(log)
         found.append({
-            "dataset": row.dataset, "protocol": row.conditions.protocol, "differs": [],
+            "dataset": row.dataset, "protocol": row.conditions.recipe.protocol, "differs": [],
             **_of_run(best), "authors": authors_runs()[log].test_of_best(_epochs(best)), "published": row.published,
         })  # fmt: skip
     for run in others:
@@ -39,7 +39,7 @@ def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
         near = [wanted.differences(row.conditions) for row in published.values() if row.dataset == wanted.dataset]
         differs = min(near, key=len) if near else ["a data set that is not in the paper"]
         found.append({
-            "dataset": wanted.dataset, "protocol": wanted.protocol, "differs": differs,
+            "dataset": wanted.dataset, "protocol": wanted.recipe.protocol, "differs": differs,
             **_of_run(run), "authors": None, "published": None,
         })  # fmt: skip
     return found

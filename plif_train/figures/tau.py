@@ -64,7 +64,7 @@ def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
     """tau of this layer in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
     if run.authors is None or layer not in run.authors.taus:
         return None
-    by_epoch = run.authors.by_epoch(run.authors.taus[layer]) | {0: run.conditions.init_tau}
+    by_epoch = run.authors.by_epoch(run.authors.taus[layer]) | {0: run.conditions.recipe.init_tau}
     return np.array([by_epoch.get(epoch, np.nan) for epoch in epochs_of(run)])
 
 
@@ -101,7 +101,7 @@ def taus_of(run: TrainingRun) -> dict[str, np.ndarray]:
     found = {}
     for layer, names in columns.items():
         values = [[float(row[name]) for name in names] for row in run.epochs]
-        begin = [[run.conditions.init_tau] * len(names)] if run.conditions.start is None else []
+        begin = [[run.conditions.recipe.init_tau] * len(names)] if run.conditions.start is None else []
         found[layer] = np.array(begin + values, dtype=float)
     learned = "PLIF" in run.card["notation"]
     return found if learned else {}

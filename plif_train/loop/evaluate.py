@@ -11,8 +11,8 @@ from torch import Tensor
 
 from plif_train.data.sets import Samples
 from plif_train.loop.parallel import World
-from plif_train.loop.recipe import Recipe
 from plif_train.network.network import Network, Vote
+from plif_train.recipe import Recipe
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -33,6 +33,7 @@ def evaluate(
 ) -> Score:
     """Accuracy and firing rate per layer in eval mode; decisions as in `decide`. Ranks take turns at the batches."""
     world = world or World()
+    device = str(next(net.parameters()).device)
     spikes_of = dict.fromkeys(net.neurons(), 0.0)
     places_of = dict.fromkeys(net.neurons(), 0)  # neurons * time-steps * samples
 
@@ -43,7 +44,7 @@ def evaluate(
     correct = 0
     with net.watched(count):
         for indices in torch.arange(len(samples)).split(4 * recipe.batch_size)[world.rank :: world.size]:
-            x, y = batch_of(samples.pick(indices), recipe, None, prepare)
+            x, y = batch_of(samples.pick(indices), device, None, prepare)
             net.reset()
             correct += int((decide(net, net(x)) == y).sum())
     total = world.total([correct, *spikes_of.values(), *places_of.values()])
@@ -60,16 +61,14 @@ def decide(net: Network, y: Tensor) -> Tensor:
     return total.argmax(1)
 
 
-def batch_of(
-    samples: Samples, recipe: Recipe, augment: Augment | None, prepare: Augment | None
-) -> tuple[Tensor, Tensor]:
-    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B] (of steps: [T, B]), int64, on the recipe's device."""
+def batch_of(samples: Samples, device: str, augment: Augment | None, prepare: Augment | None) -> tuple[Tensor, Tensor]:
+    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B] (of steps: [T, B]), int64, on the device."""
     x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)
     x = x.float()
     if prepare is not None:
         x = prepare(x)
-    x = x.to(recipe.device)
+    x = x.to(device)
     y = samples.y.transpose(0, 1) if samples.y.dim() == 2 else samples.y
-    return (x.transpose(0, 1) if x.dim() == 5 else x), y.to(recipe.device)  # [B, T, ...] -> [T, B, ...]
+    return (x.transpose(0, 1) if x.dim() == 5 else x), y.to(device)  # [B, T, ...] -> [T, B, ...]

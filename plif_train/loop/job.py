@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from plif_train.data.mixture import Part, check_parts, fixed_length, labels_of, load_mixture, seen_framing
+from plif_train.data.augment import augmentation_of
+from plif_train.data.mixture import check_parts, fixed_length, labels_of, load_mixture, parts_of, seen_framing
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.evaluate import Augment
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, open_device
 from plif_train.loop.projection import check_limit
-from plif_train.loop.recipe import Recipe
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
-from plif_train.network.choice import check_outputs, network_for
+from plif_train.network.choice import check_outputs, network_for, overrides_of
 from plif_train.network.network import Network
+from plif_train.options import Run
+from plif_train.recipe import Recipe, changed
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.text import say
@@ -33,46 +34,54 @@ from runtime.data.dataset import EventSet
 
 @dataclass
 class Job:
-    """The options of the command line.
+    """A recipe, and what is no part of one: where the data lie, where the model goes, and what this run is to do.
 
-    overrides  keywords of `build`; about: the training record so far; limits: samples of a split, None for all
-    parts      what is trained on: windows of events of several sets, each varied (plif_train.data.mixture); none: `data` as it is
-    start      a model.pt to go on from, in place of `network`
+    how        its first data set is also the test
+    augment    a function in place of the recipe's augmentation
+    command    for the record
     started    files are being written
     """
 
-    network: str | None
-    data: str
-    overrides: dict[str, Any]
     recipe: Recipe
-    out: Path
-    about: dict[str, Any]
-    limits: dict[str, int | None]
-    augmentation: Callable[[Tensor], Tensor] | None
-    cache: Path | None
-    resume: bool
-    overwrite: bool
-    tensorboard: bool
-    parts: list[Part] = field(default_factory=list)
-    start: Path | None = None
+    how: Run
+    augment: Augment | None = None
     on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
+    command: str = ""
     started: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.data, self.out, self.start = self.how.data, self.how.out, self.how.start
+        names = tuple(one.partition(":")[0] for one in self.data)
+        for one in self.data:
+            find(one)
+        if self.recipe.data and self.recipe.data != names:
+            asked = ", ".join(self.recipe.data)
+            raise PlifError(f"--data {', '.join(names)}: the recipe trains on {asked}; give these, in this order")
+        if not self.out.parent.is_dir():
+            raise PlifError(f"{self.out.parent}: no such folder, expected one to write {self.out.name} to")
+        self.recipe = changed(self.recipe, {"data": names})
+        self.first = self.data[0]
+        self.overrides = overrides_of(self.recipe, self.first, self.start)
+        self.limits = {"train": self.recipe.limit_train, "test": self.recipe.limit_test}
+        # trained on: windows of events of several sets, each varied (plif_train.data.mixture); none: the set as it is
+        self.parts = parts_of(self.data, self.recipe)
+        own = augmentation_of(self.recipe.augment, self.first)
+        self.augmentation = self.augment or (None if self.parts else own)
 
     def check(self) -> None:
         """PlifError for a network that cannot be, or a place that is taken. Reads no data and takes no memory."""
         if self.start is None:
             with torch.device("meta"):
                 self._network()
-        check_parts(self.parts, self.recipe.loss, self.recipe.protocol)
-        check_place(self.out, self.resume, self.overwrite)
+        check_parts(self.parts, self.recipe)
+        check_place(self.out, self.how.resume, self.how.overwrite)
         if self.start is not None and self.out.exists() and self.out.samefile(self.start):
             raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
 
     def _network(self) -> Network:
         if self.start is None:
-            assert self.network is not None
-            return network_for(self.network, self.data, self.overrides)
-        net, notes = start_from(self.start, self.data, self.overrides)
+            return network_for(str(self.recipe.network), self.first, self.overrides)
+        net, notes = start_from(self.start, self.first, self.overrides)
         for note in notes:
             say(f"note: {note}", err=True)
         return net
@@ -85,24 +94,24 @@ class Job:
         net = self._network()
         if recipe.bias_limit is not None:
             check_limit(net, recipe.bias_limit)
-        if (view := find(self.data)[0].about.view) is not None:
+        if (view := find(self.first)[0].about.view) is not None:
             net.meta = replace(net.meta, view=view)
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.
         late = net.normalisation if self.augmentation else None
         opened = self._open_data(net, None if late else net.normalisation)
         sensors = {split: one.settle_sensor() for split, one in opened.items() if isinstance(one, EventSet)}
         net.meta = replace(net.meta, sensor=sensors.get("train"))
-        self.about |= {
-            "dataset": self.data.partition(":")[0],
-            "dataset_options": find(self.data)[2],
-            **simulation_note(self.data, *(part.data for part in self.parts)),
+        self.about = {
+            "command": self.command,
+            "dataset": self.first.partition(":")[0],
+            "dataset_options": find(self.first)[2],
+            **simulation_note(*self.data),
             **origin_note(*opened.values()),
             **{
                 f"limit_{split}": limit if limit and limit < len(opened[split]) else None
                 for split, limit in self.limits.items()
             },
             "augmentation": self.augmentation.__name__ if self.augmentation else None,
-            **({"mixture": [part.to_dict() for part in self.parts]} if self.parts else {}),
             **(start_note(self.start) if self.start else {}),
         }
         self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
@@ -111,14 +120,14 @@ class Job:
         if self.parts:
             train_set = load_mixture(self.parts, net, self.limits["train"], quiet)
         else:
-            train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.cache, quiet)
-        test_set = load_samples(opened["test"], self.limits["test"], "reading test", self.cache, quiet)
+            train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.how.cache, quiet)
+        test_set = load_samples(opened["test"], self.limits["test"], "reading test", self.how.cache, quiet)
         self.started = True
         return train(
             net, train_set, test_set, recipe, self.out,
-            about=self.about, resume=self.resume, overwrite=self.overwrite, augment=self.augmentation,
+            about=self.about, resume=self.how.resume, overwrite=self.how.overwrite, augment=self.augmentation,
             prepare=_normaliser(late), on_epoch=None if world.rank else self.on_epoch or _Report(net, recipe.epochs),
-            tensorboard=self.tensorboard, world=world,
+            tensorboard=self.how.tensorboard, world=world,
         )  # fmt: skip
 
     def _open_data(self, net: Network, normalisation: dict[str, list[float]] | None) -> dict[str, Dataset]:
@@ -126,19 +135,19 @@ class Job:
         opened = {}
         for split in self.limits:
             dataset = open_dataset(
-                self.data,
+                self.first,
                 split,
                 framing=fixed_length(net) if self.parts else seen_framing(net),
                 shape=net.meta.shape,
                 normalisation=normalisation,
                 classes=net.classes if split == "test" or self.start else None,
             )
-            name = self.data.partition(":")[0]
+            name, network = self.first.partition(":")[0], self.recipe.network
             if dataset.kind != net.meta.kind:
                 raise PlifError(
-                    f"data set {name} holds {dataset.kind} samples, but {self.network or self.start} takes {net.meta.kind}"
+                    f"data set {name} holds {dataset.kind} samples, but {network or self.start} takes {net.meta.kind}"
                 )
-            check_outputs(net, self.network or str(net.notation), name, len(dataset.classes))
+            check_outputs(net, network or str(net.notation), name, len(dataset.classes))
             net.meta = replace(net.meta, classes=tuple(dataset.classes))
             opened[split] = dataset
         return opened
@@ -150,10 +159,10 @@ class Job:
         else:
             labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
         samples = count_samples(recipe, labels, len(indices["test"]), world)
-        if self.resume:
+        if self.how.resume:
             t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max
             if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
-                say(f"note: the cosine keeps its half period of {t_max} epochs; --t-max changes it", err=True)
+                say(f"note: the cosine keeps its half period of {t_max} epochs; --set t_max=N changes it", err=True)
         if net.meta.kind == "events":
             frames = len(opened["train"].sample(indices["train"][0]))
             if frames != net.T:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.network.network import Network, layer_of
+from plif_train.recipe import recipe_of
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 
@@ -172,7 +173,7 @@ def read_of(model: Path, record: Mapping[str, Any]) -> list[Row]:
     path = epochs_path(model)
     rows = read(path)
     kept = [name for name in ("epoch", "val_accuracy", "test_accuracy") if record.get(name) is not None]
-    if record.get("protocol") == "B":
+    if recipe_of(record, f"{model}: ").protocol == "B":
         kept = [name for name in kept if name != "test_accuracy"]  # read at the end, and in no row
     if rows and "epoch" in kept and not any(all(row[k] and float(row[k]) == record[k] for k in kept) for row in rows):
         found = ", ".join(f"{name} {record[name]}" for name in kept)

@@ -3,7 +3,7 @@
     b = beta - gamma mu / sigma <= limit < V_th        sigma = sqrt(var + eps)
 
 With decay of the input a neuron without events charges to V_reset + b at most, so below V_th it never fires in silence. beta is
-lowered where b is above; `--bn frozen` keeps mu and sigma, so that what was projected stays.
+lowered where b is above; `bn = "frozen"` keeps mu and sigma, so that what was projected stays.
 """
 
 from __future__ import annotations

@@ -7,16 +7,17 @@ order, numbers of samples. What a file of an earlier version does not say is not
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from plif_train.data.mixture import explicit
 from plif_train.loop import checkpoint
 from plif_train.loop.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
-from plif_train.loop.recipe import Recipe
 from plif_train.network.network import Network
+from plif_train.recipe import KEYS, TRAINING, Recipe, recipe_of
 from runtime.base.errors import PlifError
 
 # Not compared with a file that does not have them: files of earlier versions.
@@ -56,11 +57,11 @@ def check_place(out: Path, resume: bool, overwrite: bool) -> None:
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """What a resumed run must share with the run that it continues."""
-    settings = asdict(recipe)
-    for free in ("epochs", "t_max", "device", "patience", "compile"):
-        del settings[free]
-    return settings
+    """What a resumed run must share with the run that it continues. The network, samples and augmentation are compared as they
+    turned out."""
+    kept = explicit(recipe)
+    names = [name for name, each in KEYS.items() if each.metadata["group"] == TRAINING and not each.metadata["free"]]
+    return {name: getattr(kept, name) for name in (*names, "data", "mix", "vary") if name != "augment"}
 
 
 @dataclass
@@ -87,7 +88,7 @@ class ResumeFile:
             "best": best,
             "t_max": self.recipe.t_max or self.recipe.epochs,
             "processes": self.processes,
-            "settings": {**settings_of(self.recipe), **self.samples},
+            "settings": {"recipe": self.recipe.to_dict(), **self.samples},
             "about": _identity(self.about),
         }
         content = {
@@ -103,21 +104,16 @@ class ResumeFile:
         content = checkpoint.read_tensors(self.path)
         progress = _progress_of(content, self.path)
         saved = checkpoint.network_of(content, self.path)
-        # Older files do not say these options; these are the values from before each could be chosen.
-        then = {
-            "loss": "rate-mse",
-            "bn": "joint",
-            "rate_penalty": 0.0,
-            "accumulate": 1,
-            "clip_norm": None,
-            "bias_limit": None,
-        }
-        then |= {"recipe": "authors"} if "recipe" in self.about else {}
-        then |= {**progress["settings"], **progress["about"], **_network_settings(saved)}
-        now = {**settings_of(self.recipe), **self.samples, **json.loads(json.dumps(_identity(self.about)))}
+        before = {**progress["settings"], **progress["about"]}
+        try:
+            then = {**before, **settings_of(recipe_of(before))}
+        except PlifError as error:
+            raise PlifError(f"{self.path}: {error}") from None
+        then |= _network_settings(saved)
+        now = {**self.samples, **json.loads(json.dumps(_identity(self.about))), **settings_of(self.recipe)}
         now |= _network_settings(self.net)
         for key in sorted(set(then) | set(now)):
-            if key in LATER and key not in then:
+            if key in ("recipe", "mixture") or (key in LATER and key not in then):  # these by settings_of
                 continue
             if then.get(key) != now.get(key):
                 raise PlifError(

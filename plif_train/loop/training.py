@@ -28,14 +28,16 @@ from plif_train.data.sets import Samples, TrainSet, split_per_class
 from plif_train.loop import checkpoint
 from plif_train.loop.evaluate import Augment, Score, batch_of, evaluate
 from plif_train.loop.log import Epoch, Log
-from plif_train.loop.parallel import World, open_device
+from plif_train.loop.parallel import World, open_device, parse_devices
 from plif_train.loop.projection import limit_biases
-from plif_train.loop.recipe import PRECISIONS, Recipe
-from plif_train.loop.resume import ResumeFile, check_place, resume_path, settings_of
+from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network
+from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train(
@@ -73,6 +75,7 @@ def train(
     about = about or {}
     world = world or World()
     first = world.rank == 0
+    recipe = replace(recipe, device=parse_devices(recipe.device)[0])
     device = open_device(recipe.device)
     samples = count_samples(recipe, train_set.y, len(test_set), world)
     check_place(out, resume, overwrite)
@@ -97,7 +100,8 @@ def train(
         point = file.restore(*state)
         done, file.processes = point.epoch, max(world.size, point.processes)
         best = point.best if out.exists() else best
-        loop.recipe = file.recipe = recipe = replace(recipe, t_max=recipe.t_max or point.t_max)
+        if recipe.t_max is None and point.t_max != recipe.epochs:  # the cosine stays what it was
+            loop.recipe = file.recipe = recipe = replace(recipe, t_max=point.t_max)
     elif first:
         file.write(done, best, *state)
     log = Log(out, done, tensorboard) if first else None
@@ -213,7 +217,7 @@ class _Loop:
                 for indices in parts[world.rank * recipe.accumulate : (world.rank + 1) * recipe.accumulate]:
                     if not len(indices):
                         continue
-                    x, y = batch_of(samples.pick(indices), recipe, self.augment, self.prepare)
+                    x, y = batch_of(samples.pick(indices), recipe.device, self.augment, self.prepare)
                     net.reset()
                     rates.clear()
                     with torch.autocast(kind, dtype, enabled=dtype is not None):
@@ -277,12 +281,10 @@ def _record(
 ) -> dict[str, Any]:
     return {
         **about,
-        **settings_of(recipe),
+        "recipe": recipe.to_dict(),
         "epochs": recipe.epochs,
         "epoch": result.epoch,
-        "t_max": recipe.t_max or recipe.epochs,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "objective": recipe.loss,
         "loss": result.loss,
         "test_accuracy": result.test_accuracy,
         "val_accuracy": result.val_accuracy,

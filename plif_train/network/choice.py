@@ -1,4 +1,4 @@
-"""The network that a `plif train` command names: preset or notation string, and what the data set decides of it."""
+"""The network that a recipe names: preset or notation string, and what the data set decides of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from plif_train.network.network import Network
 from plif_train.network.presets import PRESETS, build
+from plif_train.recipe import KEYS, NETWORK, Recipe
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_size, read_items, word_of
 from runtime.data import DATASETS
 
-SIZES = ("channels", "hidden")
+PRESETS_ALONE = ("neuron", "pool", "channels", "hidden")
 NEURON_SETTINGS = {
     "v_threshold": word_of(float, "a number"),
     "v_reset": word_of((float, type(None)), "a number or none"),
@@ -19,43 +20,35 @@ NEURON_SETTINGS = {
 }
 
 
-def overrides_from(network: str | None, data: str, size: str | None, start: object, **options: Any) -> dict[str, Any]:
-    """The keywords of `build`, or of start_from where there is a `start`, for options that were given; None is none."""
+def overrides_of(recipe: Recipe, data: str, start: object = None) -> dict[str, Any]:
+    """The keywords of `build` for the network's keys of a recipe, or of start_from where there is a `start`.
+
+    PlifError for a key that is not for this network: what only presets have, a notation string says itself.
+    """
+    names = [name for name, each in KEYS.items() if each.metadata["group"] == NETWORK]
+    given = {name: value for name in names if (value := getattr(recipe, name)) is not None}
     if start is not None:
-        return {
-            name: value for name, value in (options | {"network": network, "size": size}).items() if value is not None
-        }
+        return given
+    network = given.pop("network", None)
     if network is None:
         raise PlifError("plif train: expected a network, or --from model.pt in place of one")
-    return overrides_for(network, data, size, **options)
-
-
-def overrides_for(network: str, data: str, size: str | None, **options: Any) -> dict[str, Any]:
-    """The keywords of `build` for options of the command line; None is one that was not given.
-
-    PlifError for a value that no network has, and for an option that is not for this network: what only presets have
-    (channels, hidden, neuron, pool), a notation string says itself.
-    """
-    options["neuron"], settings = parse_neuron(options.get("neuron") or "PLIF")
-    if options.get("pool") not in (None, "MP", "AP"):
-        raise PlifError(f"--pool {options['pool']}: expected MP or AP")
-    if options["neuron"] == "PLIF":
-        options["neuron"] = None
-    overrides = {name: value for name, value in options.items() if value is not None} | settings
-    if _is_preset(network):
-        for name in SIZES:
-            if overrides.get(name, 1) < 1:
-                raise PlifError(f"--{name} {overrides[name]}: expected at least 1")
-    elif wrong := [name for name in ("neuron", "pool", *SIZES) if name in overrides]:
-        raise PlifError(f"--{wrong[0]} belongs to presets; '{network}' is none: write it in the notation")
-    if size is not None:
+    if "neuron" in given:
+        given["neuron"], settings = parse_neuron(given["neuron"])
+        if given["neuron"] == "PLIF":
+            del given["neuron"]
+        given |= settings
+    if given.get("bias") == "all":
+        given["bias"] = True
+    if not _is_preset(network) and (wrong := [name for name in PRESETS_ALONE if name in given]):
+        raise PlifError(f"{wrong[0]} belongs to presets; '{network}' is none: write it in the notation")
+    if (size := given.pop("size", None)) is not None:
         if data.partition(":")[0] != "folder" or _is_preset(network):
             raise PlifError(
-                f"--size {size}: belongs to a notation string and --data folder:DIR; the others have their sizes"
+                f"size {size}: belongs to a notation string and --data folder:DIR; the others have their sizes"
             )
-        width, height = parse_size(f"--size {size}", size)
-        overrides["shape"] = (2, height, width)  # two polarities
-    return overrides
+        width, height = parse_size(f"size {size}", size)
+        given["shape"] = (2, height, width)  # two polarities
+    return given
 
 
 def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
@@ -65,8 +58,8 @@ def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
         first, rest = "PLIF", text
     example = "PLIF,v_threshold=0.5,v_reset=none"
     if first not in ("PLIF", "LIF", "IF"):
-        raise PlifError(f"--neuron {text}: expected PLIF, LIF or IF, and NAME=VALUE behind it, as in {example}")
-    return first, read_items("--neuron", rest, NEURON_SETTINGS, example=example) if rest else {}
+        raise PlifError(f"neuron {text}: expected PLIF, LIF or IF, and NAME=VALUE behind it, as in {example}")
+    return first, read_items("neuron", rest, NEURON_SETTINGS, example=example) if rest else {}
 
 
 def network_for(network: str, data: str, overrides: dict[str, Any]) -> Network:

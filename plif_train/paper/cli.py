@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plif_train.recipe import KEYS
 from runtime.base.errors import Interrupted, PlifError
 from runtime.base.options import Options, option
 from runtime.base.text import say
@@ -30,7 +31,9 @@ class PaperOptions(Options):
     data: str | None = option("NAME:DIR: train it now; a training that was begun goes on.", default=None)
     epochs: int = option("For a beginning; the authors trained 1024.", default=1024, least=1)
     out: Path = option("A folder for the trainings.", default=Path("runs"))
-    precision: str = option("fp32 (the authors'), bf16 or fp16.", default="fp32", choices=("fp32", "bf16", "fp16"))
+    precision: str = option(
+        "fp32 (the authors'), bf16 or fp16.", default="fp32", choices=KEYS["precision"].metadata["choices"]
+    )
     overwrite: bool = option("With --data: begin again.", default=False)
 
 
@@ -122,7 +125,7 @@ def _record(row: Row, how: PaperOptions) -> dict[str, Any]:
 def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     """Where the training of a row stands, and why nowhere: "" where it was not trained."""
     from plif_train.loop.log import epochs_path, read_of
-    from plif_train.paper.conditions import record_of
+    from plif_train.paper.conditions import checked_record
     from plif_train.paper.logs import authors_runs
     from plif_train.paper.standing import standing_of
     from runtime.model.card import read_card
@@ -132,7 +135,7 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
         return None, ""
     try:
         card = read_card(path)  # first: a training that runs writes the log before it
-        epochs = read_of(path, record_of(card, path))
+        epochs = read_of(path, checked_record(card, path))
         found = standing_of(card, epochs, authors_runs()[row.log], path)
     except PlifError as error:
         return None, f"not compared: {error}"

@@ -1,23 +1,20 @@
-"""What decides the accuracy of a training. Two runs stand beside each other only where all of this is equal."""
+"""What decides the accuracy of a training: its recipe, and its data. Two runs stand beside each other only where all of it is
+equal, field by field."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from plif_train.loop.checkpoint import options_of
-from plif_train.loop.recipe import Recipe
-from plif_train.network.network import Options
+from plif_train.loop.recorded import record_of, resolved
+from plif_train.recipe import KEYS, Recipe, changed
 from runtime.base.errors import PlifError
 from runtime.model.card import Card
 
-_POOLS = {"MP": "max", "AP": "average"}
-# The fields of Recipe, Options and Meta that do not matter here, and why. All others are compared.
+# The keys of a recipe, and fields of Meta, that do not matter here, and why. All others are compared.
 NOT_COMPARED = {
     "epochs": "runs are compared at the same epoch",
     "patience": "ends a training and changes nothing before",
@@ -25,19 +22,22 @@ NOT_COMPARED = {
     "precision": "said beside the accuracy; bf16 is accepted beside the authors' fp32",
     "device": "the same sums in another order; several at once are compared (processes)",
     "compile": "the same sums in another order",
+    "size": "the input has it",
+    "channels": "the network has them",
+    "hidden": "the network has them",
+    "limit_train": "a limit that cut the set is part of the selection",
+    "limit_test": "the number of test samples says it",
     "classes": "their number is the network's; of one's own folders they are compared",
     "training": "the record that all of this is read from",
     "view": "follows from the data set",
     "sensor": "follows from the data set",
 }
-# What a training record may hold, null apart.
+# What a training record may hold of the data, null apart.
 _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("text", lambda value: isinstance(value, str),
-     "dataset simulated origin from from_sha256 augmentation protocol objective bn precision"),
+    ("text", lambda value: isinstance(value, str), "dataset simulated origin from from_sha256 augmentation"),
     ("a whole number", lambda value: type(value) is int,
-     "train_samples val_samples test_samples limit_train batch_size t_max epoch epochs accumulate processes"),
+     "train_samples val_samples test_samples limit_train epoch epochs processes"),
     ("a map", lambda value: isinstance(value, dict), "dataset_options"),
-    ("a number", lambda value: type(value) in (int, float), "lr rate_penalty clip_norm bias_limit"),
     ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1,
      "test_accuracy val_accuracy"),
 )  # fmt: skip
@@ -53,9 +53,9 @@ class Conditions:
     classes        of one's own folders; None: those of the set
     start          the weights it began with, by the hash of their file, or its name; None: new ones
     input          kind, shape and normalisation
-    network        the notation with N for its neurons and P for its pooling between layers
-    init_tau       tau of a PLIF at the start, of a LIF for good; None: IF
-    schedule       optimiser, batch, learning rate, statistics of BN, gradients
+    processes      the most that trained it together
+    lr_left        where lr was not the recipe's cosine: t_max may be changed on --resume, and the card has the last one
+    recipe         with its network as it is: N for its neurons and P for its pooling between layers
     """
 
     dataset: str
@@ -64,23 +64,16 @@ class Conditions:
     test_samples: int | None
     selection: str | None
     classes: str | None
-    protocol: str
     start: str | None
     input: str
-    network: str
-    neuron: str
-    init_tau: float | None
-    pool: str
-    T: int
-    framing: str | None
-    loss: str
-    augmentation: str | None
-    schedule: str
+    recipe: Recipe
+    processes: int = 1
+    lr_left: str | None = None
 
     @property
     def judged(self) -> str:
         """What the accuracy that chooses the epoch is measured on: "test", or in protocol B "validation"."""
-        return "validation" if self.protocol == "B" else "test"
+        return "validation" if self.recipe.protocol == "B" else "test"
 
     @property
     def judged_column(self) -> str:
@@ -89,52 +82,55 @@ class Conditions:
 
     def differences(self, other: Conditions) -> list[str]:
         """What differs, a line each: "T: 10, not 8". None: the two may be compared."""
-        mine, theirs = asdict(self), asdict(other)
-        return [
-            f"{name.replace('_', ' ')}: {_word(mine[name])}, not {_word(theirs[name])}"
-            for name in mine
-            if mine[name] != theirs[name]
-        ]
+        pairs = ((name, self[name], other[name]) for name in COMPARED)
+        return [f"{_title(name)}: {_word(mine)}, not {_word(theirs)}" for name, mine, theirs in pairs if mine != theirs]
+
+    def __getitem__(self, name: str) -> Any:
+        """One of COMPARED."""
+        return getattr(self.recipe if name in KEYS else self, name)
 
     def of(self, names: Sequence[str]) -> tuple[Any, ...]:
-        """The values of these fields, to group runs by."""
-        return tuple(getattr(self, name) for name in names)
+        """The values of these, to group runs by."""
+        return tuple(self[name] for name in names)
+
+
+COMPARED = [each.name for each in fields(Conditions) if each.name != "recipe"]
+COMPARED += [name for name in KEYS if name not in NOT_COMPARED]
 
 
 def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: object = "the card") -> Conditions:
     """The conditions that the card of a model.pt records; `epochs`, the rows of its log, tell whether lr changed."""
-    record = record_of(card, where)
-    options = options_of(card, where)
-    network, neuron, pool = parts_of(card["notation"])
-    bias = f", bias={_word(options.bias)}" if options.bias else ""
-    said = ("bias", "init_tau", "dropout", "surrogate", "detach_reset")
+    record = checked_record(card, where)
+    recipe = resolved(card, where)
+    most = max((int(row.get("processes") or 1) for row in epochs), default=1)
     return Conditions(
         dataset=str(record.get("dataset")).partition(" ")[0],
-        origin=record.get("simulated") or record.get("origin") or ("a mixture" if record.get("mixture") else "real"),
+        origin=record.get("simulated") or record.get("origin") or ("a mixture" if recipe.data else "real"),
         train_samples=record.get("train_samples"),
         test_samples=record.get("test_samples"),
         selection=_selection(record),
         classes=", ".join(card["classes"]) if record.get("dataset") == "folder" else None,
-        protocol=str(record.get("protocol")),
         start=(record.get("from_sha256") or "")[:12] or record.get("from"),
         input=input_of(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
-        network=network + bias,
-        neuron=", ".join([neuron, *_unusual(asdict(options), Options(), said)]),
-        init_tau=None if neuron == "IF" else float(options.init_tau),
-        pool=pool,
-        T=card["T"],
-        framing=card["framing"],
-        loss=str(record.get("objective")),
-        augmentation=record.get("augmentation") or _mixture(record.get("mixture")),
-        schedule=schedule(record, options) + _lr_changed(record, epochs) + _processes_changed(record, epochs),
+        processes=max(most, record.get("processes") or 1),
+        lr_left=_lr_left(recipe, epochs),
+        recipe=compared(recipe, record.get("augmentation")),
     )
 
 
-def record_of(card: Card, where: object) -> dict[str, Any]:
+def compared(recipe: Recipe, augmentation: str | None) -> Recipe:
+    """A recipe whose network is in the notation, as it is compared: neurons and pooling for themselves."""
+    network, kind, pool = parts_of(str(recipe.network))
+    settings = (recipe.neuron or "PLIF").partition(",")[1:]
+    return changed(recipe, {
+        "network": network, "neuron": "".join((kind, *settings)), "pool": pool, "augment": augmentation or "none",
+        "init_tau": None if kind == "IF" else recipe.init_tau, "t_max": recipe.t_max or recipe.epochs,
+    })  # fmt: skip
+
+
+def checked_record(card: Card, where: object) -> dict[str, Any]:
     """The training record of a model's card. PlifError for an exported network, and for a value of another kind."""
-    if "options" not in card:
-        raise PlifError(f"{where}: an exported network; expected a model.pt of plif train")
-    record: dict[str, Any] = card["training"] or {}
+    record = record_of(card, where)
     for expected, holds, names in _RECORD:
         for name in names.split():
             if (found := record.get(name)) is not None and not holds(found):
@@ -154,22 +150,13 @@ def _selection(record: Mapping[str, Any]) -> str | None:
     return ", ".join(words) or None
 
 
-def _mixture(parts: Any) -> str | None:
-    """Sets, their shares of an epoch and how they are varied, as the beginning of a hash: written out they fill a page."""
-    if not parts:
-        return None
-    return f"recordings varied, mixture {hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]}"
-
-
 def titles_of(several: Sequence[Conditions], names: Sequence[str]) -> list[str]:
-    """Of each the data set, and of the fields in `names` those that are not the same in all of that set."""
+    """Of each the data set, and of `names` those that are not the same in all of that set."""
     titles = []
     for one in several:
         same_set = [other for other in several if other.dataset == one.dataset]
-        told = [name for name in names if len({getattr(other, name) for other in same_set}) > 1]
-        titles.append(
-            ", ".join([one.dataset, *(f"{name.replace('_', ' ')} {_word(getattr(one, name))}" for name in told)])
-        )
+        told = [name for name in names if len({other[name] for other in same_set}) > 1]
+        titles.append(", ".join([one.dataset, *(f"{_title(name)} {_word(one[name])}" for name in told)]))
     return titles
 
 
@@ -179,55 +166,29 @@ def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequen
     return f"{kind} {'x'.join(map(str, shape))}{''.join(values)}"
 
 
-def schedule(record: Mapping[str, Any], options: Options) -> str:
-    """One line for what the optimiser does. `record`: the fields of a Recipe, and the number of processes."""
-    lr = record.get("lr")
-    words = [f"lr {_word(lr)}", f"batches of {record.get('batch_size')}", f"cosine of {record.get('t_max')} epochs"]
-    words += [f"BN {record.get('bn')}", f"dropout {options.dropout}", f"surrogate {options.surrogate}"]
-    words += ["reset detached" if options.detach_reset else "reset not detached"]
-    words += _unusual(record, Recipe(), ("lr", "batch_size", "t_max", "bn", "protocol", "loss"))
-    processes = record.get("processes") or 1
-    return ", ".join(words + ([f"{processes} processes"] if processes > 1 else []))
+def _lr_left(recipe: Recipe, epochs: Sequence[Mapping[str, str]]) -> str | None:
+    for row in epochs:
+        found, expected = float(row["lr"]), recipe.lr_at(int(row["epoch"]) - 1)
+        if not math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-9 * recipe.lr):
+            return f"{found:g} in epoch {row['epoch']} ({expected:g})"
+    return None
 
 
-def _unusual(found: Mapping[str, Any], usual: Recipe | Options, said: tuple[str, ...]) -> list[str]:
-    """name=value of the fields that are not as usual, but for those that are said elsewhere or do not matter."""
-    return [
-        f"{name}={_word(found[name])}"
-        for name, value in asdict(usual).items()
-        if name not in said and name not in NOT_COMPARED and found.get(name, value) != value
-    ]
-
-
-def _lr_changed(record: Mapping[str, Any], epochs: Sequence[Mapping[str, str]]) -> str:
-    """Whether lr left the card's cosine: --t-max may be changed on --resume, and the card has the last one."""
-    lr, t_max = record.get("lr"), record.get("t_max")
-    if lr and t_max:
-        for row in epochs:
-            found, expected = float(row["lr"]), Recipe(lr=lr, t_max=t_max).lr_at(int(row["epoch"]) - 1)
-            if not math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-9 * lr):
-                return f", but lr {found:g} in epoch {row['epoch']} ({expected:g})"
-    return ""
-
-
-def _processes_changed(record: Mapping[str, Any], epochs: Sequence[Mapping[str, str]]) -> str:
-    """Whether more processes shared a batch in some epoch than the card says: --devices may be changed on --resume."""
-    most = max((int(row.get("processes") or 1) for row in epochs), default=1)
-    return f", but {most} processes in an epoch" if most > (record.get("processes") or 1) else ""
-
-
-def parts_of(notation: str) -> tuple[str, str, str]:
-    """A network's notation -> (the same with N and P, its kind of neuron, its pooling between layers)."""
+def parts_of(notation: str) -> tuple[str, str, str | None]:
+    """A network's notation -> (the same with N and P, its kind of neuron, its pooling between layers where there is one)."""
     body, vote = re.fullmatch(r"(.*?)(-APk(\d+)s\3)?", notation, re.DOTALL).group(1, 2)  # type: ignore[union-attr]
-    neurons = re.findall(r"\b(PLIF|LIF|IF)\b", body)
-    pools = re.findall(r"\b(MP|AP)(?=k)", body)
-    network = re.sub(r"\b(MP|AP)(?=k)", "P", re.sub(r"\b(PLIF|LIF|IF)\b", "N", body)) + (vote or "")
-    return network, _all(neurons), _all([_POOLS[pool] for pool in pools])
+    neurons = sorted(set(re.findall(r"\b(PLIF|LIF|IF)\b", body)))
+    pools = set(re.findall(r"\b(MP|AP)(?=k)", body))
+    network = re.sub(r"\b(PLIF|LIF|IF)\b", "N", body)
+    if len(pools) == 1:
+        network = re.sub(r"\b(MP|AP)(?=k)", "P", network)
+    return network + (vote or ""), " and ".join(neurons) or "none", pools.pop() if len(pools) == 1 else None
 
 
-def _all(names: list[str]) -> str:
-    return " and ".join(sorted(set(names))) or "none"
+def _title(name: str) -> str:
+    return name if name in KEYS else name.replace("_", " ")
 
 
 def _word(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    text = "none" if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

@@ -15,17 +15,19 @@ import csv
 import gzip
 import io
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.loop.recipe import Recipe, method_named
+from plif_train.data.augment import augmentation_of
+from plif_train.loop.recorded import keys_of
 from plif_train.network.network import Options, layer_of
 from plif_train.network.presets import PRESETS, Preset
-from plif_train.paper.conditions import Conditions, input_of, parts_of, schedule
+from plif_train.paper.conditions import Conditions, compared, input_of
+from plif_train.recipe import Recipe, changed, read_recipe
 from runtime.model.notation import Notation, name_layers, parse
 
 DATASETS = {
@@ -39,7 +41,6 @@ SAMPLES = {
 }  # fmt: skip
 SELECTION = {"dvs128-gesture": "train=authors-936"}
 BATCH = 16
-SCHEDULE = schedule(asdict(Recipe(t_max=64, batch_size=BATCH)), Options())
 Floats = npt.NDArray[np.float64]
 
 
@@ -64,13 +65,13 @@ class AuthorsRun:
     def judged_samples(self) -> int:
         """How many samples `judged` is measured on: of those held back the whole batches, their code drops the rest."""
         all_, learnt, test = SAMPLES[self.conditions.dataset]
-        return (all_ - learnt) // BATCH * BATCH if self.conditions.protocol == "B" else test
+        return (all_ - learnt) // BATCH * BATCH if self.conditions.recipe.protocol == "B" else test
 
     @property
     def judged_otherwise(self) -> list[str]:
         """Why `judged` is no measure of ours: in protocol B the authors' code augments what is held back, too."""
-        augmentation = self.conditions.augmentation if self.conditions.protocol == "B" else None
-        return [f"pictures held back: as they are, not {augmentation}"] if augmentation else []
+        augment = self.conditions.recipe.augment if self.conditions.recipe.protocol == "B" else "none"
+        return [] if augment == "none" else [f"pictures held back: as they are, not {augment}"]
 
     def by_epoch(self, values: Floats, last: int | None = None) -> dict[int, float]:
         """epoch -> one of these `values` [N], up to epoch `last`, where something was logged."""
@@ -96,7 +97,7 @@ def authors_runs() -> dict[str, AuthorsRun]:
 
 def like(conditions: Conditions) -> AuthorsRun | None:
     """The authors' run under exactly these conditions."""
-    return next((run for run in authors_runs().values() if run.conditions == conditions), None)
+    return next((run for run in authors_runs().values() if not run.conditions.differences(conditions)), None)
 
 
 def nearest(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
@@ -110,20 +111,37 @@ def nearest(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
 
 def conditions_of_log(name: str) -> Conditions:
     """The conditions that the name of a run says."""
-    protocol, data, _, tau, _, T, _, split = _words_of(name)
+    _, data, _, tau, _, _, _, _ = _words_of(name)
     dataset = DATASETS[data]
-    preset, notation = _network_of(name)
-    framing = preset.meta.framing
-    if framing is not None:
-        framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", framing)
-    network, neuron, pool = parts_of(str(notation))
-    samples = SAMPLES[dataset]
-    augmentation = method_named("authors").augments(dataset, varied=False)
+    recipe, meta, samples = recipe_of_log(name), PRESETS[dataset].meta, SAMPLES[dataset]
+    own = augmentation_of(recipe.augment, dataset)
+    whole = changed(recipe, {
+        **keys_of(Options()), "init_tau": float(tau), "network": str(_network_of(name)[1]), "neuron": None,
+        "T": recipe.T or meta.T, "framing": recipe.framing or meta.framing,
+    })  # fmt: skip
     return Conditions(
-        dataset, "real", samples[protocol == "B"], samples[2], SELECTION.get(dataset), None, protocol, None,
-        input_of(preset.meta.kind, preset.meta.shape, preset.meta.normalisation), network, neuron, float(tau), pool,
-        int(T), framing, "rate-mse", augmentation.__name__ if augmentation else None, SCHEDULE,
+        dataset, "real", samples[recipe.protocol == "B"], samples[2], SELECTION.get(dataset), None, None,
+        input_of(meta.kind, meta.shape, meta.normalisation), compared(whole, own.__name__ if own else None),
     )  # fmt: skip
+
+
+def recipe_of_log(name: str) -> Recipe:
+    """The recipe of a run: the authors' (plif_train/recipes/authors.toml), and what the run's name says that the preset does
+    not."""
+    protocol, data, neuron, tau, pool, T, _, split = _words_of(name)
+    preset, notation = _network_of(name)
+    meta, kept = preset.meta, preset.depth == PRESETS[DATASETS[data]].depth
+    said = {
+        "network": DATASETS[data] if kept else str(notation),
+        "neuron": neuron if kept and neuron != "PLIF" else None,
+        "pool": "AP" if kept and pool == "avg" else None,
+        "init_tau": float(tau) if float(tau) != Options.init_tau else None,
+        "T": int(T) if int(T) != meta.T else None,
+    }
+    if meta.framing is not None:
+        framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", meta.framing)
+        said["framing"] = framing if framing != meta.framing or not kept else None
+    return changed(read_recipe("authors"), {**said, "protocol": protocol})
 
 
 def _words_of(name: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Every table and figure of the paper and its supplement, with the command that reproduces it.
 
-A row that is trained is one of the authors' runs: its command is made from that run's conditions, so that table, log and
-command cannot disagree. Other rows are drawn from models, or are what the code itself is.
+A row that is trained is one of the authors' runs: its command is the recipe `authors` and what that run has otherwise, so that
+table, log and command cannot disagree. Other rows are drawn from models, or are what the code itself is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from plif_train.network.presets import PRESETS
 from plif_train.paper.conditions import Conditions
-from plif_train.paper.logs import DATASETS, authors_runs, conditions_of_log
+from plif_train.paper.logs import DATASETS, authors_runs, conditions_of_log, recipe_of_log
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
+from plif_train.recipe import option_of, read_recipe
 from runtime.base.errors import PlifError
 
-EPOCHS, T_MAX, SEED = 1024, 64, 2020
+EPOCHS = 1024
 SAME = {"table-2": ("table-s2", "A"), "table-s1": ("table-1",)}  # tables that others repeat
 LOG_NAMES = {dataset: name for name, dataset in DATASETS.items()}
 
@@ -57,19 +58,16 @@ class Row:
         if self.log is None:
             words = shlex.split(self.command or "")[1:]
             return [data if data and word == f"{self.shows}:DIR" else word for word in words]
-        wanted = self.conditions
+        wanted, recipe = self.conditions, recipe_of_log(self.log)
         data = data or f"{wanted.dataset}:DIR"
         options = data.partition("?")[2]
         if wanted.selection and f"&{wanted.selection.partition('=')[0]}=" not in f"&{options}":
             data = f"{data.removesuffix('?')}{'&' if options else '?'}{wanted.selection}"
-        words = ["train", *_network(wanted), "--data", data, "--T", str(wanted.T)]
-        if wanted.framing is not None:
-            words += ["--framing", wanted.framing]
-        return [
-            *words, "--init-tau", f"{wanted.init_tau:g}", "--recipe", "authors", "--loss", wanted.loss, "--bn", "per-step",
-            "--protocol", wanted.protocol, "--batch-size", "16", "--lr", "1e-3", "--t-max", str(T_MAX), "--seed", str(SEED),
-            "--precision", precision, "--epochs", str(epochs), "--out", f"{out}/{self.file}",
-        ]  # fmt: skip
+        words, theirs = ["train", "authors", str(recipe.network), "--data", data], read_recipe("authors").to_dict()
+        for name, value in recipe.to_dict().items():
+            if name != "network" and value != theirs.get(name):
+                words += option_of(name, value)
+        return [*words, "--precision", precision, "--epochs", str(epochs), "--out", f"{out}/{self.file}"]
 
 
 def rows() -> dict[str, Row]:
@@ -98,17 +96,6 @@ def find_rows(name: str, dataset: str | None = None) -> list[Row]:
 
 def _fits(parts: list[str], wanted: list[str]) -> bool:
     return parts[0] == wanted[0] and all(word in parts[1:] for word in wanted[1:])
-
-
-def _network(wanted: Conditions) -> list[str]:
-    preset = PRESETS[wanted.dataset]
-    if f"*{preset.depth}-" not in wanted.network and preset.depth:  # another depth than the preset's
-        pool = {"max": "MP", "average": "AP"}[wanted.pool]
-        return [wanted.network.replace("-N", f"-{wanted.neuron}").replace("-Pk", f"-{pool}k")]
-    words = [wanted.dataset]
-    if wanted.neuron != "PLIF":
-        words += ["--neuron", wanted.neuron]
-    return words if wanted.pool == "max" else [*words, "--pool", "AP"]
 
 
 def _log(protocol: str, dataset: str, neuron: str = "PLIF", tau: int = 2, pool: str = "max") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_train.paper.conditions import conditions_of, record_of
+from plif_train.paper.conditions import checked_record, conditions_of
 from plif_train.paper.logs import AuthorsRun
 from runtime.model.card import Card
 
@@ -96,8 +96,8 @@ def standing_of(
     if not shared:
         return None
     epoch = shared[-1]
-    record = record_of(card, where)
-    accuracy, precision = float(ours[epoch][column]), record.get("precision") or "fp32"
+    record = checked_record(card, where)
+    accuracy, precision = float(ours[epoch][column]), conditions.recipe.precision
     differences, tested = conditions.differences(run.conditions), record.get("test_accuracy")
     test = None
     if judged == "validation" and tested is not None and not differences:

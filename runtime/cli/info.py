@@ -79,10 +79,11 @@ def card_lines(card: Card) -> list[str]:
         if isinstance(card.get("engine"), dict):
             rows.append(("engine", _engine(card["engine"])))
     else:
-        options = ", ".join(f"{key} {_plain(value)}" for key, value in card["options"].items())
-        rows.append(("options", options))
-        if card["training"]:
-            rows.append(("training", ", ".join(f"{k} {_plain(v)}" for k, v in card["training"].items())))
+        training = dict(card["training"] or {})
+        kept = training.pop("recipe") if isinstance(training.get("recipe"), dict) else {}
+        for name, found in (("options", card["options"]), ("recipe", kept), ("training", training)):
+            if found:
+                rows.append((name, ", ".join(f"{key} {_plain(value)}" for key, value in found.items())))
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in card["versions"].items())))
     return [f"{name:<14}{value}" for name, value in rows]
 

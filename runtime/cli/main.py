@@ -78,7 +78,8 @@ def _command(name: str) -> Any:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     if all(importlib.util.find_spec(package) for package in needs):
-        single.command(name)(typer_command(getattr(importlib.import_module(module), function)))
+        run_it = typer_command(getattr(importlib.import_module(module), function))
+        single.command(name, context_settings=getattr(run_it, "context_settings", None))(run_it)
         return typer.main.get_command(single)
 
     def missing() -> None:

@@ -52,7 +52,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     commands = (tmp_path / "site" / "commands" / "index.html").read_text()
-    assert "--exit-margin" in commands and "--bias-limit" in commands and "Not installed" not in commands
+    assert "--exit-margin" in commands and "--help-recipe" in commands and "Not installed" not in commands
     reference = (tmp_path / "site" / "api" / "index.html").read_text()
     shown = ("plif.load", "plif.Model.verify", "runtime.load", "plif_export.export", "plif_train.train")
     assert all(f'id="{name}"' in reference for name in shown)

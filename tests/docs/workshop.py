@@ -50,4 +50,5 @@ def fill(folder: Path) -> None:
     for name in ("recording.bin", "demo/digit7.bin"):
         write_nmnist(folder / name, some_events(300))
     (folder / "recording.aedat").write_bytes(aedat2_bytes(some_events(300, width=128, height=128)))
+    (folder / "my.toml").write_text('network = "nmnist"\nepochs = 10\naugment = "none"\n')
     (folder / "train.log").write_text("epoch 1\n")

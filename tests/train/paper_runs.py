@@ -14,7 +14,7 @@ import torch
 
 from plif_train import build, save
 from plif_train.loop.log import EPOCHS
-from plif_train.loop.recipe import Recipe
+from plif_train.recipe import Recipe
 
 FASHION = "A-FashionMNIST-PLIF-tau2-max-T8"
 # What a card says of a training like the authors' on Fashion-MNIST.

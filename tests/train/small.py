@@ -22,7 +22,20 @@ from tests.conftest import REPOSITORY, interruptible
 TrainingRun = Callable[..., tuple[int, str, str]]  # see the fixture `plif`
 
 NOTATION = "c6k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-FC20-PLIF-APk10s10"
-SMALL = ["train", "nmnist", "--channels", "2", "--hidden", "20", "--T", "3", "--batch-size", "5", "--out", "model.pt"]
+SMALL = [
+    "train",
+    "nmnist",
+    "--set",
+    "channels=2",
+    "--set",
+    "hidden=20",
+    "--T",
+    "3",
+    "--batch-size",
+    "5",
+    "--out",
+    "model.pt",
+]
 
 
 def network(seed: int = 7, **options: object) -> Network:

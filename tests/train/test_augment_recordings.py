@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.data.augment import random_shift_drop
-from plif_train.loop.recipe import RECIPES
+from plif_train.data.augment import augmentation_of, random_shift_drop
+from plif_train.recipe import read_recipe, shipped
 
 
 def recordings(n: int = 4) -> torch.Tensor:
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_samples_and_the_original_stays():
 
 def test_only_the_recipe_for_streams_changes_recordings():
     for recordings in ("dvs128-gesture", "cifar10-dvs", "folder"):
-        assert {name for name, text in RECIPES.items() if recordings in text.augmentation} == {"live"}
+        assert {name for name in shipped() if augmentation_of(read_recipe(name).augment, recordings)} == {"live"}
 
 
 def test_what_is_thickened_at_one_edge_does_not_appear_at_the_other():

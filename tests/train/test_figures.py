@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs of a small network on drawn digits: model.pt and its logs."""
     folder = tmp_path_factory.mktemp("runs")
     code = run(
-        ["train", "nmnist", "--data", "digits:20", "--channels", "4", "--hidden", "20", "--T", "4", "--epochs", "2",
+        ["train", "nmnist", "--data", "digits:20", "--set", "channels=4", "--set", "hidden=20", "--T", "4", "--epochs", "2",
          "--out", str(folder / "model.pt")]
     )  # fmt: skip
     assert not code
@@ -231,8 +231,8 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
 
 
 def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
-    from plif_train.loop.recipe import Recipe
     from plif_train.loop.training import train
+    from plif_train.recipe import Recipe
     from tests.train.small import bars, network
 
     record = train(network(), bars(41), bars(8), Recipe(epochs=2, batch_size=8, protocol="B"), tmp_path / "b.pt")

@@ -135,7 +135,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_no_other_behind(plif: TrainingRun,
 @pytest.mark.parametrize(
     ("record", "log", "weights", "figure", "message"),
     [
-        ({"lr": "fast"}, None, None, "course", "m.pt: lr in the training record is 'fast'; expected a number"),
+        ({"lr": "fast"}, None, None, "course", "m.pt: lr 'fast': expected a number above 0"),
         ({"test_accuracy": "high"}, None, None, "table-s2", "m.pt: test_accuracy in the training record is 'high'"),
         ({}, "", None, "course", "m.csv: has no rows"),
         ({}, "1,1e-3,.1,.8,,.9,1.5,,1.5,1.5\n", None, "tau", "m.csv: row 1 has tau:conv2 ''; expected a number"),
@@ -171,7 +171,7 @@ def test_a_file_that_is_left_out_is_left_out_for_its_own_reason(plif: TrainingRu
     code, _, err = plif("paper", "figures", ".", "--only", "course", "--out", "figures")
     lines = err.splitlines()
     assert code == 0 and [line.split(":")[0] for line in lines] == ["left out"] * 2, err
-    assert "cut.pt: " in lines[0] and "odd.pt: lr in the training record" in lines[1]
+    assert "cut.pt: " in lines[0] and "odd.pt: lr 'fast'" in lines[1]
 
 
 def test_channels_are_numbers(plif: TrainingRun, tmp_path: Path) -> None:

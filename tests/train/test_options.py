@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from plif_train import build
-from plif_train.network.choice import overrides_for, parse_neuron
+from plif_train.network.choice import overrides_of, parse_neuron
 from plif_train.network.layers import BatchNorm
 from plif_train.network.losses import LOSSES
 from plif_train.network.neuron import fire
 from plif_train.network.surrogate import SURROGATES
+from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 
 # --- surrogates -----------------------------------------------------------------------------------------------------
@@ -181,10 +182,6 @@ def test_a_neuron_s_settings_are_said_behind_its_kind() -> None:
     ):  # fmt: skip
         with pytest.raises(PlifError, match=message):
             parse_neuron(wrong)
-    options = dict.fromkeys(
-        ("T", "framing", "init_tau", "tau", "surrogate", "detach_reset", "dropout", "channels", "hidden", "pool")
-    )
-    net = build(
-        "mnist", **overrides_for("mnist", "mnist:x", None, neuron="PLIF,v_threshold=0.5,v_reset=none", **options)
-    )
+    recipe = Recipe(network="mnist", neuron="PLIF,v_threshold=0.5,v_reset=none")
+    net = build("mnist", **overrides_of(recipe, "mnist:x"))
     assert (net.options.v_threshold, net.options.v_reset, net.options.decay_input) == (0.5, None, True)

@@ -13,45 +13,46 @@ import torch
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
+from plif_train.api import job_of
+from plif_train.cli import _settings
 from plif_train.figures import draw_figure
 from plif_train.figures.subject import open_subject
 from plif_train.figures.table_s2 import lines_of, table_s2
 from plif_train.loop.checkpoint import card_of
-from plif_train.loop.recipe import Recipe
-from plif_train.network.choice import network_for, overrides_for
+from plif_train.network.choice import network_for
+from plif_train.options import Run
 from plif_train.paper.conditions import conditions_of, parts_of
 from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
 from plif_train.paper.rows import find_rows, rows
 from plif_train.paper.standing import standing_of
 from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
+from plif_train.recipe import KEYS, Recipe
 from runtime.cli.main import COMMANDS, _command, run
 from runtime.data import find
 from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
 # How each condition of a training like the authors' on Fashion-MNIST can differ.
-NETWORK_OPTIONS = (
-    "T", "framing", "init_tau", "tau", "surrogate", "detach_reset", "dropout", "channels", "hidden", "pool", "neuron",
-)  # fmt: skip
+MIXED = {"data": "fashion-mnist", "share": 1.0, "vary": "thin:0.5"}
 UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("train samples", {}, {"train_samples": 1000}),
     ("test samples", {}, {"test_samples": 100}),
     ("origin", {}, {"simulated": "drawn digits"}),
     ("protocol", {}, {"protocol": "B"}),
     ("loss", {}, {"objective": "ce"}),
-    ("augmentation", {}, {"augmentation": "random_affine"}),
-    ("schedule", {}, {"t_max": 10}),
-    ("schedule", {}, {"processes": 2}),
+    ("augment", {}, {"augmentation": "random_affine"}),
+    ("t_max", {}, {"t_max": 10}),
+    ("processes", {}, {"processes": 2}),
     ("start", {}, {"from": "gesture.pt"}),
     ("selection", {}, {"limit_train": 60000}),
     ("selection", {}, {"dataset_options": {"train": "some"}}),
-    ("augmentation", {}, {"mixture": [{"data": "fashion-mnist"}]}),
-    ("origin", {}, {"mixture": [{"data": "fashion-mnist"}]}),
-    ("schedule", {"surrogate": "sigmoid"}, {}),
+    ("vary", {}, {"mixture": [MIXED]}),
+    ("origin", {}, {"mixture": [MIXED]}),
+    ("surrogate", {"surrogate": "sigmoid"}, {}),
     ("network", {"channels": 32}, {}),
     ("neuron", {"neuron": "LIF"}, {}),
     ("neuron", {"v_reset": None}, {}),
-    ("neuron", {"tau": "channel"}, {}),
-    ("init tau", {"init_tau": 3.0}, {}),
+    ("tau", {"tau": "channel"}, {}),
+    ("init_tau", {"init_tau": 3.0}, {}),
     ("pool", {"pool": "AP"}, {}),
     ("T", {"T": 6}, {}),
 ]
@@ -88,34 +89,23 @@ def test_a_run_is_like_the_authors_only_where_every_condition_is() -> None:
     assert nearest(conditions_of(card({}, dataset="folder"))) is None
 
 
-def test_every_row_s_command_trains_the_network_of_its_log() -> None:
+def test_every_row_s_command_trains_the_network_of_its_log(tmp_path: Path) -> None:
     for row in rows().values():
         if row.log is None:
             continue
         params = _command("train").make_context("train", row.arguments(None, "runs")[1:]).params
-        params["data"] = params["data"][0]
-        names = (
-            "T",
-            "framing",
-            "init_tau",
-            "tau",
-            "surrogate",
-            "detach_reset",
-            "dropout",
-            "channels",
-            "hidden",
-            "pool",
-            "neuron",
-        )
-        overrides = overrides_for(params["network"], params["data"], None, **{name: params[name] for name in names})
+        typed = {
+            name: value for name, value in params.items() if name in KEYS and name != "data" and value not in (None, [])
+        }
+        how = Run(data=params["data"], out=tmp_path / "m.pt")
+        job = job_of(params["words"], how, typed | _settings(params["settings"] or []), text=True)
         with torch.device("meta"):
-            net = network_for(params["network"], params["data"], overrides)
+            net = network_for(str(job.recipe.network), job.first, job.overrides)
         samples = conditions_of_log(row.log)
         training = {
-            "dataset": params["data"].partition(":")[0], "protocol": params["protocol"], "objective": params["loss"],
-            "train_samples": samples.train_samples, "test_samples": samples.test_samples, "lr": params["lr"],
-            "augmentation": samples.augmentation, "batch_size": params["batch_size"], "t_max": params["t_max"],
-            "bn": params["bn"], "rate_penalty": params["rate_penalty"], "dataset_options": find(params["data"])[2],
+            "dataset": job.first.partition(":")[0], "train_samples": samples.train_samples, "recipe": job.recipe.to_dict(),
+            "test_samples": samples.test_samples, "dataset_options": find(job.first)[2],
+            "augmentation": job.augmentation.__name__ if job.augmentation else None,
         }  # fmt: skip
         assert conditions_of(card_of(net, training)).differences(samples) == [], row.name
 
@@ -217,7 +207,7 @@ def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.Captu
         assert found["standing"]["differences"] == ["train samples: 32, not 60000", "test samples: 8, not 10000"]
     assert not run(["paper", "table-4:lif-16", "--out", str(out)])
     text = capsys.readouterr().out
-    assert text.count("plif train") == 4 and "not compared: unlike runs" in text
+    assert text.count("plif train authors") == 4 and "not compared: unlike runs" in text
     assert not run(["paper", "--list", "--out", str(out)])
     assert "epoch 2" in capsys.readouterr().out
     for wrong, message in (
@@ -270,7 +260,8 @@ def test_with_the_authors_seed_the_first_weights_are_theirs() -> None:
 
 def test_a_notation_is_split_into_network_neuron_and_pooling() -> None:
     assert parts_of("{c8k3s1-BN-LIF-APk2s2}*2-FC20-LIF-APk10s10") == (
-        "{c8k3s1-BN-N-Pk2s2}*2-FC20-N-APk10s10", "LIF", "average",
+        "{c8k3s1-BN-N-Pk2s2}*2-FC20-N-APk10s10", "LIF", "AP",
     )  # fmt: skip
-    assert parts_of("FC20-PLIF")[1:] == ("PLIF", "none")
-    assert replace(conditions_of_log(FASHION), T=9).differences(conditions_of_log(FASHION)) == ["T: 9, not 8"]
+    assert parts_of("FC20-PLIF")[1:] == ("PLIF", None)
+    authors = conditions_of_log(FASHION)
+    assert replace(authors, recipe=replace(authors.recipe, T=9)).differences(authors) == ["T: 9, not 8"]

@@ -69,10 +69,12 @@ def test_a_model_without_what_its_training_goes_on_from_is_begun_again_when_aske
 def test_the_command_that_is_printed_runs_where_there_is_no_folder_yet(plif: TrainingRun, tmp_path: Path) -> None:
     place = tmp_path / "not yet" / "runs"
     _, out, _ = plif("paper", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
-    assert json.loads(out)["command"].startswith(f"mkdir -p {shlex.quote(str(place))} && plif train fashion-mnist ")
+    assert json.loads(out)["command"].startswith(
+        f"mkdir -p {shlex.quote(str(place))} && plif train authors fashion-mnist "
+    )
     place.mkdir(parents=True)
     _, out, _ = plif("paper", "table-s2:fashion-mnist:A", "--out", str(place), "--json")
-    assert json.loads(out)["command"].startswith("plif train fashion-mnist ")
+    assert json.loads(out)["command"].startswith("plif train authors fashion-mnist ")
 
 
 def test_a_lost_log_is_not_taken_for_a_training_that_never_was(plif: TrainingRun, tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: 
 
 def test_wrong_words_are_said_before_anything_is_read(plif: TrainingRun, tmp_path: Path) -> None:
     code, _, err = plif("paper", "table-4:lif-16", "--precision", "fp8")
-    assert code == 2 and "--precision fp8: expected fp32, bf16, fp16" in err
+    assert code == 2 and "--precision fp8: expected fp32 or bf16 or fp16" in err
     code, _, err = plif("paper", "--data", "mnist:DIR")
     assert code == 2 and "expected a row to train before it" in err and "--list" not in err
     assert os.listdir(tmp_path) == []

@@ -15,8 +15,8 @@ import torch
 
 from plif_train import build, load
 from plif_train.loop.parallel import World, parse_devices
-from plif_train.loop.recipe import Recipe
 from plif_train.loop.training import count_samples
+from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 
@@ -25,8 +25,8 @@ from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_
 def test_two_processes_are_one_where_bn_is_frozen_and_dropout_0(plif: TrainingRun, tmp_path: Path) -> None:
     """Batches of 5: the ranks' shares, 3 and 2, differ in size and still weigh by sample. All layers fire and learn."""
     network = "c2k3s1-BN-PLIF-MPk2s2-DP-FC20-PLIF-DP-FC100-PLIF-APk10s10"
-    options = ["--T", "3", "--batch-size", "5", "--lr", "1e-2", "--init-tau", "1.02", "--epochs", "5", "--json"]
-    command = ["train", network, "--data", "digits:24", "--bn", "frozen", "--dropout", "0", *options]
+    options = ["--T", "3", "--batch-size", "5", "--lr", "1e-2", "--set", "init_tau=1.02", "--epochs", "5", "--json"]
+    command = ["train", network, "--data", "digits:24", "--set", "bn=frozen", "--set", "dropout=0", *options]
     process = plif_process(*command, "--devices", "cpu:2", "--out", "two.pt", cwd=tmp_path)
     found = []
     alone = plif(*command, "--devices", "cpu", "--out", "one.pt")

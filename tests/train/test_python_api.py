@@ -51,16 +51,16 @@ def test_train_goes_on_from_a_model_with_several_sets_as_the_command_does(
         vary[1],
     ]
     command += [
-        "--dropout",
-        "0.1",
+        "--set",
+        "dropout=0.1",
         "--epochs",
         "1",
         "--batch-size",
         "4",
         "--seed",
         "5",
-        "--loss",
-        "step-mse",
+        "--set",
+        "loss=step-mse",
         "--protocol",
         "C",
     ]
@@ -68,7 +68,7 @@ def test_train_goes_on_from_a_model_with_several_sets_as_the_command_does(
     assert code == 0, err
     one, two = (plif_train.load(name).state_dict() for name in ("b.pt", "c.pt"))
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
-    assert ours["from"] == "a.pt" and [part["share"] for part in ours["mixture"]] == [0.7, 0.3]
+    assert ours["from"] == "a.pt" and ours["recipe"]["mix"] == [0.7, 0.3]
     with pytest.raises(PlifError, match="init_tau is that of the file"):
         plif_train.train(None, "digits:12", "d.pt", recipe, start="a.pt", init_tau=3.0)
     with pytest.raises(PlifError, match="expected a network, or --from"):
@@ -95,7 +95,7 @@ def test_train_does_what_the_command_does(tmp_path: Path) -> None:
         "--T",
         "3",
     ]
-    command += ["--channels", "2", "--hidden", "20", "--out", str(tmp_path / "b.pt")]
+    command += ["--set", "channels=2", "--set", "hidden=20", "--out", str(tmp_path / "b.pt")]
     program, one_thread = (
         [sys.executable, "-m", "runtime.cli"],
         {**os.environ, "OMP_NUM_THREADS": "1"},
@@ -112,8 +112,8 @@ def test_train_does_what_the_command_does(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(PlifError, match="channels"):
         plif_train.train("nmnist", "digits:12", tmp_path / "m.pt", channels=0)
-    with pytest.raises(PlifError, match="recipe 'none' is not known"):
-        plif_train.train("nmnist", "digits:12", tmp_path / "m.pt", method="none")
+    with pytest.raises(PlifError, match=r"none\.toml: no such file; expected a recipe, or one that ships: authors"):
+        plif_train.train("nmnist", "digits:12", tmp_path / "m.pt", "none.toml")
     with pytest.raises(PlifError, match="several devices"):
         plif_train.train("nmnist", "digits:12", tmp_path / "m.pt", plif_train.Recipe(device="cpu:2"))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`plif train --from model.pt`, several --data, --bias-limit: weights go on, and a silent scene stays silent."""
+"""`plif train --from model.pt`, several --data, bias_limit: weights go on, and a silent scene stays silent."""
 
 from __future__ import annotations
 
@@ -170,24 +170,22 @@ def test_a_training_on_a_mixture_goes_on_and_resumes_bit_for_bit(plif: TrainingR
     model(tmp_path / "a.pt")
     one, two = folder(tmp_path / "one", CLASSES), folder(tmp_path / "two", ("other",))
     command = [
-        "train", "--from", "a.pt", "--data", f"folder:{one}", "--data", f"folder:{two}", "--mix", "0.7,0.3",
+        "train", "live", "--from", "a.pt", "--data", f"folder:{one}", "--data", f"folder:{two}", "--mix", "0.7,0.3",
         "--vary", "mirror:0.5,stretch:0.8-1.2,thin:0.5,splice:0.2,shuffle:0.1", "--vary", "quarter:0.5,active:1",
-        "--recipe", "live", "--protocol", "C", "--bn", "frozen", "--bias-limit", "0.95", "--clip-norm", "1", "--batch-size", "4",
+        "--protocol", "C", "--set", "bn=frozen", "--set", "bias_limit=0.95", "--set", "clip_norm=1",
+        "--batch-size", "4",
         "--device", "cpu",
     ]  # fmt: skip
-    code, _, err = plif(*command, "--epochs", "2", "--t-max", "2", "--out", "whole.pt")
+    code, _, err = plif(*command, "--epochs", "2", "--set", "t_max=2", "--out", "whole.pt")
     assert code == 0, err
-    plif(*command, "--epochs", "1", "--t-max", "2", "--out", "parts.pt")
+    plif(*command, "--epochs", "1", "--set", "t_max=2", "--out", "parts.pt")
     code, _, err = plif(*command, "--epochs", "2", "--out", "parts.pt", "--resume")
     assert code == 0, err
     whole, parts = load(tmp_path / "whole.pt"), load(tmp_path / "parts.pt")
     assert all(torch.equal(tensor, parts.state_dict()[name]) for name, tensor in whole.state_dict().items())
     record_of = whole.meta.training or {}
-    assert record_of["from"] == "a.pt" and record_of["mixture"][1] == {
-        "data": "folder",
-        "share": 0.3,
-        "vary": "quarter:0.5,active:1",
-    }
+    assert record_of["from"] == "a.pt" and record_of["recipe"]["data"] == ["folder", "folder"]
+    assert record_of["recipe"]["mix"] == [0.7, 0.3] and record_of["recipe"]["vary"][1] == "quarter:0.5,active:1"
     assert record_of["epoch"] == 2
     assert record_of["from_sha256"] == hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
     code, _, err = plif(*command, "--epochs", "1", "--out", "a.pt", "--overwrite")
@@ -214,7 +212,7 @@ def test_what_goes_on_from_an_upright_network_learns_upright(
             (tmp_path / "aedat" / split / name / "0.aedat").write_bytes(turned)
     for form in ("bs2", "aedat"):
         command = [
-            "train", "--from", "a.pt", "--data", f"folder:{tmp_path / form}", "--recipe", "live", "--device", "cpu",
+            "train", "live", "--from", "a.pt", "--data", f"folder:{tmp_path / form}", "--device", "cpu",
         ]  # fmt: skip
         code, _, err = plif(*command, *options, "--epochs", "1", "--batch-size", "2", "--out", f"{form}.pt")
         assert code == 0, err
@@ -226,14 +224,14 @@ def test_what_goes_on_from_an_upright_network_learns_upright(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--mix", "0.5"], "a positive number for each --data"),
+        (["--mix", "0.5"], "expected a number above 0 for each --data"),
         (["--vary", "thin:0.5"] * 3, "3 of them for 2 --data"),
-        (["--vary", "thin:0.5", "--loss", "ce"], "which loss ce does not take"),
+        (["--vary", "thin:0.5", "--set", "loss=ce"], "which loss ce does not take"),
         (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
-        (["--tau", "channel"], "tau is that of the file; expected T, framing or dropout"),
+        (["--set", "tau=channel"], "tau is that of the file; expected T, framing or dropout"),
         (["--no-detach-reset"], "detach_reset is that of the file"),
         (["--neuron", "PLIF,v_threshold=0.5"], "neuron is that of the file"),
-        (["--bias-limit", "1"], "bias limit 1.0: expected less than 1, the way from reset to threshold"),
+        (["--set", "bias_limit=1"], "bias limit 1.0: expected less than 1, the way from reset to threshold"),
         (["c4k5s4-BN-PLIF-FC30-PLIF-APk10s10"], "with more channels or neurons: it has other layers"),
     ],
 )
@@ -242,7 +240,7 @@ def test_what_does_not_fit_is_said_in_one_line(
 ) -> None:
     model(tmp_path / "a.pt")
     data = f"folder:{folder(tmp_path / 'd', CLASSES)}"
-    command = ["train", "--from", "a.pt", "--data", data, "--data", data, "--recipe", "live", *options]
+    command = ["train", "live", "--from", "a.pt", "--data", data, "--data", data, *options]
     code, _, err = plif(*command)
     assert code == 2 and reason in err and not (tmp_path / "model.pt").exists()
 

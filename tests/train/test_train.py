@@ -15,9 +15,9 @@ from plif_train.data.augment import random_affine, random_crop_flip
 from plif_train.data.sets import Samples, load_samples, split_per_class
 from plif_train.loop.evaluate import decide, evaluate
 from plif_train.loop.log import WEIGHTS, Epoch, read
-from plif_train.loop.recipe import Recipe
 from plif_train.loop.resume import resume_path
 from plif_train.loop.training import train
+from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 
@@ -120,7 +120,10 @@ def test_bf16_training_keeps_float32_weights_and_membranes(tmp_path: Path) -> No
     net = network()
     record = train(net, bars(32), bars(8), Recipe(epochs=3, batch_size=8, lr=1e-2, precision="bf16"), tmp_path / "m.pt")
     assert record["firing_rates"] == evaluate(load(tmp_path / "m.pt"), bars(8), Recipe(batch_size=8)).firing_rates
-    assert record["precision"] == "bf16" and load(tmp_path / "m.pt").get_submodule("fc1").weight.dtype == torch.float32
+    assert (
+        record["recipe"]["precision"] == "bf16"
+        and load(tmp_path / "m.pt").get_submodule("fc1").weight.dtype == torch.float32
+    )
     with pytest.raises(PlifError, match="GPU"):
         Recipe(precision="fp16", device="cpu")
 
@@ -373,7 +376,20 @@ def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path)
     """1000 real training recordings, 3 epochs of a narrow network: more than 70 of the 100 test recordings are right
     (82 were)."""
     folder = shared_data / "nmnist_small"
-    small = ["--channels", "8", "--hidden", "100", "--T", "3", "--epochs", "3", "--lr", "5e-3", "--dropout", "0"]
+    small = [
+        "--set",
+        "channels=8",
+        "--set",
+        "hidden=100",
+        "--T",
+        "3",
+        "--epochs",
+        "3",
+        "--lr",
+        "5e-3",
+        "--set",
+        "dropout=0",
+    ]
     code, out, err = plif("train", "nmnist", "--data", f"nmnist:{folder}", *small, "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -385,16 +401,27 @@ def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: Train
     from tests.runtime.test_data import write_mnist
 
     write_mnist(tmp_path / "mnist")
-    small = ["train", "mnist", "--data", f"mnist:{tmp_path / 'mnist'}", "--channels", "2", "--hidden", "20", "--T", "2"]
+    small = [
+        "train",
+        "mnist",
+        "--data",
+        f"mnist:{tmp_path / 'mnist'}",
+        "--set",
+        "channels=2",
+        "--set",
+        "hidden=20",
+        "--T",
+        "2",
+    ]
     found = {}
     for name, extra in (
-        ("authors", []), ("paper", ["--recipe", "paper"]), ("own", ["--recipe", "paper", "--loss", "ce", "--no-augment"]),
+        ("authors", []), ("paper", ["paper"]), ("own", ["paper", "--set", "loss=ce", "--set", "augment=none"]),
     ):  # fmt: skip
         extra = [*extra, "--out", f"{name}.pt", "--json"]
         code, out, err = plif(*small, "--epochs", "1", "--batch-size", "4", *extra)
         assert code == 0, err
         result = json.loads(out)
-        found[name] = (result["objective"], result["augmentation"], result["bn"])
+        found[name] = (result["recipe"]["loss"], result["augmentation"], result["recipe"]["bn"])
     assert found == {
         "authors": ("rate-mse", "random_affine", "per-step"),
         "paper": ("step-mse", "random_crop_flip", "per-step"),
@@ -422,7 +449,7 @@ def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: TrainingRun, 
                     np.savez(folder / f"{i}.npz", **{field: events[field] for field in "txyp"})
     network = "{c4k3s1-BN-PLIF-MPk2s2}*3-DP-FC40-PLIF-DP-FC20-PLIF-APk10s10"
     options = ["--T", "4", "--epochs", "6", "--batch-size", "4", "--lr", "1e-2", "--cache", "frames", "--json"]
-    options += ["--size", "64x32"]
+    options += ["--set", "size=64x32"]
     code, out, err = plif("train", network, "--data", "folder:mine", *options)
     assert code == 0, err
     assert json.loads(out)["test_accuracy"] == 1.0, err
@@ -435,24 +462,30 @@ def test_frames_are_kept_and_found_again_by_the_command(plif: TrainingRun, digit
     for _ in range(2):
         code, out, err = plif(*command, "--overwrite")
         assert code == 0, err
-        assert "--cache cache" in json.loads(out)["command"]
+        assert "frames" not in json.loads(out)["command"]
     assert len(list((tmp_path / "frames").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "recipe 'seed'"),
-        (["train", "mnist", "--data", "mnist:.", "--loss", "l1"], "loss l1"),
-        (["train", "mnist", "--data", "mnist:.", "--surrogate", "relu"], "surrogate"),
+        (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "seed: no such file"),
+        (
+            ["train", "mnist", "--data", "mnist:.", "--set", "loss=l1"],
+            "loss l1: expected rate-mse, step-mse, ce or tet",
+        ),
+        (["train", "mnist", "--data", "mnist:.", "--set", "surrogate=relu"], "surrogate"),
         (["train", "mnits", "--data", "nmnist:."], "mnits"),
         (["train", "nmnist", "--data", "nmnist:missing"], "missing"),
         (["train", "nmnist", "--data", "nmnist:.", "--devices", "0,0"], "named twice"),
         (["train", "nmnist", "--data", "nmnist:.", "--devices", "98,99"], "device 'cuda:98' cannot be used"),
         (["train", "nmnist", "--data", "nmnist:.", "--out", "no/where/model.pt"], "no/where"),
         (["train", "nmnist", "--data", "nmnist:.", "--epochs", "0"], "epochs 0"),
-        (["train", "nmnist", "--data", "nmnist:.", "--size", "34x34"], "--data folder:DIR"),
-        (["train", "c4k3s1-PLIF-DP-FC20-PLIF-APk10s10", "--data", "folder:.", "--size", "34"], "expected WIDTHxHEIGHT"),
+        (["train", "nmnist", "--data", "nmnist:.", "--set", "size=34x34"], "--data folder:DIR"),
+        (
+            ["train", "c4k3s1-PLIF-DP-FC20-PLIF-APk10s10", "--data", "folder:.", "--set", "size=34"],
+            "expected WIDTHxHEIGHT",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str, plif: TrainingRun) -> None:

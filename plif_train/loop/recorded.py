@@ -1,0 +1,58 @@
+"""The recipe that the card of a model.pt holds: to train it again, and to compare trainings by what their networks became."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from plif_train.data.mixture import explicit
+from plif_train.loop.checkpoint import options_of
+from plif_train.network.choice import NEURON_SETTINGS
+from plif_train.network.network import Options
+from plif_train.recipe import KEYS, NETWORK, Recipe, changed, recipe_of
+from runtime.base.errors import PlifError
+from runtime.model.card import Card, read_card
+
+
+def like_recipe(path: str | Path, start: Path | None) -> Recipe:
+    """The recipe of a model.pt, as `--like` trains it again. PlifError where the weights that it began with are missing."""
+    card = read_card(path)
+    record = record_of(card, path)
+    if (begun := record.get("from")) is not None and start is None:
+        raise PlifError(f"--like {path}: went on from the weights of {begun}; add --from {begun}")
+    if isinstance(record.get("recipe"), dict):
+        return recipe_of(record, f"{path}: ")
+    found = resolved(card, path)  # of a version before recipes
+    of_file = {"network", "T", "framing", "dropout"}  # what may be said beside --from
+    other = {name for name, each in KEYS.items() if each.metadata["group"] == NETWORK and name not in of_file}
+    single = {} if found.data or "dataset" not in record else {"data": (str(record["dataset"]).partition(" ")[0],)}
+    return changed(found, {**single, **(dict.fromkeys(other) if begun is not None else {})})
+
+
+def record_of(card: Card, where: object) -> dict[str, Any]:
+    """The training record of a model's card. PlifError for an exported network."""
+    if "options" not in card:
+        raise PlifError(f"{where}: an exported network; expected a model.pt of plif train")
+    return card["training"] or {}
+
+
+def keys_of(options: Options) -> dict[str, Any]:
+    """Those that are keys of a recipe, too."""
+    found = {name: value for name, value in asdict(options).items() if name in KEYS}
+    return {**found, "bias": "all" if options.bias is True else options.bias or None}
+
+
+def resolved(card: Card, where: object = "the card") -> Recipe:
+    """The recipe of a card with its network as it is: notation, options, T, framing, and a share for each set."""
+    options = options_of(card, where)
+    recipe = explicit(recipe_of(record_of(card, where), f"{where}: "))
+    settings = {name: getattr(options, name) for name in NEURON_SETTINGS}
+    unusual = {name: value for name, value in settings.items() if value != getattr(Options(), name)}
+    _, height, width = card["input"]["shape"]
+    folder = str((card["training"] or {}).get("dataset")) == "folder" and card["input"]["kind"] == "events"
+    return changed(recipe, {
+        **keys_of(options), "network": card["notation"], "T": card["T"], "framing": card["framing"],
+        "channels": None, "hidden": None, "pool": None, "size": f"{width}x{height}" if folder else None,
+        "neuron": ",".join(["PLIF", *(f"{name}={value}".lower() for name, value in unusual.items())]) if unusual else None,
+    })  # fmt: skip
