@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
@@ -15,28 +15,22 @@ from plif_export.proof.subjects.subject import Case, Subject
 
 
 def teacher_forced(
-    subject: Subject,
-    asked: Iterable[Case],
-    thresholds: Mapping[str, float],
-    bounds: Bounds,
-    report: Report,
-    layers: list[LayerReport] | None = None,
+    subject: Subject, asked: Iterable[Case], bounds: Bounds, report: Report, layers: list[LayerReport] | None = None,
     where: str = "",
-) -> int:
+) -> int:  # fmt: skip
     """Asks all cases. Adds to `layers`, or, where there are none, to the totals of the report alone; fails the report.
 
-    thresholds  {layer: v_threshold}, in forward order;  where: what a failure begins with
-    bounds      the graph whose rounding is excused
+    bounds  the graph whose rounding is excused;  where: what a failure begins with
     Returns the number of steps that were compared to the end. A call of several steps in which a neuron on the edge of the
     threshold left the rest without meaning is not counted.
     """
-    totals = [LayerReport(layer) for layer in thresholds] if layers is None else layers
+    totals = [LayerReport(layer) for layer in bounds.neurons] if layers is None else layers
     where = subject.signature + where
     if subject.chunk > 1 and not subject.shows_spikes:
         where += f"after a call of {subject.chunk} steps, "
     shown = 0
     for case in asked:
-        conclusive = _agrees(subject, case, thresholds, bounds, report, totals, where)
+        conclusive = _agrees(subject, case, bounds, report, totals, where)
         shown += subject.chunk if conclusive or subject.chunk == 1 else 0
     if layers is None:
         for layer in totals:
@@ -54,13 +48,7 @@ def require_shown(subject: Subject, shown: int, report: Report) -> None:
 
 
 def _agrees(
-    subject: Subject,
-    case: Case,
-    thresholds: Mapping[str, float],
-    bounds: Bounds,
-    report: Report,
-    layers: list[LayerReport],
-    where: str,
+    subject: Subject, case: Case, bounds: Bounds, report: Report, layers: list[LayerReport], where: str
 ) -> bool:
     """Compares layer by layer, in order; False where a difference made the rest of the call meaningless."""
     try:
@@ -76,12 +64,13 @@ def _agrees(
         steps[k] = bounds.step(case.x[k], fired, partial(case.held, k))
     edges = False
     for layer in layers:
-        expected, threshold = case.expected[layer.name], thresholds[layer.name]
+        expected, threshold = case.expected[layer.name], float(bounds.neurons[layer.name].attrs["v_threshold"])
         bound: dict[int, LayerBound] = {}
         for k in expected:
             bound[k] = steps[k].neuron(layer.name, case.before[layer.name][k])
-            if several:  # the states before a step are the engine's own, and have what its steps before have rounded;
-                # it does not show its spikes, and any step of the call may have a flip
+            # the states before a step are the engine's own, and have what its steps before have rounded; it does not show its
+            # spikes, and any step of the call may have a flip
+            if several:
                 bound[k] = bound[k] if k == 0 else bound[k] + bound[k - 1]
                 edges |= bool(np.any(on_edge(expected[k], threshold, bound[k])))
         for k, seen in answer.layers[layer.name].items():

@@ -81,7 +81,7 @@ def check(
     for b, state in enumerate(states):
         history = reference.run(x[:, b : b + 1], state)
         own = layers if subject.shows_spikes else None
-        shown += teacher_forced(subject, cases(history, subject.chunk), reference.thresholds, bounds, report, own)
+        shown += teacher_forced(subject, cases(history, subject.chunk), bounds, report, own)
         for layer in layers:
             seen = history.layers[layer.name]
             fired[layer.name] += seen.spikes, seen.most
@@ -131,7 +131,7 @@ def check_engine(
         asked = (case for history in histories for case in cases(history, subject.chunk))
         bounds = Bounds(graph, subject.half)
         layers = [LayerReport(layer) for layer in reference.layers]
-        shown = teacher_forced(subject, asked, reference.thresholds, bounds, report, layers)
+        shown = teacher_forced(subject, asked, bounds, report, layers)
         for layer in layers:
             report.add(layer)
         report.engine_steps += shown

@@ -55,7 +55,7 @@ def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report
         if not subject.shows_spikes:  # what happens from these membranes on, in all steps of the call
             start = {state_key(layer, k): v for layer, (state,) in case.before.items() for k, v in state.items()}
             (case,) = cases(reference.run(x, start), subject.chunk)
-        shown = teacher_forced(subject, [case], reference.thresholds, bounds, report, where="on random spikes, ")
+        shown = teacher_forced(subject, [case], bounds, report, where="on random spikes, ")
         require_shown(subject, shown, report)
         report.probed += sum(step.h.size for steps in case.expected.values() for step in steps.values())
 

@@ -69,13 +69,9 @@ class History:
 
 
 class Reference(ABC):
-    """What a parity check asks of a model. `thresholds` {layer: v_threshold} has its layers in forward order."""
+    """What a parity check asks of a model. layers: of neurons, in forward order."""
 
-    thresholds: dict[str, float]
-
-    @property
-    def layers(self) -> list[str]:
-        return list(self.thresholds)
+    layers: list[str]
 
     @abstractmethod
     def initial(self) -> State:
@@ -91,7 +87,7 @@ class GraphReference(Reference):
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.thresholds = {n.layer: float(n.attrs["v_threshold"]) for n in graph.neurons}
+        self.layers = [n.layer for n in graph.neurons]
 
     def initial(self) -> State:
         return interpret.start(self.graph, 1)
@@ -119,8 +115,7 @@ class NetworkReference(Reference):
     """Runs one of our own networks and records what every neuron did."""
 
     def __init__(self, net: Network) -> None:
-        self.net = net
-        self.thresholds = {layer: float(neuron.v_threshold) for layer, neuron in net.neurons().items()}
+        self.net, self.layers = net, list(net.neurons())
 
     def initial(self) -> State:
         shapes = [named.out_shape for named in self.net.named_layers if named.op == "Neuron"]

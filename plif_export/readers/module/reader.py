@@ -221,11 +221,8 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
                     found.append(mixes)
                     continue
                 rule = "its state does not go from one step to the next: it is reset, or runs backwards"
-            keep = (
-                kind.keep
-                if kind is not None
-                else "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
-            )
+            keep = "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
+            keep = keep if kind is None else kind.keep
             found.append(Problem(path, type(part).__name__, rule, keep))
     return list(dict.fromkeys(found))
 

@@ -41,12 +41,8 @@ from plif_export.readers.module.nodes import (
     swap,
 )
 
-Tried = (
-    RuntimeError,
-    IndexError,
-    ValueError,
-    TypeError,
-)  # what an operation raises on arguments that it is not made for
+# What an operation raises on arguments that it is not made for.
+MISFITS = (RuntimeError, IndexError, ValueError, TypeError)
 
 
 def joined(items: list[Tensor], axis: int, outer: int = 1) -> Tensor:
@@ -232,7 +228,7 @@ def _apart(
         for change in [None, *sizes]:
             try:
                 got = [execute(op, _with(_step(real, noise, t), change, n), batch) for t in range(n)]
-            except Tried:
+            except MISFITS:
                 continue
             each = zip(wants, zip(*map(several, got), strict=True), strict=True)
             places = [_place(w, list(parts), stacked[0].outer) for w, parts in each]
@@ -279,7 +275,7 @@ def _without_axis(
             joint = swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis))
             want = execute(op, joint, run.table.batch)
             got = [execute(op, _step(same, noise, t), run.table.batch) for t in steps]
-        except Tried:
+        except MISFITS:
             return None
     each = zip(several(want), zip(*map(several, got), strict=True), strict=True)
     axes = [_new_axis(w, parts, axis) for w, parts in each]

@@ -33,6 +33,8 @@ from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS, spatial
 from runtime.model.ops.shapes import Misfit, shape_after
 
+Attrs = Mapping[str, object]
+Arrays = Mapping[str, np.ndarray]
 DT = 1e-4
 LAYERS = {name: read for operation in OPERATIONS.values() for name, read in operation.nir.items()}
 NODES = ", ".join((*LAYERS, *NEURONS))
@@ -177,26 +179,14 @@ class _GraphReader:
             self.outputs[name] = self.outputs.get(before[0], ("x", ())) if before else ("x", ())
 
     def add(
-        self,
-        name: str,
-        op: str,
-        inputs: tuple[str, ...],
-        shape: Shape,
-        attrs: Mapping[str, object] | None = None,
-        params: dict[str, np.ndarray] | None = None,
-    ) -> str:
+        self, name: str, op: str, inputs: tuple[str, ...], shape: Shape, attrs: Attrs | None = None, params: Arrays | None = None
+    ) -> str:  # fmt: skip
         name = {"x": "x_1", "y": "y_1"}.get(name, name)  # those are the graph's own
         self.nodes.append(Node(name, op, inputs, shape, attrs or {}, params or {}))
         return name
 
     def layer(
-        self,
-        name: str,
-        op: str,
-        x: str,
-        shape: Shape,
-        attrs: Mapping[str, object],
-        params: dict[str, np.ndarray] | None = None,
+        self, name: str, op: str, x: str, shape: Shape, attrs: Attrs, params: Arrays | None = None
     ) -> tuple[str, Shape]:
         """Enters a layer with one input of that shape."""
         try:
