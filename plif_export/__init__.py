@@ -11,7 +11,7 @@ The names below are imported when first used: the command line lists this packag
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
 
@@ -22,17 +22,12 @@ if TYPE_CHECKING:
     from plif_export.readers.libraries.layers import register_layer
     from plif_export.readers.libraries.neurons import register_neuron
 
-_HOME = {
-    "export": "pipeline",
-    "verify": "pipeline",
-    "Exported": "pipeline",
-    "ParityFailed": "pipeline",
-    "Report": "proof.report",
-    "check": "checks",
-    "check_file": "checks",
-    "CheckReport": "checks",
-    "register_layer": "readers.libraries.layers",
-    "register_neuron": "readers.libraries.neurons",
+_HOMES = {
+    "pipeline": ("export", "verify", "Exported", "ParityFailed"),
+    "proof.report": ("Report",),
+    "checks": ("check", "check_file", "CheckReport"),
+    "readers.libraries.layers": ("register_layer",),
+    "readers.libraries.neurons": ("register_neuron",),
 }
 
 __all__ = [
@@ -49,7 +44,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"plif_export.{_HOME[name]}"), name)
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"plif_export.{home}"), name)
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")

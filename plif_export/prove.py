@@ -11,9 +11,8 @@ from plif_export.proof import gate
 from plif_export.proof.probe import random_start
 from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
-from plif_export.proof.subjects.session import EngineSession
 from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
-from plif_export.proof.subjects.subject import Subject
+from plif_export.proof.subjects.subject import EngineSession, Subject
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_train.network.network import Network

@@ -146,9 +146,9 @@ def _budgets(options: Mapping[str, str]) -> dict[str, int]:
 
 
 def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> None:
-    if too_large(size, budgets, "") is not None:
-        advice = _what_would_fit(size, budgets, graph, card, input_type)
-        raise PlifError(f"--to c: {too_large(size, budgets, advice)}")
+    problem = too_large(size, budgets)
+    if problem is not None:
+        raise PlifError(f"--to c: {problem}; {_what_would_fit(size, budgets, graph, card, input_type)}")
 
 
 def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:

@@ -104,7 +104,7 @@ def measure(files: CFiles, name: str) -> Size:
     return arrays
 
 
-def too_large(size: Size, budgets: Mapping[str, int], what_would_fit: str) -> str | None:
+def too_large(size: Size, budgets: Mapping[str, int]) -> str | None:
     """Why a network does not fit, in one line; None where it does."""
     for key, budget in budgets.items():
         needed = getattr(size, key)
@@ -114,6 +114,6 @@ def too_large(size: Size, budgets: Mapping[str, int], what_would_fit: str) -> st
             parts = f"{size.parts()}; " if key == "ram" else ""
             return (
                 f"it needs {kilo(needed)} of {kind}, --{key} has {kilo(budget)}: {parts}layer {name} alone takes "
-                f"{kilo(getattr(largest, key))}; {what_would_fit}"
+                f"{kilo(getattr(largest, key))}"
             )
     return None

@@ -24,8 +24,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
-from plif_export.targets.trt_build import SM, Streams, build
-from plif_export.targets.trt_layers import TYPES, neuron_kernels, neuron_nodes, product_types, read_layers
+from plif_export.targets.trt_build import (
+    SM,
+    TYPES,
+    Streams,
+    build,
+    neuron_kernels,
+    neuron_nodes,
+    product_types,
+    read_layers,
+)
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import cache_folder
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu

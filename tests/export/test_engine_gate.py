@@ -77,7 +77,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     from plif_export.cards import make_card
     from plif_export.passes import prepare
     from plif_export.proof.gate import check
-    from plif_export.proof.subjects.session import EngineSession
+    from plif_export.proof.subjects.subject import EngineSession
     from plif_export.readers import read
     from runtime.api import load
 
@@ -135,8 +135,7 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
 
     from plif_export.proof.compare import Observation
     from plif_export.proof.gate import check
-    from plif_export.proof.subjects.session import EngineSession
-    from plif_export.proof.subjects.subject import Answer, Case, States
+    from plif_export.proof.subjects.subject import Answer, Case, EngineSession, States
     from plif_export.readers import read
     from runtime.api import load
 

@@ -15,8 +15,16 @@ from plif_export import export
 from plif_export.passes import prepare
 from plif_export.readers import read
 from plif_export.targets.target import onnx_bytes
-from plif_export.targets.trt_build import BuiltPlan, Streams, build
-from plif_export.targets.trt_layers import Kernel, neuron_kernels, neuron_nodes, product_types, read_layers
+from plif_export.targets.trt_build import (
+    BuiltPlan,
+    Kernel,
+    Streams,
+    build,
+    neuron_kernels,
+    neuron_nodes,
+    product_types,
+    read_layers,
+)
 from plif_export.writers import FORMS
 from plif_export.writers.emitter import Emitter
 from plif_train.network.network import Network

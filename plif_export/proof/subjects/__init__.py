@@ -1,1 +1,1 @@
-"""What the gate asks: an engine's session, slices of an ONNX file, compiled C, each behind the interface of subject.py."""
+"""What the gate asks: an engine's session (subject.py), slices of an ONNX file, compiled C, each behind the same interface."""

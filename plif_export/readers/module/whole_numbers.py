@@ -17,17 +17,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 # What public code calls the number of steps.
-STEPS_NAMES = [
-    "T",
-    "time_step",
-    "time_steps",
-    "timesteps",
-    "num_steps",
-    "n_steps",
-    "time_window",
-    "seq_length",
-    "steps",
-]
+STEPS_NAMES = (
+    *("T", "time_step", "time_steps", "timesteps", "num_steps", "n_steps"),
+    *("time_window", "seq_length", "steps"),
+)
 _FOLLOWS = "_plif_sizes"  # where a module keeps the numbers that are sizes of its input
 
 

@@ -16,20 +16,6 @@ from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops.expand import expanded
 
 
-def begin(program: Program) -> None:
-    """The state variables of all layers, and copies of those that are read before they change."""
-    for node in program.graph.neurons:
-        program.layer = node.layer
-        for variable, initial in node.initial.items():
-            size = prod(node.shape)
-            what = "membrane v" if variable == "v" else f"state {variable}"
-            name = program.floats(
-                f"{program.id(node)}_{identifier(variable)}", size, f"{node.layer}: {what}, [place][channel]"
-            )
-            program.states[node.layer, variable] = name
-            program.resets.append((name, size, initial))
-
-
 def _product(program: Program, node: Node) -> Value:
     """Written with the neurons that alone read it, or on its own."""
     made = product(program, node)
@@ -83,7 +69,14 @@ def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Prob
     for word in ("frame", "y", "sum", "fired", "main"):
         program.names.new(word)
     program.values[graph.input] = Value("x", "x", graph.input_shape, graph.input_shape)
-    begin(program)
+    for node in graph.neurons:  # the state variables of all layers
+        program.layer = node.layer
+        for variable, initial in node.initial.items():
+            what = "membrane v" if variable == "v" else f"state {variable}"
+            wanted, size = f"{program.id(node)}_{identifier(variable)}", prod(node.shape)
+            name = program.floats(wanted, size, f"{node.layer}: {what}, [place][channel]")
+            program.states[node.layer, variable] = name
+            program.resets.append((name, size, initial))
     for node in graph:
         program.layer = node.layer if node.op == "Neuron" else node.name
         try:
