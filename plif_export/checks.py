@@ -126,7 +126,7 @@ def _refused(problem: Problem) -> LayerCheck:
 
 def check(
     module: nn.Module,
-    example_input: Any = None,
+    example_input: object = None,
     *,
     to: str = "onnx",
     output: int | None = None,

@@ -11,7 +11,6 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ DIGIT = 7
 CAMERA, FRAMING, DECIDE = "sim:digits?seed=7&seconds=5", "events:n=550,max=40ms", "leak:120ms,margin=0.2"
 
 
-def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -> dict[str, Any]:
+def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -> dict[str, object]:
     """Runs the demo into a folder and returns its numbers; `say` gets a line at a time."""
     if not MODEL.is_file():
         raise PlifError(f"{MODEL.name}: the shipped model is not here; run the demo from a clone of the project")
@@ -75,7 +74,7 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     )
     picture = _picture(step.path, recording, out / "stream.png")
 
-    numbers = {
+    numbers: dict[str, object] = {
         "export": [step.to_dict(), unrolled.to_dict()],
         "recordings": recorded.to_dict(),
         "evaluate": {k: v for k, v in result.to_dict().items() if k != "predictions"},

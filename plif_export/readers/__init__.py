@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -28,7 +27,9 @@ from runtime.base.files import open_regular
 from runtime.model.artifacts import HDF5
 
 
-def read(model: str | Path | nn.Module, example_input: Any = None, caller: CallerFacts | None = None) -> TrainedModel:
+def read(
+    model: str | Path | nn.Module, example_input: object = None, caller: CallerFacts | None = None
+) -> TrainedModel:
     """Reads a model.pt, a state_dict, a NIR file or a live module. Raises PlifError for what cannot be exported.
 
     example_input  one step [B, ...], or what forward takes (a sequence, an image); the shape is used. A module that is not ours

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers.c.file import CFiles
@@ -54,7 +53,7 @@ class Size:
         """What a card says."""
         return {key: getattr(self, key) for key in ("flash", "ram", "buffers", "caller", "stack")}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         layers = [{"name": name, "flash": each.flash, "ram": each.ram} for name, each in self.layers.items()]
         return {**self.totals(), "code": self.code, "how": self.how, "layers": layers}
 

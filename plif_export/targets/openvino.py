@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
 from runtime.base.errors import MissingExtra, PlifError
@@ -22,6 +22,9 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
 from runtime.model.readers.contents import read_openvino
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
 class OpenVinoTarget(Target):
@@ -62,14 +65,14 @@ class OpenVinoTarget(Target):
         (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
 
 
-def _keep_states_inside(model: Any, card: Card) -> None:
+def _keep_states_inside(model: ov.Model, card: Card) -> None:
     """Each pair of a state's input and output becomes a variable with the state's name."""
     from openvino._offline_transformations import apply_make_stateful_transformation
 
     apply_make_stateful_transformation(model, {state["input"]: state["output"] for state in card["states"]})
 
 
-def _name_by_place(model: Any) -> None:
+def _name_by_place(model: ov.Model) -> None:
     """Names the operations that OpenVINO added by their place in the network, so that equal networks are equal bytes.
 
     OpenVINO itself numbers them through the whole process.

@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -189,7 +189,7 @@ def _streams(options: Mapping[str, str], card: Card) -> Streams:
     return Streams(*numbers)
 
 
-def _kernels(job: ExportJob, text: str | None) -> dict[str, Any]:
+def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
     """What the plan has for the layers: the precision in which each multiplies, and the kernels of each layer of neurons.
 
     Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one.

@@ -42,7 +42,7 @@ def has_card(path: Path) -> bool:
     return isinstance(content, dict) and isinstance(content.get("card"), str)
 
 
-def load_tensors(path: Path) -> Any:
+def load_tensors(path: Path) -> object:
     try:
         return load_torch(path, "a state_dict or a model.pt")
     except HoldsCode as found:
@@ -73,7 +73,7 @@ def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> Trai
     return replace(model, facts=replace(model.facts, unsaid=unsaid))
 
 
-def _weights(content: Any, path: Path) -> dict[str, Tensor]:
+def _weights(content: object, path: Path) -> dict[str, Tensor]:
     """The tensors by name, at the top of the file or under one of the keys of INSIDE."""
     for key in INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -1,1 +1,1 @@
-"""Any live nn.Module -> SNN graph, by running it: reader.py leads through it."""
+"""A live nn.Module -> SNN graph, by running it: reader.py leads through it."""

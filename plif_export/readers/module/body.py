@@ -23,6 +23,8 @@ from plif_export.readers.rules import Unsupported
 
 Values = dict[Node, Tensor]
 EVERY = "every step must do the same"
+NO_NUMBER = "a number that depends on t cannot be exported"
+OWN_INPUT = "every step may read its own input only"
 
 
 @dataclass(eq=False)
@@ -152,9 +154,8 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
         for k in (at, at + 1)
     )
     if not later:
-        raise Unsupported(
-            "nothing in forward repeats with T", "give the network one input for each step, or a loop over T", ""
-        )
+        advice = "give the network one input for each step, or a loop over T"
+        raise Unsupported("nothing in forward repeats with T", advice, "")
     pairs: dict[Node, Node] = dict(zip(earlier, later, strict=False))
     own: Node | None = None
     read: dict[Node, Node] = {}
@@ -170,11 +171,11 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
             if not isinstance(p, Node) or not isinstance(q, Node):
                 if isinstance(p, Node) or isinstance(q, Node) or p != q:
                     what = f"{b.name} uses {p} in one step and {q} in the next"
-                    raise Unsupported(what, "a number that depends on t cannot be exported", b.path)
+                    raise Unsupported(what, NO_NUMBER, b.path)
             elif p.op == q.op == "x":
                 if (p.args[0], q.args[0]) != (at - 1, at):
                     what = f"step {at + 1} reads the input of step {as_int(q.args[0]) + 1}"
-                    raise Unsupported(what, "every step may read its own input only", b.path)
+                    raise Unsupported(what, OWN_INPUT, b.path)
                 own = q
             elif p.op == "param" or q.op == "param":
                 what = f"one step reads {p.args[0]} and the next {q.args[0]}"
@@ -182,18 +183,11 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
             elif pairs.get(p) is not q:
                 if q not in pairs:
                     if q.op == "x" or p.op == "x":
-                        raise Unsupported(
-                            "a step reads the input of an older step", "every step may read its own input only", b.path
-                        )
+                        raise Unsupported("a step reads the input of an older step", OWN_INPUT, b.path)
                     if q.data is not None or not q.moves:
-                        raise Unsupported(
-                            f"{b.name} uses other constants in each step",
-                            "a number that depends on t cannot be exported",
-                            b.path,
-                        )
-                    raise Unsupported(
-                        f"a step reads {q.name} made two steps before", "keep it in a state of its own", b.path
-                    )
+                        raise Unsupported(f"{b.name} uses other constants in each step", NO_NUMBER, b.path)
+                    what = f"a step reads {q.name} made two steps before"
+                    raise Unsupported(what, "keep it in a state of its own", b.path)
                 read[q] = p
     if len(earlier) != len(later):
         raise Unsupported(f"one step has {len(earlier)} operations and the next {len(later)}", EVERY, "")

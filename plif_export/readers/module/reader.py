@@ -1,4 +1,4 @@
-"""Any live nn.Module -> SNN graph, by running it and writing down what it does.
+"""A live nn.Module -> SNN graph, by running it and writing down what it does.
 
     forms          how it is run for T steps: one step a call, a sequence, or an image with a loop inside
     record, steps  every operation of a run, as nodes; operations on all steps taken apart

@@ -2,7 +2,7 @@
 
 A tensor of all steps (`Steps`) comes from an input with time in an axis, from stack or cat of one item a step, from expand or
 repeat to T, or from y[t] = ... Taking items out again (select, unbind, slice, split along that axis) gives the steps back.
-Any other operation is tried: once on random numbers for all steps, and once for each step, also with a size in its arguments
+Every other operation is tried: once on random numbers for all steps, and once for each step, also with a size in its arguments
 divided by T. Where the results agree it is an operation for each step. So there is no table of rules: it holds for
 convolutions with time in the batch, for normalisation, products of matrices, attention, pooling. Where they do not agree, the
 operation mixes steps, and stays one operation on the joined tensor.
