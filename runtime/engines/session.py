@@ -214,7 +214,7 @@ class Session:
 
 
 def as_array(x: object) -> np.ndarray:
-    """What was given for x as an array, of nested lists too. PlifError for what holds other than numbers."""
+    """What was given for x as an array [...], of nested lists too. PlifError for what holds other than numbers."""
     try:
         array = np.asarray(x)
     except ValueError:  # rows of several lengths

@@ -17,15 +17,10 @@ import numpy as np
 from runtime.model.ops.operation import (
     Backend,
     NewNode,
-    NirReader,
-    NirWriter,
     Node,
-    OnnxEmitter,
     Params,
-    Read,
     Shape,
     Sizes,
-    TorchCall,
     Value,
     names,
     one_each,
@@ -34,6 +29,7 @@ from runtime.model.ops.operation import (
     register,
     spatial,
 )
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
 from runtime.model.refusals import require
 
 Weigh = Callable[[Value, Value], Value]

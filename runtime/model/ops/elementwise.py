@@ -24,19 +24,15 @@ from runtime.model.ops.operation import (
     Counts,
     GraphTensor,
     NewNode,
-    NirReader,
-    NirWriter,
     Node,
-    OnnxEmitter,
     Params,
-    Read,
     Shape,
-    TorchCall,
     Value,
     first,
     names,
     register,
 )
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
 from runtime.model.refusals import Unsupported, require
 
 UNARY = ("Relu", "Sigmoid", "Tanh", "Exp", "Neg", "Abs", "Sqrt")

@@ -101,110 +101,6 @@ class Backend(Protocol):
         """[...] -> [...], a function of numbers, by its name in runtime/model/program.py."""
 
 
-class RecordedNode(Protocol):
-    """An operation of PyTorch, as it was recorded. name: add, conv2d, ...; shape [B, ...] of what it gave."""
-
-    op: Any  # PyTorch's own, or the number of a part of what another returned
-    args: tuple[Any, ...]
-    shape: Shape
-    moves: bool
-
-    @property
-    def name(self) -> str: ...
-
-
-class TorchCall(Protocol):
-    """The argument of a reader of `Operation.torch`: the operation and its arguments, by number."""
-
-    node: RecordedNode
-    out: Shape  # of what it gave, without the batch
-
-    def get(self, i: int, default: Any = None, /) -> Any:
-        """An argument as it was recorded: a RecordedNode, a number, a list, ..."""
-
-    def moves(self, i: int, /) -> bool:
-        """Whether it depends on the input."""
-
-    def tensor(self, i: int, /) -> GraphTensor:
-        """One that moves, in the shape that it was recorded with."""
-
-    def array(self, i: int, what: str = "its weight", /) -> np.ndarray:
-        """One that is static, [...] as recorded."""
-
-    def number(self, i: int, x: GraphTensor, /) -> np.ndarray:
-        """One that is static, beside x: [], [C], or [*x.shape]"""
-
-    def weights(self, weight: np.ndarray, bias: int, /) -> dict[str, np.ndarray]:
-        """The parameters of a layer: weight [O, I, ...], and the argument `bias` [O] where there is one."""
-
-    def made(self, node: RecordedNode, /) -> GraphTensor: ...
-
-    def shaped(self, node: RecordedNode, /) -> GraphTensor: ...
-
-    def value(self, node: RecordedNode, /) -> np.ndarray:
-        """What is static, [...] as recorded."""
-
-    def of(self, node: RecordedNode, /) -> TorchCall: ...
-
-    def lowered(self) -> NewNode | GraphTensor: ...
-
-
-class OnnxEmitter(Protocol):
-    """What writes an operation into an ONNX graph: methods enter nodes and initializers, and give the names of tensors."""
-
-    initializers: Mapping[str, Any]
-    shapes: Mapping[str, Shape]
-
-    def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: object) -> str: ...
-
-    def weight(self, name: str, value: np.ndarray, /) -> str:
-        """An initializer [...] of any dtype."""
-
-    def parameters(self, node: Node, /) -> list[str]: ...
-
-    def beside(self, name: str, values: np.ndarray, shape: Sequence[int], /) -> str:
-        """Numbers [], [C] or [*shape] that repeat over [B, *shape]."""
-
-    def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
-        """A product with matrix(n, m) [m, n] along each axis of space."""
-
-    def reduced(self, node: Node, x: str, place: dict[str, object], out: str | None = None, /) -> str: ...
-
-
-class NirReader(Protocol):
-    """What reads a file of NIR: methods enter nodes, and give their names and shapes."""
-
-    def add(self, name: str, op: str, inputs: tuple[str, ...], shape: Shape, /) -> str: ...
-
-    def layer(
-        self,
-        name: str,
-        op: str,
-        x: str,
-        shape: Shape,
-        attrs: Mapping[str, object],
-        params: dict[str, np.ndarray] | None = None,
-        /,
-    ) -> Read: ...
-
-    def sizes(self, value: object, dims: int, /) -> Shape: ...
-
-    def collapsed(self, value: object, shape: Shape, name: str, /) -> np.ndarray:
-        """Numbers [*shape] as [] or [C], where they are the same all over."""
-
-
-Read = tuple[str, Shape]  # a node that was read from NIR
-
-
-class NirWriter(Protocol):
-    """What writes a graph as NIR, with the options that it was given."""
-
-    fold_votes: bool
-
-    def full(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
-        """Numbers [], [C] or [*shape] as [*shape]."""
-
-
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation.
@@ -321,7 +217,7 @@ class Operation:
     onnx: Callable[..., str] | None = None
     torch: Mapping[str, ReadTorch] = field(default_factory=dict)
     layer: tuple[str, str] | None = None
-    nir: Mapping[str, Callable[..., Read]] = field(default_factory=dict)
+    nir: Mapping[str, Callable[..., tuple[str, Shape]]] = field(default_factory=dict)
     to_nir: Callable[..., Any] | None = None
     counts: Callable[[Node, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
     measured: bool = False

@@ -24,15 +24,10 @@ from runtime.model.ops.operation import (
     GraphTensor,
     Matrix,
     NewNode,
-    NirReader,
-    NirWriter,
     Node,
-    OnnxEmitter,
     Params,
-    Read,
     Shape,
     Sizes,
-    TorchCall,
     Value,
     first,
     names,
@@ -42,6 +37,7 @@ from runtime.model.ops.operation import (
     register,
     spatial,
 )
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
 from runtime.model.refusals import Unsupported, require
 
 

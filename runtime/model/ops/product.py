@@ -14,21 +14,8 @@ import numpy as np
 
 from runtime.model.ops.convolution import current
 from runtime.model.ops.elementwise import from_the_left
-from runtime.model.ops.operation import (
-    Backend,
-    NewNode,
-    NirReader,
-    NirWriter,
-    Node,
-    OnnxEmitter,
-    Params,
-    Read,
-    Shape,
-    TorchCall,
-    Value,
-    names,
-    register,
-)
+from runtime.model.ops.operation import Backend, NewNode, Node, Params, Shape, Value, names, register
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
 from runtime.model.refusals import require
 
 

@@ -9,19 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.model.ops.operation import (
-    Backend,
-    GraphTensor,
-    NewNode,
-    Node,
-    OnnxEmitter,
-    Params,
-    TorchCall,
-    Value,
-    names,
-    register,
-)
+from runtime.model.ops.operation import Backend, GraphTensor, NewNode, Node, Params, Value, names, register
 from runtime.model.ops.pool import everywhere
+from runtime.model.ops.ports import OnnxEmitter, TorchCall
 from runtime.model.refusals import require
 
 

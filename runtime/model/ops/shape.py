@@ -18,21 +18,16 @@ from runtime.model.ops.operation import (
     Counts,
     GraphTensor,
     NewNode,
-    NirReader,
-    NirWriter,
     Node,
-    OnnxEmitter,
     Params,
-    Read,
-    RecordedNode,
     Shape,
-    TorchCall,
     Value,
     first,
     names,
     padded,
     register,
 )
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, RecordedNode, TorchCall
 from runtime.model.refusals import Unsupported, require
 
 WIDEST = 4096  # places that a Pad adds on one side of an axis
