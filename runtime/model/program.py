@@ -22,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.base.errors import PlifError
-from runtime.model.symbol import Math, States, Stepped, Terms, Value
+
+if TYPE_CHECKING:
+    from runtime.model.symbol import Math, States, Stepped, Terms, Value
 
 NUMBER, TRUTH = "a number", "a truth value"
 _ONE, _TWO = (NUMBER,), (NUMBER, NUMBER)
