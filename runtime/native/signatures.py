@@ -72,16 +72,16 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_threads_took": (None, P, INT, I64),
     "plif_threads_last_ns": (I64, P),
     "plif_run_timed": (None, P, P, P, P, P),
-    # session/session.h
+    # session/frames.c
     "plif_frame_words": (INT, P, P, I64, P, P, DOUBLE, P),
-    # session/file.h
+    # session/file.h and model.c
     "plif_open_for": (P, P, I64, UINT, INT),
     "plif_model_program": (P, P),
-    # rules/framing.h
+    # rules/frames/framing.h and framing.c
     "plif_framing_room": (INT, P, I64),
     "plif_framing_parse": (INT, TEXT, P),
     "plif_time_us": (I64, TEXT),
-    # rules/decisions/decide.h
+    # rules/decisions/decide.h and decide.c
     "plif_decide_parse": (INT, TEXT, P),
     "plif_exit_lead": (DOUBLE, DOUBLE, INT, INT),
     "plif_leads": (None, P, I64, INT, P),
@@ -96,18 +96,18 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_filters_bytes": (I64, P),
     "plif_filters_keep": (None, P, P),
     "plif_filters_restore": (INT, P, P),
-    # rules/resetting.h
+    # rules/decisions/resetting.h
     "plif_reset_parse": (INT, TEXT, P),
-    # rules/frames/framer.h
+    # rules/frames/view.c
     "plif_view_check": (INT, P, INT, INT, INT),
     "plif_view": (None, P, P, INT, INT, INT, P, P, P),
-    # rules/collect.h
+    # rules/frames/collect.h and collect.c
     "plif_collect": (I64, P, I64, P, P, P, I64, P, I64, P, P, P),
     "plif_all_usable": (INT, P, I64, I64, I64, I64),
-    # formats/evt3.h
+    # formats/evt3.h and evt3_frames.c
     "plif_evt3_collect": (I64, P, I64, P, P, P, P, I64, P, I64, P, P),
     "plif_packets_layout": (INT,),
-    # formats/formats.h
+    # formats/formats.h and header.c
     "plif_looks_like": (INT, INT, P, I64),
     "plif_word_bytes": (I64, INT),
     "plif_decode_most": (I64, INT, P, I64),

@@ -130,21 +130,18 @@ typedef struct {
 
 static Context context_of(const Job *job, int row, int step, int arena, int thread) {
     const Call *c = job->call;
-    Context ctx = {
-        c->x + row * c->x_row + step * c->x_step,
-        c->y + row * c->y_row + (int64_t)step * c->rows * c->y_row,
-        step ? (const float *const *)c->v_next : c->v,
-        c->v_next,
-        c->rates,
-        c->owed,
-        c->v_stride,
-        row,
-        step * c->rows + row,
-        job->arenas[arena],
-        job->accs[thread],
-        job->program->path == PATH_AMX,
-    };
-    return ctx;
+    return (Context){c->x + row * c->x_row + step * c->x_step,
+                     c->y + row * c->y_row + (int64_t)step * c->rows * c->y_row,
+                     step ? (const float *const *)c->v_next : c->v,
+                     c->v_next,
+                     c->rates,
+                     c->owed,
+                     c->v_stride,
+                     row,
+                     step * c->rows + row,
+                     job->arenas[arena],
+                     job->accs[thread],
+                     job->program->path == PATH_AMX};
 }
 
 static void whole_op(const Job *job, const Op *op, const Context *ctx) {

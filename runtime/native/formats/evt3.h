@@ -91,4 +91,3 @@ static inline Pixels evt3_word(Decoding *s, uint32_t word) {
 int64_t plif_evt3_collect(const uint16_t *words, int64_t bytes, int64_t *at, Evt3Reader *reader, Frame *frame,
                           const int64_t *of_x, int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p,
                           float *counts);
-int plif_packets_layout(void);

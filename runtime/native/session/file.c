@@ -2,7 +2,6 @@
 #include "file.h"
 #include "../error.h"
 #include "../rules/frames/framing.h"
-#include "sha256.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -48,11 +47,7 @@ static int check_header(plif_model *m) {
 /* The SHA-256 in the header is that of all other bytes. */
 static int check_digest(const plif_model *m) {
     uint8_t found[32];
-    Sha256 sum;
-    plif_sha256_begin(&sum);
-    plif_sha256_add(&sum, m->base, SHA256_AT);
-    plif_sha256_add(&sum, m->base + sizeof(FileHeader), m->bytes - (int64_t)sizeof(FileHeader));
-    plif_sha256_end(&sum, found);
+    plif_sha256(m->base, SHA256_AT, m->base + sizeof(FileHeader), m->bytes - (int64_t)sizeof(FileHeader), found);
     REQUIRE_FILE(!memcmp(found, m->header->sha256, sizeof found),
                  "the file is not as it was written: its SHA-256 is another; copy or export it again");
     return 0;

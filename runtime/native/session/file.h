@@ -78,6 +78,8 @@ struct plif_model {
 /* Checks bytes that lie at a multiple of 64, and fills the model in; path: PATH_*, or -1 for the fastest. */
 int plif_file_open(plif_model *model, const char *base, int64_t bytes, unsigned flags, int path);
 
-/* As plif_open_buffer, for the kernels of one path; and the program, for plif_run. */
+/* The SHA-256 (FIPS 180-4) of two pieces of memory, one after the other. */
+void plif_sha256(const void *head, int64_t head_bytes, const void *rest, int64_t rest_bytes, uint8_t digest[32]);
+
+/* As plif_open_buffer, for the kernels of one path. */
 plif_model *plif_open_for(const void *data, int64_t bytes, unsigned flags, int path);
-const Program *plif_model_program(const plif_model *model);

@@ -95,6 +95,7 @@ void plif_close(plif_model *m) {
     free(m);
 }
 
+/* For plif_run. */
 const Program *plif_model_program(const plif_model *m) { return &m->program; }
 
 int plif_classes(const plif_model *m) { return m->header->classes; }

@@ -124,18 +124,16 @@ int plif_feed(plif_session *s, const int64_t *t_us, const uint16_t *x, const uin
 }
 
 int plif_tick(plif_session *s, int64_t t_us, plif_decision *decision) {
-    plif_input frame = {0};
     TRY(may_decide(s, decision, "plif_tick"));
     if (!possible(t_us)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_tick: %lld us is no time", (long long)t_us);
-    frame.x = s->x;
+    plif_input frame = {.x = s->x};
     if (s->moving.framer.is_closed || !plif_framer_tick(&s->framer, t_us, &frame)) return PLIF_OK;
     return plif_session_decide(s, &frame, decision);
 }
 
 int plif_finish(plif_session *s, plif_decision *decision) {
-    plif_input frame = {0};
     TRY(may_decide(s, decision, "plif_finish"));
-    frame.x = s->x;
+    plif_input frame = {.x = s->x};
     s->moving.framer.is_closed = 1;
     return plif_framer_close(&s->framer, &frame) ? plif_session_decide(s, &frame, decision) : PLIF_OK;
 }

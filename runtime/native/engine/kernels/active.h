@@ -48,19 +48,16 @@ INLINE int pixel_bytes(int channels) { return (channels + 63) / 64 * 64; } /* of
 INLINE ActiveRow active_row(const Op *op, char *arena, int64_t lists, int y, int segment) {
     int64_t r = (int64_t)y * segments_of(op->ic) + segment;
     uint32_t *index = (uint32_t *)(arena + op->index) + r * (3 * (op->iw + 1) + 1);
-    ActiveRow row = {
-        index,
-        index + op->iw + 1,
-        index + 2 * (op->iw + 1),
-        (uint16_t *)(arena + lists) + r * op->row_capacity,
-        op->values < 0 ? 0 : (float *)(arena + op->values) + r * op->row_capacity,
-        op->dense < 0   ? 0
-        : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
-                        : arena + op->dense + r * op->iw * SEGMENT * 4,
-        index + 3 * (op->iw + 1),
-        segment_size(op->ic, segment),
-    };
-    return row;
+    return (ActiveRow){index,
+                       index + op->iw + 1,
+                       index + 2 * (op->iw + 1),
+                       (uint16_t *)(arena + lists) + r * op->row_capacity,
+                       op->values < 0 ? 0 : (float *)(arena + op->values) + r * op->row_capacity,
+                       op->dense < 0   ? 0
+                       : op->dense_row ? arena + op->dense + y * op->dense_row + segment * SEGMENT
+                                       : arena + op->dense + r * op->iw * SEGMENT * 4,
+                       index + 3 * (op->iw + 1),
+                       segment_size(op->ic, segment)};
 }
 
 /* Writes the numbers of the set bits, plus `first`, to a list; up to 64 entries after them may be overwritten.

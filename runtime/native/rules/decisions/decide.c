@@ -47,6 +47,8 @@ static double first_lead(const double *e, int classes) {
     return lead(e, classes, first);
 }
 
+/* For samples that were run as a whole, sums [rows][classes] of their votes: how far the first class is before the
+ * second, and the answer of `sum` where so many were possible [rows]; -1 for none. */
 void plif_leads(const double *sums, int64_t rows, int classes, double *leads) {
     for (int64_t i = 0; i < rows; i++) leads[i] = first_lead(sums + i * classes, classes);
 }
@@ -196,11 +198,11 @@ static double number(Text t, int thousands) {
 }
 
 static int read_rule(const char *text, DecisionRule *r, Text first) {
-    int colon, slash;
+    int colon, slash, known = 1;
     const Text kind = plif_cut(&first, ':', &colon);
     if (plif_is_word(kind, "sum")) {
         r->kind = BY_SUM;
-        if (first.n) REFUSE("--decide %.80s: %s", text, EXPECTED);
+        known = !first.n;
     } else if (plif_is_word(kind, "leak") || plif_is_word(kind, "own")) {
         r->kind = plif_is_word(kind, "own") ? BY_OWN : BY_LEAK;
         r->tau_us = first.n ? plif_text_us(first) : r->kind == BY_OWN ? 80000 : 500000;
@@ -210,12 +212,13 @@ static int read_rule(const char *text, DecisionRule *r, Text first) {
         r->kind = BY_KOFN;
         const int64_t k = given ? plif_whole(plif_cut(&first, '/', &slash), 4) : 3,
                       n = given ? plif_whole(first, 4) : 5;
-        if (k < 1 || n < k) REFUSE("--decide %.80s: %s", text, EXPECTED);
+        known = k >= 1 && n >= k;
         r->k = (int)k;
         r->n = (int)n;
     } else {
-        REFUSE("--decide %.80s: %s", text, EXPECTED);
+        known = 0;
     }
+    if (!known) REFUSE("--decide %.80s: %s", text, EXPECTED);
     return 0;
 }
 
@@ -275,6 +278,8 @@ int plif_other_class(const char *const *names, int classes) {
     return -1;
 }
 
+/* By how many votes an answer must lead to end a sample early. A millionth less, since a margin is written in
+ * decimals: 0.1666667 of 60 is 10. */
 double plif_exit_lead(double margin, int voters, int T) { return margin * voters * T * (1 - 1e-6); }
 
 void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {

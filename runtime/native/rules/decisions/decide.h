@@ -29,15 +29,6 @@ typedef struct {
 
 /* Reads the text of --decide; 0, or a code below zero and its text. */
 int plif_decide_parse(const char *text, DecisionRule *rule);
-/* By how many votes an answer must lead to end a sample early. A millionth less, since a margin is written in
- * decimals: 0.1666667 of 60 is 10. */
-double plif_exit_lead(double margin, int voters, int T);
-
-/* For samples that were run as a whole, sums [rows][classes] of their votes: how far the first class is before the
- * second, and the answer of `sum` where so many were possible [rows]; -1 for none. */
-void plif_leads(const double *sums, int64_t rows, int classes, double *leads);
-void plif_answers(const double *sums, int64_t rows, int classes, const double *possible, double margin,
-                  int64_t *answers);
 
 /* Tells a rule of the network that it decides about: its classes, and voters and steps of a sample, for an early
  * exit. */

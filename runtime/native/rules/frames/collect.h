@@ -68,4 +68,3 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
                      int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
                      float *counts);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);
-int plif_all_usable(const uint8_t *events, int64_t bytes, int64_t width, int64_t height, int64_t limit_us);

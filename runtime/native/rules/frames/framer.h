@@ -36,13 +36,6 @@ typedef struct {
     FramerState *s;
 } Framer;
 
-/* Whether events of such a sensor can be framed for an input [c, h, w]: 0, or a code and its text. upright: 0
- * stored as it is, 1 turned by 180 degrees, 2 mirrored top to bottom. Then the tables: where an event lands is
- * of_x[x] + of_y[y] + of_p[p], below zero for nowhere. */
-int plif_view_check(const int shape[3], int width, int height, int upright);
-void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
-               int64_t *of_y, int64_t of_p[2]);
-
 /* The network's input [c, h, w], the sensor, and the extent of the recording. 0, or a code and its text. */
 int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright,
                      Extent extent);

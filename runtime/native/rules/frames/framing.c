@@ -67,6 +67,7 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     return 0;
 }
 
+/* As plif_text_us, for callers. */
 int64_t plif_time_us(const char *text) { return plif_text_us(text_of(text)); }
 
 int plif_framing_room(const Framing *f, int64_t cells) {

@@ -23,6 +23,3 @@ int plif_framing_room(const Framing *framing, int64_t cells);
 
 /* Reads the text; 0, or a code below zero and its text. */
 int plif_framing_parse(const char *text, Framing *framing);
-
-/* "10ms" -> 10000; 0 where it is no whole number of microseconds from 1 on. */
-int64_t plif_time_us(const char *text);
