@@ -11,7 +11,7 @@ OLDEST_PYTHON ?= python3.10
 
 LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/engine/paths/* runtime/native/rules/frames/* runtime/native/rules/decisions/* runtime/native/formats/* runtime/native/session/*
 C_SOURCES := $(wildcard $(LIBPLIF:=.c) plif_train/native/*.c)
-C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/native/examples/*)
+C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
 
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo

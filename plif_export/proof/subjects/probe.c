@@ -20,23 +20,17 @@
 
 static float x[INPUTS], y[CLASSES];
 
-static void get(void *to, size_t size, int count)
-{
-    if (fread(to, size, (size_t)count, stdin) != (size_t)count)
-        exit(3);
+static void get(void *to, size_t size, int count) {
+    if (fread(to, size, (size_t)count, stdin) != (size_t)count) exit(3);
 }
 
-static void put(const float from[], int count)
-{
-    if (fwrite(from, sizeof *from, (size_t)count, stdout) != (size_t)count)
-        exit(4);
+static void put(const float from[], int count) {
+    if (fwrite(from, sizeof *from, (size_t)count, stdout) != (size_t)count) exit(4);
 }
 
-static void step(void)
-{
+static void step(void) {
     static JOIN(PLIF_NAME, _input) frame[INPUTS];
-    for (int i = 0; i < INPUTS; i++)
-        frame[i] = (JOIN(PLIF_NAME, _input))x[i];
+    for (int i = 0; i < INPUTS; i++) frame[i] = (JOIN(PLIF_NAME, _input))x[i];
     JOIN(PLIF_NAME, _step)(frame, y);
 }
 
@@ -47,29 +41,23 @@ static int shown, forced;
 
 /* The request has what a layer is given in the order of the layers, so it is read when its turn comes; the
    answer waits in a pipe that the other side reads at the same time. */
-static void plif_probe(int layer, float h[], float s[])
-{
-    if (!shown)
-        return;
+static void plif_probe(int layer, float h[], float s[]) {
+    if (!shown) return;
     put(h, plif_sizes[layer]);
     put(s, plif_sizes[layer]);
-    if (forced)
-        get(s, sizeof *s, plif_sizes[layer]);
+    if (forced) get(s, sizeof *s, plif_sizes[layer]);
     for (int i = 0; i < STATES; i++)
         if (plif_states[i].layer == layer) {
             put(plif_states[i].values, plif_states[i].size);
-            if (forced)
-                get(plif_states[i].values, sizeof(float), plif_states[i].size);
+            if (forced) get(plif_states[i].values, sizeof(float), plif_states[i].size);
         }
 }
 #endif
 
-int main(void)
-{
+int main(void) {
     int32_t what = -1, steps = 0;
 #ifdef PLIF_FILES /* of a program on a board, whose files are the host's */
-    if (!freopen("request.bin", "rb", stdin) || !freopen("answer.bin", "wb", stdout))
-        return 5;
+    if (!freopen("request.bin", "rb", stdin) || !freopen("answer.bin", "wb", stdout)) return 5;
 #endif
     get(&what, sizeof what, 1);
     JOIN(PLIF_NAME, _reset)();
@@ -84,14 +72,12 @@ int main(void)
     }
 #ifdef PLIF_PROBE
     if (what == 0) {
-        for (int i = 0; i < STATES; i++)
-            put(plif_states[i].values, plif_states[i].size);
+        for (int i = 0; i < STATES; i++) put(plif_states[i].values, plif_states[i].size);
         return 0;
     }
     if (what == 1 || what == 2) {
         shown = 1, forced = what == 2;
-        for (int i = 0; i < STATES; i++)
-            get(plif_states[i].values, sizeof(float), plif_states[i].size);
+        for (int i = 0; i < STATES; i++) get(plif_states[i].values, sizeof(float), plif_states[i].size);
         get(x, sizeof *x, INPUTS);
         step();
         put(y, CLASSES);

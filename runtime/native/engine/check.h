@@ -16,9 +16,9 @@ typedef struct {
 } Check;
 
 __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, int code, const char *format, ...) {
-    static const char *const names[] = {"ACTIVE", "CONV",   "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE",
-                                        "ADD",    "UNPACK", "LOAD",   "FLATTEN",    "VOTE",     "OUTPUT",   "RATE",
-                                        "BEFORE", "AFTER",  "SPACE",  "TENSOR",     "REDUCE",   "PRODUCT"};
+#define TEXT_OF(name) #name,
+    static const char *const names[] = {OPERATIONS(TEXT_OF)};
+#undef TEXT_OF
     int n = 0;
     if (c->room > 0) c->text[0] = 0;
     if (c->at >= 0 && c->room > 0) {

@@ -27,29 +27,15 @@
 
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
-enum op_kind {
-    OP_ACTIVE,
-    OP_CONV,
-    OP_NEURON,
-    OP_SPIKE_POOL,
-    OP_MAX_POOL,
-    OP_AVG_POOL,
-    OP_AFFINE,
-    OP_ADD,
-    OP_UNPACK,
-    OP_LOAD,
-    OP_FLATTEN,
-    OP_VOTE,
-    OP_OUTPUT,
-    OP_RATE,
-    OP_BEFORE, /* a state as a value, as it was before the step; it comes before the neuron that changes it */
-    OP_AFTER,
-    OP_SPACE, /* tensor.h: room for a map, in which the next three write */
-    OP_TENSOR,
-    OP_REDUCE,
-    OP_PRODUCT,
-    OP_SETTLE /* of plif_settle alone: no program has it */
-};
+/* BEFORE: a state as a value, as it was before the step; it comes before the neuron that changes it. SPACE: room for a map,
+ * in which TENSOR, REDUCE and PRODUCT write, see tensor.h. SETTLE: of plif_settle alone, no program has it. */
+#define OPERATIONS(X) \
+    X(ACTIVE) \
+    X(CONV) X(NEURON) X(SPIKE_POOL) X(MAX_POOL) X(AVG_POOL) X(AFFINE) X(ADD) X(UNPACK) X(LOAD) X(FLATTEN) X(VOTE) \
+        X(OUTPUT) X(RATE) X(BEFORE) X(AFTER) X(SPACE) X(TENSOR) X(REDUCE) X(PRODUCT)
+#define NAMED(name) OP_##name,
+enum op_kind { OPERATIONS(NAMED) OP_SETTLE };
+#undef NAMED
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
 /* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as `pairs`
  * says; which of the two can hold every possible sum is proven when the artifact is opened. All but FLOAT: current

@@ -58,33 +58,36 @@ INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *
         }
 }
 
+/* The sums of row r of a tile. */
+INLINE Sums tile_sums(const Op *op, const Context *ctx, const Tile *t, int r, uint64_t touched, int lane, int L,
+                      int sums) {
+    const int stride = L * (sums == SUM_INT16 ? 2 : 4);
+    const float *start = sums == SUM_FLOAT ? op->bias + lane : nothing;
+    return (Sums){(const char *)ctx->acc + (int64_t)r * t->across * stride, (const char *)start, stride, touched};
+}
+
 static __attribute__((noinline)) void program_tile(const Op *op, const Context *ctx, const Tile *t,
                                                    const uint64_t *touched, int lane, int L, int outputs, int sums) {
-    const int bytes = sums == SUM_INT16 ? 2 : 4;
-    const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
     Piece p;
     program_begin(&p, op, ctx, lane, outputs, ctx->acc + tile_floats(op));
-    for (int r = 0; r < t->height; r++) {
-        const Sums x = {(const char *)ctx->acc + (int64_t)r * t->across * L * bytes, start, L * bytes, touched[r]};
-        program_pixels(&p, (int64_t)(t->y0 + r) * op->ow + t->x0, t->width, x, sums);
-    }
+    for (int r = 0; r < t->height; r++)
+        program_pixels(&p, (int64_t)(t->y0 + r) * op->ow + t->x0, t->width,
+                       tile_sums(op, ctx, t, r, touched[r], lane, L, sums), sums);
 }
 
 /* From sums to spikes; to currents where the next layer is not a neuron. */
 INLINE void finish_tile(const Op *op, const Context *ctx, const Tile *t, const uint64_t *touched, int lane, int L,
                         int sums) {
-    const int lanes = lanes_of(op->oc), bytes = sums == SUM_INT16 ? 2 : 4,
-              outputs = lanes - lane < L ? lanes - lane : L;
+    const int lanes = lanes_of(op->oc), outputs = lanes - lane < L ? lanes - lane : L;
     if (op->state >= 0 && op->charge == CHARGE_PROGRAM) {
         program_tile(op, ctx, t, touched, lane, L, outputs, sums);
         return;
     }
-    const char *start = (const char *)(sums == SUM_FLOAT ? op->bias + lane : nothing);
     const float *scale = (sums == SUM_FLOAT ? op->bias : op->scale) + lane; /* float sums have none */
     const int lazy = ctx->owed && op->state >= 0 && sums == SUM_FLOAT && op->ow % UNIT_PIXELS == 0 &&
                      t->x0 % UNIT_PIXELS == 0 && t->width % UNIT_PIXELS == 0 && can_wait(op, lane, outputs);
     for (int r = 0; r < t->height; r++) {
-        const Sums x = {(const char *)ctx->acc + (int64_t)r * t->across * L * bytes, start, L * bytes, touched[r]};
+        const Sums x = tile_sums(op, ctx, t, r, touched[r], lane, L, sums);
         const int64_t pixel = (int64_t)(t->y0 + r) * op->ow + t->x0;
         if (lazy)
             fire_or_wait(op, ctx, pixel, t->width, lane, x, outputs);

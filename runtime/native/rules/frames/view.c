@@ -70,8 +70,7 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
             PLIF_BAD_ARGUMENT,
             "framings count: and time: need the number of events and their times beforehand (total_events, "
             "first_us, last_us), which a live source cannot tell: use duration:10ms or events:n=5000,max=20ms");
-    if (extent.first_us <= -T_LIMIT_US || extent.first_us >= T_LIMIT_US || extent.last_us <= -T_LIMIT_US ||
-        extent.last_us >= T_LIMIT_US)
+    if (!possible(extent.first_us) || !possible(extent.last_us))
         return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times",
                          (long long)extent.first_us, (long long)extent.last_us);
     f->cells = (int64_t)shape[0] * shape[1] * shape[2];
