@@ -29,8 +29,8 @@ int plif_fail_in(const char *where);
         if (failed) return failed; \
     } while (0)
 
-/* --- structures of callers: they say their own size, of this version of plif.h, an older or a newer one; what both know is
- * read and written --- */
+/* --- structures of callers: they say their own size, of this version of plif.h, an older or a newer one; what both
+ * know is read and written --- */
 
 enum { MOST_SIZE = 4096 };
 

@@ -16,7 +16,7 @@ typedef struct {
 } Check;
 
 __attribute__((format(printf, 3, 4))) static inline int wrong(const Check *c, int code, const char *format, ...) {
-#define TEXT_OF(name) #name,
+#define TEXT_OF(name) #name
     static const char *const names[] = {OPERATIONS(TEXT_OF)};
 #undef TEXT_OF
     int n = 0;

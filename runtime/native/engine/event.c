@@ -81,8 +81,8 @@ static run_item *kernels(int path) {
     }
 }
 
-/* The register that says whether this thread makes subnormals zero. Decay without input halves a membrane until it is 1e-40,
- * and arithmetic on such numbers is many times slower on some processors. */
+/* The register that says whether this thread makes subnormals zero. Decay without input halves a membrane until it is
+ * 1e-40, and arithmetic on such numbers is many times slower on some processors. */
 #if defined(__x86_64__)
 #define FLUSH 0x8040u
 static uint64_t control(void) { return _mm_getcsr(); }

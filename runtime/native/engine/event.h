@@ -27,14 +27,13 @@
 
 enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
 
-/* BEFORE: a state as a value, as it was before the step; it comes before the neuron that changes it. SPACE: room for a map,
- * in which TENSOR, REDUCE and PRODUCT write, see tensor.h. SETTLE: of plif_settle alone, no program has it. */
+/* BEFORE: a state as a value, as it was before the step; it comes before the neuron that changes it. SPACE: room for a
+ * map, in which TENSOR, REDUCE and PRODUCT write, see tensor.h. SETTLE: of plif_settle alone, no program has it. */
 #define OPERATIONS(X) \
-    X(ACTIVE) \
-    X(CONV) X(NEURON) X(SPIKE_POOL) X(MAX_POOL) X(AVG_POOL) X(AFFINE) X(ADD) X(UNPACK) X(LOAD) X(FLATTEN) X(VOTE) \
-        X(OUTPUT) X(RATE) X(BEFORE) X(AFTER) X(SPACE) X(TENSOR) X(REDUCE) X(PRODUCT)
-#define NAMED(name) OP_##name,
-enum op_kind { OPERATIONS(NAMED) OP_SETTLE };
+    X(ACTIVE), X(CONV), X(NEURON), X(SPIKE_POOL), X(MAX_POOL), X(AVG_POOL), X(AFFINE), X(ADD), X(UNPACK), X(LOAD), \
+        X(FLATTEN), X(VOTE), X(OUTPUT), X(RATE), X(BEFORE), X(AFTER), X(SPACE), X(TENSOR), X(REDUCE), X(PRODUCT)
+#define NAMED(name) OP_##name
+enum op_kind { OPERATIONS(NAMED), OP_SETTLE };
 #undef NAMED
 enum value_kind { FROM_X, FROM_FLOATS, FROM_SPIKES };
 /* How a convolution sums. EXACT: whole numbers in floats, below 2^24. INT16, INT32: int8 weights, kept as `pairs`

@@ -1,11 +1,12 @@
 /* Programs of neurons: a neuron's equation as a short list of lines, for any neuron that has no kernel of its own
  * (runtime/model/neurons.py has the equations, runtime/engines/event/neurons.py makes lines of them).
  *
- * A register is MACHINE_FLOATS floats, of as many neurons that lie together: pixels, each with some of its channels. A line does
- * one operation on whole registers, which stay in the first-level cache. Its result is that of NumPy in float32, rounded after
- * each operation; truth values are all bits or none.
+ * A register is MACHINE_FLOATS floats, of as many neurons that lie together: pixels, each with some of its channels. A
+ * line does one operation on whole registers, which stay in the first-level cache. Its result is that of NumPy in
+ * float32, rounded after each operation; truth values are all bits or none.
  *
- * The first `Op.once` lines make what is the same for all blocks of a piece of work. Lines are checked by check_lines.c. */
+ * The first `Op.once` lines make what is the same for all blocks of a piece of work. Lines are checked by
+ * check_lines.c. */
 #pragma once
 
 #include <stdint.h>
@@ -17,8 +18,9 @@ typedef struct {
     int32_t into; /* the state, from 1 on, in which register `out` lies after this line; 0: its own memory */
 } Line;
 
-/* Lines that compute: the name, how many of the registers a, b, c, d it reads, and what it gives; p and q are the bits of a
- * and b. The first names are of one operation, the others of two, each rounded: a register less to write and to read. */
+/* Lines that compute: the name, how many of the registers a, b, c, d it reads, and what it gives; p and q are the bits
+ * of a and b. The first names are of one operation, the others of two, each rounded: a register less to write and to
+ * read. */
 #define COMPUTING(X) \
     X(ADD, 2, a + b) \
     X(SUB, 2, a - b) \

@@ -25,8 +25,8 @@ typedef struct {
     int n, threads[MOST_COUNTS];
     Pool *pool[MOST_COUNTS]; /* NULL: the calling thread alone */
 } Pools;
-/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a call
- * that meets another one in here is not counted. */
+/* What is known of calls of one kind, such as those of so many rows, which may come from several threads at once: a
+ * call that meets another one in here is not counted. */
 typedef struct {
     const Pools *pools;
     double margin;

@@ -188,8 +188,8 @@ static int is_evt2(const uint8_t *head, int64_t bytes) {
     return l.words > 1 && l.continued <= 8 * (1 + l.begun) && is_likely(&l, 0.99);
 }
 
-/* Whether the words of a file without a header, of which these are the first, are of EVT 2.0 or EVT 3.0: (nearly) all of
- * known types, and with a clock that runs forward. */
+/* Whether the words of a file without a header, of which these are the first, are of EVT 2.0 or EVT 3.0: (nearly) all
+ * of known types, and with a clock that runs forward. */
 int plif_looks_like(int format, const uint8_t *head, int64_t bytes) {
     return format == EVT3 ? is_evt3(head, bytes) : format == EVT2 && is_evt2(head, bytes);
 }

@@ -1,6 +1,7 @@
 /* exp, log, tanh and the like, for a register at a time: the same bits on every path and machine, so no library's.
  *
- * Polynomials of Cephes (S. Moshier), within two units in the last place of the true value; rounded after each operation. */
+ * Polynomials of Cephes (S. Moshier), within two units in the last place of the true value; rounded after each
+ * operation. */
 #pragma once
 
 #include "simd.h"

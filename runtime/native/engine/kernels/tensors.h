@@ -39,7 +39,8 @@ static float *base_of(const Op *op, const Context *ctx, const View *v) {
     return (v->maker < 0 ? (float *)op->alpha : (float *)ctx->arena) + v->at;
 }
 
-/* n elements from `x` on, of a view that begins at `base`: to `row`, where they lie one after the other, or from there. */
+/* n elements from `x` on, of a view that begins at `base`: to `row`, where they lie one after the other, or from
+ * there. */
 INLINE void copy_run(Index x, const View *v, float *base, int n, float *row, int to_row) {
     const int last = x.count - 1;
     const int64_t stride = v->stride[x.first + last], size = x.t->size[x.first + last];

@@ -26,8 +26,8 @@ static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
 
 static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
 
-/* Whether events of such a sensor can be framed for an input [c, h, w]: 0, or a code and its text. upright: 0 stored as it
- * is, 1 turned by 180 degrees, 2 mirrored top to bottom. */
+/* Whether events of such a sensor can be framed for an input [c, h, w]: 0, or a code and its text. upright: 0 stored as
+ * it is, 1 turned by 180 degrees, 2 mirrored top to bottom. */
 int plif_view_check(const int shape[3], int width, int height, int upright) {
     const int channels = shape[0];
     if (channels != 1 && channels != 2)
