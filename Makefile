@@ -92,8 +92,8 @@ $(BIN)/python:
 
 SOURCES := pyproject.toml setup.py build_backend.py $(wildcard $(LIBPLIF:=.[ch]))
 
-$(VENV)/demo: $(BIN)/python $(SOURCES) # what the demo and the README's next commands need: half of the time and of the disk
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,export,dashboard]'
+$(VENV)/demo: $(BIN)/python $(SOURCES) # what the demo and the README's next commands need; PyTorch is compiled where it is imported
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[cpu,export,dashboard]'
 	touch $@
 
 $(VENV)/all: $(BIN)/python $(SOURCES)

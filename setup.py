@@ -13,7 +13,10 @@ import os
 import shlex
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -41,6 +44,19 @@ class BuildNative(build_ext):
             super().run()
 
     def build_extension(self, ext: Extension) -> None:
+        one_by_one = self.compiler.compile
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def side_by_side(sources: list[str], **options: Any) -> list[str]:
+                return [*chain(*pool.map(lambda source: one_by_one([source], **options), sources))]
+
+            self.compiler.compile = side_by_side
+            try:
+                self.build_files(ext)
+            finally:
+                self.compiler.compile = one_by_one
+
+    def build_files(self, ext: Extension) -> None:
         try:
             super().build_extension(ext)
         except Exception as error:

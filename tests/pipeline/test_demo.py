@@ -23,11 +23,7 @@ def others(installed: str) -> set[str]:
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     name = {wanted: re.split(r"[^\w-]", wanted)[0].replace("-", "_") for extra in extras.values() for wanted in extra}
     brought = {name[wanted] for extra in installed.split(",") for wanted in extras[extra]}
-    return (
-        {name[wanted] for wanted in (wanted for extra in extras.values() for wanted in extra)}
-        - brought
-        - {"plif", "pillow"}
-    )
+    return set(name.values()) - brought - {"plif", "pillow"}
 
 
 def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
