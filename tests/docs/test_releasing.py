@@ -28,7 +28,8 @@ def test_one_version_stands_in_the_package_the_citation_and_the_changelog() -> N
 
 def test_the_hooks_are_commands_of_make_lint() -> None:
     (local,) = parsed(".pre-commit-config.yaml")["repos"]
-    lint = (REPOSITORY / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    lint = "".join(re.findall(r"^(?:lint|types):.*\n(?:\t.*\n)+", makefile, re.M))
     assert {hook["id"] for hook in local["hooks"]} == {"ruff-format", "ruff", "clang-format", "mypy"}
     assert all(f"$(BIN)/{hook['entry']}" in lint for hook in local["hooks"])
 
