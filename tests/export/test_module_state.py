@@ -255,6 +255,7 @@ def silent(net: nn.Module) -> nn.Module:
     return net
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("quiet", (False, True), ids=("lively", "silent"))
 @pytest.mark.parametrize("case", LOSES)
 def test_a_module_that_loses_a_state_is_refused_by_the_name_of_its_neuron(
@@ -314,6 +315,7 @@ def own_forward(net: nn.Module, x: np.ndarray) -> np.ndarray:
     return np.stack(outputs)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", KEEPS)
 def test_its_twin_that_keeps_the_state_is_exported_and_gives_the_same_spikes(tmp_path: Path, case: str) -> None:
     net = awake(KEEPS[case]()).eval()

@@ -16,6 +16,7 @@ SAMPLE = (
 ROWS = json.loads(RECORD.read_text())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("network", SAMPLE)
 def test_a_network_of_another_library_gives_its_own_spikes(network: str) -> None:
     library, name = network.split("/")

@@ -71,6 +71,7 @@ def own_output(reading: Reading, x: Tensor, steps: int) -> Tensor:
     return out[reading.output] if isinstance(out, tuple) else out
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", LOOPS)
 def test_the_steps_of_a_loop_give_what_forward_gives(case: str) -> None:
     make, shape, said, kinds, how = LOOPS[case]
@@ -93,6 +94,7 @@ def test_the_steps_of_a_loop_give_what_forward_gives(case: str) -> None:
     assert float(expected.abs().sum()) > 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", ["spikingjelly-csnn", "snntorch-membrane", "norse-recurrent", "spikformer"])
 def test_a_loop_is_exported_with_a_proof_and_verified_against_its_module(tmp_path: Path, case: str) -> None:
     make, shape, said, _, _ = LOOPS[case]

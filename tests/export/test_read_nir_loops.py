@@ -75,6 +75,7 @@ def euler(x: np.ndarray, charge: Any, v_threshold: Any = None, back: np.ndarray 
     return np.stack(out)[:, None]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ("I", "LI", "CubaLI"))
 def test_neurons_without_spikes_give_their_membrane(tmp_path: Path, kind: str) -> None:
     one, zero = full(1.0), full(0.0)

@@ -47,6 +47,7 @@ def conv_net(**options: Any) -> nn.Module:
     )  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ("step", "unrolled"))
 @pytest.mark.parametrize(
     "options",
@@ -114,6 +115,7 @@ def norse_net(cell: str) -> nn.Module:
     )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("form", ("step", "unrolled"))
 @pytest.mark.parametrize("cell", ("LIFBoxCell", "LIFCell"))
 def test_a_norse_network_gives_the_spikes_of_its_own_forward(tmp_path: Path, cell: str, form: str) -> None:

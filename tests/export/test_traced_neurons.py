@@ -243,6 +243,7 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("wrong", "form"), crossed(list(WRONG), list(FORMS)))
 def test_a_file_with_another_program_does_not_pass(tmp_path: Path, wrong: str, form: str) -> None:
     layer, program = WRONG[wrong]

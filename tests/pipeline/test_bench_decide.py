@@ -46,6 +46,7 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
     assert seconds == pytest.approx(0.36) and labelled == pytest.approx(0.22)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("reset", ["silence:40", "every:8/2", "never"])
 @pytest.mark.parametrize("rule", ["leak:80ms", "own,idle=auto", "leak:80ms,idle=12k", "own, idle=12000,margin=0.1"])
 def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: str) -> None:

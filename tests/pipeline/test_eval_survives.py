@@ -99,6 +99,7 @@ def whole(folder: Path, data: str) -> tuple[Evaluation, bytes]:
     return result, table
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ("event", "onnxruntime"))
 @pytest.mark.parametrize(
     ("form", "batch", "workers"),
@@ -154,6 +155,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(
     assert all(path.read_bytes() == content for path, content in before.items()), "what was done was not done again"
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize(
     ("workers", "end"),
     [

@@ -235,6 +235,7 @@ def test_importing_one_of_our_packages_silences_libraries_that_are_imported_behi
     assert not watch.seen() and not watch.left()
 
 
+@pytest.mark.machines
 def test_a_program_that_exports_and_streams_with_openvino_sends_nothing(watch: Watch) -> None:
     pytest.importorskip("openvino")
     said = watch.python(

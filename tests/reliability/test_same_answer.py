@@ -70,6 +70,7 @@ def split(model: Model, x: np.ndarray, cuts: list[int]) -> Answer:
     return of_session(np.concatenate(parts), session)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_fifty_random_splits_change_nothing(artifacts: Artifacts, engine: str) -> None:
     model, x, rng = artifacts.load(engine), spiking_frames(), np.random.default_rng(1)
@@ -149,6 +150,7 @@ CONDITIONS: dict[str, Callable[[Model, np.ndarray], Answer]] = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("threads", (1, 4))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_stream_answers_as_it_does_alone(artifacts: Artifacts, engine: str, threads: int) -> None:

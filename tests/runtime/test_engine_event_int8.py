@@ -68,6 +68,7 @@ def test_every_kernel_stride_pool_and_channel_count_passes_the_gate(
     assert verify(path, net, frames(net, np.random.default_rng(1), T=6), engine="event").passed
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("seed", range(8))
 def test_random_networks_pass_the_gate(seed: int, tmp_path: Path) -> None:
     net = random_network(seed, hard=seed % 2 == 0, tau="channel" if seed % 3 else "layer")

@@ -144,6 +144,7 @@ def test_int8_weights_behind_what_keeps_counts_whole_are_summed_exactly(tmp_path
     assert report.passed and report.excused == 0 and report.spikes > 300, report.sentence()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("place", [
     {"stride": [2, 1], "padding": [1, 2], "groups": 1}, {"stride": 1, "padding": 2, "groups": 2, "dilation": [2, 1]},

@@ -112,6 +112,7 @@ def test_the_floor_is_learnt_in_the_first_second_and_follows_slowly() -> None:
     assert all(scene.goes_on(1_000, 30)) and not any(scene.goes_on(8_000, 2)[20:])  # and darkness, after half a minute
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("seconds", [0.1, 1, 3, 30, 3_600])
 @pytest.mark.parametrize("noise", [500, 3_000, 100_000])
 def test_a_pause_of_the_feed_is_quiet_and_changes_nothing(noise: int, seconds: float) -> None:

@@ -77,6 +77,7 @@ def replayed(model: Model, place: Path, **options: Any) -> list[Any]:
     return said(model.stream(str(place), **options))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ("m", "n", "c"))
 @pytest.mark.parametrize(
     "options",

@@ -129,6 +129,7 @@ def test_rates_are_those_of_the_real_set(performed):
     assert (medians > 10e3).all() and (medians < 160e3).all(), medians
 
 
+@pytest.mark.large
 def test_both_polarities_are_about_as_frequent(performed):
     shares = [them[0]["p"].mean() for them in performed.values()]
     assert min(shares) > 0.42 and max(shares) < 0.58
@@ -250,6 +251,7 @@ def test_a_recording_of_the_set_holds_every_event(folder, recorded, split, user,
     ]
 
 
+@pytest.mark.large
 def test_a_set_that_was_interrupted_is_continued_and_another_one_is_not_mixed_in(folder):
     before = (folder / "user00001_simulated.aedat").read_bytes()
     (folder / "user00001_simulated.aedat").unlink()

@@ -149,6 +149,7 @@ def started(artifact: Path, *more: str, deaf_to: tuple[int, ...] = ()) -> Any:
     return interruptible([*command, "sim:digits?seed=1&seconds=80000", *more], deaf_to)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("hows", ((signal.SIGINT, signal.SIGINT, signal.SIGTERM), (signal.SIGTERM,), (signal.SIGHUP,)))
 def test_signals_however_many_end_a_stream_in_order(artifact: Path, tmp_path: Path, hows: tuple[int, ...]) -> None:
     process = started(artifact, "--json", "--record", str(tmp_path / "r"))

@@ -395,6 +395,7 @@ def test_a_stream_that_is_refused_or_never_read_leaves_no_port_open(model: Model
         assert balanced(running.summary())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
 def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: signal.Signals) -> None:
     port = free_port()

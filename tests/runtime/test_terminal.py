@@ -109,6 +109,7 @@ def test_a_terminal_shows_lines_for_answers_and_a_line_that_moves_and_is_gone_at
     assert "\033[2J" not in text, "a class name moves no cursor"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("columns", (1, 33, 57))
 def test_the_moving_line_never_wraps(folder: Path, columns: int) -> None:
     arguments = [*REAL[:2], "sim:digits?seed=3&seconds=1", *REAL[3:]]

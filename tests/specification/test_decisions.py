@@ -120,6 +120,7 @@ def test_idle_below_a_rate_of_events(subject: Subject, rule: str, reset: str) ->
     assert "idle" in said and len(said) > 2
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "kofn:3/5,margin=1", "own:50ms"])
 def test_idle_as_quiet_as_the_noise_that_is_learnt(subject: Subject, rule: str) -> None:
     later = "noise b noise on e d noise noise back noise noise pause noise"

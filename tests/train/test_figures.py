@@ -213,6 +213,7 @@ def test_wrong_samples_are_said_before_anything_is_drawn(trained: Path, tmp_path
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.large
 def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
     trained: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -157,6 +157,7 @@ def test_one_batch_can_be_learned_by_heart(precision: str, tmp_path: Path) -> No
     assert min(epoch.loss for epoch in epochs) < 1e-3 and epochs[-1].train_accuracy == 1.0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("loss", ["rate-mse", "step-mse", "ce", "tet"])
 def test_every_loss_learns(loss: str, tmp_path: Path) -> None:
     recipe = Recipe(epochs=10, batch_size=8, lr=1e-2, loss=loss)
@@ -372,6 +373,7 @@ def test_ctrl_c_and_sigterm_leave_a_resumable_checkpoint(
     assert code == 0 and f"epoch {last}/{last}" in err, err
 
 
+@pytest.mark.large
 def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path) -> None:
     """1000 real training recordings, 3 epochs of a narrow network: more than 70 of the 100 test recordings are right
     (82 were)."""
