@@ -17,16 +17,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from runtime.base.errors import PlifError
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "recipes"
 NETWORK, TRAINING, DATA = "the network", "the training", "the data"  # the groups of keys, in the order of the fields
@@ -65,28 +61,28 @@ class Recipe:
     network: str | None = _key(NETWORK, None, "a preset, PRESET:paper, or a notation string")
     T: int | None = _key(NETWORK, None, "time-steps; the preset's when not given", least=1, flag=True)
     framing: str | None = _key(NETWORK, None, "events to frames: count:T=10, duration:10ms,T=16")
-    size: str | None = _key(NETWORK, None, "WIDTHxHEIGHT of the input, for recordings of one's own; 128x128")
+    size: str | None = _key(NETWORK, None, "WIDTHxHEIGHT of the input, for recordings of one's own; 128x128 if not given")
     neuron: str | None = _key(NETWORK, None, "PLIF, LIF, IF (of a preset); v_threshold=, v_reset=, decay_input=", flag=True)
-    init_tau: float | None = _key(NETWORK, None, "tau at the start (PLIF), or for good (LIF); 2", above=1)
-    tau: str | None = _key(NETWORK, None, "what shares one tau; layer", ("layer", "channel"))
+    init_tau: float | None = _key(NETWORK, None, "tau at the start (PLIF), or for good (LIF); 2 if not given", above=1)
+    tau: str | None = _key(NETWORK, None, "what shares one tau; layer if not given", ("layer", "channel"))
     channels: int | None = _key(NETWORK, None, "of a preset: convolution channels", least=1)
     hidden: int | None = _key(NETWORK, None, "of a preset: hidden fully connected neurons", least=1)
     pool: str | None = _key(NETWORK, None, "of a preset: max or average pooling", ("MP", "AP"))
     bias: str | None = _key(NETWORK, None, "which layers have biases; none have", ("all", "fc"))
-    surrogate: str | None = _key(NETWORK, None, "gradient of a spike; atan", ("atan", "sigmoid", "piecewise"))
-    detach_reset: bool | None = _key(NETWORK, None, "the gradient ignores the spike in the reset; true")
-    dropout: float | None = _key(NETWORK, None, "probability of every DP layer; 0.5", least=0, most=1)
+    surrogate: str | None = _key(NETWORK, None, "gradient of a spike; atan if not given", ("atan", "sigmoid", "piecewise"))
+    detach_reset: bool | None = _key(NETWORK, None, "the gradient ignores the spike in the reset; true if not given")
+    dropout: float | None = _key(NETWORK, None, "probability of every DP layer; 0.5 if not given", least=0, most=1)
 
     epochs: int = _key(TRAINING, 64, "passes over the training split", least=1, flag=True, free=True)
     batch_size: int = _key(TRAINING, 16, "samples per optimiser step", least=1, flag=True)
     lr: float = _key(TRAINING, 1e-3, "Adam's learning rate at the start", above=0, flag=True)
-    t_max: int | None = _key(TRAINING, None, "half period of lr's cosine; epochs, resumed: what it was", least=1, free=True)
+    t_max: int | None = _key(TRAINING, None, "half period of lr's cosine; if not given epochs, or as it was", least=1, free=True)
     protocol: str = _key(
         TRAINING, "A", "keep the best test epoch, the best on 15 % held back, the last", ("A", "B", "C"), flag=True)
     seed: int = _key(TRAINING, 2020, "of weights, order, dropout, augmentation", least=0, most=2**31 - 1, flag=True)
     precision: str = _key(TRAINING, "fp32", "autocast; membranes stay float32", ("fp32", "bf16", "fp16"), flag=True)
     device: str = _key(TRAINING, "auto", "cpu, cuda:1, auto; 0,1 (two GPUs), cpu:2 (processes)", flag=True, free=True)
-    loss: str = _key(TRAINING, "rate-mse", "what is made small", ("rate-mse", "step-mse", "ce", "tet"))
+    loss: str = _key(TRAINING, "rate-mse", "of the firing rates, or of each step", ("rate-mse", "step-mse", "ce", "tet"))
     augment: str = _key(
         TRAINING, "mnist:random_affine,cifar10:random_crop_flip", "none, a function of data.augment, or SET:FUNCTION,...")
     bn: str = _key(TRAINING, "per-step", "statistics of batch normalisation", ("per-step", "joint", "frozen"))
@@ -240,6 +236,10 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
         return changed(Recipe(), source)
     path = SHIPPED / f"{source}.toml" if str(source) in shipped() else Path(source)
     content = read_regular(path, f"a recipe, or one that ships: {', '.join(shipped())}")
+    try:
+        tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError:  # Python 3.10 with PyTorch, but without this extra
+        raise MissingExtra(f"{path}: a recipe", "train") from None
     try:
         found = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

@@ -142,7 +142,7 @@ def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
     for name, (data, *wanted) in CAPTIONS.items():
         row = rows()[name]
         words = shlex.split(row.command or "")
-        options = dict(zip(words[3::2], words[4::2], strict=True))
+        options = dict(zip(words[4::2], words[5::2], strict=True))
         assert options["--only"] == name and [options.get(f"--{o}") for o in ("class", "channels", "steps")] == wanted
         assert row.dataset == data and data in row.what.lower().replace(" ", "-")
         assert options.get("--data", f"{data}:DIR") == f"{data}:DIR"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from plif_train.network.network import Options
 from plif_train.network.surrogate import SURROGATES
 from plif_train.paper.rows import rows
 from plif_train.recipe import KEYS, NETWORK, changed, option_of, read_recipe, shipped, table
-from runtime.base.errors import PlifError
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.train.small import TrainingRun
@@ -269,3 +270,12 @@ def test_a_row_of_the_paper_names_the_authors_recipe_and_what_it_has_otherwise()
     assert rows()["table-s2:fashion-mnist:A"].arguments(None, "runs")[5] == "--precision"
     with pytest.raises(PlifError, match="no such key"):
         changed(Recipe(), {"recipe": "authors"})
+
+
+def test_where_nothing_reads_toml_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.10 with PyTorch, but without plif[train]."""
+    for name in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r"live\.toml: a recipe needs .* pip install 'plif\[train\]'"):
+        read_recipe("live")
+    assert read_recipe({"epochs": 3}).epochs == 3
