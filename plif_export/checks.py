@@ -217,6 +217,7 @@ def silent_layers(graph: Graph) -> list[str]:
             named = ", ".join(firing[:MOST_NAMED]) + (", ..." if len(firing) > MOST_NAMED else "")
             found.append(
                 f"{layer}: {len(firing)} of {len(channels)} channels fire without any input ({named}), "
-                f"{2 * count.sum() / SILENT_STEPS:.0f} spikes a step: a silent scene costs these; train with --bias-limit 0.95"
+                f"{2 * count.sum() / SILENT_STEPS:.0f} spikes a step: a silent scene costs these; "
+                "train with --set bias_limit=0.95"
             )
     return found
