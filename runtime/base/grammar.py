@@ -105,12 +105,12 @@ def span(text: str) -> tuple[float, float]:
     return ends
 
 
-def whole(low: int, high: int = 2**63 - 1) -> Reader:
+def whole(low: int, high: int | None = None) -> Reader:
     """Reads a whole number from `low` to `high`."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-            raise ValueError(f"a whole number from {low} to {high}")
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= (high or int(text))):
+            raise ValueError(f"a whole number from {low} {'on' if high is None else f'to {high}'}")
         return int(text)
 
     return read

@@ -12,25 +12,29 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import warnings
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
 import typer.core
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.base.options import Options, flag_of, options_of
 from runtime.base.text import say
 from runtime.base.version import __version__
-from runtime.cli.options import typer_command
 from runtime.cli.signals import catch_signals, exit_code
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
 
 # name -> (module, function, what must be installed, the extra that brings it). To add a command, write its function, whose
-# parameters are arguments and records of options (runtime/cli/options.py), and enter it here.
+# parameters are arguments and records of options (runtime/base/options.py), and enter it here.
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "info": ("runtime.cli.info", "info", (), ""),
     "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
@@ -88,6 +92,51 @@ def _command(name: str) -> Any:
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
     single.command(name, context_settings=anything, help=f"Not installed: pip install 'plif[{extra}]'")(missing)
     return typer.main.get_command(single)
+
+
+def records_of(command: Callable[..., Any]) -> dict[str, type[Options]]:
+    """The records that a command takes, by the names of its parameters."""
+    hints = get_type_hints(command)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Options)}
+
+
+def typer_command(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command as Typer takes it; one without records is as it was."""
+    records = records_of(command)
+    if not records:
+        return command
+    own = inspect.signature(command, eval_str=True).parameters
+
+    @wraps(command)
+    def call(**said: Any) -> Any:
+        given = {name: value for name, value in said.items() if name in own}
+        for name, record in records.items():
+            given[name] = record(**{each.name: said[each.name] for each in options_of(record)})
+        return command(**given)
+
+    found = {one.name: one for each in own.values() for one in _parameters(each, records.get(each.name))}
+    parameters = [*found.values()]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def _parameters(own: inspect.Parameter, record: type[Options] | None) -> Iterator[inspect.Parameter]:
+    if record is None:
+        yield own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        return
+    types = get_type_hints(record)
+    for each in options_of(record):
+        default = inspect.Parameter.empty if each.default is MISSING else each.default
+        kind = _annotation(each, types[each.name])
+        yield inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _annotation(each: Field[Any], declared: Any) -> Any:
+    about = each.metadata
+    kind = about["typed"] or (str | None if about["parse"] is not None else declared)
+    flags = about["flags"] or [flag_of(each)]
+    return Annotated[kind, typer.Option(*flags, help=about["help"], metavar=about["metavar"])]
 
 
 app = typer.Typer(

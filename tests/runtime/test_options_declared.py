@@ -19,9 +19,8 @@ import typer
 import runtime
 from runtime.base.errors import PlifError
 from runtime.base.options import options_of
-from runtime.cli.main import COMMANDS, app, run
+from runtime.cli.main import COMMANDS, app, records_of, run
 from runtime.cli.old_names import OLD_NAMES
-from runtime.cli.options import records_of
 from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call

@@ -177,4 +177,4 @@ def test_a_file_that_is_left_out_is_left_out_for_its_own_reason(plif: TrainingRu
 def test_channels_are_numbers(plif: TrainingRun, tmp_path: Path) -> None:
     make_run(tmp_path, "m", [0.9], net=small())
     code, _, err = plif("paper", "figures", "m.pt", "--channels", "1,²")
-    assert code == 2 and "expected numbers" in err
+    assert code == 2 and "expected a whole number from 0 on" in err
