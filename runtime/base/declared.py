@@ -5,13 +5,11 @@ The others lie beside what they are of: runtime/stream/options.py, runtime/measu
 
 from __future__ import annotations
 
-from typing import Any
-
 from runtime.base.grammar import parse_size
 from runtime.base.options import Options, option
 
 
-def _size(where: str, value: Any) -> Any:
+def _size(where: str, value: object) -> object:
     """ "346x260" -> (346, 260)"""
     return parse_size(f"{where} {value}", value) if isinstance(value, str) else value
 

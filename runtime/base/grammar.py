@@ -62,7 +62,7 @@ def _as_in(example: str) -> str:
     return f", as in {example}" if example else ""
 
 
-def number_or_word(text: str) -> Any:
+def number_or_word(text: str) -> str | float | bool | None:
     """ "none" -> None, "true" -> True, "1e-3" -> 0.001; else the text."""
     try:
         return WORDS[text.lower()] if text.lower() in WORDS else float(text)
@@ -73,7 +73,7 @@ def number_or_word(text: str) -> Any:
 def word_of(kinds: Any, expected: str) -> Reader:
     """Reads what number_or_word does, of these classes alone."""
 
-    def read(text: str) -> Any:
+    def read(text: str) -> object:
         value = number_or_word(text)
         if not isinstance(value, kinds):
             raise ValueError(expected)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from runtime.base.declared import Reading, Some, Threads
 from runtime.base.errors import PlifError
 from runtime.base.options import Options, option
 
 
-def _share(where: str, value: Any) -> Any:
+def _share(where: str, value: object) -> object:
     """ "0.5%" or "0.005" -> 0.005"""
     if not isinstance(value, str):
         return value
@@ -23,14 +23,14 @@ def _share(where: str, value: Any) -> Any:
         raise PlifError(f"{where} {value}: expected a share such as 0.5% or 0.005") from None
 
 
-def _time_us(where: str, value: Any) -> Any:
+def _time_us(where: str, value: object) -> object:
     """ "20ms" -> 20000"""
     from runtime.events.framing import parse_time_us  # loads NumPy, as all of runtime.events does
 
     return parse_time_us(where, "the time", value) if isinstance(value, str) else value
 
 
-def _engines(where: str, value: Any) -> tuple[str, ...]:
+def _engines(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ("auto",))
 
 

@@ -15,6 +15,7 @@ from runtime.measure.evaluate.census import problems
 from runtime.measure.evaluate.evaluation import Evaluation, begun_engine, evaluate, write_results
 from runtime.measure.evaluate.stress import measure_stress
 from runtime.measure.options import EvaluateOptions, JudgeOptions
+from runtime.measure.report.curves import Row
 from runtime.measure.report.files import write_report
 from runtime.measure.report.report import make_report
 
@@ -28,11 +29,11 @@ class Judged:
     """
 
     result: Evaluation
-    stressed: list[dict[str, Any]] = field(default_factory=list)
+    stressed: list[Row] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     problems: list[PlifError] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return self.result.to_dict() | ({"stress": self.stressed} if self.stressed else {})
 
 
