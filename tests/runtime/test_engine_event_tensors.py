@@ -124,8 +124,11 @@ def test_a_spike_driven_transformer_passes_the_gate(tmp_path: Path) -> None:
     assert report.passed and report.engine == "event", report.sentence()
 
 
-def test_int8_weights_behind_what_keeps_counts_whole_are_summed_exactly(tmp_path: Path) -> None:
-    """Spikes side by side, pooled with padding, and weighed by a convolution with dilation: whole numbers all the way."""
+@pytest.mark.parametrize("turned", (False, True))
+def test_int8_weights_behind_what_keeps_counts_whole_are_summed_exactly(turned: bool, tmp_path: Path) -> None:
+    """Spikes side by side, perhaps 1 - s, pooled with padding, and weighed by a convolution with dilation: whole numbers."""
+    minus = {"scale": np.array(-1, np.float32), "shift": np.array(1, np.float32)}
+    between = (Node("not", "Affine", ("both",), (8, 8, 8), {}, minus),) if turned else ()
     place = {"stride": 1, "padding": 1, "groups": 1}
     fired = {"states": {"v": 0.0}, "program": [["f", "Greater", "x", 0.5], ["s", "Cast", "f"]], "h": "x", "s": "s",
              "next": {"v": "v"}}  # fmt: skip
@@ -134,7 +137,8 @@ def test_int8_weights_behind_what_keeps_counts_whole_are_summed_exactly(tmp_path
         Node("c", "Conv", ("x",), (4, 8, 8), place, {"weight": rng.normal(0, 1, (4, 2, 3, 3)).astype(np.float32)}),
         traced("a", ("c",), (4, 8, 8), fired, 0.5),
         Node("both", "Concat", ("a_neuron", "a_neuron"), (8, 8, 8), {"axis": 1}),
-        Node("pool", "MaxPool", ("both",), (8, 8, 8), {"kernel": 3, "stride": 1, "padding": 1}),
+        *between,
+        Node("pool", "MaxPool", ("not" if turned else "both",), (8, 8, 8), {"kernel": 3, "stride": 1, "padding": 1}),
         Node("d", "Conv", ("pool",), (6, 6, 6), {"stride": 1, "padding": 1, "groups": 1, "dilation": 2}, {"weight": weight}),
         traced("b", ("d",), (6, 6, 6), fired, 0.5),
         Node("flat", "Flatten", ("b_neuron",), (216,)),
