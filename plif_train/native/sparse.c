@@ -16,8 +16,8 @@ struct sparse {
     const void *x, *g; /* x [N, C, H, W]; g, y [N, O, OH, OW] */
     const float *w;    /* [KH, KW, C, width] */
     void *y;
-    float *
-        rows; /* forward, one row of pixels of y of each image: [N, OW, width]; backward, all of g: [N, OH OW, width] */
+    /* forward, one row of pixels of y of each image: [N, OW, width]; backward, all of g: [N, OH OW, width] */
+    float *rows;
     float *gw;         /* [C, KH KW, width], added to */
     int32_t *counts;   /* [N, 2]: how many inputs are not zero, and how many are one */
     const int64_t *at; /* [N]: where an image begins in the lists of all images, which follow */

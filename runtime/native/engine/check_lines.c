@@ -6,6 +6,9 @@
 /* What the fields of a line are: registers that it reads, a register that it writes. */
 enum { A = 1, B = 2, C = 4, D = 8, OUT = 16, MEMORY = 32 }; /* MEMORY: differs from block to block */
 
+#define READS(name, reads, gives) [LINE_##name] = (1 << (reads)) - 1,
+static const uint8_t read_by[LINE_OPS] = {COMPUTING(READS)};
+
 static int uses(int op) {
     switch (op) {
     case LINE_NUMBER:
@@ -21,12 +24,8 @@ static int uses(int op) {
     case LINE_FIRE: return A | MEMORY;
     case LINE_FIRE_GREATER:
     case LINE_FIRE_AT_LEAST: return A | B | MEMORY;
-#define READS(name, reads, gives) \
-    case LINE_##name: return OUT | ((1 << (reads)) - 1);
-        COMPUTING(READS)
-    default: return 0;
+    default: return OUT | read_by[op];
     }
-#undef READS
 }
 
 static int64_t map_floats(const Op *op) { return (int64_t)lanes_of(op->oc) * op->oh * op->ow; }

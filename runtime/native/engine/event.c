@@ -104,18 +104,13 @@ static void set_control(uint64_t value) { (void)value; }
 /* What a thread needs before it runs a kernel, and what it puts back after. */
 static uint64_t begin(const Program *p) {
     const uint64_t before = control();
-#if defined(PLIF_HAS_AMX)
     if (p->path == PATH_AMX) plif_amx_begin();
-#endif
     set_control(p->flush ? before | FLUSH : before & ~(uint64_t)FLUSH);
     return before;
 }
 
 static void end(int path, uint64_t before) {
-#if defined(PLIF_HAS_AMX)
     if (path == PATH_AMX) plif_amx_end();
-#endif
-    (void)path;
     set_control(before);
 }
 

@@ -43,7 +43,7 @@ static void write_ops(Op *ops, const char *weights, const float *ones, int pairs
     list->ih = list->oh = HEIGHT, list->iw = list->ow = WIDTH, list->ic = list->oc = CHANNELS;
     list->stride = list->stride_y = list->dilation = list->dilation_y = list->parallel = 1;
     list->pad = list->pad_y = PAD;
-    list->state = list->values = -1;
+    list->state = -1, list->values = -1;
     list->items = HEIGHT, list->row_capacity = CAPACITY;
     list->in = SPIKES, list->out = LISTS, list->index = INDICES;
     list->dense = bytes ? BYTES : -1, list->dense_row = bytes ? ROW_BYTES : 0;

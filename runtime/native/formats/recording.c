@@ -158,8 +158,7 @@ static int guess(plif_recording *r, const Spread *spread) {
         const int64_t out = spread->outside[i], few = spread->total / FEW > 1 ? spread->total / FEW : 1;
         if (!(tried[r->header.format] >> i & 1)) continue;
         if (!out || (spread->total >= FROM_ONE && out <= few)) {
-            r->header.width = usual[i].width;
-            r->header.height = usual[i].height;
+            r->header.width = usual[i].width, r->header.height = usual[i].height;
             return 0;
         }
         if (spread->total >= FROM_ONE && out <= spread->total / DOUBT)
@@ -168,8 +167,7 @@ static int guess(plif_recording *r, const Spread *spread) {
                 "the recording does not say its sensor, and %lld of %lld events lie outside %dx%d: set sensor_width and sensor_height",
                 (long long)out, (long long)spread->total, usual[i].width, usual[i].height);
     }
-    r->header.width = spread->width;
-    r->header.height = spread->height;
+    r->header.width = spread->width, r->header.height = spread->height;
     return 0;
 }
 

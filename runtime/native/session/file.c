@@ -94,10 +94,7 @@ static int read_strings(plif_model *m) {
     int64_t n = 0;
     for (; at < end; at += strlen(at) + 1, n++) {
         REQUIRE_FILE(n < expected, "more names than classes and states");
-        if (n == 0)
-            m->framing = at;
-        else
-            m->names[n - 1] = at;
+        *(n ? &m->names[n - 1] : &m->framing) = at;
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
     Framing framing; /* one that is not understood is said when events come */

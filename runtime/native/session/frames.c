@@ -88,13 +88,9 @@ int plif_time_of(const plif_session *s, plif_time *t) {
     if (size_check(t->size, "plif_time", "PLIF_TIME")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
     const Frame *o = &f->open;
-    const plif_time said = {t->size,
-                            o->clock_us,
-                            o->open_us,
-                            o->used,
-                            f->discontinuities,
-                            !is_whole(&s->framing),
-                            plif_framer_follows(&s->framer)};
+    plif_time said = {t->size, o->clock_us, o->open_us, o->used, f->discontinuities, 0, 0};
+    said.follows_clock = !is_whole(&s->framing);
+    said.is_known = plif_framer_follows(&s->framer);
     size_copy(t, &said, t->size, sizeof said);
     return PLIF_OK;
 }

@@ -97,12 +97,12 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     if (memcmp(&h, &expected, sizeof h) != 0)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
-    if (!sound(s, &m, (const char *)bytes + sizeof h + sizeof m))
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
-    if (s->filters) TRY(plif_filters_restore(s->filters, (const char *)bytes + sizeof h + sizeof m + s->bytes));
+    const char *memory = (const char *)bytes + sizeof h + sizeof m;
+    if (!sound(s, &m, memory)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
+    if (s->filters) TRY(plif_filters_restore(s->filters, memory + s->bytes));
     s->moving = m;
     s->moving.framer.came_s = 0; /* by another clock */
     plif_session_settle(s);      /* nothing is owed to the membranes that come now */
-    memcpy(s->memory, (const char *)bytes + sizeof h + sizeof m, (size_t)s->bytes);
+    memcpy(s->memory, memory, (size_t)s->bytes);
     return PLIF_OK;
 }

@@ -68,19 +68,19 @@ void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is
                   lasts_us = frame->end_us - frame->start_us;
     const int64_t gap_us = frame->start_us - since_us, was_idle = s->is_idle;
     s->dt_us = frame->end_us - since_us;
-    s->discontinuity = (frame->flags & PLIF_GAP) ||
-                       gap_us > GAP_US; /* a gap is also where a stop or an overload left frames out */
+    /* a gap is also where a stop or an overload left frames out */
+    s->discontinuity = (frame->flags & PLIF_GAP) || gap_us > GAP_US;
     s->previous_us = frame->end_us;
     s->events = frame->events;
     s->has_previous = 1;
-    const double per_s = r->idle_per_s >= 0 || r->idle_auto ? plif_activity_add(&s->activity, frame->events, lasts_us)
-                                                            : 0;
+    const int asks = r->idle_per_s >= 0 || r->idle_auto;
+    const double per_s = asks ? plif_activity_add(&s->activity, frame->events, lasts_us) : 0;
     s->is_quiet = r->idle_auto && plif_activity_quiet(&s->activity, per_s, frame->events, lasts_us);
     s->is_idle = is_lost || (r->idle_per_s >= 0 && per_s < r->idle_per_s);
     reset(d, frame, gap_us, afresh, keep);
-    for (int row = 0; row < d->policy.rows && s->is_idle && !was_idle;
-         row++) /* evidence from before a pause says nothing about what */
-        plif_evidence_reset(r, &s->rows[row].evidence, evidence_of(d, row), d->classes); /* comes after it */
+    if (!s->is_idle || was_idle) return; /* else: evidence from before a pause says nothing about what comes after it */
+    for (int row = 0; row < d->policy.rows; row++)
+        plif_evidence_reset(r, &s->rows[row].evidence, evidence_of(d, row), d->classes);
 }
 
 /* c = rint(y voters), whole votes; y itself where the network does not vote. */
