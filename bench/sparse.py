@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from plif_train import native
 from plif_train.loop.allocator import keep_freed_memory
 from plif_train.network import sparse
-from plif_train.network.layers import Conv
+from plif_train.network.layers import TrainingConv2d
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
@@ -31,7 +31,7 @@ def seconds(conv: nn.Conv2d, x: Tensor, dtype: torch.dtype) -> float:
         y = conv(x)
     y.backward(torch.ones_like(y))
     elapsed = time.perf_counter() - begun
-    if isinstance(conv, Conv) and "Sparse" not in str(y.grad_fn):
+    if isinstance(conv, TrainingConv2d) and "Sparse" not in str(y.grad_fn):
         raise SystemExit("bench/sparse.py: a layer of these sizes is never sparse; expected 16 channels or more")
     return elapsed
 
@@ -52,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     sizes = (options.channels, options.channels, options.kernel, options.stride, options.kernel // 2)
-    mine, theirs = Conv(*sizes, bias=False).train(), nn.Conv2d(*sizes, bias=False)
+    mine, theirs = TrainingConv2d(*sizes, bias=False).train(), nn.Conv2d(*sizes, bias=False)
     layer = f"{options.channels} channels, {options.size} x {options.size}, kernel {options.kernel}, stride {options.stride}"
     print(f"{layer}; {options.images} images, {options.threads} threads")
     print(f"{'type':<10}{'spikes':>8}{'sparse':>11}{'PyTorch':>11}{'ratio':>8}{'spread':>16}{'used':>6}")

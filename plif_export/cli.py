@@ -9,27 +9,27 @@ from typing import Annotated
 
 import typer
 
-from plif_export.options import CheckOptions, Destination, ExportOptions, Samples, VerifyOptions
+from plif_export.options import CheckOptions, Destination, ExportOptions, ProofSamples, VerifyOptions
 from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 from runtime.model.artifacts import kind_of
 
 
-class Against(Options):
+class ProofOptions(OptionRecord):
     """What an artifact is proved against."""
 
     against: Path = option("The model.pt, state_dict or NIR file it was made from.")
 
 
-class Place(Options):
+class DemoOptions(OptionRecord):
     """Where the demo writes."""
 
     out: Path = option("A folder for what the demo makes.", default=Path("demo"))
 
 
-class Aliases(Options):
+class Aliases(OptionRecord):
     """Other names of a precision."""
 
     half: bool = option("--precision fp16", default=False)
@@ -96,8 +96,8 @@ def _say_next(artifact: Path, form: str) -> None:
 
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
-    against: Against,
-    recordings: Samples,
+    against: ProofOptions,
+    recordings: ProofSamples,
     how: VerifyOptions,
     output: Output,
 ) -> None:
@@ -146,7 +146,7 @@ def check(
         raise CheckFailed(f"{file}: {report.problems[0]}")
 
 
-def demo(place: Place, output: Output) -> None:
+def demo(place: DemoOptions, output: Output) -> None:
     """The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."""
     from plif_export.demo import run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, read_items, read_list, whole
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 
 BUDGETS = ("flash", "ram")
 MOST_METADATA = 2000
@@ -64,7 +64,7 @@ def _framing(where: str, value: Any) -> str | None:
     return str(Framing.parse(value))
 
 
-class Layers(Options):
+class Layers(OptionRecord):
     """What the caller says about the layers of a file that does not say it."""
 
     network: str | None = option("A preset or a notation string: the layers of a bare state_dict.", default=None)
@@ -76,14 +76,14 @@ class Layers(Options):
     )
 
 
-class Targeted(Options):
+class Targeted(OptionRecord):
     """What is written."""
 
     to: str = option("onnx, plif, c, openvino, nir, triton, tensorrt or tensorrt-rtx.", default="onnx")
     options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
 
 
-class Proved(Options):
+class Proved(OptionRecord):
     """How it is proved."""
 
     seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
@@ -166,14 +166,14 @@ class VerifyOptions(CallerFacts, Proved):
     engine: str | None = option("Prove this engine as well, e.g. event.", default=None)
 
 
-class Samples(Options):
+class ProofSamples(OptionRecord):
     """Recordings in place of synthetic input."""
 
     data: str | None = option("NAME:DIR: prove it on recordings instead of synthetic input.", default=None)
     limit: int = option("How many samples of --data.", default=4, least=1)
 
 
-class Destination(Options):
+class Destination(OptionRecord):
     """Where an artifact is written."""
 
     path: Path | None = option("Where to; beside the model when not given.", "-o", "--output", default=None)

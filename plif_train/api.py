@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from plif_train.loop.job import Job
+from plif_train.loop.job import TrainingJob
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, check_device, parse_devices
 from plif_train.loop.recorded import like_recipe
-from plif_train.options import Run
+from plif_train.options import TrainingOptions
 from plif_train.recipe import Recipe, changed, chosen, option_of
 from runtime.base.errors import PlifError
 from runtime.base.options import options_of, with_fields
@@ -24,7 +24,7 @@ from runtime.base.options import options_of, with_fields
 Source = Recipe | Mapping[str, Any] | str | Path
 
 
-@with_fields(Run, Recipe)
+@with_fields(TrainingOptions, Recipe)
 def train(
     network: Source | None,
     data: str | Sequence[str],
@@ -53,8 +53,8 @@ def train(
     function = augment if callable(augment) else None
     if not callable(augment) and augment is not True:
         options["augment"] = augment or "none"
-    of_run = {each.name: options.pop(each.name) for each in options_of(Run) if each.name in options}
-    how = Run(data=[data] if isinstance(data, str) else list(data), out=Path(out), **of_run)
+    of_run = {each.name: options.pop(each.name) for each in options_of(TrainingOptions) if each.name in options}
+    how = TrainingOptions(data=[data] if isinstance(data, str) else list(data), out=Path(out), **of_run)
     job = job_of(
         [word for word in (recipe, network) if word is not None], how, options, augment=function, on_epoch=on_epoch
     )
@@ -66,7 +66,9 @@ def train(
     return job.run(World(), devices[0])
 
 
-def job_of(words: Sequence[Source], how: Run, keys: Mapping[str, Any], *, text: bool = False, **rest: Any) -> Job:
+def job_of(
+    words: Sequence[Source], how: TrainingOptions, keys: Mapping[str, Any], *, text: bool = False, **rest: Any
+) -> TrainingJob:
     """What `plif train` and plif_train.train do: a recipe (or that of a model, how.like), some of its keys changed.
 
     keys    other values of some keys; text: as the command line has them
@@ -77,10 +79,10 @@ def job_of(words: Sequence[Source], how: Run, keys: Mapping[str, Any], *, text: 
             f"--like {how.like}: has its network and recipe; leave {words[0]} out, or change keys with --set"
         )
     recipe = changed(chosen(words) if how.like is None else like_recipe(how.like, how.start), keys, text=text)
-    return Job(recipe, how, command=_command(words, how, keys), **rest)
+    return TrainingJob(recipe, how, command=_command(words, how, keys), **rest)
 
 
-def _command(words: Sequence[Source], how: Run, keys: Mapping[str, Any]) -> str:
+def _command(words: Sequence[Source], how: TrainingOptions, keys: Mapping[str, Any]) -> str:
     """The command, without the folders of this machine, which tell the reader of a card nothing."""
     typed = [str(word) for word in words if isinstance(word, (str, Path))]
     shown = ["plif", "train", *(Path(word).name if word.endswith(".toml") else word for word in typed)]

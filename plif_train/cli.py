@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plif_train.options import Run
+from plif_train.options import TrainingOptions
 from plif_train.recipe import KEYS, nearest, option_of, read_recipe, shipped, table, type_of
 from runtime.base.errors import Interrupted, PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 
 if TYPE_CHECKING:
-    from plif_train.loop.job import Job
+    from plif_train.loop.job import TrainingJob
 
 _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 
-def _typed() -> type[Options]:
+def _typed() -> type[OptionRecord]:
     """The keys of a recipe that are options of the command, as a record of options; None: not given."""
     given = {}
     for name, key in KEYS.items():
@@ -34,11 +34,13 @@ def _typed() -> type[Options]:
             default = "" if key.default in (None, ()) else f" [{key.default}]"
             help = key.metadata["help"]
             given[name] = option(f"{help[0].upper()}{help[1:]}{default}.", *flags, default=None, typed=typed)
-    return type("Typed", (Options,), {"__annotations__": dict.fromkeys(given, Any), "__module__": __name__, **given})
+    return type(
+        "Typed", (OptionRecord,), {"__annotations__": dict.fromkeys(given, Any), "__module__": __name__, **given}
+    )
 
 
 if TYPE_CHECKING:
-    Typed = Options
+    Typed = OptionRecord
 else:
     Typed = _typed()
 
@@ -112,7 +114,7 @@ def train(
         ),
     ] = None,
     *,
-    how: Run,
+    how: TrainingOptions,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of a recipe; several times.")
     ] = None,
@@ -130,7 +132,7 @@ def train(
 
     keep_freed_memory()
     out = how.out
-    job: Job | None = None
+    job: TrainingJob | None = None
     try:
         named, method, older, notes = _taken_apart(words or [])
         for note in notes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 
 
-class Run(Options):
+class TrainingOptions(OptionRecord):
     """Where a training finds things and puts them, and whether it goes on."""
 
     data: list[str] = option("NAME:DIR of a data set; several: the first is the test, too.")

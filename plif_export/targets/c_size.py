@@ -17,7 +17,7 @@ from pathlib import Path
 
 from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers.c.file import CFiles
-from plif_export.writers.c.program import Memory, Program
+from plif_export.writers.c.program import CProgram, LayerMemory
 from runtime.base.errors import PlifError
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
@@ -43,7 +43,7 @@ class Size:
     stack: int
     code: int | None
     how: str
-    layers: Mapping[str, Memory]
+    layers: Mapping[str, LayerMemory]
 
     @property
     def ram(self) -> int:
@@ -69,7 +69,7 @@ def kilo(size: int) -> str:
     return f"{size / 1024:.1f}K"
 
 
-def of_arrays(program: Program) -> Size:
+def of_arrays(program: CProgram) -> Size:
     """Before anything is written: without the code."""
     how = "no compiler here, so the arrays alone"
     return Size(program.flash, program.ram, program.caller, program.stack, None, how, program.memory)

@@ -100,7 +100,10 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def augmentation_of(text: str, data: str) -> Callable[[Tensor], Tensor] | None:
-    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,..."""
+    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,...
+
+    A function takes and gives images or frames [B, C, H, W].
+    """
     if text == "none":
         return None
     name = data.partition(":")[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from plif_train.data.sets import Samples, spread
 from plif_train.data.variation import Clip
-from plif_train.data.windows import Row, Windows
+from plif_train.data.windows import LabelledStretch, Windows
 from plif_train.network.losses import UNASKED
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
@@ -34,7 +34,7 @@ class EventSamples:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[LabelledStretch],
         windows: Windows,
         framing: Framing,
         shape: tuple[int, int, int],
@@ -53,7 +53,7 @@ class EventSamples:
         x = np.stack([frames for frames, _ in drawn])
         return Samples(torch.from_numpy(x), torch.from_numpy(np.stack([labels for _, labels in drawn])))
 
-    def _draw(self, row: Row, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, row: LabelledStretch, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         clip, labels = self.windows.draw(row, rng)
         x, y = np.rint(clip.x), np.rint(clip.y)
         width, height = self.windows.size
@@ -112,7 +112,7 @@ def load_events(
     if framing.step_us is None or framing.kind != "duration":
         raise PlifError(f"--vary needs a framing with steps of one length, e.g. duration:40ms; found {framing}")
     dataset.settle_sensor()
-    rows: list[Row] = []
+    rows: list[LabelledStretch] = []
     size = (0, 0)
     indices = spread(dataset, limit)
     with Progress(what, not quiet) as progress:
@@ -129,13 +129,13 @@ def load_events(
     return EventSamples(rows, windows, framing, dataset.shape)
 
 
-def _row_of(events: np.ndarray, label: int, start_us: int, size: tuple[int, int], upright: str) -> Row:
+def _row_of(events: np.ndarray, label: int, start_us: int, size: tuple[int, int], upright: str) -> LabelledStretch:
     first_us = int(events["t"][0])
     t = np.maximum.accumulate(events["t"]) - first_us
     x, y = events["x"].astype(np.float32), events["y"].astype(np.float32)
     clip = Clip(t.astype(np.float32), x, y, events["p"].astype(bool))
     floor = floor_of(t, events["x"], events["y"], size)
-    return Row(clip, label, float(start_us - first_us), float(t[-1]), floor, upright)
+    return LabelledStretch(clip, label, float(start_us - first_us), float(t[-1]), floor, upright)
 
 
 def floor_of(t: np.ndarray, x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> float:

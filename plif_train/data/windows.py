@@ -56,7 +56,7 @@ def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
 
 
 @dataclass
-class Row:
+class LabelledStretch:
     """One labelled stretch of a recording: its events from `from_us` on, the class from start_us on.
 
     floor    events a microsecond when the recording is at rest
@@ -109,7 +109,7 @@ class Windows:
         self._noise = Noise(size, np.random.default_rng(0))
         self._active = how.get("active", (0.0,))[0] > 0
 
-    def draw(self, row: Row, rng: np.random.Generator) -> tuple[Clip, npt.NDArray[np.int64]]:
+    def draw(self, row: LabelledStretch, rng: np.random.Generator) -> tuple[Clip, npt.NDArray[np.int64]]:
         """A window and the labels of its steps [steps]; the window begins at time 0."""
         length_us = self.steps * self.step_us
         kind = self._kind(row, rng)
@@ -140,7 +140,7 @@ class Windows:
         keep = (clip.t >= 0) & (clip.t < length_us)
         return clip.pick(keep), labels
 
-    def _kind(self, row: Row, rng: np.random.Generator) -> str:
+    def _kind(self, row: LabelledStretch, rng: np.random.Generator) -> str:
         drawn = rng.random()
         for name in KINDS:
             drawn -= self.how.get(name, (0.0,))[0]
@@ -159,7 +159,7 @@ class Windows:
         clip = self._noise.make(per_us, length_us, rng)
         return join([clip, self._noise.hot(int(self.how["hot"][0]), length_us, rng)]) if "hot" in self.how else clip
 
-    def _cut(self, row: Row, kind: str, length_us: float, rng: np.random.Generator) -> Cut:
+    def _cut(self, row: LabelledStretch, kind: str, length_us: float, rng: np.random.Generator) -> Cut:
         low, high = self.how.get("stretch", (1.0, 1.0))
         slow = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         needed_us = length_us / slow

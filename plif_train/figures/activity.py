@@ -19,7 +19,7 @@ from runtime.model.card import read_card
 
 
 @dataclass
-class Activity:
+class FirstLayerSpikes:
     """x [T, N, C, H, W] as the network saw it, spikes [T, N, C', H', W'] of its first layer; both cut to T_s steps."""
 
     x: np.ndarray
@@ -38,7 +38,7 @@ class Activity:
 
 
 @torch.no_grad()
-def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
+def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> FirstLayerSpikes:
     """Runs samples x [N, T, C, H, W] or [N, C, H, W] from reset. MissingPart when the first layer has no maps or is silent."""
     seen: list[torch.Tensor] = []
     first = next(iter(net.neurons()))
@@ -48,23 +48,23 @@ def record(net: Network, x: np.ndarray, names: list[str], steps: int | None = No
     return _activity(seen[0].numpy(), first, x, names, steps)
 
 
-def record_artifact(path: Path, x: np.ndarray, names: list[str], steps: int | None = None) -> Activity:
+def record_artifact(path: Path, x: np.ndarray, names: list[str], steps: int | None = None) -> FirstLayerSpikes:
     """The same of an exported network: an ONNX artifact in the step form."""
     first = next(iter(spiking_layers(read_card(path))))
     return _activity(watch_layer(path, first, x).astype(np.float32), first, x, names, steps)
 
 
-def _activity(spikes: np.ndarray, first: str, x: np.ndarray, names: list[str], steps: int | None) -> Activity:
+def _activity(spikes: np.ndarray, first: str, x: np.ndarray, names: list[str], steps: int | None) -> FirstLayerSpikes:
     if spikes.ndim != 5:
         raise MissingPart(f"layer {first} is fully connected and has no maps to draw")
     if not spikes.any():
         raise MissingPart(f"layer {first} does not fire on these samples: is the model trained, and on such data?")
     frames = x.swapaxes(0, 1) if x.ndim == 5 else np.broadcast_to(x, (len(spikes), *x.shape))
     T_s = len(spikes) if steps is None else min(steps, len(spikes))
-    return Activity(frames[:T_s], spikes[:T_s], names, first)
+    return FirstLayerSpikes(frames[:T_s], spikes[:T_s], names, first)
 
 
-def choose(activity: Activity, count: int = 3) -> tuple[int, ...]:
+def choose(activity: FirstLayerSpikes, count: int = 3) -> tuple[int, ...]:
     """The two channels whose rates follow the edges of the input most closely, and those that tell samples apart most.
 
     edge-like   correlation over pixels of F(c) with the size of the gradient of the mean input, averaged over samples

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.grammar import read_list, whole
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 
 
 def _numbers(where: str, value: Any) -> tuple[int, ...] | None:
@@ -17,7 +17,7 @@ def _numbers(where: str, value: Any) -> tuple[int, ...] | None:
     return found
 
 
-class SubjectOptions(Options):
+class SubjectOptions(OptionRecord):
     """What figures of a model show; `only_class` names classes in their order: "c1,c2"."""
 
     data: str | None = option("Samples: NAME:DIR, or one recording.", default=None)
@@ -29,7 +29,7 @@ class SubjectOptions(Options):
     only_class: str | None = option("Samples of these classes only: c1,c2.", "--class", default=None)
 
 
-class FigureOptions(Options):
+class FigureOptions(OptionRecord):
     """Which figures, and where they are written."""
 
     out: Path = option("A folder for NAME.png, NAME.svg, NAME.csv and report.html.", default=Path("figures"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_train.figures.activity import Activity, choose, record, record_artifact
+from plif_train.figures.activity import FirstLayerSpikes, choose, record, record_artifact
 from plif_train.figures.draw import MissingPart
 from plif_train.figures.options import SubjectOptions
 from plif_train.loop.log import WEIGHTS, epochs_path, read, read_of, weights_path
@@ -106,7 +106,7 @@ class FigureModel(SubjectOptions):
         return found
 
     @cached_property
-    def activity(self) -> Activity:
+    def activity(self) -> FirstLayerSpikes:
         """Samples and the spikes of the first layer, computed once."""
         if self.data is None:
             raise MissingPart("no samples: give --data NAME:DIR or a recording")

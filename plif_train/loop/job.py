@@ -23,7 +23,7 @@ from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
 from plif_train.network.choice import check_outputs, network_for, overrides_of
 from plif_train.network.network import Network
-from plif_train.options import Run
+from plif_train.options import TrainingOptions
 from plif_train.recipe import Recipe, changed
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
@@ -33,7 +33,7 @@ from runtime.data.dataset import EventSet
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """A recipe, and what is no part of one: where the data lie, where the model goes, and what this run is to do.
 
     how        its first data set is also the test
@@ -43,7 +43,7 @@ class Job:
     """
 
     recipe: Recipe
-    how: Run
+    how: TrainingOptions
     augment: Augment | None = None
     on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
     command: str = ""

@@ -36,7 +36,7 @@ class Layer(c.Structure):
     )
 
 
-class Pool(c.Structure):
+class PoolCall(c.Structure):
     """struct pool of pool.c."""
 
     _fields_ = (

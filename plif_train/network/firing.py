@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from plif_train.network.network import Dropout, Network
+from plif_train.network.network import Network, SequenceDropout
 from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 from runtime.model.notation import NamedLayer
@@ -66,7 +66,11 @@ def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, 
         elif isinstance(module, nn.BatchNorm2d):
             norm = module
             _randomise_norm(norm, x, generator)
-        x = module.multi(x) if isinstance(module, Dropout) else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        x = (
+            module.multi(x)
+            if isinstance(module, SequenceDropout)
+            else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        )
 
     # Layers that may stand between here and the neuron (pools) carry a shift and a positive scale through unchanged.
     if norm is not None:

@@ -115,7 +115,7 @@ class _HalvingPool(torch.autograd.Function):
         out = x.new_empty(*planes, H // 2, W // 2)
         which = None if average else torch.empty(out.shape, dtype=torch.uint8)
         of = {name: native.address(tensor) for name, tensor in (("in_", x), ("out", out), ("which", which))}
-        job = native.Pool(H=H, W=W, half=x.dtype == torch.bfloat16, **of)
+        job = native.PoolCall(H=H, W=W, half=x.dtype == torch.bfloat16, **of)
         native.run("plif_pool_forward", job, planes[0] * planes[1], x.numel())
         ctx.save_for_backward(which)
         ctx.shape = x.shape
@@ -129,7 +129,7 @@ class _HalvingPool(torch.autograd.Function):
         gin = grad.new_empty(ctx.shape)
         N, C, H, W = ctx.shape
         of = {name: native.address(tensor) for name, tensor in (("g", grad), ("gin", gin), ("which", which))}
-        job = native.Pool(H=H, W=W, half=grad.dtype == torch.bfloat16, **of)
+        job = native.PoolCall(H=H, W=W, half=grad.dtype == torch.bfloat16, **of)
         native.run("plif_pool_backward", job, N * C, gin.numel())
         return gin, None
 
@@ -160,7 +160,7 @@ class AveragePool(nn.AvgPool2d):
 FEW = 64  # weights an output; more, and the patches cost more than they save
 
 
-class Conv(nn.Conv2d):
+class TrainingConv2d(nn.Conv2d):
     """nn.Conv2d, as a product of matrices or as sparse sums where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:

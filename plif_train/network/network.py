@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plif_train.network.layers import MODES, AveragePool, BatchNorm, Conv, MaxPool
+from plif_train.network.layers import MODES, AveragePool, BatchNorm, MaxPool, TrainingConv2d
 from plif_train.network.neuron import Neuron
 from plif_train.network.surrogate import SURROGATES
 from runtime.base.errors import PlifError
@@ -98,7 +98,7 @@ class Meta:
             raise PlifError(f"T is {self.T}, expected at least one time-step")
 
 
-class Dropout(nn.Module):
+class SequenceDropout(nn.Module):
     """One mask, drawn at the first step after reset() and kept for all time-steps; identity in eval mode."""
 
     def __init__(self, p: float) -> None:
@@ -250,7 +250,7 @@ class Network(nn.Module):
             y = module.multi(x, T, pools=named.name in self._pooled and self.watch is None)
         elif isinstance(module, MaxPool) and x.shape[2:] == named.out_shape:
             return x
-        elif isinstance(module, (Dropout, BatchNorm)):
+        elif isinstance(module, (SequenceDropout, BatchNorm)):
             y = module.multi(x)
         else:
             y = module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -290,7 +290,7 @@ class Network(nn.Module):
     def reset(self) -> None:
         """Forgets every membrane potential and dropout mask: the next call begins a new sample."""
         for module in self.children():
-            if isinstance(module, (Neuron, Dropout)):
+            if isinstance(module, (Neuron, SequenceDropout)):
                 module.reset()
 
     def state(self) -> dict[str, Tensor]:
@@ -320,14 +320,16 @@ def _module(named: nt.NamedLayer, options: Options) -> nn.Module:
     layer, op = named.layer, named.op
     if isinstance(layer, nt.Conv):
         channels = named.in_shape[0]
-        return Conv(channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True)
+        return TrainingConv2d(
+            channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True
+        )
     if isinstance(layer, nt.FC):
         return nn.Linear(named.in_shape[0], layer.features, bias=bool(options.bias))
     if isinstance(layer, nt.BN):
         return BatchNorm(named.in_shape[0])
     if isinstance(layer, nt.Dropout):
-        return Dropout(options.dropout)
-    if isinstance(layer, nt.Neuron):
+        return SequenceDropout(options.dropout)
+    if isinstance(layer, nt.Neurons):
         return Neuron(
             layer.kind,
             v_threshold=options.v_threshold,

@@ -15,7 +15,7 @@ import typer
 
 from plif_train.recipe import KEYS
 from runtime.base.errors import Interrupted, PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from plif_train.paper.standing import Standing
 
 
-class PaperOptions(Options):
+class PaperOptions(OptionRecord):
     """Which rows, and how one is trained now."""
 
     list_: bool = option("Every table and figure, its data, and what has been run.", "--list", default=False)

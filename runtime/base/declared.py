@@ -6,7 +6,7 @@ The others lie beside what they are of: runtime/stream/options.py, runtime/measu
 from __future__ import annotations
 
 from runtime.base.grammar import parse_size
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 
 
 def _size(where: str, value: object) -> object:
@@ -14,7 +14,7 @@ def _size(where: str, value: object) -> object:
     return parse_size(f"{where} {value}", value) if isinstance(value, str) else value
 
 
-class Threads(Options):
+class Threads(OptionRecord):
     """What one engine may take of the processor."""
 
     threads: int | None = option("CPU threads; all when not given.", default=None, least=1)
@@ -44,7 +44,7 @@ class Opening(EngineOptions):
     )
 
 
-class Reading(Options):
+class ReadingOptions(OptionRecord):
     """What a recording is that does not say it itself."""
 
     sensor: tuple[int, int] | None = option("WIDTHxHEIGHT, for sources that do not say.", default=None, parse=_size)
@@ -53,7 +53,7 @@ class Reading(Options):
     )
 
 
-class SendOptions(Reading):
+class SendOptions(ReadingOptions):
     """How a recording is sent as datagrams."""
 
     speed: str = option("real: paced by the events' own time; max; or events a second.", default="real")
@@ -61,7 +61,7 @@ class SendOptions(Reading):
     each: int = option("Events in one datagram.", default=100, least=1, most=5000)
 
 
-class Limited(Options):
+class Limited(OptionRecord):
     """How much of a data set."""
 
     limit: int | None = option("Only the first so many samples of a split.", default=None, least=1)
@@ -73,7 +73,7 @@ class Some(Limited):
     split: str = option("Of the data set: train or test.", default="test")
 
 
-class Simulating(Options):
+class Simulating(OptionRecord):
     """How a simulated data set is made; train and test are the set's own numbers when not given."""
 
     train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)

@@ -57,7 +57,7 @@ def option(
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
-class Options:
+class OptionRecord:
     """Base of all records. It reads and checks each value, and takes text for a path; rules of a record's own come behind
     super().__post_init__().
     """

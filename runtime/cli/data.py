@@ -14,7 +14,7 @@ import typer
 
 from runtime.base.declared import GestureOptions, Limited, NmnistOptions
 from runtime.base.errors import PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.progress import Progress
 from runtime.cli.output import Output
 
@@ -22,7 +22,7 @@ SIMULATED = "nmnist-sim"
 GESTURES = "gesture-sim"
 
 
-class Places(Options):
+class Places(OptionRecord):
     """The folders of a set."""
 
     root: str | None = option("The folder of the set to check.", default=None)

@@ -25,7 +25,7 @@ import typer
 import typer.core
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.base.options import Options, flag_of, options_of
+from runtime.base.options import OptionRecord, flag_of, options_of
 from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.signals import catch_signals, exit_code
@@ -94,10 +94,10 @@ def _command(name: str) -> Any:
     return typer.main.get_command(single)
 
 
-def records_of(command: Callable[..., Any]) -> dict[str, type[Options]]:
+def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
     """The records that a command takes, by the names of its parameters."""
     hints = get_type_hints(command)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Options)}
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionRecord)}
 
 
 def typer_command(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ def typer_command(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _parameters(own: inspect.Parameter, record: type[Options] | None) -> Iterator[inspect.Parameter]:
+def _parameters(own: inspect.Parameter, record: type[OptionRecord] | None) -> Iterator[inspect.Parameter]:
     if record is None:
         yield own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         return

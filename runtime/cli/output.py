@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runtime.base.errors import PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.text import say
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ UNNAMED = (
 )
 
 
-class Output(Options):
+class Output(OptionRecord):
     """How a command prints its result."""
 
     as_json: bool = option("JSON on stdout: one document; of plif stream one object a line.", "--json", default=False)

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from runtime.base.declared import Opening, SendOptions
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_engine
 from runtime.stream.options import StreamOptions
 
 
-class Watched(Options):
+class Watched(OptionRecord):
     """Who watches a stream: in Python, observers."""
 
     dashboard: str | None = option(

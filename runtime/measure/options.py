@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.base.declared import Reading, Some, Threads
+from runtime.base.declared import ReadingOptions, Some, Threads
 from runtime.base.errors import PlifError
-from runtime.base.options import Options, option
+from runtime.base.options import OptionRecord, option
 
 
 def _share(where: str, value: object) -> object:
@@ -34,7 +34,7 @@ def _engines(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ("auto",))
 
 
-class How(Options):
+class RunOptions(OptionRecord):
     """How an evaluation is run; none of it changes an answer."""
 
     batch: int | None = option("Samples in one batch; measured when not given.", default=None, least=1)
@@ -49,7 +49,7 @@ class How(Options):
     resume: bool = option("Go on with what --out has begun.", default=False)
 
 
-class EvaluateOptions(Some, How, Reading):
+class EvaluateOptions(Some, RunOptions, ReadingOptions):
     """An evaluation of one model. `data` is NAME:DIR; sensor and csv are for folder:DIR."""
 
     data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
@@ -88,7 +88,7 @@ class JudgeOptions(EvaluateOptions):
             raise PlifError("--max-changed: changed from what? Name it with --against FILE")
 
 
-class ExitOptions(Options):
+class ExitOptions(OptionRecord):
     """In place of an evaluation."""
 
     calibrate_exit: float | None = option(
@@ -100,7 +100,7 @@ class ExitOptions(Options):
     )
 
 
-class PredictOptions(How, Reading):
+class PredictOptions(RunOptions, ReadingOptions):
     """Labels for recordings."""
 
     out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
@@ -112,7 +112,7 @@ class PredictOptions(How, Reading):
     )
 
 
-class Load(Options):
+class Load(OptionRecord):
     """How much is asked of an artifact."""
 
     streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)

@@ -83,7 +83,7 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Neuron:
+class Neurons:
     kind: str  # "IF", "LIF" or "PLIF"
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class Repeat:
         return f"{{{self.body}}}*{self.times}"
 
 
-Layer = Conv | Pool | FC | BN | Dropout | Neuron
+Layer = Conv | Pool | FC | BN | Dropout | Neurons
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ _WRITTEN: dict[type[Any], str] = {
     FC: r"FC([0-9]+)",
     BN: r"BN",
     Dropout: r"DP",
-    Neuron: r"(PLIF|LIF|IF)",
+    Neurons: r"(PLIF|LIF|IF)",
 }
 _MOST_LAYERS = 10_000  # nested repetitions multiply: a short string could otherwise ask for a billion layers
 
@@ -241,7 +241,7 @@ def name_layers(notation: Notation, input_shape: Shape) -> list[NamedLayer]:
         elif isinstance(layer, BN):
             _spatial(layer, shape)
             add(f"{block}_bn", "BatchNorm", layer, shape)
-        elif isinstance(layer, Neuron):
+        elif isinstance(layer, Neurons):
             add(f"{block}_neuron", "Neuron", layer, shape)
         elif isinstance(layer, Dropout):
             following = f"fc{fcs + 1}" if _next_is_fc(layers, i) else block

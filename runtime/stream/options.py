@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from runtime.base.declared import Reading
+from runtime.base.declared import ReadingOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import option
 
@@ -19,7 +19,7 @@ LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-class StreamOptions(Reading):
+class StreamOptions(ReadingOptions):
     """Options of `plif stream` and of model.stream; None where an option was not given."""
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)

@@ -116,14 +116,14 @@ def test_the_model_card_has_a_head_that_yaml_readers_read(report: Path) -> None:
 
 def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) -> None:
     from runtime.measure.report.page import page
-    from runtime.measure.report.report import Report
+    from runtime.measure.report.report import EvaluationReport
 
     model = runtime.load(shipped, "onnxruntime")
     result = evaluate(model, DIGITS, limit=2)
     evil = "<img src=x onerror=alert(1)>\n\"'&"
     bad = replace(result, classes=[evil, *result.classes[1:]], data=evil, artifact={"path": evil, "bytes": 1})
     bad.per_class[0]["class"] = evil
-    text = page(Report(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil))
+    text = page(EvaluationReport(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil))
     assert "<img src=x" not in text and "&lt;img src=x" in text
 
 

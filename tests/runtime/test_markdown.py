@@ -16,7 +16,7 @@ from runtime.measure.bench.artifacts import Measurement
 from runtime.measure.bench.table import write_table
 from runtime.measure.evaluate.evaluation import Evaluation
 from runtime.measure.report.files import model_card
-from runtime.measure.report.report import Report
+from runtime.measure.report.report import EvaluationReport
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<!--", "&lt;b&gt;", "a|b", "a\\|b", "\\", "`", "``` x",
@@ -103,7 +103,7 @@ def test_the_model_card_of_a_stranger_shows_its_names_as_text(render: Callable[[
         "input": {"kind": "events", "shape": [2, 4, 4]}, "notation": evil, "framing": evil, "precision": evil,
         "provenance": {evil: evil},
     }  # fmt: skip
-    text = model_card(Report(result, card, f"plif eval {evil}"))
+    text = model_card(EvaluationReport(result, card, f"plif eval {evil}"))
     assert all(line.isprintable() for line in text.split("\n"))
     head, body = text.removeprefix("---\n").split("\n---\n", 1)
     assert len(head.split("\n")) == 4

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import plif_train
-from plif_train.network.layers import Conv
+from plif_train.network.layers import TrainingConv2d
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 )
 def test_value_and_gradients_are_those_of_pytorch(products, kernel, stride, padding, dilation, bias):
     torch.manual_seed(0)
-    mine = Conv(2, 7, kernel, stride, padding, dilation, bias=bias).double().train()
+    mine = TrainingConv2d(2, 7, kernel, stride, padding, dilation, bias=bias).double().train()
     theirs = nn.Conv2d(2, 7, kernel, stride, padding, dilation, bias=bias).double()
     theirs.load_state_dict(mine.state_dict())
     x = torch.poisson(torch.full((4, 2, 13, 11), 0.4)).double()
@@ -49,7 +49,7 @@ def test_value_and_gradients_are_those_of_pytorch(products, kernel, stride, padd
 
 def test_under_autocast_it_is_bfloat16_and_as_exact_as_a_convolution(products):
     torch.manual_seed(1)
-    mine = Conv(2, 16, 3, padding=1, bias=False).train()
+    mine = TrainingConv2d(2, 16, 3, padding=1, bias=False).train()
     x = torch.poisson(torch.full((8, 2, 20, 20), 0.4))
     with torch.autocast("cpu", torch.bfloat16):
         y = mine(x)
@@ -62,7 +62,7 @@ def test_under_autocast_it_is_bfloat16_and_as_exact_as_a_convolution(products):
 def test_elsewhere_it_is_pytorchs_convolution_to_the_bit(products, case):
     torch.manual_seed(2)
     channels = 16 if case == "many channels" else 2
-    mine = Conv(channels, 8, 3, padding=1, groups=2 if case == "groups" else 1).train(case != "evaluation")
+    mine = TrainingConv2d(channels, 8, 3, padding=1, groups=2 if case == "groups" else 1).train(case != "evaluation")
     x = torch.randn(3, channels, 9, 9, requires_grad=case == "gradient of the input")
     with torch.set_grad_enabled(case != "no_grad"):
         y = mine(x)

@@ -10,7 +10,7 @@ import torch
 
 from plif_train.data.samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.data.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
-from plif_train.data.windows import IDLE, Row, Windows, parse_variation
+from plif_train.data.windows import IDLE, LabelledStretch, Windows, parse_variation
 from plif_train.network.losses import UNASKED, count_right, step_mse
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
@@ -35,9 +35,9 @@ def moving(n: int = 4000, length_us: float = 1e6) -> Clip:
     return Clip(t, 32 * t / length_us, 10 + rng(2).uniform(0, 3, n), np.arange(n) % 2 == 0)
 
 
-def row(label: int = 1, start_us: float = 0.0, floor: float = 0.0) -> Row:
+def row(label: int = 1, start_us: float = 0.0, floor: float = 0.0) -> LabelledStretch:
     clip = moving()
-    return Row(clip, label, start_us, float(clip.t[-1]), floor)
+    return LabelledStretch(clip, label, start_us, float(clip.t[-1]), floor)
 
 
 def windows(text: str = "") -> Windows:
@@ -149,7 +149,7 @@ def test_steps_at_rest_are_not_other() -> None:
     busy = moving()
     quiet = busy.pick((busy.t < 100_000) | (busy.t > 900_000))
     _, labels = Windows(parse_variation("active:1"), 50, STEP_US, SIZE, CLASSES).draw(
-        Row(quiet, OTHER, 0, 1e6, 1e-3), rng()
+        LabelledStretch(quiet, OTHER, 0, 1e6, 1e-3), rng()
     )
     assert (labels[10:40] == IDLE).all() and (labels[46:] == OTHER).all()
 
@@ -167,11 +167,11 @@ def test_the_floor_of_a_scene_that_never_rests_is_what_its_still_parts_have() ->
     floor = floor_of(both.t.astype(np.int64), both.x.astype(int), both.y.astype(int), (128, 128))
     assert floor == pytest.approx(n / length_us, rel=0.1)
     found = Windows(parse_variation("active:1"), 20, STEP_US, (128, 128), CLASSES)
-    _, labels = found.draw(Row(both, OTHER, 0, length_us, floor), rng())
+    _, labels = found.draw(LabelledStretch(both, OTHER, 0, length_us, floor), rng())
     assert (labels[6:] == OTHER).all()
-    _, labels = found.draw(Row(noise, OTHER, 0, length_us, floor), rng())
+    _, labels = found.draw(LabelledStretch(noise, OTHER, 0, length_us, floor), rng())
     assert (labels[6:] == IDLE).all()
-    _, labels = windows("active:0").draw(Row(noise, OTHER, 0, length_us, floor), rng())
+    _, labels = windows("active:0").draw(LabelledStretch(noise, OTHER, 0, length_us, floor), rng())
     assert (labels == OTHER).all()
 
 
@@ -181,8 +181,8 @@ def test_noise_that_is_varied_is_still_at_rest_and_motion_still_motion() -> None
     clip = Clip(t, rng(2).uniform(0, 32, n), rng(3).uniform(0, 32, n), t > 0)
     for more in ("stretch:0.5-0.5", "stretch:2-2", "both:0.5,halo:0.5", "thin:1"):
         window = windows(f"active:1,{more}")
-        assert (window.draw(Row(clip, OTHER, 0, 1e6, n / 1e6), rng())[1][6:-1] == IDLE).all()
-        assert (window.draw(Row(clip, OTHER, 0, 1e6, 0.3 * n / 1e6), rng())[1][6:-1] == OTHER).all()
+        assert (window.draw(LabelledStretch(clip, OTHER, 0, 1e6, n / 1e6), rng())[1][6:-1] == IDLE).all()
+        assert (window.draw(LabelledStretch(clip, OTHER, 0, 1e6, 0.3 * n / 1e6), rng())[1][6:-1] == OTHER).all()
 
 
 @pytest.mark.parametrize("kind", list(HARD))
@@ -283,7 +283,9 @@ def test_the_loss_of_steps_wants_no_vote_in_idle_ones_and_leaves_the_unasked_out
 def test_steps_after_the_end_of_a_window_are_unasked() -> None:
     """The frames begin at the first event, so a window that begins with nothing has empty ones at its end."""
     late = moving().pick(moving().t > 100_000)
-    one = EventSamples([Row(late, 1, 0.0, 1e6, 0.0)], windows(), Framing.parse("duration:20ms"), (2, 32, 32))
+    one = EventSamples(
+        [LabelledStretch(late, 1, 0.0, 1e6, 0.0)], windows(), Framing.parse("duration:20ms"), (2, 32, 32)
+    )
     seen = False
     for seed in range(20):
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build, scale_to_fire
 from plif_train.figures import FIGURES, draw_figure
-from plif_train.figures.activity import Activity, choose, record
+from plif_train.figures.activity import FirstLayerSpikes, choose, record
 from plif_train.figures.all_channels import mosaic
 from plif_train.figures.draw import MissingPart
 from plif_train.figures.subject import FigureModel, open_subject, samples_of
@@ -134,7 +134,7 @@ def test_edge_like_and_selective_channels_are_found() -> None:
     outline[7:17, 7:17] = False
     spikes[:, :, 2] = outline
     spikes[:, 0, 5], spikes[:, 1:, 5] = 1, 0
-    chosen = choose(Activity(x, spikes, ["a", "b", "c"], "conv1"))
+    chosen = choose(FirstLayerSpikes(x, spikes, ["a", "b", "c"], "conv1"))
     assert chosen[0] == 2 and chosen[2] == 5 and len(set(chosen)) == 3
 
 
@@ -159,7 +159,7 @@ def test_long_sequences_show_every_kth_step_and_the_table_has_all(T: int, shown:
 
     rng = np.random.default_rng(0)
     x, spikes = (rng.integers(0, 2, (T, 2, c, 8, 8)).astype(np.float32) for c in (2, 3))
-    subject = SimpleNamespace(activity=Activity(x, spikes, ["a", "b"], "conv1"), chosen=[2, 0, 1], whose="")
+    subject = SimpleNamespace(activity=FirstLayerSpikes(x, spikes, ["a", "b"], "conv1"), chosen=[2, 0, 1], whose="")
     for name, down, rows_a_step in (("fig-s4", 6, 2), ("fig-s5", 4, 2)):
         drawing = draw_figure(name, subject)  # type: ignore[arg-type]
         assert len(drawing.figure.axes) == down * shown and len(drawing.rows) == rows_a_step * T

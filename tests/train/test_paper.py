@@ -20,7 +20,7 @@ from plif_train.figures.subject import open_subject
 from plif_train.figures.table_s2 import lines_of, table_s2
 from plif_train.loop.checkpoint import card_of
 from plif_train.network.choice import network_for
-from plif_train.options import Run
+from plif_train.options import TrainingOptions
 from plif_train.paper.conditions import conditions_of, parts_of
 from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
 from plif_train.paper.rows import find_rows, rows
@@ -97,7 +97,7 @@ def test_every_row_s_command_trains_the_network_of_its_log(tmp_path: Path) -> No
         typed = {
             name: value for name, value in params.items() if name in KEYS and name != "data" and value not in (None, [])
         }
-        how = Run(data=params["data"], out=tmp_path / "m.pt")
+        how = TrainingOptions(data=params["data"], out=tmp_path / "m.pt")
         job = job_of(params["words"], how, typed | _settings(params["settings"] or []), text=True)
         with torch.device("meta"):
             net = network_for(str(job.recipe.network), job.first, job.overrides)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import plif_train
 from plif_train import native
 from plif_train.network import sparse
-from plif_train.network.layers import Conv
+from plif_train.network.layers import TrainingConv2d
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 HALF = torch.bfloat16
@@ -40,7 +40,7 @@ def _step(conv: nn.Conv2d, x: Tensor, weights: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_(True)
     with torch.autocast("cpu", HALF, enabled=x.dtype == HALF):
         y = conv(x)
-    assert _is_sparse(y) == isinstance(conv, Conv)
+    assert _is_sparse(y) == isinstance(conv, TrainingConv2d)
     (y.float() * weights).sum().backward()
     assert x.grad is not None
     return [y.detach(), x.grad, *(p.grad for p in conv.parameters() if p.grad is not None)]
@@ -62,7 +62,7 @@ CASES = [  # channels in and out, kernel, stride, padding, height and width
 @pytest.mark.parametrize(("channels", "out", "kernel", "stride", "padding", "size"), CASES)
 def test_value_and_gradients_are_those_of_pytorch(channels, out, kernel, stride, padding, size, dtype, values) -> None:
     torch.manual_seed(0)
-    mine = Conv(channels, out, kernel, stride, padding).train()
+    mine = TrainingConv2d(channels, out, kernel, stride, padding).train()
     theirs = nn.Conv2d(channels, out, kernel, stride, padding)
     theirs.load_state_dict(mine.state_dict())
     x = _spikes(5, channels, *size, share=0.08, dtype=dtype)
@@ -76,7 +76,7 @@ def test_value_and_gradients_are_those_of_pytorch(channels, out, kernel, stride,
 
 
 def test_silence_and_a_single_spike() -> None:
-    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    conv = TrainingConv2d(16, 16, 3, padding=1, bias=False).train()
     x = torch.zeros(3, 16, 6, 7)
     assert not _step(conv, x, torch.ones(3, 16, 6, 7))[0].any()
     assert not conv.weight.grad.any()
@@ -88,7 +88,7 @@ def test_silence_and_a_single_spike() -> None:
 
 def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
-    conv = Conv(40, 48, 3, padding=1).train()
+    conv = TrainingConv2d(40, 48, 3, padding=1).train()
     x, weights = _spikes(9, 40, 12, 12), torch.randn(9, 48, 12, 12)
     monkeypatch.setattr(native, "WORTHWHILE", 1)  # a thread, however few elements it gets
     found = []
@@ -107,7 +107,7 @@ def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest
 
 def test_a_graph_goes_back_twice_in_two_threads_at_once() -> None:
     torch.manual_seed(4)
-    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    conv = TrainingConv2d(16, 16, 3, padding=1, bias=False).train()
     y = conv(_spikes(64, 16, 20, 20))
     gradients = [torch.randn(y.shape) for _ in range(2)]
 
@@ -122,7 +122,7 @@ def test_a_graph_goes_back_twice_in_two_threads_at_once() -> None:
 
 def test_gradients_only_where_they_are_wanted() -> None:
     torch.manual_seed(5)
-    conv, x = Conv(16, 16, 3, padding=1, bias=False).train(), _spikes(4, 16, 8, 8).requires_grad_(True)
+    conv, x = TrainingConv2d(16, 16, 3, padding=1, bias=False).train(), _spikes(4, 16, 8, 8).requires_grad_(True)
     conv(x).sum().backward()
     both = x.grad, conv.weight.grad
     x.grad = None
@@ -139,7 +139,7 @@ def test_gradients_only_where_they_are_wanted() -> None:
 
 def test_the_default_type_does_not_matter() -> None:
     torch.manual_seed(6)
-    conv, x, weights = Conv(16, 16, 3, padding=1).train(), _spikes(4, 16, 8, 8), torch.randn(4, 16, 8, 8)
+    conv, x, weights = TrainingConv2d(16, 16, 3, padding=1).train(), _spikes(4, 16, 8, 8), torch.randn(4, 16, 8, 8)
     expected = _step(copy.deepcopy(conv), x, weights)
     torch.set_default_dtype(torch.float64)
     try:
@@ -159,7 +159,7 @@ def test_denormals_count_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> 
             counted.append(ctypes.cast(job.counts, ctypes.POINTER(ctypes.c_int32))[0])
 
     monkeypatch.setattr(native, "run", looked_at)
-    conv = Conv(16, 16, 3, padding=1, bias=False).train()
+    conv = TrainingConv2d(16, 16, 3, padding=1, bias=False).train()
     x = torch.zeros(1, 16, 32, 32)
     x[0, :, 0] = 1e-40
     torch.set_flush_denormal(True)
@@ -180,7 +180,7 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) ->
     channels, out = 8 if case == "few channels" else 16, 8 if case == "few outputs" else 16
     dtype = HALF if case == "matrix units" else torch.float32
     kernel, dilation = 1 if case == "1 x 1" else 3, 2 if case == "dilation" else 1
-    conv = Conv(channels, out, kernel, dilation=dilation).train(case != "evaluation")
+    conv = TrainingConv2d(channels, out, kernel, dilation=dilation).train(case != "evaluation")
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
     monkeypatch.setattr(sparse, "_Sparse", None)  # whoever wants it is told so
@@ -202,7 +202,7 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) ->
 )
 def test_what_pytorch_refuses_it_refuses(x: Tensor, said: str) -> None:
     with pytest.raises(RuntimeError, match=said):
-        Conv(16, 16, 3).train()(x.requires_grad_(True))
+        TrainingConv2d(16, 16, 3).train()(x.requires_grad_(True))
 
 
 def test_a_networks_second_convolution_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

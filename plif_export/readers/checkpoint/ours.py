@@ -15,7 +15,7 @@ from plif_export.proof.reference import NetworkReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.layers import array
 from plif_export.readers.libraries.neurons import own_neuron
-from plif_export.readers.module.lower_calls import Call
+from plif_export.readers.module.lower_calls import RecordedCall
 from plif_export.readers.module.nodes import Argument
 from plif_train.network.network import Network, layer_of
 from plif_train.network.neuron import Neuron
@@ -61,7 +61,7 @@ def _made(op: str, module: nn.Module, x: GraphTensor, out: Shape) -> NewNode:
     return made
 
 
-class _LayerCall(Call):
+class _LayerCall(RecordedCall):
     """A layer's function, called on x with the layer's attributes behind it."""
 
     def __init__(self, function: str, x: GraphTensor, values: list[Argument], out: Shape) -> None:

@@ -17,23 +17,23 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.module.elementwise import TABLE
-from plif_export.readers.module.nodes import Argument, Node, Table, as_int, as_number, execute, swap
-from plif_export.readers.module.record import Run
+from plif_export.readers.module.nodes import Argument, Table, TraceNode, as_int, as_number, execute, swap
+from plif_export.readers.module.record import TraceRun
 from plif_export.readers.rules import Unsupported
 
-Values = dict[Node, Tensor]
+Values = dict[TraceNode, Tensor]
 EVERY = "every step must do the same"
 NO_NUMBER = "a number that depends on t cannot be exported"
 OWN_INPUT = "every step may read its own input only"
 
 
 @dataclass(eq=False)
-class State:
+class StepState:
     """before: what the body reads; after: what it makes of it for the next step; initial: a node, or a number."""
 
-    before: Node
-    after: Node
-    initial: Node | float = 0.0
+    before: TraceNode
+    after: TraceNode
+    initial: TraceNode | float = 0.0
 
     @property
     def path(self) -> str:
@@ -49,39 +49,46 @@ class StepProgram:
     batch     of the example run
     """
 
-    body: list[Node]
-    x: Node | None
-    states: list[State]
+    body: list[TraceNode]
+    x: TraceNode | None
+    states: list[StepState]
     batch: int
     length: int  # T of the run that it was taken from
     image: bool = False  # every step reads the same input
-    inside: set[Node] = field(default_factory=set)
+    inside: set[TraceNode] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.inside = set(self.body)
 
     def static(
-        self, batch: int, image: Tensor | None = None, also: Iterable[Node] = (), made: Node | None = None
+        self, batch: int, image: Tensor | None = None, also: Iterable[TraceNode] = (), made: TraceNode | None = None
     ) -> Values:
         """What the body, the states' starts and the nodes `also` read that no step makes. made: a node that a step makes; image:
         [B, ...], the one input of all steps."""
         stepped = {*self.inside, *also, *(s.before for s in self.states), self.x, made}
         wanted = [n for node in (*self.body, *also) for n in node.reads if n not in stepped]
-        wanted += [s.initial for s in self.states if isinstance(s.initial, Node)]
+        wanted += [s.initial for s in self.states if isinstance(s.initial, TraceNode)]
         known = {} if image is None else {n: image for n in ancestors(wanted) if n.op == "x"}
         return compute(wanted, known, batch)
 
     def start(self, known: Values, batch: int) -> Values:
         found = {}
         for s in self.states:
-            value = known[s.initial] if isinstance(s.initial, Node) else torch.tensor(s.initial, dtype=s.before.dtype)
+            value = (
+                known[s.initial] if isinstance(s.initial, TraceNode) else torch.tensor(s.initial, dtype=s.before.dtype)
+            )
             found[s.before] = torch.broadcast_to(value, of_batch(s.before, self.batch, batch)).clone()
         return found
 
     def advance(
-        self, known: Values, now: Values, x: Tensor | None, batch: int, noise: Mapping[Node, tuple[Node, Tensor]] | None = None,
-        seen: Callable[[Node, Tensor], Tensor] | None = None,
-    ) -> Values:  # fmt: skip
+        self,
+        known: Values,
+        now: Values,
+        x: Tensor | None,
+        batch: int,
+        noise: Mapping[TraceNode, tuple[TraceNode, Tensor]] | None = None,
+        seen: Callable[[TraceNode, Tensor], Tensor] | None = None,
+    ) -> Values:
         """All values of one step. known: static values; now: the states before it; x: its input [B, ...].
 
         noise  {node of the body: (what it reads, what is added to that)}, for the node alone
@@ -103,13 +110,13 @@ class StepProgram:
         return {s.before: values[s.after] for s in self.states}
 
 
-def of_batch(node: Node, example: int, batch: int) -> tuple[int, ...]:
+def of_batch(node: TraceNode, example: int, batch: int) -> tuple[int, ...]:
     """The shape of a node for another batch."""
     return tuple(n // example * batch if axis == 0 and n % example == 0 else n for axis, n in enumerate(node.shape))
 
 
-def ancestors(nodes: Iterable[Node]) -> set[Node]:
-    found: set[Node] = set()
+def ancestors(nodes: Iterable[TraceNode]) -> set[TraceNode]:
+    found: set[TraceNode] = set()
     stack = list(nodes)
     while stack:
         node = stack.pop()
@@ -119,7 +126,7 @@ def ancestors(nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
-def compute(wanted: Iterable[Node], known: Values, batch: int) -> Values:
+def compute(wanted: Iterable[TraceNode], known: Values, batch: int) -> Values:
     """The values of nodes, and of all that they are made of. known: the values of some, which are kept."""
     known, need, stack = dict(known), set(), list(wanted)
     while stack:
@@ -135,16 +142,18 @@ def compute(wanted: Iterable[Node], known: Values, batch: int) -> Values:
     return known
 
 
-def valued(node: Node, known: Values, batch: int) -> Tensor:
+def valued(node: TraceNode, known: Values, batch: int) -> Tensor:
     """The value of a node, [B, ...] mostly, from those of what it reads. Of an operation that makes several it is no tensor, and
     only the nodes that take a part of it read it."""
-    return cast(Tensor, execute(node.op, swap(node.args, Node, known.__getitem__), batch))
+    return cast(Tensor, execute(node.op, swap(node.args, TraceNode, known.__getitem__), batch))
 
 
 # --- finding it -----------------------------------------------------------------------------------------------------------
 
 
-def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tuple[StepProgram, dict[Node, Node]]:
+def find_body(
+    runs: dict[int, TraceRun], table: Table, at: int, static: bool
+) -> tuple[StepProgram, dict[TraceNode, TraceNode]]:
     """The program of step at + 1, from runs of the lengths at - 1 ... at + 2; and {state that it reads: in the step before}.
 
     static  whether all steps read the same input
@@ -156,20 +165,20 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
     if not later:
         advice = "give the network one input for each step, or a loop over T"
         raise Unsupported("nothing in forward repeats with T", advice, "")
-    pairs: dict[Node, Node] = dict(zip(earlier, later, strict=False))
-    own: Node | None = None
-    read: dict[Node, Node] = {}
-    fixed: set[Node] = set()
+    pairs: dict[TraceNode, TraceNode] = dict(zip(earlier, later, strict=False))
+    own: TraceNode | None = None
+    read: dict[TraceNode, TraceNode] = {}
+    fixed: set[TraceNode] = set()
     for a, b in zip(earlier, later, strict=False):
         left, right = a.flat, b.flat
         if str(a.op) != str(b.op) or len(left) != len(right):
             raise Unsupported(f"one step does {a.name} where the next does {b.name}", EVERY, b.path)
         for p, q in zip(left, right, strict=True):
-            if p is q and isinstance(p, Node):
+            if p is q and isinstance(p, TraceNode):
                 fixed.add(p)
                 continue
-            if not isinstance(p, Node) or not isinstance(q, Node):
-                if isinstance(p, Node) or isinstance(q, Node) or p != q:
+            if not isinstance(p, TraceNode) or not isinstance(q, TraceNode):
+                if isinstance(p, TraceNode) or isinstance(q, TraceNode) or p != q:
                     what = f"{b.name} uses {p} in one step and {q} in the next"
                     raise Unsupported(what, NO_NUMBER, b.path)
             elif p.op == q.op == "x":
@@ -194,20 +203,20 @@ def find_body(runs: dict[int, Run], table: Table, at: int, static: bool) -> tupl
     if static and own is None:
         own = next((n for n in runs[at].order if n.op == "x"), None)
     body, carried = _without_derived(read, pairs, fixed)
-    states = [State(q, pairs[q]) for q in carried]
+    states = [StepState(q, pairs[q]) for q in carried]
     return StepProgram(body, own, states, table.batch, at + 1, static), read
 
 
 def _without_derived(
-    read: dict[Node, Node], pairs: dict[Node, Node], fixed: set[Node]
-) -> tuple[list[Node], list[Node]]:
+    read: dict[TraceNode, TraceNode], pairs: dict[TraceNode, TraceNode], fixed: set[TraceNode]
+) -> tuple[list[TraceNode], list[TraceNode]]:
     """The body and the states that are left, without those that are made of other states and weights only (snnTorch's reset, of
     the membrane): these are made again in every step."""
     carried, again = dict.fromkeys(read), []
 
-    def made_of_others(me: Node) -> list[Node] | None:
+    def made_of_others(me: TraceNode) -> list[TraceNode] | None:
         """The operations that make a state of other states and of what is fixed; None where it needs anything else."""
-        parts, stack = dict[Node, None](), [me]
+        parts, stack = dict[TraceNode, None](), [me]
         while stack:
             node = stack.pop()
             if (node in carried and node is not me) or node not in pairs:
@@ -230,12 +239,12 @@ def _without_derived(
     return [n for n in pairs if n in first] + list(pairs.values()), list(carried)
 
 
-def keep_needed(program: StepProgram, ends: Iterable[Node], whole: Callable[[str], bool]) -> None:
+def keep_needed(program: StepProgram, ends: Iterable[TraceNode], whole: Callable[[str], bool]) -> None:
     """Drops what the ends do not need, over as many steps as it takes.
 
     whole  path -> whether it is a neuron's: what such a submodule does with its states stays, its spikes too
     """
-    wanted, need = set(ends), set[Node]()
+    wanted, need = set(ends), set[TraceNode]()
     while wanted - need:
         need |= wanted
         for node in reversed(program.body):
@@ -256,7 +265,7 @@ def keep_needed(program: StepProgram, ends: Iterable[Node], whole: Callable[[str
 # --- initial values -------------------------------------------------------------------------------------------------------
 
 
-def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: set[str], x: Tensor) -> None:
+def find_initial(program: StepProgram, read: dict[TraceNode, TraceNode], at: int, held: set[str], x: Tensor) -> None:
     """What each state starts from: from what step at + 1 reads back to what step 1 read, the program laid over it.
 
     Where step 1 was written otherwise (`if t == 0: out = y`, or a state that begins as a Python number): the number, of those
@@ -267,8 +276,8 @@ def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: se
     after_first = target
     for _ in range(at - 1):
         after_first = target
-        found: dict[Node, Node] = {}
-        done: set[tuple[Node, Node]] = set()
+        found: dict[TraceNode, TraceNode] = {}
+        done: set[tuple[TraceNode, TraceNode]] = set()
         for s in program.states:
             trial, compared = dict(found), set(done)
             if s.before in target and _match(s.after, target[s.before], carried, inside, trial, compared):
@@ -276,7 +285,7 @@ def find_initial(program: StepProgram, read: dict[Node, Node], at: int, held: se
         target = {n: v for n, v in found.items() if n in carried}
     for s in program.states:
         s.initial = target.get(s.before, 0.0)
-        if not isinstance(s.initial, Node):
+        if not isinstance(s.initial, TraceNode):
             continue
         made_of = ancestors([s.initial])
         left = next((str(n.args[0]) for n in made_of if n.op == "param" and n.args[0] in held), None)
@@ -303,14 +312,19 @@ def _attribute(name: str) -> str:
 
 
 def _match(
-    pattern: Node, target: Node, carried: set[Node], inside: set[Node], found: dict[Node, Node], compared: set[tuple[Node, Node]]
-) -> bool:  # fmt: skip
+    pattern: TraceNode,
+    target: TraceNode,
+    carried: set[TraceNode],
+    inside: set[TraceNode],
+    found: dict[TraceNode, TraceNode],
+    compared: set[tuple[TraceNode, TraceNode]],
+) -> bool:
     """Whether target is the pattern's program with other states, which are entered in `found`."""
     stack: list[tuple[Argument, Argument]] = [(pattern, target)]
     while stack:
         p, q = stack.pop()
-        if not isinstance(p, Node) or not isinstance(q, Node):
-            if isinstance(p, Node) or isinstance(q, Node) or p != q:
+        if not isinstance(p, TraceNode) or not isinstance(q, TraceNode):
+            if isinstance(p, TraceNode) or isinstance(q, TraceNode) or p != q:
                 return False
         elif p in carried or p.op == "x":
             if found.setdefault(p, q) is not q:
@@ -326,7 +340,9 @@ def _match(
     return True
 
 
-def _try_numbers(program: StepProgram, states: list[State], after_first: dict[Node, Node], x: Tensor) -> None:
+def _try_numbers(
+    program: StepProgram, states: list[StepState], after_first: dict[TraceNode, TraceNode], x: Tensor
+) -> None:
     """Gives each of the states the number from which step 1 makes what it made."""
     numbers = {0.0, 1.0} | {float(v) for n in program.body for v in n.numbers}
     numbers |= {-v for v in numbers}

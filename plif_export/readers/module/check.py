@@ -29,7 +29,7 @@ from plif_export.readers.module.copies import Calls
 from plif_export.readers.module.elementwise import COMPARES
 from plif_export.readers.module.forms import Form, tensors_in
 from plif_export.readers.module.neuron_program import NeuronLayer
-from plif_export.readers.module.nodes import Argument, Node, Overload, op_name
+from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
 from plif_export.readers.rules import REGISTER, Problem
@@ -89,14 +89,14 @@ class _Watched(TorchDispatchMode):
         return out
 
 
-def compare(reading: Reading) -> tuple[list[Problem], list[str]]:
+def compare(reading: ModuleReading) -> tuple[list[Problem], list[str]]:
     """The problems of a module that does not do what was read, and notes on layers that never fired."""
     with one_thread():
         return _Check(reading).run()
 
 
 class _Check:
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ModuleReading) -> None:
         self.reading, self.program, self.form = reading, reading.program, reading.form
         layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
         self.layers = dict(sorted(layers.items(), key=lambda item: item[1].spikes.index))  # in the order of forward
@@ -191,7 +191,7 @@ class _Check:
         theirs = {} if found is None else self._currents(found)
         values, outputs = known, []
         for t in range(STEPS):
-            added: dict[Node, tuple[Node, Tensor]] = {}
+            added: dict[TraceNode, tuple[TraceNode, Tensor]] = {}
             for path, layer in self.by_path.items():
                 each = noise.get(path)
                 if each is None:
@@ -275,7 +275,7 @@ def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 @dataclass
-class Reading:
+class ModuleReading:
     """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
 
     entries   for each node of the graph, or problem, in order
@@ -288,7 +288,7 @@ class Reading:
     program: StepProgram
     readout: Readout
     output: int = 0
-    left: set[Node] = field(default_factory=set)
+    left: set[TraceNode] = field(default_factory=set)
     graph: Graph | None = None
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)

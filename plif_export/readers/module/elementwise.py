@@ -11,18 +11,18 @@ from collections.abc import Callable
 
 import torch
 
-from plif_export.readers.module.nodes import Argument, Node, leaves
+from plif_export.readers.module.nodes import Argument, TraceNode, leaves
 from plif_export.readers.rules import Unsupported
 
 Lines = Callable[..., str]
-Writer = Callable[[Lines, Node, list[Argument]], Argument]
+Writer = Callable[[Lines, TraceNode, list[Argument]], Argument]
 
 FUSED = "PyTorch fuses it, so that its bits cannot be had from separate operations"
 COMPARES = {"gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "eq": "Equal", "ne": "NotEqual"}
 
 
 def _plus(op: str, other: str) -> Writer:
-    def write(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+    def write(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
         alpha = a[2] if len(a) > 2 else 1
         if alpha not in (1, -1):
             raise Unsupported(f"{node.name} with alpha={alpha}: {FUSED}", f"write {op}(a, c * b)", node.path)
@@ -31,13 +31,13 @@ def _plus(op: str, other: str) -> Writer:
     return write
 
 
-def _rsub(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _rsub(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     if len(a) > 2 and a[2] != 1:
         raise Unsupported(f"rsub with alpha={a[2]}: {FUSED}", "write b - c * a", node.path)
     return lines("Sub", a[1], a[0])
 
 
-def _div(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _div(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     mode = a[2] if len(a) > 2 else None
     quotient = lines("Div", a[0], a[1])
     if mode is None:
@@ -51,7 +51,7 @@ def _toward_zero(lines: Lines, q: Argument) -> Argument:
     return lines("Where", lines("Less", q, 0.0), lines("Ceil", q), lines("Floor", q))
 
 
-def _compare(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _compare(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     op = COMPARES[node.name]
     if op == "LessOrEqual":
         return lines("GreaterOrEqual", a[1], a[0])
@@ -60,7 +60,7 @@ def _compare(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     return lines(op, a[0], a[1])
 
 
-def _pow(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _pow(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     if a[1] in (2, 3):
         square = lines("Mul", a[0], a[0])
         return square if a[1] == 2 else lines("Mul", square, a[0])
@@ -69,7 +69,7 @@ def _pow(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     raise Unsupported(f"pow {a[1]}", "use powers 2 and 3", node.path)
 
 
-def _clamp(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _clamp(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     low, high = ([*a[1:], None])[:2]
     if node.name == "clamp_max":
         low, high = None, a[1]
@@ -79,7 +79,7 @@ def _clamp(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     return value if high is None else lines("Min", value, high)
 
 
-def _cast(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _cast(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     before, after = node.reads[0].dtype, node.dtype
     if after == torch.bool:
         return lines("Not", lines("Equal", a[0], 0.0))
@@ -92,19 +92,19 @@ def _cast(lines: Lines, node: Node, a: list[Argument]) -> Argument:
     raise Unsupported(f"it computes in {after}", "compute in float32", node.path)
 
 
-def _masked(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _masked(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     if node.name == "index_put":
         where = leaves(node.args[1])
-        if len(where) != 1 or not isinstance(where[0], Node) or where[0].dtype != torch.bool or a[3:4] == [True]:
+        if len(where) != 1 or not isinstance(where[0], TraceNode) or where[0].dtype != torch.bool or a[3:4] == [True]:
             raise Unsupported("it writes at places of a tensor", "use torch.where with a condition", node.path)
     return lines("Where", leaves(a[1])[0], a[2], a[0])
 
 
-def _heaviside(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _heaviside(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     return lines("Where", lines("Equal", a[0], 0.0), a[1], lines("Cast", lines("Greater", a[0], 0.0)))
 
 
-def _sign(lines: Lines, node: Node, a: list[Argument]) -> Argument:
+def _sign(lines: Lines, node: TraceNode, a: list[Argument]) -> Argument:
     return lines("Sub", lines("Cast", lines("Greater", a[0], 0.0)), lines("Cast", lines("Less", a[0], 0.0)))
 
 
@@ -146,7 +146,7 @@ TABLE: dict[str, Writer] = {
 }
 
 
-def elementwise(node: Node) -> bool:
+def elementwise(node: TraceNode) -> bool:
     """Whether a node can be a line of a program: its operands that move have its own shape."""
     if node.name not in TABLE or node.several:
         return False

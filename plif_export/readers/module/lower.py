@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.neurons import keeps_state
-from plif_export.readers.module.body import State, StepProgram
+from plif_export.readers.module.body import StepProgram, StepState
 from plif_export.readers.module.elementwise import elementwise
-from plif_export.readers.module.lower_calls import LOWER, Call
+from plif_export.readers.module.lower_calls import LOWER, RecordedCall
 from plif_export.readers.module.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
-from plif_export.readers.module.nodes import Node, Registered
+from plif_export.readers.module.nodes import Registered, TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import Region, below, cyclic, neuron_path, regions_of
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
@@ -33,7 +33,7 @@ class Lowering:
     """Makes the graph of one step. layers: {layer's name: NeuronLayer}; entries: for each node of the graph or problem."""
 
     def __init__(
-        self, program: StepProgram, readout: Readout, module: nn.Module, shape: Shape, known: dict[Node, Tensor]
+        self, program: StepProgram, readout: Readout, module: nn.Module, shape: Shape, known: dict[TraceNode, Tensor]
     ) -> None:
         self.program, self.readout, self.known, self.shape = program, readout, known, shape
         self.modules = dict(module.named_modules())
@@ -42,14 +42,14 @@ class Lowering:
         self.nodes: list[graphs.Node] = []
         self.entries: list[graphs.Node | Problem] = []
         self.problems: list[Problem] = []
-        self.tensors: dict[Node, GraphTensor] = {}
+        self.tensors: dict[TraceNode, GraphTensor] = {}
         self.names = {"x", "y"}
         self.layers: dict[str, NeuronLayer] = {}
         self.tail = list(readout.tail) if readout.folded else []
         self.end = self.tail[-1] if self.tail else readout.value
         self.end_shape = self.end.shape[1:] if self.tail else readout.shape
-        self.region_of: dict[Node, Region] = {}
-        self.owner: dict[Node, tuple[Region, State]] = {}
+        self.region_of: dict[TraceNode, Region] = {}
+        self.owner: dict[TraceNode, tuple[Region, StepState]] = {}
 
     def graph(self) -> Graph | None:
         """The graph; None where there are problems."""
@@ -98,7 +98,7 @@ class Lowering:
         regions = regions_of(self.program, [self.readout.value], self.stateful)
         return regions + self._without_state({n for r in regions for n in r.nodes})
 
-    def _without_state(self, owned: set[Node]) -> list[Region]:
+    def _without_state(self, owned: set[TraceNode]) -> list[Region]:
         """Elementwise operations that the graph has only inside neurons (comparisons, round): neurons without memory."""
         found: list[Region] = []
         for n in (*self.program.body, *self.tail):
@@ -115,7 +115,7 @@ class Lowering:
 
     # --- tensors -----------------------------------------------------------------------------------------------------------
 
-    def _tensor(self, node: Node) -> GraphTensor:
+    def _tensor(self, node: TraceNode) -> GraphTensor:
         """What stands for a node that moves, in the graph."""
         if node in self.tensors:
             return self.tensors[node]
@@ -132,7 +132,7 @@ class Lowering:
         self.tensors[node] = found
         return found
 
-    def _layer(self, node: Node) -> GraphTensor:
+    def _layer(self, node: TraceNode) -> GraphTensor:
         for n in node.source.reads if node.name == "part" else node.reads:  # a tuple, such as split's, is no tensor
             if n.moves:
                 self._tensor(n)  # in the order of forward
@@ -147,23 +147,23 @@ class Lowering:
             self._note(problem, node)
             return GraphTensor("x", node.shape[1:])
 
-    def _lowered(self, node: Node) -> NewNode | GraphTensor:
+    def _lowered(self, node: TraceNode) -> NewNode | GraphTensor:
         if node.name not in LOWER:
             raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
-        return LOWER[node.name](Call(node, self._tensor, self._value, self._shaped))
+        return LOWER[node.name](RecordedCall(node, self._tensor, self._value, self._shaped))
 
-    def _registered(self, node: Node, module: nn.Module) -> NewNode | GraphTensor:
+    def _registered(self, node: TraceNode, module: nn.Module) -> NewNode | GraphTensor:
         reader, x = known_as(module, LAYERS), self._tensor(node.source)
         assert reader is not None
         op, attrs, params = reader(module, x.shape, node.shape[1:])
         return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
-    def _value(self, node: Node) -> np.ndarray:
+    def _value(self, node: TraceNode) -> np.ndarray:
         if node not in self.known:
             raise Unsupported(COUNTS, "a number that depends on t cannot be exported")
         return self.known[node].detach().numpy().astype(np.float32)
 
-    def _before(self, node: Node) -> GraphTensor:
+    def _before(self, node: TraceNode) -> GraphTensor:
         """A state before the step, read by something else than its own neurons."""
         region, state = self.owner[node]
         layer, name = self._neuron(region)
@@ -171,7 +171,7 @@ class Lowering:
         made = NewNode("State", (), {"layer": name, "variable": variable, "when": "before"})
         return self._enter(made, node, f"{name}_{variable}_before")
 
-    def _of_neuron(self, node: Node) -> GraphTensor:
+    def _of_neuron(self, node: TraceNode) -> GraphTensor:
         region = self.region_of[node]
         try:
             layer, name = self._neuron(region)
@@ -215,13 +215,13 @@ class Lowering:
         made = NewNode("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
         self.tensors[layer.spikes] = self._enter(made, layer.spikes, name)
 
-    def _shaped(self, x: GraphTensor, shape: Shape, node: Node) -> GraphTensor:
+    def _shaped(self, x: GraphTensor, shape: Shape, node: TraceNode) -> GraphTensor:
         """A tensor of the graph in another shape."""
         if x.shape == shape:
             return x
         return self._enter(NewNode("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
 
-    def _enter(self, made: NewNode, node: Node, name: str | None = None) -> GraphTensor:
+    def _enter(self, made: NewNode, node: TraceNode, name: str | None = None) -> GraphTensor:
         shape = node.shape[1:] if made.shape is None else made.shape
         if name is None:
             name = self._name(self._base_name(made, node))
@@ -233,7 +233,7 @@ class Lowering:
         self.entries.append(entered)
         return GraphTensor(name, shape)
 
-    def _base_name(self, made: NewNode, node: Node) -> str:
+    def _base_name(self, made: NewNode, node: TraceNode) -> str:
         """A layer's path where a submodule is that layer, what was called otherwise."""
         module = self.modules.get(node.path)
         if node.path and module is not None and not any(True for _ in module.children()):
@@ -261,7 +261,7 @@ class Lowering:
                         wanted.add(neurons[node.attrs["layer"]])
         return (node for node in self.nodes if node.name in wanted)
 
-    def _note(self, problem: Unsupported, node: Node) -> None:
+    def _note(self, problem: Unsupported, node: TraceNode) -> None:
         path = node.path if problem.path is None else problem.path
         module = self.modules.get(path)
         leaf = path and module is not None and not any(True for _ in module.children())

@@ -1,7 +1,7 @@
 """Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
 
-A reader (Operation.torch of runtime/model/ops) takes a `Call` and gives a `NewNode`: an operation of the graph with its inputs,
-attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
+A reader (Operation.torch of runtime/model/ops) takes a `RecordedCall` and gives a `NewNode`: an operation of the graph with its
+inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
 `call.array(i)` one that is static. docs/other-libraries.md lists them.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from plif_export.readers.module.neuron_program import constant
-from plif_export.readers.module.nodes import Argument, Node, as_node, as_number
+from plif_export.readers.module.nodes import Argument, TraceNode, as_node, as_number
 from plif_export.readers.rules import Unsupported, require
 from runtime.model.graph import Shape
 from runtime.model.ops import OPERATIONS
@@ -22,7 +22,7 @@ from runtime.model.ops.operation import GraphTensor, NewNode
 
 
 @dataclass
-class Call:
+class RecordedCall:
     """One recorded operation.
 
     made      (node that moves) -> GraphTensor
@@ -30,10 +30,10 @@ class Call:
     reshaped  (tensor, shape, node that it stands for) -> the tensor in that shape
     """
 
-    node: Node
-    made: Callable[[Node], GraphTensor]
-    value: Callable[[Node], np.ndarray]
-    reshaped: Callable[[GraphTensor, Shape, Node], GraphTensor]
+    node: TraceNode
+    made: Callable[[TraceNode], GraphTensor]
+    value: Callable[[TraceNode], np.ndarray]
+    reshaped: Callable[[GraphTensor, Shape, TraceNode], GraphTensor]
 
     @property
     def out(self) -> Shape:
@@ -44,21 +44,21 @@ class Call:
 
     def moves(self, i: int) -> bool:
         arg = self.get(i)
-        return isinstance(arg, Node) and arg.moves
+        return isinstance(arg, TraceNode) and arg.moves
 
     def tensor(self, i: int) -> GraphTensor:
         """An argument that moves, in the shape that it was recorded with."""
         arg = self.get(i)
-        if not isinstance(arg, Node):
+        if not isinstance(arg, TraceNode):
             raise Unsupported("it works on no tensor of the network", "compute constants before")
         return self.shaped(arg)
 
-    def shaped(self, node: Node) -> GraphTensor:
+    def shaped(self, node: TraceNode) -> GraphTensor:
         return self.reshaped(self.made(node), node.shape[1:], node)
 
-    def of(self, node: Node) -> Call:
+    def of(self, node: TraceNode) -> RecordedCall:
         """The same of another recorded operation."""
-        return Call(node, self.made, self.value, self.reshaped)
+        return RecordedCall(node, self.made, self.value, self.reshaped)
 
     def lowered(self) -> NewNode | GraphTensor:
         return LOWER[self.node.name](self)
@@ -66,7 +66,7 @@ class Call:
     def number(self, i: int, x: GraphTensor) -> np.ndarray:
         """An argument that is static, beside x: one number [], one for each channel [C], or one for each neuron [*shape of x]."""
         given = self.get(i)
-        if not isinstance(given, Node):
+        if not isinstance(given, TraceNode):
             return np.asarray(as_number(given), np.float32)
         rule = f"it joins {list(x.shape)} with a constant {list(given.shape)}"
         require(self.out == x.shape, rule, "give both one shape")
@@ -85,6 +85,6 @@ class Call:
         return self.value(as_node(self.get(i)))
 
 
-LOWER: dict[str, Callable[[Call], NewNode | GraphTensor]] = {
+LOWER: dict[str, Callable[[RecordedCall], NewNode | GraphTensor]] = {
     name: read for operation in OPERATIONS.values() for name, read in operation.torch.items()
 }

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from plif_export.proof.arithmetic import interpret
 from plif_export.readers.libraries.layers import Content
 from plif_export.readers.libraries.neurons import neuron_type
-from plif_export.readers.module.body import State, StepProgram, compute
+from plif_export.readers.module.body import StepProgram, StepState, compute
 from plif_export.readers.module.elementwise import COMPARES, TABLE
-from plif_export.readers.module.nodes import Argument, Node, as_node, as_number, swap
+from plif_export.readers.module.nodes import Argument, TraceNode, as_node, as_number, swap
 from plif_export.readers.module.regions import Region
 from plif_export.readers.rules import NeverSupported, Unsupported
 from runtime.model import graph
@@ -45,11 +45,11 @@ class NeuronLayer:
     """
 
     region: Region
-    inputs: list[Node]
-    spikes: Node
-    h: Node | None
-    variables: dict[str, State]
-    extra: dict[str, Node] = field(default_factory=dict)
+    inputs: list[TraceNode]
+    spikes: TraceNode
+    h: TraceNode | None
+    variables: dict[str, StepState]
+    extra: dict[str, TraceNode] = field(default_factory=dict)
     content: Content = ("", {}, {})
 
     @property
@@ -58,14 +58,18 @@ class NeuronLayer:
         return abs(as_number(self.content[1].get("v_threshold", 1.0))) or 1.0
 
     @property
-    def after(self) -> dict[str, Node]:
+    def after(self) -> dict[str, TraceNode]:
         """{variable: the node of its value after the step}"""
         return {**{name: s.after for name, s in self.variables.items()}, **self.extra}
 
 
 def neuron_layer(
-    region: Region, program: StepProgram, read_outside: Iterable[Node], known: Mapping[Node, Tensor], module: nn.Module | None
-) -> NeuronLayer:  # fmt: skip
+    region: Region,
+    program: StepProgram,
+    read_outside: Iterable[TraceNode],
+    known: Mapping[TraceNode, Tensor],
+    module: nn.Module | None,
+) -> NeuronLayer:
     """read_outside: its nodes that others read; known: values of what is static, [...]; module: the submodule that it lies in."""
     outside = [n for n in dict.fromkeys(read_outside) if n in set(region.nodes)]
     shape = region.shape
@@ -80,7 +84,7 @@ def neuron_layer(
                 region.path,
             )
     for state in region.states:
-        if isinstance(state.initial, Node):
+        if isinstance(state.initial, TraceNode):
             number = _number(state.initial, known)
             if number is None:
                 rule = "its state starts from other numbers in each neuron"
@@ -106,14 +110,14 @@ def neuron_layer(
     return layer
 
 
-def derivable(node: Node, given: set[Node]) -> bool:
+def derivable(node: TraceNode, given: set[TraceNode]) -> bool:
     """Whether layers outside can make a node of what neurons give: one minus the spikes, or a factor on them."""
     if node in given:
         return True
     return node.name in IN_GRAPH and all(derivable(n, given) for n in node.reads if n.moves)
 
 
-def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list[Node]) -> Node:
+def _spikes(region: Region, outside: list[TraceNode], after: list[TraceNode], firing: list[TraceNode]) -> TraceNode:
     """The node whose value the layer gives: zeros and ones where what is read outside can be made of them."""
     if not region.nodes:
         return after[0]
@@ -133,7 +137,7 @@ def _spikes(region: Region, outside: list[Node], after: list[Node], firing: list
     return ([n for n in after if n in region.nodes] or region.nodes[-1:])[0]
 
 
-def _ancestors(node: Node, region: Region) -> set[Node]:
+def _ancestors(node: TraceNode, region: Region) -> set[TraceNode]:
     inside, found, stack = set(region.nodes), set(), [node]
     while stack:
         n = stack.pop()
@@ -143,40 +147,40 @@ def _ancestors(node: Node, region: Region) -> set[Node]:
     return found
 
 
-def _compared(spikes: Node, region: Region, firing: list[Node]) -> Node | None:
+def _compared(spikes: TraceNode, region: Region, firing: list[TraceNode]) -> TraceNode | None:
     """The comparison that decides the spikes: the last one that they are made of."""
     mine = _ancestors(spikes, region)
     found = [n for n in firing if n in mine] or firing
     return found[-1] if found else None
 
 
-def _number(value: Argument, known: Mapping[Node, Tensor]) -> float | None:
-    if isinstance(value, Node):
+def _number(value: Argument, known: Mapping[TraceNode, Tensor]) -> float | None:
+    if isinstance(value, TraceNode):
         values = known[value].reshape(-1) if value in known else torch.zeros(0)
         return float(values[0]) if len(values) and bool((values == values[0]).all()) else None
     return float(value) if isinstance(value, int | float) else None
 
 
-def _what_is_compared(c: Node, known: Mapping[Node, Tensor], region: Region) -> tuple[Node, float]:
+def _what_is_compared(c: TraceNode, known: Mapping[TraceNode, Tensor], region: Region) -> tuple[TraceNode, float]:
     """(h, threshold) of a comparison, v - threshold >= 0 as v >= threshold. The threshold counts as 0 where it is no number."""
     left, right = c.args[:2]
-    if not (isinstance(left, Node) and left.moves):
+    if not (isinstance(left, TraceNode) and left.moves):
         left, right = right, left
     h, threshold = as_node(left), _number(right, known)
     if h.name == "sub" and h in region.nodes and threshold == 0:
         other = _number(h.args[1], known)
-        if other is not None and isinstance(h.args[0], Node) and h.args[0].moves:
+        if other is not None and isinstance(h.args[0], TraceNode) and h.args[0].moves:
             return h.args[0], other
     return h, threshold or 0.0
 
 
-def _membrane_first(states: list[State], h: Node | None, region: Region) -> list[State]:
+def _membrane_first(states: list[StepState], h: TraceNode | None, region: Region) -> list[StepState]:
     """The state nearest to h, counted from its next value back: the membrane."""
     if h is None or len(states) < 2:
         return states
 
-    def distance(s: State) -> int:
-        level, found, n = {s.after}, set[Node](), 0
+    def distance(s: StepState) -> int:
+        level, found, n = {s.after}, set[TraceNode](), 0
         while level:
             if h in level:
                 return n
@@ -192,7 +196,7 @@ def _membrane_first(states: list[State], h: Node | None, region: Region) -> list
 
 
 def _known_kind(
-    layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor], module: nn.Module
+    layer: NeuronLayer, program: StepProgram, known: Mapping[TraceNode, Tensor], module: nn.Module
 ) -> Content | None:
     found = neuron_type(module)
     if found is None or len(layer.inputs) != 1:
@@ -218,16 +222,20 @@ def _known_kind(
     return None
 
 
-def _same_start(node: graph.Node, states: dict[str, State]) -> bool:
+def _same_start(node: graph.Node, states: dict[str, StepState]) -> bool:
     starts = node.initial
     return all(
-        not isinstance(s.initial, Node) and np.float32(s.initial) == np.float32(starts[name])
+        not isinstance(s.initial, TraceNode) and np.float32(s.initial) == np.float32(starts[name])
         for name, s in states.items()
     )
 
 
 def _same_bits(
-    node: graph.Node, states: dict[str, State], layer: NeuronLayer, program: StepProgram, known: Mapping[Node, Tensor]
+    node: graph.Node,
+    states: dict[str, StepState],
+    layer: NeuronLayer,
+    program: StepProgram,
+    known: Mapping[TraceNode, Tensor],
 ) -> bool:
     rng = np.random.default_rng(0)
     scale = abs(float(node.attrs["v_threshold"])) or 1.0
@@ -255,7 +263,7 @@ def _same_bits(
 # --- as written -------------------------------------------------------------------------------------------------------
 
 
-def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tensor]) -> Content:
+def _traced(layer: NeuronLayer, compared: TraceNode | None, known: Mapping[TraceNode, Tensor]) -> Content:
     writer = _ProgramWriter(layer, known)
     region = layer.region
     for node in region.nodes:
@@ -277,11 +285,11 @@ def _traced(layer: NeuronLayer, compared: Node | None, known: Mapping[Node, Tens
     return "Traced", attrs, writer.params
 
 
-def zero_or_one(node: Node) -> bool:
+def zero_or_one(node: TraceNode) -> bool:
     """Whether a node is a truth value as a number; a product of such, or one minus one."""
     if node.name == "_to_copy":
         return node.reads[0].dtype == torch.bool
-    numbers = [v for v in node.args[:2] if not isinstance(v, Node)]
+    numbers = [v for v in node.args[:2] if not isinstance(v, TraceNode)]
     if node.name == "mul" or node.name == "rsub":
         return all(v == 1 for v in numbers) and all(zero_or_one(n) for n in node.reads)
     return False
@@ -290,18 +298,18 @@ def zero_or_one(node: Node) -> bool:
 class _ProgramWriter:
     """The lines of a program, and its parameters."""
 
-    def __init__(self, layer: NeuronLayer, known: Mapping[Node, Tensor]) -> None:
+    def __init__(self, layer: NeuronLayer, known: Mapping[TraceNode, Tensor]) -> None:
         self.lines: list[list[Argument]] = []
         self.params: dict[str, np.ndarray] = {}
         self.known, self.shape = known, layer.region.shape
-        self.names: dict[Node, Argument] = {n: "x" if i == 0 else f"x{i}" for i, n in enumerate(layer.inputs)}
+        self.names: dict[TraceNode, Argument] = {n: "x" if i == 0 else f"x{i}" for i, n in enumerate(layer.inputs)}
         self.names |= {state.before: name for name, state in layer.variables.items()}
 
-    def add(self, node: Node) -> None:
-        operands = swap(node.args, Node, self.name_of)
+    def add(self, node: TraceNode) -> None:
+        operands = swap(node.args, TraceNode, self.name_of)
         for i in {"where": (1, 2)}.get(node.name, (0, 1) if node.name in ARITHMETIC else ()):
             arg = node.args[i]
-            if isinstance(arg, Node) and arg.dtype == torch.bool and isinstance(operands[i], str):
+            if isinstance(arg, TraceNode) and arg.dtype == torch.bool and isinstance(operands[i], str):
                 operands[i] = self.line("Cast", operands[i])  # a truth value in arithmetic counts as 0 or 1
         self.names[node] = TABLE[node.name](self.line, node, operands)
 
@@ -310,7 +318,7 @@ class _ProgramWriter:
         self.lines.append([name, op, *operands])
         return name
 
-    def name_of(self, node: Node) -> Argument:
+    def name_of(self, node: TraceNode) -> Argument:
         """The operand that stands for a node; what is static becomes a number or a parameter."""
         if node in self.names:
             return self.names[node]

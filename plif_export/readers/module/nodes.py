@@ -15,15 +15,15 @@ Kind = TypeVar("Kind")
 
 # What an operation makes; what it is given: tensors of a running forward, or what stands for them, and sizes, numbers and words.
 Result: TypeAlias = "Tensor | Sequence[Tensor]"
-Argument: TypeAlias = "Tensor | Node | Steps | Batch | float | str | torch.dtype | Sequence[Argument] | None"
+Argument: TypeAlias = "Tensor | TraceNode | Steps | BatchSize | float | str | torch.dtype | Sequence[Argument] | None"
 Overload: TypeAlias = "OpOverload[..., Result]"  # an operation of aten, or of a library
 Op: TypeAlias = "Overload | Registered | str | int"
-NodeOrSteps: TypeAlias = "Node | Steps"  # what stands for a tensor
+NodeOrSteps: TypeAlias = "TraceNode | Steps"  # what stands for a tensor
 Given: TypeAlias = "Tensor | list[Tensor]"  # what a form runs on: a list of steps, a sequence, or an image
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """A size that is the batch, `times` something."""
 
     times: int = 1
@@ -43,7 +43,7 @@ class Registered:
 
 
 @dataclass(eq=False)
-class Node:
+class TraceNode:
     """op: "x" (args: its step), "param" (its name), "const", "full" (sizes, value, dtype), the number of a part of what an
     operation returned, a registered layer (the module), or an operation of aten. shape [B, ...]: in the example run."""
 
@@ -74,7 +74,7 @@ class Node:
         return [v for v in self.flat if isinstance(v, int | float) and not isinstance(v, bool)]
 
     @property
-    def source(self) -> Node:
+    def source(self) -> TraceNode:
         """Its first argument, where that is a tensor."""
         return as_node(self.args[0])
 
@@ -83,7 +83,7 @@ class Node:
 class Steps:
     """A tensor of all time-steps: an item for each, joined along an axis of size outer * T * inner."""
 
-    items: list[Node]
+    items: list[TraceNode]
     axis: int
     outer: int = 1
 
@@ -113,12 +113,12 @@ def swap(values: Sequence[Argument], kind: type[Kind], change: Callable[[Kind], 
     return [changed(value) for value in values]
 
 
-def nodes_in(values: Sequence[Argument]) -> list[Node]:
-    return [each for each in leaves(values) if isinstance(each, Node)]
+def nodes_in(values: Sequence[Argument]) -> list[TraceNode]:
+    return [each for each in leaves(values) if isinstance(each, TraceNode)]
 
 
-def as_node(value: Argument) -> Node:
-    assert isinstance(value, Node), value
+def as_node(value: Argument) -> TraceNode:
+    assert isinstance(value, TraceNode), value
     return value
 
 
@@ -144,7 +144,7 @@ def several(made: Result) -> list[Tensor]:
 
 def execute(op: Op, given: Sequence[Argument], batch: int) -> Result:
     """Runs an operation that was written down on tensors, of which the first axis is often the batch: [B, ...]."""
-    args = swap(given, Batch, lambda size: size.times * batch)
+    args = swap(given, BatchSize, lambda size: size.times * batch)
     if isinstance(op, Registered):
         return op.run(args[0])
     if isinstance(op, int):
@@ -165,23 +165,23 @@ class Table:
     """All nodes of several runs. batch: the streams of the example, which must be no size of anything else."""
 
     batch: int
-    nodes: dict[tuple[str, str], Node] = field(default_factory=dict)
+    nodes: dict[tuple[str, str], TraceNode] = field(default_factory=dict)
 
     def put(
         self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype, path: str,
         data: Tensor | None = None, several: bool = False,
-    ) -> Node:  # fmt: skip
+    ) -> TraceNode:  # fmt: skip
         """The node of an operation; shape [B, ...]: of its value; data: that value, where it is known before any step."""
-        key = (str(op), repr(swap(args, Node, lambda n: n.index)))
+        key = (str(op), repr(swap(args, TraceNode, lambda n: n.index)))
         if key not in self.nodes:
             moves = op == "x" or any(n.moves for n in nodes_in(args))
             data = None if data is None else data.clone()  # a run may write into it
-            self.nodes[key] = Node(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, several)
+            self.nodes[key] = TraceNode(op, args, tuple(shape), dtype, path, moves, len(self.nodes), data, several)
         return self.nodes[key]
 
-    def sizes(self, shape: Sequence[int]) -> tuple[int | Batch, ...]:
+    def sizes(self, shape: Sequence[int]) -> tuple[int | BatchSize, ...]:
         """A shape with the batch marked in it."""
-        return tuple(Batch(n // self.batch) if n and n % self.batch == 0 else n for n in shape)
+        return tuple(BatchSize(n // self.batch) if n and n % self.batch == 0 else n for n in shape)
 
     def ambiguous(self) -> bool:
         """Whether a size that is not the batch could be taken for it."""
@@ -217,13 +217,13 @@ class Writer:
 
     def __init__(self, table: Table, length: int, paths: list[str]) -> None:
         self.table, self.length, self.paths = table, length, paths
-        self.order: dict[Node, None] = {}
-        self.joined: set[Node] = set()
+        self.order: dict[TraceNode, None] = {}
+        self.joined: set[TraceNode] = set()
 
     def put(
         self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype,
         data: Tensor | None = None, several: bool = False,
-    ) -> Node:  # fmt: skip
+    ) -> TraceNode:  # fmt: skip
         """As Table.put, in the order of the run."""
         node = self.table.put(op, args, shape, dtype, self.paths[-1], data, several)
         self.order.setdefault(node)
@@ -233,13 +233,13 @@ class Writer:
     def with_one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
         return (*shape[:axis], 1, *shape[axis:])
 
-    def reshaped(self, node: Node, shape: Sequence[int]) -> Node:
+    def reshaped(self, node: TraceNode, shape: Sequence[int]) -> TraceNode:
         base = node.source if node.op is aten.reshape.default else node
         if tuple(base.shape) == tuple(shape):
             return base
         return self.put(aten.reshape.default, (base, self.table.sizes(shape)), shape, base.dtype)
 
-    def permuted(self, node: Node, axes: list[int]) -> Node:
+    def permuted(self, node: TraceNode, axes: list[int]) -> TraceNode:
         if node.op is aten.permute.default:
             before = as_ints(node.args[1])
             node, axes = node.source, [before[i] for i in axes]
@@ -252,7 +252,7 @@ class Writer:
             return self.reshaped(self.permuted(bare, [sorted(moved).index(i) for i in moved]), shape)
         return self.put(aten.permute.default, (node, tuple(axes)), shape, node.dtype)
 
-    def picked(self, node: Node, dim: int, i: int) -> Node:
+    def picked(self, node: TraceNode, dim: int, i: int) -> TraceNode:
         """What select takes of an axis of size 1, or of a permuted tensor: there the same of what was permuted, so that the batch
         may come first again (qkv.reshape(B, N, 3, ...).permute(2, 0, ...)[i])."""
         if node.shape[dim] == 1:
@@ -262,7 +262,7 @@ class Writer:
         part = self.put(aten.select.int, (base, at, i), (*base.shape[:at], *base.shape[at + 1 :]), base.dtype)
         return self.permuted(part, [a - (a > at) for a in axes if a != at])
 
-    def call(self, op: Overload | Registered, args: Sequence[Argument], out: Result) -> Node | list[Node]:
+    def call(self, op: Overload | Registered, args: Sequence[Argument], out: Result) -> TraceNode | list[TraceNode]:
         """A node of an operation on nodes; a list of nodes where it makes several. out: what it made, [B, ...] or with all
         steps in an axis; the shapes are used."""
         made = several(out)
@@ -291,7 +291,7 @@ class Writer:
         whole = self.put(op, args, *parts[0], several=True)
         return [self.put(i, (whole,), *part) for i, part in enumerate(parts)]
 
-    def filled(self, out: Result, value: Argument) -> Node:
+    def filled(self, out: Result, value: Argument) -> TraceNode:
         """A tensor of one number, of the shape [...] of what was made."""
         (made,) = several(out)
         return self.put("full", (self.table.sizes(made.shape), value, made.dtype), made.shape, made.dtype)

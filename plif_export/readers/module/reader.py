@@ -29,13 +29,13 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import StepProgram, ancestors, find_body, find_initial, keep_needed
-from plif_export.readers.module.check import Reading, compare
+from plif_export.readers.module.check import ModuleReading, compare
 from plif_export.readers.module.copies import failed
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import COUNTS, Lowering
-from plif_export.readers.module.nodes import Node, NodeOrSteps, Steps, Table
+from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.module.readout import outputs_of, read_out
-from plif_export.readers.module.record import Run
+from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import below
 from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
@@ -69,7 +69,7 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
 
 def examine(
     module: nn.Module, example_input: object, caller: CallerFacts | None = None
-) -> tuple[Reading | None, list[Problem]]:
+) -> tuple[ModuleReading | None, list[Problem]]:
     """Reads a module: what was read, and every problem found. An empty list means that it can be exported."""
     caller = caller or CallerFacts()
     name = type(module).__name__
@@ -96,9 +96,11 @@ def examine(
         sys.setrecursionlimit(depth)
 
 
-def _first_form(module: nn.Module, shape: tuple[int, ...], caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
+def _first_form(
+    module: nn.Module, shape: tuple[int, ...], caller: CallerFacts
+) -> tuple[ModuleReading | None, list[Problem]]:
     """What the first form gives in which the module can be read; else what the likeliest one gives."""
-    tried: list[tuple[Reading | None, list[Problem]]] = []
+    tried: list[tuple[ModuleReading | None, list[Problem]]] = []
     try:
         for form in forms(module, torch.zeros(shape), caller.shape):
             try:
@@ -119,8 +121,8 @@ def _with_way_out(problem: Problem, form: Form) -> Problem:
     return replace(problem, advice=f"{problem.advice}; {WAY_OUT}")
 
 
-def _read(form: Form, caller: CallerFacts) -> tuple[Reading | None, list[Problem]]:
-    found: tuple[Reading | None, list[Problem]] | None = None
+def _read(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
+    found: tuple[ModuleReading | None, list[Problem]] | None = None
     problem: Unsupported | None = None
     try:
         found = _read_from(form, caller, 2)
@@ -138,7 +140,7 @@ def _read(form: Form, caller: CallerFacts) -> tuple[Reading | None, list[Problem
         return found
 
 
-def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | None, list[Problem]]:
+def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReading | None, list[Problem]]:
     """Reads from runs of the lengths first ... first + 3."""
     table, runs, x = record_runs(form, range(first, first + 4))
     at = first + 1
@@ -157,7 +159,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
-    reading = Reading(form, program, readout, index, runs[at + 1].left)
+    reading = ModuleReading(form, program, readout, index, runs[at + 1].left)
     known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
     graph = lowering.graph()
@@ -169,7 +171,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[Reading | N
     return reading, lowering.problems
 
 
-def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tensor]:
+def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, TraceRun], Tensor]:
     """A run of each length, on the same input, in one table; and that input, [T, B, ...] or [B, ...]."""
     for batch in BATCHES:
         table, runs = Table(batch), {}
@@ -178,7 +180,7 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, Run], Tens
             given = form.arranged(x[:T]) if form.kind != "static" else x.clone()
             with form.during(T):
                 try:
-                    runs[T] = Run(table, form.copy(), T).record(given, form.axis, form.forward(T))
+                    runs[T] = TraceRun(table, form.copy(), T).record(given, form.axis, form.forward(T))
                 except Unsupported:
                     raise
                 except Exception as error:
@@ -201,7 +203,7 @@ def _above(path: str) -> list[str]:
     return [".".join(names[:n]) for n in range(len(names), 0, -1)]
 
 
-def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
+def _lost(form: Form, run: TraceRun, program: StepProgram) -> list[Problem]:
     """Neurons that were called and that no state was found in."""
     found = []
     kept = [s.after.path for s in program.states] + [
@@ -227,7 +229,7 @@ def _lost(form: Form, run: Run, program: StepProgram) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def _takes_all_steps(run: Run, path: str) -> Problem | None:
+def _takes_all_steps(run: TraceRun, path: str) -> Problem | None:
     """The problem of the first operation before a neuron that takes all steps at once; None where there is none."""
     before = ancestors(n for n in run.order if n.moves and below(n.path, path))
     node = next((n for n in run.order if n in before and n.moves and not run.joined.isdisjoint(n.reads)), None)
@@ -268,7 +270,7 @@ def _chosen_output(
     return 0, found[0][1]
 
 
-def _last(r: NodeOrSteps) -> Node:
+def _last(r: NodeOrSteps) -> TraceNode:
     node = r.items[-1] if isinstance(r, Steps) else r
     return node.source if node.name == "reshape" else node
 
@@ -294,7 +296,7 @@ class ModuleReference(GraphReference):
     not have it, it is recomputed by the equation from the same current and state.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ModuleReading) -> None:
         assert reading.graph is not None
         super().__init__(reading.graph)
         self.reading, self.program = reading, reading.program
@@ -305,7 +307,7 @@ class ModuleReference(GraphReference):
         """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
         layers = histories_from(self.graph, state)
         program, tail = self.program, self.reading.readout.tail if self.reading.readout.folded else []
-        now: dict[Node, Tensor] = {}
+        now: dict[TraceNode, Tensor] = {}
         for name, layer in self.layers_of.items():
             for variable, s in layer.variables.items():
                 now[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
@@ -324,7 +326,7 @@ class ModuleReference(GraphReference):
                 outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
         return History(x, np.stack(outputs), layers)
 
-    def _enter(self, layers: dict[str, LayerHistory], values: dict[Node, Tensor]) -> None:
+    def _enter(self, layers: dict[str, LayerHistory], values: dict[TraceNode, Tensor]) -> None:
         for name, layer in self.layers_of.items():
             node = self.nodes[name]
             x = tuple(values[n].numpy() for n in layer.inputs)

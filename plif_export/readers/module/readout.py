@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.module.body import StepProgram, Values, compute, of_batch
-from plif_export.readers.module.nodes import Node, NodeOrSteps, Steps, as_int, as_ints, aten
+from plif_export.readers.module.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
 from plif_export.readers.module.steps import MISFITS
 from plif_export.readers.rules import Unsupported
 
@@ -31,9 +31,9 @@ class Readout:
     run."""
 
     how: str
-    value: Node
-    reduced: Node | None = None
-    tail: list[Node] = field(default_factory=list)
+    value: TraceNode
+    reduced: TraceNode | None = None
+    tail: list[TraceNode] = field(default_factory=list)
     folded: bool = True
     lead: int = 0  # constants before the first step of a record
     axis: int = 0
@@ -108,11 +108,11 @@ def _refuse() -> Unsupported:
     )
 
 
-def _base(node: Node) -> Node:
+def _base(node: TraceNode) -> TraceNode:
     return node.source if node.op is aten.reshape.default else node
 
 
-def _record(items: list[Node], axis: int, program: StepProgram) -> Readout:
+def _record(items: list[TraceNode], axis: int, program: StepProgram) -> Readout:
     last = items[-1]
     value = _base(last) if _base(last) in program.inside else last
     if value not in program.inside:
@@ -170,7 +170,7 @@ def _read(r: NodeOrSteps, program: StepProgram) -> Readout:
     return inner
 
 
-def _reduced(r: Node, op: Node, dims: list[int], program: StepProgram) -> Readout:
+def _reduced(r: TraceNode, op: TraceNode, dims: list[int], program: StepProgram) -> Readout:
     whole = op.source
     inner = _read(whole, program)
     rank = len(whole.shape)
@@ -185,7 +185,7 @@ def outputs_of(made: object) -> list[tuple[str, NodeOrSteps]]:
     found: list[tuple[str, NodeOrSteps]] = []
 
     def walk(value: object, name: str) -> None:
-        if isinstance(value, Node | Steps):
+        if isinstance(value, TraceNode | Steps):
             found.append((name, value))
         elif isinstance(value, dict):
             for key, each in value.items():

@@ -36,13 +36,13 @@ from plif_export.readers.module.nodes import (
     SAME,
     Argument,
     Given,
-    Node,
     NodeOrSteps,
     Overload,
     Registered,
     Result,
     Steps,
     Table,
+    TraceNode,
     Writer,
     aten,
     axes_of,
@@ -92,7 +92,7 @@ class _Alias:
     seen: NodeOrSteps
 
 
-class Run(Writer, TorchDispatchMode):
+class TraceRun(Writer, TorchDispatchMode):
     """One forward of a module, written down. `order`: its nodes; `made`: what it returned, as nodes and Steps.
 
     module   a fresh copy, which the run may change
@@ -108,10 +108,10 @@ class Run(Writer, TorchDispatchMode):
         self.module = module
         self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
-        self.left: set[Node] = set()  # what the module's tensors are at the end: what the next call goes on from
+        self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
         # of a parameter: what it is, and that node's value
-        self.weights: MutableMapping[Tensor, tuple[Node, Tensor]] = WeakTensorKeyDictionary()
+        self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
@@ -134,7 +134,7 @@ class Run(Writer, TorchDispatchMode):
             if where in weights and node.data is not None:
                 self.weights[plain] = node, node.data
 
-    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> Run:
+    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> TraceRun:
         """x: a list of steps [B, ...], or a tensor whose axis is time (None: static, read by every step)."""
         if isinstance(x, list):
             for t, x_t in enumerate(x):
@@ -151,7 +151,7 @@ class Run(Writer, TorchDispatchMode):
         now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
         self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
         made = [self.known[tensor] for tensor in now.values() if tensor in self.known]
-        self.left = {node for node in made if isinstance(node, Node)}
+        self.left = {node for node in made if isinstance(node, TraceNode)}
         return self
 
     # --- tensors of the running forward ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Run(Writer, TorchDispatchMode):
 
         A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped, in every step.
         """
-        if tensor in self.weights and isinstance(made, Node) and not made.moves:
+        if tensor in self.weights and isinstance(made, TraceNode) and not made.moves:
             node, value = self.weights[tensor]
             made = node if torch.equal(value, tensor) else made
             self.weights[tensor] = made, tensor.clone()
@@ -214,7 +214,7 @@ class Run(Writer, TorchDispatchMode):
             raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
         given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = swap(given, Tensor, self.of)
-        if name in LOOKS and any(isinstance(v, Steps) or (isinstance(v, Node) and v.moves) for v in leaves(a)):
+        if name in LOOKS and any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in leaves(a)):
             raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
@@ -294,9 +294,9 @@ def _parts(out: object) -> Sequence[object]:
 
 
 def _part(made: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
-    return made if isinstance(made, Node | Steps) else made[i]
+    return made if isinstance(made, TraceNode | Steps) else made[i]
 
 
 def _one(made: NodeOrSteps | Sequence[NodeOrSteps]) -> NodeOrSteps:
-    assert isinstance(made, Node | Steps)
+    assert isinstance(made, TraceNode | Steps)
     return made

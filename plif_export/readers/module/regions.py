@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import torch
 
 from plif_export.circles import circles
-from plif_export.readers.module.body import State, StepProgram
+from plif_export.readers.module.body import StepProgram, StepState
 from plif_export.readers.module.elementwise import COMPARES, elementwise
-from plif_export.readers.module.nodes import Node
+from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.rules import Unsupported
 
 
@@ -24,21 +24,21 @@ class Region:
     """The nodes of one layer of neurons, in order, and its states. shape: without the batch."""
 
     path: str
-    nodes: list[Node]
-    states: list[State] = field(default_factory=list)
+    nodes: list[TraceNode]
+    states: list[StepState] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.nodes[0] if self.nodes else self.states[0].before).shape[1:]
 
-    def inputs(self) -> list[Node]:
+    def inputs(self) -> list[TraceNode]:
         """What it reads that moves, in order, beside its own states."""
         own = {*self.nodes, *(s.before for s in self.states)}
         read = [n for node in self.nodes for n in node.reads] or [s.after for s in self.states]
         return list(dict.fromkeys(n for n in read if n not in own and n.moves))
 
 
-def regions_of(program: StepProgram, ends: Iterable[Node], stateful: Callable[[str], bool]) -> list[Region]:
+def regions_of(program: StepProgram, ends: Iterable[TraceNode], stateful: Callable[[str], bool]) -> list[Region]:
     """The layers of neurons of a step. ends: nodes that are read after the step; stateful: whether a path is a neuron's."""
     nodes = [n for n in program.body if elementwise(n)]
     regions: list[Region] = []
@@ -80,10 +80,13 @@ def below(path: str, parent: str) -> bool:
     return path == parent or path.startswith(f"{parent}.")
 
 
-def _cycles(nodes: list[Node], states: list[State]) -> list[tuple[list[Node], list[State]]]:
+def _cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[list[TraceNode], list[StepState]]]:
     """The circles of the elementwise operations, where a state needs the operation that makes its next value."""
     by_before = {s.before: s for s in states}
-    needs: dict[Node | State, list[Node | State]] = {**{n: [] for n in nodes}, **{s: [] for s in states}}
+    needs: dict[TraceNode | StepState, list[TraceNode | StepState]] = {
+        **{n: [] for n in nodes},
+        **{s: [] for s in states},
+    }
     for n in nodes:
         read = (by_before.get(r, r) for r in n.reads)
         needs[n] = [r for r in read if r in needs]
@@ -95,7 +98,7 @@ def _cycles(nodes: list[Node], states: list[State]) -> list[tuple[list[Node], li
 
 
 def _by_module(
-    regions: list[Region], nodes: list[Node], program: StepProgram, stateful: Callable[[str], bool]
+    regions: list[Region], nodes: list[TraceNode], program: StepProgram, stateful: Callable[[str], bool]
 ) -> list[Region]:
     """Regions of one submodule as one, with everything elementwise that it did, where that can be computed in one go."""
     found: list[Region] = []
@@ -119,7 +122,7 @@ def _by_module(
     return found
 
 
-def _in_a_circle(between: list[Node], path: str, stateful: Callable[[str], bool]) -> Unsupported:
+def _in_a_circle(between: list[TraceNode], path: str, stateful: Callable[[str], bool]) -> Unsupported:
     """The refusal of neurons that are fed, in the same step, by what they made: `between` lies on the way."""
     inside = next((n for n in between if path and below(n.path, path)), None)
     if inside is not None:
@@ -131,15 +134,15 @@ def _in_a_circle(between: list[Node], path: str, stateful: Callable[[str], bool]
     return Unsupported("its spikes feed it again in the same step", advice, path)
 
 
-def cyclic(nodes: list[Node], program: StepProgram) -> bool:
+def cyclic(nodes: list[TraceNode], program: StepProgram) -> bool:
     """Whether something outside of the nodes reads one of them and is read by another."""
     return bool(_between(nodes, program))
 
 
-def _between(nodes: list[Node], program: StepProgram) -> list[Node]:
+def _between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
     """What reads one of the nodes and, itself or by others, is read by one of them; empty where nothing does."""
     inside = set(nodes)
-    behind: dict[Node, None] = {}
+    behind: dict[TraceNode, None] = {}
     for n in program.body:
         if n in inside:
             if any(r in behind for r in n.reads):
@@ -149,7 +152,7 @@ def _between(nodes: list[Node], program: StepProgram) -> list[Node]:
     return []
 
 
-def _take_spikes(regions: list[Region], nodes: list[Node]) -> None:
+def _take_spikes(regions: list[Region], nodes: list[TraceNode]) -> None:
     """Gives each region the comparisons of its values, with what lies between, and the numbers made of them."""
     owner = {n: r for r in regions for n in r.nodes} | {s.before: r for r in regions for s in r.states}
     for c in nodes:

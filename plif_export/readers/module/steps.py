@@ -23,12 +23,12 @@ from plif_export.readers.module.nodes import (
     RESHAPES,
     SAME,
     Argument,
-    Node,
     NodeOrSteps,
     Overload,
     Registered,
     Result,
     Steps,
+    TraceNode,
     Writer,
     as_int,
     as_node,
@@ -52,7 +52,7 @@ def joined(items: list[Tensor], axis: int, outer: int = 1) -> Tensor:
 
 def shape_of(v: NodeOrSteps) -> list[int]:
     """The shape of what a node or Steps stands for."""
-    if isinstance(v, Node):
+    if isinstance(v, TraceNode):
         return list(v.shape)
     return [sum(i.shape[d] for i in v.items) if d == v.axis else n for d, n in enumerate(v.items[0].shape)]
 
@@ -68,7 +68,7 @@ def rule(
         if name in FILLED:
             value: Argument = FILLED[name]
             return run.filled(out, a[{"scalar_tensor": 0, "new_full": 2}.get(name, 1)] if value is None else value)
-        if isinstance(v, Node | Steps):
+        if isinstance(v, TraceNode | Steps):
             same = isinstance(out, Tensor) and list(out.shape) == shape_of(v)
             if name in SAME or (same and (name == "expand" or name in RESHAPES)):
                 return v
@@ -95,7 +95,7 @@ def _arises(run: Writer, name: str, a: Sequence[Argument], shape: list[int], sta
         parts = [p for p in leaves(v) if isinstance(p, Steps) or 0 not in as_node(p).shape]
         if all(p.axis == axis and p.outer == 1 if isinstance(p, Steps) else as_node(p).shape[axis] == 1 for p in parts):
             return _along([i for p in parts for i in (p.items if isinstance(p, Steps) else [as_node(p)])], axis)
-    if name in ("expand", "repeat") and isinstance(v, Node) and not stacked:
+    if name in ("expand", "repeat") and isinstance(v, TraceNode) and not stacked:
         before = [1] * (len(shape) - len(v.shape)) + list(v.shape)
         grown = [i for i, (n, m) in enumerate(zip(shape, before, strict=True)) if n != m]
         if len(grown) == 1 and (before[grown[0]] == 1 or name == "repeat") and shape[grown[0]] == T * before[grown[0]]:
@@ -104,7 +104,7 @@ def _arises(run: Writer, name: str, a: Sequence[Argument], shape: list[int], sta
         axis = as_int(a[2]) % len(shape)
         start = as_int(a[3] or 0)
         end = start + 1 if name == "select_scatter" else T if a[4] is None else min(as_int(a[4]), T)
-        if end - start == 1 and (isinstance(v, Node) or (isinstance(v, Steps) and (v.axis, v.outer) == (axis, 1))):
+        if end - start == 1 and (isinstance(v, TraceNode) or (isinstance(v, Steps) and (v.axis, v.outer) == (axis, 1))):
             one = [1 if d == axis else n for d, n in enumerate(shape)]
             items = v.items if isinstance(v, Steps) else [_piece(run, v, axis, t, one) for t in range(T)]
             new = whole(run, a[1]) if isinstance(a[1], Steps) else as_node(a[1])
@@ -116,7 +116,7 @@ def _arises(run: Writer, name: str, a: Sequence[Argument], shape: list[int], sta
     return None
 
 
-def _piece(run: Writer, node: Node, axis: int, t: int, shape: list[int]) -> Node:
+def _piece(run: Writer, node: TraceNode, axis: int, t: int, shape: list[int]) -> TraceNode:
     if node.op == "full":
         return run.put("full", (run.table.sizes(shape), *node.args[1:]), shape, node.dtype)
     return run.put(aten.slice.Tensor, (node, axis, t, t + 1, 1), shape, node.dtype)
@@ -142,12 +142,12 @@ def _taken_out(run: Writer, name: str, v: Steps, a: Sequence[Argument]) -> NodeO
     return None
 
 
-def _along(items: list[Node], axis: int) -> NodeOrSteps:
+def _along(items: list[TraceNode], axis: int) -> NodeOrSteps:
     """Items of a tensor of steps; one by itself is no tensor of steps."""
     return items[0] if len(items) == 1 else Steps(items, axis)
 
 
-def whole(run: Writer, v: Steps) -> Node:
+def whole(run: Writer, v: Steps) -> TraceNode:
     """Steps as one node, joined."""
     first, dtype = v.items[0].shape, v.items[0].dtype
     lead, size, rest = first[: v.axis], first[v.axis] // v.outer, first[v.axis + 1 :]
@@ -170,7 +170,7 @@ def _step(values: Sequence[Argument], items: Mapping[int, Sequence[Argument]], t
     return swap(values, Steps, lambda s: items[id(s)][t])
 
 
-def _noise(node: Node) -> Tensor:
+def _noise(node: TraceNode) -> Tensor:
     if node.data is not None:
         return node.data
     if node.dtype == torch.bool:
@@ -193,7 +193,7 @@ def _in_columns(
     op: Overload | Registered,
     args: Sequence[Sequence[Argument]],
     got: Sequence[Result],
-    steps: Sequence[Callable[[list[Node]], Steps]],
+    steps: Sequence[Callable[[list[TraceNode]], Steps]],
     want: Result,
 ) -> NodeOrSteps | Sequence[NodeOrSteps]:
     """The operation written down once for each step; steps: for each of its results, what makes Steps of the nodes."""
@@ -216,7 +216,7 @@ def _apart(
     items = {id(s): s.items for s in stacked}
     with _same_random_numbers():
         noise = {key: [_noise(i) for i in each] for key, each in items.items()}
-        real = swap(a, Node, _noise)
+        real = swap(a, TraceNode, _noise)
         want = execute(op, swap(real, Steps, lambda s: joined(noise[id(s)], s.axis, s.outer)), batch)
         wants = several(want)
         if not all(isinstance(w, Tensor) for w in wants):
@@ -270,7 +270,7 @@ def _without_axis(
     steps = range(len(stacked[0].items))
     with _same_random_numbers():
         noise = {key: [_noise(i) for i in items] for key, items in bare.items()}
-        real, same = (swap(given, Node, _noise) for given in (a, args))
+        real, same = (swap(given, TraceNode, _noise) for given in (a, args))
         try:
             joint = swap(real, Steps, lambda s: joined([v.unsqueeze(axis) for v in noise[id(s)]], axis))
             want = execute(op, joint, run.table.batch)
@@ -282,7 +282,7 @@ def _without_axis(
     if None in axes:
         return None
 
-    def along(where: int) -> Callable[[list[Node]], Steps]:
+    def along(where: int) -> Callable[[list[TraceNode]], Steps]:
         return lambda nodes: Steps([run.reshaped(m, run.with_one(m.shape, where)) for m in nodes], where)
 
     ways = [along(where) for where in axes if where is not None]

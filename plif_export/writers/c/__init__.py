@@ -14,6 +14,6 @@ for spikes alone. Values lie with the channels last, [H][W][C], so that the weig
 
 from plif_export.writers.c.file import CFiles, write_c
 from plif_export.writers.c.makers import examine
-from plif_export.writers.c.program import Program
+from plif_export.writers.c.program import CProgram
 
-__all__ = ["CFiles", "Program", "examine", "write_c"]
+__all__ = ["CFiles", "CProgram", "examine", "write_c"]

@@ -9,7 +9,7 @@ from textwrap import fill
 from plif_export.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
-from plif_export.writers.c.program import Program, Value, count_type, element, listing, nest, offset, unpacking
+from plif_export.writers.c.program import CProgram, CValue, count_type, element, listing, nest, offset, unpacking
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 
@@ -22,7 +22,7 @@ class CFiles:
 
     source: str
     header: str
-    program: Program
+    program: CProgram
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -36,7 +36,7 @@ def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float") -> C
     return made
 
 
-def _facts(card: Card, program: Program) -> list[str]:
+def _facts(card: Card, program: CProgram) -> list[str]:
     """What a reader of the code wants to know first, a line each."""
     shape = "x".join(map(str, card["input"]["shape"]))
     output = card["output"]
@@ -67,7 +67,7 @@ def _tau(tau: float | list[float] | None) -> str:
     return f"{tau:.4g}" if isinstance(tau, int | float) else f"{min(tau):.4g} to {max(tau):.4g}"
 
 
-def _header(program: Program, card: Card, stem: str) -> str:
+def _header(program: CProgram, card: Card, stem: str) -> str:
     name, shape = identifier(stem), card["input"]["shape"]
     big = name.upper()
     voters = card["output"].get("voters", 1)
@@ -142,7 +142,7 @@ int {name}_spikes(int layer);
 """
 
 
-def _source(program: Program, card: Card, stem: str) -> str:
+def _source(program: CProgram, card: Card, stem: str) -> str:
     name = identifier(stem)
     output = program.output
     assert output is not None
@@ -220,14 +220,14 @@ int {name}_spikes(int layer)
 """
 
 
-def _count(s: Value) -> str:
+def _count(s: CValue) -> str:
     """The case that counts the spikes of one layer."""
     what = f"{s.name}_n[i]" if s.kind == "spikes" else f"{s.name}[i] < 0 || {s.name}[i] > 0"
     size = s.places if s.kind == "spikes" else prod(s.shape)
     return f"        for (int i = 0; i < {size}; i++)\n            count += {what};\n        break;\n"
 
 
-def _probe(program: Program, name: str) -> str:
+def _probe(program: CProgram, name: str) -> str:
     """What a proof sees: compiled in with -DPLIF_PROBE alone."""
     tables, show = [], []
     for number_, shown in enumerate(program.shown):

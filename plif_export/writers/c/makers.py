@@ -10,34 +10,34 @@ from plif_export.writers.c import maps
 from plif_export.writers.c.names import identifier
 from plif_export.writers.c.neurons import neuron
 from plif_export.writers.c.products import product, stored
-from plif_export.writers.c.program import Program, Value
+from plif_export.writers.c.program import CProgram, CValue
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops.expand import expanded
 
 
-def _product(program: Program, node: Node) -> Value:
+def _product(program: CProgram, node: Node) -> CValue:
     """Written with the neurons that alone read it, or on its own."""
     made = product(program, node)
     readers = program.graph.consumers(node.name)
     alone = len(readers) == 1 and program.graph.feeds_only(node.name, readers[0].name)
     if alone and readers[0].op == "Neuron" and len(readers[0].inputs) == 1 and "@OUT@" not in made.loops:
         program.pending[node.name] = made
-        return Value("floats", program.id(node), node.shape, node.shape)
+        return CValue("floats", program.id(node), node.shape, node.shape)
     return stored(program, made)
 
 
-def _state(program: Program, node: Node) -> Value:
+def _state(program: CProgram, node: Node) -> CValue:
     held = program.states[node.layer, node.attrs["variable"]]
     if node.attrs["when"] == "after":
-        return Value("floats", held, node.shape, node.shape)  # its layer has run, and nothing changes it in this step
+        return CValue("floats", held, node.shape, node.shape)  # its layer has run, and nothing changes it in this step
     size = prod(node.shape)
     name = program.floats(f"{program.id(node)}_before", size, f"{node.name}: as it was before the step")
     program.first.append(f"for (int o = 0; o < {size}; o++)\n        {name}[o] = {held}[o];")
-    return Value("floats", name, node.shape, node.shape)
+    return CValue("floats", name, node.shape, node.shape)
 
 
-MAKERS: dict[str, Callable[[Program, Node], Value]] = {
+MAKERS: dict[str, Callable[[CProgram, Node], CValue]] = {
     "Conv": _product,
     "ConvTranspose": _product,
     "Linear": _product,
@@ -48,7 +48,7 @@ MAKERS: dict[str, Callable[[Program, Node], Value]] = {
 }
 
 
-def _made(program: Program, node: Node, shapes: Mapping[str, Shape]) -> Value:
+def _made(program: CProgram, node: Node, shapes: Mapping[str, Shape]) -> CValue:
     """By its maker, or as the operations that its meaning is made of."""
     if node.op in MAKERS:
         return MAKERS[node.op](program, node)
@@ -63,12 +63,12 @@ def _made(program: Program, node: Node, shapes: Mapping[str, Shape]) -> Value:
     return program.values[node.name]
 
 
-def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Problem]]:
+def examine(graph: Graph, input_type: str = "float") -> tuple[CProgram, list[Problem]]:
     """The program of a graph (after all passes), and what C cannot express of it."""
-    program, problems = Program(graph, input_type), []
+    program, problems = CProgram(graph, input_type), []
     for word in ("frame", "y", "sum", "fired", "main"):
         program.names.new(word)
-    program.values[graph.input] = Value("x", "x", graph.input_shape, graph.input_shape)
+    program.values[graph.input] = CValue("x", "x", graph.input_shape, graph.input_shape)
     for node in graph.neurons:  # the state variables of all layers
         program.layer = node.layer
         for variable, initial in node.initial.items():
@@ -83,7 +83,7 @@ def examine(graph: Graph, input_type: str = "float") -> tuple[Program, list[Prob
             program.values[node.name] = _made(program, node, graph.shapes)
         except Unsupported as problem:
             problems.append(Problem(node.name, node.op, problem.rule, problem.advice))
-            program.values[node.name] = Value("floats", program.id(node), node.shape, node.shape)
+            program.values[node.name] = CValue("floats", program.id(node), node.shape, node.shape)
     if not problems:
         program.layer = "output"
         program.output = program.as_floats(program.values[graph.output])

@@ -11,8 +11,8 @@ from plif_export.readers.rules import require
 from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.products import tap
 from plif_export.writers.c.program import (
-    Program,
-    Value,
+    CProgram,
+    CValue,
     count_type,
     element,
     flags,
@@ -33,7 +33,7 @@ UNARY = {
 }  # fmt: skip
 
 
-def _each(program: Program, node: Node, about: str, expression: Callable[[list[str]], str]) -> Value:
+def _each(program: CProgram, node: Node, about: str, expression: Callable[[list[str]], str]) -> CValue:
     """A buffer of the node's shape, filled element by element; expression: (the indices of an element) -> its value."""
     loops, at = nest(node.shape)
     value = expression(at)
@@ -43,11 +43,11 @@ def _each(program: Program, node: Node, about: str, expression: Callable[[list[s
     return made
 
 
-def _source(program: Program, node: Node) -> Value:
+def _source(program: CProgram, node: Node) -> CValue:
     return program.as_floats(program.values[node.inputs[0]])
 
 
-def elementwise(program: Program, node: Node) -> Value:
+def elementwise(program: CProgram, node: Node) -> CValue:
     """Add, Mul, Sub, Div: axes of size 1 are repeated."""
     sources = [program.as_floats(program.values[name]) for name in node.inputs]
 
@@ -58,7 +58,7 @@ def elementwise(program: Program, node: Node) -> Value:
     return _each(program, node, node.op, expression)
 
 
-def unary(program: Program, node: Node) -> Value:
+def unary(program: CProgram, node: Node) -> CValue:
     function = str(node.attrs["function"])
     require(function in UNARY, f"the function {function} is not written", "use --to onnx")
     if function != "Neg":
@@ -67,7 +67,7 @@ def unary(program: Program, node: Node) -> Value:
     return _each(program, node, function, lambda at: UNARY[function].format(element(program, source, at)))
 
 
-def affine(program: Program, node: Node) -> Value:
+def affine(program: CProgram, node: Node) -> CValue:
     """x * scale + shift, one number each, or one for each channel or each neuron."""
     source = _source(program, node)
 
@@ -88,7 +88,7 @@ def affine(program: Program, node: Node) -> Value:
     return _each(program, node, "x * scale + shift", expression)
 
 
-def vote(program: Program, node: Node) -> Value:
+def vote(program: CProgram, node: Node) -> CValue:
     """y[class] = spikes of its voters / voters."""
     voters, classes = int(node.attrs["voters"]), node.shape[0]
     source = program.values[node.inputs[0]]
@@ -112,7 +112,7 @@ def vote(program: Program, node: Node) -> Value:
     return made
 
 
-def pool(program: Program, node: Node) -> Value:
+def pool(program: CProgram, node: Node) -> CValue:
     dims = len(node.shape) - 1
     require(dims in (1, 2), f"a pool over {dims} axes is not written", "use --to onnx")
     source, flat = program.values[node.inputs[0]], (1,) * (2 - dims)
@@ -183,14 +183,14 @@ def pool(program: Program, node: Node) -> Value:
     return made
 
 
-def reshape(program: Program, node: Node) -> Value:
+def reshape(program: CProgram, node: Node) -> CValue:
     """A flattened value is not moved: who reads it knows how it lies."""
     source = program.values[node.inputs[0]]
     if len(node.shape) == 1 and source.kind != "x":
-        return Value(source.kind, source.name, node.shape, source.lies)
+        return CValue(source.kind, source.name, node.shape, source.lies)
     source = program.as_floats(source)
     if source.kind == "x":
-        return Value("x", "x", node.shape, node.shape)
+        return CValue("x", "x", node.shape, node.shape)
 
     def expression(at: list[str]) -> str:
         flat = " + ".join(f"{k} * {prod(node.shape[i + 1 :])}" for i, k in enumerate(at))
@@ -200,7 +200,7 @@ def reshape(program: Program, node: Node) -> Value:
     return _each(program, node, "another shape", expression)
 
 
-def permute(program: Program, node: Node) -> Value:
+def permute(program: CProgram, node: Node) -> CValue:
     source = _source(program, node)
     axes = [axis - 1 for axis in node.attrs["axes"][1:]]  # axis 0 of the attribute is the batch
     return _each(
@@ -208,7 +208,7 @@ def permute(program: Program, node: Node) -> Value:
     )
 
 
-def slice_(program: Program, node: Node) -> Value:
+def slice_(program: CProgram, node: Node) -> CValue:
     a, source = node.attrs, _source(program, node)
     axis = int(a["axis"]) - 1
     taken = range(source.shape[axis])[a["start"] : a["stop"] : a["step"]]
@@ -220,7 +220,7 @@ def slice_(program: Program, node: Node) -> Value:
     return _each(program, node, "a part", expression)
 
 
-def concat(program: Program, node: Node) -> Value:
+def concat(program: CProgram, node: Node) -> CValue:
     axis = int(node.attrs["axis"]) - 1
     sources = [program.as_floats(program.values[name]) for name in node.inputs]
     made = program.output_of(node)
@@ -235,7 +235,7 @@ def concat(program: Program, node: Node) -> Value:
     return made
 
 
-def reduced(program: Program, node: Node) -> Value:
+def reduced(program: CProgram, node: Node) -> CValue:
     """The mean, the sum or the largest along some axes."""
     source = _source(program, node)
     how, axes = node.attrs["how"], [axis - 1 for axis in node.attrs["axes"]]  # of the shape: the batch is no axis in C
@@ -252,7 +252,7 @@ def reduced(program: Program, node: Node) -> Value:
     return _total(program, node, loops, at, inner, f"total += {read};", total=total)
 
 
-def matmul(program: Program, node: Node) -> Value:
+def matmul(program: CProgram, node: Node) -> CValue:
     """[.., M, K] x [.., K, N]; axes of size 1 before the last two are repeated."""
     a, b = (program.as_floats(program.values[name]) for name in node.inputs)
     loops, at = nest(node.shape)
@@ -262,8 +262,8 @@ def matmul(program: Program, node: Node) -> Value:
 
 
 def _total(
-    program: Program, node: Node, loops: str, at: list[str], inner: str, more: str, start: str = "0.0f", total: str = "total"
-) -> Value:  # fmt: skip
+    program: CProgram, node: Node, loops: str, at: list[str], inner: str, more: str, start: str = "0.0f", total: str = "total"
+) -> CValue:  # fmt: skip
     """A buffer of the node's shape; each element is what the inner loops make of `total`."""
     made = program.output_of(node)
     depth = len(inner.splitlines())
@@ -275,13 +275,13 @@ def _total(
     return made
 
 
-def constant(program: Program, node: Node) -> Value:
+def constant(program: CProgram, node: Node) -> CValue:
     values = last(np.asarray(node.params["value"], np.float32), node.shape)
     name = program.constant(f"{program.id(node)}_value", values, f"{node.name}: constant")
-    return Value("floats", name, node.shape, node.shape)
+    return CValue("floats", name, node.shape, node.shape)
 
 
-MAKERS: dict[str, Callable[[Program, Node], Value]] = {
+MAKERS: dict[str, Callable[[CProgram, Node], CValue]] = {
     "Constant": constant,
     **dict.fromkeys(("MaxPool", "AvgPool", "GlobalAvgPool"), pool),
     "Affine": affine,

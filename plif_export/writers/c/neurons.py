@@ -16,9 +16,9 @@ import numpy as np
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import Names, identifier, number, rounded
 from plif_export.writers.c.program import (
-    Program,
+    CProgram,
+    CValue,
     ShownLayer,
-    Value,
     count_type,
     element,
     flags,
@@ -66,7 +66,7 @@ def equation(node: Node) -> str:
 class Expression:
     """Prints symbols as C, with a name of its own for whatever is used more than once."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: CProgram) -> None:
         self.program, self.lines, self.names = program, list[str](), dict[int, str]()
         self.uses: Counter[int] = Counter()
         self.kept: list[Symbol] = []
@@ -136,7 +136,7 @@ class Expression:
         return text if own >= strength and not (text.startswith("-") and strength > 4) else f"({text})"
 
 
-def neuron(program: Program, node: Node) -> Value:
+def neuron(program: CProgram, node: Node) -> CValue:
     """A neuron layer. A product that feeds it alone is written with it, and its sums are taken as they come."""
     product = program.pending.pop(node.inputs[0], None)
     name, shape = program.id(node), node.shape
@@ -145,7 +145,7 @@ def neuron(program: Program, node: Node) -> Value:
     if node.values == "spikes":
         given = program.spikes(f"{name}_s", shape)
     else:
-        given = Value("floats", program.floats(f"{name}_y", prod(shape), f"{node.layer}: its output"), shape, shape)
+        given = CValue("floats", program.floats(f"{name}_y", prod(shape), f"{node.layer}: its output"), shape, shape)
     h_name = program.names.new(f"{name}_h")
     program.probes.append(f"static float {h_name}[{prod(shape)}];")
     letters = [f"x{i or ''}" for i in range(len(node.inputs))]
@@ -174,7 +174,7 @@ def neuron(program: Program, node: Node) -> Value:
     return given
 
 
-def _at_place(program: Program, source: Value, node: Node) -> str:
+def _at_place(program: CProgram, source: CValue, node: Node) -> str:
     """A neuron's input at place p and channel o."""
     if source.kind == "floats" and source.shape == node.shape:
         return f"{source.name}[at]"
@@ -188,7 +188,7 @@ def _at_place(program: Program, source: Value, node: Node) -> str:
 
 
 def _step(
-    program: Program, node: Node, letters: list[str], states: Mapping[str, str], h_name: str, held: Value
+    program: CProgram, node: Node, letters: list[str], states: Mapping[str, str], h_name: str, held: CValue
 ) -> list[str]:
     """The lines of one neuron, at index `at` of channel `o`."""
     params = {key: tensor(key) for key in node.params}
@@ -229,7 +229,7 @@ def _step(
     return lines
 
 
-def _parameter(program: Program, node: Node, key: str) -> str:
+def _parameter(program: CProgram, node: Node, key: str) -> str:
     """A parameter of a layer as a constant of the file, and its text at place `at` and channel `o`."""
     values, shape = np.asarray(node.params[key], np.float32), node.shape
     wanted = f"{program.id(node)}_{identifier(key)}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from plif_export.readers.rules import require
 from plif_export.writers.c.names import number, rounded
-from plif_export.writers.c.program import Product, Program, Value, element, indent, index_type, nest, offset, strides
+from plif_export.writers.c.program import CProgram, CValue, Product, element, indent, index_type, nest, offset, strides
 from runtime.model.graph import Node
 from runtime.model.ops.operation import place_of
 
@@ -23,7 +23,7 @@ MOST_ON_STACK = 256  # sums of one place; more are a static array
 MOST_WHOLE = (1 << 31) - 1
 
 
-def product(program: Program, node: Node) -> Product:
+def product(program: CProgram, node: Node) -> Product:
     source = program.values[node.inputs[0]]
     if node.op == "Linear":
         return _linear(program, node, source)
@@ -88,12 +88,12 @@ def transposed_tap(place: str, stride: int, padding: int, tap: str, dilation: in
     return left if stride == 1 else f"({left}) % {stride} ? -1 : ({left}) / {stride}"
 
 
-def _linear(program: Program, node: Node, source: Value) -> Product:
+def _linear(program: CProgram, node: Node, source: CValue) -> Product:
     if len(node.shape) > 1:
         return _tokens(program, node, source)
     weight = node.params["weight"]  # [O, n], n as the graph counts: channels first
     if source.kind == "x":
-        source = Value("x", "x", (prod(source.shape),), (prod(source.shape),))
+        source = CValue("x", "x", (prod(source.shape),), (prod(source.shape),))
     channels, places = source.channels, source.places
     rows = weight.reshape(len(weight), channels, places).transpose(2, 1, 0)  # [place][c][o]
     name = program.constant(f"{program.id(node)}_w", np.ascontiguousarray(rows), f"{node.name}: weights [place][c][o]")
@@ -108,7 +108,7 @@ def _linear(program: Program, node: Node, source: Value) -> Product:
     return _product(program, node, loops)
 
 
-def _tokens(program: Program, node: Node, source: Value) -> Product:
+def _tokens(program: CProgram, node: Node, source: CValue) -> Product:
     """Over the last axis of several: p counts the others, in the order in which the output lies."""
     require(
         "scale" not in node.params or source.kind != "x", "int8 weights meet the frame itself", "use --precision fp32"
@@ -141,7 +141,7 @@ def _times(node: Node, read: str, weight: str) -> str:
     return f"(int32_t)({read}{f' * {number(area)}' if area > 1 else ''} + 0.5f) * {weight}"
 
 
-def _product(program: Program, node: Node, loops: str, scattered: str | None = None) -> Product:
+def _product(program: CProgram, node: Node, loops: str, scattered: str | None = None) -> Product:
     """scattered: the place of an output where its sums are stored as they come, and not all of one place together."""
     outputs, kind = node.shape[0], _type(node)
     total = "sum[o]" if scattered is None else "total"
@@ -180,7 +180,14 @@ def _require_int32(node: Node) -> None:
 
 
 def _adding(
-    program: Program, node: Node, source: Value, weights: str, row: str, column: str, size: tuple[int, int], groups: int
+    program: CProgram,
+    node: Node,
+    source: CValue,
+    weights: str,
+    row: str,
+    column: str,
+    size: tuple[int, int],
+    groups: int,
 ) -> str:
     """The statement that adds what one place of the input gives, with weights that begin at `weights`."""
     int8, outputs, channels = "scale" in node.params, node.shape[0], source.channels
@@ -247,7 +254,7 @@ static void {name}(
 """
 
 
-def stored(program: Program, product: Product) -> Value:
+def stored(program: CProgram, product: Product) -> CValue:
     """A product on its own: its currents in a buffer."""
     node = product.node
     program.layer, outputs = node.name, node.shape[0]

@@ -26,7 +26,7 @@ LOCAL = re.compile(r"^ +(?:const )?(float|int|int32_t|uint8_t) \w+(?:\[(\d+)\])?
 
 
 @dataclass(frozen=True)
-class Value:
+class CValue:
     """kind: "x", "floats" or "spikes"; name: of its buffer; shape: of the graph; lies: the shape by which it lies in memory,
     another one where a map was flattened and nothing was moved."""
 
@@ -49,7 +49,7 @@ class Value:
 
 
 @dataclass
-class Memory:
+class LayerMemory:
     """Bytes of one layer: constants (flash) and buffers (RAM)."""
 
     flash: int = 0
@@ -62,7 +62,7 @@ class ShownLayer:
 
     layer: str
     h: str
-    s: Value
+    s: CValue
     states: dict[str, str]
     shape: Shape
 
@@ -110,7 +110,7 @@ class Product:
 
 
 @dataclass
-class Program:
+class CProgram:
     """The parts of one file. `input_type`: of a number of the frame, "float" or "uint8_t"."""
 
     graph: Graph
@@ -125,18 +125,18 @@ class Program:
     probes: list[str] = field(default_factory=list)  # buffers that only a proof has
     shown: list[ShownLayer] = field(default_factory=list)
     resets: list[tuple[str, int, float]] = field(default_factory=list)  # (buffer, numbers, what each starts at)
-    memory: dict[str, Memory] = field(default_factory=dict)
+    memory: dict[str, LayerMemory] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # type of a sum -> the most outputs of a layer that forms it
     fired: int = 0  # the most channels of a layer that fires
     headers: set[str] = field(default_factory=set)
     names: Names = field(default_factory=Names)
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str, CValue] = field(default_factory=dict)
     pending: dict[str, Product] = field(
         default_factory=dict
     )  # products that wait for the neurons which alone read them
     states: dict[tuple[str, str], str] = field(default_factory=dict)  # (layer, variable) -> buffer
     layer: str = ""  # of the node that is being written; its bytes are counted there
-    output: Value | None = None  # as floats, once all is written
+    output: CValue | None = None  # as floats, once all is written
     locals: int = 0  # bytes of the variables of the function that has the most
 
     def id(self, node: Node) -> str:
@@ -166,7 +166,7 @@ class Program:
         return self.locals + STACK_OF_CALLS
 
     def count(self, flash: int = 0, ram: int = 0) -> None:
-        found = self.memory.setdefault(self.layer, Memory())
+        found = self.memory.setdefault(self.layer, LayerMemory())
         found.flash += flash
         found.ram += ram
 
@@ -187,12 +187,12 @@ class Program:
         self.count(ram=size * FLOAT_BYTES)
         return name
 
-    def output_of(self, node: Node, about: str = "its output", end: str = "y") -> Value:
+    def output_of(self, node: Node, about: str = "its output", end: str = "y") -> CValue:
         """A buffer for what a node gives, as floats."""
         name = self.floats(f"{self.id(node)}_{end}", prod(node.shape), f"{node.name}: {about}")
-        return Value("floats", name, node.shape, node.shape)
+        return CValue("floats", name, node.shape, node.shape)
 
-    def spikes(self, wanted: str, shape: Shape) -> Value:
+    def spikes(self, wanted: str, shape: Shape) -> CValue:
         """A list of spikes for each place of a map."""
         name = self.names.new(wanted, ("_n", "_c", "_f", "_seen", "_flat"))
         channels, places = shape[0], prod(shape[1:])
@@ -201,7 +201,7 @@ class Program:
         self.buffers.append(f"static {index} {name}_c[{places * channels}]; /* which channels, [place][rank] */")
         self.count(ram=places * (1 if count == "uint8_t" else 2) + places * channels * (1 if index == "uint8_t" else 2))
         self.fired = max(self.fired, channels)
-        return Value("spikes", name, shape, shape)
+        return CValue("spikes", name, shape, shape)
 
     def helper(self, name: str, text: str) -> str:
         self.helpers.setdefault(name, text)
@@ -217,14 +217,14 @@ class Program:
         self.functions.append(f"{remark(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
 
-    def as_floats(self, value: Value) -> Value:
+    def as_floats(self, value: CValue) -> CValue:
         """The value as floats (or the caller's frame) that lie by their own shape."""
         if value.kind == "spikes":
             value = self._unpacked(value)
         moved = value.flattened and len(value.lies) > 1 and value.places > 1
         return self._moved(value) if moved else replace(value, lies=value.shape)
 
-    def _unpacked(self, value: Value) -> Value:
+    def _unpacked(self, value: CValue) -> CValue:
         """Spikes as 0.0 and 1.0, once for all who read them."""
         key = f"{value.name} as floats"
         if key not in self.values:
@@ -235,10 +235,10 @@ class Program:
                 "spikes as numbers",
                 f"    {unpack}({name}, {value.name}_c, {value.name}_n, {value.places}, {value.channels});\n",
             )
-            self.values[key] = Value("floats", name, value.lies, value.lies)
+            self.values[key] = CValue("floats", name, value.lies, value.lies)
         return replace(self.values[key], shape=value.shape)
 
-    def _moved(self, value: Value) -> Value:
+    def _moved(self, value: CValue) -> CValue:
         """A flattened map, moved into the order of its shape."""
         name = self.floats(f"{value.name}_flat", prod(value.shape), "the same numbers, one after the other")
         loops, at = nest(value.lies)
@@ -248,10 +248,10 @@ class Program:
             "flattened: channels first",
             f"    int n = 0;\n{indent(loops)}{'    ' * (len(value.lies) + 1)}{name}[n++] = {source};\n",
         )
-        return Value("floats", name, value.shape, value.shape)
+        return CValue("floats", name, value.shape, value.shape)
 
 
-def unpacking(program: Program, value: Value, probe: bool = False) -> str:
+def unpacking(program: CProgram, value: CValue, probe: bool = False) -> str:
     """The helper that writes spikes as 0.0 and 1.0; `probe`: one that only a proof has."""
     index, count = index_type(value.channels), count_type(value.channels)
     name = f"{'plif_' * probe}unpack_{index[:-2]}_{count[:-2]}"
@@ -272,7 +272,7 @@ def unpacking(program: Program, value: Value, probe: bool = False) -> str:
     return name
 
 
-def listing(program: Program, channels: int) -> str:
+def listing(program: CProgram, channels: int) -> str:
     """The helper that makes a list of what fired, and clears the flags for the next place."""
     index = index_type(channels)
     name = f"list_{index[:-2]}"
@@ -293,7 +293,7 @@ static int {name}({index} c[], uint8_t fired[], int channels)
     )
 
 
-def flags(program: Program, channels: int) -> str:
+def flags(program: CProgram, channels: int) -> str:
     """The declaration of `fired`, the flags of the channels of one place."""
     if channels <= MOST_FLAGS:
         return f"    uint8_t fired[{channels}] = {{0}};\n"
@@ -320,7 +320,7 @@ def offset(at: Sequence[str], steps: Sequence[int], shape: Sequence[int]) -> str
     return " + ".join(terms) or "0"
 
 
-def element(program: Program, value: Value, at: Sequence[str]) -> str:
+def element(program: CProgram, value: CValue, at: Sequence[str]) -> str:
     """One element of a value by its indices; where it has fewer axes than indices, the last ones count."""
     shape, at = value.shape, list(at)[len(at) - len(value.shape) :]
     if value.kind == "x":

@@ -16,7 +16,7 @@ import numpy as np
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.forms import ELSEWHERE, Forms
-from runtime.engines.event.layout import Layout, Shape3, Value, aligned, blocks, lanes
+from runtime.engines.event.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
 from runtime.model.card import NodeRecord
 from runtime.model.ops.operation import Counts
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
@@ -112,15 +112,15 @@ class Builder:
             )
         return at
 
-    def spikes_at(self, shape: Shape3) -> Value:
+    def spikes_at(self, shape: Shape3) -> LayerOutput:
         c, h, w = shape
-        return Value(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), counts=Counts())
+        return LayerOutput(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), counts=Counts())
 
-    def floats_at(self, shape: Shape3, counts: Counts | None = None) -> Value:
+    def floats_at(self, shape: Shape3, counts: Counts | None = None) -> LayerOutput:
         c, h, w = shape
-        return Value(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), counts=counts)
+        return LayerOutput(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), counts=counts)
 
-    def floats(self, source: Value) -> Value:
+    def floats(self, source: LayerOutput) -> LayerOutput:
         """The value as floats that lie as their shape says."""
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
             target = self.floats_at(source.map)
@@ -132,7 +132,7 @@ class Builder:
             source = target
         return source
 
-    def emit(self, kind: str, source: Value, target: Value | None, **fields: Field) -> None:
+    def emit(self, kind: str, source: LayerOutput, target: LayerOutput | None, **fields: Field) -> None:
         """Adds an operation."""
         op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.at, stride=1)
         op.in2 = op.values = op.dense = op.state = -1

@@ -18,7 +18,7 @@ from runtime import native
 from runtime.engines.event.builder import Builder, Fields
 from runtime.engines.event.forms import NEVER
 from runtime.engines.event.layout import (
-    Value,
+    LayerOutput,
     along_both,
     as_map,
     lanes,
@@ -44,7 +44,7 @@ WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are tak
 Place = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def convolution(b: Builder, node: NodeRecord, source: Value) -> tuple[Value, Fields, int]:
+def convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[LayerOutput, Fields, int]:
     """A convolution or linear layer that reads `source`: what the operation CONV reads, its fields, and the floats of its tile.
 
     Emits the active lists. The caller emits CONV, with a neuron or without.
@@ -85,10 +85,10 @@ def convolution(b: Builder, node: NodeRecord, source: Value) -> tuple[Value, Fie
     items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
     packed = pack_pairs(weight) if fields.get("pairs") else pack(weight, block)
     fields |= {"weight": packed, "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
-    return Value(source.kind, source.map, at), fields | active, tile_h * across * block
+    return LayerOutput(source.kind, source.map, at), fields | active, tile_h * across * block
 
 
-def _weight(b: Builder, node: NodeRecord, source: Value, quantised: bool) -> tuple[np.ndarray, Place]:
+def _weight(b: Builder, node: NodeRecord, source: LayerOutput, quantised: bool) -> tuple[np.ndarray, Place]:
     """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride, padding and dilation, (y, x) each."""
     channels, h, w = source.map
     outputs = as_map(node["shape"])[0]
@@ -148,7 +148,7 @@ def _int8(b: Builder, node: NodeRecord) -> np.ndarray:
     return weight
 
 
-def _scale(b: Builder, node: NodeRecord, source: Value, outputs: int) -> np.ndarray:
+def _scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> np.ndarray:
     """The factor from whole sums to currents, float32 [lanes(outputs)]; inputs that are averages are summed as counts."""
     scale, area = b.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
     if source.counts is not None and area != source.counts.area:
@@ -158,7 +158,7 @@ def _scale(b: Builder, node: NodeRecord, source: Value, outputs: int) -> np.ndar
     return b.in_lanes(scale if area == 1 else scale * np.float32(1 / area), outputs)
 
 
-def _sums(b: Builder, node: NodeRecord, source: Value, weight: np.ndarray) -> int:
+def _sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.ndarray) -> int:
     """The type in which whole numbers are summed, such that no input can make a sum overflow."""
     if source.counts is None:
         raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
@@ -173,7 +173,7 @@ def _sums(b: Builder, node: NodeRecord, source: Value, weight: np.ndarray) -> in
     return native.SUM_INT16 if largest <= MOST_INT16 else native.SUM_INT32
 
 
-def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
+def _active(b: Builder, source: LayerOutput, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
     """Where the active lists of a value lie, and what else CONV says of them; emitted once for all of that stride and form.
 
     form  padding and kernel width for rows as bytes (0, 0 for none), and whether the weights are int8
@@ -195,7 +195,7 @@ def _active(b: Builder, source: Value, stride: int, form: tuple[int, int, bool])
             "dense_row": row_bytes,
             "row_capacity": capacity,
         }
-        target = Value(source.kind, source.map, b.place(rows * capacity * 2))
+        target = LayerOutput(source.kind, source.map, b.place(rows * capacity * 2))
         limit = b.forms.bytes_from if kw else b.dense_from
         area = source.counts.area if quantised and source.counts is not None and source.counts.area > 1 else 0
         b.emit("ACTIVE", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)

@@ -20,7 +20,7 @@ MOST_TILE_ROWS = 256  # conv.h keeps one bit for each
 
 
 @dataclass(frozen=True)
-class Value:
+class LayerOutput:
     """A layer's output: what it is and where it lies.
 
     kind    FROM_X, FROM_FLOATS or FROM_SPIKES (runtime/native)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from runtime import native
 from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import UNIT, Packed, Shape3, Value, aligned, lanes
+from runtime.engines.event.layout import UNIT, LayerOutput, Packed, Shape3, aligned, lanes
 from runtime.engines.event.values import Values, bits
 from runtime.model.card import NodeRecord
 from runtime.model.graph import values_of
@@ -47,7 +47,7 @@ def kernel_fields(b: Builder, node: NodeRecord, channels: int) -> Fields | None:
 
 
 def program_fields(
-    b: Builder, node: NodeRecord, shape: Shape3, states: Mapping[str, int], inputs: Sequence[Value], tile: int
+    b: Builder, node: NodeRecord, shape: Shape3, states: Mapping[str, int], inputs: Sequence[LayerOutput], tile: int
 ) -> Fields:
     """The fields of a neuron that is a program.
 

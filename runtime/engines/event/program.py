@@ -17,7 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Fields
 from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
 from runtime.engines.event.forms import Forms
-from runtime.engines.event.layout import Layout, Shape3, Value, along_both, as_map, whole
+from runtime.engines.event.layout import LayerOutput, Layout, Shape3, along_both, as_map, whole
 from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
@@ -44,7 +44,7 @@ class Compiler(Views):
     ) -> None:
         super().__init__(weights, where, threads, path, forms)
         self.card, self.rates = card, rates
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, LayerOutput] = {}
         self.waiting: dict[str, NodeRecord] = {}  # convolutions whose neuron is still to come
         self.states = {(state["layer"], variable_of(state)): i for i, state in enumerate(card["states"])}
         self.nodes: list[NodeRecord] = card["graph"]["nodes"]
@@ -58,7 +58,7 @@ class Compiler(Views):
             if (foreign := not_here(node)) is not None:
                 raise self.refuse(node, f"{foreign} is not in this engine")
         self.shapes[graph["input"]] = tuple(self.card["input"]["shape"])
-        self.values[graph["input"]] = Value(FROM_X, as_map(self.card["input"]["shape"]))
+        self.values[graph["input"]] = LayerOutput(FROM_X, as_map(self.card["input"]["shape"]))
         for node in self.nodes:
             self.before(node)
         for node in self.nodes:
@@ -78,10 +78,10 @@ class Compiler(Views):
     def consumers(self, name: str) -> list[NodeRecord]:
         return [node for node in self.nodes if name in node["inputs"]]
 
-    def value(self, node: NodeRecord, which: int = 0) -> Value:
+    def value(self, node: NodeRecord, which: int = 0) -> LayerOutput:
         return self.values[node["inputs"][which]]
 
-    def conv(self, node: NodeRecord) -> Value | None:
+    def conv(self, node: NodeRecord) -> LayerOutput | None:
         readers = self.consumers(node["name"])
         first = len(readers) == 1 and readers[0]["op"] == "Neuron" and readers[0]["inputs"].index(node["name"]) == 0
         alone = first and readers[0]["inputs"].count(node["name"]) == 1
@@ -93,7 +93,7 @@ class Compiler(Views):
         self.emit("CONV", source, target, **fields)
         return target
 
-    def neuron(self, node: NodeRecord) -> Value:
+    def neuron(self, node: NodeRecord) -> LayerOutput:
         before = self.waiting.pop(node["inputs"][0], None)
         if before is not None:
             source, fields, tile = convolution(self, before, self.value(before))
@@ -101,7 +101,9 @@ class Compiler(Views):
         source = self.floats(self.value(node))
         return self.fire(node, "NEURON", source, source.map, {}, 0)
 
-    def fire(self, node: NodeRecord, kind: str, source: Value, current: Shape3, common: Fields, tile: int) -> Value:
+    def fire(
+        self, node: NodeRecord, kind: str, source: LayerOutput, current: Shape3, common: Fields, tile: int
+    ) -> LayerOutput:
         """Emits a neuron, alone or behind a convolution with a `tile`. source: what the operation reads; current: the map of its
         currents."""
         layer, shape = node["attrs"]["layer"], as_map(node["shape"])
@@ -129,7 +131,7 @@ class Compiler(Views):
         if node["op"] == "State" and node["attrs"]["when"] == "before":
             self.values[node["name"]] = self.held(node, "BEFORE")
 
-    def state(self, node: NodeRecord) -> Value:
+    def state(self, node: NodeRecord) -> LayerOutput:
         """The same after the step, or what `before` has read."""
         if node["name"] not in self.values:
             if node["attrs"]["when"] != "after" or node["attrs"]["layer"] not in self.out.fired:
@@ -137,7 +139,7 @@ class Compiler(Views):
             return self.held(node, "AFTER")
         return self.values[node["name"]]
 
-    def held(self, node: NodeRecord, kind: str) -> Value:
+    def held(self, node: NodeRecord, kind: str) -> LayerOutput:
         layer, variable = node["attrs"]["layer"], node["attrs"]["variable"]
         shape, state = as_map(node["shape"]), self.states.get((layer, variable))
         if state is None or as_map(self.card["states"][state]["shape"]) != shape:
@@ -146,7 +148,7 @@ class Compiler(Views):
         self.emit(kind, target, target, state=state)
         return target
 
-    def pool(self, node: NodeRecord) -> Value:
+    def pool(self, node: NodeRecord) -> LayerOutput:
         source, a = self.value(node), node["attrs"]
         kernel, stride, pad, dilation = (
             along_both(node, key, default)
@@ -171,14 +173,14 @@ class Compiler(Views):
         self.emit(kind, source, target, kh=kh, kw=kw, dilation_y=dilation[0], dilation=dilation[1], **fields)
         return target
 
-    def affine(self, node: NodeRecord) -> Value:
+    def affine(self, node: NodeRecord) -> LayerOutput:
         source = self.floats(self.value(node))
         target = self.floats_at(source.map)
         scale, shift = (self.per_lane(node, key, source.map[0]) for key in ("scale", "shift"))
         self.emit("AFFINE", source, target, weight=scale, bias=shift)
         return target
 
-    def add(self, node: NodeRecord) -> Value:
+    def add(self, node: NodeRecord) -> LayerOutput:
         parts = [self.floats(self.value(node, i)) for i in range(len(node["inputs"]))]
         if len({part.map for part in parts}) != 1:
             raise self.refuse(node, f"adds maps of different shapes {[list(part.map) for part in parts]}")
@@ -189,7 +191,7 @@ class Compiler(Views):
             total = target
         return total
 
-    def flatten(self, node: NodeRecord) -> Value:
+    def flatten(self, node: NodeRecord) -> LayerOutput:
         source = self.value(node)
         size = math.prod(source.map)
         if list(node["shape"]) != [size]:
@@ -199,20 +201,20 @@ class Compiler(Views):
             return flat if self.card["graph"]["output"] != node["name"] else self.floats(flat)
         return self.floats(flat)
 
-    def vote(self, node: NodeRecord) -> Value:
+    def vote(self, node: NodeRecord) -> LayerOutput:
         source = self.value(node)
         if source.kind == FROM_X or source.flat:  # the kernel reads spikes, or floats in the order of their shape
             source = self.floats(source)
         voters, classes = whole(node["attrs"]["voters"]), whole(node["shape"][0])
         if voters < 1 or source.map != (classes * voters, 1, 1):
             raise self.damaged(f"layer {node['name']}: {voters} voters for {classes} classes, from {list(source.map)}")
-        target = Value(FROM_FLOATS, (classes, 1, 1), -1)  # the session's y
+        target = LayerOutput(FROM_FLOATS, (classes, 1, 1), -1)  # the session's y
         if self.card["graph"]["output"] != node["name"]:
             target = self.floats_at((classes, 1, 1))
         self.emit("VOTE", source, target, voters=voters, items=1)
         return target
 
-    def dropout(self, node: NodeRecord) -> Value:
+    def dropout(self, node: NodeRecord) -> LayerOutput:
         return self.value(node)  # which does nothing after training
 
     # --- what has no kernel of its own ------------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ class Compiler(Views):
         value = self.parameter(node, "value")
         self.constants[node["name"]] = value.reshape(self.shapes[node["name"]])  # the file has one row of it
 
-    def general(self, node: NodeRecord) -> Value:
+    def general(self, node: NodeRecord) -> LayerOutput:
         shape, operation, m = self.shapes[node["name"]], OPERATIONS[node["op"]], Tensors(self, node)
         assert operation.meaning is not None
         inputs = [self._operand(m, name) for name in node["inputs"]]
@@ -248,7 +250,7 @@ class Compiler(Views):
             whole_map = self.room(shape)
             m.write(result, whole_map)
             found = whole_map
-        return Value(FROM_FLOATS, as_map(shape), 4 * found.place)
+        return LayerOutput(FROM_FLOATS, as_map(shape), 4 * found.place)
 
     def about(self, node: NodeRecord) -> Node:
         """The node of the graph that a record is of, with its arrays."""
@@ -302,10 +304,10 @@ class Compiler(Views):
                 f"{self.where}: its output is {list(value.map)} for {classes} classes; use --engine onnxruntime"
             )
         if value.at >= 0:
-            self.emit("OUTPUT", value, Value(FROM_FLOATS, value.map, -1), items=1)
+            self.emit("OUTPUT", value, LayerOutput(FROM_FLOATS, value.map, -1), items=1)
 
 
-MAKERS: dict[str, Callable[[Compiler, NodeRecord], Value | None]] = {
+MAKERS: dict[str, Callable[[Compiler, NodeRecord], LayerOutput | None]] = {
     "Conv": Compiler.conv,
     "Linear": Compiler.conv,
     "Neuron": Compiler.neuron,

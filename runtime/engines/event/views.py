@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from runtime import native
 from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import Packed, Value, aligned, as_map, lanes
+from runtime.engines.event.layout import LayerOutput, Packed, aligned, as_map, lanes
 from runtime.model.card import NodeRecord
 from runtime.native import FROM_FLOATS
 
@@ -112,7 +112,7 @@ class Views(Builder):
         width = min(-(-n // 64) * 64, 1 << 20)
         return strided(shape, in_order(shape, order), self.space((width, -(-n // width), 1)).at // 4)
 
-    def space(self, shape: tuple[int, int, int]) -> Value:
+    def space(self, shape: tuple[int, int, int]) -> LayerOutput:
         value = self.floats_at(shape)
         self.emit("SPACE", value, value, items=1)
         self.rooms[value.at] = shape
@@ -157,7 +157,7 @@ class Views(Builder):
         rows_axis = len(axes[0]) - 1 if kind == "PRODUCT" else len(axes[0])
         size = prod(n for n, _ in flat[:rows_axis])
         items = -(-size // (native.PIECE_ROWS if kind == "PRODUCT" else native.PIECE_ELEMENTS))
-        one = Value(FROM_FLOATS, (1, 1, 1))
+        one = LayerOutput(FROM_FLOATS, (1, 1, 1))
         fields = (more or {}) | ({"alpha": parts.array()} if parts.parts else {})
         self.emit(kind, one, one, items=items, weight=table, **fields)
 

@@ -33,7 +33,7 @@ SPACE_S = 0.05  # from the last warm-up answer to the first frame that is due
 
 
 @dataclass
-class Load:
+class ServerLoad:
     """So many streams for some seconds. Milliseconds; those of a frame count from when it was due to its answer.
 
     late_p99_ms   how late the client itself sent frames whose answer before was there: where that is not far below p99_ms,
@@ -62,7 +62,7 @@ class Served:
     bar_p99_ms: float
     streams: int
     most: int
-    loads: list[Load]
+    loads: list[ServerLoad]
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -93,7 +93,7 @@ def served(
     with TritonSession(server, about["model"]) as session:
         if session.shape != shape:
             raise PlifError(f"{session.where}: takes frames {list(session.shape)}; {repository} has {list(shape)}")
-    loads: list[Load] = []
+    loads: list[ServerLoad] = []
 
     def held(number: int) -> bool:
         loads.append(load(server, about["model"], x, number, period * 1e-6, how.p99 * 1e-3, how.seconds))
@@ -118,7 +118,9 @@ def search(held: Callable[[int], bool], most: int) -> int:
     return good
 
 
-def load(server: str, model: str, x: np.ndarray, streams: int, every_s: float, bar_ms: float, seconds: float) -> Load:
+def load(
+    server: str, model: str, x: np.ndarray, streams: int, every_s: float, bar_ms: float, seconds: float
+) -> ServerLoad:
     """One try. x float32 [frames, C, H, W] is what every stream sends, over and over."""
     clients = [_Client(server, model, x) for _ in range(streams)]
     ready = threading.Barrier(streams + 1)
@@ -137,7 +139,7 @@ def load(server: str, model: str, x: np.ndarray, streams: int, every_s: float, b
     failed = sum(client.failed for client in clients)
     p50, p99, late_p99 = _percentile(took, 50), _percentile(took, 99), _percentile(late, 99)
     fits = p99 is not None and p99 <= bar_ms and not problems
-    return Load(streams, len(took), p50, p99, late_p99, failed, problems[0] if problems else None, fits)
+    return ServerLoad(streams, len(took), p50, p99, late_p99, failed, problems[0] if problems else None, fits)
 
 
 class _Client:

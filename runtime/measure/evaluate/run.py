@@ -16,10 +16,10 @@ from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
 from runtime.measure.evaluate.choose import Choice, choose
 from runtime.measure.evaluate.processes import run_in_processes
-from runtime.measure.evaluate.samples import Samples
-from runtime.measure.evaluate.shards import Plan, Shards, Statistics, read_plan, shard_size
+from runtime.measure.evaluate.samples import SampleSource
+from runtime.measure.evaluate.shards import ShardPlan, Shards, Statistics, read_plan, shard_size
 from runtime.measure.evaluate.worker import Job, Outcome, Worker
-from runtime.measure.options import How
+from runtime.measure.options import RunOptions
 from runtime.measure.report.metrics import list_sha256, wilson
 
 Progress = Callable[[int, int, str], None]  # (done, of, a note beside the bar)
@@ -54,11 +54,11 @@ class Tally:
 
 def run(
     model: Model,
-    samples: Samples,
+    samples: SampleSource,
     dataset: Dataset,
     count: int,
     folder: Path,
-    how: How,
+    how: RunOptions,
     kept: str,
     *,
     exit_margin: float | None = None,
@@ -107,18 +107,18 @@ def run(
 
 def _cut(
     model: Model,
-    samples: Samples,
+    samples: SampleSource,
     dataset: Dataset,
     count: int,
     folder: Path,
-    how: How,
+    how: RunOptions,
     margins: tuple[float | None, float],
 ) -> tuple[Shards, Choice]:
     """The plan in its folder, and what was chosen. What a run that is resumed had measured is not measured again."""
     begun = read_plan(folder) if how.resume else None
     chosen = choose(model, dataset, count, how.batch or (begun.batch if begun else None), how.workers)
     entries = ((dataset.path(i), dataset.label(i)) for i in range(count))
-    plan = Plan(
+    plan = ShardPlan(
         artifact_sha256=measure(model.path)[1],
         data=str(samples),
         list=list_sha256(entries, samples.place),
@@ -147,7 +147,7 @@ def _shards_done(
     model: Model,
     dataset: Dataset,
     shards: list[int],
-    how: How,
+    how: RunOptions,
     tally: Tally,
     told: Callable[[Outcome], None],
 ) -> Generator[int, None, None]:

@@ -18,7 +18,7 @@ from runtime.engines.model import OpenModel
 from runtime.events.framing import framing_of
 
 
-class Samples(Protocol):
+class SampleSource(Protocol):
     """What a worker opens. As text it is what the user typed."""
 
     @property

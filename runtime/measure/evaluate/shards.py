@@ -28,7 +28,7 @@ MOST_NOTES = 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """What decides the predictions, and how they are cut. Two runs with equal plans give the same bytes.
 
     data     as the user named it, and its split
@@ -102,7 +102,7 @@ class Statistics:
 class Shards:
     """The folder of a plan's shards."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: ShardPlan) -> None:
         self.folder, self.plan = folder, plan
 
     def path(self, k: int) -> Path:
@@ -186,12 +186,12 @@ def _prediction(row: list[Any]) -> Prediction:
     return Prediction(**{**found, "scores": tuple(found["scores"]), "sensor": None if size is None else tuple(size)})
 
 
-def read_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Path) -> ShardPlan | None:
     """The plan in a folder of shards; None where there is none. Raises PlifError where it is not a plan of this version."""
     path = folder / PLAN
     if not path.is_file():
         return None
     try:
-        return Plan(**json.loads(read_regular(path)))
+        return ShardPlan(**json.loads(read_regular(path)))
     except (ValueError, TypeError):
         raise PlifError(f"{path}: is not the plan of an evaluation; evaluate into another folder") from None

@@ -24,8 +24,8 @@ from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import Batch, run_batch
 from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.evaluate.samples import Reading, Samples, read_samples
-from runtime.measure.evaluate.shards import Plan, Shards, Statistics
+from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
+from runtime.measure.evaluate.shards import ShardPlan, Shards, Statistics
 from runtime.stream.decide import NOT_SURE
 
 Answer = TypeVar("Answer")
@@ -53,8 +53,8 @@ class Job:
     """
 
     artifact: Path
-    samples: Samples
-    plan: Plan
+    samples: SampleSource
+    plan: ShardPlan
     folder: Path
     threads: int | None = None
     rates: bool = False

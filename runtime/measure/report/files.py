@@ -14,14 +14,14 @@ from pathlib import Path
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell, markdown, printable
 from runtime.measure.report.page import page
-from runtime.measure.report.report import Report
+from runtime.measure.report.report import EvaluationReport
 from runtime.measure.report.synops import ENERGY_SOURCE
 
 FIGURES = "figures"  # the folder with a CSV file for each curve
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
     """report.html, report.json, README.md and a CSV file for each figure; returns them. Those of an older report go away."""
     figures = make_folder(folder / FIGURES)
     for old in figures.glob("*.csv"):
@@ -55,7 +55,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 MOST = 400  # characters of a text of others
 
 
-def model_card(report: Report) -> str:
+def model_card(report: EvaluationReport) -> str:
     """The whole file as text."""
     r, card = report.result, report.card
     found = card.get("provenance")
@@ -101,7 +101,7 @@ def model_card(report: Report) -> str:
     )
 
 
-def _result(report: Report) -> dict[str, object]:
+def _result(report: EvaluationReport) -> dict[str, object]:
     r = report.result
     return {
         "task": {"type": "image-classification"},

@@ -20,14 +20,14 @@ from runtime.measure.report.parts import (
     short_count,
     side_by_side,
 )  # fmt: skip
-from runtime.measure.report.report import Mistake, Report
+from runtime.measure.report.report import EvaluationReport, Mistake
 from runtime.measure.report.synops import ENERGY_SOURCE
 from runtime.show import charts
 from runtime.show.charts import Line
 from runtime.show.png import data_uri, input_picture
 
 
-def page(report: Report) -> str:
+def page(report: EvaluationReport) -> str:
     """The whole page as text."""
     r = report.result
     name = _name(report)
@@ -42,7 +42,7 @@ def page(report: Report) -> str:
     )
 
 
-def _head(report: Report, name: str) -> str:
+def _head(report: EvaluationReport, name: str) -> str:
     r = report.result
     low, high = (100 * end for end in r.interval)
     tiles = [
@@ -77,7 +77,7 @@ def _head(report: Report, name: str) -> str:
     return f'<h1>{safe(name)}</h1>\n<p class="soft">{where}</p>{missing}\n<div class="tiles">{boxes}</div>'
 
 
-def _classes(report: Report) -> str:
+def _classes(report: EvaluationReport) -> str:
     r = report.result
     rows = [
         [safe(row["class"]), row["samples"], *(percent(row[key]) for key in ("precision", "recall", "f1"))]
@@ -90,7 +90,7 @@ def _classes(report: Report) -> str:
     return section("Classes", text, f'<div class="two"><div>{matrix}</div><div>{table}</div></div>')
 
 
-def _steps(report: Report) -> str:
+def _steps(report: EvaluationReport) -> str:
     parts = []
     if len(report.by_steps) > 1:
         line = accuracy_line("accuracy", report.by_steps, "steps")
@@ -104,7 +104,7 @@ def _steps(report: Report) -> str:
     return section("Accuracy against time and events", text, side_by_side(parts)) if parts else ""
 
 
-def _exit(report: Report) -> str:
+def _exit(report: EvaluationReport) -> str:
     if len(report.exits) < 2:
         return ""
     accuracy = [(row["steps"], row["accuracy"]) for row in report.exits]
@@ -133,7 +133,7 @@ def _exit(report: Report) -> str:
     return section("Early exit", text, side_by_side([chart, table]))
 
 
-def _scores(report: Report) -> str:
+def _scores(report: EvaluationReport) -> str:
     if not report.reliability or report.ece is None:
         return ""
     line = Line(
@@ -158,7 +158,7 @@ def _scores(report: Report) -> str:
     return section("What a score is worth", text, side_by_side([chart, table]))
 
 
-def _latency(report: Report) -> str:
+def _latency(report: EvaluationReport) -> str:
     edges, counts = report.times
     if not counts:
         return ""
@@ -167,7 +167,7 @@ def _latency(report: Report) -> str:
     return section("Time", text, chart)
 
 
-def _worst(report: Report) -> str:
+def _worst(report: EvaluationReport) -> str:
     if not report.mistakes:
         return ""
     wrong = report.result.samples - report.result.correct - report.result.unanswered
@@ -191,7 +191,7 @@ def _mistake(one: Mistake, classes: Sequence[str]) -> str:
     )
 
 
-def _neurons(report: Report) -> str:
+def _neurons(report: EvaluationReport) -> str:
     if report.activity is None:
         return ""
     a = report.activity
@@ -213,7 +213,7 @@ def _neurons(report: Report) -> str:
     return section("Neurons", text, f"{table}{strips}")
 
 
-def _operations(report: Report) -> str:
+def _operations(report: EvaluationReport) -> str:
     if report.activity is None:
         return ""
     ops = report.activity.operations
@@ -243,7 +243,7 @@ def _operations(report: Report) -> str:
     return section("Synaptic operations", text, table)
 
 
-def _against(report: Report) -> str:
+def _against(report: EvaluationReport) -> str:
     other = report.result.against
     if other is None:
         return ""
@@ -262,7 +262,7 @@ def _against(report: Report) -> str:
     )
 
 
-def _stress(report: Report) -> str:
+def _stress(report: EvaluationReport) -> str:
     kinds = list(dict.fromkeys(row["stress"] for row in report.stress))
     if not kinds:
         return ""
@@ -284,7 +284,7 @@ def _stress(report: Report) -> str:
     return section("Under stress", text, side_by_side(parts))
 
 
-def _about(report: Report) -> str:
+def _about(report: EvaluationReport) -> str:
     r, card = report.result, report.card
     rows: list[list[str | None]] = [
         ["command", report.command],
@@ -308,5 +308,5 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def _name(report: Report) -> str:
+def _name(report: EvaluationReport) -> str:
     return str(report.result.artifact.get("path", "network")).replace("\\", "/").rsplit("/", 1)[-1]

@@ -44,7 +44,7 @@ class Mistake:
 
 
 @dataclass
-class Report:
+class EvaluationReport:
     """All that the page shows; what is None or empty has no section.
 
     result      the evaluation;  card: of the artifact
@@ -103,10 +103,10 @@ def make_report(
     command: str | None = None,
     stress: list[Row] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> EvaluationReport:
     """The report of an evaluation whose predictions lie in `folder`."""
     dataset = SplitOf(result.data, result.split).open(model)
-    report = Report(result, model.card, command, stress=stress or [])
+    report = EvaluationReport(result, model.card, command, stress=stress or [])
     _add_predictions(report, dataset, folder)
     count = min(len(result.predictions), MOST_TRACED)
     traces = trace(model, dataset, range(count), progress=progress)
@@ -126,7 +126,7 @@ def make_report(
     return report
 
 
-def _add_predictions(report: Report, dataset: Dataset, folder: Path) -> None:
+def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -> None:
     """What all predictions say, in one pass over the file for each: times, the worst mistakes, calibration, changes."""
     classes = report.result.classes
 

@@ -49,7 +49,7 @@ FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy, of t
 MOST_DEPTH = 16  # of messages in messages
 
 
-class Message(NamedTuple):
+class MessageKind(NamedTuple):
     """A kind of message: the fields that are notes, those that are messages, and those that are lists of texts."""
 
     notes: tuple[int, ...]
@@ -59,12 +59,12 @@ class Message(NamedTuple):
 
 # Field numbers of onnx.proto3. Messages of other kinds are digested as the bytes that they are.
 MESSAGES = {
-    "model": Message((2, 3, 4, 5, 6, 14), {7: "graph", 8: "opset"}),
-    "opset": Message((), {}),
-    "graph": Message((10, 16), {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value"}),
-    "node": Message((6, 9), {5: "attribute"}, texts=(1, 2)),
-    "attribute": Message((13,), {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"}, texts=(9,)),
-    "value": Message((3, 4), {}),
+    "model": MessageKind((2, 3, 4, 5, 6, 14), {7: "graph", 8: "opset"}),
+    "opset": MessageKind((), {}),
+    "graph": MessageKind((10, 16), {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value"}),
+    "node": MessageKind((6, 9), {5: "attribute"}, texts=(1, 2)),
+    "attribute": MessageKind((13,), {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"}, texts=(9,)),
+    "value": MessageKind((3, 4), {}),
 }
 ATTRIBUTE_FLOAT, ATTRIBUTE_FLOATS, ATTRIBUTE_INTS = 2, 7, 8
 

@@ -80,7 +80,7 @@ class Server:
         self._content, self._access = content, access
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._clients: set[_Client] = set()
+        self._clients: set[_OpenPage] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         style, script = _page_file("style.css"), _page_file("app.js")
         self._page = _Page(_page_file("index.html"), style, script)
@@ -204,7 +204,7 @@ class Server:
         if not self._is_ours(socket) or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
             await socket.close()  # before it was accepted: the handshake answers 403
             return
-        client = _Client(socket)
+        client = _OpenPage(socket)
         self._clients.add(client)
         peer = tuple(socket.scope["client"] or ())
         self._door.stay(peer)
@@ -220,14 +220,14 @@ class Server:
             self._door.leave(peer)
 
     async def _farewell(self) -> None:
-        async def last(client: _Client) -> None:
+        async def last(client: _OpenPage) -> None:
             await client.send(self._content.message(client.since, client.source))
             await client.socket.close()
 
         await asyncio.gather(*(last(client) for client in list(self._clients)), return_exceptions=True)
 
 
-class _Client:
+class _OpenPage:
     """One open page: the last point that it has, the source that it shows, and a lock that keeps messages apart."""
 
     def __init__(self, socket: WebSocket) -> None:
