@@ -1,8 +1,8 @@
 """Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
 
 A reader (Operation.torch of runtime/model/ops) takes a `RecordedCall` and gives a `NewNode`: an operation of the graph with its
-inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the graph;
-`call.array(i)` one that is static. docs/other-libraries.md lists them.
+inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the
+graph; `call.array(i)` one that is static. docs/other-libraries.md lists them.
 """
 
 from __future__ import annotations
