@@ -44,7 +44,7 @@ def flow() -> nn.Module:
 def test_a_map_is_exported_proved_and_stepped(tmp_path: Path, form: str) -> None:
     path, T = tmp_path / "flow.onnx", 4
     made = plif_export.export(flow(), path, torch.zeros(1, *SHAPE), framing="duration:10ms", form=form, T=T)
-    assert made.verify is not None and made.verify.passed and made.verify.spikes > 1000
+    assert made.verify is not None and made.verify.passed and made.verify.spikes > 500
     assert "nothing is decided" in made.verify.sentence()
     model = runtime.load(path)
     assert model.card["output"]["shape"] == list(SHAPE)

@@ -31,7 +31,7 @@ def net_of(part: nn.Module, mode: str = "s") -> nn.Module:
 def test_a_window_over_the_last_inputs_becomes_states(tmp_path: Path, k: int, mode: str) -> None:
     example = torch.zeros(1, 10) if mode == "s" else torch.zeros(6, 1, 10)
     report = export(net_of(neuron.SlidingPSN(k=k, exp_init=False), mode), tmp_path / "m.onnx", example).verify
-    assert report is not None and report.passed and report.spikes > 50
+    assert report is not None and report.passed and report.spikes > 20
 
 
 def test_what_is_written_again_is_compared_with_the_class_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,4 +80,4 @@ def test_what_no_neuron_of_snntorch_can_do_in_a_step_is_said(make: Callable[[], 
 ])  # fmt: skip
 def test_recurrent_containers_feed_spikes_back_a_step_later(tmp_path: Path, recurrent: type) -> None:
     report = export(net_of(recurrent()), tmp_path / "m.onnx", torch.zeros(1, 10)).verify
-    assert report is not None and report.passed and report.spikes > 50
+    assert report is not None and report.passed and report.spikes > 20
