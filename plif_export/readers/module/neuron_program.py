@@ -216,18 +216,12 @@ def _known_kind(
     node = graph.Node("n", "Neuron", ("x",), shape, {"kind": kind, "layer": "n", **attrs}, params)
     for states in permutations(layer.variables.values()):
         trial = dict(zip(names, states, strict=True))
-        if _same_start(node, trial) and _same_bits(node, trial, layer, program, known):
+        starts = {name: np.float32(as_number(s.initial)) for name, s in trial.items()}
+        same = all(start == np.float32(node.initial[name]) for name, start in starts.items())
+        if same and _same_bits(node, trial, layer, program, known):
             layer.variables = trial
             return kind, attrs, params
     return None
-
-
-def _same_start(node: graph.Node, states: dict[str, StepState]) -> bool:
-    starts = node.initial
-    return all(
-        not isinstance(s.initial, TraceNode) and np.float32(s.initial) == np.float32(starts[name])
-        for name, s in states.items()
-    )
 
 
 def _same_bits(

@@ -36,7 +36,7 @@ from plif_export.readers.module.lower import COUNTS, Lowering
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import TraceRun
-from plif_export.readers.module.regions import below
+from plif_export.readers.module.regions import above, below
 from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
 
@@ -155,7 +155,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
     if not readout.value.moves:
         raise Unsupported("its output does not depend on its input", "check what forward does with it", "")
     parts = dict(form.module.named_modules())
-    keep_needed(program, [readout.value], lambda path: any(keeps_state(parts[p]) for p in _above(path) if p in parts))
+    keep_needed(program, [readout.value], lambda path: any(keeps_state(parts[p]) for p in above(path) if p in parts))
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
@@ -195,12 +195,6 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, TraceRun],
         else:
             return table, runs, x
     raise AssertionError("unreachable")
-
-
-def _above(path: str) -> list[str]:
-    """A path and those of what it lies in."""
-    names = path.split(".")
-    return [".".join(names[:n]) for n in range(len(names), 0, -1)]
 
 
 def _lost(form: Form, run: TraceRun, program: StepProgram) -> list[Problem]:

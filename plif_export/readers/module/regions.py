@@ -43,8 +43,9 @@ def regions_of(program: StepProgram, ends: Iterable[TraceNode], stateful: Callab
     nodes = [n for n in program.body if elementwise(n)]
     regions: list[Region] = []
     for members, own in _cycles(nodes, program.states):
-        path = neuron_path(_common([n.path for n in members] or [s.path for s in own]), stateful)
-        regions.append(Region(path, members, own))
+        paths = [n.path for n in members] or [s.path for s in own]
+        common = next((path for path in above(paths[0]) if all(below(each, path) for each in paths)), "")
+        regions.append(Region(neuron_path(common, stateful), members, own))
     regions = _by_module(regions, nodes, program, stateful)
     _take_spikes(regions, nodes)
     for s in program.states:  # a value that is only kept: the input of the last step, say
@@ -57,22 +58,15 @@ def regions_of(program: StepProgram, ends: Iterable[TraceNode], stateful: Callab
     return regions
 
 
-def _common(paths: list[str]) -> str:
-    shared = []
-    for names in zip(*(path.split(".") for path in paths), strict=False):
-        if len(set(names)) > 1:
-            break
-        shared.append(names[0])
-    return ".".join(shared)
+def above(path: str) -> list[str]:
+    """A path and those of what it lies in, the innermost first."""
+    names = path.split(".")
+    return [".".join(names[:n]) for n in range(len(names), 0, -1)]
 
 
 def neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
     """The path of the neuron that a path lies in; the path itself where it lies in none that is known."""
-    above = path.split(".")
-    for n in range(len(above), 0, -1):
-        if stateful(".".join(above[:n])):
-            return ".".join(above[:n])
-    return path
+    return next(filter(stateful, above(path)), path)
 
 
 def below(path: str, parent: str) -> bool:

@@ -10,8 +10,7 @@ operation mixes steps, and stays one operation on the joined tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import torch
@@ -178,24 +177,10 @@ def _noise(node: TraceNode) -> Tensor:
     return torch.rand(node.shape).mul(2).to(node.dtype)
 
 
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """What is drawn inside leaves no trace outside."""
-    generator = torch.random.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(generator)
-
-
 def _in_columns(
-    run: Writer,
-    op: Overload | Registered,
-    args: Sequence[Sequence[Argument]],
-    got: Sequence[Result],
-    steps: Sequence[Callable[[list[TraceNode]], Steps]],
-    want: Result,
-) -> NodeOrSteps | Sequence[NodeOrSteps]:
+    run: Writer, op: Overload | Registered, args: Sequence[Sequence[Argument]], got: Sequence[Result],
+    steps: Sequence[Callable[[list[TraceNode]], Steps]], want: Result,
+) -> NodeOrSteps | Sequence[NodeOrSteps]:  # fmt: skip
     """The operation written down once for each step; steps: for each of its results, what makes Steps of the nodes."""
     made = [run.call(op, a, out) for a, out in zip(args, got, strict=True)]
     rows = [m if isinstance(m, list) else [m] for m in made]
@@ -214,7 +199,7 @@ def _apart(
     if again is not None:
         return again
     items = {id(s): s.items for s in stacked}
-    with _same_random_numbers():
+    with torch.random.fork_rng(devices=[]):
         noise = {key: [_noise(i) for i in each] for key, each in items.items()}
         real = swap(a, TraceNode, _noise)
         want = execute(op, swap(real, Steps, lambda s: joined(noise[id(s)], s.axis, s.outer)), batch)
@@ -268,7 +253,7 @@ def _without_axis(
             args[i] = dims if isinstance(args[i], list | tuple) else dims[0]
     bare = {id(s): [run.reshaped(i, [n for d, n in enumerate(i.shape) if d != axis]) for i in s.items] for s in stacked}
     steps = range(len(stacked[0].items))
-    with _same_random_numbers():
+    with torch.random.fork_rng(devices=[]):
         noise = {key: [_noise(i) for i in items] for key, items in bare.items()}
         real, same = (swap(given, TraceNode, _noise) for given in (a, args))
         try:
