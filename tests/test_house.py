@@ -1,0 +1,92 @@
+"""A house that cannot fill up again: each number of tests/house.py may only fall. Its limit and the reason stand in house.json.
+
+To pay for a new capability, enter its lines in the table of CONTRIBUTING.md, with the reason; no other number has an exception.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import house
+from tests.recordings import nmnist_bytes, some_events
+
+RECORD = json.loads(house.LIMITS.read_text(encoding="utf-8"))
+LIMITS = RECORD["limits"]
+
+
+def explained(name: str, found: list[str]) -> str:
+    most = LIMITS[name]
+    grew = "; ".join(house.grown(RECORD["files"])[:8])
+    return (
+        f"{name}: {len(found)}, at most {most['most']} ({most['why']})\n"
+        + "\n".join(found)
+        + f"\nfiles that grew: {grew}"
+    )
+
+
+@pytest.mark.parametrize("name", house.STATIC)
+def test_a_number_of_the_house_only_falls(name: str) -> None:
+    found = house.STATIC[name]()
+    assert len(found) <= LIMITS[name]["most"], explained(name, found)
+
+
+def test_every_limit_has_a_reason_and_no_limit_is_for_something_else() -> None:
+    commands = {*COMMANDS, "files of a live step", "calls of a live step", "files in one folder"}
+    assert set(LIMITS) == {*house.STATIC, *commands} and all(len(limit["why"]) >= 10 for limit in LIMITS.values())
+
+
+def test_no_folder_holds_more_source_files_than_one_can_survey() -> None:
+    most = LIMITS["files in one folder"]["most"]
+    assert not {name: n for name, n in house.folders().items() if n > most}
+
+
+def test_a_capability_costs_no_more_than_its_row_in_the_table_says() -> None:
+    most = house.capabilities()
+    over = {
+        named: (now, most[named])
+        for named, now in house.costs().items()
+        if now[0] > most[named][0] or now[1] > most[named][1]
+    }
+    assert not over, f"{over} (CONTRIBUTING.md); files that grew: {'; '.join(house.grown(RECORD['files'])[:8])}"
+
+
+def test_the_table_names_every_source_file_and_nothing_that_is_gone() -> None:
+    table = house.capabilities()
+    named = [top for row in table for top in house.tops(row)]
+    assert len(named) == len(set(named)) and all((house.ROOT / top).exists() for top in named)
+    assert not [str(path) for path in house.product_files() if house.owner(path, table) is None]
+
+
+COMMANDS = {
+    "files entered by plif stream": ("stream", "{artifact}", "{digit}", "--json"),
+    "files entered by plif eval": ("eval", "{artifact}", "--data", "digits:20"),
+    "files entered by plif export": ("export", "models/nmnist-digits.pt", "-o", "{out}/other.onnx"),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    from plif_export import export
+
+    out = tmp_path_factory.mktemp("house")
+    export(str(house.ROOT / "models" / "nmnist-digits.pt"), out / "digits.onnx", verify=False)
+    return {"artifact": str(out / "digits.onnx"), "digit": str(digit_file(out)), "out": str(out)}
+
+
+def digit_file(out: Path) -> Path:
+    path = out / "digit.bin"
+    path.write_bytes(nmnist_bytes(some_events(4000)))
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_enters_no_more_files_than_a_reader_can_follow(name: str, places: dict[str, str]) -> None:
+    files, step = house.entered(*(word.format(**places) for word in COMMANDS[name]))
+    assert len(files) <= LIMITS[name]["most"], explained(name, files)
+    if step is not None:
+        assert (
+            step[0] <= LIMITS["files of a live step"]["most"] and step[1] <= LIMITS["calls of a live step"]["most"]
+        ), step
