@@ -21,8 +21,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
 quick: types # less than a minute: tests that need neither PyTorch nor another process, and a few of each command (tests/conftest.py)
 	$(PYTEST) -n 2 --quick
 
-test: lint # four processes, whole files each: some tests wait
-	$(PYTEST) -n 4 --durations=25
+test: lint # three processes, whole files each: some tests wait
+	$(PYTEST) -n 3 --durations=25
 
 test-all: lint # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours
 	$(PYTEST) -n 4 --durations=25 -m "not gpu"

@@ -99,6 +99,7 @@ def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path
         _load(net, weights, tmp_path)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("cls", "notation", "options"), [("IFNode", "IF", ""), ("LIFNode", "LIF", "tau=4,v_reset=none")]
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from plif_export import export
 from plif_train.loop import checkpoint
@@ -23,6 +24,7 @@ from tests.recordings import aedat2_bytes, aedat31_packet
 COARSE = ("0.7 times", "1.3 times", "16 pixels")  # pixels of another sensor are of another size
 
 
+@pytest.mark.large
 def test_the_same_clip_gets_the_same_answers_in_every_format(clips: Path, tmp_path: Path) -> None:
     artifact = export(REPOSITORY / "models" / "gesture-sim.pt", tmp_path / "m.onnx", verify=False).path
     clip = clips / "1_right_hand_wave.bs2"

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 DATA = "digits:12"
 
 
+@pytest.mark.large
 def test_precisions_stand_side_by_side_in_three_formats(
     tmp_path: Path, digits_onnx: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_int8_is_a_quarter_of_the_file_and_flips_one_spike_in_a_hundred(shipped:
     assert report.passed and 0 < report.free_running_mismatches < 0.02 * report.spikes
 
 
+@pytest.mark.large
 def test_on_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
     shipped: dict[str, Path], nmnist: Path
 ) -> None:

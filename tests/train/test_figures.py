@@ -253,6 +253,7 @@ def test_a_place_that_cannot_be_written_is_said(trained: Path, tmp_path: Path, c
     assert (tmp_path / "course.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.large
 def test_an_exported_network_shows_the_same_spikes_as_its_model(trained: Path, tmp_path: Path, capsys: Any) -> None:
     assert not run(["export", str(trained / "model.pt"), "-o", str(tmp_path / "model.onnx"), "--no-verify"])
     common = ["--data", "digits:10", "--samples", "4", "--channels", "2,0", "--only", "fig-s2,fig-s4"]

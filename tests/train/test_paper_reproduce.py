@@ -53,6 +53,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.large
 def test_a_model_without_what_its_training_goes_on_from_is_begun_again_when_asked(
     plif: TrainingRun, tmp_path: Path
 ) -> None:
