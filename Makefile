@@ -30,7 +30,7 @@ test-all: lint # everything that this machine can run: full-size networks, every
 # What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason. `make oldest` takes
 # 4 GB of an old PyTorch, and is asked for by itself.
 machines: $(VENV)/dev
-	$(PYTEST) -n 4 --durations=25 -m "machines and not large and not gpu"
+	$(PYTEST) -n 2 --durations=25 -m "machines and not large and not gpu"
 	if $(OLDEST_PYTHON) -c '' 2>/dev/null; then $(MAKE) oldest-runtime; else echo 'no $(OLDEST_PYTHON) here: oldest-runtime not run'; fi
 
 MINUTES ?= 60

@@ -37,10 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With --quick, files without a quick test are not even imported."""
-    if config.getoption("--quick") and collection_path.match("test_*.py") and not is_light(collection_path):
-        return "mark.quick" not in collection_path.read_text("utf-8") or None
-    return None
+    """Files without a test that was asked for are not even imported, with --quick and with -m "machines ..."."""
+    if not collection_path.match("test_*.py"):
+        return None
+    if config.getoption("--quick"):
+        left_out = not is_light(collection_path) and "mark.quick" not in collection_path.read_text("utf-8")
+    else:
+        asked = config.getoption("markexpr").startswith("machines")
+        left_out = asked and "mark.machines" not in collection_path.read_text("utf-8")
+    return left_out or None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
