@@ -111,7 +111,6 @@ def check_case(case: Case, engine: str, folder: Path) -> None:
     assert report.untested == [] or case.T == 1 or (case.T == 7 and report.untested == [last])
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("case", "engine"), on_two_engines(sample()), ids=str)
 def test_random_networks_pass_the_gate(case: Case, engine: str, tmp_path: Path) -> None:
     check_case(case, engine, tmp_path)
