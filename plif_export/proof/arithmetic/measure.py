@@ -105,14 +105,10 @@ class Measure:
         size = self.size / value * (b.size / value)
         return Measure(size, self.terms + b.terms, unit, lambda: np.divide(self.of(), b.of()))
 
-    def __radd__(self, other: Operand) -> Measure:
-        return _measure(other) + self
+    __radd__, __rmul__ = __add__, __mul__
 
     def __rsub__(self, other: Operand) -> Measure:
         return _measure(other) - self
-
-    def __rmul__(self, other: Operand) -> Measure:
-        return _measure(other) * self
 
     def __rtruediv__(self, other: Operand) -> Measure:
         return _measure(other) / self
