@@ -110,7 +110,7 @@ class CallerFacts(Layers):
         "events or static (images), for a model without a card.", default=None, choices=("events", "static")
     )
     T: int | None = option(
-        "Steps of the unrolled form; the card's T when not given. Without a card: its T.", "--T", default=None, least=1
+        "Steps of the unrolled form; the card's T when not given. Without a card: its T.", "--T", default=None
     )
     output: int | None = None
 
@@ -119,7 +119,7 @@ class CallerFacts(Layers):
         if self.T is not None:
             from runtime.model.card import MOST_STEPS
 
-            if self.T > MOST_STEPS:
+            if not 0 < self.T <= MOST_STEPS:
                 raise PlifError(f"--T {self.T}: expected 1 to {MOST_STEPS} time-steps")
 
     def refuse_beside_card(self) -> None:

@@ -76,10 +76,8 @@ class OptionRecord:
                 object.__setattr__(self, each.name, Path(value))
             elif about["choices"] and value not in about["choices"]:
                 raise PlifError(f"{flag} {value}: expected {' or '.join(about['choices'])}")
-            elif about["least"] is not None and not value >= about["least"]:
-                raise PlifError(f"{flag} {value}: expected {about['least']:g} or more")
-            elif about["most"] is not None and not value <= about["most"]:
-                raise PlifError(f"{flag} {value}: expected {about['most']:g} or less")
+            elif isinstance(value, int | float) and not is_within(value, about["least"], about["most"]):
+                raise PlifError(f"{flag} {value}: expected {range_of(about['least'], about['most'])}")
 
     def given(self) -> dict[str, Any]:
         """{flag: value} of what is not as it is by default."""
@@ -90,6 +88,18 @@ class OptionRecord:
             if usual not in (MISSING, value):
                 found[flag_of(each)] = value
         return found
+
+
+def is_within(value: float, least: float | None, most: float | None) -> bool:
+    """nan is in no range."""
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def range_of(least: float | None, most: float | None) -> str:
+    """(1, 4) -> "1 to 4"; (1, None) -> "1 or more" """
+    if least is None:
+        return f"{most:.10g} or less"
+    return f"{least:.10g} or more" if most is None else f"{least:.10g} to {most:.10g}"
 
 
 def options_of(record: type[Any]) -> list[Field[Any]]:

@@ -210,7 +210,7 @@ def test_verify_against_another_model_fails(tmp_path: Path) -> None:
         ({"precision": "int4"}, "--precision int4: --to onnx writes fp32, fp16, int8"),
         ({"to": "tensorrt"}, "--to tensorrt"),
         ({"form": "unrolled", "T": 0}, "expected 1 to 4096"),
-        ({"batch": -1}, "expected a positive number"),
+        ({"batch": -1}, "expected 1 to 65536"),
         ({"example_input": np.zeros((1, 2, 8, 8))}, "expected one step"),
     ],
 )
