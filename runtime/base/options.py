@@ -96,7 +96,9 @@ def is_within(value: float, least: float | None, most: float | None) -> bool:
 
 
 def range_of(least: float | None, most: float | None) -> str:
-    """(1, 4) -> "1 to 4"; (1, None) -> "1 or more" """
+    """(1, 4) -> "1 to 4"; (1, None) -> "1 or more"; (0, 1) -> "a share from 0 to 1", for who gives percent."""
+    if (least, most) == (0, 1):
+        return "a share from 0 to 1"
     if least is None:
         return f"{most:.10g} or less"
     return f"{least:.10g} or more" if most is None else f"{least:.10g} to {most:.10g}"

@@ -80,7 +80,7 @@ class JudgeOptions(EvaluateOptions):
     max_changed: float | None = option(
         "Exit 1 where a larger share (0..1) of decisions differs from --against.", default=None, least=0, most=1
     )
-    max_p99_ms: float | None = option("Exit 1 where the p99 of a call takes longer.", default=None, least=0.001)
+    max_p99_ms: float | None = option("Exit 1 where the p99 of a call takes longer.", default=None, least=1e-9)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -269,5 +269,5 @@ def test_a_margin_that_is_asked_for_decides_as_it_does_in_a_stream(name: str, fo
             assert (row["predicted"], row["why"].startswith("not sure")) == (expected, not expected)
             labels.add(expected)
     assert "" in labels and len(labels) > 1
-    with pytest.raises(PlifError, match=r"--min-margin 2: expected a share of all possible votes from 0 to 1"):
+    with pytest.raises(PlifError, match=r"--min-margin 2: expected a share from 0 to 1"):
         predict(model, [folder / "set"], min_margin=2)
