@@ -23,9 +23,8 @@ from plif_train.network.choice import network_for
 from plif_train.options import TrainingOptions
 from plif_train.paper.conditions import conditions_of, parts_of
 from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
-from plif_train.paper.rows import find_rows, rows
+from plif_train.paper.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, rows
 from plif_train.paper.standing import standing_of
-from plif_train.paper.tables import TABLE_4, TABLE_5, TABLE_S2
 from plif_train.recipe import KEYS, Recipe
 from runtime.cli.main import COMMANDS, _command, run
 from runtime.data import find
