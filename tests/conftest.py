@@ -25,9 +25,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
 
 
-# What takes seconds to import or to start. A test file that imports one of these, itself or through another file of tests/, is
-# left out of `make quick`, except for its tests that are marked `quick`.
-SLOW = ("torch", "plif_train", "plif_export", "subprocess", "multiprocessing", "socket", "threading")
+# What takes seconds to import, to start or to simulate. A test file that imports one of these, itself or through another file of
+# tests/, is left out of `make quick`, except for its tests that are marked `quick`.
+SLOW = (
+    *("torch", "plif_train", "plif_export", "subprocess", "multiprocessing", "socket", "threading"),
+    *("runtime.data.simulate_gesture", "runtime.simulate.performance"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +90,7 @@ def is_light(path: Path) -> bool:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    if {name.partition(".")[0] for name in found} & set(SLOW):
+    if any(f"{name}.".startswith(f"{slow}.") for name in found for slow in SLOW):
         return False
     ours = (
         REPOSITORY / f"{name.replace('.', '/')}.py"
