@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from plif_export import check, export
 from plif_export.options import CallerFacts
 from plif_export.readers import read
-from plif_export.readers.module.reader import Reading
+from plif_export.readers.module.check import ModuleReading
 from runtime.base.errors import PlifError
 from tests.export.test_read_loops import lively
 
 
-def reading_of(net: nn.Module, example: Tensor, **said: Any) -> Reading:
-    found: Reading = read(net, example, CallerFacts(**said)).reference.reading  # type: ignore[attr-defined]
+def reading_of(net: nn.Module, example: Tensor, **said: Any) -> ModuleReading:
+    found: ModuleReading = read(net, example, CallerFacts(**said)).reference.reading  # type: ignore[attr-defined]
     return found
 
 

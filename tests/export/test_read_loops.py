@@ -20,8 +20,8 @@ from plif_export.proof.reference import GraphReference
 from plif_export.readers import read
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
+from plif_export.readers.module.check import ModuleReading
 from plif_export.readers.module.copies import fresh
-from plif_export.readers.module.reader import Reading
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests import loops
@@ -64,7 +64,7 @@ def lively(net: nn.Module, seed: int = 0) -> nn.Module:
     return net.eval()
 
 
-def own_output(reading: Reading, x: Tensor, steps: int) -> Tensor:
+def own_output(reading: ModuleReading, x: Tensor, steps: int) -> Tensor:
     """What the module itself returns over some steps, from reset."""
     with torch.no_grad(), reading.form.during(steps):
         out = reading.form.forward(steps)(fresh(reading.form.module), reading.form.arranged(x))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plif_export.proof.reference import GraphReference
 from plif_export.readers import read
-from plif_export.readers.module.reader import Reading
+from plif_export.readers.module.check import ModuleReading
 from tests.export.test_read_loops import lively, own_output
 
 T = 6
@@ -59,7 +59,7 @@ ENDS: dict[str, tuple[Callable[[Any, Tensor], Tensor], str, bool]] = {
 def test_what_follows_the_steps_is_part_of_the_file_where_each_step_can_do_it(case: str) -> None:
     end, how, folded = ENDS[case]
     model = read(lively(Ends(end)), torch.zeros(3, 1, 8))
-    reading: Reading = model.reference.reading  # type: ignore[attr-defined]
+    reading: ModuleReading = model.reference.reading  # type: ignore[attr-defined]
     assert (reading.readout.how, reading.readout.folded) == (how, folded)
     assert any("which the file leaves out" in note for note in model.notes) != folded
     x = reading.form.steps(T, 1, seed=3)

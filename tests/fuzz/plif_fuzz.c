@@ -4,6 +4,8 @@
  * FUZZ_MODEL in the environment names a good file for the snapshots. Every case must end quietly, and soon. */
 #include "session/file.h"
 
+const Program *plif_model_program(const plif_model *m); /* of model.c; else only Python calls it */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
