@@ -148,17 +148,20 @@ def test_what_is_wrong_in_a_command_is_one_line(
 
 
 def test_options_of_before_recipes_still_work_and_say_what_to_type_now(plif: TrainingRun, tmp_path: Path) -> None:
-    older = ["--clip-norm", "1", "--no-detach-reset", "--compile", "--dropout=0.2", "--recipe", "live", "--no-augment"]
+    older = [
+        *("--clip-norm", "1", "--no-detach-reset", "--accumulate", "2"),
+        *("--dropout=0.2", "--recipe", "live", "--no-augment"),
+    ]
     code, _, err = plif("train", write(tmp_path), *DIGITS, "--channels", "2", *older)
     assert code == 0, err
     assert [line for line in err.splitlines() if "is now" in line] == [
         "plif: --channels 2 is now: --set channels=2", "plif: --clip-norm 1 is now: --set clip_norm=1",
-        "plif: --no-detach-reset is now: --set detach_reset=false", "plif: --compile is now: --set compile=true",
+        "plif: --no-detach-reset is now: --set detach_reset=false", "plif: --accumulate 2 is now: --set accumulate=2",
         "plif: --dropout=0.2 is now: --set dropout=0.2", "plif: --recipe live is now: plif train live",
         "plif: --no-augment is now: --set augment=none",
     ]  # fmt: skip
     kept = read_card(tmp_path / "model.pt")["training"]["recipe"]
-    assert (kept["clip_norm"], kept["detach_reset"], kept["compile"], kept["dropout"]) == (1.0, False, True, 0.2)
+    assert (kept["clip_norm"], kept["detach_reset"], kept["accumulate"], kept["dropout"]) == (1.0, False, 2, 0.2)
     assert (kept["loss"], kept["augment"], kept["epochs"]) == ("step-mse", "none", 1)
 
 
