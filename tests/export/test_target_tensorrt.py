@@ -184,7 +184,7 @@ def test_the_command_names_what_a_bare_state_dict_needs(tmp_path: Path, gpu: Any
     net = firing()
     done = export(net, tmp_path / "live.engine", to="tensorrt", batch=2)
     card = runtime.load(done.path).card
-    assert card["engine"]["rebuild"] == "plif export MODEL -o live.engine --to tensorrt --batch 2"
+    assert card["engine"]["rebuild"] == "plif export MODEL -o live.engine --batch 2 --to tensorrt"
 
 
 # --- only what was proved is built -------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_the_file_carries_its_card_and_says_that_it_was_not_run(
     assert engine["compute_capabilities"] == ["8.0", "8.6"] and engine["gpu"] is None
     assert {layer["runs"] for layer in engine["layers"]} == {"fp32", "fp16"}
     assert set(engine["neuron_kernels"].values()) == {1}
-    assert engine["rebuild"] == "plif export model.pt --to tensorrt-rtx --precision fp16 --set sm=80+8.6"
+    assert engine["rebuild"] == "plif export model.pt --precision fp16 --to tensorrt-rtx --set sm=80+8.6"
     report = json.loads(Path("model_fp16.rtx.engine.report.json").read_text())
     assert report["card"] == card and report["not_run"] == "there is no NVIDIA GPU here"
     assert command(["eval", "model_fp16.rtx.engine", "--data", "digits"]) == 2
