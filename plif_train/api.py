@@ -72,7 +72,7 @@ def job_of(
     """What `plif train` and plif_train.train do: a recipe (or that of a model, how.like), some of its keys changed.
 
     keys    other values of some keys; text: as the command line has them
-    rest    the other fields of Job
+    rest    the other fields of TrainingJob
     """
     if how.like is not None and words:
         raise PlifError(

@@ -6,6 +6,7 @@ A module that is named in a string ("plif_train.cli", as the command line mounts
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -145,6 +146,23 @@ def test_no_folders_name_each_other_in_a_circle(package: str, all_imports: list[
     found = [one for one in of(package, all_imports) if one.module != package and one.target.startswith(f"{package}.")]
     text = in_circles(found, {name: room_of(name) for one in found for name in one[:2]})
     assert not text, text
+
+
+NAMED = re.compile(r"(?<![\w./-])((?:runtime|plif_train|plif_export|tests|bench)/[\w/-]+\.(?:py|[ch]|md))\b")
+
+
+def test_a_file_that_code_or_a_page_names_is_there() -> None:
+    folders = [ROOT / folder for folder in (*PACKAGES, "docs")]
+    files = [
+        path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".c", ".h", ".js", ".md")
+    ]
+    texts = {path: path.read_text(encoding="utf-8") for path in (*files, *ROOT.glob("*.md"))}
+    named = [(path, found[1]) for path, text in texts.items() for found in NAMED.finditer(text)]
+    assert len(named) > 100
+    gone = [
+        f"{path.relative_to(ROOT)}: {name}" for path, name in named if not (ROOT / name).exists() and "NAME" not in name
+    ]
+    assert not gone, "\n".join(gone)
 
 
 def test_the_check_names_file_line_and_what_is_imported() -> None:

@@ -1,6 +1,6 @@
 """An option is declared once, as a field of a record: Python's signature, the command line and its help come from it.
 
-    class Reading(Options):             # a record is a frozen dataclass of keywords
+    class Reading(OptionRecord):        # a record is a frozen dataclass of keywords
         sensor: tuple[int, int] | None = option("WIDTHxHEIGHT, for sources that do not say.", default=None, parse=parse_size)
 
     @with_fields(Reading)                       # its signature names sensor=None

@@ -12,7 +12,7 @@ that plain sets tell what two runs have in common. On the way into the table an 
     on all time-steps at once                               once for each step (steps.py)
 
 A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const").
-Sizes that hold the batch are written as `Batch`, so that what was written down runs for any batch.
+Sizes that hold the batch are written as `BatchSize`, so that what was written down runs for any batch.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def run(
     """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done).
 
     kept         what an interrupt leaves, in words
-    exit_margin, min_margin  as in Plan
+    exit_margin, min_margin  as in ShardPlan
     progress     hears (done, of, a note) after every batch
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """

@@ -1,4 +1,4 @@
-/* What the words of a file have set so far, for every format of formats.h. runtime/native/packets.py has it field
+/* What the words of a file have set so far, for every format of formats.h. runtime/native/interface.py has it field
  * by field. */
 #pragma once
 
