@@ -76,20 +76,20 @@ class Layers(OptionRecord):
     )
 
 
-class Targeted(OptionRecord):
+class TargetOptions(OptionRecord):
     """What is written."""
 
     to: str = option("onnx, plif, c, openvino, nir, triton, tensorrt or tensorrt-rtx.", default="onnx")
     options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
 
 
-class Proved(OptionRecord):
+class ProofSeed(OptionRecord):
     """How it is proved."""
 
     seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
 
 
-class CheckOptions(Targeted, Layers):
+class CheckOptions(TargetOptions, Layers):
     """All options of a check."""
 
 
@@ -130,7 +130,7 @@ class CallerFacts(Layers):
                 raise PlifError(f"{flag}: the model has a card of its own that says it; leave {flag} out")
 
 
-class ExportOptions(Targeted, CallerFacts, Proved):
+class ExportOptions(TargetOptions, CallerFacts, ProofSeed):
     """All options of an export. Raises PlifError for a value that no model and no target can have."""
 
     form: str = option("step (streams) or unrolled (T steps a call).", default="step")
@@ -159,7 +159,7 @@ class ExportOptions(Targeted, CallerFacts, Proved):
         object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
 
 
-class VerifyOptions(CallerFacts, Proved):
+class VerifyOptions(CallerFacts, ProofSeed):
     """All options of a proof."""
 
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)

@@ -61,19 +61,19 @@ class SendOptions(ReadingOptions):
     each: int = option("Events in one datagram.", default=100, least=1, most=5000)
 
 
-class Limited(OptionRecord):
+class LimitOptions(OptionRecord):
     """How much of a data set."""
 
     limit: int | None = option("Only the first so many samples of a split.", default=None, least=1)
 
 
-class Some(Limited):
+class SampleOptions(LimitOptions):
     """Which samples of a data set."""
 
     split: str = option("Of the data set: train or test.", default="test")
 
 
-class Simulating(OptionRecord):
+class SimulationOptions(OptionRecord):
     """How a simulated data set is made; train and test are the set's own numbers when not given."""
 
     train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)
@@ -86,14 +86,14 @@ class Simulating(OptionRecord):
         return train if self.train is None else self.train, test if self.test is None else self.test
 
 
-class NmnistOptions(Simulating):
+class NmnistOptions(SimulationOptions):
     """How a simulated N-MNIST is made."""
 
     skip_train: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
     skip_test: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
 
 
-class GestureOptions(Simulating):
+class GestureOptions(SimulationOptions):
     """How a simulated DVS128 Gesture is made."""
 
     part: str = option("gesture-sim: windows, varied, faint, sessions, everyday or things.", default="windows")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.base.declared import GestureOptions, Limited, NmnistOptions
+from runtime.base.declared import GestureOptions, LimitOptions, NmnistOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 from runtime.base.progress import Progress
@@ -37,7 +37,7 @@ def data(
     ] = None,
     *,
     places: Places,
-    some: Limited,
+    some: LimitOptions,
     digits: NmnistOptions,
     gestures: GestureOptions,
     output: Output,

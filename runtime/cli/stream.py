@@ -18,7 +18,7 @@ from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_
 from runtime.stream.options import StreamOptions
 
 
-class Watched(OptionRecord):
+class WatchOptions(OptionRecord):
     """Who watches a stream: in Python, observers."""
 
     dashboard: str | None = option(
@@ -40,7 +40,7 @@ def stream(
         ),
     ],
     how: StreamOptions,
-    watched: Watched,
+    watched: WatchOptions,
     opening: Opening,
     output: Output,
 ) -> None:

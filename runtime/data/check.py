@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.declared import Limited
+from runtime.base.declared import LimitOptions
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_set
 from runtime.base.options import with_fields
@@ -26,7 +26,7 @@ def list_datasets() -> list[dict[str, object]]:
     return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in DATASETS.items()]
 
 
-@with_fields(Limited)
+@with_fields(LimitOptions)
 def check_dataset(
     spec: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> dict[str, object]:
@@ -34,7 +34,7 @@ def check_dataset(
 
     A split that is missing is reported. PlifError when both are missing, and for the first sample that cannot be read.
     """
-    limit = Limited(**options).limit
+    limit = LimitOptions(**options).limit
     splits: dict[str, dict[str, object]] = {}
     problems: list[PlifError] = []
     kind = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.base.declared import ReadingOptions, Some, Threads
+from runtime.base.declared import ReadingOptions, SampleOptions, Threads
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 
@@ -49,7 +49,7 @@ class RunOptions(OptionRecord):
     resume: bool = option("Go on with what --out has begun.", default=False)
 
 
-class EvaluateOptions(Some, RunOptions, ReadingOptions):
+class EvaluateOptions(SampleOptions, RunOptions, ReadingOptions):
     """An evaluation of one model. `data` is NAME:DIR; sensor and csv are for folder:DIR."""
 
     data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
@@ -119,7 +119,7 @@ class Load(OptionRecord):
     seconds: float = option("For each artifact and engine.", default=5.0, least=0.1)
 
 
-class BenchOptions(Load, Threads, Some):
+class BenchOptions(Load, Threads, SampleOptions):
     """What is measured of artifacts side by side."""
 
     engine: tuple[str, ...] = option(

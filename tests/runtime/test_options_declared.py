@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY
 CALLS = {
     "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions"}),
     "predict": ("runtime.measure.predict:predict", {"Opening", "Output"}),
-    "stream": ("runtime.api:Model.stream", {"Opening", "Output", "Watched"}),
+    "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
     "send": ("runtime.events.send:send", {"Output"}),
     "bench": ("runtime.measure.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output", "Aliases"}),
@@ -40,7 +40,7 @@ OTHER_CALLS = {
     "ServedOptions": "runtime.measure.bench.served:served",
     "NmnistOptions": "runtime.data.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.data.simulate_gesture:simulate_gesture",
-    "Limited": "runtime.data.check:check_dataset",
+    "LimitOptions": "runtime.data.check:check_dataset",
 }
 # names that mean something else in several commands
 SEVERAL = {

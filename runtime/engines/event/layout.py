@@ -88,7 +88,7 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.nda
     return raw[at : at + size].view(dtype).reshape(shape)
 
 
-class Packed:
+class ParameterPack:
     """The parameters of one operation, one after the other, each from a multiple of UNIT floats on."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from runtime import native
 from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import UNIT, LayerOutput, Packed, Shape3, aligned, lanes
+from runtime.engines.event.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
 from runtime.engines.event.values import Values, bits
 from runtime.model.card import NodeRecord
 from runtime.model.graph import values_of
@@ -62,7 +62,7 @@ def program_fields(
     for name, value in zip(input_names(1 + len(inputs))[1:], inputs, strict=True):
         leaves[name] = ("MAP", value.at // 64, b.maker_of(value.at))
     leaves |= {f"state {variable}": ("STATE", state) for variable, state in states.items()}
-    packed = Packed()
+    packed = ParameterPack()
 
     def leaf(name: str) -> Key:
         if name not in leaves:
@@ -101,7 +101,7 @@ def program_fields(
     }
 
 
-def _read(b: Builder, node: NodeRecord, name: str, shape: Shape3, packed: Packed) -> Key:
+def _read(b: Builder, node: NodeRecord, name: str, shape: Shape3, packed: ParameterPack) -> Key:
     """The line that reads a parameter: one number, one for each channel, or one for each neuron."""
     values, (c, h, w) = b.parameter(node, name), shape
     if values.size == 1:

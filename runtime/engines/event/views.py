@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from runtime import native
 from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import LayerOutput, Packed, aligned, as_map, lanes
+from runtime.engines.event.layout import LayerOutput, ParameterPack, aligned, as_map, lanes
 from runtime.model.card import NodeRecord
 from runtime.native import FROM_FLOATS
 
@@ -129,7 +129,7 @@ class Views(Builder):
     ) -> None:
         """Emits TENSOR, REDUCE or PRODUCT. views: of one shape, what is written first; the last `inner` axes are summed over."""
         outer = len(views[0].shape) - inner
-        parts = Packed()
+        parts = ParameterPack()
         placed = [self._placed(view, parts) for view in views]
         index = [*range(outer)]
         if kind != "PRODUCT":  # whose rows come last
@@ -161,7 +161,7 @@ class Views(Builder):
         fields = (more or {}) | ({"alpha": parts.array()} if parts.parts else {})
         self.emit(kind, one, one, items=items, weight=table, **fields)
 
-    def _placed(self, view: View, parts: Packed) -> tuple[int, list[int]]:
+    def _placed(self, view: View, parts: ParameterPack) -> tuple[int, list[int]]:
         """(where a view begins, its strides), in floats; a parameter is added to `parts`, without what is repeated."""
         if not view.constant:
             return view.place, [s // 4 for s in view.array.strides]

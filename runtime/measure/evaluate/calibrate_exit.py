@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.api import Model
-from runtime.base.declared import Some
+from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.options import with_fields
@@ -56,7 +56,7 @@ class ExitCalibration:
         return asdict(self)
 
 
-@with_fields(Some)
+@with_fields(SampleOptions)
 def calibrate_exit(
     model: Model, data: str, lose: float, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> ExitCalibration:
@@ -64,7 +64,7 @@ def calibrate_exit(
 
     Raises CheckFailed where no margin can be shown to keep that bound, PlifError where the artifact cannot exit early.
     """
-    some = Some(**options)
+    some = SampleOptions(**options)
     if not 0 < lose < 1:
         raise PlifError(f"--calibrate-exit {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
     check_exits(model)

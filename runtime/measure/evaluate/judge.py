@@ -21,7 +21,7 @@ from runtime.measure.report.report import make_report
 
 
 @dataclass
-class Judged:
+class Judgement:
     """An evaluation, and what came of it.
 
     stressed  rows of runtime.measure.evaluate.stress;  written: the files
@@ -38,7 +38,7 @@ class Judged:
 
 
 @with_fields(JudgeOptions)
-def judge(model: Model, data: str, *, command: str | None = None, shown: bool = False, **options: Any) -> Judged:
+def judge(model: Model, data: str, *, command: str | None = None, shown: bool = False, **options: Any) -> Judgement:
     """Evaluates a model that was loaded with rates=True, and writes all of it into the folder `out`, where one is named.
 
     options  the fields of JudgeOptions (runtime/measure/options.py)
@@ -47,7 +47,7 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     bars = JudgeOptions(data=data, **options)
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
-        judged = Judged(evaluate(model, progress=progress.update, **how))
+        judged = Judgement(evaluate(model, progress=progress.update, **how))
     result = judged.result
     if bars.against is not None:
         result.compare(_other(bars, how, model, shown), bars.against)
