@@ -9,9 +9,10 @@ OLDEST_PYTHON ?= python3.10
 .PHONY: demo quick test test-all machines lint types format fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
-LIBPLIF := runtime/native/* runtime/native/engine/* runtime/native/engine/kernels/* runtime/native/engine/paths/* runtime/native/rules/frames/* runtime/native/rules/decisions/* runtime/native/formats/* runtime/native/session/*
-C_SOURCES := $(wildcard $(LIBPLIF:=.c) plif_train/native/*.c)
-C_FILES := $(C_SOURCES) $(wildcard $(LIBPLIF:=.h) plif_train/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
+NATIVE := $(addprefix runtime/native/,* */* */*/*)
+LIBPLIF_C := $(filter-out runtime/native/examples/%,$(wildcard $(NATIVE:=.c)))
+C_SOURCES := $(LIBPLIF_C) $(wildcard plif_train/native/*.c)
+C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) plif_train/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
 
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo
@@ -56,7 +57,7 @@ wheels: $(VENV)/all # dist/: the sdist, and the wheel for this machine; for othe
 debug: # build/debug/libplif.so, and how plif is told to use it
 	mkdir -p build/debug
 	$(CC) -std=gnu11 -O0 -g -ffp-contract=off -Wno-psabi -pthread -fPIC -shared -fsanitize=undefined -fno-sanitize-recover=all -w \
-	    $(wildcard $(LIBPLIF:=.c)) -o build/debug/libplif.so -lm
+	    $(LIBPLIF_C) -o build/debug/libplif.so -lm
 	@echo export PLIF_LIBRARY='$(CURDIR)/build/debug/libplif.so'
 
 site: $(VENV)/all # build/site: docs/ as a web site; a broken link or a page that no list names is an error
@@ -90,7 +91,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-SOURCES := pyproject.toml setup.py build_backend.py $(wildcard $(LIBPLIF:=.[ch]))
+SOURCES := pyproject.toml setup.py build_backend.py $(LIBPLIF_C) $(wildcard $(NATIVE:=.h))
 
 $(VENV)/demo: $(BIN)/python $(SOURCES) # what the demo and the README's next commands need; PyTorch is compiled where it is imported
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[cpu,export,dashboard]'

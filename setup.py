@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 from build_backend import ZIGLANG, find_compiler
 
 NATIVE = Path("runtime/native")  # libplif, which its Makefile builds for programs without Python
-FOLDERS = (".", "engine", "engine/kernels", "engine/paths", "rules/frames", "rules/decisions", "formats", "session")
+LIBPLIF = [path for path in sorted(NATIVE.rglob("*.c")) if not {"examples", "build"} & set(path.parts)]
 
 SMALL = ("-fno-asynchronous-unwind-tables",)  # 18 kB that only debuggers and C++ read
 
@@ -92,7 +92,7 @@ setup(
     ext_modules=[
         Extension(
             "runtime.native._event",
-            sources=sorted(str(path) for folder in FOLDERS for path in (NATIVE / folder).glob("*.c")),
+            sources=list(map(str, LIBPLIF)),
             depends=sorted(map(str, NATIVE.rglob("*.h"))),
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0", *SMALL],
