@@ -17,13 +17,15 @@ import runtime  # noqa: F401  # first: it switches off what libraries would repo
 
 if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
-    from plif_export.pipeline import Exported, ParityFailed, export, verify
+    from plif_export.pipeline import Exported, ParityFailed, export
     from plif_export.proof.report import Report
     from plif_export.readers.libraries.layers import register_layer
     from plif_export.readers.libraries.neurons import register_neuron
+    from plif_export.verification import verify
 
 _HOMES = {
-    "pipeline": ("export", "verify", "Exported", "ParityFailed"),
+    "pipeline": ("export", "Exported", "ParityFailed"),
+    "verification": ("verify",),
     "proof.report": ("Report",),
     "checks": ("check", "check_file", "CheckReport"),
     "readers.libraries.layers": ("register_layer",),

@@ -102,8 +102,8 @@ def verify(
     output: Output,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
-    from plif_export.pipeline import samples
-    from plif_export.pipeline import verify as run
+    from plif_export.verification import samples
+    from plif_export.verification import verify as run
 
     data = recordings.data
     if data and how.steps:
@@ -127,6 +127,8 @@ def verify(
             say(f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card")
             if report.engine:
                 say(f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model")
+        for line in report.structure_lines():
+            say(line)
         say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")

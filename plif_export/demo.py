@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from plif_export.pipeline import export, verify
+from plif_export.pipeline import export
 from plif_export.proof.report import Report
+from plif_export.verification import verify
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data import open_dataset

@@ -164,6 +164,12 @@ class VerifyOptions(CallerFacts, ProofSeed):
 
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
     engine: str | None = option("Prove this engine as well, e.g. event.", default=None)
+    structure: str = option(
+        "compared: with what the exporter writes of the model; ignored: numbers alone judge, and it is not proved.",
+        default="compared",
+        choices=("compared", "ignored"),
+    )
+    run: bool = option("Compile and run generated C that is not what plif writes, within limits.", default=False)
 
 
 class ProofSamples(OptionRecord):

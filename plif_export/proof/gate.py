@@ -19,7 +19,6 @@ once, over what a subject shows; a file is asked about every layer and step, an 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -31,6 +30,7 @@ from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.probe import random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
+from plif_export.proof.structure import card_differences
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, States, Subject, cases
 from runtime.base.errors import PlifError
@@ -38,8 +38,6 @@ from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
-# What was proved, when, by whom and from which file may differ; whether classes have names does not change an answer.
-NOT_COMPARED = ("parity", "versions", "provenance", "source_sha256", "classes_named")
 MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8
 FEW = 20  # flips say nothing about layers that hardly fire
 
@@ -254,13 +252,10 @@ def _run(subject: Subject, call: Callable[[Array, States], Answer], x: Array, st
 
 def _compare_cards(found: Card, expected: Card, report: Report) -> None:
     """Everything that the model decides about its card, key by key."""
-    for key, value in expected.items():
-        mine, wanted = found.get(key), json.loads(json.dumps(value))
-        if key == "states" and isinstance(mine, list):  # older cards name the variable of a state in its name alone
-            mine = [{**record, "variable": variable_of(record)} for record in mine]
-        if key not in NOT_COMPARED and mine != wanted:
-            shown = json.dumps(mine)[:60], json.dumps(wanted)[:60]
-            if key in ("graph", "states"):
-                shown = f"another {key}", "the model's"
-            report.fail("card", 0, f"its {key} is {shown[0]}; the model gives {shown[1]}")
+    shared = {key: value for key, value in found.items() if key in expected}
+    # older cards name the variable of a state in its name alone
+    shared["states"] = [{**record, "variable": variable_of(record)} for record in found["states"]]
+    for difference in card_differences(shared, expected):
+        if not difference.rounding:
+            report.fail("card", 0, str(difference))
             return

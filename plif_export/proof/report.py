@@ -14,6 +14,8 @@ SUMMARY = (
     "decisions", "decisions_changed", "untested", "not_proved",
 )  # fmt: skip
 
+MOST_LINES = 10  # of what differs, for people; JSON has all
+
 
 @dataclass
 class LayerReport:
@@ -44,6 +46,7 @@ class Report:
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
+    structure     where the artifact is not what the exporter writes of the model: where, expected, found; empty when equal
     failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
     not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
@@ -66,6 +69,7 @@ class Report:
     engine: str | None = None
     engine_steps: int = 0
     digest: dict[str, Any] | None = None
+    structure: list[dict[str, str]] = field(default_factory=list)
     failed_at: dict[str, Any] | None = None
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
@@ -101,6 +105,18 @@ class Report:
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
             f"({self.rounding_mismatches} in one step from equal states), {decisions}"
         )
+
+    def structure_lines(self) -> list[str]:
+        """Whether the file is what the exporter writes of the model, and the first places where it is not."""
+        if "structure" in self.not_proved:
+            return ["structure: not compared"]
+        more = (
+            [f"structure: and {len(self.structure) - MOST_LINES} places more"]
+            if len(self.structure) > MOST_LINES
+            else []
+        )
+        shown = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
+        return [*shown[:MOST_LINES], *more] or ["structure: all of it is what this version writes of the model"]
 
     def digest_sentence(self) -> str:
         """Whether the file is as it was exported, in one line."""

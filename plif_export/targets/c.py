@@ -6,8 +6,8 @@
 The network is generated from its graph (plif_export/writers/c), compiled here, and asked by the gate layer by layer, in a process
 of its own (plif_export/proof/subjects/compiled.py). Without a C compiler it is written and said not to be proved.
 
-C is code, and what a proof compiles it runs. So a file is never compiled: a proof writes both texts once more, from the model and
-the card, refuses a file that is not equal to them byte for byte, and compiles its own.
+C is code, and what a proof compiles it runs. So a proof writes both texts once more, from the model and the card, and refuses a
+file that is not equal to them byte for byte. `plif verify --run` runs it all the same.
 
 --set input=float|uint8     what a frame is made of; uint8 by itself where the framing is binary (0 or 1)
 --flash 512K --ram 256K     a network that does not fit is refused, with the layer that is too large
@@ -22,7 +22,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from plif_export.options import BUDGETS
 from plif_export.passes.rounding import quantize_weights
+from plif_export.proof.structure import Anatomy, differences
 from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Subject
@@ -33,13 +35,12 @@ from plif_export.writers.c import CFiles, examine, write_c
 from runtime.api import Model
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.grammar import word
-from runtime.base.version import __version__
 from runtime.events import stimulus
 from runtime.events.framing import Framing
 from runtime.model.card import Card, encode
 from runtime.model.digest import digest_of, seal
 from runtime.model.graph import Graph
-from runtime.model.readers.c_source import Texts, card_comment, header_of, parts_of, read_texts
+from runtime.model.readers.c_source import Texts, card_comment, code_of, header_of, parts_of, read_texts
 from runtime.model.readers.contents import Contents
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
@@ -53,8 +54,8 @@ class CTarget(Target):
     beside: ClassVar[tuple[str, ...]] = (".h",)
     forms: ClassVar[tuple[str, ...]] = ("step",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
-    options: ClassVar[tuple[str, ...]] = ("input", "flash", "ram")
-    opens_changed: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ("input", *BUDGETS)
+    of_the_day: ClassVar[tuple[str, ...]] = BUDGETS
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
@@ -83,13 +84,27 @@ class CTarget(Target):
         if find_compiler() is None:
             job.not_run = "there is no C compiler here (gcc, clang or cc)"
 
+    def named(self, path: Path, card: Card) -> str:
+        return read_texts(path).name + self.suffix
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        texts = read_texts(path)
+        code = code_of(texts.source)
+        only = texts.source[len(code) :] == card_comment(encode(card), str(digest_of(card)))
+        return {f"{texts.name}.c": code, f"{texts.name}.h": texts.header, "after the code only the card": only}
+
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> CompiledProgram:
-        """Compiles what `write` makes of the job, after the file was found to be that."""
+        """Compiles the file where it is what `write` makes of the job, or where the job says that it may run."""
         assert job is not None
-        found = read_texts(path)
-        input_type = "uint8_t" if "typedef uint8_t " in found.header else "float"
-        texts = _with_card(write_c(job.graph, job.card, found.name, input_type), card, found.name)
-        _require_equal(found, texts, card)
+        texts = read_texts(path)
+        input_type = "uint8_t" if "typedef uint8_t " in texts.header else "float"
+        ours = _with_card(write_c(job.graph, job.card, texts.name, input_type), card, texts.name)
+        if texts != ours and not job.run:
+            found, expected = ({f"{t.name}.c": t.source, f"{t.name}.h": t.header} for t in (texts, ours))
+            first = next(differences(found, expected))
+            raise CheckFailed(
+                f"{first}; it was not compiled: export it again with this version, or run it all the same: plif verify --run"
+            )
         compiler = find_compiler()
         if compiler is None:
             raise PlifError(f"{path}: no C compiler here (gcc, clang or cc), so nothing can be proved; install one")
@@ -114,21 +129,6 @@ class CTarget(Target):
 
 def _with_card(files: CFiles, card: Card, name: str) -> Texts:
     return Texts(name, files.source + card_comment(encode(card), str(digest_of(card))), files.header)
-
-
-def _require_equal(found: Texts, expected: Texts, card: Card) -> None:
-    """Refuses files that are not what this version writes: with exit code 1, or 2 where another version wrote them."""
-    for suffix, theirs, ours in (("c", found.source, expected.source), ("h", found.header, expected.header)):
-        if theirs == ours:
-            continue
-        where, version = f"{found.name}.{suffix}", card["versions"].get("plif")
-        if version != __version__:
-            what = f"was written by plif {version}, and plif {__version__} proves only what it would write itself"
-            raise PlifError(f"{where}: {what}; export it again: plif export MODEL --to c")
-        lines = zip(theirs.split("\n"), ours.split("\n"), strict=False)
-        same = next((i for i, (one, other) in enumerate(lines) if one != other), ours.count("\n"))
-        what = "is not what plif writes of this model under this name, so none of it was compiled"
-        raise CheckFailed(f"{where}, line {same + 1}: {what}; export it again")
 
 
 def _input_type(options: Mapping[str, str], card: Card) -> str:

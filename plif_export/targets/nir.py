@@ -34,11 +34,13 @@ import numpy as np
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
+from plif_export.proof.structure import Anatomy
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target, setting
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import number_or_word, word
+from runtime.base.hdf5 import open_hdf5
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
@@ -98,6 +100,23 @@ class NirTarget(Target):
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
             raise _refused(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        """Every data set and every attribute of the file, but for the card."""
+        import h5py
+
+        found: dict[str, Anatomy] = {}
+
+        def look_at(name: str, each: h5py.Dataset | h5py.Group) -> None:
+            values = np.asarray(each[()]) if isinstance(each, h5py.Dataset) else None
+            if name != f"node/metadata/{CARD_KEY}":
+                texts = values is not None and values.dtype.kind == "O"
+                attributes = {key: repr(value) for key, value in each.attrs.items()}
+                found[name.removeprefix("node/")] = {"": repr(values) if texts else values, **attributes}
+
+        with open_hdf5(path, "a NIR file") as file:
+            file.visititems(look_at)
+        return found
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:
         """The file, read back as any NIR file is, in the interpreter."""

@@ -15,13 +15,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
+import numpy as np
+
+from plif_export.proof.structure import Anatomy, of_folder
+from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
-from runtime.model.readers.contents import read_openvino
+from runtime.model.readers.contents import BIN, XML, read_openvino
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -59,10 +62,28 @@ class OpenVinoTarget(Target):
         _name_by_place(model)
         path.mkdir()
         ov.save_model(model, path / "model.xml", compress_to_fp16=False)
-        job.card.update(target=self.name, stateful=stateful)
+        job.card.update(target=self.name, stateful=stateful, onnx_sha256=onnx_sha256(job.proto))
         job.card["versions"]["openvino"] = ov.__version__.split("-")[0]
         seal(job.card, read_openvino(path))
         (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        if self.foreign(card) is not None:
+            return {}
+        return of_folder(path, {BIN: lambda data: np.frombuffer(data, "<f4") if len(data) % 4 == 0 else data})
+
+    def foreign(self, card: Card) -> str | None:
+        import openvino as ov
+
+        theirs, ours = card["versions"].get("openvino"), ov.__version__.split("-")[0]
+        return (
+            None
+            if theirs == ours
+            else f"{XML} and {BIN}, which OpenVINO {theirs} made and OpenVINO {ours} makes otherwise"
+        )
+
+    def kept(self, card: Card, made_from: str) -> Card:
+        return {"target": self.name, "stateful": card.get("stateful"), "onnx_sha256": made_from}
 
 
 def _keep_states_inside(model: ov.Model, card: Card) -> None:

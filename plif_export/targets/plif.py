@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import onnx.numpy_helper
 
+from plif_export.proof.structure import Anatomy
 from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
@@ -21,8 +22,8 @@ from runtime.engines.event.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
-from runtime.model.readers.plif_file import pack
-from runtime.model.readers.plif_program import contents_of
+from runtime.model.readers.plif_file import pack, read_bytes, take_apart, text_of
+from runtime.model.readers.plif_program import contents_of, read_plif
 
 
 class PlifTarget(Target):
@@ -59,3 +60,13 @@ class PlifTarget(Target):
         sections, facts = sections_of(job.card, weights, job.name, cpus)
         seal(job.card, contents_of(path, sections, facts))
         return pack(encode(job.card), sections, facts)
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        data = read_bytes(path)
+        sections, facts = take_apart(path, data)
+        arrays = read_plif(path).arrays
+        whole = (
+            pack(text_of(path, sections.pop("card")), sections, facts) == data
+        )  # also what lies between the sections
+        kept = {name: part for name, part in sections.items() if name != "weights"}
+        return {**kept, "facts": list(facts), "weights": arrays, "packed as by this version": whole}

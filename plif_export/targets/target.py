@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import ClassVar, TypeVar
 
 import onnx
 
+from plif_export.proof.report import Report
+from plif_export.proof.structure import Anatomy
 from plif_export.proof.subjects.subject import Subject
 from plif_export.readers.rules import Problem
 from plif_export.targets.c_size import Size
@@ -38,6 +41,7 @@ class ExportJob:
     not_run  why this machine cannot run the artifact, set by the target; the gate then asks no engine
     name     of the artifact's file or folder
     size     of flash and RAM, where the target counts them
+    run      whether `open` may run code that the target did not write itself
     """
 
     graph: Graph
@@ -50,6 +54,7 @@ class ExportJob:
     not_run: str | None = None
     name: str = "model"
     size: Size | None = None
+    run: bool = False
 
 
 class Target:
@@ -61,8 +66,8 @@ class Target:
     dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
     math        of an export that does not say one: "folded" or "exact"
     options     the names that --set takes
+    of_the_day  those among them that decide nothing about the artifact
     engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
-    opens_changed  whether a proof opens what its digest says was changed, to name the layer that differs
     """
 
     name: ClassVar[str]
@@ -74,8 +79,8 @@ class Target:
     forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ()
+    of_the_day: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
-    opens_changed: ClassVar[bool] = True
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
@@ -101,9 +106,32 @@ class Target:
         """The proved ONNX file inside an artifact; None where there is none."""
         return None
 
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        """What an artifact says beside its card, all of it: to be compared with that of one that `write` makes again."""
+        raise NotImplementedError
+
+    def named(self, path: Path, card: Card) -> str:
+        """The name under which an artifact was written, where the name is in it; else that which it has now."""
+        return path.name
+
+    def foreign(self, card: Card) -> str | None:
+        """What in an artifact no export of this machine can make again: it is compared by the ONNX form that it was made from."""
+        return None
+
+    def kept(self, card: Card, made_from: str) -> Card:
+        """What the card of such an artifact says of it, which is believed; made_from: the ONNX form that the model gives."""
+        return {}
+
     def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
-        """What does not fit the card around the inner ONNX file, or in what `open` gave: (layer or "config", what)."""
+        """What of an artifact that passed the gate is wrong in the form in which it is shipped: (layer, what)."""
         return ()
+
+
+def add_faults(target: Target, path: Path, card: Card, report: Report, opened: Model | Subject | None) -> None:
+    """Fails the report of an artifact that passed the gate, where it is wrong in the form in which it is shipped."""
+    if report.passed:
+        for layer, what in target.faults(path, card, opened):
+            report.fail(layer, 0, what)
 
 
 def map_problems(graph: Graph) -> list[Problem]:
@@ -143,3 +171,8 @@ def onnx_bytes(proto: onnx.ModelProto) -> bytes:
     bare.CopyFrom(proto)
     del bare.metadata_props[:]
     return bytes(bare.SerializeToString(deterministic=True))
+
+
+def onnx_sha256(proto: onnx.ModelProto) -> str:
+    """The SHA-256 of the network alone, in hexadecimal: what an artifact of another form was made from."""
+    return hashlib.sha256(onnx_bytes(proto)).hexdigest()

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes
+from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
 from plif_export.targets.trt_build import (
     SM,
     TYPES,
@@ -57,6 +57,7 @@ class TensorRtTarget(Target):
     dialect: ClassVar[str] = "tensorrt"
     math: ClassVar[str] = "exact"
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "timing_cache")
+    of_the_day: ClassVar[tuple[str, ...]] = ("timing_cache",)
     engine: ClassVar[str | None] = TENSORRT
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
@@ -78,9 +79,8 @@ class TensorRtTarget(Target):
 
     def write(self, job: ExportJob, path: Path) -> None:
         trt, gpu = import_tensorrt(self.name), self.gpu()
-        data = onnx_bytes(job.proto)
-        onnx_sha256 = hashlib.sha256(data).hexdigest()
-        if job.proved is not None and job.proved != onnx_sha256:
+        data, made_from = onnx_bytes(job.proto), onnx_sha256(job.proto)
+        if job.proved is not None and job.proved != made_from:
             raise CheckFailed(f"--to {self.name}: the ONNX form is not the one that passed the gate; nothing was built")
         streams = _streams(job.options, job.card)
         built = build(
@@ -107,7 +107,7 @@ class TensorRtTarget(Target):
             "streams": {"min": streams.least, "opt": streams.tuned, "max": streams.most},
             "plan_bytes": len(built.plan),
             "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
-            "onnx_sha256": onnx_sha256,
+            "onnx_sha256": made_from,
             "onnx_parity": card["parity"],
             "rebuild": job.command,
             **_kernels(job, built.layers),
@@ -118,6 +118,12 @@ class TensorRtTarget(Target):
         path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
         if raw:
             job.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")
+
+    def foreign(self, card: Card) -> str | None:
+        return "the plan, which TensorRT measures its way to"
+
+    def kept(self, card: Card, made_from: str) -> Card:
+        return {"target": self.name, "engine": {**card["engine"], "onnx_sha256": made_from}}
 
     def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
         return None if gpu is None else {"name": gpu.name, "compute_capability": gpu.compute_capability}

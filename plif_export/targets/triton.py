@@ -15,20 +15,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import onnx
 
+from plif_export.proof.structure import Anatomy, of_folder, of_onnx
 from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
-from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, faults, initial_files
+from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, initial_files
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
-from runtime.model.artifacts import CARD_FILE
+from runtime.model.artifacts import CARD_FILE, CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
@@ -92,19 +93,14 @@ class TritonTarget(Target):
             raise PlifError(f"{path}: holds a plan, which only its GPU can run; verify the ONNX form it was made from")
         return load_onnx(file)
 
-    def faults(self, path: Path, card: Card, opened: object) -> Iterator[tuple[str, str]]:
-        folder, backend = self._model(path, card), card["triton"]["backend"]
-        yield from faults(folder, card, backend)
-        try:
-            labels = (folder / "labels.txt").read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            labels = []
-        if labels != card["classes"]:
-            yield "config", f"labels.txt has {', '.join(labels)[:60] or 'nothing'}; the card gives its classes"
-        if backend == "python":
-            code = folder / "1" / "model.py"
-            if not code.is_file() or code.read_text("utf-8", "replace") != MODEL_PY.read_text("utf-8"):
-                yield "config", "1/model.py is not the one of this version of plif; export it again"
+    def named(self, path: Path, card: Card) -> str:
+        return self._model(path, card).name + self.suffix
+
+    def foreign(self, card: Card) -> str | None:
+        return "the plan, which TensorRT measures its way to" if card["triton"]["backend"] == "tensorrt" else None
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        return of_folder(path, {"model.onnx": lambda data: of_onnx(onnx.load_model_from_string(data), CARD_KEY)})
 
     def _model(self, path: Path, card: Card) -> Path:
         about = card.get("triton")

@@ -1,25 +1,24 @@
 """--to web: NAME.html, a page that a browser opens from the disk: the network, libplif as WebAssembly, and what a person touches.
 
 In the page is the .plif file that --to plif writes, with the program of the path that runs on every machine (docs/web.md). So the
-event engine opens it and the gate proves it as any other; the page around it has to be, byte for byte, the one of this version.
+event engine opens it and the gate proves it as any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.proof.subjects.subject import Subject
+from plif_export.proof.structure import Anatomy
 from plif_export.targets.plif import PlifTarget
 from plif_export.targets.target import ExportJob
 from plif_export.writers.web import PageNetwork, write_page
-from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.card import Card
 from runtime.model.graph import Graph
-from runtime.model.readers.web_page import EXPECTED, PLIF, blocks
+from runtime.model.readers.web_page import EXPECTED, PLIF, blocks, without
 
 
 class WebTarget(PlifTarget):
@@ -43,12 +42,11 @@ class WebTarget(PlifTarget):
         name = job.name.removesuffix(self.suffix)
         path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
 
-    def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
-        """What runs the network in a browser is what this version of plif writes."""
-        data = read_regular(path, EXPECTED)
-        parts = [
-            PageNetwork(said.get("data-name", ""), said.get("data-title", ""), plif)
-            for said, plif in blocks(data, PLIF)
-        ]
-        if data != write_page(parts).encode():
-            yield "config", "the page around the network is not the one of this version of plif; export it again"
+    def named(self, path: Path, card: Card) -> str:
+        networks = [said.get("data-name", "") for said, _ in blocks(read_regular(path, EXPECTED), PLIF)]
+        return networks[0] + self.suffix if networks else path.name
+
+    def anatomy(self, path: Path, card: Card) -> Anatomy:
+        """The network, and the page around it: code, of which all has to be that of this version."""
+        page = without(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
+        return {**super().anatomy(path, card), "page": page}

@@ -134,7 +134,7 @@ def _parity(parity: Any) -> str:
             f"{parity.get('decisions_changed')} of {parity.get('decisions')} decisions"
         )
     return (
-        f"{verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
+        f"its maker says: {verdict}: {parity.get('spike_mismatches')} of {parity.get('spikes')} spikes differ "
         f"({parity.get('excused')} excused) over {parity.get('steps')} steps{rounded}{untested}"
     )
 
@@ -151,7 +151,7 @@ def _provenance(record: dict[str, Any]) -> str:
         parts.append(f"accuracy {100 * accuracy:.2f} %{where}")
         if isinstance(interval, list) and len(interval) == 2 and all(isinstance(end, float) for end in interval):
             parts[0] += f" (95 % interval {100 * interval[0]:.1f} - {100 * interval[1]:.1f})"
-    return ", ".join([*parts, *(f"{key} {_plain(value)}" for key, value in known.items())])
+    return "its maker says: " + ", ".join([*parts, *(f"{key} {_plain(value)}" for key, value in known.items())])
 
 
 def _engine(record: dict[str, Any]) -> str:

@@ -130,7 +130,11 @@ def encode(card: Mapping[str, object]) -> str:
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:
-        card = json.loads(text, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole)
+        card = json.loads(
+            text, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole, object_pairs_hook=_once
+        )
+    except _Twice as key:
+        raise PlifError(f"{path}: its card says '{key}' twice; expected each key once") from None
     except _NotFinite as number:
         raise PlifError(f"{path}: its card has the number {number}; expected what a float32 can hold") from None
     except (ValueError, RecursionError):
@@ -142,6 +146,18 @@ def parse_card(path: Path, text: str) -> Card:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+class _Twice(Exception):
+    """A key of an object that has it already: readers differ in which they take."""
+
+
+def _once(pairs: list[tuple[str, object]]) -> Card:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 class _NotFinite(Exception):

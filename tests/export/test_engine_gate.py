@@ -41,15 +41,15 @@ def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
         pytest.skip("the event engine is not built (no C compiler at installation)")
     import torch
 
-    from plif_export import pipeline
+    from plif_export import verification
 
     net, other = firing(), firing()
     with torch.no_grad():
         other.get_submodule("conv2").weight[3] += 0.02
     export(net, tmp_path / "m.onnx", verify=False)
     export(other, tmp_path / "other.onnx", verify=False)
-    real = pipeline.load
-    monkeypatch.setattr(pipeline, "load", lambda path, name: real(tmp_path / "other.onnx", name))
+    real = verification.load
+    monkeypatch.setattr(verification, "load", lambda path, name: real(tmp_path / "other.onnx", name))
     report = verify(tmp_path / "m.onnx", net, engine=engine)
     assert not report.passed and report.failed_at is not None
     assert report.failed_at["layer"] == "conv2" and f"engine {engine}" in report.failed_at["what"]

@@ -392,7 +392,7 @@ def test_a_card_that_says_something_else_than_the_model_is_caught(key: str, valu
     net = firing()
     proto, card = written(net, "step", "folded")
     at = failure(proto, {**card, key: value}, net)
-    assert at["layer"] == "card" and f"its {key} is" in at["what"]
+    assert at["layer"] == "card" and f"card {key} " in at["what"]
 
 
 def test_a_card_with_other_initial_membranes_or_another_graph_is_caught() -> None:

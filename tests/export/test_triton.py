@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.targets.triton_config import ServingOptions, config, parse
+from plif_export.targets.triton_config import ServingOptions, config
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.networks import firing
@@ -94,74 +93,44 @@ def test_the_file_inside_is_the_proved_one_and_runs_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("layer", "change"),
+    ("file", "old", "new"),
     [
-        ("conv2", lambda text: text.replace('output_name: "v.conv2.next"', 'output_name: "v.conv1.next"')),
-        ("fc1", lambda text: text.replace("dims: [40]", "dims: [41]")),
-        ("conv1", lambda text: text.replace('data_file: "v.conv1"', "zero_data: true")),
-        ("fc2", lambda text: text.replace('data_file: "v.fc2"', 'data_file: "v.fc1"')),
-        ("fc2", lambda text: text[: text.rindex("  state {")] + "}\n"),
-        ("config", lambda text: text[: text.index("sequence_batching")]),
-        ("config", lambda text: text.replace('name: "x"', 'name: "frames"')),
-        ("config", lambda text: text.replace("max_batch_size: 8", "max_batch_size: 0")),
-        ("config", lambda text: text.replace('backend: "onnxruntime"', 'backend: "python"')),
-        ("config", lambda text: text.replace("dims: [3]", "dims: [4]")),
+        ("config.pbtxt", 'output_name: "v.conv2.next"', 'output_name: "v.conv1.next"'),
+        ("config.pbtxt", 'data_file: "v.conv1"', "zero_data: true"),
+        ("config.pbtxt", "max_batch_size: 8", "max_batch_size: 32"),
+        ("labels.txt", "a\nb", "b\na"),
     ],
-    ids=("swapped", "size", "start", "other start", "dropped", "no states", "input", "batch", "backend", "classes"),
+    ids=("swapped", "start", "batch", "labels"),
 )
-def test_a_config_that_says_something_else_is_caught_and_named(
-    served: Path, tmp_path: Path, layer: str, change: Callable[[str], str]
+def test_a_folder_that_says_something_else_is_caught_and_named(
+    served: Path, tmp_path: Path, file: str, old: str, new: str
 ) -> None:
     path = Path(shutil.copytree(served, tmp_path / served.name))
-    file = path / "digits" / "config.pbtxt"
-    before = file.read_text()
-    file.write_text(change(before))
-    assert file.read_text() != before
+    text = (path / "digits" / file).read_text()
+    assert old in text
+    (path / "digits" / file).write_text(text.replace(old, new))
     report = verify(path, firing(v_reset=-0.25))
-    assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
+    assert not report.passed and f"digits/{file}, line" in report.structure[0]["where"]
 
 
-def test_files_around_the_network_are_looked_at_too(tmp_path: Path) -> None:
+def test_other_starts_another_network_and_other_code_are_caught(tmp_path: Path) -> None:
     net = firing(v_reset=-0.25)
     path = exported(tmp_path, net)
     shutil.copytree(path, tmp_path / "good")
 
-    def caught(file: str, content: bytes, layer: str, from_: Path = tmp_path / "good") -> None:
+    def caught(file: str, content: bytes, from_: Path = tmp_path / "good") -> None:
         shutil.rmtree(path)
         shutil.copytree(from_, path)
         (path / "digits" / file).write_bytes(content)
         report = verify(path, net)
-        assert report.failed_at is not None and report.failed_at["layer"] == layer, file
+        assert not report.passed and report.structure[0]["where"].startswith(f"digits/{file}")
 
-    caught("initial_state/v.conv2", np.zeros(8 * 8 * 8, "<f4").tobytes(), "conv2")
-    caught("labels.txt", b"b\na\nc\n", "config")
+    caught("initial_state/v.conv2", np.zeros(8 * 8 * 8, "<f4").tobytes())
     other = export(firing(), tmp_path / "o.onnx").path.read_bytes()  # resets to 0
-    caught("1/model.onnx", other, "conv1")
+    caught("1/model.onnx", other)
     python = exported(tmp_path, net, options={"backend": "python"})
     shutil.copytree(python, tmp_path / "python")
-    caught("1/model.py", b"import os\n", "config", tmp_path / "python")
-
-
-def test_tuning_is_the_users_and_no_fault(tmp_path: Path) -> None:
-    net = firing()
-    path = exported(tmp_path, net)
-    file = path / "digits" / "config.pbtxt"
-    file.write_text(
-        "# ours\n"
-        + file.read_text().replace("max_batch_size: 8", "max_batch_size: 32").replace("64", "128")
-        + "instance_group [ { count: 2, kind: KIND_CPU }, { count: 1 kind: KIND_GPU gpus: [ 0, 1 ] } ]\n"
-    )
-    triton_reads(file.read_text())
-    assert verify(path, net).passed
-
-
-@pytest.mark.parametrize(
-    "text", ("name", 'name: "a', "a { b: 1", "} ", "a: [1, 2", "a: }", "\x00", 'a: "b" } c: 1', "1 { { } }")
-)
-def test_text_that_is_no_config_is_refused_with_its_line(text: str) -> None:
-    with pytest.raises(PlifError, match="where: line 2") as error:
-        parse(f"# first\n{text}", "where")
-    assert "\n" not in str(error.value)
+    caught("1/model.py", b"import os\n", tmp_path / "python")
 
 
 def test_what_cannot_be_served_is_refused_before_any_work(tmp_path: Path) -> None:

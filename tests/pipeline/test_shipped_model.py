@@ -10,7 +10,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.pipeline import samples
+from plif_export.verification import samples
 from runtime.cli.main import run
 from runtime.data import open_dataset
 from runtime.measure.evaluate.evaluation import evaluate

@@ -10,7 +10,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.pipeline import samples
+from plif_export.verification import samples
 from runtime.data import open_dataset
 from runtime.events import frames_of, read_events
 from tests.conftest import REPOSITORY

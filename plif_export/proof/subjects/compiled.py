@@ -1,6 +1,7 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
-What is compiled here runs here: only texts that the target wrote itself (targets/c.py), never a file of somebody else.
+What is compiled here runs here: texts that the target wrote itself (targets/c.py), and others only where the user says so. Either
+way within limits of processor time, memory and output.
 
 They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That
@@ -35,6 +36,8 @@ PROBE = Path(__file__).with_name("probe.c")
 FLAGS = ("-std=c99", "-O2")
 COMPILERS = ("cc", "gcc", "clang")
 MOST_S = 120  # of one call; a step takes milliseconds
+MOST_KB = 8 << 20  # of memory: a compiler takes some, for weights written out as text
+MOST_OUTPUT = 1 << 30  # bytes: a compiled network, and what a step says of all its layers
 RESET, FREE, FORCED, SHIPPED = range(4)
 
 Run = Callable[[Path, bytes], "subprocess.CompletedProcess[bytes]"]
@@ -52,14 +55,27 @@ def compile_here(compiler: str, source: Path, name: str, program: Path, flags: S
     error."""
     defines = (f'-DPLIF_SOURCE="{source}"', f"-DPLIF_NAME={name}", f"-DPLIF_BIG={name.upper()}")
     command = [compiler, *FLAGS, *flags, *defines, str(PROBE), "-o", str(program), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    done = within_limits(command, b"", MOST_OUTPUT)
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
+        said = done.stderr.decode("utf-8", "replace")
+        first = next((line for line in said.splitlines() if "error" in line), said[:200])
         raise PlifError(f"{source.name}: {compiler} cannot compile it ({first.strip()[:160]})")
 
 
 def run_here(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([program], input=request, capture_output=True, timeout=MOST_S)
+    return within_limits([str(program)], request, MOST_OUTPUT)
+
+
+def within_limits(command: Sequence[str], request: bytes, most_output: int) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command that gets `request`, in a process that may use MOST_S, MOST_KB, and files of so many bytes."""
+    limits = f'ulimit -c 0 -t {MOST_S} -v {MOST_KB} -f {-(-most_output // 512)}; exec "$@"'
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
+        done = subprocess.run(
+            ["sh", "-c", limits, "sh", *command], input=request, stdout=out, stderr=said, timeout=MOST_S
+        )
+        for file in (out, said):
+            file.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, out.read(most_output), said.read(most_output))
 
 
 class CompiledProgram(Subject):

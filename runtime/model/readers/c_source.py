@@ -70,8 +70,12 @@ def read_card_text(path: Path) -> str:
 
 def parts_of(source: str, header: str) -> dict[str, str]:
     """What the digest binds to the card: {"source" or "header": SHA-256}; source: with or without its card."""
-    code = source.rpartition(f"\n{BEGIN}")[0] if BEGIN in source else source
-    return {"source": _sha256(code), "header": _sha256(header)}
+    return {"source": _sha256(code_of(source)), "header": _sha256(header)}
+
+
+def code_of(source: str) -> str:
+    """A source without the comment that holds its card."""
+    return source.rpartition(f"\n{BEGIN}")[0] if BEGIN in source else source
 
 
 def _sha256(text: str) -> str:

@@ -37,6 +37,11 @@ def blocks(data: bytes, type_: str) -> list[tuple[dict[str, str], bytes]]:
     return found
 
 
+def without(data: bytes, type_: str) -> bytes:
+    """A page without the contents of its blocks of one type."""
+    return BLOCK.sub(lambda found: found[0].replace(found[3], b"") if found[1] == type_.encode() else found[0], data)
+
+
 def plif_of(path: Path, data: bytes) -> bytes:
     """The .plif file in the bytes of a page. Raises PlifError where there is none, or more than one."""
     try:
