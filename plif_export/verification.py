@@ -96,8 +96,8 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: Any = None,
     if other is not None and report.failed_at is None:
         report.fail(layer_of(other.where, card), 0, f"{other}; {AGAIN}")
     elif other is not None and report.failed_at is not None and AGAIN not in report.failed_at["what"]:
-        said = str(other) in report.failed_at["what"]
-        report.failed_at["what"] += f"; {AGAIN}" if said else f"; {other}; {AGAIN}"
+        what = report.failed_at["what"]
+        report.failed_at["what"] += f"; {AGAIN}" if str(other) in what else f"; {other}; {AGAIN}"
     if contents.not_finite is not None:
         report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
     if changed:
@@ -125,8 +125,8 @@ def write_again(
     set_card(proto, expected)
     again = folder / job.name
     target.write(job, again)
-    anatomies = (target.anatomy(path, read_card(path)) for path in (artifact, again))
-    return job, chain(card_differences(card, job.card), differences(*anatomies))
+    mine, wanted = (target.anatomy(path, read_card(path)) for path in (artifact, again))
+    return job, chain(card_differences(card, job.card), differences(mine, wanted))
 
 
 def _not_proved(card: Card, source: TrainedModel, target: Target, said: VerifyOptions) -> Iterator[str]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import onnx
@@ -28,7 +28,8 @@ from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card
 from runtime.model.readers.contents import PART
 
-Anatomy = Any  # dict[str, Anatomy] | list[Anatomy] | np.ndarray | bytes | str | int | float | bool | None
+Anatomy: TypeAlias = object  # what a file says: dicts, lists, arrays, bytes, texts, numbers
+Places = dict[str, Anatomy]  # of a whole file or folder
 
 CLAIMS = ("parity", "versions", "provenance", "memory")  # its maker says so; of the machine and the day of the export
 LATER = ("exit", "decide")  # what later commands of ours write into a card, and no model says
@@ -147,8 +148,8 @@ def _by_name(value: Anatomy) -> Anatomy:
     return value
 
 
-def _named(pairs: list[tuple[str, Anatomy]]) -> Anatomy:
-    found: dict[str, Anatomy] = {}
+def _named(pairs: list[tuple[str, Anatomy]]) -> Places:
+    found: Places = {}
     for name, value in pairs:
         key, n = name, 1
         while key in found:
@@ -160,7 +161,7 @@ def _named(pairs: list[tuple[str, Anatomy]]) -> Anatomy:
 # --- ONNX -----------------------------------------------------------------------------------------------------------------
 
 
-def of_onnx(proto: onnx.ModelProto, card_key: str) -> Anatomy:
+def of_onnx(proto: onnx.ModelProto, card_key: str) -> Places:
     """An ONNX file without its card: every field of every message, tensors as arrays."""
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
@@ -169,36 +170,51 @@ def of_onnx(proto: onnx.ModelProto, card_key: str) -> Anatomy:
     return {**_of_message(bare), "bytes": _skeleton(bare)}
 
 
-def _of_message(message: Any) -> dict[str, Anatomy]:
+class Field(Protocol):
+    """Of a message of protobuf."""
+
+    name: str
+
+
+@runtime_checkable
+class Message(Protocol):
+    """What every message of protobuf can."""
+
+    def ListFields(self) -> list[tuple[Field, object]]:
+        """(field, value) of those that are set."""
+
+
+def _of_message(message: Message) -> Places:
+    fields = {field.name: value for field, value in message.ListFields()}
     if isinstance(message, onnx.TensorProto):
-        fields = [(field.name, value) for field, value in message.ListFields()]
-        rest = {name: _of_value(value) for name, value in fields if name in ("doc_string", "external_data", "segment")}
+        rest = {name: _of_value(value) for name, value in fields.items() if name in TENSOR_NOTES}
         return {"numbers": numpy_helper.to_array(message), **rest}
-    found: dict[str, Anatomy] = {}
-    for field, value in message.ListFields():
-        if isinstance(value, str | bytes | int | float) or hasattr(value, "ListFields"):
-            found[field.name] = _of_value(value)
-        elif field.message_type is not None:
-            found[field.name] = _named([(_name_of(each), _of_message(each)) for each in value])
-        else:
-            found[field.name] = [_of_value(each) for each in value]
-    return found
+    return {name: _of_value(value) for name, value in fields.items()}
 
 
-def _of_value(value: Anatomy) -> Anatomy:
-    if hasattr(value, "ListFields"):
+TENSOR_NOTES = ("doc_string", "external_data", "segment")  # other fields of a tensor are its numbers
+
+
+def _of_value(value: object) -> Anatomy:
+    if isinstance(value, Message):
         return _of_message(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return value if isinstance(value, str | int | float) else [_of_value(each) for each in value]
+    if isinstance(value, str | int | float):
+        return value
+    assert isinstance(value, Iterable), "a field that is repeated"
+    each = list(value)
+    if each and all(isinstance(one, Message) for one in each):
+        return _named([(_name_of(one), _of_message(one)) for one in each])
+    return [_of_value(one) for one in each]
 
 
-def _name_of(message: Any) -> str:
-    """What a message of a list is called: a node that has no name by its first output."""
-    for field in ("name", "key", "domain", "dim_param"):
-        if getattr(message, field, ""):
-            return str(getattr(message, field))
-    return next(iter(getattr(message, "output", ())), "default")
+def _name_of(message: Message) -> str:
+    """What a message of a list is called; a node that has no name by its first output."""
+    fields = {field.name: value for field, value in message.ListFields()}
+    name = next((fields[key] for key in ("name", "key", "domain", "dim_param") if fields.get(key)), None)
+    output = fields.get("output")
+    return str(name if name is not None else output[0] if isinstance(output, Sequence) else "default")
 
 
 def _skeleton(proto: onnx.ModelProto) -> bytes:
@@ -213,9 +229,9 @@ def _skeleton(proto: onnx.ModelProto) -> bytes:
 # --- folders --------------------------------------------------------------------------------------------------------------
 
 
-def of_folder(path: Path, readers: Mapping[str, Callable[[bytes], Anatomy]]) -> Anatomy:
+def of_folder(path: Path, readers: Mapping[str, Callable[[bytes], Anatomy]]) -> Places:
     """Every file of a folder but its card, as text where it is one; readers: {file name: its anatomy}. Links are not followed."""
-    found: dict[str, Anatomy] = {}
+    found: Places = {}
     for each in sorted(path.rglob("*")):
         name = str(each.relative_to(path))
         if each.is_symlink():

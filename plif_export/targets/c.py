@@ -24,7 +24,7 @@ import numpy as np
 
 from plif_export.options import BUDGETS
 from plif_export.passes.rounding import quantize_weights
-from plif_export.proof.structure import Anatomy, differences
+from plif_export.proof.structure import Places, differences
 from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Subject
@@ -87,7 +87,7 @@ class CTarget(Target):
     def named(self, path: Path, card: Card) -> str:
         return read_texts(path).name + self.suffix
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         texts = read_texts(path)
         code = code_of(texts.source)
         only = texts.source[len(code) :] == card_comment(encode(card), str(digest_of(card)))

@@ -34,7 +34,7 @@ import numpy as np
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
-from plif_export.proof.structure import Anatomy
+from plif_export.proof.structure import Places
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target, setting
@@ -101,11 +101,11 @@ class NirTarget(Target):
             raise _refused(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         """Every data set and every attribute of the file, but for the card."""
         import h5py
 
-        found: dict[str, Anatomy] = {}
+        found: Places = {}
 
         def look_at(name: str, each: h5py.Dataset | h5py.Group) -> None:
             values = np.asarray(each[()]) if isinstance(each, h5py.Dataset) else None

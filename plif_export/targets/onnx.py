@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.proof.structure import Anatomy, of_onnx
+from plif_export.proof.structure import Places, of_onnx
 from plif_export.targets.target import ExportJob, Target, load_onnx
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card
@@ -20,5 +20,5 @@ class OnnxTarget(Target):
     def write(self, job: ExportJob, path: Path) -> None:
         path.write_bytes(job.proto.SerializeToString(deterministic=True))
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         return of_onnx(load_onnx(path), CARD_KEY)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from plif_export.proof.structure import Anatomy, of_folder
+from plif_export.proof.structure import Places, of_folder
 from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.artifacts import CARD_FILE
@@ -67,7 +67,7 @@ class OpenVinoTarget(Target):
         seal(job.card, read_openvino(path))
         (path / CARD_FILE).write_text(encode(job.card) + "\n", "utf-8")
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         if self.foreign(card) is not None:
             return {}
         return of_folder(path, {BIN: lambda data: np.frombuffer(data, "<f4") if len(data) % 4 == 0 else data})

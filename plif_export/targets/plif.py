@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import onnx.numpy_helper
 
-from plif_export.proof.structure import Anatomy
+from plif_export.proof.structure import Places
 from plif_export.readers.rules import Problem, refuse
 from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
@@ -61,7 +61,7 @@ class PlifTarget(Target):
         seal(job.card, contents_of(path, sections, facts))
         return pack(encode(job.card), sections, facts)
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         data = read_bytes(path)
         sections, facts = take_apart(path, data)
         arrays = read_plif(path).arrays

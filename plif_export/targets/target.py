@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import onnx
 
 from plif_export.proof.report import Report
-from plif_export.proof.structure import Anatomy
+from plif_export.proof.structure import Places
 from plif_export.proof.subjects.subject import Subject
 from plif_export.readers.rules import Problem
 from plif_export.targets.c_size import Size
@@ -106,7 +106,7 @@ class Target:
         """The proved ONNX file inside an artifact; None where there is none."""
         return None
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         """What an artifact says beside its card, all of it: to be compared with that of one that `write` makes again."""
         raise NotImplementedError
 

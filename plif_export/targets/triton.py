@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import onnx
 
-from plif_export.proof.structure import Anatomy, of_folder, of_onnx
+from plif_export.proof.structure import Places, of_folder, of_onnx
 from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
@@ -99,7 +99,7 @@ class TritonTarget(Target):
     def foreign(self, card: Card) -> str | None:
         return "the plan, which TensorRT measures its way to" if card["triton"]["backend"] == "tensorrt" else None
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         return of_folder(path, {"model.onnx": lambda data: of_onnx(onnx.load_model_from_string(data), CARD_KEY)})
 
     def _model(self, path: Path, card: Card) -> Path:

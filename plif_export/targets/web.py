@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.proof.structure import Anatomy
+from plif_export.proof.structure import Places
 from plif_export.targets.plif import PlifTarget
 from plif_export.targets.target import ExportJob
 from plif_export.writers.web import PageNetwork, write_page
@@ -46,7 +46,7 @@ class WebTarget(PlifTarget):
         networks = [said.get("data-name", "") for said, _ in blocks(read_regular(path, EXPECTED), PLIF)]
         return networks[0] + self.suffix if networks else path.name
 
-    def anatomy(self, path: Path, card: Card) -> Anatomy:
+    def anatomy(self, path: Path, card: Card) -> Places:
         """The network, and the page around it: code, of which all has to be that of this version."""
         page = without(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
         return {**super().anatomy(path, card), "page": page}
