@@ -42,7 +42,7 @@ MOST_DIFFERENCES = 100  # in a report; the first fails it
 
 
 @with_fields(VerifyOptions)
-def verify(artifact: str | Path, model: str | Path | Module, inputs: Any = None, **options: Any) -> Report:
+def verify(artifact: str | Path, model: str | Path | Module, inputs: object = None, **options: Any) -> Report:
     """Whether a file that exists is the model: its structure, the parity gate, and whether it is as it was exported.
 
     inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state

@@ -177,14 +177,14 @@ class Field(Protocol):
 
 
 @runtime_checkable
-class Message(Protocol):
+class ProtobufMessage(Protocol):
     """What every message of protobuf can."""
 
     def ListFields(self) -> list[tuple[Field, object]]:
         """(field, value) of those that are set."""
 
 
-def _of_message(message: Message) -> Places:
+def _of_message(message: ProtobufMessage) -> Places:
     fields = {field.name: value for field, value in message.ListFields()}
     if isinstance(message, onnx.TensorProto):
         rest = {name: _of_value(value) for name, value in fields.items() if name in TENSOR_NOTES}
@@ -196,7 +196,7 @@ TENSOR_NOTES = ("doc_string", "external_data", "segment")  # other fields of a t
 
 
 def _of_value(value: object) -> Anatomy:
-    if isinstance(value, Message):
+    if isinstance(value, ProtobufMessage):
         return _of_message(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
@@ -204,12 +204,12 @@ def _of_value(value: object) -> Anatomy:
         return value
     assert isinstance(value, Iterable), "a field that is repeated"
     each = list(value)
-    if each and all(isinstance(one, Message) for one in each):
+    if each and all(isinstance(one, ProtobufMessage) for one in each):
         return _named([(_name_of(one), _of_message(one)) for one in each])
     return [_of_value(one) for one in each]
 
 
-def _name_of(message: Message) -> str:
+def _name_of(message: ProtobufMessage) -> str:
     """What a message of a list is called; a node that has no name by its first output."""
     fields = {field.name: value for field, value in message.ListFields()}
     name = next((fields[key] for key in ("name", "key", "domain", "dim_param") if fields.get(key)), None)
