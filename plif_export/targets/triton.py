@@ -9,7 +9,7 @@
 --set backend=onnxruntime  Triton keeps the membranes (implicit state) and runs the ONNX file
       backend=tensorrt     the same with a TensorRT plan, built here: needs the GPU that will run it
       backend=python       plif's runtime runs inside Triton and keeps the membranes: any of its engines
---set name=NAME  max_batch=8  sequences=64  idle_s=60  delay_us=500
+--set name=NAME  max_batch=8  sequences=64  idle_s=60  delay_us=500  engine=event
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from plif_export.targets.target import ExportJob, Target, load_onnx, map_problem
 from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, initial_files
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
+from runtime.engines import engine_names
 from runtime.model.artifacts import CARD_FILE, CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
@@ -45,7 +46,9 @@ class TritonTarget(Target):
     suffix: ClassVar[str] = "_triton"
     folder: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = ("step",)
-    options: ClassVar[tuple[str, ...]] = ("backend", "name", "max_batch", "sequences", "idle_s", "delay_us")
+    options: ClassVar[tuple[str, ...]] = (
+        *("backend", "name", "max_batch", "sequences", "idle_s", "delay_us", "engine"),
+    )
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         refuse(map_problems(graph))
@@ -132,4 +135,5 @@ def _serving(options: Mapping[str, str]) -> ServingOptions:
         setting(options, "sequences", whole(1, 65536), usual.sequences),
         setting(options, "idle_s", _idle, usual.idle_s),
         setting(options, "delay_us", whole(0, 10_000_000), usual.delay_us),
+        setting(options, "engine", word(*engine_names()), usual.engine),
     )

@@ -30,13 +30,15 @@ class Word(str):
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """What `--set` says about serving. idle_s: Triton forgets a sequence that long without a request."""
+    """What `--set` says about serving. idle_s: Triton forgets a sequence that long without a request; engine: of the backend
+    python, "" for the one that is fastest there."""
 
     backend: str = "onnxruntime"
     max_batch: int = 8
     sequences: int = 64
     idle_s: float = 60.0
     delay_us: int = 500
+    engine: str = ""
 
 
 def config(card: Card, name: str, serving: ServingOptions) -> str:
@@ -60,6 +62,9 @@ def config(card: Card, name: str, serving: ServingOptions) -> str:
     ]
     if not keeps:  # one process has the membranes
         fields.append(("instance_group", PbMessage([("count", 1), ("kind", Word("KIND_CPU"))])))
+        if serving.engine:
+            value = PbMessage([("string_value", serving.engine)])
+            fields.append(("parameters", PbMessage([("key", "engine"), ("value", value)])))
     return "\n".join(_lines(fields)) + "\n"
 
 

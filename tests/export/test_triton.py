@@ -133,6 +133,12 @@ def test_other_starts_another_network_and_other_code_are_caught(tmp_path: Path) 
     caught("1/model.py", b"import os\n", tmp_path / "python")
 
 
+def test_the_engine_of_the_python_backend_is_chosen_at_the_export(tmp_path: Path) -> None:
+    path = exported(tmp_path, firing(), options={"backend": "python", "engine": "event"})
+    (parameter,) = triton_reads((path / "digits" / "config.pbtxt").read_text()).parameters.items()
+    assert (parameter[0], parameter[1].string_value) == ("engine", "event")
+
+
 def test_what_cannot_be_served_is_refused_before_any_work(tmp_path: Path) -> None:
     net = firing()
     for settings, message in (
