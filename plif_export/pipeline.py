@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from torch.nn import Module
 
-from plif_export.arguments import check_arguments, command_line, destination, report_path
+from plif_export.arguments import certificate_path, check_arguments, command_line, destination, report_path
 from plif_export.cards import make_card, provenance, set_card
 from plif_export.options import ExportOptions
 from plif_export.passes import prepare
+from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import read
@@ -113,8 +114,13 @@ def export(
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
     set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
-    others = [path.with_suffix(suffix) for suffix in target.beside]
-    with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as (artifact, beside, *_):
+    others = [certificate_path(path), *(path.with_suffix(suffix) for suffix in target.beside)]
+    with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as (
+        artifact,
+        beside,
+        certificate,
+        *_,
+    ):
         target.write(job, artifact)
         size, sha256 = measure(artifact)
         if job.not_run is not None:
@@ -127,6 +133,12 @@ def export(
                 prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
             add_faults(target, artifact, card, report, opened)
             _require(report, path)
+        if report is not None and (target.name, chosen.form) == ("onnx", "step"):
+            judge = source.graph if chosen.precision == "fp32" else graph
+            of = {"name": path.name, "sha256": sha256}
+            text = certify(proto, card, judge, source.graph, report, chosen.seed, **of)
+            _require(report, path)
+            certificate.write_text(text)
         if report is not None:
             report.digest = {"sha256": digest_of(card), "changed": []}
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run, job.size)

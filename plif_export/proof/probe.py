@@ -123,23 +123,23 @@ def _firing(node: Node, x: Inputs, state: State, fires: Array, rng: np.random.Ge
     """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others."""
     top = float(node.attrs["v_threshold"])
     above, below = rng.uniform(0.05, 0.5, fires.shape), rng.uniform(-1.0, -0.05, fires.shape)
-    return _with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
+    return with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
 
 
 def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Generator) -> State:
     """The state with v moved so that the current of this step puts h a few bounds above or below the threshold, or, where
     that is exact, on it."""
     top, x, shape = float(node.attrs["v_threshold"]), step.current(node), (1, *node.shape)
-    on = _with_h(node, x, state, np.full(shape, top))
+    on = with_h(node, x, state, np.full(shape, top))
     exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(shape) < EXACTLY)
     exactly &= interpret.neuron(node, x, on).h == np.float32(top)
     distance = step.neuron(node.layer, on, exact=False).h * rng.uniform(*BESIDE, shape) * rng.choice((-1, 1), shape)
-    beside = _with_h(node, x, state, top + distance)
+    beside = with_h(node, x, state, top + distance)
     v = np.where(exactly, on["v"], beside["v"])
     return {**state, "v": np.where(rng.random(shape) < AT_THRESHOLD, np.float32(top), v)}
 
 
-def _with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
+def with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
     """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
 

@@ -60,6 +60,7 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
     """Temporary paths beside `paths` to write to: renamed to `paths` at the end, or removed when an error comes.
 
     folder  the first path is a folder; it replaces a folder that is there
+    Where nothing was written for one of them, what is there goes away: it was of the older file.
     Raises PlifError where one cannot be written, or where a folder stands in the place of a file. What a process that
     was killed has left beside `paths` is removed.
     """
@@ -128,6 +129,9 @@ def _kind_of(mode: int) -> str:
 
 
 def _take_place(written: Path, path: Path) -> None:
+    if not os.path.lexists(written):
+        path.unlink(missing_ok=True)
+        return
     if not path.is_dir():
         os.replace(written, path)
         return
