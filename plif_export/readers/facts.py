@@ -99,6 +99,7 @@ class TrainedModel:
     has_card   whether its facts come from a card of its own
     notes      lines for the user
     if_silent  what to say where no layer fires
+    not_proved what its reader could not look at, in short
     """
 
     graph: Graph
@@ -108,6 +109,7 @@ class TrainedModel:
     has_card: bool = False
     notes: list[str] = field(default_factory=list)
     if_silent: str = ""
+    not_proved: list[str] = field(default_factory=list)
 
 
 UNNAMED = (

@@ -32,6 +32,7 @@ from plif_export.readers.module.neuron_program import NeuronLayer
 from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
+from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import REGISTER, Problem
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph
@@ -91,7 +92,7 @@ class _Watched(TorchDispatchMode):
 
 def compare(reading: ModuleReading) -> tuple[list[Problem], list[str]]:
     """The problems of a module that does not do what was read, and notes on layers that never fired."""
-    with one_thread():
+    with one_thread(), put_back(reading.form.module):
         return _Check(reading).run()
 
 
@@ -282,6 +283,7 @@ class ModuleReading:
     layers    {layer's name: its neurons}
     left      nodes that the module's own tensors are after a call: states that the next call goes on from
     output    which of the tensors that forward returns is read
+    not_proved  what could not be looked at, in short: from which step on
     """
 
     form: Form
@@ -292,6 +294,7 @@ class ModuleReading:
     graph: Graph | None = None
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)
+    not_proved: list[str] = field(default_factory=list)
 
     @property
     def neurons(self) -> dict[str, str]:

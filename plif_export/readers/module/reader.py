@@ -37,6 +37,8 @@ from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNod
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import above, below
+from plif_export.readers.module.unseen.hidden import hidden_state
+from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
 
@@ -64,7 +66,7 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
         kind=caller.kind or ("static" if form.kind == "static" and caller.framing is None else None),
     )
     facts = ModelFacts.from_caller(said, reading.graph)
-    return TrainedModel(reading.graph, ModuleReference(reading), facts, notes=notes)
+    return TrainedModel(reading.graph, ModuleReference(reading), facts, notes=notes, not_proved=reading.not_proved)
 
 
 def examine(
@@ -90,7 +92,7 @@ def examine(
     depth = sys.getrecursionlimit()
     sys.setrecursionlimit(max(depth, MOST_DEEP))
     try:
-        with one_thread():
+        with one_thread(), put_back(module):
             return _first_form(module, tuple(shape), caller)
     finally:
         sys.setrecursionlimit(depth)
@@ -122,6 +124,17 @@ def _with_way_out(problem: Problem, form: Form) -> Problem:
 
 
 def _read(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
+    problems, not_proved = hidden_state(form)
+    if problems:
+        return None, problems
+    reading, problems = _read_lengths(form, caller)
+    if reading is not None:
+        reading.not_proved = not_proved
+    return reading, problems
+
+
+def _read_lengths(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
+    """Reads from runs of two to five steps; where these do not show it, of seven to ten."""
     found: tuple[ModuleReading | None, list[Problem]] | None = None
     problem: Unsupported | None = None
     try:

@@ -52,6 +52,7 @@ from plif_export.readers.module.nodes import (
     swap,
 )
 from plif_export.readers.module.steps import rule
+from plif_export.readers.module.unseen.looks import LOOKS, Looks, place, refuse_look
 from plif_export.readers.rules import Unsupported
 from runtime.model.ops import OPERATIONS
 
@@ -59,7 +60,10 @@ _REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
 RANDOM = "encode outside, and give it the encoded steps"
 # Operations that torch could write with smaller ones, and that the graph has whole.
 WHOLE = {name for operation in OPERATIONS.values() for name in operation.torch}
-LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
+NARROW = {torch.uint8, torch.int8, torch.int16, torch.int32}
+# Operations that choose among numbers or move them, so that their results fit where the numbers did.
+CHOOSES = RESHAPES | SAME | PERMUTES | {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
+CHOOSES |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
 
 
 def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
@@ -145,7 +149,7 @@ class TraceRun(Writer, TorchDispatchMode):
             items = [x.select(axis, t) for t in range(self.length)]
             nodes = [self.put("x", (t,), item.shape, item.dtype) for t, item in enumerate(items)]
             self.learn(x, Steps([self.reshaped(n, self.with_one(n.shape, axis)) for n in nodes], axis))
-        with torch.inference_mode(), self:
+        with torch.inference_mode(), self, Looks(self.moves):
             out = forward(self.module, x)
         self.made = tree_map_only(Tensor, self.of, out)
         now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
@@ -171,6 +175,11 @@ class TraceRun(Writer, TorchDispatchMode):
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
         return self.known[tensor]
+
+    def moves(self, tensor: Tensor) -> bool:
+        """Whether a tensor [...] depends on the input."""
+        with _disable_current_modes():
+            return tensor in self.known and _moves([self.of(tensor)])
 
     def write(self, tensor: Tensor, made: NodeOrSteps) -> None:
         """After an operation in place: the tensor [...], and all that it is a view of, have a new value.
@@ -214,8 +223,12 @@ class TraceRun(Writer, TorchDispatchMode):
             raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
         given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = swap(given, Tensor, self.of)
-        if name in LOOKS and any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in leaves(a)):
-            raise Unsupported("its Python looks at values of tensors (if, float(), item())", "use torch.where")
+        if name in LOOKS and _moves(a):
+            refuse_look(name)
+        masks = a[1:] if name == "index" else a
+        sized = torch.Tag.dynamic_output_shape in func.tags and (name != "index" or _dtypes(masks) == {torch.bool})
+        if sized and _moves(masks):
+            raise Unsupported(f"the size of what {name}() makes depends on values ({place()})", "use torch.where")
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
                 return (aten.maximum if name == "max" else aten.minimum)(*args)
@@ -225,6 +238,10 @@ class TraceRun(Writer, TorchDispatchMode):
         out = func(*args, **kwargs)
         if name in LOOKS or (name in SAME and name.endswith("_")):
             return out
+        narrow = next((o.dtype for o in _parts(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
+        fits = _dtypes(a) <= ({torch.bool, narrow} if name in CHOOSES else {torch.bool} if "copy" in name else set())
+        if narrow is not None and not fits:
+            raise Unsupported(f"it computes in {narrow} ({name}, {place()}), which wraps", "keep it float")
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
         if written:
@@ -287,6 +304,16 @@ class TraceRun(Writer, TorchDispatchMode):
             raise Unsupported(f"it writes into a part that {name} took", "make a new tensor")
 
         return refuse
+
+
+def _moves(values: Sequence[Argument]) -> bool:
+    """Whether something among arguments depends on the input."""
+    return any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in leaves(values))
+
+
+def _dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
+    found = (v.items[0] if isinstance(v, Steps) else v for v in leaves(values))
+    return {v.dtype for v in found if isinstance(v, TraceNode) and v.moves}
 
 
 def _parts(out: object) -> Sequence[object]:

@@ -1,0 +1,95 @@
+"""Numbers that know what they are k steps on, through the arithmetic of Python, and note each comparison that they are in.
+
+So a comparison is asked once for every later step at which its result is another one, and not for numbers that were guessed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from plif_export.readers.module.unseen.looks import place
+
+ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift")
+COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
+
+
+@dataclass
+class Compared:
+    """A comparison that was made: of which number, where, its result, and k -> what it is k steps on."""
+
+    name: str
+    where: str
+    result: bool
+    later: Callable[[int], Any]
+
+
+class Log(list[Compared]):
+    """The comparisons of one run, in order."""
+
+    def number(self, name: str, value: float, later: Callable[[int], Any]) -> Any:
+        """A number as a code's own, which notes here what is asked of it."""
+        made = _KINDS[type(value)](value)
+        made.name, made.later, made.log = name, later, self
+        return made
+
+    def steps(self, domain: list[int]) -> dict[int, Compared]:
+        """{the first k at which a comparison comes out otherwise, those before it alike: which}"""
+        found: dict[int, Compared] = {}
+        for each in self:
+            outcomes = [(k, _or_none(each.later, k)) for k in domain]
+            others = [k for k, outcome in outcomes if outcome not in (None, each.result)]
+            if others:
+                found.setdefault(min(others), each)
+            domain = [k for k, outcome in outcomes if outcome == each.result]
+        return found
+
+
+def _or_none(later: Callable[[int], Any], k: int) -> bool | None:
+    try:
+        return bool(later(k))
+    except ArithmeticError:
+        return None
+
+
+def _at(value: Any, k: int) -> Any:
+    return value.later(k) if isinstance(value, _OWN) else value
+
+
+def _plain(value: Any) -> Any:
+    return next((kind(value) for kind, own in _KINDS.items() if isinstance(value, own)), value)
+
+
+def _operation(function: Callable[..., Any], compares: bool, swapped: bool) -> Callable[..., Any]:
+    def operation(self: Any, *others: Any) -> Any:
+        if not all(isinstance(other, int | float) for other in others):
+            return NotImplemented
+        values = (self, *others)[:: -1 if swapped else 1]
+        made = function(*map(_plain, values))
+
+        def later(k: int) -> Any:
+            return function(*(_at(value, k) for value in values))
+
+        if compares:
+            self.log.append(Compared(self.name, place(), bool(made), later))
+        return made if compares or type(made) not in _KINDS else self.log.number(self.name, made, later)
+
+    return operation
+
+
+def _kind(base: type) -> type:
+    own: dict[str, Any] = {"__hash__": base.__hash__, "__bool__": _operation(bool, True, False)}
+    for name in COMPARISONS:
+        own[f"__{name}__"] = _operation(getattr(operator, name), True, False)
+    for name in (name for name in ARITHMETIC if hasattr(base, f"__{name.strip('_')}__")):
+        function = getattr(operator, name)
+        own[f"__{name.strip('_')}__"] = _operation(function, False, False)
+        own[f"__r{name.strip('_')}__"] = _operation(function, False, True)
+    own |= {f"__{name}__": _operation(getattr(operator, name), False, False) for name in ("neg", "abs")}
+    return type(base.__name__, (base,), own)
+
+
+_KINDS: dict[type, type] = {int: _kind(int), float: _kind(float)}
+_OWN = tuple(_KINDS.values())

@@ -1,0 +1,66 @@
+"""What leaves torch while a module runs: Python or NumPy that looks at a value, so that no trace sees what comes of it."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from plif_export.readers.rules import Unsupported
+
+# Ways of a tensor to give its values to something that is no tensor, under their names in Python.
+LEAVES = {
+    *("numpy", "tolist", "item", "data_ptr", "storage", "untyped_storage", "_typed_storage", "is_nonzero"),
+    *("__array__", "__float__", "__int__", "__bool__", "__index__", "__complex__", "__contains__", "__dlpack__"),
+    *("__reduce_ex__", "__repr__", "__format__"),
+}
+# Operations that do the same below Python.
+LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
+_OURS = str(Path(__file__).parents[2])
+_STANDARD = sysconfig.get_paths()["stdlib"]
+_LIBRARIES = tuple(str(Path(str(library.__file__)).parent) for library in (torch, np))
+
+
+def place(frame: FrameType | None = None) -> str:
+    """The innermost line of the module's own code: "forward line 41 of model.py"; "in forward" where only torch runs."""
+    frame = frame or sys._getframe(1)
+    while frame is not None:
+        code, file = frame.f_code, frame.f_code.co_filename
+        if file.startswith(_OURS) and code.co_name == "call":  # forms.py, which calls forward
+            break
+        if not file.startswith((_OURS, *_LIBRARIES, "<")) and str(Path(file).parent) != _STANDARD:
+            return f"{code.co_name} line {frame.f_lineno} of {Path(file).name}"
+        frame = frame.f_back
+    return "in forward"
+
+
+def refuse_look(name: str) -> None:
+    """Raises Unsupported for a function that looks at a value which depends on the input."""
+    how = {"bool": "if", "is_nonzero": "if", "_local_scalar_dense": "item"}.get(name.strip("_"), name.strip("_"))
+    raise Unsupported(f"its Python looks at values of tensors ({how}, {place()})", "use torch.where")
+
+
+class Looks(TorchFunctionMode):
+    """Refuses what leaves torch. moves: whether a tensor [...] depends on the input."""
+
+    def __init__(self, moves: Callable[[Tensor], bool]) -> None:
+        super().__init__()
+        self.moves = moves
+
+    def __torch_function__(
+        self, func: Callable[..., object], types: object, args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:  # fmt: skip
+        name = getattr(func, "__name__", "")
+        if name == "__deepcopy__" and isinstance(args[0], Tensor):
+            return args[0].clone()
+        if name in LEAVES and any(isinstance(each, Tensor) and self.moves(each) for each in args):
+            refuse_look(name)
+        return func(*args, **(kwargs or {}))
