@@ -1,6 +1,6 @@
 """What no trace of a module can see is refused by name where it changes what a step does, and stays quiet where it does not.
 
-Each bad module does the same as its trace for some steps, or for most inputs; the right ones keep the like, and it changes nothing.
+Each bad module does what its trace does for some steps, or for most inputs; the right ones keep the like, and it changes nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Net(nn.Module):
         self.n: Any = 0
         self.kept: Any = None
         with torch.no_grad():
-            self.fc1.weight.abs_()
-            self.fc2.weight.abs_()
+            self.fc1.weight.abs_().mul_(2)
+            self.fc2.weight.abs_().mul_(4)
 
     def odd(self, x: Tensor) -> Tensor:
         return x
@@ -76,13 +76,13 @@ class ReadsABuffer(Net):
 class WarmsUp(Net):
     def odd(self, x: Tensor) -> Tensor:
         self.n += 1
-        return x if self.n > 20 else x * 0.5
+        return x if self.n > 20 else x * 0.75
 
 
 class Saturates(Net):
     def odd(self, x: Tensor) -> Tensor:
         self.n = min(self.n + 1, 40)
-        return x if self.n < 40 else x * 0.5
+        return x if self.n < 40 else x * 0.75
 
 
 class Thousandth(Net):
@@ -180,7 +180,7 @@ class Schedule(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = [0.5] * 100 + [0.25] * 200000
+        self.table = [1.0] * 100 + [0.5] * 20000
 
     def odd(self, x: Tensor) -> Tensor:
         self.n += 1
@@ -260,7 +260,7 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "buffer": (ReadsABuffer, r"self\.count \(odd line"),
     "warm-up": (WarmsUp, r"self\.n \(odd line .* step 2\d\)"),
     "saturates": (Saturates, r"self\.n \(odd line"),
-    "thousandth": (Thousandth, r"self\.n \(odd line .* step 99\d\)"),
+    "thousandth": (Thousandth, r"self\.n \(odd line .* step (999|1000)\)"),
     "two-conditions": (TwoConditions, r"self\.n \(odd line .* step 51\d\)"),
     "clock": (Clock, r"self\.n \(odd line"),
     "countdown": (Countdown, r"self\.n \(odd line"),
@@ -278,18 +278,18 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "python": (NoiseOfPython, r"draws random numbers of Python in forward \(odd line"),
     "noise": (NoiseEach, r"draws random numbers of NumPy in forward \(odd line"),
     "generator": (OwnNoise, r"draws self\.rng in forward \(odd line"),
-    "to-numpy": (looking(lambda x: x.numpy().max() > 500), r"looks at values of tensors \(numpy, <lambda> line \d+ of test_"),
-    "asarray": (looking(lambda x: np.any(np.asarray(x) > 500)), r"looks at values of tensors \(array"),
-    "tolist": (looking(lambda x: max(x.tolist()[0]) > 500), r"looks at values of tensors \(tolist"),
-    "float": (looking(lambda x: float(x.max()) > 500), r"looks at values of tensors \(float"),
-    "bool": (looking(lambda x: x.max() > 500), r"looks at values of tensors \(if"),
-    "dlpack": (looking(lambda x: np.from_dlpack(x).max() > 500), r"looks at values of tensors \(dlpack"),
+    "to-numpy": (looking(lambda x: x.numpy().max() > 5000), r"looks at values of tensors \(numpy, <lambda> line \d+ of test_"),
+    "asarray": (looking(lambda x: np.any(np.asarray(x) > 5000)), r"looks at values of tensors \(array"),
+    "tolist": (looking(lambda x: max(x.tolist()[0]) > 50000), r"looks at values of tensors \(tolist"),
+    "float": (looking(lambda x: float(x.max()) > 5000), r"looks at values of tensors \(float"),
+    "bool": (looking(lambda x: x.max() > 5000), r"looks at values of tensors \(if"),
+    "dlpack": (looking(lambda x: np.from_dlpack(x).max() > 5000), r"looks at values of tensors \(dlpack"),
     "storage": (looking(lambda x: x.data_ptr() % 64 == 1), r"looks at values of tensors \(data_ptr"),
-    "text": (looking(lambda x: "900" in repr(x)), r"looks at values of tensors \(repr"),
-    "masked": (looking(lambda x: x[x > 500].numel()), r"the size of what index\(\) makes depends on values"),
+    "text": (looking(lambda x: "e+05" in repr(x)), r"looks at values of tensors \(repr"),
+    "masked": (looking(lambda x: x[x > 5000].numel()), r"the size of what index\(\) makes depends on values"),
     "numpy-count": (CountsSpikesInNumPy, r"looks at values of tensors \(array, seen line"),
     "copy": (CopiesAway, r"looks at values of tensors \(if"),
-    "uint8": (wraps(torch.uint8), r"it computes in torch\.uint8 \(_to_copy, seen line \d+ of \w+\.py\), which wraps; keep it float"),
+    "uint8": (wraps(torch.uint8), r"it computes in torch\.uint8 \(_to_copy, seen line \d+ .*\), which wraps; keep it float"),
     "int8": (wraps(torch.int8), r"it computes in torch\.int8"),
     "int16": (wraps(torch.int16), r"it computes in torch\.int16"),
     "int32": (wraps(torch.int32), r"it computes in torch\.int32"),
@@ -512,5 +512,5 @@ def test_a_call_of_a_sequence_is_looked_at_as_a_step_is() -> None:
             steps = [Net.forward(self, x_t) for x_t in x]
             return torch.stack(steps) if self.n < 77 else torch.stack(steps) * 0
 
-    with pytest.raises(PlifError, match=r"self\.n \(forward line \d+ .* call 7\d\)"):
+    with pytest.raises(PlifError, match=r"self\.n \(forward line \d+ .*call 7\d\)"):
         read(functools.reduce(lambda net, _: net, [0], Sequence()), torch.zeros(5, 1, 6))

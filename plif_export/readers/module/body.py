@@ -25,6 +25,7 @@ Values = dict[TraceNode, Tensor]
 EVERY = "every step must do the same"
 NO_NUMBER = "a number that depends on t cannot be exported"
 OWN_INPUT = "every step may read its own input only"
+COUNTS = "it reads a state that does not depend on the input"
 
 
 @dataclass(eq=False)
@@ -115,6 +116,13 @@ def of_batch(node: TraceNode, example: int, batch: int) -> tuple[int, ...]:
     return tuple(n // example * batch if axis == 0 and n % example == 0 else n for axis, n in enumerate(node.shape))
 
 
+def static_value(node: TraceNode, known: Mapping[TraceNode, Tensor]) -> Tensor:
+    """The value of a node that no step makes, [...]."""
+    if node not in known:
+        raise Unsupported(COUNTS, NO_NUMBER)
+    return known[node]
+
+
 def ancestors(nodes: Iterable[TraceNode]) -> set[TraceNode]:
     found: set[TraceNode] = set()
     stack = list(nodes)
@@ -179,7 +187,8 @@ def find_body(
                 continue
             if not isinstance(p, TraceNode) or not isinstance(q, TraceNode):
                 if isinstance(p, TraceNode) or isinstance(q, TraceNode) or p != q:
-                    what = f"{b.name} uses {p} in one step and {q} in the next"
+                    same = "an array in one step and another" if b.op == "const" else f"{p} in one step and {q}"
+                    what = f"{b.name} uses {same} in the next"
                     raise Unsupported(what, NO_NUMBER, b.path)
             elif p.op == q.op == "x":
                 if (p.args[0], q.args[0]) != (at - 1, at):

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
+from plif_export.readers.module.unseen.world import start_again
 from plif_export.readers.module.whole_numbers import follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
 
@@ -34,7 +35,8 @@ def copy_of(module: nn.Module) -> nn.Module:
 
 
 def fresh(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, reset."""
+    """A copy in evaluation mode, reset, and the world around it as it was."""
+    start_again()
     copied = copy_of(module).cpu().eval()
     reset_neurons(copied)
     for path, part in copied.named_modules():

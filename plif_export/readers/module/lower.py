@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.neurons import keeps_state
-from plif_export.readers.module.body import StepProgram, StepState
+from plif_export.readers.module.body import StepProgram, StepState, static_value
 from plif_export.readers.module.elementwise import elementwise
 from plif_export.readers.module.lower_calls import LOWER, RecordedCall
 from plif_export.readers.module.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
@@ -25,8 +25,6 @@ from runtime.base.errors import PlifError
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
 from runtime.model.ops.operation import GraphTensor, NewNode
-
-COUNTS = "it reads a state that does not depend on the input"
 
 
 class Lowering:
@@ -159,9 +157,7 @@ class Lowering:
         return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
     def _value(self, node: TraceNode) -> np.ndarray:
-        if node not in self.known:
-            raise Unsupported(COUNTS, "a number that depends on t cannot be exported")
-        return self.known[node].detach().numpy().astype(np.float32)
+        return static_value(node, self.known).detach().numpy().astype(np.float32)
 
     def _before(self, node: TraceNode) -> GraphTensor:
         """A state before the step, read by something else than its own neurons."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from plif_export.proof.arithmetic import interpret
 from plif_export.readers.libraries.layers import Content
 from plif_export.readers.libraries.neurons import neuron_type
-from plif_export.readers.module.body import StepProgram, StepState, compute
+from plif_export.readers.module.body import StepProgram, StepState, compute, static_value
 from plif_export.readers.module.elementwise import COMPARES, TABLE
 from plif_export.readers.module.nodes import Argument, TraceNode, as_node, as_number, swap
 from plif_export.readers.module.regions import Region
@@ -316,7 +316,7 @@ class _ProgramWriter:
         """The operand that stands for a node; what is static becomes a number or a parameter."""
         if node in self.names:
             return self.names[node]
-        value = constant(self.known[node], self.shape)
+        value = constant(static_value(node, self.known), self.shape)
         if value.ndim == 0 and np.isfinite(value):
             return float(value)
         name = f"p{len(self.params)}"

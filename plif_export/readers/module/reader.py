@@ -28,11 +28,11 @@ from plif_export.proof.reference import GraphReference, History, LayerHistory, h
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
-from plif_export.readers.module.body import StepProgram, ancestors, find_body, find_initial, keep_needed
+from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.module.check import ModuleReading, compare
 from plif_export.readers.module.copies import failed
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
-from plif_export.readers.module.lower import COUNTS, Lowering
+from plif_export.readers.module.lower import Lowering
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import TraceRun
@@ -191,9 +191,10 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, TraceRun],
         x = form.steps(max(lengths), batch)
         for T in lengths:
             given = form.arranged(x[:T]) if form.kind != "static" else x.clone()
+            copied = form.copy()
             with form.during(T):
                 try:
-                    runs[T] = TraceRun(table, form.copy(), T).record(given, form.axis, form.forward(T))
+                    runs[T] = TraceRun(table, copied, T).record(given, form.axis, form.forward(T))
                 except Unsupported:
                     raise
                 except Exception as error:

@@ -1,6 +1,6 @@
 """What a trace of a module cannot see: values that leave torch (looks.py), and state that no tensor shows.
 
-    world    what Python keeps between two steps: attributes, closures, globals, defaults, random generators; saved and put back
-    later    numbers that know what they are k steps on, and note what they are compared with
-    hidden   whether what changed there changes what a step does, now or in any later step that can be found
+world    what Python keeps between two steps: attributes, closures, globals, defaults, random generators; saved and put back
+later    numbers that know what they are k steps on, and note what they are compared with
+hidden   whether what changed there changes what a step does, now or in any later step that can be found
 """

@@ -13,18 +13,21 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import redirect_stdout
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
+from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.forms import Form
 from plif_export.readers.module.nodes import Steps, Table, TraceNode
 from plif_export.readers.module.record import RANDOM, TraceRun
 from plif_export.readers.module.unseen.later import Log
 from plif_export.readers.module.unseen.looks import place
-from plif_export.readers.module.unseen.world import Slot, World, exact, state_of
+from plif_export.readers.module.unseen.world import INSIDE, Slot, World, exact, state_of
 from plif_export.readers.rules import Problem
 
 STEPS = 64  # that are run to see how something changes
@@ -50,6 +53,7 @@ def hidden_state(form: Form) -> tuple[list[Problem], list[str]]:
 class _Hidden:
     def __init__(self, form: Form) -> None:
         self.form, self.module = form, form.copy()
+        rewrite(self.module)
         self.start = World(self.module)
         self.length = 1 if form.kind == "step" else 2
         self.table = Table(BATCH)
@@ -69,10 +73,21 @@ class _Hidden:
             return [], []
         self.now = now
         self.usual, trace = self.window()
-        made = World(self.module).slots
-        moved = {w for w, slot in made.items() if slot.kind == "tensor" and trace.moves(slot.live)}
+        made = {where: slot.live for where, slot in World(self.module).slots.items() if slot.kind == "tensor"}
+        moved = {where for where, live in made.items() if trace.moves(live)}
+        kept = {w for w, live in made.items() if getattr(trace.known.get(live), "op", "") == "param"}
         now.put_back()
-        changed = {where: slot for where, slot in changed.items() if where not in moved}
+        for where, slot in changed.items():
+            if where in kept and slot.live is before.slots[where].live:
+                return [self.problem(slot, f"{slot.name} ({slot.line()}) is changed outside of torch", ADVICE)], []
+            if slot.kind == "tensor" and not where.startswith(INSIDE) and slot.put is not None:
+                slot.put(slot.live.logical_not())
+                same = self.same()
+                now.put_back()
+                if not same:
+                    rule = f"{slot.name} ({slot.line()}) is a state outside of the module"
+                    return [self.problem(slot, rule, "keep it in the module: self.state")], []
+        changed = {w: s for w, s in changed.items() if w not in moved and (s.kind != "tensor" or w.startswith(INSIDE))}
         if not changed:
             return [], []
         with redirect_stdout(io.StringIO()):  # what a module prints at its thousandth step is not the user's
@@ -107,7 +122,7 @@ class _Hidden:
         values = {where: [slot.value] for where, slot in changed.items()}
         for _ in range(STEPS):
             slots = self.call().slots
-            for where, slot in changed.items():
+            for where in changed:
                 values[where].append(slots[where].value if where in slots else None)
         first = self.calls - STEPS
         self.now.put_back()
@@ -164,7 +179,7 @@ class _Hidden:
             if slot.kind == "length":
                 value = min(value, LONG)
             if type(slot.value) in (int, float) and slot.kind == "number":
-                value = log.number(slot.name, value, lambda j, slot=slot, rise=rise: slot.value + j * rise)
+                value = log.number(slot.name, value, partial(_grown, slot.value, rise))
             assert slot.put is not None
             slot.put(value)
 
@@ -180,7 +195,7 @@ class _Hidden:
 
     def changes(self, slot: Slot, step: int) -> Problem:
         what = "step" if self.form.kind == "step" else "call"
-        rule = f"{slot.name} ({slot.line()}) counts, and changes what it does (about {what} {step})"
+        rule = f"{slot.name} ({slot.line()}) counts, and changes what it does (about {what} {step + 1})"
         return self.problem(slot, rule, ADVICE)
 
     def problem(self, slot: Slot, rule: str, advice: str) -> Problem:
@@ -208,6 +223,10 @@ def _differs(before: Slot | None, now: Slot) -> bool:
     return before is not None and not now.same(before)
 
 
+def _grown(value: float, rise: float, k: int) -> float:
+    return value + k * rise
+
+
 def _few(value: Any) -> list[float]:
     return [float(each) for each in np.asarray(value).ravel()[:8]]
 
@@ -215,7 +234,7 @@ def _few(value: Any) -> list[float]:
 def _rise(values: list[Any]) -> Any:
     """By how much a value grows in every step; None where that is not the same each time."""
     try:
-        rises = [later - earlier for earlier, later in zip(values, values[1:], strict=False)]
+        rises = [later - earlier for earlier, later in pairwise(values)]
         even = all(np.allclose(np.asarray(rises[0]), np.asarray(each), equal_nan=True) for each in rises)
     except Exception:  # of kinds that have no difference
         return None

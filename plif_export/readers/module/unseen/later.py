@@ -55,7 +55,7 @@ def _or_none(later: Callable[[int], Any], k: int) -> bool | None:
 
 
 def _at(value: Any, k: int) -> Any:
-    return value.later(k) if isinstance(value, _OWN) else value
+    return value.later(k) if type(value) in _OWN else value
 
 
 def _plain(value: Any) -> Any:

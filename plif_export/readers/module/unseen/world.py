@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ GENERATORS: dict[str, Any] = {
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
 HOLDERS = ("SimpleNamespace", "Namespace")  # of the standard library: objects of the user's numbers
 REGISTERS = ("_modules", "_parameters", "_buffers", "_memories")  # whose keys are attributes of a module
+INSIDE = "<module>"  # where the module's own values are
 MOST = 64  # elements of a list that are looked into, numbers of a tensor that are compared
 
 
@@ -82,12 +84,14 @@ class World:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
         self._seen: dict[int, object] = {}
-        self._back: list[Callable[[], None]] = []
+        self._back: list[Callable[[], object]] = []
         self._parts = {id(part): path for path, part in module.named_modules()}
-        self._packages = {cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__} - FOREIGN
+        self._packages = {
+            cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__
+        } - FOREIGN
         for name, generator in GENERATORS.items():
             self._visit(generator, name, name, "", None, [])
-        self._visit(module, "module", "self", "", None, [])
+        self._visit(module, INSIDE, "self", "", None, [])
 
     def _foreign(self, module: str | None) -> bool:
         """Whether a Python module is of no library that a part of the network comes from, nor the user's own."""
@@ -149,23 +153,32 @@ class World:
             for cls in own:
                 self._visit(cls, "", "", path, None, codes)
         else:
-            shown = repr(value) if hasattr(value, "__next__") else type(value).__qualname__
             frame = getattr(value, "gi_frame", None)
-            shown = shown if frame is None else f"{frame.f_lasti} {frame.f_locals}"
-            self.slots[where] = Slot(name, path, "other", shown, None, codes)
+            at = (
+                repr(value)
+                if hasattr(value, "__next__")
+                else ""
+                if frame is None
+                else f"{frame.f_lasti} {frame.f_locals}"
+            )
+            self.slots[where] = Slot(name, path, "other", f"{type(value).__qualname__} {at}", None, codes)
 
     def _tensor(self, value: Tensor, where: str, name: str, path: str, codes: list[CodeType]) -> None:
         large, made = value.numel() > MOST, None if value.is_inference() else value._version
-        weight = large and isinstance(value, nn.Parameter)  # large weights are not copied; nothing should write into them
+        weight = large and isinstance(
+            value, nn.Parameter
+        )  # large weights are not copied; nothing should write into them
         saved = value if weight else value.detach().clone()
 
         def put(new: Tensor) -> None:
-            value.data.copy_(new)
+            with torch.inference_mode(value.is_inference()), torch.no_grad():
+                value.copy_(new)
 
         if not weight:
             self._back.append(lambda: None if made is not None and value._version == made else put(saved))
-        if not large:
-            self.slots[where] = Slot(name, path, "tensor", saved, put, codes, value)
+        if not large or not where.startswith(INSIDE):
+            shown = (id(value), made) if large else saved
+            self.slots[where] = Slot(name, path, "tensor", shown, put, codes, value)
 
     def _container(
         self, value: Any, where: str, name: str, path: str, codes: list[CodeType], shown: Callable[[Any], str]
@@ -204,7 +217,8 @@ class World:
     def _function(self, function: FunctionType, path: str) -> None:
         if self._foreign(function.__module__):
             return
-        where, own, codes = f"{function.__module__}.{function.__qualname__}", function.__globals__, list(_codes(function.__code__))
+        where, own = f"{function.__module__}.{function.__qualname__}", function.__globals__
+        codes = list(_codes(function.__code__))
         self.numbers.update(n for code in codes for const in code.co_consts for n in _whole(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
         for name in (name for name in names if name in own):
@@ -220,7 +234,9 @@ class World:
         defaults = zip(names_of, (function.__defaults__ or ())[::-1], strict=False)
         for name, each in [*defaults, *(function.__kwdefaults__ or {}).items()]:
             self._visit(each, f"{where}({name})", name, path, None, codes)
-        self._container(vars(function), f"{where}.", function.__name__, path, codes, lambda key: f"{function.__name__}.{key}")
+        self._container(
+            vars(function), f"{where}.", function.__name__, path, codes, lambda key: f"{function.__name__}.{key}"
+        )
 
     def _global(self, own: dict[str, Any], name: str, home: str, shown: str, path: str, codes: list[CodeType]) -> None:
         value, put = own[name], partial(own.__setitem__, name)
@@ -237,12 +253,12 @@ class World:
         self._visit(value, where, name, path, put, codes)
 
 
-def state_of(generator: Any) -> tuple[Any, Callable[[Any], None]]:
+def state_of(generator: Any) -> tuple[Any, Callable[[Any], object]]:
     """The state of a random generator, and what sets it."""
     if isinstance(generator, random.Random):
         return generator.getstate(), generator.setstate
     if isinstance(generator, torch.Generator):
-        return generator.get_state(), generator.set_state
+        return generator.get_state(), partial(torch.Generator.set_state, generator)
     if isinstance(generator, np.random.RandomState):
         return generator.get_state(legacy=False), generator.set_state
     return generator.bit_generator.state, partial(setattr, generator.bit_generator, "state")
@@ -309,11 +325,22 @@ def _whole(const: object) -> Iterator[int]:
         yield int(const)
 
 
+_AROUND: ContextVar[World | None] = ContextVar("_AROUND", default=None)
+
+
 @contextmanager
 def put_back(module: nn.Module) -> Iterator[None]:
-    """Makes all that is reached from a module what it was, after it ran or copies of it did."""
+    """Makes all that is reached from a module what it was, after copies of it ran, and before each does (`start_again`)."""
     world = World(module)
+    token = _AROUND.set(world)
     try:
         yield
     finally:
+        _AROUND.reset(token)
+        world.put_back()
+
+
+def start_again() -> None:
+    """Before a run of a new copy: what earlier ones changed around them is as it was."""
+    if (world := _AROUND.get()) is not None:
         world.put_back()
