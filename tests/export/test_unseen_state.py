@@ -297,6 +297,7 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", BAD)
 def test_what_changes_a_step_unseen_is_refused_by_its_name_and_line(tmp_path: Path, case: str) -> None:
     make, message = BAD[case]
@@ -464,6 +465,7 @@ RIGHT: list[Callable[[], nn.Module]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("make", RIGHT)
 def test_what_changes_no_step_stays_quiet(make: Callable[[], nn.Module], capsys: pytest.CaptureFixture[str]) -> None:
     source = read(make(), torch.zeros(1, 6))

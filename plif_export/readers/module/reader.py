@@ -106,7 +106,10 @@ def _first_form(
     try:
         for form in forms(module, torch.zeros(shape), caller.shape):
             try:
-                reading, problems = _read(form, caller)
+                problems, not_proved = hidden_state(form)
+                reading, problems = (None, problems) if problems else _read(form, caller)
+                if reading is not None:
+                    reading.not_proved = not_proved
             except Exception as error:  # whatever the module's own Python raises
                 reading, problems = None, [failed(form.module, error, shape[1:])]
             tried.append((reading, [_with_way_out(problem, form) for problem in problems]))
@@ -124,17 +127,6 @@ def _with_way_out(problem: Problem, form: Form) -> Problem:
 
 
 def _read(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
-    problems, not_proved = hidden_state(form)
-    if problems:
-        return None, problems
-    reading, problems = _read_lengths(form, caller)
-    if reading is not None:
-        reading.not_proved = not_proved
-    return reading, problems
-
-
-def _read_lengths(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
-    """Reads from runs of two to five steps; where these do not show it, of seven to ten."""
     found: tuple[ModuleReading | None, list[Problem]] | None = None
     problem: Unsupported | None = None
     try:

@@ -15,7 +15,6 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +24,9 @@ from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.forms import Form
 from plif_export.readers.module.nodes import Steps, Table, TraceNode
 from plif_export.readers.module.record import RANDOM, TraceRun
-from plif_export.readers.module.unseen.later import Log
+from plif_export.readers.module.unseen.later import Comparisons
 from plif_export.readers.module.unseen.looks import place
-from plif_export.readers.module.unseen.world import INSIDE, Slot, World, exact, state_of
+from plif_export.readers.module.unseen.world import INSIDE, Anything, Slot, Surroundings, exact, state_of
 from plif_export.readers.rules import Problem
 
 STEPS = 64  # that are run to see how something changes
@@ -54,7 +53,7 @@ class _Hidden:
     def __init__(self, form: Form) -> None:
         self.form, self.module = form, form.copy()
         rewrite(self.module)
-        self.start = World(self.module)
+        self.start = Surroundings(self.module)
         self.length = 1 if form.kind == "step" else 2
         self.table = Table(BATCH)
         self.calls = 0
@@ -68,24 +67,28 @@ class _Hidden:
         changed = {where: slot for where, slot in now.slots.items() if _differs(before.slots.get(where), slot)}
         for slot in changed.values():
             if slot.kind == "random":
-                return [self.problem(slot, f"it draws {slot.name} in forward ({self.drawn_at(slot)})", RANDOM)], []
+                return [
+                    self.problem(slot, f"it draws {slot.place.name} in forward ({self.drawn_at(slot)})", RANDOM)
+                ], []
         if not changed:
             return [], []
         self.now = now
         self.usual, trace = self.window()
-        made = {where: slot.live for where, slot in World(self.module).slots.items() if slot.kind == "tensor"}
+        made = {where: slot.live for where, slot in Surroundings(self.module).slots.items() if slot.kind == "tensor"}
         moved = {where for where, live in made.items() if trace.moves(live)}
         kept = {w for w, live in made.items() if getattr(trace.known.get(live), "op", "") == "param"}
         now.put_back()
         for where, slot in changed.items():
             if where in kept and slot.live is before.slots[where].live:
-                return [self.problem(slot, f"{slot.name} ({slot.line()}) is changed outside of torch", ADVICE)], []
+                return [
+                    self.problem(slot, f"{slot.place.name} ({slot.place.line()}) is changed outside of torch", ADVICE)
+                ], []
             if slot.kind == "tensor" and not where.startswith(INSIDE) and slot.put is not None:
                 slot.put(slot.live.logical_not())
                 same = self.same()
                 now.put_back()
                 if not same:
-                    rule = f"{slot.name} ({slot.line()}) is a state outside of the module"
+                    rule = f"{slot.place.name} ({slot.place.line()}) is a state outside of the module"
                     return [self.problem(slot, rule, "keep it in the module: self.state")], []
         changed = {w: s for w, s in changed.items() if w not in moved and (s.kind != "tensor" or w.startswith(INSIDE))}
         if not changed:
@@ -93,13 +96,13 @@ class _Hidden:
         with redirect_stdout(io.StringIO()):  # what a module prints at its thousandth step is not the user's
             return self.explore(changed)
 
-    def call(self) -> World:
+    def call(self) -> Surroundings:
         """What there is after one call more."""
         x = self.form.steps(self.length, BATCH, seed=self.calls)
         self.calls += 1
         with torch.no_grad(), self.form.during(self.length):
             self.form.forward(self.length)(self.module, self.form.arranged(x))
-        return World(self.module)
+        return Surroundings(self.module)
 
     def window(self) -> tuple[list[TraceNode], TraceRun]:
         """What WINDOW steps give from here on, as nodes, and the run."""
@@ -136,7 +139,7 @@ class _Hidden:
                 odd = []
                 break
             seen.add(state)
-            here = World(self.module)
+            here = Surroundings(self.module)
             if not self.same():
                 return [self.changes(changed[odd[0]], first + k)], []
             here.put_back()
@@ -144,13 +147,13 @@ class _Hidden:
         self.now.put_back()
         if even and (problem := self.travel({w: (changed[w], each) for w, each in even.items()}, first)):
             return [problem], []
-        names = ", ".join(changed[where].name for where in odd)
+        names = ", ".join(changed[where].place.name for where in odd)
         return [], [f"after step {first + STEPS} ({names})"] if odd else []
 
-    def travel(self, places: dict[str, tuple[Slot, Any]], first: int) -> Problem | None:
+    def travel(self, places: dict[str, tuple[Slot, Anything]], first: int) -> Problem | None:
         """Goes to later steps, and looks at what is done there. places: {where: (what, by how much it grows in a step)}"""
         numbers = {*self.now.numbers, *ROUND}
-        own = [s.value for s in self.now.slots.values() if s.codes and isinstance(s.value, int | float)]
+        own = [s.value for s in self.now.slots.values() if s.place.codes and isinstance(s.value, int | float)]
         numbers |= {int(value) for value in own if abs(value) < 1e9}
         ks: dict[int, str | None] = dict.fromkeys([0, 1])
         for slot, rise in places.values():
@@ -163,7 +166,7 @@ class _Hidden:
             if k in done:
                 continue
             done.add(k)
-            log = Log()
+            log = Comparisons()
             self.go(places, k, log)
             same = self.same()
             self.now.put_back()
@@ -172,21 +175,21 @@ class _Hidden:
             waiting = [each for each in log.steps(NEAR) if each not in done] + waiting
         return None
 
-    def go(self, places: dict[str, tuple[Slot, Any]], k: int, log: Log) -> None:
+    def go(self, places: dict[str, tuple[Slot, Anything]], k: int, log: Comparisons) -> None:
         """Sets what grows to what it is k steps on."""
         for slot, rise in places.values():
             value = slot.value + k * rise
             if slot.kind == "length":
                 value = min(value, LONG)
             if type(slot.value) in (int, float) and slot.kind == "number":
-                value = log.number(slot.name, value, partial(_grown, slot.value, rise))
+                value = log.number(slot.place.name, value, partial(_grown, slot.value, rise))
             assert slot.put is not None
             slot.put(value)
 
-    def who(self, places: dict[str, tuple[Slot, Any]], k: int) -> Slot:
+    def who(self, places: dict[str, tuple[Slot, Anything]], k: int) -> Slot:
         """Which of the values makes the difference: by itself, or else the first."""
         for where, (slot, rise) in places.items():
-            self.go({where: (slot, rise)}, k, Log())
+            self.go({where: (slot, rise)}, k, Comparisons())
             same = self.same()
             self.now.put_back()
             if not same:
@@ -195,19 +198,19 @@ class _Hidden:
 
     def changes(self, slot: Slot, step: int) -> Problem:
         what = "step" if self.form.kind == "step" else "call"
-        rule = f"{slot.name} ({slot.line()}) counts, and changes what it does (about {what} {step + 1})"
+        rule = f"{slot.place.name} ({slot.place.line()}) counts, and changes what it does (about {what} {step + 1})"
         return self.problem(slot, rule, ADVICE)
 
     def problem(self, slot: Slot, rule: str, advice: str) -> Problem:
-        part = self.form.module.get_submodule(slot.path)
-        return Problem(slot.path or "forward", type(part).__name__, rule, advice)
+        part = self.form.module.get_submodule(slot.place.path)
+        return Problem(slot.place.path or "forward", type(part).__name__, rule, advice)
 
     def drawn_at(self, slot: Slot) -> str:
         """The line that draws from a random generator, in a call more."""
         found: list[str] = []
         before = exact(state_of(slot.live)[0])
 
-        def profile(frame: Any, event: str, argument: object) -> None:
+        def profile(frame: Anything, event: str, argument: object) -> None:
             if not found and event in ("return", "c_return") and exact(state_of(slot.live)[0]) != before:
                 found.append(place(frame))
 
@@ -227,11 +230,11 @@ def _grown(value: float, rise: float, k: int) -> float:
     return value + k * rise
 
 
-def _few(value: Any) -> list[float]:
+def _few(value: Anything) -> list[float]:
     return [float(each) for each in np.asarray(value).ravel()[:8]]
 
 
-def _rise(values: list[Any]) -> Any:
+def _rise(values: list[Anything]) -> Anything:
     """By how much a value grows in every step; None where that is not the same each time."""
     try:
         rises = [later - earlier for earlier, later in pairwise(values)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from plif_export.readers.module.unseen.looks import place
+from plif_export.readers.module.unseen.world import Anything
 
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift")
 COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
@@ -23,13 +23,13 @@ class Compared:
     name: str
     where: str
     result: bool
-    later: Callable[[int], Any]
+    later: Callable[[int], Anything]
 
 
-class Log(list[Compared]):
+class Comparisons(list[Compared]):
     """The comparisons of one run, in order."""
 
-    def number(self, name: str, value: float, later: Callable[[int], Any]) -> Any:
+    def number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
         """A number as a code's own, which notes here what is asked of it."""
         made = _KINDS[type(value)](value)
         made.name, made.later, made.log = name, later, self
@@ -47,29 +47,29 @@ class Log(list[Compared]):
         return found
 
 
-def _or_none(later: Callable[[int], Any], k: int) -> bool | None:
+def _or_none(later: Callable[[int], Anything], k: int) -> bool | None:
     try:
         return bool(later(k))
     except ArithmeticError:
         return None
 
 
-def _at(value: Any, k: int) -> Any:
+def _at(value: Anything, k: int) -> Anything:
     return value.later(k) if type(value) in _OWN else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Anything) -> Anything:
     return next((kind(value) for kind, own in _KINDS.items() if isinstance(value, own)), value)
 
 
-def _operation(function: Callable[..., Any], compares: bool, swapped: bool) -> Callable[..., Any]:
-    def operation(self: Any, *others: Any) -> Any:
+def _operation(function: Callable[..., Anything], compares: bool, swapped: bool) -> Callable[..., Anything]:
+    def operation(self: Anything, *others: Anything) -> Anything:
         if not all(isinstance(other, int | float) for other in others):
             return NotImplemented
         values = (self, *others)[:: -1 if swapped else 1]
         made = function(*map(_plain, values))
 
-        def later(k: int) -> Any:
+        def later(k: int) -> Anything:
             return function(*(_at(value, k) for value in values))
 
         if compares:
@@ -80,7 +80,7 @@ def _operation(function: Callable[..., Any], compares: bool, swapped: bool) -> C
 
 
 def _kind(base: type) -> type:
-    own: dict[str, Any] = {"__hash__": base.__hash__, "__bool__": _operation(bool, True, False)}
+    own: dict[str, Anything] = {"__hash__": base.__hash__, "__bool__": _operation(bool, True, False)}
     for name in COMPARISONS:
         own[f"__{name}__"] = _operation(getattr(operator, name), True, False)
     for name in (name for name in ARITHMETIC if hasattr(base, f"__{name.strip('_')}__")):

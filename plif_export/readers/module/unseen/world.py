@@ -2,7 +2,7 @@
 
 Reached from a module are its parts and their attributes, through lists, dicts, objects and NumPy arrays; the functions of their
 classes, and of these the globals, closures, default arguments and attributes, and what they call in turn; and the random
-generators of PyTorch, NumPy and Python. What belongs to a library that keeps no state of a network is not looked into.
+generators of PyTorch, NumPy and Python. Installed libraries that no part of the module is from are not looked into.
 """
 
 from __future__ import annotations
@@ -16,53 +16,43 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from types import CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-GENERATORS: dict[str, Any] = {
-    "random numbers of Python": getattr(random, "_inst"),  # noqa: B009  # typeshed does not know it
-    "random numbers of NumPy": getattr(np.random.get_state, "__self__"),  # noqa: B009
+Anything: TypeAlias = Any  # a value of the user's Python: of every kind, and calculated with
+Put: TypeAlias = Callable[[Anything], object]
+
+GENERATORS: dict[str, Anything] = {
+    "random numbers of Python": random._inst,
+    "random numbers of NumPy": np.random.get_state.__self__,  # type: ignore[attr-defined]
     "random numbers of PyTorch": torch.default_generator,
 }
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
-HOLDERS = ("SimpleNamespace", "Namespace")  # of the standard library: objects of the user's numbers
-REGISTERS = ("_modules", "_parameters", "_buffers", "_memories")  # whose keys are attributes of a module
+HOLDERS = ("SimpleNamespace", "Namespace")  # of the standard library: objects with the user's numbers
+REGISTERS = ("._modules", "._parameters", "._buffers", "._memories")  # whose keys are attributes of a module
+HOOKS = ("_plif", "_forward_", "_backward_", "_state_dict", "_load_state")
 INSIDE = "<module>"  # where the module's own values are
 MOST = 64  # elements of a list that are looked into, numbers of a tensor that are compared
 
 
-@dataclass
-class Slot:
-    """A value that is kept.
+@dataclass(frozen=True)
+class Place:
+    """where: a key of its own; name: as the code of its owner calls it; path: of the part; codes: of its owner."""
 
-    name   as its owner's code calls it;  path: of the part
-    kind   "number", "length", "tensor", "random" or "other"
-    put    sets another; None where that cannot be done
-    codes  of its owner, which may write it;  live: the tensor or generator itself
-    """
-
+    where: str
     name: str
-    path: str
-    kind: str
-    value: Any
-    put: Callable[[Any], None] | None
-    codes: list[CodeType]
-    live: Any = None
+    path: str = ""
+    codes: tuple[CodeType, ...] = ()
 
-    def same(self, other: Slot) -> bool:
-        one, two = self.value, other.value
-        if type(one) is not type(two):
-            return False
-        if isinstance(one, np.ndarray | Tensor):
-            return bool(np.array_equal(np.asarray(one), np.asarray(two), equal_nan=self.kind == "number"))
-        return bool(one == two or (one != one and two != two))
+    def inner(self, key: object, name: str) -> Place:
+        return replace(self, where=f"{self.where}.{key}", name=name)
 
     def line(self) -> str:
         """Where its owner's code writes it, or else reads it: "forward line 41 of model.py"."""
@@ -77,8 +67,28 @@ class Slot:
         return "in code that was not found"
 
 
-class World:
-    """Everything that is reached from a module, as it is now. slots: {where it is: what}; numbers: in the code."""
+@dataclass(frozen=True)
+class Slot:
+    """A value that is kept. kind: "number", "length", "tensor", "random" or "other"; put: sets another; None where that cannot
+    be done; live: the tensor or generator itself."""
+
+    place: Place
+    kind: str
+    value: Anything
+    put: Put | None = None
+    live: Anything = None
+
+    def same(self, other: Slot) -> bool:
+        one, two = self.value, other.value
+        if type(one) is not type(two):
+            return False
+        if isinstance(one, np.ndarray | Tensor):
+            return bool(np.array_equal(np.asarray(one), np.asarray(two), equal_nan=self.kind == "number"))
+        return bool(one == two or (one != one and two != two))
+
+
+class Surroundings:
+    """Everything that is reached from a module, as it is now. slots: {where it is: what}; numbers: those in the code."""
 
     def __init__(self, module: nn.Module) -> None:
         self.slots: dict[str, Slot] = {}
@@ -86,88 +96,71 @@ class World:
         self._seen: dict[int, object] = {}
         self._back: list[Callable[[], object]] = []
         self._parts = {id(part): path for path, part in module.named_modules()}
-        self._packages = {
-            cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__
-        } - FOREIGN
+        classes = {cls for part in module.modules() for cls in type(part).__mro__}
+        self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN
         for name, generator in GENERATORS.items():
-            self._visit(generator, name, name, "", None, [])
-        self._visit(module, INSIDE, "self", "", None, [])
-
-    def _foreign(self, module: str | None) -> bool:
-        """Whether a Python module is of no library that a part of the network comes from, nor the user's own."""
-        package = (module or "").partition(".")[0]
-        return package not in self._packages and _installed(package)
+            self._visit(generator, Place(name, name))
+        self._visit(module, Place(INSIDE, "self"))
 
     def put_back(self) -> None:
-        """Makes everything what it was when the world was looked at."""
+        """Makes everything what it was."""
         with torch.no_grad():
             for back in self._back:
                 back()
 
-    def _visit(
-        self, value: Any, where: str, name: str, path: str, put: Callable[[Any], None] | None, codes: list[CodeType]
-    ) -> None:
-        """Enters a value, and what is reached from it. where: a key of its own."""
+    def _foreign(self, module: str | None) -> bool:
+        """Whether a Python module is neither the user's own nor of a library that a part of the network is from."""
+        package = (module or "").partition(".")[0]
+        return package not in self._packages and _installed(package)
+
+    def _visit(self, value: Anything, at: Place, put: Put | None = None) -> None:
+        """Enters a value, and what is reached from it."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            self.slots[where] = Slot(name, path, "number" if number else "other", value, put, codes)
-            return
-        if id(value) in self._seen:
-            return
-        self._seen[id(value)] = value
+            self.slots[at.where] = Slot(at, "number" if number else "other", value, put)
+        elif id(value) not in self._seen:
+            self._seen[id(value)] = value
+            self._reached(value, at)
+
+    def _reached(self, value: Anything, at: Place) -> None:
         if isinstance(value, Tensor):
-            self._tensor(value, where, name, path, codes)
+            self._tensor(value, at)
         elif isinstance(value, np.ndarray):
             saved, put = value.copy(), partial(np.copyto, value, casting="unsafe")
             self._back.append(lambda: None if np.array_equal(value, saved) else put(saved))
-            self.slots[where] = Slot(name, path, "number", saved, put, codes)
+            self.slots[at.where] = Slot(at, "number", saved, put)
         elif isinstance(value, random.Random | np.random.RandomState | np.random.Generator | torch.Generator):
             state, back = state_of(value)
-            self._back.append(lambda: back(state))
-            self.slots[where] = Slot(name, path, "random", exact(state), None, codes, value)
+            self._back.append(partial(back, state))
+            self.slots[at.where] = Slot(at, "random", exact(state), None, value)
         elif isinstance(value, dict | list | tuple | set | deque):
-            registers = isinstance(value, dict) and where.endswith(tuple(f".{each}" for each in REGISTERS))
-            owner = name.rpartition(".")[0]
-            shown = (lambda key: f"{owner}.{key}") if registers else (lambda key: f"{name}[{key!r}]")
-            self._container(value, where, name, path, codes, shown)
+            owner = at.name.rpartition(".")[0]
+            register = isinstance(value, dict) and at.where.endswith(REGISTERS)
+            self._container(value, at, f"{owner}.{{}}" if register else f"{at.name}[{{!r}}]")
         elif isinstance(value, type):
-            self._class(value, path)
+            self._class(value, at.path)
         elif isinstance(value, MethodType | functools.partial):
             parts = (value.__self__, value.__func__) if isinstance(value, MethodType) else value.__reduce__()[2]
             for i, part in enumerate(parts):
-                self._visit(part, f"{where}.{i}", name, path, None, codes)
+                self._visit(part, at.inner(i, at.name))
         elif isinstance(value, FunctionType):
-            self._function(value, path)
+            self._function(value, at.path)
         elif isinstance(value, CellType):
-            self._cell(value, where, name, path, codes)
-        elif isinstance(value, ModuleType) or hasattr(value, "__torch_dispatch__"):
-            return
-        elif hasattr(value, "__dict__") and (
-            isinstance(value, nn.Module) or not self._foreign(type(value).__module__) or type(value).__name__ in HOLDERS
+            self._cell(value, at)
+        elif isinstance(value, nn.Module) or (
+            not self._foreign(type(value).__module__) or type(value).__name__ in HOLDERS
         ):
-            path = self._parts.get(id(value), path)
-            own = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
-            codes = sorted((c for cls in own for c in _class_codes(cls)), key=lambda c: c.co_name != "forward") or codes
-            owner = "self" if isinstance(value, nn.Module) else name
-            self._container(vars(value), f"{where}.", owner, path, codes, lambda key: f"{owner}.{key}")
-            for cls in own:
-                self._visit(cls, "", "", path, None, codes)
+            self._object(value, at)
+        elif isinstance(value, GeneratorType | Iterator):
+            frame = value.gi_frame if isinstance(value, GeneratorType) else None
+            where = repr(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
+            self.slots[at.where] = Slot(at, "other", where)
         else:
-            frame = getattr(value, "gi_frame", None)
-            at = (
-                repr(value)
-                if hasattr(value, "__next__")
-                else ""
-                if frame is None
-                else f"{frame.f_lasti} {frame.f_locals}"
-            )
-            self.slots[where] = Slot(name, path, "other", f"{type(value).__qualname__} {at}", None, codes)
+            self.slots[at.where] = Slot(at, "other", type(value).__qualname__)
 
-    def _tensor(self, value: Tensor, where: str, name: str, path: str, codes: list[CodeType]) -> None:
-        large, made = value.numel() > MOST, None if value.is_inference() else value._version
-        weight = large and isinstance(
-            value, nn.Parameter
-        )  # large weights are not copied; nothing should write into them
+    def _tensor(self, value: Tensor, at: Place) -> None:
+        large, version = value.numel() > MOST, None if value.is_inference() else value._version
+        weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
         saved = value if weight else value.detach().clone()
 
         def put(new: Tensor) -> None:
@@ -175,15 +168,12 @@ class World:
                 value.copy_(new)
 
         if not weight:
-            self._back.append(lambda: None if made is not None and value._version == made else put(saved))
-        if not large or not where.startswith(INSIDE):
-            shown = (id(value), made) if large else saved
-            self.slots[where] = Slot(name, path, "tensor", shown, put, codes, value)
+            self._back.append(lambda: None if version is not None and value._version == version else put(saved))
+        if not large or not at.where.startswith(INSIDE):
+            self.slots[at.where] = Slot(at, "tensor", (id(value), version) if large else saved, put, value)
 
-    def _container(
-        self, value: Any, where: str, name: str, path: str, codes: list[CodeType], shown: Callable[[Any], str]
-    ) -> None:
-        """Of a list and the like, or of an object's attributes. shown: what the code calls the value at a key."""
+    def _container(self, value: Anything, at: Place, named: str) -> None:
+        """Of a list and the like, or of an object's attributes. named: what the code calls the value at a key."""
         items = list(value.items() if isinstance(value, dict) else value)
         if not isinstance(value, tuple):
             kept = _objects(value)
@@ -194,66 +184,83 @@ class World:
                     _fill(value, items)
 
             self._back.append(back)
+            size = at.inner("len()", f"len({at.name})")
             grow = partial(_resize, value) if items and not isinstance(value, set) else None
-            self.slots[f"{where}len()"] = Slot(f"len({name})", path, "length", len(items), grow, codes)
+            self.slots[size.where] = Slot(size, "length", len(items), grow)
         for key, each in (items if isinstance(value, dict) else list(enumerate(items)))[:MOST]:
             put = partial(value.__setitem__, key) if isinstance(value, dict | list) else None
-            if not str(key).startswith(("_plif", "_forward_", "_backward_", "_state_dict", "_load_state")):
-                self._visit(each, f"{where}.{key}", shown(key), path, put, codes)
+            if not str(key).startswith(HOOKS):
+                self._visit(each, at.inner(key, named.format(key)), put)
+
+    def _object(self, value: Anything, at: Place) -> None:
+        classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
+        codes = sorted((c for cls in classes for c in _class_codes(cls)), key=lambda c: c.co_name != "forward")
+        name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
+        if not isinstance(value, ModuleType):
+            self._container(_attributes(value), Place(at.where, name, path, tuple(codes) or at.codes), f"{name}.{{}}")
+        for cls in classes:
+            self._visit(cls, replace(at, path=path))
 
     def _class(self, cls: type, path: str) -> None:
         if self._foreign(cls.__module__):
             return
-        codes = list(_class_codes(cls))
-        for key, each in list(vars(cls).items()):
-            each = getattr(each, "__func__", getattr(each, "fget", each))
-            if key.startswith("__") and not isinstance(each, FunctionType):
-                continue
-            put = partial(setattr, cls, key)
-            if not callable(each) and not hasattr(each, "__get__"):
-                self._back.append(partial(_put_if_other, vars(cls), key, each, put))
-            self._visit(each, f"{cls.__module__}.{cls.__qualname__}.{key}", f"{cls.__name__}.{key}", path, put, codes)
+        at = Place(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(_class_codes(cls)))
+        before = dict(vars(cls))
+
+        def back() -> None:
+            for key, each in vars(cls).copy().items():
+                if key not in before and not key.startswith("__"):
+                    delattr(cls, key)
+                elif each is not before.get(key) and not key.startswith("__"):
+                    setattr(cls, key, before[key])
+
+        self._back.append(back)
+        for key, each in before.items():
+            if not key.startswith("__") or isinstance(each, FunctionType):
+                self._visit(_function_in(each), at.inner(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key))
 
     def _function(self, function: FunctionType, path: str) -> None:
         if self._foreign(function.__module__):
             return
-        where, own = f"{function.__module__}.{function.__qualname__}", function.__globals__
-        codes = list(_codes(function.__code__))
+        own, codes = function.__globals__, tuple(_codes(function.__code__))
+        at = Place(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
         self.numbers.update(n for code in codes for const in code.co_consts for n in _whole(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
-        for name in (name for name in names if name in own):
-            each = own[name]
+        for name in names:
+            each = own.get(name)
             if not isinstance(each, ModuleType):
-                self._global(own, name, function.__module__, name, path, codes)
+                self._global(own, name, replace(at, where=f"{function.__module__}:{name}", name=name))
             elif not self._foreign(each.__name__):
-                for inner in (n for n in names if n in vars(each)):
-                    self._global(vars(each), inner, each.__name__, f"{name}.{inner}", path, codes)
+                for inner in names.keys() & vars(each):
+                    place = replace(at, where=f"{each.__name__}:{inner}", name=f"{name}.{inner}")
+                    self._global(vars(each), inner, place)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._visit(cell, f"{where} {name}", name, path, None, codes)
-        names_of = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
-        defaults = zip(names_of, (function.__defaults__ or ())[::-1], strict=False)
+            self._visit(cell, at.inner(name, name))
+        taking = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
+        defaults = zip(taking, (function.__defaults__ or ())[::-1], strict=False)
         for name, each in [*defaults, *(function.__kwdefaults__ or {}).items()]:
-            self._visit(each, f"{where}({name})", name, path, None, codes)
-        self._container(
-            vars(function), f"{where}.", function.__name__, path, codes, lambda key: f"{function.__name__}.{key}"
-        )
+            self._visit(each, at.inner(f"({name})", name))
+        self._container(vars(function), at, f"{function.__name__}.{{}}")
 
-    def _global(self, own: dict[str, Any], name: str, home: str, shown: str, path: str, codes: list[CodeType]) -> None:
+    def _global(self, own: dict[str, Anything], name: str, at: Place) -> None:
+        if name not in own:  # an attribute's name, or a global that forward will make
+            self._back.append(lambda: own.pop(name, None))
+            return
         value, put = own[name], partial(own.__setitem__, name)
         if not callable(value):
-            self._back.append(partial(_put_if_other, own, name, value, put))
-        self._visit(value, f"{home}:{name}", shown, path, put, codes)
+            self._back.append(lambda: None if own.get(name) is value else put(value))
+        self._visit(value, at, put)
 
-    def _cell(self, cell: CellType, where: str, name: str, path: str, codes: list[CodeType]) -> None:
+    def _cell(self, cell: CellType, at: Place) -> None:
         try:
-            value, put = cell.cell_contents, partial(setattr, cell, "cell_contents")
+            value, put = cell.cell_contents, partial(CellType.cell_contents.__set__, cell)
         except ValueError:  # nothing was put into it yet
             return
         self._back.append(lambda: None if cell.cell_contents is value else put(value))
-        self._visit(value, where, name, path, put, codes)
+        self._visit(value, at, put)
 
 
-def state_of(generator: Any) -> tuple[Any, Callable[[Any], object]]:
+def state_of(generator: Anything) -> tuple[Anything, Put]:
     """The state of a random generator, and what sets it."""
     if isinstance(generator, random.Random):
         return generator.getstate(), generator.setstate
@@ -264,7 +271,7 @@ def state_of(generator: Any) -> tuple[Any, Callable[[Any], object]]:
     return generator.bit_generator.state, partial(setattr, generator.bit_generator, "state")
 
 
-def exact(state: Any) -> str:
+def exact(state: Anything) -> str:
     """A random generator's state, to compare it."""
     if isinstance(state, dict):
         return str({key: exact(each) for key, each in state.items()})
@@ -277,27 +284,29 @@ def _installed(package: str) -> bool:
     return package in FOREIGN or "site-packages" in file or "dist-packages" in file
 
 
-def _put_if_other(store: Any, key: str, value: object, put: Callable[[Any], None]) -> None:
-    if store.get(key) is not value:
-        put(value)
+def _attributes(value: object) -> dict[str, Anything]:
+    try:
+        return vars(value)
+    except TypeError:  # it has none
+        return {}
 
 
-def _objects(holder: Any) -> list[object]:
+def _objects(holder: Anything) -> list[object]:
     return [*holder, *holder.values()] if isinstance(holder, dict) else list(holder)
 
 
-def _fill(holder: Any, items: list[Any]) -> None:
+def _fill(holder: Anything, items: list[Anything]) -> None:
     holder.clear()
     (holder.update if isinstance(holder, dict | set) else holder.extend)(items)
 
 
-def _resize(holder: Any, size: int) -> None:
+def _resize(holder: Anything, size: int) -> None:
     """Makes a list, a deque or a dict shorter or longer, by what is last in it."""
     items = list(holder.items() if isinstance(holder, dict) else holder)
     more = range(1, size - len(items) + 1)
     if isinstance(holder, dict):
         key, value = items[-1]
-        grown: list[Any] = [(key + i if type(key) is int else (key, i), value) for i in more]
+        grown: list[Anything] = [(key + i if type(key) is int else (key, i), value) for i in more]
     else:
         grown = [items[-1] for _ in more]
     _fill(holder, items[:size] + grown)
@@ -310,11 +319,17 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(each)
 
 
+def _function_in(value: Anything) -> Anything:
+    """What a method of a class or a property runs."""
+    if isinstance(value, property):
+        return value.fget
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+
+
 def _class_codes(cls: type) -> Iterator[CodeType]:
-    for each in vars(cls).values():
-        function = getattr(each, "__func__", getattr(each, "fget", each))
-        if isinstance(function, FunctionType):
-            yield from _codes(function.__code__)
+    for each in map(_function_in, vars(cls).values()):
+        if isinstance(each, FunctionType):
+            yield from _codes(each.__code__)
 
 
 def _whole(const: object) -> Iterator[int]:
@@ -325,22 +340,22 @@ def _whole(const: object) -> Iterator[int]:
         yield int(const)
 
 
-_AROUND: ContextVar[World | None] = ContextVar("_AROUND", default=None)
+_AROUND: ContextVar[Surroundings | None] = ContextVar("_AROUND", default=None)
 
 
 @contextmanager
 def put_back(module: nn.Module) -> Iterator[None]:
     """Makes all that is reached from a module what it was, after copies of it ran, and before each does (`start_again`)."""
-    world = World(module)
-    token = _AROUND.set(world)
+    around = Surroundings(module)
+    token = _AROUND.set(around)
     try:
         yield
     finally:
         _AROUND.reset(token)
-        world.put_back()
+        around.put_back()
 
 
 def start_again() -> None:
     """Before a run of a new copy: what earlier ones changed around them is as it was."""
-    if (world := _AROUND.get()) is not None:
-        world.put_back()
+    if (around := _AROUND.get()) is not None:
+        around.put_back()
