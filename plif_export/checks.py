@@ -146,7 +146,7 @@ def check(
         raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
     traced, problems = examine(module, example_input, caller)
     if traced is not None and not problems:
-        problems, _ = compare(traced)
+        problems = compare(traced).problems
     entries = traced.entries if traced is not None else []
     for entry in entries:
         if isinstance(entry, Node):

@@ -112,6 +112,9 @@ class CallerFacts(Layers):
     T: int | None = option(
         "Steps of the unrolled form; the card's T when not given. Without a card: its T.", "--T", default=None
     )
+    prove_steps: int | None = option(
+        "How many steps a live module is at least run for, and compared with what was read of it.", default=None, least=1
+    )
     output: int | None = None
 
     def __post_init__(self) -> None:

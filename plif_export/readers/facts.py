@@ -99,7 +99,8 @@ class TrainedModel:
     has_card   whether its facts come from a card of its own
     notes      lines for the user
     if_silent  what to say where no layer fires
-    not_proved what its reader could not look at, in short
+    not_proved what was not tried when it was read, in few words
+    untested   layers that never fired when it was read
     """
 
     graph: Graph
@@ -110,6 +111,7 @@ class TrainedModel:
     notes: list[str] = field(default_factory=list)
     if_silent: str = ""
     not_proved: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
 
 
 UNNAMED = (

@@ -48,6 +48,7 @@ class StepProgram:
     body      nodes in an order that runs; what they read beside input and states is static
     x         stands for the input of a step, [B, ...]; None where no step reads it
     batch     of the example run
+    earlier   {node: the same of the step before}
     """
 
     body: list[TraceNode]
@@ -57,6 +58,7 @@ class StepProgram:
     length: int  # T of the run that it was taken from
     image: bool = False  # every step reads the same input
     inside: set[TraceNode] = field(default_factory=set)
+    earlier: dict[TraceNode, TraceNode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.inside = set(self.body)
@@ -213,7 +215,8 @@ def find_body(
         own = next((n for n in runs[at].order if n.op == "x"), None)
     body, carried = _without_derived(read, pairs, fixed)
     states = [StepState(q, pairs[q]) for q in carried]
-    return StepProgram(body, own, states, table.batch, at + 1, static), read
+    before = {later: earlier for earlier, later in pairs.items()}
+    return StepProgram(body, own, states, table.batch, at + 1, static, earlier=before), read
 
 
 def _without_derived(

@@ -1,9 +1,9 @@
-"""Whether a module does what was read of it: its own forward against the program of its steps, over whole sequences.
+"""Whether a module does what was read of it: its own forward against the program of its steps, for as long as it will be run.
 
-From reset and in the call that follows, on fresh random inputs. Compared are the output, the spikes of every submodule that is a
-layer of neurons, and how often the comparisons of each submodule were true. The output alone shows little: it may be silent. So
-the neurons also get random currents on top of the network's own, the same on both sides, louder and louder until each layer
-has fired.
+A sequence is run with the caller's own T, with LONG or more, and with one more than that; a module of one step for STEPS steps in
+a row; batches of BATCHES rows are what their rows are alone. Compared are the output, and of each layer of neurons its current,
+its spikes and its states. The output alone shows little: it may be silent. So the neurons also get random currents on top of the
+network's own, the same on both sides, louder and louder until each layer has fired.
 
 A layer that makes all steps at once adds its terms in another order than one step by itself. In a large network one spike in
 millions differs for that, and then others behind it. So where the two differ they are compared layer by layer: each neuron gets
@@ -14,265 +14,314 @@ for rounding.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
 from plif_export.proof.reference import one_thread
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, Values
-from plif_export.readers.module.copies import Calls
-from plif_export.readers.module.elementwise import COMPARES
-from plif_export.readers.module.forms import Form, tensors_in
+from plif_export.readers.module.forms import Form
 from plif_export.readers.module.neuron_program import NeuronLayer
-from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
+from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
+from plif_export.readers.module.runs.places import NOWHERE, Places, bare
+from plif_export.readers.module.runs.sides import Noise, Ran, Watched, near, read_side
 from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import REGISTER, Problem
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph
 
-STEPS = 8  # of a sequence, from reset
-DRIVES = (0.0, 1.0, 8.0, 64.0, 512.0)  # random currents on top of the network's own, in thresholds
+CHUNK = 8  # steps of a stream that are compared at a time
+STEPS, LONG = 64, 32  # of a stream, and of a sequence, from reset
+LOUDER = (8.0, 64.0, 512.0)  # random currents on top of the network's own, in thresholds, where one was not enough
+BATCHES, DIFFERENT = (2, 3, 33), 3  # rows; so many of them are different ones
+LARGE = 10_000_000  # weights: a network of more is run for fewer steps
 
 
 @dataclass
-class _Ran:
-    """STEPS steps: the output, the current and spikes of each layer [STEPS, 1, ...], and what comparisons gave by path."""
+class Compared:
+    """What comparing found. not_proved: what was not tried, in few words; untested: names of layers that never fired."""
 
-    y: Tensor = field(default_factory=lambda: torch.zeros(0))
-    currents: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
-    spikes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
-    true: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    state: Values = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_proved: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
 
 
-class _Watched(TorchDispatchMode):
-    """Runs a module, and notes what its layers of neurons do. noise: {path: what is added to its current [STEPS, 1, ...]}."""
-
-    def __init__(self, module: nn.Module, neurons: list[str], noise: dict[str, Tensor]) -> None:
-        TorchDispatchMode.__init__(self)
-        self.module, self.noise, self.ran = module, noise, _Ran()
-        self.paths = Calls(module).paths
-        for path in neurons:
-            part = module.get_submodule(path)
-            part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
-            part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
-
-    def _before(self, path: str, args: tuple[object, ...]) -> tuple[object, ...] | None:
-        if not args or not isinstance(args[0], Tensor):
-            return None
-        t, x = len(self.ran.spikes[path]), args[0]
-        if path in self.noise:
-            noise = self.noise[
-                path
-            ]  # [STEPS, 1, ...]; a submodule may join the batch with other axes, or get all steps
-            x = x + (noise[t] if x.numel() == noise[0].numel() else noise).reshape(x.shape)
-        self.ran.currents[path].append(args[0].clone())
-        return (x, *args[1:])
-
-    def _after(self, path: str, out: object) -> None:
-        self.ran.spikes[path] += [first.clone() for first in tensors_in(out)[:1]]
-
-    def __torch_dispatch__(
-        self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
-    ) -> object:
-        out = func(*args, **(kwargs or {}))
-        if op_name(func) in COMPARES and isinstance(out, Tensor) and out.dim():
-            self.ran.true[self.paths[-1]] += int(out.sum())
-            self.ran.calls[self.paths[-1]] += 1
-        return out
-
-
-def compare(reading: ModuleReading) -> tuple[list[Problem], list[str]]:
-    """The problems of a module that does not do what was read, and notes on layers that never fired."""
+def compare(reading: ModuleReading, T: int | None = None, steps: int | None = None) -> Compared:
+    """Whether a module does what was read. T: of the sequences that it will get; steps: how many to run at least."""
     with one_thread(), put_back(reading.form.module):
-        return _Check(reading).run()
+        return _Check(reading, T, steps or 0).run()
+
+
+class _Different(Exception):
+    """The module does something else: the rule, and what to do."""
 
 
 class _Check:
-    def __init__(self, reading: ModuleReading) -> None:
+    def __init__(self, reading: ModuleReading, T: int | None, steps: int) -> None:
         self.reading, self.program, self.form = reading, reading.program, reading.form
         layers = {name: layer for name, layer in reading.layers.items() if layer.h is not None}
         self.layers = dict(sorted(layers.items(), key=lambda item: item[1].spikes.index))  # in the order of forward
         self.by_path = {layer.region.path: layer for layer in self.layers.values() if layer.region.path}
         others = [path for path, part in self.form.module.named_modules() if keeps_state(part)]
         self.neurons = list(dict.fromkeys((*self.by_path, *others)))
-        self.notes: list[str] = []
-        self.start: Values = {}
+        large = sum(p.numel() for p in self.form.module.parameters()) > LARGE
+        self.own = T or self.form.T or CHUNK
+        self.long = max(steps, self.own, *([] if large else [LONG]))
+        self.steps = max(steps, 2 * CHUNK if large else STEPS)
+        self.in_batch = 2 if large else 4
+        self.silent = {name: layer.region.path or name for name, layer in self.layers.items()}
+        owned = {n for layer in self.layers.values() for n in layer.region.nodes}
+        self.current: dict[str, TraceNode] = {}  # of a layer: what it reads, where the place of that is known
+        for name, layer in self.layers.items():
+            placed = (n for n in map(bare, layer.inputs) if n in reading.places.of and n not in owned)
+            if (node := next(placed, None)) is not None and node.dtype.is_floating_point:
+                self.current[name] = node
+        self.alike: dict[str, list[str]] = {}  # of a layer whose current reaches its submodule: the paths that get it
+        self.found = Compared()
 
-    def run(self) -> tuple[list[Problem], list[str]]:
-        silent = {name: layer.region.path or name for name, layer in self.layers.items()}
-        noisy: dict[str, Tensor] = {}
-        for drive in DRIVES:
-            noise = {path: drive * each for path, each in noisy.items()}
-            watched = _Watched(self.form.copy(), self.neurons, noise)
-            state: Values | None = None
-            for call in (1, 2):
-                x = self.form.steps(STEPS, 1, seed=int(drive) + call, scale=max(drive, 1.0))
-                watched.ran = _Ran()
-                try:
-                    with self.form.during(STEPS), watched:
-                        found = self._own_forward(watched, x)
-                except Exception as error:  # whatever the module's own Python raises when it runs
-                    what = " ".join(str(error).split())[:160]
-                    rule = f"its own forward fails over {STEPS} steps ({what})"
-                    return [self._problem(rule, "it must run with any number of steps")], []
-                tries = [state] if state is None else self._states_of_second_call(state)
-                ran = next((r for s in tries if self._same(r := self._steps(x, s, noise), found)), None)
-                if ran is None:
-                    ran = next((r for s in tries if self._same(r := self._steps(x, s, noise, found), found)), None)
-                first = call == 2 and ran is not None and drive == 0 and self.form.kind != "step"
-                if first and not self._same(self._steps(x, None, noise), found):
-                    name = type(self.form.module).__name__
-                    self.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
-                if ran is None:
-                    ran = self._steps(x, state, noise)
-                    return [self._difference(ran, found, call)], []
-                if call == 1 and drive == 0:
-                    noisy = self._noise(ran, found)
-                state = ran.state
-                silent = {n: p for n, p in silent.items() if not any(bool((s != 0).any()) for s in ran.spikes[n])}
-            if drive and not silent:  # with currents of its own every neuron has a state to lose
-                break
-        note = f": never fired, whatever current it was given (up to {DRIVES[-1]:g} thresholds); only its states were compared"
-        return [], [*self.notes, *(path + note for path in silent.values())]
+    def run(self) -> Compared:
+        try:
+            self._lengths()
+            self._batches()
+        except _Different as problem:
+            rule, advice = problem.args
+            return Compared([Problem("forward", type(self.form.module).__name__, rule, advice)])
+        for name, path in self.silent.items():
+            given = f"whatever current it was given (up to {LOUDER[-1]:g} thresholds)"
+            if name not in self.current and name not in self.alike:
+                given = "and no current of its own could be given to it"
+            self.found.notes.append(f"{path}: never fired, {given}; only its states were compared")
+        self.found.untested = list(self.silent)
+        return self.found
 
-    def _states_of_second_call(self, state: Values) -> list[Values | None]:
-        """What the states may be when forward is called again: as they were left, or anew, or some of each: those of
-        submodules, those that the module holds in its tensors, those of its neurons go on."""
-        neurons = [path for path, part in self.form.module.named_modules() if path and keeps_state(part)]
-        states = self.program.states
-        kinds = (
-            {s.before for s in states if s.after.path},
-            {s.before for s in states if s.after in self.reading.left},
-            {s.before for s in states if any(below(s.after.path, path) for path in neurons)},
+    def _lengths(self) -> None:
+        if self.form.kind == "step":
+            run = _Stretch(self)
+            for i, first in enumerate(range(0, self.steps, CHUNK)):
+                run.go(min(CHUNK, self.steps - first), float(i % 2))
+            self.found.not_proved.append(f"more than {self.steps} steps in a row")
+        else:
+            run = _Stretch(self)
+            run.go(self.own, 0.0)
+            run.go(self.own, 1.0)
+            _Stretch(self).go(self.long, 1.0)
+            _Stretch(self).go(self.long + 1, 0.0)
+            *some, last = (str(T) for T in sorted({self.own, self.long, self.long + 1}))
+            self.found.not_proved.append(f"sequences of other lengths than {', '.join(some)} and {last}")
+        for drive in LOUDER:
+            if self.silent:
+                (run if self.form.kind == "step" else _Stretch(self)).go(CHUNK, drive)
+
+    def _batches(self) -> None:
+        T, readout = self.in_batch, self.reading.readout
+        axis = 0 if self.form.kind == "static" else 1
+        x, awake = (
+            self.form.steps(T, DIFFERENT, seed=3),
+            [each for name, each in self.layers.items() if name not in self.silent],
         )
-        mixed = [{**self.start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds]
-        return [state, None, *mixed]
+        for drive in (1.0, *LOUDER):
+            noise = Noise(self.noise(T, drive, DIFFERENT).nodes)
+            alone = [self.steps_of(x.narrow(axis, r, 1), T, 0, None, noise.row(r)) for r in range(DIFFERENT)]
+            if all(any(bool((ran.values[layer.spikes] != 0).any()) for ran in alone) for layer in awake):
+                break
+        for batch in BATCHES:
+            rows = [r % DIFFERENT for r in range(batch)]
+            watched, of = Watched(self.form), torch.tensor(rows)
+            wide = Noise({node: more.index_select(1, of) for node, more in noise.nodes.items()})
+            found = self.own_forward(watched, x.index_select(axis, of), T, wide, f"on a batch of {batch}")
+            joint = _joined([alone[r] for r in rows], readout)
+            if self.first_difference(joint, found) is None:
+                continue
+            for r, same in enumerate(rows):
+                mine = found.rows([r], readout)
+                again = self.steps_of(x.narrow(axis, same, 1), T, 0, None, noise.row(same), mine)
+                different = self.first_difference(again, mine)
+                if different is not None:
+                    rule = f"row {r} of a batch of {batch} is not what it is alone (first in {different[0]})"
+                    raise _Different(rule, "no row may depend on others, or on how many there are")
 
-    def _noise(self, ran: _Ran, found: _Ran) -> dict[str, Tensor]:
-        """Random currents, about a threshold, for each submodule whose current is the one input of its layer; the same for two
-        that are alike and read the same, which are one layer."""
-        noise = {}
-        for place, (name, layer) in enumerate(self.layers.items()):
-            path = layer.region.path
-            if len(layer.inputs) == 1 and _equal(ran.currents[name], found.currents.get(path, [])):
-                generator = torch.Generator().manual_seed(place)
-                like = torch.stack(ran.currents[name])
-                scale = layer.threshold
-                noise[path] = scale * (torch.randn(like.shape, generator=generator) + 0.25)
-                for other in self.neurons:
-                    alike = other not in self.by_path and _equal(found.currents[path], found.currents.get(other, []))
-                    if alike and _equal(found.spikes[path], found.spikes.get(other, [])):
-                        noise[other] = noise[path]
+    def noise(self, T: int, drive: float, rows: int = 1, placed: bool = True) -> Noise:
+        """Random currents, about a threshold times the drive, for the layers that can be given one."""
+        noise = Noise()
+        for number, (name, layer) in enumerate(self.layers.items() if drive else ()):
+            generator = torch.Generator().manual_seed(number)
+            node = self.current.get(name) if placed else None
+            if node is not None or name in self.alike:
+                shape = (node or layer.inputs[0]).shape[1:]
+                more = (torch.randn((T, rows, *shape), generator=generator) + 0.25) * drive * layer.threshold
+                if node is not None:
+                    noise.nodes.setdefault(node, more)
+                else:
+                    noise.paths |= dict.fromkeys(self.alike[name], more)
         return noise
 
-    def _own_forward(self, watched: _Watched, x: Tensor) -> _Ran:
-        out = self.form.forward(STEPS)(watched.module, self.form.arranged(x))
-        y = tensors_in(out)[self.reading.output]
-        readout = self.reading.readout
-        watched.ran.y = y.movedim(readout.axis, 0)[readout.lead :] if readout.how == "stack" else y
-        return watched.ran
+    def find_hooks(self, ran: Ran, found: Ran) -> None:
+        """Which layers' currents are what reaches their submodule, and that of others that are alike and read the same: these are
+        one layer."""
+        for path, layer in self.by_path.items():
+            name = next(name for name, each in self.layers.items() if each is layer)
+            current = found.currents.get(path, [])
+            mine = ran.values.get(layer.inputs[0]) if len(layer.inputs) == 1 else None
+            if mine is not None and current and _alike([mine], current):
+                others = [other for other in self.neurons if other not in self.by_path]
+                self.alike[name] = [path] + [
+                    other for other in others
+                    if _alike(current, found.currents.get(other, [])) and _alike(found.spikes[path], found.spikes.get(other, []))
+                ]  # fmt: skip
 
-    def _steps(self, x: Tensor, state: Values | None, noise: dict[str, Tensor], found: _Ran | None = None) -> _Ran:
-        """What was read, over STEPS steps. found: what the module did, whose currents the layers get where they are near."""
-        program, readout = self.program, self.reading.readout
-        image = x if program.image else None
-        known = program.static(1, image, readout.tail, readout.reduced)
-        self.start = program.start(known, 1)
-        ran = _Ran(state=self.start if state is None else state)
-        compared = [n for n in program.body if n.name in COMPARES]
-        theirs = {} if found is None else self._currents(found)
-        values, outputs = known, []
-        for t in range(STEPS):
-            added: dict[TraceNode, tuple[TraceNode, Tensor]] = {}
-            for path, layer in self.by_path.items():
-                each = noise.get(path)
-                if each is None:
-                    continue
-                added |= {n: (layer.inputs[0], each[t]) for n in layer.region.nodes if layer.inputs[0] in n.reads}
-            given = {node: current[t] for node, current in theirs.items()}
-            seen = (lambda n, v, given=given: given[n] if n in given and _near(v, given[n]) else v) if given else None
-            values = program.advance(known, ran.state, image if image is not None else x[t], 1, added, seen)
-            ran.state = program.next(values)
-            outputs.append(readout.of_step(values, 1))
-            for name, layer in self.layers.items():
-                ran.currents[name].append(values[layer.inputs[0]] if layer.inputs else torch.zeros(0))
-                ran.spikes[name].append(values[layer.spikes])
-            for n in compared:
-                ran.true[n.path] += int(values[n].sum())
-                ran.calls[n.path] += 1
-        ran.y = readout.join(outputs, known, 1)
-        return ran
+    def own_forward(self, watched: Watched, x: Tensor, T: int, noise: Noise, what: str, placed: bool = True) -> Ran:
+        """What the module does on x [T, B, ...], or an image [B, ...]."""
+        places = self.reading.places if placed else NOWHERE
+        try:
+            return watched.run(x, T, places, self._shown(), noise, self.reading.readout, self.reading.output)
+        except Exception as error:  # whatever the module's own Python raises when it runs
+            said = " ".join(str(error).split())[:160]
+            advice = "it must run with any number of steps, and of rows"
+            raise _Different(f"its own forward fails {what} ({said})", advice) from None
 
-    def _currents(self, found: _Ran) -> Values:
-        """{what a layer of neurons reads: its value in the module, [STEPS, 1, ...]}, where both have one of the same size."""
-        values = {}
+    def steps_of(
+        self, x: Tensor, T: int, first: int, state: Values | None, noise: Noise, found: Ran | None = None
+    ) -> Ran:
+        """What was read, on x [T, 1, ...] or an image [1, ...]. found: what the module did."""
+        found, theirs = found or Ran(), dict[TraceNode, Tensor]()
         for path, layer in self.by_path.items():
             current = found.currents.get(path, [])
-            shape = (STEPS, 1, *layer.inputs[0].shape[1:]) if layer.inputs else ()
+            shape = (T, 1, *layer.inputs[0].shape[1:]) if layer.inputs else ()
             if current and len(layer.inputs) == 1 and sum(each.numel() for each in current) == math.prod(shape):
-                values[layer.inputs[0]] = torch.stack(current).reshape(shape)
-        return values
+                theirs[layer.inputs[0]] = torch.stack(current).reshape(shape)
+        theirs |= {node: found.values[node] for node in self.current.values() if node in found.values}
+        return read_side(
+            self.program, self.reading.readout, x, T, first, state, noise, self._shown(), self.by_path,
+            self.reading.places, theirs,
+        )  # fmt: skip
+
+    def _shown(self) -> list[TraceNode]:
+        """The nodes that are compared."""
+        return [node for name in self.layers for node in self._shown_of(name)]
+
+    def _shown_of(self, name: str) -> list[TraceNode]:
+        layer = self.layers[name]
+        current = [self.current[name]] if name in self.current else []
+        return [*current, *layer.inputs[:1], *(s.after for s in layer.variables.values()), layer.spikes]
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 
-    def _same(self, ran: _Ran, found: _Ran) -> bool:
-        y, theirs = ran.y.reshape(-1).float(), found.y.reshape(-1).float()
-        agree = torch.equal(y, theirs) or _near(y, theirs)
-        return agree and self._first_neuron(ran, found) is None
-
-    def _first_neuron(self, ran: _Ran, found: _Ran) -> str | None:
-        """The path of the first layer whose spikes were others."""
+    def first_difference(self, ran: Ran, found: Ran) -> tuple[str, int | None] | None:
+        """(layer or output, step) where the two differ first; None where they do not."""
+        differ: list[tuple[str, int | None]] = []
         for name, layer in self.layers.items():
-            path = layer.region.path
-            theirs = found.spikes.get(path, []) if below(layer.spikes.path, path) else []  # of the submodule itself
-            comparable = theirs and sum(s.numel() for s in theirs) == sum(s.numel() for s in ran.spikes[name])
-            if comparable and not _equal(*([s != 0 for s in each] for each in (ran.spikes[name], theirs))):
-                return path
-            if (
-                not comparable
-                and found.calls.get(path) == ran.calls.get(path)
-                and found.true.get(path) != ran.true.get(path)
-            ):
-                return path or name
-        return None
+            path = layer.region.path or name
+            for node in self._shown_of(name):
+                if node in found.values:
+                    mine, theirs = ran.values[node][-len(found.values[node]) :], found.values[node]
+                    same = mine == theirs if node is layer.spikes else near(mine, theirs)
+                    wrong = ~(same | (mine != mine) & (theirs != theirs)).flatten(1).all(1)
+                    if bool(wrong.any()):
+                        differ.append((path, len(ran.values[node]) - len(theirs) + int(wrong.int().argmax())))
+            left = found.spikes.get(path, []) if below(layer.spikes.path, path) else []  # of the submodule itself
+            if layer.spikes not in found.values and left:
+                mine, theirs = ran.values[layer.spikes].reshape(-1) != 0, torch.stack(left).reshape(-1) != 0
+                if mine.shape == theirs.shape and not torch.equal(mine, theirs):
+                    differ.append((path, None))
+        y, theirs = ran.y.float(), found.y.float()
+        if ran.y.numel() != found.y.numel() or not bool((same := near(y.reshape(theirs.shape), theirs)).all()):
+            stacked = self.reading.readout.how == "stack" and ran.y.numel() == found.y.numel()
+            differ.append(("its output", int((~same).flatten(1).any(1).int().argmax()) if stacked else None))
+        return min(differ, key=lambda each: math.inf if each[1] is None else each[1], default=None)
 
-    def _difference(self, ran: _Ran, found: _Ran, call: int) -> Problem:
-        path = self._first_neuron(ran, found)
-        where = f"first in {path}" if path else "in its output"
-        step = "a step"
-        if self.reading.readout.how == "stack" and found.y.numel() == ran.y.numel():
-            wrong = (ran.y.reshape(STEPS, -1) != found.y.reshape(STEPS, -1)).any(1)
-            step = f"step {int(wrong.int().argmax())}" if bool(wrong.any()) else step
-        again = "" if call == 1 else ", in the second call,"
-        return self._problem(
-            f"{step} of the module{again} is not what its layers make, one after the other ({where})",
-            f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}",
+
+class _Stretch:
+    """Steps or calls one after the other, from reset."""
+
+    def __init__(self, check: _Check) -> None:
+        self.check, self.form = check, check.form
+        self.watched = Watched(check.form, check.neurons)
+        self.start: Values = {}
+        self.state: Values | None = None
+        self.first = self.calls = 0  # steps before, of a stream; calls before
+
+    def go(self, T: int, drive: float) -> None:
+        """T more steps, or a call of T steps, on both sides. Raises _Different."""
+        check, places = self.check, self.check.reading.places
+        again = self.calls > 0 and self.form.kind != "step"
+        placed = not again and self.first + T > places.since
+        x = self.form.steps(T, 1, seed=int(drive) + self.calls, scale=max(drive, 1.0))
+        noise = check.noise(T, drive, placed=placed)
+        found = check.own_forward(self.watched, x, T, noise, f"over {T} steps", placed)
+        tries = self._states(again)
+        ran = next(
+            (r for s in tries for r in [self._run(x, T, s, noise)] if check.first_difference(r, found) is None), None
         )
+        if ran is None:
+            given = (self._run(x, T, s, noise, found) for s in tries)
+            ran = next((r for r in given if check.first_difference(r, found) is None), None)
+        if ran is None:
+            raise self._difference(check.first_difference(self._run(x, T, self.state, noise), found), again)
+        if placed:
+            self._count(T)
+        if again and check.first_difference(self._run(x, T, None, noise), found) is not None:
+            name = type(self.form.module).__name__
+            check.found.notes.append(f"{name}: a call goes on from where the last one ended: reset it between samples")
+        if not drive and not self.calls:
+            check.find_hooks(ran, found)
+        fired = {name for name in check.silent if bool((ran.values[check.layers[name].spikes] != 0).any())}
+        check.silent = {name: path for name, path in check.silent.items() if name not in fired}
+        self.start, self.state, self.calls = ran.start, ran.state, self.calls + 1
+        self.first += T if self.form.kind == "step" else 0
 
-    def _problem(self, rule: str, advice: str) -> Problem:
-        return Problem("forward", type(self.form.module).__name__, rule, advice)
+    def _run(self, x: Tensor, T: int, state: Values | None, noise: Noise, found: Ran | None = None) -> Ran:
+        return self.check.steps_of(x, T, self.first, state, noise, found)
+
+    def _states(self, again: bool) -> list[Values | None]:
+        """What the states may be: as they were left; when forward is called again, anew too, or some of each: those of
+        submodules, those that the module holds in its tensors, those of its neurons go on."""
+        state = self.state
+        if not again or state is None:
+            return [state]
+        program, reading = self.check.program, self.check.reading
+        neurons = [path for path, part in self.form.module.named_modules() if path and keeps_state(part)]
+        kinds = (
+            {s.before for s in program.states if s.after.path},
+            {s.before for s in program.states if s.after in reading.left},
+            {s.before for s in program.states if any(below(s.after.path, path) for path in neurons)},
+        )
+        return [state, None, *({**self.start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds)]
+
+    def _difference(self, different: tuple[str, int | None] | None, again: bool) -> _Different:
+        where, t = different or ("its output", None)
+        step = "a step" if t is None else f"step {self.first + t}"
+        second = ", in the second call," if again else ""
+        rule = f"{step} of the module{second} is not what its layers make, one after the other (first in {where})"
+        return _Different(rule, f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}")
+
+    def _count(self, T: int) -> None:
+        """Whether as many operations are made as the steps make."""
+        for (path, name), (once, each) in self.check.reading.places.calls.items():
+            wanted, made = once + each * (self.first + T), self.watched.calls[path, name]
+            if wanted != made:
+                calls = f"call {name}() {made} times in {path or 'forward'}"
+                rule = f"{self.first + T} steps {calls}, where its first steps would {wanted} times"
+                raise _Different(rule, "every step must do the same")
 
 
-def _near(y: Tensor, found: Tensor) -> bool:
-    """Whether two values differ by no more than sums in another order do."""
-    near = 1e-5 * float(found.nan_to_num().abs().max().clamp(min=1)) if found.numel() else 0.0
-    return y.shape == found.shape and torch.allclose(y, found, 1e-4, near, equal_nan=True)
+def _joined(rows: list[Ran], readout: Readout) -> Ran:
+    """Rows that were run alone, as a batch."""
+    axis = int(readout.how == "stack")
+    values = {node: torch.cat([row.values[node] for row in rows], 1) for node in rows[0].values}
+    return Ran(torch.cat([row.y for row in rows], axis), values)
 
 
-def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
+def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Whether the values are the same, but for rounding."""
     if not a or not b:
         return False
     one, two = torch.stack(a).reshape(-1), torch.stack(b).reshape(-1)
-    return one.shape == two.shape and bool(torch.all((one == two) | (one.isnan() & two.isnan())))
+    return one.shape == two.shape and bool(near(one, two).all())
 
 
 @dataclass
@@ -284,6 +333,7 @@ class ModuleReading:
     left      nodes that the module's own tensors are after a call: states that the next call goes on from
     output    which of the tensors that forward returns is read
     not_proved  what could not be looked at, in short: from which step on
+    places    where a run of the module makes the values of a step
     """
 
     form: Form
@@ -295,6 +345,7 @@ class ModuleReading:
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)
     not_proved: list[str] = field(default_factory=list)
+    places: Places = NOWHERE
 
     @property
     def neurons(self) -> dict[str, str]:

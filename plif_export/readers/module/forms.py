@@ -63,12 +63,15 @@ class Form:
             return x.clone()
         return [x_t.clone() for x_t in x] if self.kind == "step" else x.movedim(0, self.axis or 0).contiguous()
 
-    def forward(self, T: int) -> Callable[[nn.Module, Given], object]:
-        """(copy, input) -> what forward returns over T steps; of the form "step" each tensor stacked along time."""
+    def forward(self, T: int, passed: list[object] | None = None) -> Callable[[nn.Module, Given], object]:
+        """(copy, input) -> what forward returns over T steps; of the form "step" each tensor stacked along time.
+
+        passed  of the form "step": the states passed by hand, from which it goes on, and then those that it left
+        """
 
         def call(module: nn.Module, x: Given) -> object:
             if isinstance(x, list):
-                return _stacked(call_steps(module, x, self.zeros))
+                return _stacked(call_steps(module, x, self.zeros, passed))
             words = self.length.set(module, T) if self.length is not None else {}
             return module(x, **words)
 
@@ -99,16 +102,20 @@ def first_states(module: nn.Module, zeros: bool) -> list[Tensor | None]:
     return [torch.zeros(1) if zeros and asked else None for asked in state_arguments(module).values()]
 
 
-def call_steps(module: nn.Module, x: list[Tensor], zeros: bool = False) -> list[object]:
-    """Calls forward once for each step [B, ...]. What it returns behind its output it gets back as its states."""
+def call_steps(
+    module: nn.Module, x: list[Tensor], zeros: bool = False, passed: list[object] | None = None
+) -> list[object]:
+    """Calls forward once for each step [B, ...]. What it returns behind its output it gets back as its states. passed: states
+    to go on from, none at first; afterwards those that it left."""
     takes = state_arguments(module)
-    passed: list[object] = [*first_states(module, zeros)]
+    passed = [] if passed is None else passed
+    passed[:] = passed or first_states(module, zeros)
     outputs = []
     for x_t in x:
         out = module(x_t, *passed)
         outputs.append(out)
         back = _given_back(out, len(takes))
-        passed = [*back, *passed[len(back) :]]
+        passed[: len(back)] = back
     return outputs
 
 

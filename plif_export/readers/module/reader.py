@@ -29,7 +29,7 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
-from plif_export.readers.module.check import ModuleReading, compare
+from plif_export.readers.module.check import Compared, ModuleReading, compare
 from plif_export.readers.module.copies import failed
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import Lowering
@@ -37,6 +37,7 @@ from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNod
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import above, below
+from plif_export.readers.module.runs.places import PlacedRun, find_places
 from plif_export.readers.module.unseen.hidden import hidden_state
 from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import Problem, Unsupported, refuse
@@ -52,21 +53,22 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
     """
     reading, problems = examine(module, example_input, caller)
-    notes: list[str] = []
+    found = Compared(problems)
     if reading is not None and not problems:
-        problems, notes = compare(reading)
-    refuse(problems)
+        found = compare(reading, caller.T, caller.prove_steps)
+    refuse(found.problems)
     assert reading is not None and reading.graph is not None
     form = reading.form
     if form.kind != "step":
-        notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
+        found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
     said = replace(
         caller,
         T=caller.T or (form.T if caller.framing is None else None),
         kind=caller.kind or ("static" if form.kind == "static" and caller.framing is None else None),
     )
     facts = ModelFacts.from_caller(said, reading.graph)
-    return TrainedModel(reading.graph, ModuleReference(reading), facts, notes=notes, not_proved=reading.not_proved)
+    model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes)
+    return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
 
 
 def examine(
@@ -164,7 +166,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
-    reading = ModuleReading(form, program, readout, index, runs[at + 1].left)
+    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, places=find_places(runs, at, program))
     known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
     graph = lowering.graph()
@@ -186,7 +188,7 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, TraceRun],
             copied = form.copy()
             with form.during(T):
                 try:
-                    runs[T] = TraceRun(table, copied, T).record(given, form.axis, form.forward(T))
+                    runs[T] = PlacedRun(table, copied, T).record(given, form.axis, form.forward(T))
                 except Unsupported:
                     raise
                 except Exception as error:
