@@ -113,7 +113,9 @@ class CallerFacts(Layers):
         "Steps of the unrolled form; the card's T when not given. Without a card: its T.", "--T", default=None
     )
     prove_steps: int | None = option(
-        "How many steps a live module is at least run for, and compared with what was read of it.", default=None, least=1
+        "How many steps a live module is at least run for, and compared with what was read of it.",
+        default=None,
+        least=1,
     )
     output: int | None = None
 

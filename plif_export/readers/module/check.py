@@ -97,6 +97,9 @@ class _Check:
                 given = "and no current of its own could be given to it"
             self.found.notes.append(f"{path}: never fired, {given}; only its states were compared")
         self.found.untested = list(self.silent)
+        readout = self.reading.readout
+        if self.form.kind == "step" or readout.how not in ("sum", "mean") or not readout.folded:
+            self.found.not_proved.append("that the outputs of all steps are added up")
         return self.found
 
     def _lengths(self) -> None:
@@ -216,20 +219,18 @@ class _Check:
         differ: list[tuple[str, int | None]] = []
         for name, layer in self.layers.items():
             path = layer.region.path or name
-            for node in self._shown_of(name):
-                if node in found.values:
-                    mine, theirs = ran.values[node][-len(found.values[node]) :], found.values[node]
-                    wrong = ~near(mine, theirs).flatten(1).all(1)
-                    if bool(wrong.any()):
-                        differ.append((path, len(ran.values[node]) - len(theirs) + int(wrong.int().argmax())))
+            pairs = [(ran.values[node], found.values[node]) for node in self._shown_of(name) if node in found.values]
             left = found.spikes.get(path, []) if below(layer.spikes.path, path) else []  # of the submodule itself
-            if layer.spikes not in found.values and left:
-                mine, theirs = ran.values[layer.spikes].reshape(-1) != 0, torch.stack(left).reshape(-1) != 0
-                if mine.shape == theirs.shape and not torch.equal(mine, theirs):
-                    differ.append((path, None))
-        y, theirs = ran.y.float(), found.y.float()
-        if ran.y.numel() != found.y.numel() or not bool((same := near(y.reshape(theirs.shape), theirs)).all()):
-            stacked = self.reading.readout.how == "stack" and ran.y.numel() == found.y.numel()
+            spikes = ran.values[layer.spikes]
+            if layer.spikes not in found.values and sum(each.numel() for each in left) == spikes.numel():
+                pairs.append((spikes, torch.stack(left).reshape(spikes.shape)))
+            for mine, theirs in pairs:
+                wrong = ~near(mine[-len(theirs) :], theirs).flatten(1).all(1)
+                if bool(wrong.any()):
+                    differ.append((path, len(mine) - len(theirs) + int(wrong.int().argmax())))
+        comparable = ran.y.numel() == found.y.numel()
+        if not comparable or not bool((same := near(ran.y.reshape(found.y.shape), found.y)).all()):
+            stacked = comparable and self.reading.readout.how == "stack"
             differ.append(("its output", int((~same).flatten(1).any(1).int().argmax()) if stacked else None))
         return min(differ, key=lambda each: math.inf if each[1] is None else each[1], default=None)
 

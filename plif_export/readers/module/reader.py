@@ -29,7 +29,7 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
-from plif_export.readers.module.check import Compared, ModuleReading, compare
+from plif_export.readers.module.check import ModuleReading, compare
 from plif_export.readers.module.copies import failed
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import Lowering
@@ -53,20 +53,19 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
     """
     reading, problems = examine(module, example_input, caller)
-    found = Compared(problems)
-    if reading is not None and not problems:
-        found = compare(reading, caller.T, caller.prove_steps)
-    refuse(found.problems)
+    refuse(problems)
     assert reading is not None and reading.graph is not None
     form = reading.form
-    if form.kind != "step":
-        found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
     said = replace(
         caller,
         T=caller.T or (form.T if caller.framing is None else None),
         kind=caller.kind or ("static" if form.kind == "static" and caller.framing is None else None),
     )
     facts = ModelFacts.from_caller(said, reading.graph)
+    found = compare(reading, None if "T" in facts.unsaid else facts.T, caller.prove_steps)
+    refuse(found.problems)
+    if form.kind != "step":
+        found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
     model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes)
     return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
 
