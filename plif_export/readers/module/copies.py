@@ -6,6 +6,7 @@ import copy
 import pickle
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
@@ -13,8 +14,38 @@ from plif_export.readers.module.unseen.world import start_again
 from plif_export.readers.module.whole_numbers import follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
 
+_SHARED = "_plif_weights"  # where a copy keeps that its weights are shared
 _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
 READERS = Path(__file__).parents[1]
+
+
+class _Shared:
+    """Weights that all copies of a module share, and the owner's, which they are set back to before each copy: some modules write
+    into their weights when they run."""
+
+    def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
+        self.pairs = pairs
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Shared:
+        return self
+
+    def __reduce__(self) -> tuple[type[_Shared], tuple[list[object]]]:
+        return _Shared, ([],)
+
+    def memo(self) -> dict[int, object]:
+        """For deepcopy."""
+        for mine, owners in self.pairs:
+            if not torch.equal(mine, owners.to(mine.device)):
+                mine.data.copy_(owners)
+        return {id(mine): mine for mine, _ in self.pairs}
+
+
+def with_shared_weights(module: nn.Module) -> nn.Module:
+    """A copy, on the CPU, whose copies all have its weights, not copies of them: so that memory grows with the network once."""
+    copied = copy_of(module).cpu()
+    owners = dict(module.named_parameters())
+    vars(copied)[_SHARED] = _Shared([(p, owners[name].detach()) for name, p in copied.named_parameters()])
+    return copied
 
 
 def copy_of(module: nn.Module) -> nn.Module:
@@ -22,7 +53,8 @@ def copy_of(module: nn.Module) -> nn.Module:
 
     A class may have a deepcopy of its own that fails (sinabs's recurrent layers): then what it holds is copied, by pickle.
     """
-    memo: dict[int, object] = {}
+    shared = vars(module).get(_SHARED)
+    memo = shared.memo() if isinstance(shared, _Shared) else dict[int, object]()
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
             if isinstance(value, Tensor) and value.grad_fn is not None:

@@ -30,7 +30,7 @@ from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.module.check import ModuleReading, compare
-from plif_export.readers.module.copies import failed
+from plif_export.readers.module.copies import failed, with_shared_weights
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import Lowering
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
@@ -94,7 +94,7 @@ def examine(
     sys.setrecursionlimit(max(depth, MOST_DEEP))
     try:
         with one_thread(), put_back(module):
-            return _first_form(module, tuple(shape), caller)
+            return _first_form(with_shared_weights(module), tuple(shape), caller)
     finally:
         sys.setrecursionlimit(depth)
 
