@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ def bare(node: TraceNode) -> TraceNode:
 
 @dataclass(frozen=True)
 class Place:
-    """The call that makes the value of a node in step t of T: the one of number first + t * step + T * length."""
+    """The call that makes the value of a node in step t of T, from step `since` on: number first + t * step + T * length."""
 
     node: TraceNode
     key: Key
@@ -97,6 +97,7 @@ class Place:
     length: int
     birth: _Birth
     batch: int  # of the run that was written down
+    since: int  # the step from which on this is so
 
     def index(self, t: int, T: int) -> int:
         return self.first + t * self.step + T * self.length
@@ -130,7 +131,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the nodes of a step are made from step `since` on; calls: how many of each kind a run makes (for T = 0, a step)."""
+    """Where the nodes of a step are made; calls: how many of each kind a run of more than `since` steps makes: (once, a step)."""
 
     of: dict[TraceNode, Place]
     calls: dict[Key, tuple[int, int]]
@@ -140,10 +141,21 @@ class Places:
 NOWHERE = Places({}, {}, 0)
 
 
+def _alike(node: TraceNode, other: TraceNode | None) -> bool:
+    """Whether another node is surely the same of another step: a layer, with the same weights."""
+    if other is None or str(node.op) != str(other.op) or len(node.flat) != len(other.flat):
+        return False
+    pairs = [(a, b) for a, b in zip(node.flat, other.flat, strict=True) if not (isinstance(a, TraceNode) and a.moves)]
+    return all(a is b or a == b for a, b in pairs) and any(
+        isinstance(a, TraceNode) and a.op == "param" for a, _ in pairs
+    )
+
+
 def find_places(runs: Mapping[int, TraceRun], at: int, program: StepProgram) -> Places:
     """The places of a program's nodes, from the runs (PlacedRun) of the lengths at - 1 ... at + 2."""
     placed = {T: run for T, run in runs.items() if isinstance(run, PlacedRun)}
     one, two = placed[at + 1], placed[at + 2]
+    made = {(b.key, b.part, b.index): node for node, b in two.born.items() if b is not None}
     of: dict[TraceNode, Place] = {}
     for later in program.body:
         earlier = program.earlier.get(later)
@@ -159,7 +171,10 @@ def find_places(runs: Mapping[int, TraceRun], at: int, program: StepProgram) -> 
         step, length = a.index - c.index, b.index - a.index
         if d.index - c.index == length and (a.item is None) == (c.item is None) == (step != 0):
             first = a.index - step * at - length * (at + 1)
-            of[later] = Place(later, a.key, first, step, length, a, program.batch)
+            place = Place(later, a.key, first, step, length, a, program.batch, 0)
+            steps = () if place.whole else range(at - 1)
+            before = (made.get((a.key, a.part, place.index(t, at + 2))) for t in steps)
+            of[later] = place if all(_alike(later, node) for node in before) else replace(place, since=at - 1)
     calls = {}
     for key in {place.key for place in of.values()}:
         counts = [placed[T].calls[key] for T in sorted(placed)]

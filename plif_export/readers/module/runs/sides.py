@@ -82,7 +82,7 @@ class Watched(TorchDispatchMode):
         self.batch = x.shape[0 if self.form.kind == "static" else 1]
         self.due, self.parts = defaultdict(list), defaultdict(list)
         for place in (places.of[node] for node in dict.fromkeys(shown) if node in places.of):
-            for t in [0] if place.whole else range(max(places.since - self.first, 0), T):
+            for t in [0] if place.whole else range(max(place.since - self.first, 0), T):
                 self.due[place.key, place.index(self.first + t, T)].append((place, t))
         with self.form.during(T), torch.inference_mode(), self:
             out = self.form.forward(T, self.passed)(self.module, self.form.arranged(x))
@@ -149,9 +149,7 @@ def read_side(
     outputs: list[Tensor] = []
     wanted = set(shown)
     for t in range(T):
-        placed = {
-            node: more[t] for node, more in noise.nodes.items() if places.of[node].whole or first + t >= places.since
-        }
+        placed = {node: more[t] for node, more in noise.nodes.items() if first + t >= places.of[node].since}
         added = {
             n: (layer.inputs[0], noise.paths[path][t])
             for path, layer in inputs.items() for n in layer.region.nodes
