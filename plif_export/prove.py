@@ -96,10 +96,10 @@ def expected_of(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
 
 def _stimulus(facts: ModelFacts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
     """The default input of a proof: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
-    streams = card["batch"] or PARITY_STREAMS
-    if card["form"] == "unrolled":
-        steps = -(-steps // card["T"]) * card["T"]
-    if facts.kind == "static":
-        image = stimulus.images(streams, facts.shape, facts.normalisation, rng)
-        return np.broadcast_to(image, (steps, *image.shape))
-    return stimulus.events_like(steps, streams, facts.shape, facts.framing, rng)
+    streams, a_call = card["batch"] or PARITY_STREAMS, card["T"] if card["form"] == "unrolled" else 1
+    steps = -(-steps // a_call) * a_call
+    if facts.kind == "static":  # an image stands for the steps of a call
+        shown = max(a_call, facts.T)
+        images = stimulus.images_of_a_camera(-(-steps // shown), streams, facts.shape, facts.normalisation, rng)
+        return images.repeat(shown, axis=0)[:steps]
+    return stimulus.of_a_camera(steps, streams, facts.shape, facts.framing, rng)

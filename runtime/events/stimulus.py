@@ -2,6 +2,9 @@
 
 Event-like: two blobs that move, with ON events in front of them and OFF events behind, on a floor of noise. The mean is about
 0.15 events per pixel, channel and step, as in recordings of N-MNIST (T=10) and DVS128 Gesture (T=20).
+
+A parity check also gets what a camera can do and a recording rarely shows (`of_a_camera`): nothing at all, one pixel, every
+pixel, hot pixels, and counts up to MOST.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from runtime.model.card import Card
 
 MEAN_COUNT = 0.15
+MOST = 255  # events of a pixel in one frame: more than a camera sends in 40 ms, and what a byte holds
+HOT = 0.01  # of the pixels
 EVENTS_PER_PIXEL_S = 3.0  # a hand that moves in front of a DVS128: 50 thousand events a second, 128 x 128 pixels
 
 
@@ -46,9 +51,41 @@ def events_like(
                 for c in range(channels):
                     density[c] += blob * np.where(ahead, 1.0, 0.3) if c % 2 else blob * np.where(ahead, 0.3, 1.0)
             frames[t, b] = rng.poisson(density * (mean_count / density.mean()))
-    if framing is not None and Framing.parse(framing).value == "binary":
-        frames = np.minimum(frames, 1)
+    return np.minimum(frames, 1) if _is_binary(framing) else frames
+
+
+def of_a_camera(
+    T: int, streams: int, shape: tuple[int, ...], framing: str | None, rng: np.random.Generator
+) -> np.ndarray:
+    """`events_like`, with frames in between that are empty (the first, the last, and some in a row) in every second stream,
+    and in the last stream one pixel, every pixel, hot pixels and the largest counts; of 8 steps and more. [T, streams, *shape]."""
+    frames = events_like(T, streams, shape, framing, rng)
+    most = 1 if _is_binary(framing) else MOST
+    if T >= 8:
+        frames[[0, T // 2 - 1, T // 2, T // 2 + 1, T - 1], ::2] = 0
+        pixel, every, hot, largest = (frames[t, -1] for t in (T // 4, T // 4 + 1, T - T // 4, T - T // 4 + 1))
+        pixel[...] = 0
+        pixel.flat[rng.integers(pixel.size)] = most
+        every[...] = rng.integers(1, most + 1, shape)
+        hot[rng.random(shape) < HOT] = most
+        largest[...] = most
     return frames
+
+
+def images_of_a_camera(
+    count: int, streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """`images` [count, streams, *shape], among which are some of black and white pixels, all black and all white."""
+    shown = np.stack([images(streams, shape, None, rng) for _ in range(count)])
+    for i, b in np.ndindex(count, streams):
+        if kind := (i + b) % 4:
+            shown[i, b] = (np.rint(rng.random(shape)), 0, 1)[kind - 1]
+    return _normalised(shown, normalisation)
+
+
+def _is_binary(framing: str | None) -> bool:
+    return framing is not None and Framing.parse(framing).value == "binary"
 
 
 def seen_by(card: Card, steps: int, streams: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,8 +135,12 @@ def images(
         wide: np.ndarray = coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
         return wide
 
-    image = widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r
+    return _normalised(widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r, normalisation)
+
+
+def _normalised(image: np.ndarray, normalisation: dict[str, list[float]] | None) -> np.ndarray:
+    """Images [..., C, H, W] in 0..1 as the network gets them, float32."""
     if normalisation is not None:
-        mean, std = (np.array(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
+        mean, std = (np.array(normalisation[key])[:, None, None] for key in ("mean", "std"))
         image = (image - mean) / std
     return np.asarray(image, np.float32)

@@ -81,7 +81,9 @@ class Step:
         """Of the value of that name."""
         if name not in self._measures:
             node = self.of.nodes.get(name)
-            if node is None or node.op == "Constant" or (node.op == "Neuron" and node.values == "spikes"):
+            if node is not None and node.op == "Neuron" and node.values == "spikes":
+                made = Measure.fired(self.value(name))
+            elif node is None or node.op == "Constant":
                 made = Measure.known(self.value(name))
             elif node.op == "Neuron" or (node.op == "State" and node.attrs["when"] == "after"):
                 made = self._given(node)

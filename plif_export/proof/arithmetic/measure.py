@@ -65,9 +65,16 @@ class Measure:
     @classmethod
     def known(cls, values: Array, factor: bool = False) -> Measure:
         """Of values that all programs are given: inputs, states and numbers; with `factor`, of a parameter."""
+        size = np.abs(values).astype(np.float32)
         terms = np.float32(0) if factor else (values != 0).astype(np.float32)
         unit = power_of_two(values) if factor else lowest_bit(values)
-        return cls(np.abs(values).astype(np.float32), np.asarray(terms), unit, lambda: values)
+        return cls(size, np.asarray(terms), unit, lambda: values)
+
+    @classmethod
+    def fired(cls, spikes: Array) -> Measure:
+        """Of values 0 and 1: sizes and terms are one array, which is then moved once."""
+        size = spikes.astype(np.float32)
+        return cls(size, size, np.where(spikes != 0, 1.0, WHOLE), lambda: spikes)
 
     @property
     def one_unit(self) -> float:

@@ -18,13 +18,16 @@ NUMPY = Numpy(np.float32)
 
 
 def _spread_out(m: Measure) -> Measure:
+    if m.terms.shape == m.size.shape:
+        return m
     return Measure(m.size, np.broadcast_to(m.terms, m.size.shape), m.unit, m.of)
 
 
 def _moved(go: Callable[..., Array], *inputs: Measure) -> Measure:
     whole = [_spread_out(m) for m in inputs]
-    unit = np.asarray(min(m.one_unit for m in whole))
-    return Measure(go(*(m.size for m in whole)), go(*(m.terms for m in whole)), unit, whole[0].of)
+    unit, size = np.asarray(min(m.one_unit for m in whole)), go(*(m.size for m in whole))
+    terms = size if all(m.size is m.terms for m in whole) else go(*(m.terms for m in whole))
+    return Measure(size, terms, unit, whole[0].of)
 
 
 def _as_in_numpy(name: str) -> Callable[..., Measure]:
@@ -93,10 +96,8 @@ class MeasuringTensors(Measuring):
 
     def weighed(self, windows: Measure, weight: Measure, groups: int) -> Measure:
         """A term for each input that is not zero and that the weights can reach."""
-        outputs, _, *kernel = weight.size.shape
-        rows, channels, *where = windows.size.shape
-        of_group = _spread_out(windows).terms.reshape(rows, groups, channels // groups, *where).sum(axis=2)
-        reached = NUMPY.weighed(of_group, np.ones((groups, 1, *kernel), np.float32), groups)
+        outputs, *rest = weight.size.shape
+        reached = NUMPY.weighed(_spread_out(windows).terms, np.ones((groups, *rest), np.float32), groups)
         size = NUMPY.weighed(windows.size, weight.size, groups)
         terms = reached.repeat(outputs // groups, axis=1)
         return Measure(size, terms, np.asarray(windows.one_unit * weight.one_unit), windows.of)
