@@ -30,7 +30,7 @@ def teacher_forced(
         where += f"after a call of {subject.chunk} steps, "
     shown = 0
     for case in asked:
-        conclusive = _agrees(subject, case, bounds, report, totals, where)
+        conclusive = _agrees(subject, case, bounds, report, totals, where, on_stimulus=layers is not None)
         shown += subject.chunk if conclusive or subject.chunk == 1 else 0
     if layers is None:
         for layer in totals:
@@ -48,8 +48,9 @@ def require_shown(subject: Subject, shown: int, report: Report) -> None:
 
 
 def _agrees(
-    subject: Subject, case: Case, bounds: Bounds, report: Report, layers: list[LayerReport], where: str
-) -> bool:
+    subject: Subject, case: Case, bounds: Bounds, report: Report, layers: list[LayerReport], where: str,
+    on_stimulus: bool,
+) -> bool:  # fmt: skip
     """Compares layer by layer, in order; False where a difference made the rest of the call meaningless."""
     try:
         answer = subject.forced(case)
@@ -57,16 +58,17 @@ def _agrees(
         report.fail(problem.layer, case.step, f"{where}{problem}")
         return False
     several = not subject.shows_spikes and subject.chunk > 1
-    asked = sorted({k for expected in case.expected.values() for k in expected})
+    asked = sorted({*range(len(case.y)), *(k for expected in case.expected.values() for k in expected)})
     steps = {}
     for k in asked:
         fired = {name: spikes[k] for name, spikes in case.spikes.items()}
         steps[k] = bounds.step(case.x[k], fired, partial(case.held, k))
     edges = False
-    for layer in layers:
+    for layer in (layer for layer in layers if layer.name in case.expected):
         expected, threshold = case.expected[layer.name], float(bounds.neurons[layer.name].attrs["v_threshold"])
         bound: dict[int, LayerBound] = {}
-        for k in expected:
+        for k, step in expected.items():
+            bounds.saw(layer.name, step)
             bound[k] = steps[k].neuron(layer.name, case.before[layer.name][k])
             # the states before a step are the engine's own, and have what its steps before have rounded; it does not show its
             # spikes, and any step of the call may have a flip
@@ -78,6 +80,8 @@ def _agrees(
                 continue
             t, edge = (case.step, edges) if several else (case.step + k, None)
             same = compare(layer, report, t, threshold, expected[k], seen, bound[k], edge=edge, where=where)
+            if not same and on_stimulus:
+                report.diverged(layer.name, t)
             if not same and not subject.shows_spikes:  # deeper layers got other spikes than the reference's
                 return False
     for k, (y, wanted) in enumerate(zip(answer.y, case.y, strict=True)):

@@ -38,6 +38,7 @@ from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
+ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8
 FEW = 20  # flips say nothing about layers that hardly fire
 
@@ -92,13 +93,13 @@ def check(
     require_shown(subject, shown, report)
     if subject.engine is not None:
         report.engine_steps += shown
-    report.untested = [layer for layer, (spikes, most) in fired.items() if spikes in (0, most)]
-    if len(report.untested) == len(layers):
+    if all(spikes in (0, most) for spikes, most in fired.values()):
         report.fail(layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
     if report.passed:
-        random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
-    if report.passed:
         _compare_rows(subject, x, states, bounds, report)
+    if report.passed:
+        random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+    report.untested = bounds.untested
     if report.passed and expected is not None:
         _compare_cards(subject.card, expected, report)
     for layer in layers:
@@ -135,9 +136,9 @@ def check_engine(
         report.engine_steps += shown
         require_shown(subject, shown, report)
         if report.passed:
-            random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
-        if report.passed:
             _compare_rows(subject, x, start, bounds, report)
+        if report.passed:
+            random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
@@ -202,10 +203,12 @@ def _run_freely(subject: Subject, history: History, report: Report) -> None:
                 else:
                     t, differ = t + k, int(np.sum(other_spikes(seen.s.reshape(wanted.s.shape), wanted)))
                 layer.free_running_mismatches += differ
-                if differ and (report.first_divergence is None or t < report.first_divergence["step"]):
-                    report.first_divergence = {"layer": layer.name, "step": t}
+                if differ:
+                    report.diverged(layer.name, t)
         for i, y in enumerate((answer.y, case.y)):
             votes[i] += whole_votes(y[:, 0], voters).sum(axis=0)
+        if count_off(answer.y, case.y):
+            report.diverged("output", case.step)
     if votes.ndim > 2:  # maps, about which nothing is decided
         return
     report.decisions += 1
@@ -214,28 +217,30 @@ def _run_freely(subject: Subject, history: History, report: Report) -> None:
 
 def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
     """The whole artifact on several different streams at once against each of them alone, each step within the largest
-    bound that the questions before have seen."""
-    count, streams = subject.batch or max(2, min(3, x.shape[1])), x.shape[1]
-    steps = subject.chunk if subject.unrolled else min(subject.rows_steps, len(x))
-    # a batch of more rows than there are streams gets the last steps of a stream as well, mirrored
-    frames = [x[:steps, b] if b < streams else np.flip(x[-steps:, b % streams], -1) for b in range(count)]
-    states = [start[b % len(start)] for b in range(count)]
-    try:
-        alone = [_run(subject, subject.alone, f[:, None], s) for f, s in zip(frames, states, strict=True)]
-        stacked = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
-        together = _run(subject, subject.call, np.stack(frames, axis=1), stacked)
-    except CannotRun as problem:
-        report.fail(problem.layer, 0, f"{subject.signature}{problem}")
-        return
+    bound that the questions before have seen: the most rows in one call, the fewest in more."""
+    more = subject.chunk if subject.unrolled else min(subject.rows_steps, len(x))
+    sizes = (subject.batch,) if subject.batch else tuple(filter(subject.fits, ROWS_TOGETHER))
     names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
-    for i, (layer, name) in enumerate(names):  # in forward order, so that the first layer is named
-        for b in range(count):
-            off = count_off(together[i][b : b + 1], alone[b][i], steps * bounds.largest.get(layer, 0.0))
-            if off:
-                what = f"a stream beside others gives other {name} than alone ({off} differ)"
-                report.fail(layer, 0, subject.signature + what)
-                return
-    report.rows = count
+    for count in sizes:
+        steps = more if count == sizes[-1] else subject.chunk
+        # each stream is another part of the stimulus, moved to the side, and so are the membranes
+        frames = [np.roll(x.take(range(b, b + steps), 0, mode="wrap")[:, b % x.shape[1]], b, -1) for b in range(count)]
+        states = [{key: np.roll(v, b, -1) for key, v in start[b % len(start)].items()} for b in range(count)]
+        try:
+            stacked = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+            together = _run(subject, subject.call, np.stack(frames, axis=1), stacked)
+            for b, (frame, state) in enumerate(zip(frames, states, strict=True)):
+                alone = _run(subject, subject.alone, frame[:, None], state)
+                for i, (layer, name) in enumerate(names):  # in forward order, so that the first layer is named
+                    off = count_off(together[i][b : b + 1], alone[i], steps * bounds.largest.get(layer, 0.0))
+                    if off:
+                        what = f"a stream beside {count - 1} others gives other {name} than alone ({off} differ)"
+                        report.fail(layer, 0, subject.signature + what)
+                        return
+        except CannotRun as problem:
+            report.fail(problem.layer, 0, f"{subject.signature}{problem}")
+            return
+        report.rows = max(report.rows, count)
 
 
 def _run(subject: Subject, call: Callable[[Array, States], Answer], x: Array, start: State) -> list[Array]:

@@ -1,21 +1,26 @@
-"""Random spikes: the question about weights and thresholds, which no recording answers.
+"""Random spikes: the questions about weights and thresholds, which no recording answers.
 
-A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. So the neurons are drawn into
-three parts, and each layer runs once with the spikes of each part, so that every weight is used; and once from membranes that
-put h a few bounds beside the threshold, so that a threshold that is off by more than rounding shows itself, and exactly on it
-where arithmetic is exact, so that >= is not >. Some membranes lie on the threshold themselves, since there are neurons that
-compare before they charge. The judge is the interpreter: on the graph as it was read, before any pass, or, with rounded weights,
-on the graph after all of them.
+A stimulus leaves many inputs of a layer silent, and a weight on a silent input may be anything. And where many inputs fire at
+once, a small error of one weight is lost in the rounding of their sum. So each layer of a file gets rows of spikes in which about
+ACTIVE inputs of a neuron fire, every input in some row. Its membranes are then at rest, so that the sum is all there is.
 
-A sliced file takes any spikes in any step, from random membranes. An engine takes none: its membranes are chosen so that the
-neurons of the part fire in the first step of a call, as far as a membrane can make them; and since its membranes then decide
-which spikes there are, those beside the threshold have a round of their own. A neuron that fires forgets its current, so there
-each part of a layer also meets the next part of the layer before it: whatever fires, what reads it is once silent.
+Three questions are about neurons: nobody fires and membranes are far below the threshold; a part fires, and membranes are put so
+that h is a few bounds beside the threshold, or exactly on it where arithmetic is exact, so that >= is not >, and some on the
+threshold themselves, since there are neurons that compare before they charge; everybody fires, from far above. In the
+second every layer whose threshold can be reached fires, whatever the stimulus did.
+
+The judge is the interpreter: on the graph as it was read, before any pass, or, with rounded weights, on the graph after all.
+
+An engine takes no spikes: its membranes are chosen so that these neurons fire in the first step of a call, as far as a membrane
+can make them. A neuron that fires forgets its current, so there every other layer is silent while those before it fire in
+PARTS parts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -29,70 +34,168 @@ from plif_export.proof.subjects.subject import Case, Subject, cases
 from runtime.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
-PARTS = 3  # the neurons of a layer are drawn into as many
-# (the part of the input that is not silent, how many parts further each layer fires, whether membranes are beside the threshold)
-ROUNDS_OF_A_FILE = ((0, 0, False), (1, 0, True), (2, 0, False))
-ROUNDS_OF_AN_ENGINE = (*((part, shift, False) for shift in (0, 1) for part in range(PARTS)), (PARTS, 0, True))
+ACTIVE = 8  # inputs of a neuron that fire at once
+SEEN = 4  # how often a weight is then used, where one place of several would do
+MOST_PRODUCTS = 2**28  # of a layer's rows; beyond them more inputs fire at once
+PARTS = 8  # in which the neurons of a layer fire where all layers are asked at once
+FAR = 1000.0  # thresholds, from membranes far away
 BESIDE = (1.5, 4)  # bounds beside the threshold, both sides
 EXACTLY = 0.5  # of the neurons that can be exactly on the threshold are
 AT_THRESHOLD = 1 / 16  # of the membranes lie on the threshold before the step
+AT_REST, BESIDE_THRESHOLD, FAR_AWAY = range(3)  # where membranes are before the step
+
+OUTPUT = ""  # in place of a layer's name
+
+Fires = dict[str, Array]  # {layer: [steps, rows, ...] bool}
 
 
 def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report, rng: np.random.Generator) -> None:
     """Every weight and threshold of every layer of graph, on inputs that use them all. Adds to report, and fails it."""
-    drawn = subject.chunk if subject.shows_spikes else 1  # steps of a call whose spikes can be chosen
-    part = {n.layer: rng.integers(0, PARTS, (drawn, 1, *n.shape)).astype(np.int8) for n in graph.neurons}
-    part_of_x = rng.integers(0, PARTS, graph.input_shape)
-    reference = GraphReference(graph)
-    for turn, shift, near in ROUNDS_OF_A_FILE if subject.shows_spikes else ROUNDS_OF_AN_ENGINE:
-        counts = rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (part_of_x == turn)
-        x = (np.broadcast_to(counts[:1], counts.shape) if subject.static else counts).astype(np.float32)
-        fires = {
-            layer: which == (turn if near else (turn + shift * depth) % PARTS)
-            for depth, (layer, which) in enumerate(part.items(), 1)
-        }
-        case = _drawn(subject, bounds, x, fires, near, rng)
-        if not subject.shows_spikes:  # what happens from these membranes on, in all steps of the call
-            start = {state_key(layer, k): v for layer, (state,) in case.before.items() for k, v in state.items()}
-            (case,) = cases(reference.run(x, start), subject.chunk)
-        shown = teacher_forced(subject, [case], bounds, report, where="on random spikes, ")
-        require_shown(subject, shown, report)
+    shown = 0
+    for case in _questions(subject, graph, bounds, rng):
+        shown += teacher_forced(subject, [case], bounds, report, where="on random spikes, ")
         report.probed += sum(step.h.size for steps in case.expected.values() for step in steps.values())
+        if not report.passed:
+            return
+    require_shown(subject, shown, report)
+
+
+def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Generator) -> Iterator[Case]:
+    steps = subject.chunk if subject.shows_spikes else 1  # of a call, whose spikes can be chosen
+    shapes = {n.layer: n.shape for n in graph.neurons}
+    for share, membranes in ((0, FAR_AWAY), (1 / 3, BESIDE_THRESHOLD), (1, FAR_AWAY)):
+        fires = {layer: rng.random((steps, 1, *shape)) < share for layer, shape in shapes.items()}
+        x = (rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (share == 1)) * (share > 0)
+        yield _drawn(subject, graph, bounds, x, fires, membranes, rng)
+    if subject.asks_layers:
+        reached = {layer: _what_reaches(bounds, node.inputs) for layer, node in bounds.neurons.items()}
+        reached[OUTPUT] = _what_reaches(bounds, [graph.output])
+        alone = [layer for layer, (sources, _, _) in reached.items() if _are_spikes(bounds, sources)]
+        for layer in alone:
+            yield from _of_a_layer(subject, graph, bounds, layer, *reached[layer], rng)
+        if len(alone) == len(reached):
+            return
+    parts = max(3, PARTS // subject.chunk)
+    rounds = [(part, odd) for odd in ((None,) if subject.shows_spikes else (0, 1)) for part in range(parts)]
+    together = subject.forces_rows and subject.chunk == 1 and subject.fits(len(rounds))
+    drawn = {layer: _parts(shape, parts, rng) for layer, shape in {"": graph.input_shape, **shapes}.items()}
+    for rows in [rounds] if together else [[one] for one in rounds]:
+        fires = {
+            layer: np.stack([(which == part) & (odd in (None, depth % 2)) for part, odd in rows])[None].repeat(steps, 0)
+            for depth, (layer, which) in enumerate(drawn.items())
+        }
+        inputs = fires.pop("")[:1].repeat(subject.chunk, 0)
+        yield _drawn(subject, graph, bounds, inputs, fires, AT_REST, rng)
+
+
+def _of_a_layer(
+    subject: Subject, graph: Graph, bounds: Bounds, layer: str, sources: set[str], parts: int, rows: int,
+    rng: np.random.Generator,
+) -> Iterator[Case]:  # fmt: skip
+    """One layer, or what makes the output, on rows of few spikes; nothing where it has no weights."""
+    if not parts:
+        return
+    steps = subject.chunk
+    n = rows if subject.static else -(-rows // steps)
+    turn = np.arange(steps * n) % parts
+
+    def drawn(shape: Sequence[int]) -> Array:
+        found: Array = _parts(shape, parts, rng) == turn.reshape(-1, *[1] * len(shape))
+        return found.reshape(steps, n, *shape)
+
+    x = drawn(graph.input_shape) if graph.input in sources else np.zeros((steps, n, *graph.input_shape), bool)
+    read = sorted(sources - {graph.input})
+    fires = {bounds.nodes[name].layer: drawn(bounds.nodes[name].shape) for name in read}
+    if layer != OUTPUT:
+        fires.setdefault(layer, np.zeros((steps, n, *bounds.neurons[layer].shape), bool))
+    yield _drawn(subject, graph, bounds, x, fires, AT_REST, rng, asked=layer)
+
+
+def _are_spikes(bounds: Bounds, sources: set[str]) -> bool:
+    """Whether all that is read is the input or spikes: a state, or a value of another kind, belongs to the step of its layer."""
+    nodes = [bounds.nodes[name] for name in sources if name in bounds.nodes]
+    return all(node.op == "Neuron" and node.values == "spikes" for node in nodes)
+
+
+def _what_reaches(bounds: Bounds, names: Sequence[str]) -> tuple[set[str], int, int]:
+    """The spikes and inputs that are behind values of the graph; in how many parts they fire so that ACTIVE of them meet in a
+    sum; and how many of these parts show every weight. No parts where there are no weights."""
+    sources: set[str] = set()
+    todo, parts, rows = list(names), 0, 0
+    while todo:
+        name = todo.pop()
+        node = bounds.nodes.get(name)
+        if node is None or node.op in ("Neuron", "State"):
+            sources.add(name)
+            continue
+        todo += node.inputs
+        for weight in node.params.values():
+            if np.ndim(weight) > 1:
+                fan, places = weight[0].size, max(1, prod(node.shape) // len(weight))
+                most = max(3, MOST_PRODUCTS // (fan * prod(node.shape)))
+                wanted = min(-(-fan // ACTIVE), max(1, most * places // SEEN) if places > 1 else most)
+                parts, rows = max(parts, wanted), max(rows, min(wanted, -(-SEEN * wanted // places)))
+    return sources, parts, rows
+
+
+def _parts(shape: Sequence[int], parts: int, rng: np.random.Generator) -> Array:
+    """int [*shape]: the part of each neuron, in each channel as many of one as of another."""
+    places = np.tile(np.arange(prod(shape[1:])), (shape[0], 1))
+    first = rng.permutation(shape[0])[:, None]
+    found: Array = ((rng.permuted(places, axis=1) + first) % parts).reshape(shape)
+    return found
 
 
 def _drawn(
-    subject: Subject, bounds: Bounds, x: Array, fires: dict[str, Array], near: bool, rng: np.random.Generator
-) -> Case:
-    """The first steps of a call on x [steps, 1, ...] in which the neurons `fires` {layer: [steps, 1, ...] bool} fire.
-
-    near  all membranes are put beside the threshold, whatever then fires
-    """
-    chosen_steps = sorted({0, len(next(iter(fires.values()))) - 1})  # the first and the last step stand for all
-    spikes = {layer: list(chosen.astype(np.float32)) for layer, chosen in fires.items()}
-    before = {layer: [_random_state(node, rng) for _ in fires[layer]] for layer, node in bounds.neurons.items()}
-    if near:
+    subject: Subject, graph: Graph, bounds: Bounds, x: Array, fires: Fires, membranes: int, rng: np.random.Generator,
+    asked: str | None = None,
+) -> Case:  # fmt: skip
+    """A call on x [steps, rows, ...] in whose first steps these neurons fire. asked: one layer (or the output) instead of all."""
+    x = np.asarray(np.broadcast_to(x[:1], x.shape) if subject.static else x, np.float32)
+    steps, rows = next(iter(fires.values())).shape[:2] if fires else x.shape[:2]
+    # of all layers, the first and the last step stand for all
+    all_differ = asked == OUTPUT or (asked is not None and not subject.static)
+    chosen = range(steps) if all_differ else sorted({0, steps - 1})
+    spikes = {layer: list(which.astype(np.float32)) for layer, which in fires.items()}
+    nodes = {layer: node for layer, node in bounds.neurons.items() if asked in (None, layer)}
+    before = {
+        layer: [_at_rest(node, rows) if membranes == AT_REST else _random_state(node, rng, rows) for _ in range(steps)]
+        for layer, node in nodes.items()
+    }
+    if membranes == BESIDE_THRESHOLD:
         before = {layer: [_partly_whole(state, rng) for state in states] for layer, states in before.items()}
     expected: dict[str, dict[int, LayerStep]] = {layer: {} for layer in before}
     case = Case(x, spikes, before, expected, y=np.empty((0, 1, 0), np.float32))
-    known = {k: {layer: fired[k] for layer, fired in spikes.items()} for k in chosen_steps}
-    steps = {k: bounds.step(x[k], known[k], partial(case.held, k)) for k in chosen_steps}
-    for layer, node in bounds.neurons.items():
-        for k in chosen_steps:
-            current = steps[k].current(node)
-            if not subject.shows_spikes:
-                before[layer][k] = _firing(node, current, before[layer][k], fires[layer][k], rng)
-            if near:
-                before[layer][k] = _beside_threshold(node, steps[k], before[layer][k], rng)
-            step = interpret.neuron(node, current, before[layer][k])
-            expected[layer][k] = step
+    known = {k: {layer: fired[k] for layer, fired in spikes.items()} for k in chosen}
+    made = {k: bounds.step(x[k], known[k], partial(case.held, k)) for k in chosen}
+    for layer, node in nodes.items():
+        for k in chosen:
+            current, state = made[k].current(node), before[layer][k]
+            if membranes == FAR_AWAY or not subject.shows_spikes:
+                state = _firing(node, current, state, fires[layer][k], membranes == FAR_AWAY, rng)
+            if membranes == BESIDE_THRESHOLD:
+                state = _beside_threshold(node, made[k], state, rng)
+            before[layer][k] = state
+            step = expected[layer][k] = interpret.neuron(node, current, state)
             if not subject.shows_spikes:
                 spikes[layer][k] = known[k][layer] = step.s
-    if any(node.op == "State" for node in bounds.nodes.values()):  # a layer may read states that were moved after it
-        for k in chosen_steps:
+    if asked == OUTPUT:
+        return Case(x, spikes, before, expected, np.stack([made[k].value(graph.output) for k in chosen]))
+    if any(node.op == "State" for node in graph):  # a layer may read states that were moved after it
+        for k in chosen:
             settled = bounds.step(x[k], known[k], partial(case.held, k))
-            for layer, node in bounds.neurons.items():
+            for layer, node in nodes.items():
                 expected[layer][k] = interpret.neuron(node, settled.current(node), before[layer][k])
+    if subject.shows_spikes:
+        return case
+    # what happens from these membranes on, in all steps of the call
+    start = {state_key(layer, name): v for layer, (state,) in before.items() for name, v in state.items()}
+    (case,) = cases(GraphReference(graph).run(x, start), subject.chunk)
     return case
+
+
+def _at_rest(node: Node, rows: int) -> State:
+    return {name: np.full((rows, *node.shape), start, np.float32) for name, start in node.initial.items()}
 
 
 def _partly_whole(state: State, rng: np.random.Generator) -> State:
@@ -101,15 +204,15 @@ def _partly_whole(state: State, rng: np.random.Generator) -> State:
     return {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
 
 
-def _random_state(node: Node, rng: np.random.Generator) -> State:
-    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [1, ...] float32; to as far above
-    its start where the layer compares with something else than a number, or the threshold is below it."""
+def _random_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
+    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [rows, ...] float32; to as far
+    above its start where the layer compares with something else than a number, or the threshold is below it."""
     top = float(node.attrs["v_threshold"])
     state = {}
     for name, start in node.initial.items():
         span = abs(top - start) or 1.0
         high = top if start < top else start + span
-        state[name] = rng.uniform(start - 0.5 * span, high, (1, *node.shape)).astype(np.float32)
+        state[name] = rng.uniform(start - 0.5 * span, high, (rows, *node.shape)).astype(np.float32)
     return state
 
 
@@ -119,17 +222,24 @@ def random_start(graph: Graph, rng: np.random.Generator) -> State:
     return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
 
 
-def _firing(node: Node, x: Inputs, state: State, fires: Array, rng: np.random.Generator) -> State:
-    """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others."""
+def _firing(node: Node, x: Inputs, state: State, fires: Array, far: bool, rng: np.random.Generator) -> State:
+    """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others; those
+    stay that do so already. far: all move, half of them up to FAR thresholds away, where everything stays a number."""
     top = float(node.attrs["v_threshold"])
     above, below = rng.uniform(0.05, 0.5, fires.shape), rng.uniform(-1.0, -0.05, fires.shape)
-    return with_h(node, x, state, top + np.where(fires, above, below) * max(1.0, abs(top)))
+    away = np.where(rng.random(fires.shape) < 0.5, FAR ** rng.random(fires.shape), 1) if far else 1
+    moved = with_h(node, x, state, top + np.where(fires, above, below) * away * max(1.0, abs(top)))
+    at = interpret.neuron(node, x, moved if far else state)
+    with np.errstate(invalid="ignore"):
+        usual = np.all([np.abs(v) < 1e3 * FAR * max(1.0, abs(top)) for v in (at.h, *at.after.values())], axis=0)
+    keep = ~usual if far else (at.s > 0.5) == fires
+    return {**state, "v": np.where(keep, state["v"], moved["v"])}
 
 
 def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Generator) -> State:
     """The state with v moved so that the current of this step puts h a few bounds above or below the threshold, or, where
     that is exact, on it."""
-    top, x, shape = float(node.attrs["v_threshold"]), step.current(node), (1, *node.shape)
+    top, x, shape = float(node.attrs["v_threshold"]), step.current(node), state["v"].shape
     on = with_h(node, x, state, np.full(shape, top))
     exactly = (step.neuron(node.layer, on).h == 0) & (rng.random(shape) < EXACTLY)
     exactly &= interpret.neuron(node, x, on).h == np.float32(top)

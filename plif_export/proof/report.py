@@ -47,7 +47,10 @@ class Report:
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
     structure     where the artifact is not what the exporter writes of the model: where, expected, found; empty when equal
-    failed_at     the first failure: layer, step, what;  first_divergence: layer and step, free-running
+    seed          of what was drawn;  inputs: the least and the largest number that went in
+    failed_at     the first failure: layer, step, what
+    first_divergence  layer and step with which the first difference begins, on the stimulus; where there is none, of what failed
+    untested      layers that no input, spikes or membranes made fire (or rest), so that nothing was shown about their thresholds
     not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
@@ -68,6 +71,8 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
+    seed: int = 0
+    inputs: list[float] = field(default_factory=list)
     digest: dict[str, Any] | None = None
     structure: list[dict[str, str]] = field(default_factory=list)
     failed_at: dict[str, Any] | None = None
@@ -129,8 +134,15 @@ class Report:
     def fail(self, layer: str, step: int, what: str) -> None:
         """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""
         self.passed = False
+        if self.first_divergence is None:
+            self.diverged(layer, step)
         if self.failed_at is None:
             self.failed_at = {"layer": layer, "step": step, "what": what}
+
+    def diverged(self, layer: str, step: int) -> None:
+        """Something differs there."""
+        if self.first_divergence is None or step < self.first_divergence["step"]:
+            self.first_divergence = {"layer": layer, "step": step}
 
     def add(self, layer: LayerReport, counts: bool = True) -> None:
         """Adds a layer's numbers to the totals; without `counts` its membrane errors alone."""

@@ -57,8 +57,8 @@ def events_like(
 def of_a_camera(
     T: int, streams: int, shape: tuple[int, ...], framing: str | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """`events_like`, with frames in between that are empty (the first, the last, and some in a row) in every second stream,
-    and in the last stream one pixel, every pixel, hot pixels and the largest counts; of 8 steps and more. [T, streams, *shape]."""
+    """`events_like` [T, streams, *shape]. From 8 steps on every second stream has empty frames (the first, the last, and three in
+    a row), and the last stream one pixel, every pixel, hot pixels and the largest counts."""
     frames = events_like(T, streams, shape, framing, rng)
     most = 1 if _is_binary(framing) else MOST
     if T >= 8:

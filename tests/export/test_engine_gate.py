@@ -95,7 +95,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
 
     x = frames(net, np.random.default_rng(1), T=5, streams=3)
     report = judge(x)
-    assert report.passed and report.rows == 3 and report.probed > 10_000 and report.engine_steps == 15
+    assert report.passed and report.rows == 33 and report.probed > 10_000 and report.engine_steps == 15
     x[:, :, :, :4] = 0  # the upper edge of every frame is silent, and so is one weight's effect
     assert judge(x).passed
     weight = source.graph["conv1"].params["weight"].copy()

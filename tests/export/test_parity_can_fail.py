@@ -196,17 +196,19 @@ def test_weights_that_are_not_numbers_are_caught() -> None:
     assert failure(proto, card, net)["layer"] == "conv1"
 
 
-def test_a_layer_that_never_fires_is_named_untested() -> None:
+@pytest.mark.parametrize("math", MATH_NAMES)
+def test_only_a_layer_that_nothing_makes_fire_is_untested(math: str) -> None:
+    """fc1 and fc2 get no current at all; fc2 moreover forgets its membrane in each step, so that none makes it fire."""
     import torch
 
     net = firing()
     with torch.no_grad():
-        net.get_submodule("fc1").weight.mul_(0)
-        net.get_submodule("fc2").weight.mul_(0)
-    for math in MATH_NAMES:
-        report = prove(*written(net, "step", math), net)
-        assert report.passed
-        assert "fc2" in report.untested
+        for layer in ("fc1", "fc2"):
+            net.get_submodule(layer).weight.mul_(0)
+        net.neurons()["fc2"].w.fill_(100.0)
+    report = prove(*written(net, "step", math), net)
+    assert report.passed and [layer.name for layer in report.layers if layer.rate == 0] == ["fc1", "fc2"]
+    assert report.untested == ["fc2"]
 
 
 def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
@@ -361,7 +363,7 @@ def test_a_membrane_of_the_first_row_given_to_all_rows_is_caught() -> None:
     gather = helper.make_node("Gather", ["v.fc1", "first"], ["v.fc1.first"], axis=0, name="wrong")
     insert(proto, gather, "v.fc1")
     at = failure(proto, card, net)
-    assert at["layer"] == "fc1" and "beside others" in at["what"]
+    assert at["layer"] == "fc1" and "beside 32 others" in at["what"]
 
 
 @pytest.mark.quick
@@ -371,7 +373,7 @@ def test_streams_that_mix_are_caught() -> None:
     proto.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "rows"))
     mean = helper.make_node("ReduceMean", ["x", "rows"], ["x.mean"], keepdims=1, name="wrong")
     insert(proto, mean, "x")
-    assert "beside others" in failure(proto, card, net)["what"]
+    assert "beside 32 others" in failure(proto, card, net)["what"]
 
 
 @pytest.mark.parametrize(

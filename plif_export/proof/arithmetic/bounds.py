@@ -14,7 +14,7 @@ import numpy as np
 
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.arrays import Numpy, beside
-from plif_export.proof.arithmetic.interpret import Array, Inputs, State
+from plif_export.proof.arithmetic.interpret import Array, Inputs, LayerStep, State
 from plif_export.proof.arithmetic.measure import Measure, Measuring, sensitive
 from plif_export.proof.arithmetic.measured import MeasuringTensors
 from runtime.model.graph import Graph, Node
@@ -44,6 +44,8 @@ class Bounds:
         m = MeasuringTensors()  # a parameter is measured once: weights are many
         self.params = {n.name: {key: m.parameter(value) for key, value in n.params.items()} for n in graph}
         self.largest: dict[str, float] = {}  # {layer: of all bounds that were asked for}
+        self.fired: set[str] = set()  # layers that had to fire, in any step that was asked for
+        self.rested: set[str] = set()  # and those in which not all had to
 
     def step(self, x: Array, fired: Mapping[str, Array], held: Held | None = None) -> Step:
         """One step on x [1, ...] in which the layers fired {layer: [1, ...]}; spikes may be added while they become known.
@@ -51,6 +53,18 @@ class Bounds:
         held  (layer, variable, "before" or "after") -> the state [1, ...]; not needed where no node reads a state
         """
         return Step(self, x, fired, held)
+
+    def saw(self, layer: str, step: LayerStep) -> None:
+        """Remembers whether a layer had to fire."""
+        if np.any(step.s):
+            self.fired.add(layer)
+        if step.values != "spikes" or not np.all(step.s):
+            self.rested.add(layer)
+
+    @property
+    def untested(self) -> list[str]:
+        """Layers that never had to fire, or always: nothing was shown about their threshold."""
+        return [layer for layer in self.neurons if layer not in self.fired & self.rested]
 
 
 class Step:

@@ -83,6 +83,7 @@ class CompiledProgram(Subject):
     ended process with its answer, of another machine. Raises PlifError where they cannot be compiled."""
 
     shows_spikes = True
+    forces_rows = False
     rows_steps = 4
     engine = "c"
 

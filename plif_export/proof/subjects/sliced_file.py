@@ -22,7 +22,7 @@ from runtime.model.graph import key_of, spikes
 class SlicedFile(Subject):
     """layers: the model's, in forward order. Raises PlifError for a file that cannot be cut into them."""
 
-    shows_spikes = True
+    shows_spikes = asks_layers = True
     rows_steps = 4
 
     def __init__(self, model: onnx.ModelProto, card: Card, layers: list[str], where: str = "artifact") -> None:
@@ -70,7 +70,7 @@ class SlicedFile(Subject):
                 known |= {self.state(layer, name, k): value for name, value in state.items()}
             last = case.expected[layer][self.chunk - 1].after
             known |= {self.state(layer, name, self.chunk): value for name, value in last.items()}
-        layers = {layer: self._layer(layer, known) for layer in self.layers}
+        layers = {layer: self._layer(layer, known) for layer in case.expected}
         if not case.y.size:
             return Answer(case.y, layers)
         y = self.output.run(known)["y"]
@@ -81,16 +81,16 @@ class SlicedFile(Subject):
     def _layer(self, layer: str, known: dict[str, Array]) -> dict[int, Observation]:
         """A layer's slice on the tensors that are known: what the layer did in each step of the call."""
         found = self.slices[layer].run(known)
-        fired, shape = found[spikes(layer)], known[spikes(layer)].shape  # [steps, neurons of the layer]
+        fired, shape = found[spikes(layer)], known[spikes(layer)].shape  # [steps * rows, neurons of the layer]
         if fired.shape != shape:
             raise CannotRun(layer, f"its spikes are {list(fired.shape)}; expected {list(shape)}")
         return {
             k: Observation(
                 {name: found[self.state(layer, name, k + 1)] for name in self.variables[layer]},
                 found[self.h(layer, k)],
-                fired[k : k + 1],
+                s,
             )
-            for k in range(self.chunk)
+            for k, s in enumerate(np.split(fired, self.chunk))
         }
 
     def call(self, x: Array, states: States) -> Answer:

@@ -29,6 +29,7 @@ from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
 from plif_export.proof.compare import Observation
 from plif_export.proof.reference import History
 from runtime.api import Model
+from runtime.base.errors import PlifError
 from runtime.engines.session import Session
 from runtime.model.card import Card
 from runtime.model.graph import variable_of
@@ -38,13 +39,13 @@ States = Mapping[str, State]  # {layer: {variable: [rows, ...] float32}}
 
 @dataclass(frozen=True)
 class Case:
-    """One call with everything around it known. Arrays of one step are [1, ...] float32; spikes may be bool.
+    """One call with everything around it known. Arrays of one step are [rows, ...] float32; spikes may be bool.
 
-    x         [steps of the call, 1, C, H, W]
+    x         [steps of the call, rows, C, H, W]
     spikes    {layer: [one array a step]}: what the layers behind it get, whatever it fires itself
     before    {layer: [one state {variable: v} a step]}
-    expected  {layer: {step of the call: what the layer has to do}}; steps that are missing are not compared
-    y         [steps of the call, 1, classes]; empty when the output is not compared
+    expected  {layer: {step of the call: what the layer has to do}}; layers and steps that are missing are not compared
+    y         [steps of the call, rows, classes]; empty when the output is not compared
     step      the step of the stimulus with which the call begins
     """
 
@@ -104,12 +105,16 @@ class Subject(ABC):
     engine      the name of the engine that is asked; None for the file itself. A failure is signed with it
     half        a relative rounding of a layer's sums beside that of float32
     shows_spikes  whether each layer shows its own spikes in each step, and can be given those of the others
+    asks_layers  whether that is so of one layer without the others
+    forces_rows  whether `forced` takes cases of several rows
     rows_steps  over how many steps the rows of the step form are compared
     """
 
     engine: str | None = None
     half: float = 0.0
     shows_spikes: bool = False
+    asks_layers: bool = False
+    forces_rows: bool = True
     rows_steps: int = 1
 
     def __init__(self, card: Card, where: str) -> None:
@@ -133,6 +138,10 @@ class Subject(ABC):
     def initial(self) -> States:
         """The states after a reset; empty where only the card has them."""
         return {}
+
+    def fits(self, rows: int) -> bool:
+        """Whether it runs so many rows at once."""
+        return self.batch in (None, rows)
 
     def alone(self, x: Array, states: States) -> Answer:
         """A call of one stream, x [steps, 1, C, H, W]; a fixed batch gets it in every row, and the first row answers."""
@@ -178,6 +187,13 @@ class EngineSession(Subject):
         session.restore([states[layer][variable] for layer, variable in self.states])
         y = session.run(self.inputs(x)) if self.unrolled else session.step(self.inputs(x))[None]
         return Answer(y, {layer: {self.chunk - 1: Observation(after)} for layer, after in self._read(session).items()})
+
+    def fits(self, rows: int) -> bool:
+        try:
+            self._session(rows)
+        except PlifError:  # a fixed batch, or a plan that was built for fewer
+            return False
+        return True
 
     def initial(self) -> States:
         return self._read(self._session(self.batch or 1))
