@@ -19,6 +19,7 @@ PARTS parts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 
@@ -67,66 +68,71 @@ def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Ge
         fires = {layer: rng.random((steps, 1, *shape)) < share for layer, shape in shapes.items()}
         x = (rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (share == 1)) * (share > 0)
         yield _drawn(subject, graph, bounds, x, fires, membranes, rng)
+    reaches = {n.layer: _what_reaches(graph, n.inputs) for n in graph.neurons}
+    reaches[OUTPUT] = _what_reaches(graph, [graph.output])
     if subject.asks_layers:
-        reached = {layer: _what_reaches(bounds, node.inputs) for layer, node in bounds.neurons.items()}
-        reached[OUTPUT] = _what_reaches(bounds, [graph.output])
-        alone = [layer for layer, (sources, _, _) in reached.items() if _are_spikes(bounds, sources)]
-        for layer in alone:
-            yield from _of_a_layer(subject, graph, bounds, layer, *reached[layer], rng)
-        if len(alone) == len(reached):
+        for layer, reach in reaches.items():
+            if reach.parts and reach.are_spikes:
+                yield _of_a_layer(subject, graph, bounds, layer, reach, rng)
+        if all(reach.are_spikes for reach in reaches.values()):
             return
     parts = max(3, PARTS // subject.chunk)
     rounds = [(part, odd) for odd in ((None,) if subject.shows_spikes else (0, 1)) for part in range(parts)]
     together = subject.forces_rows and subject.chunk == 1 and subject.fits(len(rounds))
-    drawn = {layer: _parts(shape, parts, rng) for layer, shape in {"": graph.input_shape, **shapes}.items()}
+    drawn = {}
+    for name, shape in {graph.input: graph.input_shape, **{n.name: n.shape for n in graph.neurons}}.items():
+        block = max((reach.block for reach in reaches.values() if name in reach.sources), default=1)
+        drawn[name] = _parts(shape, parts, block, rng)
     for rows in [rounds] if together else [[one] for one in rounds]:
-        fires = {
-            layer: np.stack([(which == part) & (odd in (None, depth % 2)) for part, odd in rows])[None].repeat(steps, 0)
-            for depth, (layer, which) in enumerate(drawn.items())
-        }
-        inputs = fires.pop("")[:1].repeat(subject.chunk, 0)
-        yield _drawn(subject, graph, bounds, inputs, fires, AT_REST, rng)
+        x, *fired = (
+            np.stack([(which == part) & (odd in (None, depth % 2)) for part, odd in rows])[None]
+            for depth, which in enumerate(drawn.values())
+        )
+        fires = {layer: one.repeat(steps, 0) for layer, one in zip(shapes, fired, strict=True)}
+        yield _drawn(subject, graph, bounds, x.repeat(subject.chunk, 0), fires, AT_REST, rng)
 
 
 def _of_a_layer(
-    subject: Subject, graph: Graph, bounds: Bounds, layer: str, sources: set[str], parts: int, rows: int,
-    rng: np.random.Generator,
-) -> Iterator[Case]:  # fmt: skip
-    """One layer, or what makes the output, on rows of few spikes; nothing where it has no weights."""
-    if not parts:
-        return
+    subject: Subject, graph: Graph, bounds: Bounds, layer: str, reach: Reach, rng: np.random.Generator
+) -> Case:
+    """One layer, or what makes the output, on rows of few spikes."""
     steps = subject.chunk
-    n = rows if subject.static else -(-rows // steps)
-    turn = np.arange(steps * n) % parts
+    n = reach.rows if subject.static else -(-reach.rows // steps)
+    turn = np.arange(steps * n) % reach.parts
 
     def drawn(shape: Sequence[int]) -> Array:
-        found: Array = _parts(shape, parts, rng) == turn.reshape(-1, *[1] * len(shape))
+        found: Array = _parts(shape, reach.parts, reach.block, rng) == turn.reshape(-1, *[1] * len(shape))
         return found.reshape(steps, n, *shape)
 
-    x = drawn(graph.input_shape) if graph.input in sources else np.zeros((steps, n, *graph.input_shape), bool)
-    read = sorted(sources - {graph.input})
-    fires = {bounds.nodes[name].layer: drawn(bounds.nodes[name].shape) for name in read}
+    read = {name: drawn(graph.shapes[name]) for name in sorted(reach.sources)}
+    x = read.pop(graph.input, np.zeros((steps, n, *graph.input_shape), bool))
+    fires = {bounds.nodes[name].layer: fired for name, fired in read.items()}
     if layer != OUTPUT:
         fires.setdefault(layer, np.zeros((steps, n, *bounds.neurons[layer].shape), bool))
-    yield _drawn(subject, graph, bounds, x, fires, AT_REST, rng, asked=layer)
+    return _drawn(subject, graph, bounds, x, fires, AT_REST, rng, asked=layer)
 
 
-def _are_spikes(bounds: Bounds, sources: set[str]) -> bool:
-    """Whether all that is read is the input or spikes: a state, or a value of another kind, belongs to the step of its layer."""
-    nodes = [bounds.nodes[name] for name in sources if name in bounds.nodes]
-    return all(node.op == "Neuron" and node.values == "spikes" for node in nodes)
+@dataclass
+class Reach:
+    """What is behind a layer's input: the nodes whose spikes it reads, and the input; in how many parts these fire so that ACTIVE
+    of them meet in a sum, and how many of the parts show every weight (none where there are no weights). What lies in one block
+    of so many pixels fires together: a pool joins it."""
+
+    sources: set[str] = field(default_factory=set)
+    parts: int = 0
+    rows: int = 0
+    block: int = 1
+    are_spikes: bool = True  # a state, or a value of another kind, belongs to the step of its layer
 
 
-def _what_reaches(bounds: Bounds, names: Sequence[str]) -> tuple[set[str], int, int]:
-    """The spikes and inputs that are behind values of the graph; in how many parts they fire so that ACTIVE of them meet in a
-    sum; and how many of these parts show every weight. No parts where there are no weights."""
-    sources: set[str] = set()
-    todo, parts, rows = list(names), 0, 0
+def _what_reaches(graph: Graph, names: Sequence[str]) -> Reach:
+    found, todo, read = Reach(), list(names), 0
     while todo:
         name = todo.pop()
-        node = bounds.nodes.get(name)
+        node = graph[name] if name != graph.input else None
         if node is None or node.op in ("Neuron", "State"):
-            sources.add(name)
+            found.sources.add(name)
+            found.are_spikes &= node is None or node.values == "spikes"
             continue
         todo += node.inputs
         for weight in node.params.values():
@@ -134,15 +140,23 @@ def _what_reaches(bounds: Bounds, names: Sequence[str]) -> tuple[set[str], int, 
                 fan, places = weight[0].size, max(1, prod(node.shape) // len(weight))
                 most = max(3, MOST_PRODUCTS // (fan * prod(node.shape)))
                 wanted = min(-(-fan // ACTIVE), max(1, most * places // SEEN) if places > 1 else most)
-                parts, rows = max(parts, wanted), max(rows, min(wanted, -(-SEEN * wanted // places)))
-    return sources, parts, rows
+                found.parts = max(found.parts, wanted)
+                found.rows = max(found.rows, min(wanted, -(-SEEN * wanted // places)))
+                read = max(read, prod(graph.shapes[node.inputs[0]]))
+    of = max((graph.shapes[name] for name in found.sources), key=prod, default=())
+    if read and len(of) > 1:
+        found.block = max(1, round((prod(of) / read) ** (1 / (len(of) - 1))))
+    return found
 
 
-def _parts(shape: Sequence[int], parts: int, rng: np.random.Generator) -> Array:
+def _parts(shape: Sequence[int], parts: int, block: int, rng: np.random.Generator) -> Array:
     """int [*shape]: the part of each neuron, in each channel as many of one as of another."""
-    places = np.tile(np.arange(prod(shape[1:])), (shape[0], 1))
+    coarse = [-(-size // block) for size in shape[1:]]
     first = rng.permutation(shape[0])[:, None]
-    found: Array = ((rng.permuted(places, axis=1) + first) % parts).reshape(shape)
+    drawn = (rng.permuted(np.tile(np.arange(prod(coarse)), (shape[0], 1)), axis=1) + first) % parts
+    found: Array = drawn.reshape(shape[0], *coarse)
+    for axis, size in enumerate(shape[1:], 1):
+        found = found.repeat(block, axis).take(range(size), axis)
     return found
 
 

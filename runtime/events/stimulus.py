@@ -67,7 +67,7 @@ def of_a_camera(
         pixel[...] = 0
         pixel.flat[rng.integers(pixel.size)] = most
         every[...] = rng.integers(1, most + 1, shape)
-        hot[rng.random(shape) < HOT] = most
+        hot.flat[rng.permutation(hot.size)[: int(2 + HOT * hot.size)]] = most
         largest[...] = most
     return frames
 

@@ -16,7 +16,7 @@ from tests.export.mutations_of_graphs import Made, Mutant
 # --- the file ------------------------------------------------------------------------------------------------------------
 
 
-def _rewired(old: str, make: Callable[[onnx.ModelProto], list[onnx.NodeProto]]) -> Callable[[onnx.ModelProto], None]:
+def rewired(old: str, make: Callable[[onnx.ModelProto], list[onnx.NodeProto]]) -> Callable[[onnx.ModelProto], None]:
     """Nodes in front of all others, the last of which makes <old>.wrong; whoever read old reads that."""
 
     def change(proto: onnx.ModelProto) -> None:
@@ -29,7 +29,7 @@ def _rewired(old: str, make: Callable[[onnx.ModelProto], list[onnx.NodeProto]]) 
     return change
 
 
-def _number(proto: onnx.ModelProto, name: str, value: Any) -> str:
+def number(proto: onnx.ModelProto, name: str, value: Any) -> str:
     proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     return name
 
@@ -54,9 +54,9 @@ def state_frozen(graph: Graph, rng: np.random.Generator) -> Made:
             name = state_in(node.layer, variable)
 
             def zero(proto: onnx.ModelProto, name: str = name) -> list[onnx.NodeProto]:
-                return [helper.make_node("Mul", [name, _number(proto, "zero", np.float32(0))], [f"{name}.wrong"])]
+                return [helper.make_node("Mul", [name, number(proto, "zero", np.float32(0))], [f"{name}.wrong"])]
 
-            yield Mutant(name, file=_rewired(name, zero))
+            yield Mutant(name, file=rewired(name, zero))
 
 
 def state_of_the_first_row(graph: Graph, rng: np.random.Generator) -> Made:
@@ -65,10 +65,10 @@ def state_of_the_first_row(graph: Graph, rng: np.random.Generator) -> Made:
 
         def first(proto: onnx.ModelProto, name: str = name) -> list[onnx.NodeProto]:
             return [
-                helper.make_node("Gather", [name, _number(proto, "first", np.int64([0]))], [f"{name}.wrong"], axis=0)
+                helper.make_node("Gather", [name, number(proto, "first", np.int64([0]))], [f"{name}.wrong"], axis=0)
             ]
 
-        yield Mutant(name, file=_rewired(name, first))
+        yield Mutant(name, file=rewired(name, first))
 
 
 def padding_moved(graph: Graph, rng: np.random.Generator) -> Made:
@@ -96,11 +96,11 @@ def steps_reversed(graph: Graph, rng: np.random.Generator) -> Made:
 
     def backwards(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
         ends = [
-            _number(proto, name, np.int64([value])) for name, value in (("a", -1), ("b", -(2**31)), ("c", 0), ("d", -1))
+            number(proto, name, np.int64([value])) for name, value in (("a", -1), ("b", -(2**31)), ("c", 0), ("d", -1))
         ]
         return [helper.make_node("Slice", ["x", *ends], ["x.wrong"])]
 
-    yield Mutant("x", file=_rewired("x", backwards))
+    yield Mutant("x", file=rewired("x", backwards))
 
 
 # --- the card ------------------------------------------------------------------------------------------------------------
