@@ -1,0 +1,256 @@
+"""Changed artifacts: what an attack is, fresh artifacts to change, the digest made again, and what `plif verify` says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import h5py
+import onnx
+
+import plif_export
+import plif_train
+from runtime.base.errors import PlifError
+from runtime.model.artifacts import CARD_FILE, CARD_KEY, kind_of
+from runtime.model.card import Card, encode, read_card
+from runtime.model.digest import seal
+from runtime.model.readers import c_source, engine_file, plif_file
+from runtime.model.readers.contents import Contents
+from runtime.model.readers.plif_program import contents_of
+from tests.networks import scaled
+
+DIGITS = Path(__file__).parents[3] / "models" / "nmnist-digits.pt"
+SMALL = "{c4k3s1-BN-PLIF-MPk2s2}*2-DP-FC12-PLIF-DP-FC20-PLIF-APk10s10"
+FOR_NIR = SMALL.replace("MP", "AP")  # NIR has no max-pooling
+FILES = ("graphs", "onnx_files", "cards", "folders", "files", "harmless")
+
+# What should happen. refused: exit code 1 or 2. named: that, or it passes and `structure` or `not_proved` says it.
+# listed: it passes, and is in `structure`. passes: it passes.
+EXPECTED = ("refused", "named", "listed", "passes")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A change of a fresh artifact: change(its path) -> the path of the changed one, which may be the same.
+
+    target    what is exported: onnx, unrolled, int8, plif, c, nir, openvino, triton, tensorrt-rtx
+    expected  one of EXPECTED;  why: half a sentence, of what it would do
+    """
+
+    name: str
+    target: str
+    expected: str
+    change: Callable[[Path], Path]
+    why: str = ""
+
+
+@dataclass
+class Finding:
+    """What was found. verdict: "right", "PASSED FALSELY", "TOO STRICT", "CRASHED" or "not run"; effect: measured, in words."""
+
+    name: str
+    expected: str
+    found: str
+    message: str
+    verdict: str
+    effect: str = ""
+    kind: str = "artifact"
+
+
+ATTACKS: dict[str, Attack] = {}
+
+
+def attack(target: str = "onnx", expected: str = "refused", name: str = "") -> Callable[[Any], Any]:
+    """Enters a function (path) -> path or None (the same path); its docstring says what it would do."""
+
+    def enter(change: Callable[[Path], Path | None]) -> Callable[[Path], Path | None]:
+        called = name or change.__name__
+        assert called not in ATTACKS and expected in EXPECTED, called
+        ATTACKS[called] = Attack(called, target, expected, lambda path: change(path) or path, change.__doc__ or "")
+        return change
+
+    return enter
+
+
+def all_attacks() -> list[Attack]:
+    for file in FILES:
+        import_module(f"tests.export.attacks.{file}")
+    return list(ATTACKS.values())
+
+
+# --- fresh artifacts ------------------------------------------------------------------------------------------------------
+
+_NAMES = {
+    **{"onnx": "net.onnx", "unrolled": "net_T.onnx", "int8": "net_int8.onnx", "plif": "net.plif", "c": "net.c"},
+    **{"nir": "net.nir", "openvino": "net_openvino", "triton": "net_triton", "tensorrt-rtx": "net.rtx.engine"},
+}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "onnx": {},
+    "unrolled": {"form": "unrolled"},
+    "int8": {"precision": "int8"},
+    "nir": {"to": "nir", "options": {"votes": "fold"}},
+}
+
+
+@dataclass
+class Subject:
+    """A model and its fresh artifacts, each exported once into `folder`.
+
+    model  the model.pt;  for_nir: one that NIR can hold
+    """
+
+    folder: Path
+    model: Path
+    for_nir: Path
+    fresh: dict[str, tuple[Path, plif_export.Report | PlifError]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(folder: Path, model: Path | None = None) -> Subject:
+        """model: None for a small random network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        nir = _saved(folder / "for_nir.pt", FOR_NIR)
+        return Subject(folder, model or _saved(folder / "net.pt", SMALL), nir)
+
+    def source(self, target: str) -> Path:
+        return self.for_nir if target == "nir" else self.model
+
+    def artifact(self, target: str) -> tuple[Path, plif_export.Report | PlifError]:
+        """(the fresh artifact, what verify says of it)."""
+        if target not in self.fresh:
+            path = self.folder / target / _NAMES[target]
+            path.parent.mkdir()
+            plif_export.export(self.source(target), path, **_OPTIONS.get(target, {"to": target}))
+            self.fresh[target] = path, self.verify(path, target)
+        return self.fresh[target]
+
+    def verify(self, path: Path, target: str) -> plif_export.Report | PlifError:
+        try:
+            return plif_export.verify(path, self.source(target))
+        except PlifError as error:
+            return error
+
+    def try_one(self, one: Attack) -> Finding:
+        """Changes a copy, and verifies it."""
+        path, fresh = self.artifact(one.target)
+        if isinstance(fresh, PlifError) or not fresh.passed:
+            said = str(fresh) if isinstance(fresh, PlifError) else "failed"
+            return Finding(one.name, one.expected, "not run", f"of a fresh artifact: {said}", "not run")
+        place = self.folder / "changed" / one.name.replace("/", "_").replace(" ", "_")
+        shutil.copytree(path.parent, place, symlinks=True)
+        changed = one.change(place / path.name)
+        try:
+            report = self.verify(changed, one.target)
+        except Exception as error:  # whatever is no PlifError is a crash, which no user should see
+            return Finding(one.name, one.expected, "crashed", f"{type(error).__name__}: {error}", "CRASHED")
+        found, message = judged(report, fresh)
+        right = {
+            "refused": found == "refused",
+            "named": found in ("refused", "named", "listed"),
+            "listed": found == "listed",
+            "passes": found in ("passes", "listed", "named"),
+        }[one.expected]
+        wrong = "TOO STRICT" if one.expected in ("listed", "passes") and found == "refused" else "PASSED FALSELY"
+        finding = Finding(one.name, one.expected, found, message, "right" if right else wrong)
+        if finding.verdict == "PASSED FALSELY" and one.target == "onnx":
+            from tests.export.attacks.effect import difference
+
+            finding.effect = difference(path, changed)
+        return finding
+
+
+def judged(report: plif_export.Report | PlifError, fresh: plif_export.Report) -> tuple[str, str]:
+    """(refused, listed, named or passes; what is said)."""
+    if isinstance(report, PlifError):
+        return "refused", str(report)
+    structure = list(getattr(report, "structure", ()))
+    new = [text for text in report.not_proved if text not in fresh.not_proved]
+    said = f"structure: {structure[0]}" if structure else f"not proved: {new[0]}" if new else ""
+    if not report.passed:
+        return "refused", said or str(report.failed_at) or report.sentence()
+    if structure or new:
+        return "listed" if structure else "named", said
+    standing = next((text for text in report.not_proved if "structure" in text or "made from" in text), "")
+    return ("named", f"not proved, of a fresh one too: {standing}") if standing else ("passes", report.sentence())
+
+
+@cache
+def _network(notation: str) -> Any:
+    options = {"T": 4, "shape": (2, 10, 10), "classes": ("a", "b"), "framing": "count:T=4"}
+    return scaled(plif_train.build(notation, **options), 3)
+
+
+def _saved(path: Path, notation: str) -> Path:
+    plif_train.save(_network(notation), path)
+    return path
+
+
+# --- the digest, as anybody can make it -----------------------------------------------------------------------------------
+
+
+def reseal(path: Path, change: Callable[[Card], object] = lambda card: None) -> None:
+    """Changes the card of an artifact, and makes the digest again for all that the artifact holds now."""
+    write = {
+        **{"onnx": _onnx, "plif": _plif, "c": _c, "nir": _nir, "openvino": _folder, "triton": _folder},
+        **{"tensorrt-rtx": _engine},
+    }[kind_of(path).name]
+    card = read_card(path)
+    change(card)
+    write(path, card)
+
+
+def sealed(path: Path, card: Card) -> str:
+    """The card's text with the digest of what lies beside it now; where that cannot be read, the digest as it was."""
+    try:
+        seal(card, kind_of(path).read_contents(path))
+    except PlifError:
+        pass
+    return encode(card)
+
+
+def _onnx(path: Path, card: Card) -> None:
+    text = sealed(path, card)
+    proto = onnx.load(path, load_external_data=False)
+    for entry in proto.metadata_props:
+        if entry.key == CARD_KEY:
+            entry.value = text
+    path.write_bytes(proto.SerializeToString())
+
+
+def _folder(path: Path, card: Card) -> None:
+    (path / CARD_FILE).write_text(sealed(path, card), "utf-8")
+
+
+def _c(path: Path, card: Card) -> None:
+    text = sealed(path, card)
+    code = c_source.read_text(path).rpartition(f"\n{c_source.BEGIN}")[0]
+    path.write_text(code + c_source.card_comment(text, card["digest"]["sha256"]), "utf-8")
+
+
+def _nir(path: Path, card: Card) -> None:
+    text = sealed(path, card)
+    with h5py.File(path, "r+") as file:
+        metadata = file["node/metadata"]
+        del metadata[CARD_KEY]
+        metadata.create_dataset(CARD_KEY, data=text)
+
+
+def _engine(path: Path, card: Card) -> None:
+    seal(card, Contents())
+    path.write_bytes(engine_file.pack(encode(card), bytes(engine_file.split(path, path.read_bytes())[1])))
+
+
+def _plif(path: Path, card: Card) -> None:
+    write_plif(path, *plif_file.take_apart(path, path.read_bytes()), card)
+
+
+def write_plif(path: Path, sections: dict[str, bytes], facts: tuple[int, ...], card: Card | None = None) -> None:
+    """A .plif file of other sections, with a digest and a SHA-256 that fit."""
+    card = card or read_card(path)
+    rest = {name: section for name, section in sections.items() if name != "card"}
+    seal(card, contents_of(path, rest, facts))
+    path.write_bytes(plif_file.pack(encode(card), rest, facts))

@@ -1,0 +1,422 @@
+"""Files of .plif, C, NIR and TensorRT: sections, sources, groups, and the card before a plan. Drawn from outside."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from runtime.model.readers import plif_file as pf
+from tests.export.attacks.artifacts import attack, reseal, write_plif
+
+# --- .plif ----------------------------------------------------------------------------------------------------------------
+
+Sections = dict[str, bytes]
+
+
+def plif(name: str, doc: str = "") -> Callable[[Any], Any]:
+    """Enters a function of (sections, facts as a dict), both changed in place."""
+
+    def enter(change: Callable[[Sections, dict[str, int]], None]) -> Callable[[Sections, dict[str, int]], None]:
+        def changed(path: Path) -> None:
+            sections, facts = pf.take_apart(path, path.read_bytes())
+            said = dict(zip(pf.FACTS, facts, strict=True))
+            change(sections, said)
+            write_plif(path, sections, tuple(said.values()))
+
+        changed.__doc__ = doc or change.__doc__
+        attack("plif", "refused", name)(changed)
+        return change
+
+    return enter
+
+
+def _fact(key: str, value: Callable[[int], int]) -> None:
+    plif(f"plif_fact_{key}", "what C programs read in place of the card")(
+        lambda sections, facts: facts.update({key: value(facts[key])})
+    )
+
+
+_fact("T", lambda T: T + 1)
+_fact("voters", lambda voters: voters * 2)
+_fact("upright", lambda upright: 1)
+_fact("exit", lambda margin: 1)
+_fact("static", lambda static: 1)
+_fact("int8", lambda int8: 1)
+
+
+@plif("plif_classes_exchanged")
+def _classes(sections: Sections, facts: dict[str, int]) -> None:
+    """the names that C programs print"""
+    texts = sections["strings"].split(b"\0")
+    texts[1], texts[2] = texts[2], texts[1]
+    sections["strings"] = b"\0".join(texts)
+
+
+@plif("plif_framing_changed")
+def _framing(sections: Sections, facts: dict[str, int]) -> None:
+    """the framing that C programs use"""
+    rest = sections["strings"].partition(b"\0")[2]
+    sections["strings"] = b"duration:1ms\0" + rest
+
+
+@plif("plif_a_string_more")
+def _string(sections: Sections, facts: dict[str, int]) -> None:
+    """text behind the last name"""
+    sections["strings"] += b"freight\0"
+
+
+@plif("plif_a_state_begins_at_a_half")
+def _initial(sections: Sections, facts: dict[str, int]) -> None:
+    """a membrane that begins elsewhere"""
+    sections["states"] = sections["states"][:12] + struct.pack("<f", 0.5) + sections["states"][16:]
+
+
+def _operations(name: str, doc: str, change: Callable[[dict[str, Any], int], object], programs: slice) -> None:
+    """Changes operations of some of the programs; change(operation, its number in the program)."""
+
+    @plif(name, doc)
+    def changed(sections: Sections, facts: dict[str, int]) -> None:
+        each = [
+            dict(zip(pf.OPERATION_FIELDS, op, strict=True)) for op in pf.OPERATION.iter_unpack(sections["operations"])
+        ]
+        before = [dict(op) for op in each]
+        for _, count, first, *_ in list(pf.PROGRAM.iter_unpack(sections["programs"]))[programs]:
+            for number in range(count):
+                change(each[first + number], number)
+        assert each != before, name
+        sections["operations"] = b"".join(pf.OPERATION.pack(*op.values()) for op in each)
+
+
+def _threshold(factor: float) -> Callable[[dict[str, Any], int], object]:
+    return lambda op, number: op.update(v_threshold=op["v_threshold"] * factor)
+
+
+_FIRST, _LAST, _ALL = slice(0, 1), slice(-1, None), slice(None)
+_operations("plif_threshold_of_the_first_path", "on one kind of CPU the threshold is another", _threshold(1.1), _FIRST)
+_operations("plif_threshold_of_the_last_path", "on one kind of CPU the threshold is another", _threshold(1.1), _LAST)
+_operations("plif_threshold_of_all_paths_a_millionth", "another threshold", _threshold(1 + 1e-6), _ALL)
+_operations("plif_soft_reset_on_one_path", "another reset", lambda op, n: op.update(soft=1 - op["soft"]), _LAST)
+_operations("plif_reset_value_on_one_path", "another reset", lambda op, n: op.update(v_reset=-1.0), _FIRST)
+_operations(
+    "plif_rows_are_multiplied_sooner", "dense_from, which decides how sums are rounded",
+    lambda op, n: op.update(dense_from=op["dense_from"] + 1), _ALL,
+)  # fmt: skip
+_operations(
+    "plif_one_path_has_the_weights_of_another_layer", "a pointer to another array of the same size",
+    lambda op, n: op.update(bias=op["weight"]) if op["bias"] else None, _FIRST,
+)  # fmt: skip
+
+
+@plif("plif_a_program_less")
+def _program(sections: Sections, facts: dict[str, int]) -> None:
+    """without the program of one CPU path"""
+    sections["programs"] = sections["programs"][: -pf.PROGRAM.size]
+
+
+@plif("plif_paths_exchanged")
+def _paths(sections: Sections, facts: dict[str, int]) -> None:
+    """the program of one CPU path is named for another"""
+    each = [list(program) for program in pf.PROGRAM.iter_unpack(sections["programs"])]
+    each[0][0], each[-1][0] = each[-1][0], each[0][0]
+    sections["programs"] = b"".join(pf.PROGRAM.pack(*program) for program in each)
+
+
+def _numbers(sections: Sections, change: Callable[[np.ndarray], object]) -> None:
+    """Changes the largest array of float32."""
+    arrays = [a for a in pf.ARRAY.iter_unpack(sections["arrays"]) if pf.DTYPES[a[2]] == "<f4"]
+    at, size, *_ = max(arrays, key=lambda a: a[1])
+    values = np.frombuffer(sections["weights"][at : at + size], np.float32).copy()
+    change(values)
+    sections["weights"] = sections["weights"][:at] + values.tobytes() + sections["weights"][at + size :]
+
+
+@plif("plif_one_weight_a_thousandth")
+def _weight(sections: Sections, facts: dict[str, int]) -> None:
+    """the largest weight of the largest layer, a thousandth more"""
+
+    def change(w: np.ndarray) -> None:
+        w[np.abs(w).argmax()] *= 1.001
+
+    _numbers(sections, change)
+
+
+@plif("plif_one_weight_by_5_ulp")
+def _ulps(sections: Sections, facts: dict[str, int]) -> None:
+    """more than rounding explains"""
+
+    def change(w: np.ndarray) -> None:
+        w.view(np.int32)[np.abs(w).argmax()] += 5
+
+    _numbers(sections, change)
+
+
+@plif("plif_weights_and_freight")
+def _freight(sections: Sections, facts: dict[str, int]) -> None:
+    """bytes behind the weights that no array names"""
+    sections["weights"] += b"freight" * 64
+
+
+@plif("plif_an_array_more")
+def _array(sections: Sections, facts: dict[str, int]) -> None:
+    """an array that no operation reads"""
+    sections["arrays"] += pf.ARRAY.pack(0, 64, 0, 0)
+
+
+def _bytes(name: str, doc: str, change: Callable[[bytearray], object]) -> None:
+    """Changes the bytes of a .plif file, and its SHA-256."""
+
+    def changed(path: Path) -> None:
+        import hashlib
+
+        data = bytearray(path.read_bytes())
+        change(data)
+        rest = bytes(data[: pf.SHA256_AT]) + bytes(data[pf.HEADER.size :])
+        data[pf.SHA256_AT : pf.HEADER.size] = hashlib.sha256(rest).digest()
+        path.write_bytes(data)
+
+    changed.__doc__ = doc
+    attack("plif", "refused", name)(changed)
+
+
+def _between(data: bytearray) -> None:
+    """In the gap between two sections, which are aligned to 64 bytes."""
+    places = pf.HEADER.unpack(bytes(data[: pf.HEADER.size]))[4 : 4 + 2 * len(pf.SECTIONS)]
+    for at, size, after in zip(places[::2], places[1::2], places[2::2], strict=False):
+        if after > at + size:
+            data[at + size] = 0x41
+            return
+    raise AssertionError(places)
+
+
+def _longer(data: bytearray) -> None:
+    data += bytes(64)
+    struct.pack_into("<q", data, 16, len(data))
+
+
+_bytes("plif_padding", "a letter in the gap between two sections", _between)
+_bytes(
+    "plif_zeros_of_the_header", "a letter in the header, where zeros are", lambda d: d.__setitem__(pf.SHA256_AT - 1, 65)
+)
+_bytes("plif_bytes_at_the_end", "64 zeros more at the end, and the size that fits", _longer)
+
+# --- C --------------------------------------------------------------------------------------------------------------------
+
+
+def c(name: str, doc: str, change: Callable[[str], str], header: bool = False) -> None:
+    def changed(path: Path) -> None:
+        file = path.with_suffix(".h") if header else path
+        old = file.read_text()
+        assert change(old) != old, name
+        file.write_text(change(old))
+        reseal(path)
+
+    changed.__doc__ = doc
+    attack("c", "refused", name)(changed)
+
+
+def _in_code(text: str, line: str, before: str) -> str:
+    """A line in front of the first that begins with `before`."""
+    at = text.index(f"\n{before}")
+    return f"{text[:at]}\n{line}{text[at:]}"
+
+
+def _digit(text: str) -> str:
+    """The last digit of the first weight."""
+    at = text.index("f,", text.index("_w[")) - 1
+    return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+
+
+_CODE = "static const float "
+c("c_a_digit_of_a_weight", "the last digit of one weight", _digit)
+c(
+    "c_a_comment",
+    "a comment in the first lines",
+    lambda s: s.replace("a spiking network as C", "a certified network as C", 1),
+)
+c("c_a_space", "a space at the end of a line", lambda s: s.replace("\n\n", " \n\n", 1))
+c("c_carriage_returns", "line ends of Windows", lambda s: s.replace("\n", "\r\n", 3))
+c("c_an_include", "a header of the machine that compiles", lambda s: _in_code(s, '#include "/tmp/x.h"', _CODE))
+c(
+    "c_a_constructor", "code that runs before main",
+    lambda s: _in_code(s, "__attribute__((constructor)) static void x(void) { }", _CODE),
+)  # fmt: skip
+c("c_an_asm", "machine code", lambda s: _in_code(s, '__asm__(".byte 0x90");', _CODE))
+c("c_a_macro", "a macro that turns a word of the code", lambda s: _in_code(s, "#define float double", _CODE))
+c("c_fast_math", "the guard against -ffast-math is gone", lambda s: s.replace("__FAST_MATH__", "__SLOW_MATH__"))
+c("c_contraction", "fused multiply-add is allowed", lambda s: s.replace("fp-contract=off", "fp-contract=fast"))
+c(
+    "c_text_between_code_and_card",
+    "a line in front of the card",
+    lambda s: s.replace("\n/* plif.card", "\n;\n/* plif.card"),
+)
+c("c_trigraph", "a comment that ends in a backslash", lambda s: _in_code(s, "// what \\", _CODE))
+c("c_bidirectional_text", "letters that turn what is shown", lambda s: _in_code(s, "/* \u202e */", _CODE))
+c("c_header_says_other_classes", "CLASS_NAMES", lambda s: s.replace('CLASS_NAMES {"', 'CLASS_NAMES {"not ', 1), True)
+c(
+    "c_header_has_a_define",
+    "a macro for the program around",
+    lambda s: s.replace("#include", "#define T 1\n#include", 1),
+    True,
+)
+c("c_header_votes", "VOTES rounds down", lambda s: s.replace("+ 0.5f", "+ 0.0f"), True)
+c(
+    "c_header_comment",
+    "a comment says another licence",
+    lambda s: s.replace("No heap, no thread", "Some heap, no thread"),
+    True,
+)
+c(
+    "c_header_input_is_a_byte",
+    "another type of input",
+    lambda s: s.replace("typedef float", "typedef unsigned char"),
+    True,
+)
+c("c_header_at_its_end", "code behind the last line", lambda s: s + "int x;\n", True)
+
+
+@attack("c")
+def c_header_is_gone(path: Path) -> None:
+    """the header that the source includes"""
+    path.with_suffix(".h").unlink()
+
+
+@attack("c")
+def c_text_behind_the_card(path: Path) -> None:
+    """code behind the last comment"""
+    reseal(path)
+    path.write_text(path.read_text() + "int x;\n")
+
+
+@attack("c")
+def c_two_cards(path: Path) -> None:
+    """the comment with the card twice"""
+    reseal(path)
+    text = path.read_text()
+    path.write_text(text + text[text.index("\n/* plif.card") :])
+
+
+@attack("c")
+def c_digest_line(path: Path) -> None:
+    """the line above the card, which people compare"""
+    text = path.read_text()
+    at = text.rindex("\ndigest ") + len("\ndigest ")
+    path.write_text(text[:at] + "0" * 64 + text[at + 64 :])
+
+
+# --- NIR ------------------------------------------------------------------------------------------------------------------
+
+
+def nir(change: Callable[[h5py.File], object]) -> None:
+    def changed(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            change(file)
+        reseal(path)
+
+    changed.__doc__ = change.__doc__
+    attack("nir", "refused", change.__name__)(changed)
+
+
+def _datasets(file: h5py.File, kind: str) -> list[h5py.Dataset]:
+    """Data sets of that name, of all nodes."""
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda name, item: found.append(item) if name.endswith(f"/{kind}") else None)
+    return found
+
+
+def _rewritten(item: h5py.Dataset, values: Any) -> None:
+    parent, name = item.parent, item.name.rpartition("/")[2]
+    del parent[name]
+    parent.create_dataset(name, data=values)
+
+
+@nir
+def nir_threshold(file: h5py.File) -> None:
+    """another threshold"""
+    found = _datasets(file, "v_threshold")[0]
+    found[...] = found[()] * (1 + 1e-6)
+
+
+@nir
+def nir_weight(file: h5py.File) -> None:
+    """a weight by a thousandth"""
+    found = _datasets(file, "weight")[0]
+    values = found[()]
+    values.flat[np.abs(values).argmax()] *= 1.001
+    found[...] = values
+
+
+@nir
+def nir_weights_of_float64(file: h5py.File) -> None:
+    """the same numbers in another type"""
+    found = _datasets(file, "weight")[0]
+    _rewritten(found, found[()].astype(np.float64))
+
+
+@nir
+def nir_extra_group(file: h5py.File) -> None:
+    """a group beside the network"""
+    file.create_group("other").create_dataset("weight", data=np.zeros(4))
+
+
+@nir
+def nir_empty_group(file: h5py.File) -> None:
+    """a group without a data set"""
+    file.create_group("node/nodes/unused")
+
+
+@nir
+def nir_attribute(file: h5py.File) -> None:
+    """an HDF5 attribute, which no data set shows"""
+    file["node"].attrs["dt"] = 1e-3
+
+
+@nir
+def nir_attribute_of_a_dataset(file: h5py.File) -> None:
+    """an attribute of a weight"""
+    _datasets(file, "weight")[0].attrs["unit"] = "mV"
+
+
+@nir
+def nir_version(file: h5py.File) -> None:
+    """the version of the format"""
+    _rewritten(file["version"], "9.9")
+
+
+@nir
+def nir_more_metadata(file: h5py.File) -> None:
+    """one more text beside the card"""
+    file["node/metadata"].create_dataset("dt", data=1e-3)
+
+
+@nir
+def nir_extra_parameter(file: h5py.File) -> None:
+    """a parameter that the node's type does not have"""
+    _datasets(file, "v_threshold")[0].parent.create_dataset("noise", data=np.ones(1))
+
+
+@nir
+def nir_extra_edge(file: h5py.File) -> None:
+    """an edge twice: some tools add the current twice"""
+    edges = file["node/edges"][()]
+    del file["node/edges"]
+    file["node"].create_dataset("edges", data=np.concatenate([edges, edges[:1]]), dtype=h5py.string_dtype())
+
+
+# --- TensorRT -------------------------------------------------------------------------------------------------------------
+
+
+@attack("tensorrt-rtx")
+def tensorrt_card_with_other_classes(path: Path) -> None:
+    """the card stands before the plan, and is no part of it"""
+    reseal(path, lambda card: card.update(classes=card["classes"][::-1]))
+
+
+@attack("tensorrt-rtx")
+def tensorrt_card_with_a_view(path: Path) -> None:
+    """a key that the runtime obeys"""
+    reseal(path, lambda card: card.update(view="upright"))
