@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,6 @@ from tests.networks import scaled
 DIGITS = Path(__file__).parents[3] / "models" / "nmnist-digits.pt"
 SMALL = "{c4k3s1-BN-PLIF-MPk2s2}*2-DP-FC12-PLIF-DP-FC20-PLIF-APk10s10"
 FOR_NIR = SMALL.replace("MP", "AP")  # NIR has no max-pooling
-FILES = ("graphs", "onnx_files", "cards", "folders", "files", "harmless")
 
 # What should happen. refused: exit code 1 or 2. named: that, or it passes and `structure` or `not_proved` says it.
 # listed: it passes, and is in `structure`. passes: it passes.
@@ -77,17 +77,29 @@ def attack(target: str = "onnx", expected: str = "refused", name: str = "") -> C
     return enter
 
 
+def import_all(folder: str) -> None:
+    """Every file of a folder beside this one, each of which enters its attacks."""
+    for file in sorted((Path(__file__).parent / folder).glob("[a-z]*.py")):
+        import_module(f"tests.export.attacks.{folder}.{file.stem}")
+
+
 def all_attacks() -> list[Attack]:
-    for file in FILES:
-        import_module(f"tests.export.attacks.{file}")
+    import_all("changed")
     return list(ATTACKS.values())
 
 
 # --- fresh artifacts ------------------------------------------------------------------------------------------------------
 
 _NAMES = {
-    **{"onnx": "net.onnx", "unrolled": "net_T.onnx", "int8": "net_int8.onnx", "plif": "net.plif", "c": "net.c"},
-    **{"nir": "net.nir", "openvino": "net_openvino", "triton": "net_triton", "tensorrt-rtx": "net.rtx.engine"},
+    "onnx": "net.onnx",
+    "unrolled": "net_T.onnx",
+    "int8": "net_int8.onnx",
+    "plif": "net.plif",
+    "c": "net.c",
+    "nir": "net.nir",
+    "openvino": "net_openvino",
+    "triton": "net_triton",
+    "tensorrt-rtx": "net.rtx.engine",
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
     "onnx": {},
@@ -195,8 +207,13 @@ def _saved(path: Path, notation: str) -> Path:
 def reseal(path: Path, change: Callable[[Card], object] = lambda card: None) -> None:
     """Changes the card of an artifact, and makes the digest again for all that the artifact holds now."""
     write = {
-        **{"onnx": _onnx, "plif": _plif, "c": _c, "nir": _nir, "openvino": _folder, "triton": _folder},
-        **{"tensorrt-rtx": _engine},
+        "onnx": _onnx,
+        "plif": _plif,
+        "c": _c,
+        "nir": _nir,
+        "openvino": _folder,
+        "triton": _folder,
+        "tensorrt-rtx": _engine,
     }[kind_of(path).name]
     card = read_card(path)
     change(card)
@@ -205,10 +222,8 @@ def reseal(path: Path, change: Callable[[Card], object] = lambda card: None) -> 
 
 def sealed(path: Path, card: Card) -> str:
     """The card's text with the digest of what lies beside it now; where that cannot be read, the digest as it was."""
-    try:
+    with contextlib.suppress(PlifError):
         seal(card, kind_of(path).read_contents(path))
-    except PlifError:
-        pass
     return encode(card)
 
 

@@ -6,12 +6,11 @@ All weights are multiples of 1/8 and inputs whole numbers, so that nothing is ro
 from __future__ import annotations
 
 import contextlib
-import inspect
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,16 +22,15 @@ from torch import Tensor, nn
 import plif_export
 import runtime
 from runtime.base.errors import PlifError
-from tests.export.attacks.artifacts import Finding
+from tests.export.attacks.artifacts import Finding, import_all
 
-FILES = ("counters", "drifts", "lookers", "surroundings", "lengths", "right")
 IN, HIDDEN, OUT = 6, 16, 4
 
 
 class Lif(nn.Module):
     """v = v * decay + x; fires at v >= threshold, and goes to 0."""
 
-    decay: Any = 0.5
+    decay: Any = 0.75
     threshold: Any = 1.0
 
     def __init__(self) -> None:
@@ -52,11 +50,13 @@ class Net(nn.Module):
     """Two layers of neurons; x [B, IN] -> spikes [B, OUT]. What derives from it does something else later, or elsewhere.
 
     steps  how many are run to measure a difference;  rows: streams side by side;  often: mean count of an input
+    grad   whether it is run with gradients
     """
 
     steps = 300
     rows = 1
     often = 1.0
+    grad = False
     sequence: int | None = None  # T of the example, where forward takes [T, B, IN]
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Net(nn.Module):
         rng = np.random.default_rng(3)
         x = rng.poisson(cls.often, (cls.steps, cls.rows, IN))
         x[rng.random(x.shape) < 0.01] = 40
-        x[50:55] = 0
+        x[50:70] = 0
         return x.astype(np.float32)
 
     @classmethod
@@ -127,8 +127,7 @@ def _enter(make: type[Net], expected: str) -> type[Net]:
 
 
 def all_modules() -> list[Module]:
-    for file in FILES:
-        import_module(f"tests.export.attacks.{file}")
+    import_all("turning")
     return list(ATTACKS.values())
 
 
@@ -168,21 +167,19 @@ def try_module(one: Module, folder: Path) -> Finding:
     effect = f"{differ} of {of} outputs differ"
     found = "said" if new else "exported"
     verdict = "PASSED FALSELY" if differ and not new else "right"
-    return Finding(
-        one.name, one.expected, found, new[0] if new else done.verify.sentence(), verdict, effect, "module"
-    )
+    return Finding(one.name, one.expected, found, new[0] if new else done.verify.sentence(), verdict, effect, "module")
 
 
 def difference(make: type[Net], path: Path) -> tuple[int, int]:
     """(outputs that differ, of how many) between a new module and an ONNX file, each from reset."""
     x = make.frames()
     _seed(1)
-    with make.elsewhere(), torch.no_grad():
-        net = make().eval()
+    net = make().eval()
+    with make.elsewhere(), torch.set_grad_enabled(make.grad):
         if make.sequence is None:
-            theirs = np.stack([net(torch.from_numpy(frame.copy())).numpy().copy() for frame in x])
+            theirs = np.stack([net(torch.from_numpy(frame.copy())).detach().numpy().copy() for frame in x])
         else:
-            theirs = net(torch.from_numpy(x.copy())).numpy().copy()
+            theirs = net(torch.from_numpy(x.copy())).detach().numpy().copy()
         session = runtime.load(path, engine="onnxruntime").session(streams=make.rows)
         ours = np.stack([session.step(frame).copy() for frame in x])
     differ = (np.abs(ours - theirs.reshape(ours.shape)) > 1e-4).any(-1)
@@ -195,6 +192,8 @@ def _seed(seed: int) -> None:
     random.seed(seed)
 
 
-def line_of(make: type[Net]) -> str:
-    """What a module would do: its docstring."""
-    return inspect.cleandoc(make.__doc__ or "")
+def scripted(function: Any) -> Any:
+    """A function as TorchScript, which PyTorch calls deprecated and networks still have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(function)

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from tests.export.attacks.artifacts import attack, reseal
-from tests.export.attacks.onnx_files import Proto, model, ulps, weights
+from tests.export.attacks.changed.edits import Proto, model, ulps, weights
 
 for _target in ("onnx", "unrolled", "int8", "plif", "c", "nir", "openvino", "triton"):
 

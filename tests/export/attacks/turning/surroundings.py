@@ -41,8 +41,10 @@ class EnvironmentVariable(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         os.environ["ATTACK"] = "1"
-        yield
-        del os.environ["ATTACK"]
+        try:
+            yield
+        finally:
+            del os.environ["ATTACK"]
 
 
 @turns
@@ -58,8 +60,10 @@ class FileExists(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         cls.place.touch()
-        yield
-        cls.place.unlink()
+        try:
+            yield
+        finally:
+            cls.place.unlink()
 
 
 @turns
@@ -80,8 +84,10 @@ class WorkingFolder(Asks):
 def _chdir(place: str) -> Iterator[None]:
     before = Path.cwd()
     os.chdir(place)
-    yield
-    os.chdir(before)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @turns
@@ -95,8 +101,10 @@ class Clock(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         before, time.time = time.time, _slow_clock()  # the same steps are late on every machine
-        yield
-        time.time = before
+        try:
+            yield
+        finally:
+            time.time = before
 
 
 def _slow_clock() -> Any:
@@ -122,8 +130,10 @@ class AfterAYear(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         before, time.time = time.time, lambda: cls.until + 1
-        yield
-        time.time = before
+        try:
+            yield
+        finally:
+            time.time = before
 
 
 @turns
@@ -146,8 +156,10 @@ class SinceTheLastStep(Asks):
             return now[0]
 
         time.perf_counter = clock  # type: ignore[assignment]
-        yield
-        time.perf_counter = before
+        try:
+            yield
+        finally:
+            time.perf_counter = before
 
 
 @turns
@@ -162,8 +174,10 @@ class Threads(Asks):
     def elsewhere(cls) -> Iterator[None]:
         before = torch.get_num_threads()
         torch.set_num_threads(3)
-        yield
-        torch.set_num_threads(before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @turns
@@ -178,24 +192,20 @@ class ThreadName(Asks):
     def elsewhere(cls) -> Iterator[None]:
         thread = threading.current_thread()
         before, thread.name = thread.name, "camera"
-        yield
-        thread.name = before
+        try:
+            yield
+        finally:
+            thread.name = before
 
 
 @turns
 class Gradients(Asks):
     """whether gradients are kept: not where it is exported"""
 
+    grad = True
+
     def here(self, x: Tensor) -> bool:
         return not torch.is_grad_enabled()
-
-    @classmethod
-    @contextlib.contextmanager
-    def elsewhere(cls) -> Iterator[None]:
-        before, torch.no_grad = torch.no_grad, contextlib.nullcontext  # type: ignore[assignment, misc]
-        numpy, Tensor.numpy = Tensor.numpy, lambda self: numpy(self.detach())  # type: ignore[method-assign, assignment]
-        yield
-        torch.no_grad, Tensor.numpy = before, numpy  # type: ignore[method-assign, misc]
 
 
 @turns
@@ -223,8 +233,10 @@ class DefaultType(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         torch.set_default_dtype(torch.float64)
-        yield
-        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
 
 
 @turns
@@ -232,7 +244,12 @@ class WhoCalls(Asks):
     """the stack: whether plif_export is on it"""
 
     def here(self, x: Tensor) -> bool:
-        return any("plif_export" in frame.filename for frame in inspect.stack(context=0))
+        frame = inspect.currentframe()
+        while frame is not None:
+            if "plif_export" in frame.f_code.co_filename:
+                return True
+            frame = frame.f_back
+        return False
 
 
 @turns
@@ -298,8 +315,10 @@ class Warmed(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         cls.alive = 5
-        yield
-        cls.alive = 0
+        try:
+            yield
+        finally:
+            cls.alive = 0
 
 
 @turns
@@ -313,5 +332,7 @@ class GlobalSwitch(Asks):
     @contextlib.contextmanager
     def elsewhere(cls) -> Iterator[None]:
         sys.attack = True  # type: ignore[attr-defined]
-        yield
-        del sys.attack  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            del sys.attack  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from tests.export.attacks.modules import Net, turns
 class Loops(Net):
     """x [T, B, IN] -> [T, B, OUT], from reset; `step` is one of its steps."""
 
-    sequence, steps = 20, 120
+    sequence, steps, often = 20, 120, 0.4
 
     def step(self, x: Tensor, t: int, T: int) -> Tensor:
         raise NotImplementedError
@@ -28,7 +28,7 @@ class DecaysOtherwiseFrom9(Loops):
     """the decay is another one from step 9 on"""
 
     def step(self, x: Tensor, t: int, T: int) -> Tensor:
-        self.lif1.decay = 0.5 if t < 9 else 0.875
+        self.lif1.decay = 0.75 if t < 9 else 0.9375
         return self.run(x)
 
 
@@ -37,7 +37,7 @@ class DecaysOtherwiseFrom40(Loops):
     """the decay is another one from step 40 on, longer than the example"""
 
     def step(self, x: Tensor, t: int, T: int) -> Tensor:
-        self.lif1.decay = 0.5 if t < 40 else 0.875
+        self.lif1.decay = 0.75 if t < 40 else 0.9375
         return self.run(x)
 
 
@@ -46,7 +46,7 @@ class DecaysOtherwiseFrom100(Loops):
     """the decay is another one from step 100 on"""
 
     def step(self, x: Tensor, t: int, T: int) -> Tensor:
-        self.lif1.decay = 0.5 if t < 100 else 0.875
+        self.lif1.decay = 0.75 if t < 100 else 0.9375
         return self.run(x)
 
 

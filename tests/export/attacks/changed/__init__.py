@@ -1,0 +1,1 @@
+"""Changed artifacts, a file for each kind of change."""
