@@ -6,21 +6,21 @@ python -m tests.export.attacks --model SMALL      artifacts of a small random ne
 
 artifacts.py   what an artifact attack is: a fresh artifact -> a changed one, with the digest made again, as anybody can, so that
                the digest alone does not give it away; what `plif verify` says of it
-    effect.py      how much another network differs, free-running on what a camera can show
-    graphs.py      ONNX: another network, that differs for some rows, frames, counts, membranes or steps
-    onnx_files.py  ONNX: names, opset, documents, weights, and fields that no engine needs
-    cards.py       every key of the card: without it, with another value, with another type, and keys that it lacks
-    folders.py     Triton and OpenVINO
-    files.py       .plif, C, NIR, the card before a plan of TensorRT
-    harmless.py    what must not be refused
+effect.py      how much a changed ONNX file differs, free-running on what a camera can show
+    changed/frames.py, membranes.py        ONNX: another network, for some rows, frames, counts, membranes, steps, last digits
+    changed/weights.py, names.py, freight.py   ONNX: weights, attributes, names, versions, notes, parts that nothing needs
+    changed/cards.py                       every key of the card: gone, another value, another type, and keys that it lacks
+    changed/triton.py, openvino.py, plif_files.py, sources.py   folders, .plif, C, NIR, the card before a plan of TensorRT
+    changed/live.py                        ONNX files of a live module
+    changed/harmless.py                    what must not be refused: fresh files of every kind, and changes that mean nothing
 modules.py     what a module attack is: a module that a short trace shows otherwise than it is; whether it is exported, and how
                often the file then differs from it, free-running over hundreds of steps from reset
-    counters.py    state that no tensor shows: counters wherever Python can keep a number
-    drifts.py      weights, buffers, hooks and methods that change; random numbers
-    lookers.py     decisions about values that leave PyTorch, and about batches; numbers that wrap
-    surroundings.py  modules that ask where, when and by whom they are run
-    lengths.py     loops over T that do something else in a later step, or for another T
-    right.py       modules that look dangerous and do the same in every step: they must be exported
+    turning/attributes.py, functions.py, outside.py   counters wherever Python can keep a number
+    turning/tensors.py, hooks.py, noise.py   weights, buffers, hooks and methods that change; random numbers
+    turning/values.py, batches.py          decisions about values that leave PyTorch, about batches; numbers that wrap
+    turning/surroundings.py                modules that ask where, when and by whom they are run
+    turning/lengths.py                     loops over T that do something else in a later step, or for another T
+    turning/right.py, right_layers.py      modules that look dangerous and do the same in every step: they must be exported
 
 To add one, write a function (artifact) or a class (module) with a name that says what it does, under the decorator of its file.
 An attack "passes falsely" where a file is accepted and nothing is said: no `passed: false`, no `structure`, no `not_proved`
