@@ -14,7 +14,6 @@ from typing import Any
 import h5py
 import onnx
 import torch
-from spikingjelly.activation_based import neuron
 from torch import nn
 
 import plif_export
@@ -203,6 +202,8 @@ def judged(report: plif_export.Report | PlifError, fresh: plif_export.Report) ->
 
 def live_module() -> Any:
     """Two layers of neurons of SpikingJelly, always the same."""
+    from spikingjelly.activation_based import neuron
+
     torch.manual_seed(2)
     net = nn.Sequential(nn.Linear(IN, 16), neuron.ParametricLIFNode(), nn.Linear(16, 4), neuron.ParametricLIFNode())
     with torch.no_grad():

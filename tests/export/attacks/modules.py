@@ -94,6 +94,10 @@ class Net(nn.Module):
         """Where the module and the file are run to be compared; what an attack changes there is put back."""
         yield
 
+    @classmethod
+    def tidy(cls) -> None:
+        """Takes away what an attack left outside of the module."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -150,7 +154,13 @@ def _of_an_honest_module() -> frozenset[str]:
 
 def try_module(one: Module, folder: Path) -> Finding:
     """Exports a new module of that class, and runs what comes of it beside another new one."""
-    path = folder / f"{one.name}.onnx"
+    try:
+        return _tried(one, folder / f"{one.name}.onnx")
+    finally:
+        one.make.tidy()
+
+
+def _tried(one: Module, path: Path) -> Finding:
     common = _of_an_honest_module()
     _seed(0)
     try:
@@ -173,6 +183,7 @@ def try_module(one: Module, folder: Path) -> Finding:
 def difference(make: type[Net], path: Path) -> tuple[int, int]:
     """(outputs that differ, of how many) between a new module and an ONNX file, each from reset."""
     x = make.frames()
+    make.tidy()
     _seed(1)
     net = make().eval()
     with make.elsewhere(), torch.set_grad_enabled(make.grad):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -103,13 +102,8 @@ class OfAnotherModule(Counts):
         return module.steps % 200 > 140
 
     @classmethod
-    @contextlib.contextmanager
-    def elsewhere(cls) -> Iterator[None]:
-        itertools.steps = 0  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            del itertools.steps  # type: ignore[attr-defined]
+    def tidy(cls) -> None:
+        vars(itertools).pop("steps", None)
 
 
 @turns

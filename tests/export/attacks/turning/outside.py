@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +75,8 @@ class Environment(Counts):
         return n % 200 > 120
 
     @classmethod
-    @contextlib.contextmanager
-    def elsewhere(cls) -> Iterator[None]:
-        os.environ["ATTACK_N"] = "0"
-        try:
-            yield
-        finally:
-            del os.environ["ATTACK_N"]
+    def tidy(cls) -> None:
+        os.environ.pop("ATTACK_N", None)
 
 
 @turns
@@ -98,13 +91,8 @@ class FileOnDisk(Counts):
         return self.place.stat().st_size % 200 > 120
 
     @classmethod
-    @contextlib.contextmanager
-    def elsewhere(cls) -> Iterator[None]:
+    def tidy(cls) -> None:
         cls.place.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            cls.place.unlink(missing_ok=True)
 
 
 @turns
