@@ -11,6 +11,7 @@ effect.py      how much a changed ONNX file differs, free-running on what a came
     changed/weights.py, names.py, freight.py   ONNX: weights, attributes, names, versions, notes, parts that nothing needs
     changed/cards.py                       every key of the card: gone, another value, another type, and keys that it lacks
     changed/triton.py, openvino.py, plif_files.py, sources.py   folders, .plif, C, NIR, the card before a plan of TensorRT
+    changed/forged.py                      several changes, each of which explains the other: versions, digests, rounding
     changed/live.py                        ONNX files of a live module
     changed/harmless.py                    what must not be refused: fresh files of every kind, and changes that mean nothing
 modules.py     what a module attack is: a module that a short trace shows otherwise than it is; whether it is exported, and how
