@@ -16,12 +16,12 @@ from tests.export.attacks.artifacts import DIGITS, Finding, Subject, all_attacks
 from tests.export.attacks.modules import all_modules, try_module
 
 
-def findings(only: str, kind: str, model: Path | None, folder: Path) -> Iterator[Finding]:
-    """Of all attacks with `only` in their name."""
+def findings(only: str, kind: str, target: str | None, model: Path | None, folder: Path) -> Iterator[Finding]:
+    """Of all attacks with `only` in their name; target: of what is exported in that way."""
     subject = Subject.of(folder, model)
     if kind != "modules":
         for attack in all_attacks():
-            if only in attack.name:
+            if only in attack.name and target in (None, attack.target):
                 yield subject.try_one(attack)
     if kind != "artifacts":
         for module in all_modules():
@@ -39,6 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.export.attacks", description=__doc__)
     parser.add_argument("--only", default="", help="of these, with this text in their name")
     parser.add_argument("--kind", choices=("all", "artifacts", "modules"), default="all")
+    parser.add_argument("--target", help="artifacts that are exported in this way only: onnx, triton, c, ...")
     parser.add_argument("--model", default=str(DIGITS), help="whose artifacts are changed: a model.pt, or SMALL")
     parser.add_argument("--json", type=Path, help="a file for the table")
     asked = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> int:
     table: list[Finding] = []
     with tempfile.TemporaryDirectory() as folder:
         model = None if asked.model == "SMALL" else Path(asked.model)
-        for found in findings(asked.only, asked.kind, model, Path(folder)):
+        for found in findings(asked.only, asked.kind, asked.target, model, Path(folder)):
             table.append(found)
             print(row(found).replace(folder, ""), flush=True)
     counts = Counter((found.kind, found.expected, found.verdict) for found in table)

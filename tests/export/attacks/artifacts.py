@@ -178,7 +178,7 @@ class Subject:
         }[one.expected]
         wrong = "TOO STRICT" if one.expected in ("listed", "passes") and found == "refused" else "PASSED FALSELY"
         finding = Finding(one.name, one.expected, found, message, "right" if right else wrong)
-        if finding.verdict == "PASSED FALSELY" and one.target == "onnx":
+        if finding.verdict == "PASSED FALSELY" and one.target in ("onnx", "live"):
             from tests.export.attacks.effect import difference
 
             finding.effect = difference(path, changed)

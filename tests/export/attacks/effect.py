@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,19 @@ import onnxruntime as ort
 
 from runtime.model.card import read_card
 
-ROWS, STEPS = 36, 200
+ROWS, STEPS = 20, 120
 
 
 def frames(shape: list[int], rng: np.random.Generator) -> np.ndarray:
     """float32 [STEPS, ROWS, *shape]: events, empty frames in a row, single pixels, hot pixels, bursts."""
     x = rng.poisson(0.3, (STEPS, ROWS, *shape)).astype(np.float32)
-    x[40:60] = 0  # nothing moves
-    x[80:85] *= 9  # a flash
+    x[20:40] = 0  # nothing moves
+    x[50:55] *= 9  # a flash
     flat = x.reshape(STEPS, ROWS, -1)
-    flat[100:110] = 0
-    flat[100:110, :, rng.integers(flat.shape[2])] = 1  # one pixel
-    flat[120:125, :, rng.integers(flat.shape[2])] = 300  # a hot one
-    x[150] = 1
+    flat[60:70] = 0
+    flat[60:70, :, rng.integers(flat.shape[2])] = 1  # one pixel
+    flat[80:85, :, rng.integers(flat.shape[2])] = 300  # a hot one
+    x[100] = 1
     return x
 
 
@@ -30,12 +31,18 @@ def difference(fresh: Path, changed: Path) -> str:
     card = read_card(fresh)
     x = frames(card["input"]["shape"], np.random.default_rng(0))
     try:
-        one, other = (_run(path, card, x) for path in (fresh, changed))
+        one, other = _of_fresh(fresh), _run(changed, card, x)
         outputs = int((one[0] != other[0]).any(-1).sum())
         states = sum(int((a != b).sum()) for a, b in zip(one[1], other[1], strict=True))
     except Exception as error:  # the changed file need not run at all
         return f"does not run: {str(error)[:60]}"
     return f"{outputs} of {STEPS * ROWS} outputs differ, and {states} membranes at the end"
+
+
+@cache
+def _of_fresh(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    card = read_card(path)
+    return _run(path, card, frames(card["input"]["shape"], np.random.default_rng(0)))
 
 
 def _run(path: Path, card: dict, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:  # type: ignore[type-arg]
