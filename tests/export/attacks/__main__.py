@@ -16,17 +16,16 @@ from tests.export.attacks.artifacts import DIGITS, Finding, Subject, all_attacks
 from tests.export.attacks.modules import all_modules, try_module
 
 
-def findings(only: str, kind: str, target: str | None, model: Path | None, folder: Path) -> Iterator[Finding]:
-    """Of all attacks with `only` in their name; target: of what is exported in that way."""
-    subject = Subject.of(folder, model)
-    if kind != "modules":
-        for attack in all_attacks():
-            if only in attack.name and target in (None, attack.target):
-                yield subject.try_one(attack)
-    if kind != "artifacts":
-        for module in all_modules():
-            if only in module.name:
-                yield try_module(module, folder)
+def findings(asked: argparse.Namespace, folder: Path) -> Iterator[Finding]:
+    """Of the attacks that are asked for."""
+    subject = Subject.of(folder, None if asked.model == "SMALL" else Path(asked.model))
+    first, step = (int(n) for n in asked.part.split("/"))
+    attacks = [one for one in all_attacks() if asked.only in one.name and asked.target in (None, one.target)]
+    modules = [one for one in all_modules() if asked.only in one.name]
+    for attack in attacks[first - 1 :: step] if asked.kind != "modules" else ():
+        yield subject.try_one(attack)
+    for module in modules[first - 1 :: step] if asked.kind != "artifacts" else ():
+        yield try_module(module, folder)
 
 
 def row(found: Finding) -> str:
@@ -41,13 +40,15 @@ def main() -> int:
     parser.add_argument("--kind", choices=("all", "artifacts", "modules"), default="all")
     parser.add_argument("--target", help="artifacts that are exported in this way only: onnx, triton, c, ...")
     parser.add_argument("--model", default=str(DIGITS), help="whose artifacts are changed: a model.pt, or SMALL")
+    parser.add_argument(
+        "--part", default="1/1", help="2/4: the second of each four, for several runs that share the work"
+    )
     parser.add_argument("--json", type=Path, help="a file for the table")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     table: list[Finding] = []
     with tempfile.TemporaryDirectory() as folder:
-        model = None if asked.model == "SMALL" else Path(asked.model)
-        for found in findings(asked.only, asked.kind, asked.target, model, Path(folder)):
+        for found in findings(asked, Path(folder)):
             table.append(found)
             print(row(found).replace(folder, ""), flush=True)
     counts = Counter((found.kind, found.expected, found.verdict) for found in table)
