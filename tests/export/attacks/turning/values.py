@@ -43,11 +43,11 @@ class ToList(Looks):
 
 
 @turns
-class NumpyAny(Looks):
-    """np.any(np.greater(x, 20)): NumPy is given the tensor"""
+class NumpyCounts(Looks):
+    """np.count_nonzero(x > 20): NumPy is given the tensor"""
 
     def bright(self, x: Tensor) -> bool:
-        return bool(np.any(np.greater(x.detach(), 20)))
+        return bool(np.count_nonzero(x.detach() > 20))
 
 
 @turns
@@ -87,7 +87,7 @@ class BufferProtocol(Looks):
     """the bytes of its storage"""
 
     def bright(self, x: Tensor) -> bool:
-        return max(np.array(x.clone().untyped_storage().tolist(), np.uint8).view(np.float32)) > 20  # type: ignore[no-any-return]
+        return bool((np.frombuffer(bytes(x.clone().untyped_storage()), np.float32) > 20).any())
 
 
 @turns
