@@ -29,7 +29,7 @@ from plif_export.proof.compare import MEMBRANE, distance, on_edge
 from plif_export.proof.probe import with_h
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.sliced_file import SlicedFile
-from plif_export.proof.subjects.subject import Case
+from plif_export.proof.subjects.subject import HALF, Case
 from runtime.events.framing import Framing
 from runtime.model.card import Card
 from runtime.model.graph import Graph, Node, spikes, state_in, state_out
@@ -45,8 +45,8 @@ HOW = (
     "of the ASCII text SEED/NAME, read as n little-endian unsigned 16-bit numbers. A tensor of `given` is float32 [samples, "
     "...shape] in C order: with `low` and `width` it is float32(low + width u / 65536), computed in float64, of u(tensor, all "
     "elements); with `levels`, of u(tensor, the elements of one sample), it is in sample i = 0, 1, ... 1 + the number of levels "
-    "<= u where u mod `one_in` = i, else 0. Run each layer of `made` by itself: what its tensors need of the file, cut off at all "
-    "given tensors, which are fed, but not at those that it makes. For a tensor that was made, cell = floor(value 2^k + u / "
+    "<= u where u mod `one_in` = i, else 0. Run each layer of `made` by itself: what its tensors need of the file, cut off at "
+    "all given tensors, which are fed, but not at those that it makes. For a tensor that was made, cell = floor(value 2^k + u / "
     "65536) in float64, of u(tensor, all elements), samples first; where rounding could change it the cell is 0: `left_out` has "
     "the first such place and then the distance to each next one. `cells` is the SHA-256 of all cells as little-endian signed "
     "64-bit numbers. `weights` has the SHA-256 of each parameter of the model before any folding or rounding, as little-endian "
@@ -104,7 +104,10 @@ def certify(
     """
     given = {one.tensor: one for one in _given(graph, card)}
     fed = {name: one.values(seed) for name, one in given.items()}
-    subject, bounds = SlicedFile(proto, card, [n.layer for n in graph.neurons]), Bounds(graph)
+    subject = SlicedFile(proto, card, [n.layer for n in graph.neurons])
+    bounds = Bounds(
+        graph, HALF if card["precision"] == "fp16" else 0.0
+    )  # evaluators have float16 kernels, or have none
     steps = [_step(bounds, fed, i) for i in range(SAMPLES)]
     read = {(n.attrs["layer"], n.attrs["variable"]) for n in graph if n.op == "State"}
     for node in graph.neurons:
@@ -190,8 +193,9 @@ def _sample(step: Step, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[
         one, seen, bound = done[layer], answer.layers[layer][0], step.neuron(layer, before[layer])
         edge = on_edge(one, float(node.attrs["v_threshold"]), replace(bound, h=MARGIN * bound.h))
         own = np.zeros(1) if node.values == "spikes" else step.measure(node.name).bound()
-        assert seen.s is not None, "a file shows its spikes"
+        assert seen.s is not None and seen.h is not None, "a file shows both"
         yield Made(layer, spikes(layer), one.s, own, edge, seen.s.reshape(one.s.shape))
+        yield Made(layer, subject.h(layer, 0), one.h, bound.h, np.zeros(1, bool), seen.h)
         for name, v in one.after.items():
             yield Made(layer, state_out(layer, name), v, bound.after[name], edge, seen.after[name])
     yield Made("output", "y", y, step.output(), np.zeros(1, bool), answer.y[0])

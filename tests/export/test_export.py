@@ -95,7 +95,12 @@ def test_files_get_their_usual_names_and_a_report_beside_them(tmp_path: Path) ->
     assert report["verify"]["passed"] is True
     assert report["path"] == "model_T5.onnx"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["model.pt", *names, *(f"{name}.report.json" for name in names)]
+        [
+            "model.pt",
+            *names,
+            *(f"{name}.report.json" for name in names),
+            *(f"{name}.certificate.json" for name in names if "_T5" not in name),
+        ]
     )
 
 

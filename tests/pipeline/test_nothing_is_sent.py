@@ -58,7 +58,7 @@ MADE = {
     "data": "",
     "check model.pt": "",
     "verify model.onnx --against model.pt": "",
-    "export model.pt -o o.onnx --precision int8": "o.onnx o.onnx.report.json",
+    "export model.pt -o o.onnx --precision int8": "o.onnx o.onnx.report.json o.onnx.certificate.json",
     "export model.pt -o o.plif --to plif": "o.plif o.plif.report.json",
     "export model.pt -o o.c --to c": "o.c o.h o.c.report.json",
     "export model.pt -o o.html --to web": "o.html o.html.report.json",
