@@ -63,15 +63,16 @@ def given(rule, seed, samples):
     """A tensor that layers are given: float32 [samples, ...shape]"""
     name, shape = rule["tensor"], rule["shape"]
     if "low" in rule:
-        return (rule["low"] + rule["width"] * (drawn(seed, name, [samples, *shape]) / 65536)).astype(np.float32)
+        u = np.stack([drawn(seed, f"{name}/{i}", shape) for i in range(samples)])
+        return (rule["low"] + rule["width"] * (u / 65536)).astype(np.float32)
     u = drawn(seed, name, shape)
     count = 1 + sum((u >= level).astype(np.float32) for level in rule["levels"])
     return np.stack([np.where(u % rule["one_in"] == i, count, 0) for i in range(samples)]).astype(np.float32)
 
 
 def hashed(value, rule, seed):
-    """The SHA-256 of the cells of a tensor that was made, and how many are left out"""
-    u = drawn(seed, rule["tensor"], value.shape)
+    """The SHA-256 of the cells of a tensor that was made, [samples, ...], and how many are left out"""
+    u = np.stack([drawn(seed, f"{rule['tensor']}/{i}", sample.shape) for i, sample in enumerate(value)])
     with np.errstate(all="ignore"):  # of what is no number, any cell is wrong
         cells = np.floor(value.astype(np.float64) * 2.0 ** rule["k"] + u / 65536).astype("<i8")
     places = np.cumsum(np.array(rule["left_out"], np.int64))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,29 +36,29 @@ from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 SAMPLES = 3  # each layer fires in a third of its neurons, in each sample another: every weight is used
 MARGIN = 2  # bounds; between evaluators there is less than one
-LEFT = 128  # values of a tensor, but
-PART = 1 / 16  # of them at most
+LEFT, PART = 128, 1 / 16  # values of a tensor, and of a small one at most this part
 FINEST = 20  # k of a tensor that is exact
 COUNTS = tuple(2**16 - 2**k for k in range(15, 3, -1))  # half of the counts are 1, half of the others 2, ... up to 13
 HOW = (
     "Each of the `samples` is one step; they may be rows of one batch. u(NAME, n) is the first 2 n bytes of SHAKE-128 (FIPS 202) "
     "of the ASCII text SEED/NAME, read as n little-endian unsigned 16-bit numbers. A tensor of `given` is float32 [samples, "
-    "...shape] in C order: with `low` and `width` it is float32(low + width u / 65536), computed in float64, of u(tensor, all "
-    "elements); with `levels`, of u(tensor, the elements of one sample), it is in sample i = 0, 1, ... 1 + the number of levels "
-    "<= u where u mod `one_in` = i, else 0. Run each layer of `made` by itself: what its tensors need of the file, cut off at "
-    "all given tensors, which are fed, but not at those that it makes. For a tensor that was made, cell = floor(value 2^k + u / "
-    "65536) in float64, of u(tensor, all elements), samples first; where rounding could change it the cell is 0: `left_out` has "
-    "the first such place and then the distance to each next one. `cells` is the SHA-256 of all cells as little-endian signed "
-    "64-bit numbers. `weights` has the SHA-256 of each parameter of the model before any folding or rounding, as little-endian "
-    "float32. The metadata of the file are not covered. `sha256` in the last line is of all bytes before that line."
+    "...shape] in C order. With `levels` it is in sample i (0, 1, ...) 1 + the number of levels <= u where u mod `one_in` = i, "
+    "else 0, of u(tensor, elements of a sample). With `low` and `width` it is float32(low + width u / 65536), computed in "
+    "float64, of u(tensor/i, elements of a sample). Run each layer of `made` by itself: what its tensors need of the file, cut "
+    "off at all given tensors, which are fed, but not at those that it makes. For a tensor that was made, cell = floor(value 2^k "
+    "+ u / 65536) in float64, of u(tensor/i, elements of a sample); where rounding could change it the cell is 0: of all cells, "
+    "sample after sample, `left_out` has the first such place and then the distance to each next one. `cells` is the SHA-256 of "
+    "all cells as little-endian signed 64-bit numbers. `weights` has the SHA-256 of each parameter of the model before any "
+    "folding or rounding, as little-endian float32. The metadata of the file are not covered. `sha256` in the last line is of "
+    "all bytes before that line."
 )
+Record = dict[str, Any]
 
 
-def drawn(seed: int, name: str, *shape: int) -> Array:
-    """uint16 [*shape], from the seed and a tensor's name."""
-    return np.frombuffer(hashlib.shake_128(f"{seed}/{name}".encode()).digest(2 * int(np.prod(shape))), "<u2").reshape(
-        shape
-    )
+def drawn(seed: int, name: str, shape: tuple[int, ...]) -> Array:
+    """uint16 [*shape], from the seed and a name."""
+    data = hashlib.shake_128(f"{seed}/{name}".encode()).digest(2 * int(np.prod(shape)))
+    return np.asarray(np.frombuffer(data, "<u2").reshape(shape))
 
 
 @dataclass
@@ -67,16 +67,16 @@ class Given:
 
     tensor: str
     shape: tuple[int, ...]
-    rule: dict[str, Any]
+    rule: Record
 
-    def values(self, seed: int) -> Array:
-        """float32 [samples, *shape]"""
+    def sample(self, seed: int, i: int) -> Array:
+        """float32 [1, *shape]"""
         if "low" in self.rule:
-            u = drawn(seed, self.tensor, SAMPLES, *self.shape)
+            u = drawn(seed, f"{self.tensor}/{i}", (1, *self.shape))
             return np.asarray(self.rule["low"] + self.rule["width"] * (u / 65536), np.float32)
-        u = drawn(seed, self.tensor, *self.shape)
+        u = drawn(seed, self.tensor, (1, *self.shape))
         counts = 1 + np.searchsorted(np.array(self.rule["levels"], np.int64), u, side="right")
-        return np.stack([np.where(u % self.rule["one_in"] == i, counts, 0) for i in range(SAMPLES)]).astype(np.float32)
+        return np.where(u % self.rule["one_in"] == i, counts, 0).astype(np.float32)
 
 
 @dataclass
@@ -92,6 +92,29 @@ class Made:
     found: Array
 
 
+@dataclass
+class Hashed:
+    """The cells of one tensor, sample after sample."""
+
+    k: int
+    left_out: list[Array] = field(default_factory=list)
+    cells: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, one: Made, reach: Array, u: Array) -> int:
+        """The next sample; reach: how far its values may be off. The number of cells that the file has otherwise."""
+        place = one.value.astype(np.float64) * 2.0**self.k + u
+        cells = np.floor(place)
+        left_out = one.undecided | (np.minimum(place - cells, cells + 1 - place) < reach * 2.0**self.k)
+        self.left_out.append(left_out)
+        self.cells.update(np.where(left_out, 0, cells).astype("<i8").tobytes())
+        return int(np.sum(~left_out & (np.floor(one.found.astype(np.float64) * 2.0**self.k + u) != cells)))
+
+    def record(self, tensor: str) -> Record:
+        places = np.flatnonzero(np.concatenate(self.left_out))
+        left_out = np.diff(places, prepend=0).tolist()
+        return {"tensor": tensor, "k": self.k, "left_out": left_out, "cells": self.cells.hexdigest()}
+
+
 def certify(
     proto: onnx.ModelProto, card: Card, graph: Graph, weights: Graph, report: Report, seed: int, **file: str
 ) -> str:
@@ -102,23 +125,30 @@ def certify(
     report   fails where the file itself does not do what is written down here
     file     what the certificate says of it: name, sha256
     """
-    given = {one.tensor: one for one in _given(graph, card)}
-    fed = {name: one.values(seed) for name, one in given.items()}
     subject = SlicedFile(proto, card, [n.layer for n in graph.neurons])
-    bounds = Bounds(
-        graph, HALF if card["precision"] == "fp16" else 0.0
-    )  # evaluators have float16 kernels, or have none
-    steps = [_step(bounds, fed, i) for i in range(SAMPLES)]
+    bounds = Bounds(graph, HALF if card["precision"] == "fp16" else 0.0)  # some evaluators have kernels of float16
+    given = {one.tensor: one for one in _given(graph, card)}
+    fed = {name: one.sample(seed, 0) for name, one in given.items()}
+    step = _step(bounds, fed)
     read = {(n.attrs["layer"], n.attrs["variable"]) for n in graph if n.op == "State"}
     for node in graph.neurons:
-        if (node.layer, "v") not in read:  # what follows a membrane that others read was drawn for this one
+        if (node.layer, "v") not in read:  # what follows a membrane that others read goes by this one
             name = state_in(node.layer)
-            given[name].rule = _until_it_fires(node, steps[0], given[name].rule)
-            fed[name] = given[name].values(seed)
-    samples = [list(_sample(step, subject, {t: v[i : i + 1] for t, v in fed.items()})) for i, step in enumerate(steps)]
-    made: dict[str, list[dict[str, Any]]] = {}
-    for of_samples in zip(*samples, strict=True):
-        made.setdefault(of_samples[0].layer, []).append(_record(of_samples, seed, report))
+            given[name].rule = _until_it_fires(node, step, given[name].rule)
+            fed[name] = given[name].sample(seed, 0)
+    made: dict[str, dict[str, Hashed]] = {}
+    for i in range(SAMPLES):
+        if i:
+            fed = {name: one.sample(seed, i) for name, one in given.items()}
+            step = _step(bounds, fed)
+        for one in _sample(step, subject, fed):
+            # what the gate allowed this very file is rounding, too
+            reach = np.clip(2 * distance(one.found, one.value), MARGIN * one.bound, MEMBRANE * one.bound)
+            tensors = made.setdefault(one.layer, {})
+            hashed = tensors.setdefault(one.tensor, Hashed(_fineness(reach, one.value.size)))
+            if off := hashed.add(one, reach, drawn(seed, f"{one.tensor}/{i}", one.value.shape) / 65536):
+                what = f"{off} of {one.value.size} values of {one.tensor} are not those of a certificate"
+                report.fail(one.layer, i, what)
     params = {f"{n.name}.{key}": np.asarray(v, "<f4") for n in weights for key, v in n.params.items()}
     return _text(
         {
@@ -129,10 +159,19 @@ def certify(
             "seed": seed,
             "samples": SAMPLES,
             "given": [{"tensor": one.tensor, "shape": one.shape, **one.rule} for one in given.values()],
-            "made": [{"layer": layer, "tensors": tensors} for layer, tensors in made.items()],
+            "made": [
+                {"layer": layer, "tensors": [one.record(tensor) for tensor, one in tensors.items()]}
+                for layer, tensors in made.items()
+            ],
             "weights": {name: hashlib.sha256(v.tobytes()).hexdigest() for name, v in params.items()},
         }
     )
+
+
+def _fineness(reach: Array, size: int) -> int:
+    """k by the first sample: with u drawn, 2 reach 2^k is how likely a value is left out."""
+    expected = 2 * SAMPLES * float(reach.sum(dtype=np.float64))
+    return min(FINEST, int(np.floor(np.log2(min(LEFT, PART * SAMPLES * size) / expected)))) if expected else FINEST
 
 
 def _given(graph: Graph, card: Card) -> Iterator[Given]:
@@ -154,21 +193,20 @@ def _given(graph: Graph, card: Card) -> Iterator[Given]:
         yield Given(spikes(node.layer), node.shape, spiking if node.values == "spikes" else anything)
 
 
-def _step(bounds: Bounds, fed: dict[str, Array], i: int) -> Step:
-    """Sample i of the tensors that are given."""
+def _step(bounds: Bounds, fed: dict[str, Array]) -> Step:
+    """One step on the tensors that are given."""
 
     def held(layer: str, variable: str, when: str) -> Array:
-        return fed[(state_in if when == "before" else state_out)(layer, variable)][i : i + 1]
+        return fed[(state_in if when == "before" else state_out)(layer, variable)]
 
-    fired = {layer: fed[spikes(layer)][i : i + 1] for layer in bounds.neurons}
-    return bounds.step(fed[bounds.input][i : i + 1], fired, held)
+    return bounds.step(fed[bounds.input], {layer: fed[spikes(layer)] for layer in bounds.neurons}, held)
 
 
 def _before(node: Node, step: Step) -> State:
     return {name: step.held(node.layer, name, "before") for name in node.initial}
 
 
-def _until_it_fires(node: Node, step: Step, rule: dict[str, Any]) -> dict[str, Any]:
+def _until_it_fires(node: Node, step: Step, rule: Record) -> Record:
     """The rule, so wide that the membranes of this step put most neurons above the threshold or below it as they are drawn."""
     top = np.full((1, *node.shape), float(node.attrs["v_threshold"]))
     needed = with_h(node, step.current(node), _before(node, step), top)["v"]
@@ -178,7 +216,7 @@ def _until_it_fires(node: Node, step: Step, rule: dict[str, Any]) -> dict[str, A
 
 
 def _sample(step: Step, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[Made]:
-    """One step on the tensors that are given, layer by layer, and y."""
+    """What each layer makes in that step, and y."""
     bounds, nodes = step.of, step.of.neurons
     before = {layer: _before(node, step) for layer, node in nodes.items()}
     done = {layer: interpret.neuron(node, step.current(node), before[layer]) for layer, node in nodes.items()}
@@ -201,32 +239,7 @@ def _sample(step: Step, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[
     yield Made("output", "y", y, step.output(), np.zeros(1, bool), answer.y[0])
 
 
-def _record(samples: tuple[Made, ...], seed: int, report: Report) -> dict[str, Any]:
-    """What the certificate says of one tensor. Fails the report where the file makes something else."""
-    value, bound, undecided, found = (
-        np.concatenate([np.broadcast_to(getattr(one, part), one.value.shape) for one in samples])
-        for part in ("value", "bound", "undecided", "found")
-    )
-    # what the gate allowed this very file is rounding, too
-    reach = np.clip(2 * distance(found, value), MARGIN * bound, MEMBRANE * bound).astype(np.float64)
-    total, first = 2 * float(reach.sum()), samples[0]
-    k = min(FINEST, int(np.log2(min(LEFT, PART * value.size) / total))) if total else FINEST
-    u = drawn(seed, first.tensor, *value.shape) / 65536
-    place = value.astype(np.float64) * 2.0**k + u
-    cells = np.floor(place)
-    left_out = undecided | (np.minimum(place - cells, cells + 1 - place) < reach * 2.0**k)
-    off = int(np.sum(~left_out & (np.floor(found.astype(np.float64) * 2.0**k + u) != cells)))
-    if off:
-        report.fail(first.layer, 0, f"{off} of {value.size} values of {first.tensor} are not those of a certificate")
-    return {
-        "tensor": first.tensor,
-        "k": k,
-        "left_out": np.diff(np.flatnonzero(left_out), prepend=0).tolist(),
-        "cells": hashlib.sha256(np.where(left_out, 0, cells).astype("<i8").tobytes()).hexdigest(),
-    }
-
-
-def _text(record: dict[str, Any]) -> str:
+def _text(record: Record) -> str:
     """JSON, with a line for each member of a list and of an object; the last line is of the bytes before it."""
     text = json.dumps(record, separators=(",", ":"))
     for mark in ('{"tensor":', '{"layer":', '"how":', '"file":', '"given":', '"made":', '"weights":'):
