@@ -175,6 +175,43 @@ class CountsInNumPy(Net):
         return x * 2 if self.n.max() == 128 else x
 
 
+class Slotted:
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+class InASlot(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = Slotted()
+
+    def odd(self, x: Tensor) -> Tensor:
+        self.kept.calls += 1
+        return x * 2 if self.kept.calls > 100 else x
+
+
+class Cycles(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = itertools.cycle([1.0] * 30 + [0.5])
+
+    def odd(self, x: Tensor) -> Tensor:
+        return x * next(self.kept)
+
+
+def hooked() -> Net:
+    net, past = Net(), [0]
+
+    def hook(part: nn.Module, args: tuple[Tensor], y: Tensor) -> Tensor:
+        past[0] += 1
+        return y * 2 if past[0] > 100 else y
+
+    net.fc1.register_forward_hook(hook)
+    return net
+
+
 class Schedule(Net):
     """The table has another entry from the hundredth step on."""
 
@@ -273,6 +310,9 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "dict": (Dictionary, r"self\.kept\['steps'\] \(odd line"),
     "array": (CountsInNumPy, r"self\.n \(odd line"),
     "schedule": (Schedule, r"self\.n \(odd line"),
+    "slot": (InASlot, r"self\.kept\.calls \(odd line"),
+    "cycle": (Cycles, r"self\.kept \(odd line"),
+    "hook": (hooked, r"past\[0\] \(hook line"),
     "part": (InAPart, r"^net\.0 \(WarmsUp\): self\.n \(odd line"),
     "numpy": (NoiseOfNumPy, r"draws random numbers of NumPy in forward \(odd line"),
     "python": (NoiseOfPython, r"draws random numbers of Python in forward \(odd line"),

@@ -22,6 +22,7 @@ from torch import Tensor
 from plif_export.proof.reference import one_thread
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, Values
+from plif_export.readers.module.copies import put_back
 from plif_export.readers.module.forms import Form
 from plif_export.readers.module.neuron_program import NeuronLayer
 from plif_export.readers.module.nodes import TraceNode
@@ -29,7 +30,6 @@ from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
 from plif_export.readers.module.runs.places import NOWHERE, Places, bare
 from plif_export.readers.module.runs.sides import Noise, Ran, Watched, near, read_side
-from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import REGISTER, Problem
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph

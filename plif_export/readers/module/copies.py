@@ -1,16 +1,19 @@
-"""Copies of a module to run: reset, in evaluation mode; and where in it an error was raised."""
+"""Copies of a module to run: reset, in evaluation mode, what is around them put back; and where in it an error was raised."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
-from plif_export.readers.module.unseen.world import start_again
+from plif_export.readers.module.unseen.world import Surroundings
 from plif_export.readers.module.whole_numbers import follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
 
@@ -66,9 +69,25 @@ def copy_of(module: nn.Module) -> nn.Module:
         return copied
 
 
+_AROUND: ContextVar[Surroundings | None] = ContextVar("_AROUND", default=None)
+
+
+@contextmanager
+def put_back(module: nn.Module) -> Iterator[None]:
+    """Makes all that is reached from a module what it was, after copies of it ran, and before each does."""
+    around = Surroundings(module)
+    token = _AROUND.set(around)
+    try:
+        yield
+    finally:
+        _AROUND.reset(token)
+        around.put_back()
+
+
 def fresh(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, reset, and the world around it as it was."""
-    start_again()
+    """A copy in evaluation mode, reset, and what is around it as it was before other copies ran."""
+    if (around := _AROUND.get()) is not None:
+        around.put_back()
     copied = copy_of(module).cpu().eval()
     reset_neurons(copied)
     for path, part in copied.named_modules():

@@ -30,7 +30,7 @@ from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.module.check import ModuleReading, compare
-from plif_export.readers.module.copies import failed, with_shared_weights
+from plif_export.readers.module.copies import failed, put_back, with_shared_weights
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import Lowering
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
@@ -39,7 +39,6 @@ from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import above, below
 from plif_export.readers.module.runs.places import PlacedRun, find_places
 from plif_export.readers.module.unseen.hidden import hidden_state
-from plif_export.readers.module.unseen.world import put_back
 from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
 

@@ -7,19 +7,19 @@ generators of PyTorch, NumPy and Python. Installed libraries that no part of the
 
 from __future__ import annotations
 
+import copy
 import dis
 import functools
+import itertools
 import operator
 import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import CellType, CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, GeneratorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,7 +37,7 @@ GENERATORS: dict[str, Anything] = {
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
 HOLDERS = ("SimpleNamespace", "Namespace")  # of the standard library: objects with the user's numbers
 REGISTERS = ("._modules", "._parameters", "._buffers", "._memories")  # whose keys are attributes of a module
-HOOKS = ("_plif", "_forward_", "_backward_", "_state_dict", "_load_state")
+OTHERS = ("_plif", "_backward_", "_state_dict", "_load_state")  # attributes that no step reads
 INSIDE = "<module>"  # where the module's own values are
 MOST = 64  # elements of a list that are looked into, numbers of a tensor that are compared
 
@@ -120,9 +120,9 @@ class Surroundings:
             self.slots[at.where] = Slot(at, "number" if number else "other", value, put)
         elif id(value) not in self._seen:
             self._seen[id(value)] = value
-            self._reached(value, at)
+            self._reached(value, at, put)
 
-    def _reached(self, value: Anything, at: Place) -> None:
+    def _reached(self, value: Anything, at: Place, put: Put | None) -> None:
         if isinstance(value, Tensor):
             self._tensor(value, at)
         elif isinstance(value, np.ndarray):
@@ -147,16 +147,27 @@ class Surroundings:
             self._function(value, at.path)
         elif isinstance(value, CellType):
             self._cell(value, at)
+        elif isinstance(value, ModuleType):
+            return
         elif isinstance(value, nn.Module) or (
             not self._foreign(type(value).__module__) or type(value).__name__ in HOLDERS
         ):
             self._object(value, at)
-        elif isinstance(value, GeneratorType | Iterator):
-            frame = value.gi_frame if isinstance(value, GeneratorType) else None
-            where = repr(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
-            self.slots[at.where] = Slot(at, "other", where)
         else:
-            self.slots[at.where] = Slot(at, "other", type(value).__qualname__)
+            self._closed(value, at, put)
+
+    def _closed(self, value: Anything, at: Place, put: Put | None) -> None:
+        """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
+        saved = _copied(value) if isinstance(value, Iterator) else None
+        frame = value.gi_frame if isinstance(value, GeneratorType) else None
+        if saved is not None and put is not None:
+            self._back.append(lambda: None if _next(value) == _next(saved) else put(_copied(saved)))
+        if saved is None and frame is None:
+            standard = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
+            shown = repr(value) if standard else type(value).__qualname__
+        else:
+            shown = _next(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
+        self.slots[at.where] = Slot(at, "other", shown)
 
     def _tensor(self, value: Tensor, at: Place) -> None:
         large, version = value.numel() > MOST, None if value.is_inference() else value._version
@@ -189,17 +200,22 @@ class Surroundings:
             self.slots[size.where] = Slot(size, "length", len(items), grow)
         for key, each in (items if isinstance(value, dict) else list(enumerate(items)))[:MOST]:
             put = partial(value.__setitem__, key) if isinstance(value, dict | list) else None
-            if not str(key).startswith(HOOKS):
+            if not str(key).startswith(OTHERS):
                 self._visit(each, at.inner(key, named.format(key)), put)
 
     def _object(self, value: Anything, at: Place) -> None:
         classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
         codes = sorted((c for cls in classes for c in _class_codes(cls)), key=lambda c: c.co_name != "forward")
         name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
-        if not isinstance(value, ModuleType):
-            self._container(_attributes(value), Place(at.where, name, path, tuple(codes) or at.codes), f"{name}.{{}}")
+        at = Place(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
+        self._container(_attributes(value), at, f"{name}.{{}}")
         for cls in classes:
-            self._visit(cls, replace(at, path=path))
+            self._visit(cls, at)
+            for key, slot in vars(cls).items():
+                if isinstance(slot, MemberDescriptorType) and hasattr(value, key):
+                    each, put = slot.__get__(value), partial(slot.__set__, value)
+                    self._back.append(partial(put, each))
+                    self._visit(each, at.inner(key, f"{name}.{key}"), put)
 
     def _class(self, cls: type, path: str) -> None:
         if self._foreign(cls.__module__):
@@ -284,6 +300,18 @@ def _installed(package: str) -> bool:
     return package in FOREIGN or "site-packages" in file or "dist-packages" in file
 
 
+def _copied(iterator: Anything) -> Anything:
+    """A copy; None of what cannot be copied: a generator, a file."""
+    try:
+        return copy.deepcopy(iterator)
+    except Exception:  # whatever it raises
+        return None
+
+
+def _next(iterator: Anything) -> str:
+    return repr(list(itertools.islice(_copied(iterator), 1000)))
+
+
 def _attributes(value: object) -> dict[str, Anything]:
     try:
         return vars(value)
@@ -338,24 +366,3 @@ def _whole(const: object) -> Iterator[int]:
             yield from _whole(each)
     elif isinstance(const, int | float) and not isinstance(const, bool) and abs(const) < 1e9:
         yield int(const)
-
-
-_AROUND: ContextVar[Surroundings | None] = ContextVar("_AROUND", default=None)
-
-
-@contextmanager
-def put_back(module: nn.Module) -> Iterator[None]:
-    """Makes all that is reached from a module what it was, after copies of it ran, and before each does (`start_again`)."""
-    around = Surroundings(module)
-    token = _AROUND.set(around)
-    try:
-        yield
-    finally:
-        _AROUND.reset(token)
-        around.put_back()
-
-
-def start_again() -> None:
-    """Before a run of a new copy: what earlier ones changed around them is as it was."""
-    if (around := _AROUND.get()) is not None:
-        around.put_back()
