@@ -162,7 +162,7 @@ def valued(node: TraceNode, known: Values, batch: int) -> Tensor:
 
 
 def find_body(
-    runs: dict[int, TraceRun], table: Table, at: int, static: bool
+    runs: Mapping[int, TraceRun], table: Table, at: int, static: bool
 ) -> tuple[StepProgram, dict[TraceNode, TraceNode]]:
     """The program of step at + 1, from runs of the lengths at - 1 ... at + 2; and {state that it reads: in the step before}.
 

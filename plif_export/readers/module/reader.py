@@ -176,10 +176,10 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
     return reading, lowering.problems
 
 
-def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, TraceRun], Tensor]:
+def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, PlacedRun], Tensor]:
     """A run of each length, on the same input, in one table; and that input, [T, B, ...] or [B, ...]."""
     for batch in BATCHES:
-        table, runs = Table(batch), {}
+        table, runs = Table(batch), dict[int, PlacedRun]()
         x = form.steps(max(lengths), batch)
         for T in lengths:
             given = form.arranged(x[:T]) if form.kind != "static" else x.clone()

@@ -8,7 +8,7 @@ once makes the values of all of them in one call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from plif_export.readers.libraries.layers import known_as
 from plif_export.readers.libraries.rewritten import REWRITTEN
 from plif_export.readers.module.body import StepProgram
-from plif_export.readers.module.nodes import Argument, Overload, Steps, Table, TraceNode, aten, op_name
+from plif_export.readers.module.nodes import Argument, Given, Overload, Steps, Table, TraceNode, aten, op_name
 from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import below
 from plif_export.readers.module.steps import joined
@@ -47,6 +47,13 @@ class PlacedRun(TraceRun):
         self.born: dict[TraceNode, _Birth | None] = {}  # None: by several calls
         self.inside = False
         self.other = [path for path, part in module.named_modules() if known_as(part, REWRITTEN) is not None]
+
+    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> PlacedRun:
+        """As TraceRun.record; afterwards it holds no tensor of that forward."""
+        TraceRun.record(self, x, axis, forward)
+        self.known.clear()
+        self.views.clear()
+        return self
 
     def __torch_dispatch__(
         self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
@@ -151,10 +158,9 @@ def _alike(node: TraceNode, other: TraceNode | None) -> bool:
     )
 
 
-def find_places(runs: Mapping[int, TraceRun], at: int, program: StepProgram) -> Places:
-    """The places of a program's nodes, from the runs (PlacedRun) of the lengths at - 1 ... at + 2."""
-    placed = {T: run for T, run in runs.items() if isinstance(run, PlacedRun)}
-    one, two = placed[at + 1], placed[at + 2]
+def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) -> Places:
+    """The places of a program's nodes, from the runs of the lengths at - 1 ... at + 2."""
+    one, two = runs[at + 1], runs[at + 2]
     made = {(b.key, b.part, b.index): node for node, b in two.born.items() if b is not None}
     of: dict[TraceNode, Place] = {}
     for later in program.body:
@@ -177,8 +183,8 @@ def find_places(runs: Mapping[int, TraceRun], at: int, program: StepProgram) -> 
             of[later] = place if all(_alike(later, node) for node in before) else replace(place, since=at - 1)
     calls = {}
     for key in {place.key for place in of.values()}:
-        counts = [placed[T].calls[key] for T in sorted(placed)]
-        grows = counts[-1] - counts[-2]
-        if counts[-2] - counts[-3] == grows:
-            calls[key] = counts[-1] - grows * max(placed), grows
+        before, last, longest = (runs[T].calls[key] for T in (at, at + 1, at + 2))
+        grows = longest - last
+        if last - before == grows:
+            calls[key] = last - grows * (at + 1), grows
     return Places({node: place for node, place in of.items() if place.key in calls}, calls, at - 1)
