@@ -6,6 +6,8 @@ Each module that does something else later has a twin with so small weights that
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,6 +268,8 @@ def test_a_layer_that_never_fired_is_untested_in_the_report(tmp_path: Path) -> N
     (note,) = model.notes
     assert note.startswith("second: never fired, whatever current it was given (up to 512 thresholds)")
     assert check(Deaf(), STEP).supported
+    report = export(Deaf(), tmp_path / "m.onnx", STEP).verify
+    assert report is not None and report.untested == ["second"] and "untested: second" in report.sentence()
 
 
 class ByItself(nn.Module):
@@ -284,3 +288,23 @@ class ByItself(nn.Module):
 def test_a_layer_of_all_steps_is_given_a_current_of_its_own() -> None:
     model = read(ByItself(), torch.zeros(4, 1, 1000))
     assert model.untested == [] and not any("never fired" in note for note in model.notes)
+
+
+BIG = """
+import resource, tempfile
+from pathlib import Path
+import plif_export.readers.module.reader
+from tests.peers import make
+peer = make("spikingjelly", "sew_resnet50")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with tempfile.TemporaryDirectory() as folder:
+    assert plif_export.export(peer.model, Path(folder) / "m.onnx", peer.example).passed
+weights = sum(p.numel() * 4 for p in peer.model.parameters())
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / weights)
+"""
+
+
+@pytest.mark.large
+def test_a_network_of_the_size_of_resnet_50_needs_twelve_times_its_weights() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BIG], capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) < 12

@@ -179,8 +179,8 @@ def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) ->
             first = a.index - step * at - length * (at + 1)
             place = Place(later, a.key, first, step, length, a, program.batch, 0)
             steps = () if place.whole else range(at - 1)
-            before = (made.get((a.key, a.part, place.index(t, at + 2))) for t in steps)
-            of[later] = place if all(_alike(later, node) for node in before) else replace(place, since=at - 1)
+            early = (made.get((a.key, a.part, place.index(t, at + 2))) for t in steps)
+            of[later] = place if all(_alike(later, node) for node in early) else replace(place, since=at - 1)
     calls = {}
     for key in {place.key for place in of.values()}:
         before, last, longest = (runs[T].calls[key] for T in (at, at + 1, at + 2))
