@@ -106,6 +106,43 @@ class OfEvenLength(Loop):
         return super().forward(x if len(x) < 6 or len(x) % 2 == 0 else x * 2)
 
 
+class AnImage(nn.Module):
+    """Loops over a number of its own, and leaks more from the tenth step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.T = nn.Linear(8, 5), 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, total = torch.zeros(len(x), 5), torch.zeros(len(x), 5)
+        for t in range(self.T):
+            v = v * (0.9 if t < 9 else 0.5) + self.fc(x)
+            s = (v >= 1).float()
+            v, total = v - s, total + s
+        return total / self.T
+
+
+class TwoLoops(nn.Module):
+    """Two layers that only their weights tell apart, one loop after the other; the second leaks more later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.w = nn.ParameterList([nn.Parameter(torch.randn(8, 8)) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for decays, w in zip(((0.9, 0.9), (0.9, 0.7)), self.w, strict=True):
+            v, fired = torch.zeros_like(x[0]), []
+            for t, x_t in enumerate(x):
+                v = v * decays[t >= 14] + nn.functional.linear(x_t, w)
+                s = (v > 1).float()
+                v = v - s
+                fired.append(s)
+            x = torch.stack(fired)
+        return x
+
+
 class ManyRows(Step):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x * 2 if len(x) >= 32 else x)
@@ -136,6 +173,8 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
     "uses-the-first": (UsesTheFirst, SEQUENCE, "not what its layers make|steps call"),
     "uses-the-first-20": (UsesTheFirst, torch.zeros(20, 1, 8), "20 steps call|not what its layers make"),
     "of-even-length": (OfEvenLength, SEQUENCE, "not what its layers make"),
+    "an-image": (AnImage, STEP, "step 9 of the module.*first in neurons"),
+    "two-loops": (TwoLoops, SEQUENCE, "step 14 of the module.*first in neurons"),
     "many-rows": (ManyRows, STEP, "row 0 of a batch of 33 is not what it is alone"),
     "many-rows-fire-less": (ManyRowsFireLess, STEP, "row 0 of a batch of 33 is not what it is alone"),
     "rows-from-the-third": (RowsFromTheThird, STEP, "row 2 of a batch of 33 is not what it is alone"),
@@ -229,6 +268,7 @@ def test_how_long_it_was_tried_is_said_in_the_report_and_in_the_card(tmp_path: P
     assert "more than 64 steps in a row" in result.verify.sentence()
     assert read_card(result.path)["parity"]["not_proved"] == result.verify.not_proved
     assert verify(result.path, net).not_proved == result.verify.not_proved
+    assert "more than 80 steps in a row" in verify(result.path, net, prove_steps=80).not_proved
     lengths = "sequences of other lengths than"
     assert read(Loop(), SEQUENCE).not_proved == [f"{lengths} 4, 32 and 33"]
     assert read(Loop(), torch.zeros(40, 1, 8)).not_proved == [f"{lengths} 40 and 41"]
