@@ -63,8 +63,8 @@ def export(
         say(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
     elif result.verify.untested:
         say(
-            f"{result.path}: layers without a spike, or with nothing but spikes, in the proof: "
-            f"{', '.join(result.verify.untested)}; verify them on real data: plif verify --data NAME:DIR",
+            f"{result.path}: layers without a spike, or with nothing but spikes, whatever they were given in the proof: "
+            f"{', '.join(result.verify.untested)}; --require-tested refuses them",
             err=True,
         )
     if output.as_json:
@@ -129,6 +129,9 @@ def verify(
                 say(f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model")
         for line in report.structure_lines():
             say(line)
+        if inputs is None:
+            low, high = report.inputs or (0, 0)
+            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again")
         say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")

@@ -83,10 +83,11 @@ class TargetOptions(OptionRecord):
     options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
 
 
-class ProofSeed(OptionRecord):
+class ProofDemands(OptionRecord):
     """How it is proved."""
 
-    seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
+    thorough: bool = option("Minutes more: 10,000 steps, and a search for an input on which they part.", default=False)
+    require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
 
 
 class CheckOptions(TargetOptions, Layers):
@@ -135,8 +136,10 @@ class CallerFacts(Layers):
                 raise PlifError(f"{flag}: the model has a card of its own that says it; leave {flag} out")
 
 
-class ExportOptions(TargetOptions, CallerFacts, ProofSeed):
+class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
     """All options of an export. Raises PlifError for a value that no model and no target can have."""
+
+    seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
 
     form: str = option("step (streams) or unrolled (T steps a call).", default="step")
     precision: str = option("fp32, fp16 or int8.", default="fp32")
@@ -164,9 +167,10 @@ class ExportOptions(TargetOptions, CallerFacts, ProofSeed):
         object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
 
 
-class VerifyOptions(CallerFacts, ProofSeed):
+class VerifyOptions(CallerFacts, ProofDemands):
     """All options of a proof."""
 
+    seed: int | None = option("Of the synthetic input; drawn, and said, when not given.", default=None, least=0)
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
     engine: str | None = option("Prove this engine as well, e.g. event.", default=None)
     structure: str = option(

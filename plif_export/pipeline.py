@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,11 @@ def export(
     target.check(graph, card, chosen.options)
     unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
+    demands: dict[str, Any] = {"thorough": chosen.thorough, "require_tested": chosen.require_tested}
+    asked = partial(prove, proto, card, source, seed=chosen.seed, where=path.name, **demands)
     report = proved = None
     if chosen.verify:
-        report = prove(proto, card, source, seed=chosen.seed, where=path.name)
+        report = asked()
         _require(report, path)
         card["parity"] = report.summary()
         proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
@@ -130,7 +133,7 @@ def export(
             # The ONNX form passed; now what the target made of it has to pass, in the engine that will run it.
             opened = target.open(artifact, card, sha256, job)
             if opened is not None:
-                prove(proto, card, source, seed=chosen.seed, where=path.name, opened=opened, report=report)
+                asked(opened=opened, report=report)
             add_faults(target, artifact, card, report, opened)
             _require(report, path)
         if report is not None and (target.name, chosen.form) == ("onnx", "step"):

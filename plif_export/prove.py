@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx
 
@@ -13,6 +15,7 @@ from plif_export.proof.reference import GraphReference
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subjects.subject import EngineSession, Subject
+from plif_export.proof.thorough import thorough as run_thorough
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_train.network.network import Network
@@ -37,6 +40,8 @@ def prove(
     where: str = "artifact",
     opened: Model | Subject | None = None,
     report: Report | None = None,
+    thorough: bool = False,
+    require_tested: bool = False,
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
@@ -44,6 +49,8 @@ def prove(
     proto   the ONNX file to take apart; None for an artifact that is no ONNX file: then `opened` alone is judged
     opened  the artifact opened with an engine, which then has to pass as well
     report  the report of the file, where that was proved before: only the engine is compared, and added to the report
+    thorough  also a long run, and a search for an input on which they part (proof/thorough.py): minutes
+    require_tested  whether a layer that nothing makes fire is a failure
     """
     source = read(model) if isinstance(model, Network) else model
     unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
@@ -58,11 +65,14 @@ def prove(
     else:
         start = [reference.initial() for _ in range(inputs.shape[1])]
     engine = opened if opened is None or isinstance(opened, Subject) else EngineSession(opened, where)
+    file = None
+    if proto is not None and (report is None or thorough):
+        refuse_another_model(card, reference, list(inputs.shape[2:]), where)
+        file = SlicedFile(proto, card, reference.layers, where)
     if report is None:
         subject: Subject
-        if proto is not None:
-            refuse_another_model(card, reference, list(inputs.shape[2:]), where)
-            subject = SlicedFile(proto, card, reference.layers, where)
+        if file is not None:
+            subject = file
         elif engine is not None:
             subject = engine
         else:
@@ -77,6 +87,14 @@ def prove(
         report.untested += [layer for layer in source.untested if layer not in report.untested]
     if proto is not None and engine is not None and report.passed:
         gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
+    if report.untested and require_tested:
+        report.fail(report.untested[0], 0, f"nothing made these layers fire: {', '.join(report.untested)}")
+    if thorough and report.passed:
+        last = engine or file
+        assert last is not None
+        more = partial(_stimulus, source.facts, {**card, "batch": 1}, rng=rng)
+        judged_by = file if last is engine else None
+        run_thorough(last, judged_by, reference, judge, more, start[0], report, rng)
     return report
 
 

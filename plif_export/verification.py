@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
+from secrets import randbelow
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    kind, report = kind_of(artifact), Report()
+    kind, report, seed = kind_of(artifact), Report(), randbelow(2**32) if said.seed is None else said.seed
     contents, target = kind.read_contents(artifact), find_target(kind.name, card.get("options"))
     changed = changes(card, contents)
     wrong: list[Difference] = []
@@ -79,7 +80,10 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         job.run = said.run
         as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
         proto, opened = _open(artifact, target, card, job, said.engine, as_it_is)
-        report = prove(proto, card, source, x, steps=said.steps, seed=said.seed, where=artifact.name, opened=opened)
+        report = prove(
+            proto, card, source, x, steps=said.steps, seed=seed, where=artifact.name, opened=opened,
+            thorough=said.thorough, require_tested=said.require_tested,
+        )  # fmt: skip
         add_faults(target, artifact, card, report, opened)
     except CheckFailed as error:
         report = Report()
@@ -89,6 +93,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
             raise
         report = Report()
         report.fail(part_layer(changed[0], card), 0, f"{sentence(changed)}, and now it cannot be run: {error}")
+    report.seed = seed
     report.digest = None if changed is None else {"sha256": digest_of(card), "changed": changed}
     report.structure = [difference.to_dict() for difference in wrong]
     report.not_proved = [*_not_proved(card, source, target, said), *report.not_proved]
@@ -102,8 +107,6 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
     if changed:
         report.fail(part_layer(changed[0], card), 0, sentence(changed))
-    if report.failed_at is not None and report.first_divergence is None:
-        report.first_divergence = {key: report.failed_at[key] for key in ("layer", "step")}
     return report
 
 

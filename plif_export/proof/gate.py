@@ -70,7 +70,8 @@ def check(
         T = subject.chunk
         raise PlifError(f"{subject.where}: unrolled over T={T}, so parity needs a multiple of {T} steps, not {len(x)}")
     layers = [LayerReport(layer) for layer in reference.layers]
-    report = Report(precision=subject.card["precision"], steps=len(x), streams=x.shape[1], layers=layers)
+    report = Report(precision=subject.card["precision"], steps=len(x), streams=x.shape[1], layers=layers, seed=seed)
+    report.inputs = [float(x.min()), float(x.max())]
     report.rounding = model_in_fp32 is not None
     states = [reference.initial() for _ in range(x.shape[1])] if start is None else list(start)
     if not _starts_like(subject, reference, report):

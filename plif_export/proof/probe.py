@@ -62,12 +62,9 @@ def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report
 
 
 def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Generator) -> Iterator[Case]:
-    steps = subject.chunk if subject.shows_spikes else 1  # of a call, whose spikes can be chosen
-    shapes = {n.layer: n.shape for n in graph.neurons}
     for share, membranes in ((0, FAR_AWAY), (1 / 3, BESIDE_THRESHOLD), (1, FAR_AWAY)):
-        fires = {layer: rng.random((steps, 1, *shape)) < share for layer, shape in shapes.items()}
         x = (rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (share == 1)) * (share > 0)
-        yield _drawn(subject, graph, bounds, x, fires, membranes, rng)
+        yield of_all_layers(subject, graph, bounds, x, share, membranes, rng)
     reaches = {n.layer: _what_reaches(graph, n.inputs) for n in graph.neurons}
     reaches[OUTPUT] = _what_reaches(graph, [graph.output])
     if subject.asks_layers:
@@ -76,6 +73,7 @@ def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Ge
                 yield _of_a_layer(subject, graph, bounds, layer, reach, rng)
         if all(reach.are_spikes for reach in reaches.values()):
             return
+    steps, layers = _steps(subject), [n.layer for n in graph.neurons]
     parts = max(3, PARTS // subject.chunk)
     rounds = [(part, odd) for odd in ((None,) if subject.shows_spikes else (0, 1)) for part in range(parts)]
     together = subject.forces_rows and subject.chunk == 1 and subject.fits(len(rounds))
@@ -88,8 +86,21 @@ def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Ge
             np.stack([(which == part) & (odd in (None, depth % 2)) for part, odd in rows])[None]
             for depth, which in enumerate(drawn.values())
         )
-        fires = {layer: one.repeat(steps, 0) for layer, one in zip(shapes, fired, strict=True)}
+        fires = {layer: one.repeat(steps, 0) for layer, one in zip(layers, fired, strict=True)}
         yield _drawn(subject, graph, bounds, x.repeat(subject.chunk, 0), fires, AT_REST, rng)
+
+
+def of_all_layers(
+    subject: Subject, graph: Graph, bounds: Bounds, x: Array, share: float, membranes: int, rng: np.random.Generator
+) -> Case:
+    """A call on x [steps, 1, ...] in which this share of all neurons fires, from such membranes."""
+    fires = {n.layer: rng.random((_steps(subject), 1, *n.shape)) < share for n in graph.neurons}
+    return _drawn(subject, graph, bounds, x, fires, membranes, rng)
+
+
+def _steps(subject: Subject) -> int:
+    """Of a call: those whose spikes can be chosen."""
+    return subject.chunk if subject.shows_spikes else 1
 
 
 def _of_a_layer(

@@ -47,6 +47,8 @@ class Report:
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
     structure     where the artifact is not what the exporter writes of the model: where, expected, found; empty when equal
+    thorough      of a thorough proof: the steps of the long run, how often it parted, restarts of the search, and how near to its
+                  bound a difference came there (MEMBRANE bounds are too many)
     seed          of what was drawn;  inputs: the least and the largest number that went in
     failed_at     the first failure: layer, step, what
     first_divergence  layer and step with which the first difference begins, on the stimulus; where there is none, of what failed
@@ -71,6 +73,7 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
+    thorough: dict[str, Any] | None = None
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
     digest: dict[str, Any] | None = None
@@ -103,7 +106,7 @@ class Report:
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
         decided = f"{self.decisions_changed} of {self.decisions} decisions changed"
-        decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested
+        decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested + self._tried()
         if not self.rounding:
             return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         return (
@@ -122,6 +125,16 @@ class Report:
         )
         shown = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
         return [*shown[:MOST_LINES], *more] or ["structure: all of it is what this version writes of the model"]
+
+    def _tried(self) -> str:
+        if self.thorough is None:
+            return ""
+        steps, parted = self.thorough["steps"], self.thorough["parted"]
+        about = f"about {steps // parted}" if parted else f"all {steps}"
+        return (
+            f"; free runs stay equal for {about} steps; {self.thorough['restarts']} restarts beside the thresholds found "
+            f"no input on which they part"
+        )
 
     def digest_sentence(self) -> str:
         """Whether the file is as it was exported, in one line."""
