@@ -60,7 +60,7 @@ def cast_half(graph: Graph) -> Graph:
 
     These inputs are exact in float16; the sum is float32 on every engine that we know (tensor cores, TensorRT, and ONNX Runtime
     on a CPU, which computes float16 convolutions in float32); engines with float16 kernels round it once to float16 on its way
-    out. Preserves each weight within a relative 2^-11; refuses weights beyond float16's range.
+    out. Preserves each weight within a relative 2^-11, those below 2^-14 within 2^-25; refuses weights beyond float16's range.
     """
 
     def reduce(node: Node, area: int) -> Node:

@@ -109,7 +109,7 @@ class Numpy:
 
     def counts(self, x: Array, area: int) -> Array:
         """Whole numbers, whose sums are exact in float64."""
-        return np.asarray(np.rint(x * x.dtype.type(area)), np.float64)
+        return np.asarray(np.rint(x * x.dtype.type(area)), np.promote_types(self.dtype, np.float64))
 
     def real(self, sums: Array) -> Array:
         return sums.astype(self.dtype)
