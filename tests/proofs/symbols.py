@@ -149,8 +149,8 @@ z3.ArithRef.sqrt, z3.ArithRef.rint = _root, _nearest  # NumPy asks an object for
 
 
 def run(graph: Graph, x: Any, state: Mapping[str, Any]) -> dict[str, Any]:
-    """One step of a graph on x [1, ...] from {layer: v [1, ...]}: {node: its value}, and {"h LAYER", "s LAYER", "v LAYER": what its
-    neurons do}. What reads neurons is given symbols: any spikes.
+    """One step of a graph on x [1, ...] from {layer: v [1, ...]}: {node: its value}, and {"h LAYER", "s LAYER", "v LAYER":
+    what its neurons do}. What reads neurons is given symbols: any spikes.
 
     It is interpret.step, which has no word for a comparison that nobody can answer.
     """
