@@ -212,6 +212,28 @@ def hooked() -> Net:
     return net
 
 
+class Hours(Net):
+    """A counter of what another counter makes."""
+
+    def __init__(self, minutes: int, last: int = 3) -> None:
+        super().__init__()
+        self.hours, self.minutes, self.last = 0, minutes, last
+
+    def odd(self, x: Tensor) -> Tensor:
+        self.n += 1
+        if self.n == self.minutes:
+            self.n, self.hours = 0, self.hours + 1
+        return x * 2 if self.hours == self.last else x
+
+
+class Armed(Net):
+    def odd(self, x: Tensor) -> Tensor:
+        self.n += 1
+        if self.n % 300 == 0:
+            self.kept = "armed"
+        return x * 2 if self.n % 310 == 309 and self.kept == "armed" else x
+
+
 class Schedule(Net):
     """The table has another entry from the hundredth step on."""
 
@@ -313,6 +335,8 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "slot": (InASlot, r"self\.kept\.calls \(odd line"),
     "cycle": (Cycles, r"self\.kept \(odd line"),
     "hook": (hooked, r"past\[0\] \(hook line"),
+    "hours": (lambda: Hours(500), r"self\.hours \(odd line"),
+    "armed": (Armed, r"self\.n \(odd line"),
     "part": (InAPart, r"^net\.0 \(WarmsUp\): self\.n \(odd line"),
     "numpy": (NoiseOfNumPy, r"draws random numbers of NumPy in forward \(odd line"),
     "python": (NoiseOfPython, r"draws random numbers of Python in forward \(odd line"),
@@ -542,6 +566,7 @@ def test_a_state_that_cannot_be_set_is_followed_for_some_steps_and_they_are_said
 
     result = export(Iterates(), tmp_path / "m.onnx", torch.zeros(1, 6))
     assert result.verify is not None and "after step 67 (self.clock)" in result.verify.not_proved
+    assert read(Hours(10, 300), torch.zeros(1, 6)).not_proved == ["after step 67 (self.n, self.hours)"]
     early = type("Early", (Iterates,), {"odd": lambda self, x: x if next(self.clock) < 30 else x * 2})
     with pytest.raises(PlifError, match=r"self\.clock"):
         export(early(), tmp_path / "m.onnx", torch.zeros(1, 6))

@@ -31,6 +31,7 @@ from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.copies import Calls
 from plif_export.readers.module.nodes import (
+    FILLED,
     PERMUTES,
     RESHAPES,
     SAME,
@@ -240,7 +241,7 @@ class TraceRun(Writer, TorchDispatchMode):
             return out
         narrow = next((o.dtype for o in _parts(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
         fits = _dtypes(a) <= ({torch.bool, narrow} if name in CHOOSES else {torch.bool} if "copy" in name else set())
-        if narrow is not None and not fits:
+        if narrow is not None and not fits and name not in FILLED:
             raise Unsupported(f"it computes in {narrow} ({name}, {place()}), which wraps", "keep it float")
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")

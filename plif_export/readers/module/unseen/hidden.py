@@ -10,11 +10,14 @@ through the first steps, until it comes round.
 
 from __future__ import annotations
 
+import dis
 import io
 import sys
+from collections.abc import Container, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +39,7 @@ BATCH = 2
 NEAR = [*range(1, 2000), *(10**p + d for p in range(4, 8) for d in (-1, 0, 1)), *(2**p for p in range(11, 24))]
 ROUND = [*(10**p for p in range(1, 7)), *(2**p for p in range(3, 17))]
 MOST = 120  # windows
+KINDS = ("number", "length", "other")  # of what is kept that is no tensor
 LONG = 4096  # the longest list that is made to see what it does
 ADVICE = "keep it in a tensor, and let every step do the same; use torch.where"
 
@@ -67,28 +71,29 @@ class _Hidden:
         changed = {where: slot for where, slot in now.slots.items() if _differs(before.slots.get(where), slot)}
         for slot in changed.values():
             if slot.kind == "random":
-                return [
-                    self.problem(slot, f"it draws {slot.place.name} in forward ({self.drawn_at(slot)})", RANDOM)
-                ], []
+                rule = f"it draws {slot.place.name} in forward ({self.drawn_at(slot)})"
+                return [self.problem(slot, rule, RANDOM)], []
         if not changed:
             return [], []
         self.now = now
-        self.usual, trace = self.window()
-        made = {where: slot.live for where, slot in Surroundings(self.module).slots.items() if slot.kind == "tensor"}
+        try:
+            self.usual, trace = self.window()
+        except Exception:  # the reader will say so; where it does not, this was not looked at
+            return [], [f"after step {SETTLED} ({_names(changed)})"]
+        self.after = Surroundings(self.module).slots
+        made = {where: slot.live for where, slot in self.after.items() if slot.kind == "tensor"}
         moved = {where for where, live in made.items() if trace.moves(live)}
         kept = {w for w, live in made.items() if getattr(trace.known.get(live), "op", "") == "param"}
         now.put_back()
         for where, slot in changed.items():
             if where in kept and slot.live is before.slots[where].live:
-                return [
-                    self.problem(slot, f"{slot.place.name} ({slot.place.line()}) is changed outside of torch", ADVICE)
-                ], []
+                return [self.problem(slot, f"{_named(slot)} is changed outside of torch", ADVICE)], []
             if slot.kind == "tensor" and not where.startswith(INSIDE) and slot.put is not None:
                 slot.put(slot.live.logical_not())
                 same = self.same()
                 now.put_back()
                 if not same:
-                    rule = f"{slot.place.name} ({slot.place.line()}) is a state outside of the module"
+                    rule = f"{_named(slot)} is a state outside of the module"
                     return [self.problem(slot, rule, "keep it in the module: self.state")], []
         changed = {w: s for w, s in changed.items() if w not in moved and (s.kind != "tensor" or w.startswith(INSIDE))}
         if not changed:
@@ -122,11 +127,10 @@ class _Hidden:
 
     def explore(self, changed: dict[str, Slot]) -> tuple[list[Problem], list[str]]:
         """What comes of the values that change, in later steps."""
-        values = {where: [slot.value] for where, slot in changed.items()}
-        for _ in range(STEPS):
-            slots = self.call().slots
-            for where in changed:
-                values[where].append(slots[where].value if where in slots else None)
+        looks = [self.now.slots, *(self.call().slots for _ in range(STEPS))]
+        for look in looks[1:]:
+            changed |= self.others(look, self.now.slots, changed)
+        values = {where: [look[where].value if where in look else None for look in looks] for where in changed}
         first = self.calls - STEPS
         self.now.put_back()
         rise = {w: _rise(values[w]) for w, slot in changed.items() if slot.put is not None and slot.kind != "other"}
@@ -145,13 +149,23 @@ class _Hidden:
             here.put_back()
             self.call()
         self.now.put_back()
-        if even and (problem := self.travel({w: (changed[w], each) for w, each in even.items()}, first)):
+        self.first, self.known, self.unset = first, set(changed), list[Slot]()
+        if even and (problem := self.travel({w: (changed[w], each) for w, each in even.items()})):
             return [problem], []
-        names = ", ".join(changed[where].place.name for where in odd)
-        return [], [f"after step {first + STEPS} ({names})"] if odd else []
+        left = _names({where: changed[where] for where in odd} | {str(id(slot)): slot for slot in self.unset})
+        return [], [f"after step {first + STEPS} ({left})"] if left else []
 
-    def travel(self, places: dict[str, tuple[Slot, Anything]], first: int) -> Problem | None:
-        """Goes to later steps, and looks at what is done there. places: {where: (what, by how much it grows in a step)}"""
+    def others(self, look: dict[str, Slot], usual: dict[str, Slot], known: Container[str]) -> dict[str, Slot]:
+        """What else than what is known is not as usual, and no tensor: {where: what it is now}"""
+        found = (where for where, slot in look.items() if slot.kind in KINDS and _differs(usual.get(where), slot))
+        return {where: self.now.slots[where] for where in found if where not in known and where in self.now.slots}
+
+    def travel(self, places: dict[str, tuple[Slot, Anything]]) -> Problem | None:
+        """Goes to later steps, and looks at what is done there. places: {where: (what, by how much it grows in a step)}
+
+        What changes in those steps only (hours, that follow from minutes) is then gone through by itself.
+        """
+        here, more = self.now, dict[str, tuple[Slot, Anything]]()
         numbers = {*self.now.numbers, *ROUND}
         own = [s.value for s in self.now.slots.values() if s.place.codes and isinstance(s.value, int | float)]
         numbers |= {int(value) for value in own if abs(value) < 1e9}
@@ -169,10 +183,28 @@ class _Hidden:
             log = Comparisons()
             self.go(places, k, log)
             same = self.same()
-            self.now.put_back()
+            look = Surroundings(self.module).slots
+            here.put_back()
             if not same:
-                return self.changes(self.who(places, k), first + k)
+                return self.changes(self.who(places, k), self.first + k)
+            for where, slot in self.others(look, self.after, self.known).items():
+                self.known.add(where)
+                more[where] = slot, look[where].value
             waiting = [each for each in log.steps(NEAR) if each not in done] + waiting
+        for where, (slot, value) in more.items():
+            rise, problem = _rise([slot.value, value]), None
+            if slot.put is None or len(self.known) > MOST:
+                self.unset.append(slot)
+            elif rise is not None and slot.kind != "other":
+                problem = self.travel({where: (slot, rise)})
+            else:
+                slot.put(value)
+                self.now = Surroundings(self.module)
+                problem = self.travel(places)
+                self.now = here
+                here.put_back()
+            if problem:
+                return problem
         return None
 
     def go(self, places: dict[str, tuple[Slot, Anything]], k: int, log: Comparisons) -> None:
@@ -198,7 +230,7 @@ class _Hidden:
 
     def changes(self, slot: Slot, step: int) -> Problem:
         what = "step" if self.form.kind == "step" else "call"
-        rule = f"{slot.place.name} ({slot.place.line()}) counts, and changes what it does (about {what} {step + 1})"
+        rule = f"{_named(slot)} counts, and changes what it does (about {what} {step + 1})"
         return self.problem(slot, rule, ADVICE)
 
     def problem(self, slot: Slot, rule: str, advice: str) -> Problem:
@@ -220,6 +252,27 @@ class _Hidden:
         finally:
             sys.setprofile(None)
         return found[0] if found else "in some steps"
+
+
+def _written(slot: Slot) -> str:
+    """Where its owner's code writes a value, or else reads it: "forward line 41 of model.py"."""
+    name = slot.place.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
+    for verb in ("STORE_", "LOAD_"):
+        for code in slot.place.codes:
+            lines, line = dict(dis.findlinestarts(code)), code.co_firstlineno
+            for each in dis.get_instructions(code):
+                line = lines.get(each.offset) or line
+                if each.argval == name and each.opname.startswith(verb) and code.co_name != "__init__":
+                    return f"{code.co_name} line {line} of {Path(code.co_filename).name}"
+    return "in code that was not found"
+
+
+def _named(slot: Slot) -> str:
+    return f"{slot.place.name} ({_written(slot)})"
+
+
+def _names(slots: Mapping[str, Slot]) -> str:
+    return ", ".join(slot.place.name for slot in slots.values())
 
 
 def _differs(before: Slot | None, now: Slot) -> bool:

@@ -8,7 +8,6 @@ generators of PyTorch, NumPy and Python. Installed libraries that no part of the
 from __future__ import annotations
 
 import copy
-import dis
 import functools
 import itertools
 import operator
@@ -18,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import CellType, CodeType, FunctionType, GeneratorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
@@ -53,18 +51,6 @@ class Place:
 
     def inner(self, key: object, name: str) -> Place:
         return replace(self, where=f"{self.where}.{key}", name=name)
-
-    def line(self) -> str:
-        """Where its owner's code writes it, or else reads it: "forward line 41 of model.py"."""
-        name = self.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
-        for verb in ("STORE_", "LOAD_"):
-            for code in self.codes:
-                lines, line = dict(dis.findlinestarts(code)), code.co_firstlineno
-                for each in dis.get_instructions(code):
-                    line = lines.get(each.offset) or line
-                    if each.argval == name and each.opname.startswith(verb) and code.co_name != "__init__":
-                        return f"{code.co_name} line {line} of {Path(code.co_filename).name}"
-        return "in code that was not found"
 
 
 @dataclass(frozen=True)
