@@ -51,6 +51,14 @@ def with_shared_weights(module: nn.Module) -> nn.Module:
     return copied
 
 
+def owners_weights(module: nn.Module) -> dict[str, Tensor]:
+    """{name: the owner's weight} of a copy that shares its weights, where that is on the CPU."""
+    shared = vars(module).get(_SHARED)
+    names = {id(p): name for name, p in module.named_parameters()}
+    pairs = shared.pairs if isinstance(shared, _Shared) else []
+    return {names[id(mine)]: owners for mine, owners in pairs if owners.device.type == "cpu" and id(mine) in names}
+
+
 def copy_of(module: nn.Module) -> nn.Module:
     """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them.
 

@@ -157,7 +157,7 @@ class Lowering:
         return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
     def _value(self, node: TraceNode) -> np.ndarray:
-        return static_value(node, self.known).detach().numpy().astype(np.float32)
+        return static_value(node, self.known).detach().numpy().astype(np.float32, copy=False)
 
     def _before(self, node: TraceNode) -> GraphTensor:
         """A state before the step, read by something else than its own neurons."""

@@ -30,7 +30,7 @@ from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.module.check import ModuleReading, compare
-from plif_export.readers.module.copies import failed, put_back, with_shared_weights
+from plif_export.readers.module.copies import failed, owners_weights, put_back, with_shared_weights
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.module.lower import Lowering
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
@@ -65,6 +65,8 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
     refuse(found.problems)
     if form.kind != "step":
         found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
+    for name, mine in owners_weights(form.module).items():  # nothing is run any more
+        form.module.get_parameter(name).data = mine
     model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes)
     return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
 
@@ -199,6 +201,11 @@ def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, PlacedRun]
             if min(lengths) == T and table.ambiguous() and batch != BATCHES[-1]:
                 break
         else:
+            owners = owners_weights(form.module)
+            for node in table.nodes.values():  # in memory once
+                mine = owners.get(str(node.args[0])) if node.op == "param" else None
+                if mine is not None and node.data is not None and torch.equal(node.data, mine):
+                    node.data = mine
             return table, runs, x
     raise AssertionError("unreachable")
 
