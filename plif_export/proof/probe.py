@@ -143,7 +143,7 @@ def _what_reaches(graph: Graph, names: Sequence[str]) -> Reach:
         node = graph[name] if name != graph.input else None
         if node is None or node.op in ("Neuron", "State"):
             found.sources.add(name)
-            found.are_spikes &= node is None or node.values == "spikes"
+            found.are_spikes &= node is None or (node.op == "Neuron" and node.values == "spikes")
             continue
         todo += node.inputs
         for weight in node.params.values():

@@ -57,7 +57,7 @@ def test_what_is_read_back_does_what_the_model_does(
     result = export(net, tmp_path / "m.nir", to="nir", math=math, options={"votes": "fold", "dt": dt})
     assert result.passed and result.verify is not None and result.verify.engine == "nir"
     report = verify(result.path, net)
-    assert report.passed and report.untested == [] and report.engine_steps == 2 * report.steps and report.rows == 2
+    assert report.passed and report.untested == [] and report.engine_steps == 2 * report.steps and report.rows == 33
     assert report.spikes > 5000 and report.spike_mismatches == report.excused
 
 
