@@ -190,6 +190,7 @@ def test_a_file_with_a_card_says_itself_how_it_is_read(tmp_path: Path) -> None:
     card = read_card(result.path)
     assert result.passed and (card["classes"], card["framing"], card["T"]) == (["a", "b", "c"], "count:T=5", 5)
     assert "dt=0.001 s is what its card says" in result.notes[0]
+    assert result.verify is not None and result.verify.not_proved == []
     x = frames(net, np.random.default_rng(3), T=10, streams=1)
     expected = runtime.load(export(net, tmp_path / "m.onnx").path).session().run(x)
     np.testing.assert_allclose(runtime.load(result.path).session().run(x), expected, atol=1e-6)

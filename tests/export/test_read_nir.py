@@ -16,6 +16,7 @@ from plif_export import check_file, export, verify
 from plif_export.proof.arithmetic import interpret
 from plif_export.readers.nir.graph import examine_nir
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.model.card import read_card
 from tests.foreign import events, scale_to_threshold
 
@@ -251,3 +252,19 @@ def test_the_card_of_a_nir_file_says_what_was_taken(tmp_path: Path) -> None:
     card = read_card(export(tmp_path / "net.nir", neuron="dt=2e-4").path)
     assert card["taus"] == {"neuron": pytest.approx(5.0)} and card["notation"] is None
     assert card["graph"]["nodes"][-1]["attrs"]["fire"] == ">"
+
+
+def test_what_no_nir_file_says_is_not_proved_unless_its_owner_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, named = tmp_path / "net.nir", {"classes": "a,b,c,d,e", "framing": "count:T=5", "kind": "events"}
+    nir.write(path, hand_made(nir.IF(full(1e4), full(1.0))))
+    assumed = ["assumed dt = 0.0001 s", "assumed firing at v > v_threshold", "assumed reset to v_reset"]
+    assert run(["export", str(path), *(f"--{key}={value}" for key, value in named.items())]) == 0
+    said = capsys.readouterr()
+    assert f"not proved: {', '.join(assumed)}" in said.out and "--neuron dt=...,fire=...,reset=..." in said.err
+    artifact = path.with_suffix(".onnx")
+    assert read_card(artifact)["parity"]["not_proved"] == assumed
+    assert verify(artifact, path, **named).not_proved == assumed
+    assert verify(artifact, path, **named, neuron="dt=1e-4,fire=gt").not_proved == assumed[2:]
+    assert verify(artifact, path, **named, neuron="dt=1e-4,fire=gt,reset=value").not_proved == []

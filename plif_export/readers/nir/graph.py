@@ -36,6 +36,11 @@ from runtime.model.ops.shapes import Misfit, shape_after
 Attrs = Mapping[str, object]
 Arrays = Mapping[str, np.ndarray]
 DT = 1e-4
+ASSUMED = {
+    "dt": f"dt = {DT:g} s",
+    "fire": "firing at v > v_threshold",
+    "reset": "reset to v_reset",
+}  # where nobody says it
 LAYERS = {name: read for operation in OPERATIONS.values() for name, read in operation.nir.items()}
 NODES = ", ".join((*LAYERS, *NEURONS))
 
@@ -49,7 +54,11 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
     assert graph is not None
     said = {**card.get("nir", {}), **options}
     whose = "is what its card says" if "dt" in card.get("nir", {}) and "dt" not in options else "was taken"
+    assumed = {name: text for name, text in ASSUMED.items() if name not in said}
     note = f"NIR has no time-step: dt={_number(said.get('dt', DT)):g} s {whose}; --neuron dt=... says another"
+    if assumed:
+        say = ",".join(f"{name}=..." for name in assumed)
+        note = f"NIR does not say and nobody said, so assumed: {', '.join(assumed.values())}; say it: --neuron {say}"
     if card:  # plif wrote the file: what the caller does not say, its card does
         caller = CallerFacts(
             classes=caller.classes or (tuple(card["classes"]) if card.get("classes_named", True) else None),
@@ -63,7 +72,8 @@ def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedMode
         "--neuron dt=...,reset=..."
     )
     facts = ModelFacts.from_caller(caller, graph)
-    return TrainedModel(graph, GraphReference(graph), facts, sha256, notes=[note], if_silent=silent)
+    unsaid = [f"assumed {text}" for text in assumed.values()]
+    return TrainedModel(graph, GraphReference(graph), facts, sha256, notes=[note], if_silent=silent, not_proved=unsaid)
 
 
 def own_card(path: Path) -> Card:
