@@ -36,7 +36,7 @@ from runtime.model.graph import Graph, Node, spikes, state_in, state_out
 
 SAMPLES = 3  # each layer fires in a third of its neurons, in each sample another: every weight is used
 MARGIN = 2  # bounds; between evaluators there is less than one
-LEFT, PART = 128, 1 / 16  # values of a tensor, and of a small one at most this part
+LEFT, PART = 128, 1 / 8  # values of a tensor, and of a small one at most this part
 FINEST = 20  # k of a tensor that is exact
 COUNTS = tuple(2**16 - 2**k for k in range(15, 3, -1))  # half of the counts are 1, half of the others 2, ... up to 13
 HOW = (

@@ -91,7 +91,7 @@ def test_the_shipped_digits_network_has_a_small_certificate_in_which_every_layer
     certificate = page.read_certificate(certificate_path(path))
     for evaluator in EVALUATORS:
         for _, tensor, size, fired, left_out, wrong in page.recheck(onnx.load(path), certificate, evaluator):
-            assert wrong is None and left_out <= max(128, size / 16) * 1.5
+            assert wrong is None and left_out <= min(128, size / 8) * 1.5
             assert size / 10 < fired < size * 0.9 or not tensor.endswith(".s")
 
 
