@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from plif_export.readers.module.body import StepProgram, Values
 from plif_export.readers.module.copies import Calls
@@ -100,7 +100,8 @@ class Watched(TorchDispatchMode):
         self.ran.currents[path].append(x.clone())
         if path in self.noise.paths:  # a submodule may join the batch with other axes, or get all steps
             noise = self.noise.paths[path]
-            x = x + (noise[t] if x.numel() == noise[0].numel() else noise).reshape(x.shape)
+            with _disable_current_modes():  # what the module makes is counted, and this is ours
+                x = x + (noise[t] if x.numel() == noise[0].numel() else noise).reshape(x.shape)
         return (x, *args[1:])
 
     def _after(self, path: str, out: object) -> None:
