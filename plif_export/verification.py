@@ -8,9 +8,10 @@ digest     whether the file is as it was exported
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from secrets import randbelow
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.cards import set_card
+from plif_export.cards import provenance, set_card
 from plif_export.options import VerifyOptions
 from plif_export.proof.report import Report
 from plif_export.proof.structure import LATER, Difference, card_differences, claims_of, differences, layer_of
@@ -72,6 +73,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
     contents, target = kind.read_contents(artifact), find_target(kind.name, card.get("options"))
     changed = changes(card, contents)
     wrong: list[Difference] = []
+    job: ExportJob | None = None
     try:
         with tempfile.TemporaryDirectory(prefix="plif-again-") as folder:
             job, found = write_again(artifact, card, source, target, Path(folder))
@@ -96,7 +98,9 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
     report.seed = seed
     report.digest = None if changed is None else {"sha256": digest_of(card), "changed": changed}
     report.structure = [difference.to_dict() for difference in wrong]
-    report.not_proved = [*_not_proved(card, source, target, said), *report.not_proved]
+    if job is not None:
+        claims = _claims(card, job.card, provenance(model, {}) or {}, report, x is None and said.steps is None)
+        report.not_proved = [*_not_proved(card, source, target, said), *claims, *report.not_proved]
     other = next((difference for difference in wrong if not difference.rounding), None)
     if other is not None and report.failed_at is None:
         report.fail(layer_of(other.where, card), 0, f"{other}; {AGAIN}")
@@ -144,6 +148,31 @@ def _not_proved(card: Card, source: TrainedModel, target: Target, said: VerifyOp
         yield "source_sha256"
     if is_of_before(card):
         yield "parity and provenance, which a digest of an older version leaves out"
+
+
+def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Report, usual: bool) -> Iterator[str]:
+    """What the maker of an artifact says of the day of its export, and what was found does not bear out.
+
+    expected  the card of an export of today;  known: what the model itself says of its provenance
+    usual     whether this proof took the input of an export
+    """
+    said, parity, mine = card.get("provenance", {}), card["parity"], report.summary()
+    if not isinstance(said, dict):
+        yield "provenance"
+    elif said != known:
+        yield f"provenance ({', '.join(key for key in {**known, **said} if said.get(key) != known.get(key))})"
+    if card["versions"] != expected["versions"]:
+        yield "versions"
+    if "memory" in card and card["memory"] != expected.get("memory"):
+        yield "memory"
+    if isinstance(parity, dict):
+        neurons = sum(prod(state["shape"]) for state in card["states"])
+        counts = [parity.get(key) for key in ("steps", "streams", "spikes", "spike_mismatches", "excused")]
+        steps, streams, spikes, differ, excused = [n if isinstance(n, int) else -1 for n in counts]
+        fits = set(parity) == set(mine) and parity["passed"] is True and parity["untested"] == mine["untested"]
+        fits = fits and 0 <= differ == excused <= spikes <= steps * streams * neurons
+        if not fits or (usual and steps != mine["steps"]):
+            yield "parity"
 
 
 def _open(

@@ -31,7 +31,7 @@ from runtime.model.readers.contents import PART
 Anatomy: TypeAlias = object  # what a file says: dicts, lists, arrays, bytes, texts, numbers
 Places = dict[str, Anatomy]  # of a whole file or folder
 
-CLAIMS = ("parity", "versions", "provenance", "memory")  # its maker says so; of the machine and the day of the export
+CLAIMS = ("parity", "versions", "provenance", "memory")  # its maker says so: of the day and the machine of the export
 LATER = ("exit", "decide")  # what later commands of ours write into a card, and no model says
 MOST_ULP = {np.dtype(np.float32): (2, np.int32), np.dtype(np.float16): (1, np.int16)}
 ORDER = "order"  # of the records of a list that are compared by their names
@@ -80,7 +80,7 @@ def differences(found: Anatomy, expected: Anatomy, where: str = "") -> Iterator[
             at = next((i for i, (a, b) in enumerate(zip(*lines, strict=False)) if a != b), min(map(len, lines)))
             pair = [_shown(json.dumps(text[at])) if at < len(text) else "its end" for text in lines]
             yield Difference(f"{where}, line {at + 1}".lstrip(" ,"), pair[1], pair[0])
-    elif type(found) is not type(expected) or found != expected:
+    elif repr(found) != repr(expected):  # 0.0 is not -0.0, and 1 is not 1.0
         yield Difference(where, _shown(expected), _shown(found))
 
 
@@ -121,16 +121,16 @@ def _shown(value: Anatomy) -> str:
 
 def card_differences(found: Card, expected: Card) -> Iterator[Difference]:
     """What a card says that the model does not give, key by key, both ways; claims, and what was written later, are left out."""
-    skipped = (*CLAIMS, *LATER, "digest")
+    skipped = {*CLAIMS, *LATER, "digest"} & {*expected, "digest"}
     mine, wanted = ({k: v for k, v in card.items() if k not in skipped} for card in (found, expected))
     wanted = json.loads(json.dumps(wanted))
     mine["taus"], wanted["taus"] = (_as_arrays(card.get("taus")) for card in (mine, wanted))  # numbers of initializers
     yield from differences(_by_name(mine), _by_name(wanted), "card")
 
 
-def claims_of(card: Card) -> dict[str, object]:
+def claims_of(card: Card) -> Card:
     """What a card says that nobody can compare with the model."""
-    return {key: card[key] for key in (*CLAIMS, *LATER) if key in card}
+    return {key: card[key] for key in ("parity", "provenance", *LATER) if key in card}
 
 
 def _as_arrays(taus: Anatomy) -> Anatomy:
