@@ -83,7 +83,8 @@ class _Hidden:
         self.after = Surroundings(self.module).slots
         made = {where: slot.live for where, slot in self.after.items() if slot.kind == "tensor"}
         moved = {where for where, live in made.items() if trace.moves(live)}
-        kept = {w for w, live in made.items() if getattr(trace.known.get(live), "op", "") == "param"}
+        stands = {where: trace.known.get(live) for where, live in made.items()}
+        kept = {where for where, node in stands.items() if isinstance(node, TraceNode) and node.op == "param"}
         now.put_back()
         for where, slot in changed.items():
             if where in kept and slot.live is before.slots[where].live:

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from plif_export.readers.module.unseen.looks import place
 from plif_export.readers.module.unseen.world import Anything
 
-ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift")
-COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")
+ARITHMETIC = (
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow),
+    *(operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift),
+)
+COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)
 
 
 @dataclass
@@ -81,13 +84,14 @@ def _operation(function: Callable[..., Anything], compares: bool, swapped: bool)
 
 def _kind(base: type) -> type:
     own: dict[str, Anything] = {"__hash__": base.__hash__, "__bool__": _operation(bool, True, False)}
-    for name in COMPARISONS:
-        own[f"__{name}__"] = _operation(getattr(operator, name), True, False)
-    for name in (name for name in ARITHMETIC if hasattr(base, f"__{name.strip('_')}__")):
-        function = getattr(operator, name)
-        own[f"__{name.strip('_')}__"] = _operation(function, False, False)
-        own[f"__r{name.strip('_')}__"] = _operation(function, False, True)
-    own |= {f"__{name}__": _operation(getattr(operator, name), False, False) for name in ("neg", "abs")}
+    for function in COMPARISONS:
+        own[f"__{function.__name__}__"] = _operation(function, True, False)
+    for function in ARITHMETIC:
+        name = function.__name__.strip("_")
+        if f"__{name}__" in vars(base):
+            own[f"__{name}__"] = _operation(function, False, False)
+            own[f"__r{name}__"] = _operation(function, False, True)
+    own |= {"__neg__": _operation(operator.neg, False, False), "__abs__": _operation(operator.abs, False, False)}
     return type(base.__name__, (base,), own)
 
 

@@ -41,7 +41,7 @@ MOST = 64  # elements of a list that are looked into, numbers of a tensor that a
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """where: a key of its own; name: as the code of its owner calls it; path: of the part; codes: of its owner."""
 
     where: str
@@ -49,7 +49,7 @@ class Place:
     path: str = ""
     codes: tuple[CodeType, ...] = ()
 
-    def inner(self, key: object, name: str) -> Place:
+    def inner(self, key: object, name: str) -> Address:
         return replace(self, where=f"{self.where}.{key}", name=name)
 
 
@@ -58,7 +58,7 @@ class Slot:
     """A value that is kept. kind: "number", "length", "tensor", "random" or "other"; put: sets another; None where that cannot
     be done; live: the tensor or generator itself."""
 
-    place: Place
+    place: Address
     kind: str
     value: Anything
     put: Put | None = None
@@ -85,8 +85,8 @@ class Surroundings:
         classes = {cls for part in module.modules() for cls in type(part).__mro__}
         self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN
         for name, generator in GENERATORS.items():
-            self._visit(generator, Place(name, name))
-        self._visit(module, Place(INSIDE, "self"))
+            self._visit(generator, Address(name, name))
+        self._visit(module, Address(INSIDE, "self"))
 
     def put_back(self) -> None:
         """Makes everything what it was."""
@@ -99,16 +99,16 @@ class Surroundings:
         package = (module or "").partition(".")[0]
         return package not in self._packages and _installed(package)
 
-    def _visit(self, value: Anything, at: Place, put: Put | None = None) -> None:
+    def _visit(self, value: Anything, at: Address, put: Put | None = None) -> None:
         """Enters a value, and what is reached from it."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             self.slots[at.where] = Slot(at, "number" if number else "other", value, put)
-        elif id(value) not in self._seen:
+        elif id(value) not in self._seen and not isinstance(value, ModuleType):
             self._seen[id(value)] = value
             self._reached(value, at, put)
 
-    def _reached(self, value: Anything, at: Place, put: Put | None) -> None:
+    def _reached(self, value: Anything, at: Address, put: Put | None) -> None:
         if isinstance(value, Tensor):
             self._tensor(value, at)
         elif isinstance(value, np.ndarray):
@@ -133,8 +133,6 @@ class Surroundings:
             self._function(value, at.path)
         elif isinstance(value, CellType):
             self._cell(value, at)
-        elif isinstance(value, ModuleType):
-            return
         elif isinstance(value, nn.Module) or (
             not self._foreign(type(value).__module__) or type(value).__name__ in HOLDERS
         ):
@@ -142,7 +140,7 @@ class Surroundings:
         else:
             self._closed(value, at, put)
 
-    def _closed(self, value: Anything, at: Place, put: Put | None) -> None:
+    def _closed(self, value: Anything, at: Address, put: Put | None) -> None:
         """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
         saved = _copied(value) if isinstance(value, Iterator) else None
         frame = value.gi_frame if isinstance(value, GeneratorType) else None
@@ -155,7 +153,7 @@ class Surroundings:
             shown = _next(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
         self.slots[at.where] = Slot(at, "other", shown)
 
-    def _tensor(self, value: Tensor, at: Place) -> None:
+    def _tensor(self, value: Tensor, at: Address) -> None:
         large, version = value.numel() > MOST, None if value.is_inference() else value._version
         weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
         saved = value if weight else value.detach().clone()
@@ -169,7 +167,7 @@ class Surroundings:
         if not large or not at.where.startswith(INSIDE):
             self.slots[at.where] = Slot(at, "tensor", (id(value), version) if large else saved, put, value)
 
-    def _container(self, value: Anything, at: Place, named: str) -> None:
+    def _container(self, value: Anything, at: Address, named: str) -> None:
         """Of a list and the like, or of an object's attributes. named: what the code calls the value at a key."""
         items = list(value.items() if isinstance(value, dict) else value)
         if not isinstance(value, tuple):
@@ -189,12 +187,12 @@ class Surroundings:
             if not str(key).startswith(OTHERS):
                 self._visit(each, at.inner(key, named.format(key)), put)
 
-    def _object(self, value: Anything, at: Place) -> None:
+    def _object(self, value: Anything, at: Address) -> None:
         classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
         codes = sorted((c for cls in classes for c in _class_codes(cls)), key=lambda c: c.co_name != "forward")
         name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
-        at = Place(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
-        self._container(_attributes(value), at, f"{name}.{{}}")
+        at = Address(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
+        self._container(getattr(value, "__dict__", {}), at, f"{name}.{{}}")
         for cls in classes:
             self._visit(cls, at)
             for key, slot in vars(cls).items():
@@ -206,7 +204,7 @@ class Surroundings:
     def _class(self, cls: type, path: str) -> None:
         if self._foreign(cls.__module__):
             return
-        at = Place(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(_class_codes(cls)))
+        at = Address(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(_class_codes(cls)))
         before = dict(vars(cls))
 
         def back() -> None:
@@ -225,7 +223,7 @@ class Surroundings:
         if self._foreign(function.__module__):
             return
         own, codes = function.__globals__, tuple(_codes(function.__code__))
-        at = Place(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
+        at = Address(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
         self.numbers.update(n for code in codes for const in code.co_consts for n in _whole(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
         for name in names:
@@ -244,7 +242,7 @@ class Surroundings:
             self._visit(each, at.inner(f"({name})", name))
         self._container(vars(function), at, f"{function.__name__}.{{}}")
 
-    def _global(self, own: dict[str, Anything], name: str, at: Place) -> None:
+    def _global(self, own: dict[str, Anything], name: str, at: Address) -> None:
         if name not in own:  # an attribute's name, or a global that forward will make
             self._back.append(lambda: own.pop(name, None))
             return
@@ -253,7 +251,7 @@ class Surroundings:
             self._back.append(lambda: None if own.get(name) is value else put(value))
         self._visit(value, at, put)
 
-    def _cell(self, cell: CellType, at: Place) -> None:
+    def _cell(self, cell: CellType, at: Address) -> None:
         try:
             value, put = cell.cell_contents, partial(CellType.cell_contents.__set__, cell)
         except ValueError:  # nothing was put into it yet
@@ -296,13 +294,6 @@ def _copied(iterator: Anything) -> Anything:
 
 def _next(iterator: Anything) -> str:
     return repr(list(itertools.islice(_copied(iterator), 1000)))
-
-
-def _attributes(value: object) -> dict[str, Anything]:
-    try:
-        return vars(value)
-    except TypeError:  # it has none
-        return {}
 
 
 def _objects(holder: Anything) -> list[object]:
