@@ -192,6 +192,15 @@ class Cycles(Net):
         return x * next(self.kept)
 
 
+class Iterates(Net):
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.kept, self.last = itertools.count(), last
+
+    def odd(self, x: Tensor) -> Tensor:
+        return x if next(self.kept) < self.last else x * 2
+
+
 def hooked() -> Net:
     net, past = Net(), [0]
 
@@ -350,6 +359,7 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "schedule": (Schedule, r"self\.n \(odd line"),
     "slot": (InASlot, r"self\.kept\.calls \(odd line"),
     "cycle": (Cycles, r"self\.kept \(odd line"),
+    "iterator": (lambda: Iterates(30), r"self\.kept \(odd line"),
     "hook": (hooked, r"past\[0\] \(hook line"),
     "hours": (lambda: Hours(500), r"self\.hours \(odd line"),
     "armed": (Armed, r"self\.n \(odd line"),
@@ -358,7 +368,7 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "python": (NoiseOfPython, r"draws random numbers of Python in forward \(odd line"),
     "noise": (NoiseEach, r"draws random numbers of NumPy in forward \(odd line"),
     "generator": (OwnNoise, r"draws self\.rng in forward \(odd line"),
-    "to-numpy": (looking(lambda x: x.numpy().max() > 5000), r"looks at values of tensors \(numpy, <lambda> line \d+ of unseen_state\.py"),
+    "to-numpy": (looking(lambda x: x.numpy().max() > 5e3), r"looks at values of tensors \(numpy, <lambda> line \d+ of unseen_"),
     "asarray": (looking(lambda x: np.any(np.asarray(x) > 5000)), r"looks at values of tensors \(array"),
     "tolist": (looking(lambda x: max(x.tolist()[0]) > 50000), r"looks at values of tensors \(tolist"),
     "float": (looking(lambda x: float(x.max()) > 5000), r"looks at values of tensors \(float"),
