@@ -38,7 +38,7 @@ CHUNK = 8  # steps of a stream that are compared at a time
 STEPS, LONG = 64, 32  # of a stream, and of a sequence, from reset
 LOUDER = (8.0, 64.0, 512.0)  # random currents on top of the network's own, in thresholds, where one was not enough
 BATCHES, DIFFERENT = (2, 3, 33), 3  # rows; so many of them are different ones
-LARGE = 10_000_000  # weights: a network of more is run for fewer steps
+LARGE, MANY = 10_000_000, 100_000  # weights, neurons: a network of more is run for fewer steps
 
 
 @dataclass
@@ -73,7 +73,8 @@ class _Check:
         self.own = T or self.form.T or CHUNK
         self.long = max(steps, self.own, *([] if large else [LONG]))
         self.steps = max(steps, 2 * CHUNK if large else STEPS)
-        self.in_batch = 2 if large else 4
+        neurons = sum(math.prod(layer.region.shape) for layer in self.layers.values())
+        self.in_batch = 2 if large or neurons > MANY else 4
         self.silent = {name: layer.region.path or name for name, layer in self.layers.items()}
         owned = {n for layer in self.layers.values() for n in layer.region.nodes}
         self.current: dict[str, TraceNode] = {}  # of a layer: what it reads, where the place of that is known
@@ -205,8 +206,7 @@ class _Check:
         return [node for name in self.layers for node in self._shown_of(name)]
 
     def _shown_of(self, name: str) -> list[TraceNode]:
-        layer = self.layers[name]
-        current = [self.current[name]] if name in self.current else []
+        layer, current = self.layers[name], [self.current[name]] if name in self.current else []
         return [*current, *layer.inputs[:1], *(s.after for s in layer.variables.values()), layer.spikes]
 
     # --- comparing ----------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ class _Stretch:
 
     def _difference(self, different: tuple[str, int | None] | None, again: bool) -> _Different:
         where, t = different or ("its output", None)
-        step = "a step" if t is None else f"step {self.first + t}"
+        step = f"step {self.first + t}" if t is not None else "a step"
         second = ", in the second call," if again else ""
         rule = f"{step} of the module{second} is not what its layers make, one after the other (first in {where})"
         return _Different(rule, f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}")

@@ -128,9 +128,12 @@ class Watched(TorchDispatchMode):
 
 def near(y: Tensor, found: Tensor) -> Tensor:
     """Whether values [...] differ by no more than sums in another order do: [...] of bool."""
+    same = y == found
+    if bool(same.all()):
+        return same
     y, found = y.float(), found.float()
-    size = float(found.nan_to_num().abs().max().clamp(min=1)) if found.numel() else 0.0
-    return torch.isclose(y, found, 1e-4, 1e-5 * size, equal_nan=True)
+    size = float(found.nan_to_num().abs().max().clamp(min=1))
+    return same | ((y - found).abs() <= 1e-4 * found.abs() + 1e-5 * size) | (y.isnan() & found.isnan())
 
 
 def read_side(
