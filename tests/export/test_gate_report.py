@@ -1,0 +1,123 @@
+"""What a proof says beside passed: layers that nothing makes fire, where the first difference is, its seed, how far it went."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import plif_train
+from plif_export import export, verify
+from plif_export.proof import thorough
+from plif_export.prove import prove
+from plif_train.network.network import Network
+from runtime import load
+from runtime.cli.main import run
+from tests.export.test_camera_stimulus import Wrong
+from tests.export.test_parity_can_fail import change_attribute, replace_initializer, written
+from tests.networks import firing
+
+
+def with_a_layer_that_nothing_makes_fire() -> Network:
+    """fc2 gets no current, and forgets its membrane in each step."""
+    net = firing()
+    with torch.no_grad():
+        net.get_submodule("fc2").weight.mul_(0)
+        net.neurons()["fc2"].w.fill_(100.0)
+    return net
+
+
+def test_require_tested_fails_for_a_layer_that_nothing_makes_fire(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, path = tmp_path / "m.pt", tmp_path / "m.onnx"
+    plif_train.save(with_a_layer_that_nothing_makes_fire(), model)
+    assert run(["export", str(model), "-o", str(path), "--require-tested"]) == 1
+    assert "layer fc2" in capsys.readouterr().err and not path.exists()
+    assert run(["export", str(model), "-o", str(path)]) == 0
+    output = capsys.readouterr()
+    assert "untested: fc2" in output.out and "fc2" in output.err
+    assert run(["verify", str(path), "--against", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["untested"] == ["fc2"]
+    assert run(["verify", str(path), "--against", str(model), "--require-tested"]) == 1
+    assert "nothing made these layers fire: fc2" in capsys.readouterr().err
+
+
+def test_verify_draws_a_seed_and_says_it_and_an_export_is_the_same_every_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, model = firing(), tmp_path / "m.pt"
+    plif_train.save(net, model)
+    paths = [export(model, tmp_path / name / "m.onnx").path for name in ("a", "b") if not (tmp_path / name).mkdir()]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    first, second = (verify(paths[0], net) for _ in range(2))
+    assert first.seed != second.seed and first.spikes != second.spikes
+    again = verify(paths[0], net, seed=first.seed)
+    assert again.to_dict() == first.to_dict() and again.inputs == [0, 255]
+    assert run(["verify", str(paths[0]), "--against", str(model), "--seed", "7"]) == 0
+    assert "--seed 7 gives it again" in capsys.readouterr().out
+
+
+def test_the_first_divergence_is_named_wherever_something_differs() -> None:
+    """Changes of a threshold, a weight, an output and the card: in 2 of 8 of them nothing was named."""
+    net = firing()
+    for layer, off in (("fc2", 1e-4), ("fc2", 0.5), ("conv1", 1e-4)):
+        changed = written(net, "step", "exact", lambda g: change_attribute(g, f"{layer}_neuron", v_threshold=1.0 + off))  # noqa: B023
+        report = prove(*changed, net)
+        assert not report.passed and report.first_divergence is not None and report.first_divergence["layer"] == layer
+    for form in ("step", "unrolled"):
+        proto, card = written(net, form, "folded")
+        replace_initializer(
+            proto, "fc2.weight", lambda w: np.where(np.arange(w.size).reshape(w.shape) == 7, w + 1e-4, w)
+        )
+        report = prove(proto, card, net)
+        assert not report.passed and report.first_divergence is not None
+    report = prove(*written(net, "step", "folded"), net)
+    assert report.passed and report.first_divergence is None
+
+
+# --- thorough -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thorough, "STEPS", 300)
+    monkeypatch.setattr(thorough, "RESTARTS", 30)
+
+
+@pytest.mark.usefixtures("shorter")
+@pytest.mark.parametrize("form", ("step", "unrolled"))
+def test_a_thorough_proof_says_how_far_it_went(form: str) -> None:
+    net = firing()
+    report = prove(*written(net, form, "folded"), net, thorough=True)
+    assert report.passed and report.thorough is not None
+    assert (report.thorough["steps"], report.thorough["restarts"]) == (300, 30)
+    assert 0 < report.thorough["nearest"] < 1
+    assert "free runs stay equal for" in report.sentence() and "30 restarts" in report.sentence()
+
+
+@pytest.mark.usefixtures("shorter")
+def test_a_long_run_finds_what_an_engine_does_rarely(tmp_path: Path) -> None:
+    """It takes nothing in from its 250th call on; the shorter proof makes fewer."""
+    net, calls = firing(), itertools.count()
+    path = export(net, tmp_path / "m.onnx", verify=False).path
+    subject = Wrong(load(path, "onnxruntime"), lambda x: x * np.float32(next(calls) < 250), None)
+    proto, card = onnx.load(path), load(path).card
+    assert prove(proto, card, net, opened=subject).passed and next(calls) < 200
+    report = prove(proto, card, net, opened=subject, thorough=True)
+    assert not report.passed and report.failed_at is not None and "in step " in report.failed_at["what"]
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("model", ("nmnist-digits.pt", "gesture.pt"))
+def test_shipped_networks_pass_a_thorough_proof(model: str, tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "models" / model
+    path = export(source, tmp_path / "m.onnx").path
+    report = verify(path, source, engine="event", thorough=True)
+    assert report.passed and report.thorough is not None
+    assert report.thorough["steps"] >= 10_000 and report.thorough["parted"] < 50
