@@ -87,8 +87,8 @@ def hashed(value, rule, seed):
 
 
 def cut(model, outputs, stops):
-    """The part of the file that makes `outputs`, from the tensors `stops` and from nothing else. A tensor may be a stop and an
-    output, too (a state that another layer reads), so where it is fed it gets another name."""
+    """The part of the file that makes `outputs`, from the tensors `stops` {name: array} and from nothing else. A tensor may be a stop
+    and an output, too (a state that another layer reads), so where it is fed it gets another name."""
     producer = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     needed, fed, todo, used = {}, {}, list(outputs), {}
@@ -108,7 +108,10 @@ def cut(model, outputs, stops):
             elif read:
                 todo.append(read)
     nodes = [needed[node.output[0]] for node in model.graph.node if node.output and node.output[0] in needed]
-    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in fed.values()]
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, stops[read].shape)
+        for read, name in fed.items()
+    ]
     empty = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
     graph = onnx.helper.make_graph(nodes, "layer", inputs, empty, list(used.values()))
     layer = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
