@@ -65,8 +65,8 @@ def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Ge
     for share, membranes in ((0, FAR_AWAY), (1 / 3, BESIDE_THRESHOLD), (1, FAR_AWAY)):
         x = (rng.poisson(COUNTS, (subject.chunk, 1, *graph.input_shape)) + (share == 1)) * (share > 0)
         yield of_all_layers(subject, graph, bounds, x, share, membranes, rng)
-    reaches = {n.layer: _what_reaches(graph, n.inputs) for n in graph.neurons}
-    reaches[OUTPUT] = _what_reaches(graph, [graph.output])
+    reaches = {n.layer: what_reaches(graph, n.inputs) for n in graph.neurons}
+    reaches[OUTPUT] = what_reaches(graph, [graph.output])
     if subject.asks_layers:
         for layer, reach in reaches.items():
             if reach.parts and reach.are_spikes:
@@ -109,13 +109,11 @@ def _of_a_layer(
     """One layer, or what makes the output, on rows of few spikes."""
     steps = subject.chunk
     n = reach.rows if subject.static else -(-reach.rows // steps)
-    turn = np.arange(steps * n) % reach.parts
 
-    def drawn(shape: Sequence[int]) -> Array:
-        found: Array = _parts(shape, reach.parts, reach.block, rng) == turn.reshape(-1, *[1] * len(shape))
-        return found.reshape(steps, n, *shape)
+    def drawn(name: str) -> Array:
+        return rows_of_spikes(graph.shapes[name], reach, steps * n, rng).reshape(steps, n, *graph.shapes[name])
 
-    read = {name: drawn(graph.shapes[name]) for name in sorted(reach.sources)}
+    read = {name: drawn(name) for name in sorted(reach.sources)}
     x = read.pop(graph.input, np.zeros((steps, n, *graph.input_shape), bool))
     fires = {bounds.nodes[name].layer: fired for name, fired in read.items()}
     if layer != OUTPUT:
@@ -136,7 +134,7 @@ class Reach:
     are_spikes: bool = True  # a state, or a value of another kind, belongs to the step of its layer
 
 
-def _what_reaches(graph: Graph, names: Sequence[str]) -> Reach:
+def what_reaches(graph: Graph, names: Sequence[str]) -> Reach:
     found, todo, read = Reach(), list(names), 0
     while todo:
         name = todo.pop()
@@ -158,6 +156,13 @@ def _what_reaches(graph: Graph, names: Sequence[str]) -> Reach:
     if read and len(of) > 1:
         found.block = max(1, round((prod(of) / read) ** (1 / (len(of) - 1))))
     return found
+
+
+def rows_of_spikes(shape: Sequence[int], reach: Reach, rows: int, rng: np.random.Generator) -> Array:
+    """bool [rows, *shape]: which neurons fire, a part of them in each row."""
+    turn = np.arange(rows) * (reach.parts // reach.rows) % reach.parts  # parts beside each other have the same channels
+    fired: Array = _parts(shape, reach.parts, reach.block, rng) == turn.reshape(-1, *[1] * len(shape))
+    return fired
 
 
 def _parts(shape: Sequence[int], parts: int, block: int, rng: np.random.Generator) -> Array:

@@ -12,9 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from plif_export import export
+from plif_export.proof import probe
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, EngineSession, States
 from plif_export.prove import prove
+from plif_export.readers.checkpoint.ours import read_network
 from plif_train.network.network import Network
 from runtime import load
 from runtime.events.stimulus import MOST, images_of_a_camera, of_a_camera
@@ -111,14 +113,15 @@ def test_a_file_that_is_wrong_only_where_a_camera_does_something_rare_is_caught(
 
 
 def test_every_weight_that_is_off_by_a_thousandth_of_the_usual_is_caught_and_a_right_file_passes_any_seed() -> None:
-    """A fan-in of 640, where an error of one weight is lost in the rounding of a sum over a third of them."""
-    net = firing("c40k3s1-BN-PLIF-MPk4s4-FC40-PLIF-FC30-PLIF-APk10s10")
+    """Fan-ins of hundreds, where an error of one weight is lost in the rounding of a sum over a third of them; those of a
+    convolution over 16 pixels, and behind a pool."""
+    net = firing("c40k3s1-BN-PLIF-MPk4s4-c40k3s1-BN-PLIF-FC40-PLIF-FC30-PLIF-APk10s10")
     rng = np.random.default_rng(0)
     for form in FORM_NAMES:
         proto, card = written(net, form, "folded")
         for seed in range(3):
             assert prove(proto, card, net, seed=seed, steps=5).passed
-        for name in ("conv1.weight", "fc1.weight", "fc2.weight") * 2:
+        for name in ("conv1.weight", *["conv2.weight"] * 4, "fc1.weight", "fc2.weight"):
             proto, card = written(net, form, "folded")
 
             def change(weight: np.ndarray) -> np.ndarray:
@@ -127,6 +130,16 @@ def test_every_weight_that_is_off_by_a_thousandth_of_the_usual_is_caught_and_a_r
 
             replace_initializer(proto, name, change)
             assert failure(proto, card, net)["layer"] == name.split(".")[0]
+
+
+def test_every_channel_fires_in_the_few_rows_that_a_convolution_gets() -> None:
+    """108 parts of which 7 are shown; a channel of 64 pixels has no pixel in 44 of them."""
+    graph = read_network(firing("c96k3s1-BN-PLIF-MPk2s2-c8k3s1-BN-PLIF-FC30-PLIF-APk10s10"))
+    reach = probe.what_reaches(graph, graph["conv2_neuron"].inputs)
+    shown = probe.rows_of_spikes(graph["conv1_neuron"].shape, reach, reach.rows, np.random.default_rng(0))
+    assert (reach.parts, reach.rows, reach.block, len(shown)) == (108, 7, 2, 7)
+    pooled = shown.reshape(7, 96, 8, 2, 8, 2).max((3, 5))
+    assert pooled.any((0, 2, 3)).all() and pooled.mean() < 0.02
 
 
 # --- an engine ----------------------------------------------------------------------------------------------------------
