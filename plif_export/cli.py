@@ -127,6 +127,7 @@ def verify(
             say(f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card")
             if report.engine:
                 say(f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model")
+            say(report.shown_sentence())
         for line in report.structure_lines():
             say(line)
         if inputs is None:

@@ -40,7 +40,7 @@ class LayerReport:
 
 @dataclass
 class Report:
-    """What the gate found; `to_dict` is the JSON of `plif verify --json`.
+    """What the gate found; `to_dict` is the JSON of `plif verify --json`, which also has `shown`.
 
     precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
@@ -92,7 +92,7 @@ class Report:
         return f"<Report: {printable(self.sentence())}>"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "shown": self.shown()}
 
     def sentence(self) -> str:
         """The result in one line."""
@@ -124,7 +124,22 @@ class Report:
             else []
         )
         shown = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
-        return [*shown[:MOST_LINES], *more] or ["structure: all of it is what this version writes of the model"]
+        return [*shown[:MOST_LINES], *more]
+
+    def shown(self) -> list[dict[str, str]]:
+        """What holds for all inputs, for all steps, and what was sampled: {what, for, how} (docs/numerics.md has the table)."""
+        numbers = ("numbers", "sampled", f"{self.steps} steps of {self.streams} streams")
+        found = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
+        if self.passed and not self.structure and not any(what.startswith("structure") for what in self.not_proved):
+            rounded = "" if self.precision == "fp32" else f", weights rounded to {self.precision}"
+            how = f"as this version writes the model, by identities of real numbers{rounded}"
+            states = ("state", "all steps", "a step reads its input and its states alone")
+            found = [("structure", "all inputs", how), states, *found]
+        return [{"what": what, "for": extent, "how": how} for what, extent, how in found]
+
+    def shown_sentence(self) -> str:
+        """What was shown, in one line."""
+        return "; ".join(f"{one['for']}: {one['what']} ({one['how']})" for one in self.shown())
 
     def _tried(self) -> str:
         if self.thorough is None:

@@ -96,6 +96,24 @@ def test_a_model_with_a_card_leaves_nothing_unproved_and_is_not_told_otherwise(t
     assert not verify(path, tmp_path / "m.pt").passed
 
 
+def test_a_report_says_what_holds_for_all_inputs_for_all_steps_and_what_was_sampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plif_train.save(firing(LAYERS), tmp_path / "m.pt")
+    path = export(tmp_path / "m.pt", precision="int8").path
+    command = ["verify", str(path), "--against", str(tmp_path / "m.pt"), "--engine", "event"]
+    assert run(command) == 0
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("all inputs: structure (")]
+    assert "; all steps: state (" in line and "; sampled: numbers (" in line
+    assert "weights rounded to int8" in line
+    assert run([*command, "--json", "--structure", "ignored"]) == 0
+    shown = json.loads(capsys.readouterr().out)["shown"]
+    assert [(one["what"], one["for"]) for one in shown] == [("numbers", "sampled"), ("engine event", "sampled")]
+    export(tmp_path / "m.pt", path, math="exact", precision="int8")
+    report = verify(edited(path, math="folded"), tmp_path / "m.pt")
+    assert report.structure and not any(one["for"] == "all inputs" for one in report.shown())
+
+
 def test_an_unrolled_file_is_proved_with_its_own_T_unless_another_is_said(weights: Path) -> None:
     path = export(weights, form="unrolled", T=3, **facts()).path
     assert verify(path, weights, **facts()).passed
