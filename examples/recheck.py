@@ -87,8 +87,8 @@ def hashed(value, rule, seed):
 
 
 def cut(model, outputs, stops):
-    """The part of the file that makes `outputs`, from the tensors `stops` {name: array} and from nothing else. A tensor may be a stop
-    and an output, too (a state that another layer reads), so where it is fed it gets another name."""
+    """The part of the file that makes `outputs`, from the tensors `stops` {name: array} and from nothing else. A tensor may
+    be a stop and an output, too (a state that another layer reads), so where it is fed it gets another name."""
     producer = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     needed, fed, todo, used = {}, {}, list(outputs), {}
