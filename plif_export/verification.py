@@ -61,6 +61,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
     source = read(model, example, said if said.shape else replace(said, shape=card["input"]["shape"]))
     if source.has_card:
         said.refuse_beside_card()
+    own_T = source.facts.T
     source = replace(source, facts=source.facts.as_claimed(card))
     x = None
     if inputs is not None:
@@ -100,7 +101,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
     report.structure = [difference.to_dict() for difference in wrong]
     if job is not None:
         claims = _claims(card, job.card, provenance(model, {}) or {}, report, x is None and said.steps is None)
-        report.not_proved = [*_not_proved(card, source, target, said), *claims, *report.not_proved]
+        report.not_proved = [*_not_proved(card, source, own_T, target, said), *claims, *report.not_proved]
     other = next((difference for difference in wrong if not difference.rounding), None)
     if other is not None and report.failed_at is None:
         report.fail(layer_of(other.where, card), 0, f"{other}; {AGAIN}")
@@ -136,7 +137,7 @@ def write_again(
     return job, chain(card_differences(card, job.card), differences(mine, wanted))
 
 
-def _not_proved(card: Card, source: TrainedModel, target: Target, said: VerifyOptions) -> Iterator[str]:
+def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, said: VerifyOptions) -> Iterator[str]:
     """What an artifact says that was compared with nothing."""
     foreign = target.foreign(card)
     if said.structure == "ignored":
@@ -146,6 +147,10 @@ def _not_proved(card: Card, source: TrainedModel, target: Target, said: VerifyOp
     yield from (f"{key} {encode(card[key])}" for key in LATER if key in card)
     if source.sha256 is None and card["source_sha256"] is not None:
         yield "source_sha256"
+    if "T" in source.facts.unsaid and card["form"] == "step" and card["T"] != own_T and not card["framing"]:
+        yield f"T={card['T']}"
+    if digest_of(card) is None:
+        yield "digest (the card has none)"
     if is_of_before(card):
         yield "parity and provenance, which a digest of an older version leaves out"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -24,8 +24,8 @@ import onnx
 from onnx import numpy_helper
 
 from runtime.base.files import read_regular
-from runtime.model.artifacts import CARD_FILE
-from runtime.model.card import Card
+from runtime.model.artifacts import CARD_FILE, CARD_KEY
+from runtime.model.card import Card, parse_card
 from runtime.model.readers.contents import PART
 
 Anatomy: TypeAlias = object  # what a file says: dicts, lists, arrays, bytes, texts, numbers
@@ -121,11 +121,15 @@ def _shown(value: Anatomy) -> str:
 
 def card_differences(found: Card, expected: Card) -> Iterator[Difference]:
     """What a card says that the model does not give, key by key, both ways; claims, and what was written later, are left out."""
-    skipped = {*CLAIMS, *LATER, "digest"} & {*expected, "digest"}
-    mine, wanted = ({k: v for k, v in card.items() if k not in skipped} for card in (found, expected))
-    wanted = json.loads(json.dumps(wanted))
+    claimed = {*CLAIMS, *LATER} & {*expected}
+    mine, wanted = (card_of_model(card, claimed) for card in (found, json.loads(json.dumps(expected))))
     mine["taus"], wanted["taus"] = (_as_arrays(card.get("taus")) for card in (mine, wanted))  # numbers of initializers
     yield from differences(_by_name(mine), _by_name(wanted), "card")
+
+
+def card_of_model(card: Card, left_out: Collection[str] = (*CLAIMS, *LATER)) -> Card:
+    """What a card says that the model gives."""
+    return {key: value for key, value in card.items() if key != "digest" and key not in left_out}
 
 
 def claims_of(card: Card) -> Card:
@@ -161,13 +165,16 @@ def _named(pairs: list[tuple[str, Anatomy]]) -> Places:
 # --- ONNX -----------------------------------------------------------------------------------------------------------------
 
 
-def of_onnx(proto: onnx.ModelProto, card_key: str) -> Places:
-    """An ONNX file without its card: every field of every message, tensors as arrays."""
+def of_onnx(proto: onnx.ModelProto, outer: bool = True) -> Places:
+    """An ONNX file: every field of every message, tensors as arrays. outer: whether its card is that of the artifact, which is
+    compared elsewhere; another card, in a folder, is compared here."""
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
-    for i in reversed([i for i, entry in enumerate(bare.metadata_props) if entry.key == card_key]):
+    cards = [i for i, entry in enumerate(bare.metadata_props) if entry.key == CARD_KEY][-1:]  # the one that counts
+    inner = [card_of_model(parse_card(Path("a file inside"), bare.metadata_props[i].value)) for i in cards if not outer]
+    for i in cards:
         del bare.metadata_props[i]
-    return {**_of_message(bare), "bytes": _skeleton(bare)}
+    return {**_of_message(bare), "bytes": _skeleton(bare), **({"card": inner} if inner else {})}
 
 
 class Field(Protocol):

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from plif_export.proof.structure import Places, of_onnx
 from plif_export.targets.target import ExportJob, Target, load_onnx
-from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card
 
 
@@ -21,4 +20,4 @@ class OnnxTarget(Target):
         path.write_bytes(job.proto.SerializeToString(deterministic=True))
 
     def anatomy(self, path: Path, card: Card) -> Places:
-        return of_onnx(load_onnx(path), CARD_KEY)
+        return of_onnx(load_onnx(path))

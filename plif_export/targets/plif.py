@@ -22,7 +22,7 @@ from runtime.engines.event.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
-from runtime.model.readers.plif_file import pack, read_bytes, take_apart, text_of
+from runtime.model.readers.plif_file import ARRAY, pack, read_bytes, records, take_apart, text_of
 from runtime.model.readers.plif_program import contents_of, read_plif
 
 
@@ -68,5 +68,11 @@ class PlifTarget(Target):
         whole = (
             pack(text_of(path, sections.pop("card")), sections, facts) == data
         )  # also what lies between the sections
-        kept = {name: part for name, part in sections.items() if name != "weights"}
-        return {**kept, "facts": list(facts), "weights": arrays, "packed as by this version": whole}
+        kept, rest = (
+            {name: part for name, part in sections.items() if name != "weights"},
+            bytearray(sections["weights"]),
+        )
+        for at, size, _, _ in records(path, sections, "arrays", ARRAY):
+            rest[at : at + size] = bytes(size)
+        only = {"packed as by this version": whole, "between the weights": bytes(rest)}
+        return {**kept, "facts": list(facts), "weights": arrays, **only}

@@ -30,7 +30,7 @@ from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions,
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
 from runtime.engines import engine_names
-from runtime.model.artifacts import CARD_FILE, CARD_KEY
+from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
@@ -103,7 +103,7 @@ class TritonTarget(Target):
         return "the plan, which TensorRT measures its way to" if card["triton"]["backend"] == "tensorrt" else None
 
     def anatomy(self, path: Path, card: Card) -> Places:
-        return of_folder(path, {"model.onnx": lambda data: of_onnx(onnx.load_model_from_string(data), CARD_KEY)})
+        return of_folder(path, {"model.onnx": lambda data: of_onnx(onnx.load_model_from_string(data), False)})
 
     def _model(self, path: Path, card: Card) -> Path:
         about = card.get("triton")

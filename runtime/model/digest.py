@@ -60,7 +60,7 @@ def changes(card: Card, contents: Contents) -> list[str] | None:
         files = card.get("files")  # folders for OpenVINO had this alone: the SHA-256 of both
         return [name for name in files if files[name] != now.get(name)] or None if isinstance(files, dict) else None
     parts = found.get("parts") if isinstance(found, dict) else None
-    if not isinstance(parts, dict) or digest_of(card) != _sha256(parts):
+    if not isinstance(parts, dict) or set(found) != {"sha256", "parts"} or digest_of(card) != _sha256(parts):
         return [KEY]
     if is_of_before(card):
         now["card"] = parts["card"]
