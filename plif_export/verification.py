@@ -178,6 +178,8 @@ def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Rep
         fits = fits and 0 <= differ == excused <= spikes <= steps * streams * neurons
         if not fits or (usual and steps != mine["steps"]):
             yield "parity"
+    elif parity not in ("not run", None):
+        yield "parity"
 
 
 def _open(

@@ -124,7 +124,7 @@ def _digest(card: Card) -> str:
 
 def _parity(parity: Any) -> str:
     if not isinstance(parity, dict):
-        return str(parity or "not run")
+        return f"its maker says: {parity}" if parity not in (None, "not run") else "not run"
     verdict = "passed" if parity.get("passed") else "FAILED"
     untested = f", untested: {', '.join(parity['untested'])}" if parity.get("untested") else ""
     rounded = ""

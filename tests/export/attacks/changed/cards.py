@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "v_threshold": lambda v: 0.5,
     "versions": lambda versions: versions | {"plif": "99.0"},
 }
-NAMED = ("versions", "parity", "provenance", "exit", "decide")  # notes, and what a later command writes: may be named
+NAMED = ("versions", "parity", "provenance", "memory", "exit", "decide")  # notes, and what a later command writes: may be named
 
 # Keys that a card may have and this one has not, some of which the runtime obeys, and one that nobody knows.
 ADDED: dict[str, Any] = {
@@ -168,6 +168,6 @@ for _target in ("plif", "c", "nir", "openvino", "triton"):
     card(f"{_target}_card_with_another_source", target=_target)(_other("source_sha256", VALUES["source_sha256"]))
     card(f"{_target}_card_with_other_taus", target=_target)(_other("taus", VALUES["taus"]))
     card(f"{_target}_card_with_another_parity", "named", _target)(lambda card: card.update(parity="0 of 10^9 differ"))
-card("c_card_says_less_memory", target="c")(lambda card: card["memory"].update(ram=1))
+card("c_card_says_less_memory", "named", target="c")(lambda card: card["memory"].update(ram=1))
 card("openvino_card_says_stateful", target="openvino")(lambda card: card.update(stateful=True))
 card("triton_card_says_another_model", target="triton")(lambda card: card["triton"].update(model="other"))

@@ -65,6 +65,6 @@ def live_plif_initial_is_a_half(proto: Proto) -> None:
 
 
 card("live_card_with_view", target="live")(lambda card: card.update(view="upright"))
-card("live_card_with_an_exit", target="live")(lambda card: card.update(exit={"margin": 1e-9}))
+card("live_card_with_an_exit", "named", target="live")(lambda card: card.update(exit={"margin": 1e-9}))
 card("live_card_with_another_T", "named", "live")(lambda card: card.update(T=card["T"] + 1))
 card("live_card_with_a_notation", target="live")(lambda card: card.update(notation="FC16-PLIF-FC4-PLIF"))
