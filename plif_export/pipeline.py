@@ -107,8 +107,8 @@ def export(
     target.check(graph, card, chosen.options)
     unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
-    demands: dict[str, Any] = {"thorough": chosen.thorough, "require_tested": chosen.require_tested}
-    asked = partial(prove, proto, card, source, seed=chosen.seed, where=path.name, **demands)
+    asked = partial(prove, proto, card, source, seed=chosen.seed, where=path.name, thorough=chosen.thorough)
+    asked = partial(asked, require_tested=chosen.require_tested)
     report = proved = None
     if chosen.verify:
         report = asked()

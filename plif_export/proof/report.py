@@ -73,7 +73,7 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
-    thorough: dict[str, Any] | None = None
+    thorough: dict[str, float] | None = None
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
     digest: dict[str, Any] | None = None

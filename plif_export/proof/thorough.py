@@ -10,7 +10,6 @@ search     frames of any density and height, with all membranes a few bounds bes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def thorough(
     """Both, on what has passed the gate. frames: T -> [T, 1, ...];  start {key: [1, ...]};  file: what judges the subject in the
     long run, the reference where there is none. Fails the report, and says in it what was tried."""
     bounds = Bounds(graph, subject.half)
-    tried: dict[str, Any] = {"steps": 0, "parted": 0, "restarts": 0, "nearest": 0.0}
+    tried: dict[str, float] = {"steps": 0, "parted": 0, "restarts": 0, "nearest": 0.0}
     report.thorough = tried
     _run_long(subject, file, reference, frames, start, bounds, report, tried)
     _search(subject, graph, bounds, report, tried, rng)
@@ -46,7 +45,7 @@ def thorough(
 
 def _run_long(
     subject: Subject, file: Subject | None, reference: Reference, frames: Callable[[int], Array], start: State,
-    bounds: Bounds, report: Report, tried: dict[str, Any],
+    bounds: Bounds, report: Report, tried: dict[str, float],
 ) -> None:  # fmt: skip
     def case_of(x: Array, states: States) -> Case:
         keyed = {state_key(layer, name): v for layer, state in states.items() for name, v in state.items()}
@@ -82,7 +81,7 @@ def _run_long(
 
 
 def _search(
-    subject: Subject, graph: Graph, bounds: Bounds, report: Report, tried: dict[str, Any], rng: np.random.Generator
+    subject: Subject, graph: Graph, bounds: Bounds, report: Report, tried: dict[str, float], rng: np.random.Generator
 ) -> None:
     """RESTARTS frames, drawn anew and changed in turns."""
     best = np.zeros((subject.chunk, 1, *graph.input_shape), np.float32)
