@@ -52,7 +52,7 @@ def with_shared_weights(module: nn.Module) -> nn.Module:
 
 
 def owners_weights(module: nn.Module) -> dict[str, Tensor]:
-    """{name: the owner's weight} of a copy that shares its weights, where that is on the CPU."""
+    """{name: the owner's weight [...]} of a copy that shares its weights, where that is on the CPU."""
     shared = vars(module).get(_SHARED)
     names = {id(p): name for name, p in module.named_parameters()}
     pairs = shared.pairs if isinstance(shared, _Shared) else []

@@ -94,7 +94,7 @@ def bare(node: TraceNode) -> TraceNode:
 
 
 @dataclass(frozen=True)
-class Place:
+class CallPlace:
     """The call that makes the value of a node in step t of T, from step `since` on: number first + t * step + T * length."""
 
     node: TraceNode
@@ -137,15 +137,15 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Places:
+class CallPlaces:
     """Where the nodes of a step are made; calls: how many of each kind a run of more than `since` steps makes: (once, a step)."""
 
-    of: dict[TraceNode, Place]
+    of: dict[TraceNode, CallPlace]
     calls: dict[Key, tuple[int, int]]
     since: int
 
 
-NOWHERE = Places({}, {}, 0)
+NOWHERE = CallPlaces({}, {}, 0)
 
 
 def _alike(node: TraceNode, other: TraceNode | None) -> bool:
@@ -158,11 +158,11 @@ def _alike(node: TraceNode, other: TraceNode | None) -> bool:
     )
 
 
-def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) -> Places:
+def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) -> CallPlaces:
     """The places of a program's nodes, from the runs of the lengths at - 1 ... at + 2."""
     one, two = runs[at + 1], runs[at + 2]
     made = {(b.key, b.part, b.index): node for node, b in two.born.items() if b is not None}
-    of: dict[TraceNode, Place] = {}
+    of: dict[TraceNode, CallPlace] = {}
     for later in program.body:
         earlier = program.earlier.get(later)
         if earlier is None or bare(later) is not later:
@@ -177,7 +177,7 @@ def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) ->
         step, length = a.index - c.index, b.index - a.index
         if d.index - c.index == length and (a.item is None) == (c.item is None) == (step != 0):
             first = a.index - step * at - length * (at + 1)
-            place = Place(later, a.key, first, step, length, a, program.batch, 0)
+            place = CallPlace(later, a.key, first, step, length, a, program.batch, 0)
             steps = () if place.whole else range(at - 1)
             early = (made.get((a.key, a.part, place.index(t, at + 2))) for t in steps)
             of[later] = place if all(_alike(later, node) for node in early) else replace(place, since=at - 1)
@@ -187,4 +187,4 @@ def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) ->
         grows = longest - last
         if last - before == grows:
             calls[key] = last - grows * (at + 1), grows
-    return Places({node: place for node, place in of.items() if place.key in calls}, calls, at - 1)
+    return CallPlaces({node: place for node, place in of.items() if place.key in calls}, calls, at - 1)

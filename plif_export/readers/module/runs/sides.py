@@ -20,18 +20,18 @@ from plif_export.readers.module.forms import Form, tensors_in
 from plif_export.readers.module.neuron_program import NeuronLayer
 from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
 from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.runs.places import Key, Place, Places, parts_of
+from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key, parts_of
 
 
 @dataclass
-class Noise:
+class ExtraCurrent:
     """{the node to whose value it is added: [T, rows, ...]}, and {path of the submodule that alone gets it: [T, 1, ...]}."""
 
     nodes: Values = field(default_factory=dict)
     paths: dict[str, Tensor] = field(default_factory=dict)
 
-    def row(self, r: int) -> Noise:
-        return Noise({node: more[:, r : r + 1] for node, more in self.nodes.items()})
+    def row(self, r: int) -> ExtraCurrent:
+        return ExtraCurrent({node: more[:, r : r + 1] for node, more in self.nodes.items()})
 
 
 @dataclass
@@ -64,10 +64,10 @@ class Watched(TorchDispatchMode):
     def __init__(self, form: Form, submodules: Iterable[str] = ()) -> None:
         TorchDispatchMode.__init__(self)
         self.form, self.module, self.passed = form, form.copy(), list[object]()
-        self.ran, self.noise, self.T, self.batch, self.first = Ran(), Noise(), 0, 1, 0
+        self.ran, self.noise, self.T, self.batch, self.first = Ran(), ExtraCurrent(), 0, 1, 0
         self.paths = Calls(self.module).paths
         self.calls: Counter[Key] = Counter()
-        self.due: dict[tuple[Key, int], list[tuple[Place, int]]] = {}
+        self.due: dict[tuple[Key, int], list[tuple[CallPlace, int]]] = {}
         self.parts: dict[TraceNode, list[Tensor]] = {}
         for path in submodules:
             part = self.module.get_submodule(path)
@@ -75,7 +75,14 @@ class Watched(TorchDispatchMode):
             part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
 
     def run(
-        self, x: Tensor, T: int, places: Places, shown: Iterable[TraceNode], noise: Noise, readout: Readout, output: int
+        self,
+        x: Tensor,
+        T: int,
+        places: CallPlaces,
+        shown: Iterable[TraceNode],
+        noise: ExtraCurrent,
+        readout: Readout,
+        output: int,
     ) -> Ran:
         """T more steps, on x [T, B, ...] or an image [B, ...]. shown: nodes whose values are noted, where places are known."""
         self.ran, self.noise, self.T = Ran(), noise, T
@@ -137,8 +144,8 @@ def near(y: Tensor, found: Tensor) -> Tensor:
 
 
 def read_side(
-    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: Values | None, noise: Noise,
-    shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], places: Places, theirs: Values,
+    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: Values | None, noise: ExtraCurrent,
+    shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], places: CallPlaces, theirs: Values,
 ) -> Ran:  # fmt: skip
     """What was read, over T steps from the step `first` on, on x [T, 1, ...] or an image [1, ...].
 
