@@ -29,7 +29,7 @@ from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
 from plif_export.readers.module.runs.places import NOWHERE, CallPlaces, bare
-from plif_export.readers.module.runs.sides import ExtraCurrent, Ran, Watched, near, read_side
+from plif_export.readers.module.runs.sides import Added, Ran, Watched, near, read_side
 from plif_export.readers.rules import REGISTER, Problem
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph
@@ -126,14 +126,14 @@ class _Check:
         x = self.form.steps(T, DIFFERENT, seed=3)
         awake = [layer for name, layer in self.layers.items() if name not in self.silent]
         for drive in (1.0, *LOUDER):
-            noise = ExtraCurrent(self.noise(T, drive, DIFFERENT).nodes)
+            noise = Added(self.noise(T, drive, DIFFERENT).nodes)
             alone = [self.steps_of(x.narrow(axis, r, 1), T, 0, None, noise.row(r)) for r in range(DIFFERENT)]
             if all(any(bool((ran.values[layer.spikes] != 0).any()) for ran in alone) for layer in awake):
                 break
         for batch in BATCHES:
             rows = [r % DIFFERENT for r in range(batch)]
             watched, of = Watched(self.form), torch.tensor(rows)
-            wide = ExtraCurrent({node: more.index_select(1, of) for node, more in noise.nodes.items()})
+            wide = Added({node: more.index_select(1, of) for node, more in noise.nodes.items()})
             found = self.own_forward(watched, x.index_select(axis, of), T, wide, f"on a batch of {batch}")
             joint = _joined([alone[r] for r in rows], readout)
             if self.first_difference(joint, found) is None:
@@ -146,9 +146,9 @@ class _Check:
                     rule = f"row {r} of a batch of {batch} is not what it is alone (first in {different[0]})"
                     raise _Different(rule, "no row may depend on others, or on how many there are")
 
-    def noise(self, T: int, drive: float, rows: int = 1, placed: bool = True) -> ExtraCurrent:
+    def noise(self, T: int, drive: float, rows: int = 1, placed: bool = True) -> Added:
         """Random currents, about a threshold times the drive, for the layers that can be given one."""
-        noise = ExtraCurrent()
+        noise = Added()
         for number, (name, layer) in enumerate(self.layers.items() if drive else ()):
             generator = torch.Generator().manual_seed(number)
             node = self.current.get(name) if placed else None
@@ -175,9 +175,7 @@ class _Check:
                     if _alike(current, found.currents.get(other, [])) and _alike(found.spikes[path], found.spikes.get(other, []))
                 ]  # fmt: skip
 
-    def own_forward(
-        self, watched: Watched, x: Tensor, T: int, noise: ExtraCurrent, what: str, placed: bool = True
-    ) -> Ran:
+    def own_forward(self, watched: Watched, x: Tensor, T: int, noise: Added, what: str, placed: bool = True) -> Ran:
         """What the module does on x [T, B, ...], or an image [B, ...]."""
         places = self.reading.places if placed else NOWHERE
         try:
@@ -188,7 +186,7 @@ class _Check:
             raise _Different(f"its own forward fails {what} ({said})", advice) from None
 
     def steps_of(
-        self, x: Tensor, T: int, first: int, state: Values | None, noise: ExtraCurrent, found: Ran | None = None
+        self, x: Tensor, T: int, first: int, state: Values | None, noise: Added, found: Ran | None = None
     ) -> Ran:
         """What was read, on x [T, 1, ...] or an image [1, ...]. found: what the module did."""
         found, theirs = found or Ran(), dict[TraceNode, Tensor]()
@@ -267,10 +265,10 @@ class _Stretch:
         self.start, self.state, self.calls = ran.start, ran.state, self.calls + 1
         self.first += T if self.form.kind == "step" else 0
 
-    def _run(self, x: Tensor, T: int, state: Values | None, noise: ExtraCurrent, found: Ran | None = None) -> Ran:
+    def _run(self, x: Tensor, T: int, state: Values | None, noise: Added, found: Ran | None = None) -> Ran:
         return self.check.steps_of(x, T, self.first, state, noise, found)
 
-    def _agreeing(self, x: Tensor, T: int, noise: ExtraCurrent, found: Ran, again: bool) -> Ran | None:
+    def _agreeing(self, x: Tensor, T: int, noise: Added, found: Ran, again: bool) -> Ran | None:
         """What was read where it does what the module did; then from the module's own currents."""
         for theirs in (None, found):
             for state in self._states(again):

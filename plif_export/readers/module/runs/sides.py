@@ -24,14 +24,14 @@ from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key, p
 
 
 @dataclass
-class ExtraCurrent:
+class Added:
     """{the node to whose value it is added: [T, rows, ...]}, and {path of the submodule that alone gets it: [T, 1, ...]}."""
 
     nodes: Values = field(default_factory=dict)
     paths: dict[str, Tensor] = field(default_factory=dict)
 
-    def row(self, r: int) -> ExtraCurrent:
-        return ExtraCurrent({node: more[:, r : r + 1] for node, more in self.nodes.items()})
+    def row(self, r: int) -> Added:
+        return Added({node: more[:, r : r + 1] for node, more in self.nodes.items()})
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Watched(TorchDispatchMode):
     def __init__(self, form: Form, submodules: Iterable[str] = ()) -> None:
         TorchDispatchMode.__init__(self)
         self.form, self.module, self.passed = form, form.copy(), list[object]()
-        self.ran, self.noise, self.T, self.batch, self.first = Ran(), ExtraCurrent(), 0, 1, 0
+        self.ran, self.noise, self.T, self.batch, self.first = Ran(), Added(), 0, 1, 0
         self.paths = Calls(self.module).paths
         self.calls: Counter[Key] = Counter()
         self.due: dict[tuple[Key, int], list[tuple[CallPlace, int]]] = {}
@@ -80,7 +80,7 @@ class Watched(TorchDispatchMode):
         T: int,
         places: CallPlaces,
         shown: Iterable[TraceNode],
-        noise: ExtraCurrent,
+        noise: Added,
         readout: Readout,
         output: int,
     ) -> Ran:
@@ -144,7 +144,7 @@ def near(y: Tensor, found: Tensor) -> Tensor:
 
 
 def read_side(
-    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: Values | None, noise: ExtraCurrent,
+    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: Values | None, noise: Added,
     shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], places: CallPlaces, theirs: Values,
 ) -> Ran:  # fmt: skip
     """What was read, over T steps from the step `first` on, on x [T, 1, ...] or an image [1, ...].
