@@ -39,6 +39,7 @@ from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
 
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
+LARGE = 10**7  # weights; then the first three rows and the last stand for all
 MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8
 FEW = 20  # flips say nothing about layers that hardly fire
 
@@ -221,6 +222,7 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
     bound that the questions before have seen: the most rows in one call, the fewest in more."""
     more = subject.chunk if subject.unrolled else min(subject.rows_steps, len(x))
     sizes = (subject.batch,) if subject.batch else tuple(filter(subject.fits, ROWS_TOGETHER))
+    large = bounds.weights > LARGE
     names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
     for count in sizes:
         steps = more if count == sizes[-1] else subject.chunk
@@ -230,8 +232,8 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
         try:
             stacked = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
             together = _run(subject, subject.call, np.stack(frames, axis=1), stacked)
-            for b, (frame, state) in enumerate(zip(frames, states, strict=True)):
-                alone = _run(subject, subject.alone, frame[:, None], state)
+            for b in [0, 1, 2, count - 1][:count] if large else range(count):
+                alone = _run(subject, subject.alone, frames[b][:, None], states[b])
                 for i, (layer, name) in enumerate(names):  # in forward order, so that the first layer is named
                     off = count_off(together[i][b : b + 1], alone[i], steps * bounds.largest.get(layer, 0.0))
                     if off:

@@ -112,6 +112,19 @@ def test_a_file_that_is_wrong_only_where_a_camera_does_something_rare_is_caught(
     assert what in failure(proto, card, net)["what"]
 
 
+@pytest.mark.parametrize(("op", "end", "v_reset"), [("Max", -10, 0.0), ("Min", 20, None)])
+def test_membranes_that_are_bounded_far_away_are_caught_where_no_input_brings_them(
+    op: str, end: float, v_reset: float | None
+) -> None:
+    net = firing(framing="duration:20ms,value=binary", v_reset=v_reset)
+    for layer in ("conv1", "conv2", "fc1"):
+        proto, card = written(net, "step", "folded")
+        state, name = f"v.{layer}.next", number(proto, "end", np.float32(end))
+        made_of(proto, state, [helper.make_node(op, [f"{state}.right", name], [state])])
+        at = failure(proto, card, net)
+        assert at["layer"] == layer and "on random spikes" in at["what"]
+
+
 def test_every_weight_that_is_off_by_a_thousandth_of_the_usual_is_caught_and_a_right_file_passes_any_seed() -> None:
     """Fan-ins of hundreds, where an error of one weight is lost in the rounding of a sum over a third of them; those of a
     convolution over 16 pixels, and behind a pool."""

@@ -43,6 +43,7 @@ class Bounds:
         self.neurons = {node.layer: node for node in graph.neurons}
         m = MeasuringTensors()  # a parameter is measured once: weights are many
         self.params = {n.name: {key: m.parameter(value) for key, value in n.params.items()} for n in graph}
+        self.weights = sum(m.size.size for params in self.params.values() for m in params.values())
         self.largest: dict[str, float] = {}  # {layer: of all bounds that were asked for}
         self.fired: set[str] = set()  # layers that had to fire, in any step that was asked for
         self.rested: set[str] = set()  # and those in which not all had to
