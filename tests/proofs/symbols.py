@@ -24,7 +24,7 @@ from runtime.model.ops.operation import repeating
 FLOAT, REAL = z3.Float32(), z3.RealSort()
 KNOWN: list[z3.BoolRef] = []  # what holds for every square root that was asked for
 ROUNDED: list[tuple[z3.ArithRef, z3.ArithRef]] = []  # (a real number, the whole number that is nearest)
-SECONDS = 3
+SECONDS = 60  # of a proof that takes a hundredth of one, on a machine however busy
 
 # What programs, ONNX and C call by the same names (runtime/model/program.py); what is not here is no arithmetic: any function.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
