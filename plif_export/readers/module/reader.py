@@ -95,7 +95,7 @@ def examine(
     sys.setrecursionlimit(max(depth, MOST_DEEP))
     try:
         with one_thread(), put_back(module):
-            return _first_form(with_shared_weights(module), tuple(shape), caller)
+            return _first_form(module, tuple(shape), caller)
     finally:
         sys.setrecursionlimit(depth)
 
@@ -106,7 +106,7 @@ def _first_form(
     """What the first form gives in which the module can be read; else what the likeliest one gives."""
     tried: list[tuple[ModuleReading | None, list[Problem]]] = []
     try:
-        for form in forms(module, torch.zeros(shape), caller.shape):
+        for form in forms(with_shared_weights(module), torch.zeros(shape), caller.shape):
             try:
                 problems, not_proved = hidden_state(form)
                 reading, problems = (None, problems) if problems else _read(form, caller)

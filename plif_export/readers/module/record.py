@@ -53,7 +53,7 @@ from plif_export.readers.module.nodes import (
     swap,
 )
 from plif_export.readers.module.steps import rule
-from plif_export.readers.module.unseen.looks import LOOKS, Looks, place, refuse_look
+from plif_export.readers.module.unseen.looks import Looks, place, refuse_look
 from plif_export.readers.rules import Unsupported
 from runtime.model.ops import OPERATIONS
 
@@ -115,6 +115,7 @@ class TraceRun(Writer, TorchDispatchMode):
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
         self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
+        self.stored: list[tuple[TraceNode, Tensor, int]] = []  # of each tensor of the module: its node, where it is in memory
         # of a parameter: what it is, and that node's value
         self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():
@@ -130,11 +131,13 @@ class TraceRun(Writer, TorchDispatchMode):
             plain = tensor
             if put is not None:
                 plain = tensor.detach()
+                vars(plain).update(vars(tensor))
                 put(plain)
             where = name.lstrip(".")
             if where not in learned:
                 self.plain[where] = plain
             node = self.put("param", (where,), plain.shape, plain.dtype, plain)
+            self.stored.append((node, plain, plain.data_ptr()))
             self.learn(plain, node)
             if where in weights and node.data is not None:
                 self.weights[plain] = node, node.data
@@ -152,6 +155,9 @@ class TraceRun(Writer, TorchDispatchMode):
             self.learn(x, Steps([self.reshaped(n, self.with_one(n.shape, axis)) for n in nodes], axis))
         with torch.inference_mode(), self, Looks(self.moves):
             out = forward(self.module, x)
+        for node, tensor, pointer in self.stored:
+            if tensor.data_ptr() != pointer and node.data is not None and not torch.equal(node.data, tensor):
+                raise Unsupported(f"it puts other values into {node.args[0]}.data", "make a new tensor")
         self.made = tree_map_only(Tensor, self.of, out)
         now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
         self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
@@ -224,8 +230,12 @@ class TraceRun(Writer, TorchDispatchMode):
             raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
         given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = swap(given, Tensor, self.of)
-        if name in LOOKS and _moves(a):
+        looks = name == "nonzero" or not any("Tensor" in str(each.type) for each in schema.returns)
+        if looks and _moves(a):
             refuse_look(name)
+        for each, s in zip(a, schema.arguments, strict=False):
+            if s.name in ("index", "indices") and _dtypes([each]) - {torch.bool}:
+                raise Unsupported(f"values say what {name}() takes ({place()}), and some raise", "use torch.where")
         masks = a[1:] if name == "index" else a
         sized = torch.Tag.dynamic_output_shape in func.tags and (name != "index" or _dtypes(masks) == {torch.bool})
         if sized and _moves(masks):
@@ -237,7 +247,7 @@ class TraceRun(Writer, TorchDispatchMode):
         written = [each for each, s in declared if isinstance(each, Tensor) and s.alias_info and s.alias_info.is_write]
         old = [tuple(t.shape) for t in written]
         out = func(*args, **kwargs)
-        if name in LOOKS or (name in SAME and name.endswith("_")):
+        if looks or (name in SAME and name.endswith("_")):
             return out
         narrow = next((o.dtype for o in _parts(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
         fits = _dtypes(a) <= ({torch.bool, narrow} if name in CHOOSES else {torch.bool} if "copy" in name else set())

@@ -27,6 +27,7 @@ from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.forms import Form
 from plif_export.readers.module.nodes import Steps, Table, TraceNode
 from plif_export.readers.module.record import RANDOM, TraceRun
+from plif_export.readers.module.unseen.asks import asked
 from plif_export.readers.module.unseen.later import Comparisons
 from plif_export.readers.module.unseen.looks import place
 from plif_export.readers.module.unseen.world import INSIDE, Anything, Slot, Surroundings, exact, state_of
@@ -48,7 +49,8 @@ def hidden_state(form: Form) -> tuple[list[Problem], list[str]]:
     """The problem of a state that changes what a step does, if there is one; and what could not be proved."""
     found = _Hidden(form)
     try:
-        return found.run()
+        problems, not_proved = found.run()
+        return problems, [*not_proved, *found.asked]
     finally:
         found.start.put_back()
 
@@ -60,11 +62,12 @@ class _Hidden:
         self.start = Surroundings(self.module)
         self.length = 1 if form.kind == "step" else 2
         self.table = Table(BATCH)
-        self.calls = 0
+        self.calls, self.asked = 0, list[str]()
 
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
-            worlds = [self.call() for _ in range(SETTLED)]
+            worlds = [self.call() for _ in range(SETTLED - 1)]
+            self.asked = asked(lambda: worlds.append(self.call()))
         except Exception:  # whatever the module's own Python raises: reading it says that better
             return [], []
         before, now = worlds[-2:]

@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import numpy as np
 import torch
@@ -21,11 +21,16 @@ LEAVES = {
     *("__array__", "__float__", "__int__", "__bool__", "__index__", "__complex__", "__contains__", "__dlpack__"),
     *("__reduce_ex__", "__repr__", "__format__"),
 }
-# Operations that do the same below Python.
-LOOKS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "item"}
 _OURS = str(Path(__file__).parents[2])
 _STANDARD = sysconfig.get_paths()["stdlib"]
 _LIBRARIES = tuple(str(Path(str(library.__file__)).parent) for library in (torch, np))
+
+
+def is_own(code: CodeType) -> bool:
+    """Whether a code is the module's own, or of a library of its layers: not of torch, NumPy, Python or this package."""
+    file = code.co_filename
+    standard = file.startswith(_STANDARD) and "-packages" not in file
+    return not standard and not file.startswith((_OURS, *_LIBRARIES, "<"))
 
 
 def place(frame: FrameType | None = None) -> str:
@@ -35,7 +40,7 @@ def place(frame: FrameType | None = None) -> str:
         code, file = frame.f_code, frame.f_code.co_filename
         if file.startswith(_OURS) and code.co_name == "call":  # forms.py, which calls forward
             break
-        if not file.startswith((_OURS, *_LIBRARIES, "<")) and str(Path(file).parent) != _STANDARD:
+        if is_own(code):
             return f"{code.co_name} line {frame.f_lineno} of {Path(file).name}"
         frame = frame.f_back
     return "in forward"

@@ -15,10 +15,12 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from types import CellType, CodeType, FunctionType, GeneratorType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ GENERATORS: dict[str, Anything] = {
     "random numbers of PyTorch": torch.default_generator,
 }
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
-HOLDERS = ("SimpleNamespace", "Namespace")  # of the standard library: objects with the user's numbers
+HOLDERS = ("SimpleNamespace", "Namespace", "_local")  # of the standard library: objects with the user's numbers
 REGISTERS = ("._modules", "._parameters", "._buffers", "._memories")  # whose keys are attributes of a module
 OTHERS = ("_plif", "_backward_", "_state_dict", "_load_state")  # attributes that no step reads
 INSIDE = "<module>"  # where the module's own values are
@@ -119,6 +121,11 @@ class Surroundings:
             state, back = state_of(value)
             self._back.append(partial(back, state))
             self.slots[at.where] = Slot(at, "random", exact(state), None, value)
+        elif isinstance(value, ContextVar):
+            self._visit(value.get(None), at, value.set)
+            self._back.append(partial(value.set, value.get(None)) if value in copy_context() else lambda: None)
+        elif isinstance(value, WeakKeyDictionary | WeakValueDictionary):
+            self._visit(value.data, at)
         elif isinstance(value, dict | list | tuple | set | deque):
             owner = at.name.rpartition(".")[0]
             register = isinstance(value, dict) and at.where.endswith(REGISTERS)
@@ -154,6 +161,9 @@ class Surroundings:
         self.slots[at.where] = Slot(at, "other", shown)
 
     def _tensor(self, value: Tensor, at: Address) -> None:
+        form = at.inner("shape", f"{at.name}.shape")
+        self.slots[form.where] = Slot(form, "other", (value.dtype, value.shape, value.storage_offset()))
+        self._container(vars(value), at, f"{at.name}.{{}}")
         large, version = value.numel() > MOST, None if value.is_inference() else value._version
         weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
         saved = value if weight else value.detach().clone()
