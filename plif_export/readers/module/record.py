@@ -115,7 +115,9 @@ class TraceRun(Writer, TorchDispatchMode):
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
         self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
-        self.stored: list[tuple[TraceNode, Tensor, int]] = []  # of each tensor of the module: its node, where it is in memory
+        self.stored: list[
+            tuple[TraceNode, Tensor, int]
+        ] = []  # of each tensor of the module: its node, where it is in memory
         # of a parameter: what it is, and that node's value
         self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():

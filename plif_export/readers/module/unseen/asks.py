@@ -18,10 +18,56 @@ from plif_export.readers.module.unseen.world import Anything
 
 # Of the standard library: what says the same wherever it is asked, or is seen by other means (random numbers, states).
 HARMLESS = {
-    *("abc", "array", "ast", "bisect", "builtins", "collections", "contextlib", "contextvars", "copy", "copyreg", "ctypes"),
-    *("dataclasses", "decimal", "enum", "fractions", "functools", "heapq", "importlib", "itertools", "json", "logging", "math"),
-    *("cmath", "numbers", "operator", "pickle", "posixpath", "pprint", "random", "re", "statistics", "string", "struct"),
-    *("textwrap", "traceback", "types", "typing", "warnings", "weakref", "thread.lock", "thread.RLock", "threading.Thread"),
+    *(
+        "abc",
+        "array",
+        "ast",
+        "bisect",
+        "builtins",
+        "collections",
+        "contextlib",
+        "contextvars",
+        "copy",
+        "copyreg",
+        "ctypes",
+    ),
+    *(
+        "dataclasses",
+        "decimal",
+        "enum",
+        "fractions",
+        "functools",
+        "heapq",
+        "importlib",
+        "itertools",
+        "json",
+        "logging",
+        "math",
+    ),
+    *(
+        "cmath",
+        "numbers",
+        "operator",
+        "pickle",
+        "posixpath",
+        "pprint",
+        "random",
+        "re",
+        "statistics",
+        "string",
+        "struct",
+    ),
+    *(
+        "textwrap",
+        "traceback",
+        "types",
+        "typing",
+        "warnings",
+        "weakref",
+        "thread.lock",
+        "thread.RLock",
+        "threading.Thread",
+    ),
 }
 MODES = ("is_", "are_", "get_", "len_", "has_")  # functions of torch without arguments
 
@@ -38,13 +84,18 @@ def asked(run: Callable[[], object]) -> list[str]:
             module = function.__module__ if bound else (owner if isinstance(owner, type) else type(owner)).__module__
             name = _asks(module, function.__qualname__, isinstance(owner, ModuleType))
         elif event == "call" and is_own(frame.f_code):
-            found.update((f"what {each} says ({place(frame)})", None) for each in _modules(frame.f_code, frame.f_globals))
+            found.update(
+                (f"what {each} says ({place(frame)})", None) for each in _modules(frame.f_code, frame.f_globals)
+            )
         elif event == "call" and frame.f_back is not None:
             code, asker = frame.f_code, frame.f_back
             alone = not code.co_argcount and not code.co_flags & 0xC  # no *args, no **kwargs
             name = _asks(frame.f_globals.get("__name__"), getattr(code, "co_qualname", code.co_name), alone)
         if name is not None:
-            while asker.f_back is not None and asker.f_globals.get("__name__") in ("_collections_abc", "collections.abc"):
+            while asker.f_back is not None and asker.f_globals.get("__name__") in (
+                "_collections_abc",
+                "collections.abc",
+            ):
                 asker = asker.f_back
             if is_own(asker.f_code):
                 found[f"what {name} says ({place(asker)})"] = None

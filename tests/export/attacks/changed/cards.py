@@ -34,7 +34,14 @@ VALUES: dict[str, Any] = {
     "v_threshold": lambda v: 0.5,
     "versions": lambda versions: versions | {"plif": "99.0"},
 }
-NAMED = ("versions", "parity", "provenance", "memory", "exit", "decide")  # notes, and what a later command writes: may be named
+NAMED = (
+    "versions",
+    "parity",
+    "provenance",
+    "memory",
+    "exit",
+    "decide",
+)  # notes, and what a later command writes: may be named
 
 # Keys that a card may have and this one has not, some of which the runtime obeys, and one that nobody knows.
 ADDED: dict[str, Any] = {
