@@ -71,7 +71,7 @@ class Exported:
 
 @with_fields(ExportOptions)
 def export(
-    model: str | Path | Module, path: str | Path | None = None, example_input: Any = None, **options: Any
+    model: str | Path | Module, path: str | Path | None = None, example_input: Shaped | None = None, **options: Any
 ) -> Exported:
     """Writes an artifact and its report, after the parity gate passed.
 
@@ -97,8 +97,10 @@ def export(
         numbers = {key: np.asarray(value) for key, value in node.attrs.items() if isinstance(value, float)}
         for key, values in {**node.params, **numbers}.items():
             require_finite(not_finite(f"layer {node.name}: its {key}", values), path.name)
-    kept: dict[str, Any] = {"form": chosen.form, "precision": chosen.precision, "math": math, "batch": chosen.batch}
-    card = make_card(source.facts, graph, T=T, **kept, source_sha256=source.sha256)
+    card = make_card(
+        source.facts, graph, T=T, form=chosen.form, precision=chosen.precision, math=math, batch=chosen.batch,
+        source_sha256=source.sha256,
+    )  # fmt: skip
     decide = {name: text for name, text in chosen.options.items() if name not in target.of_the_day}
     if decide:
         card["options"] = decide

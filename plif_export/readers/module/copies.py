@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
-from plif_export.readers.module.unseen.world import Surroundings
+from plif_export.readers.module.unseen.world import INSIDE, Surroundings
 from plif_export.readers.module.whole_numbers import follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
 
@@ -46,6 +46,15 @@ class _Shared:
 def with_shared_weights(module: nn.Module) -> nn.Module:
     """A copy, on the CPU, whose copies all have its weights, not copies of them: so that memory grows with the network once."""
     copied = copy_of(module).cpu()
+    own = Surroundings(module).slots
+    for where, slot in Surroundings(copied).slots.items():
+        if (
+            slot.kind in ("number", "length")
+            and where in own
+            and where.startswith(INSIDE)
+            and not own[where].same(slot)
+        ):
+            raise Unsupported(f"a copy of it is another one ({slot.place.name})", "let its copies have all that it has")
     owners = dict(module.named_parameters())
     vars(copied)[_SHARED] = _Shared([(p, owners[name].detach()) for name, p in copied.named_parameters()])
     return copied

@@ -111,7 +111,7 @@ def _first_form(
                 problems, not_proved = hidden_state(form)
                 reading, problems = (None, problems) if problems else _read(form, caller)
                 if reading is not None:
-                    reading.not_proved = not_proved
+                    reading.not_proved += not_proved
             except Exception as error:  # whatever the module's own Python raises
                 reading, problems = None, [failed(form.module, error, shape[1:])]
             tried.append((reading, [_with_way_out(problem, form) for problem in problems]))
@@ -166,7 +166,8 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
-    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, places=find_places(runs, at, program))
+    places, raising = find_places(runs, at, program), list(runs[at + 1].raising)
+    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, not_proved=raising, places=places)
     known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
     graph = lowering.graph()

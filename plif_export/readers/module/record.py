@@ -115,6 +115,7 @@ class TraceRun(Writer, TorchDispatchMode):
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
         self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
+        self.raising: dict[str, None] = {}  # what some values of an index do, and none that was tried
         self.stored: list[
             tuple[TraceNode, Tensor, int]
         ] = []  # of each tensor of the module: its node, where it is in memory
@@ -237,7 +238,7 @@ class TraceRun(Writer, TorchDispatchMode):
             refuse_look(name)
         for each, s in zip(a, schema.arguments, strict=False):
             if s.name in ("index", "indices") and _dtypes([each]) - {torch.bool}:
-                raise Unsupported(f"values say what {name}() takes ({place()}), and some raise", "use torch.where")
+                self.raising[f"values for which {name}() raises ({place()})"] = None
         masks = a[1:] if name == "index" else a
         sized = torch.Tag.dynamic_output_shape in func.tags and (name != "index" or _dtypes(masks) == {torch.bool})
         if sized and _moves(masks):

@@ -71,10 +71,12 @@ HARMLESS = {
 }
 MODES = ("is_", "are_", "get_", "len_", "has_")  # functions of torch without arguments
 
+COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # nothing is compiled
 
-def asked(run: Callable[[], object]) -> list[str]:
-    """What is asked while something runs: "what time.time says (forward line 41 of model.py)"."""
-    found = dict[str, None]()
+
+def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
+    """What is asked while something runs: "what time.time says (forward line 41 of model.py)"; and the names that codes read."""
+    found, names = dict[str, None](), set[str]()
 
     def profile(frame: FrameType, event: str, function: Anything) -> None:
         name, asker = None, frame
@@ -84,6 +86,7 @@ def asked(run: Callable[[], object]) -> list[str]:
             module = function.__module__ if bound else (owner if isinstance(owner, type) else type(owner)).__module__
             name = _asks(module, function.__qualname__, isinstance(owner, ModuleType))
         elif event == "call" and is_own(frame.f_code):
+            names.update(frame.f_code.co_names)
             found.update(
                 (f"what {each} says ({place(frame)})", None) for each in _modules(frame.f_code, frame.f_globals)
             )
@@ -106,7 +109,7 @@ def asked(run: Callable[[], object]) -> list[str]:
         run()
     finally:
         sys.setprofile(before)
-    return list(found)
+    return list(found), names
 
 
 @functools.cache
@@ -114,8 +117,9 @@ def _asks(module: str | None, name: str, alone: bool) -> str | None:
     """The name of a function that asks something, else None. alone: it takes no arguments."""
     full = f"{module or 'builtins'}.{name}".lstrip("_")
     package = full.partition(".")[0]
-    if package == "torch" and ".jit" not in full and "._jit" not in full:
-        return full if alone and name.lstrip("_").startswith(MODES) else None
+    if package == "torch":
+        mode = alone and name.lstrip("_").startswith(MODES) and not full.startswith(COMPILERS)
+        return full if mode else None
     if (module or "").partition(".")[0] not in sys.stdlib_module_names:
         return None
     return None if package in HARMLESS or any(full.startswith(f"{each}.") for each in HARMLESS) else full

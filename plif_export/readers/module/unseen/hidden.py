@@ -67,10 +67,13 @@ class _Hidden:
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
             worlds = [self.call() for _ in range(SETTLED - 1)]
-            self.asked = asked(lambda: worlds.append(self.call()))
+            self.asked, read = asked(lambda: worlds.append(self.call()))
         except Exception:  # whatever the module's own Python raises: reading it says that better
             return [], []
         before, now = worlds[-2:]
+        self.asked += [
+            f"what {name} is, once more are made" for name in now.counted if name.rpartition(".")[-1] in read
+        ]
         changed = {where: slot for where, slot in now.slots.items() if _differs(before.slots.get(where), slot)}
         for slot in changed.values():
             if slot.kind == "random":

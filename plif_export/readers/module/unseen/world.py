@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plif_export.readers.module.unseen.codes import codes_in, codes_of, function_in, stored, whole_numbers
+
 Anything: TypeAlias = Any  # a value of the user's Python: of every kind, and calculated with
 Put: TypeAlias = Callable[[Anything], object]
 
@@ -81,6 +83,7 @@ class Surroundings:
     def __init__(self, module: nn.Module) -> None:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
+        self.counted: set[str] = set()  # what __init__ writes, and no object has: attributes of classes
         self._seen: dict[int, object] = {}
         self._back: list[Callable[[], object]] = []
         self._parts = {id(part): path for path, part in module.named_modules()}
@@ -199,12 +202,14 @@ class Surroundings:
 
     def _object(self, value: Anything, at: Address) -> None:
         classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
-        codes = sorted((c for cls in classes for c in _class_codes(cls)), key=lambda c: c.co_name != "forward")
+        codes = sorted((c for cls in classes for c in codes_of(cls)), key=lambda c: c.co_name != "forward")
         name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
         at = Address(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
         self._container(getattr(value, "__dict__", {}), at, f"{name}.{{}}")
         for cls in classes:
             self._visit(cls, at)
+            others = stored(vars(cls).get("__init__")) & vars(cls).keys() - getattr(value, "__dict__", {}).keys()
+            self.counted |= {f"{cls.__name__}.{name}" for name in others}
             for key, slot in vars(cls).items():
                 if isinstance(slot, MemberDescriptorType) and hasattr(value, key):
                     each, put = slot.__get__(value), partial(slot.__set__, value)
@@ -214,7 +219,7 @@ class Surroundings:
     def _class(self, cls: type, path: str) -> None:
         if self._foreign(cls.__module__):
             return
-        at = Address(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(_class_codes(cls)))
+        at = Address(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(codes_of(cls)))
         before = dict(vars(cls))
 
         def back() -> None:
@@ -227,14 +232,14 @@ class Surroundings:
         self._back.append(back)
         for key, each in before.items():
             if not key.startswith("__") or isinstance(each, FunctionType):
-                self._visit(_function_in(each), at.inner(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key))
+                self._visit(function_in(each), at.inner(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key))
 
     def _function(self, function: FunctionType, path: str) -> None:
         if self._foreign(function.__module__):
             return
-        own, codes = function.__globals__, tuple(_codes(function.__code__))
+        own, codes = function.__globals__, tuple(codes_in(function.__code__))
         at = Address(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
-        self.numbers.update(n for code in codes for const in code.co_consts for n in _whole(const))
+        self.numbers.update(n for code in codes for const in code.co_consts for n in whole_numbers(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
         for name in names:
             each = own.get(name)
@@ -325,31 +330,3 @@ def _resize(holder: Anything, size: int) -> None:
     else:
         grown = [items[-1] for _ in more]
     _fill(holder, items[:size] + grown)
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _codes(each)
-
-
-def _function_in(value: Anything) -> Anything:
-    """What a method of a class or a property runs."""
-    if isinstance(value, property):
-        return value.fget
-    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
-
-
-def _class_codes(cls: type) -> Iterator[CodeType]:
-    for each in map(_function_in, vars(cls).values()):
-        if isinstance(each, FunctionType):
-            yield from _codes(each.__code__)
-
-
-def _whole(const: object) -> Iterator[int]:
-    if isinstance(const, tuple | frozenset):
-        for each in const:
-            yield from _whole(each)
-    elif isinstance(const, int | float) and not isinstance(const, bool) and abs(const) < 1e9:
-        yield int(const)
