@@ -46,15 +46,15 @@ class _Shared:
 def with_shared_weights(module: nn.Module) -> nn.Module:
     """A copy, on the CPU, whose copies all have its weights, not copies of them: so that memory grows with the network once."""
     copied = copy_of(module).cpu()
-    own = Surroundings(module).slots
-    for where, slot in Surroundings(copied).slots.items():
-        if (
-            slot.kind in ("number", "length")
-            and where in own
-            and where.startswith(INSIDE)
-            and not own[where].same(slot)
-        ):
-            raise Unsupported(f"a copy of it is another one ({slot.place.name})", "let its copies have all that it has")
+    if any(hasattr(type(part), "__deepcopy__") for part in module.modules()):
+        own, theirs = Surroundings(module).slots, Surroundings(copied).slots
+        counts = {
+            where for where, slot in own.items() if slot.kind in ("number", "length") and where.startswith(INSIDE)
+        }
+        for where in counts & theirs.keys():
+            if not own[where].same(theirs[where]):
+                what = f"a copy of it is another one ({own[where].place.name})"
+                raise Unsupported(what, "let __deepcopy__ copy all that it has")
     owners = dict(module.named_parameters())
     vars(copied)[_SHARED] = _Shared([(p, owners[name].detach()) for name, p in copied.named_parameters()])
     return copied

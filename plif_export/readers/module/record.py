@@ -116,9 +116,7 @@ class TraceRun(Writer, TorchDispatchMode):
         self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
         self.plain: dict[str, Tensor] = {}
         self.raising: dict[str, None] = {}  # what some values of an index do, and none that was tried
-        self.stored: list[
-            tuple[TraceNode, Tensor, int]
-        ] = []  # of each tensor of the module: its node, where it is in memory
+        self.stored: list[tuple[TraceNode, Tensor, int]] = []  # of the module, with their nodes and places in memory
         # of a parameter: what it is, and that node's value
         self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():

@@ -18,57 +18,13 @@ from plif_export.readers.module.unseen.world import Anything
 
 # Of the standard library: what says the same wherever it is asked, or is seen by other means (random numbers, states).
 HARMLESS = {
-    *(
-        "abc",
-        "array",
-        "ast",
-        "bisect",
-        "builtins",
-        "collections",
-        "contextlib",
-        "contextvars",
-        "copy",
-        "copyreg",
-        "ctypes",
-    ),
-    *(
-        "dataclasses",
-        "decimal",
-        "enum",
-        "fractions",
-        "functools",
-        "heapq",
-        "importlib",
-        "itertools",
-        "json",
-        "logging",
-        "math",
-    ),
-    *(
-        "cmath",
-        "numbers",
-        "operator",
-        "pickle",
-        "posixpath",
-        "pprint",
-        "random",
-        "re",
-        "statistics",
-        "string",
-        "struct",
-    ),
-    *(
-        "textwrap",
-        "traceback",
-        "types",
-        "typing",
-        "warnings",
-        "weakref",
-        "thread.lock",
-        "thread.RLock",
-        "threading.Thread",
-    ),
-}
+    *("abc", "array", "ast", "bisect", "builtins", "cmath", "collections", "contextlib", "contextvars", "copy"),
+    *("copyreg", "ctypes", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq", "importlib"),
+    *("itertools", "json", "logging", "math", "numbers", "operator", "pickle", "posixpath", "pprint", "random", "re"),
+    *("statistics", "string", "struct", "textwrap", "thread.lock", "thread.RLock", "threading.Thread", "traceback"),
+    *("types", "typing", "warnings", "weakref"),
+}  # fmt: skip
+ABSTRACT = ("_collections_abc", "collections.abc")
 MODES = ("is_", "are_", "get_", "len_", "has_")  # functions of torch without arguments
 
 COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # nothing is compiled
@@ -76,7 +32,7 @@ COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # nothing is compiled
 
 def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
     """What is asked while something runs: "what time.time says (forward line 41 of model.py)"; and the names that codes read."""
-    found, names = dict[str, None](), set[str]()
+    found, codes = dict[str, None](), set[CodeType]()
 
     def profile(frame: FrameType, event: str, function: Anything) -> None:
         name, asker = None, frame
@@ -86,19 +42,17 @@ def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
             module = function.__module__ if bound else (owner if isinstance(owner, type) else type(owner)).__module__
             name = _asks(module, function.__qualname__, isinstance(owner, ModuleType))
         elif event == "call" and is_own(frame.f_code):
-            names.update(frame.f_code.co_names)
-            found.update(
-                (f"what {each} says ({place(frame)})", None) for each in _modules(frame.f_code, frame.f_globals)
-            )
+            if frame.f_code in codes:
+                return
+            codes.add(frame.f_code)
+            for each in _modules(frame.f_code, frame.f_globals):
+                found[f"what {each} says ({place(frame)})"] = None
         elif event == "call" and frame.f_back is not None:
             code, asker = frame.f_code, frame.f_back
             alone = not code.co_argcount and not code.co_flags & 0xC  # no *args, no **kwargs
             name = _asks(frame.f_globals.get("__name__"), getattr(code, "co_qualname", code.co_name), alone)
         if name is not None:
-            while asker.f_back is not None and asker.f_globals.get("__name__") in (
-                "_collections_abc",
-                "collections.abc",
-            ):
+            while asker.f_back is not None and asker.f_globals.get("__name__") in ABSTRACT:  # os.environ.get
                 asker = asker.f_back
             if is_own(asker.f_code):
                 found[f"what {name} says ({place(asker)})"] = None
@@ -109,7 +63,7 @@ def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
         run()
     finally:
         sys.setprofile(before)
-    return list(found), names
+    return list(found), {name for code in codes for name in code.co_names}
 
 
 @functools.cache
@@ -127,9 +81,11 @@ def _asks(module: str | None, name: str, alone: bool) -> str | None:
 
 def _modules(code: CodeType, known: dict[str, Anything]) -> Iterator[str]:
     """Modules of the standard library whose attributes a code reads that are no functions, or in a way that is not seen."""
-    for one, after in pairwise(dis.get_instructions(code)):
-        value = known.get(one.argval) if one.opname == "LOAD_GLOBAL" else None
-        if isinstance(value, ModuleType) and value.__name__ in sys.stdlib_module_names:
+    modules = {name: known[name] for name in code.co_names if isinstance(known.get(name), ModuleType)}
+    modules = {name: each for name, each in modules.items() if each.__name__ in sys.stdlib_module_names}
+    for one, after in pairwise(dis.get_instructions(code)) if modules else ():
+        value = modules.get(str(one.argval)) if one.opname == "LOAD_GLOBAL" else None
+        if value is not None:
             attribute = after.argval if after.opname in ("LOAD_ATTR", "LOAD_METHOD") else None
             taken = vars(value).get(attribute)
             if taken is None or not (callable(taken) or isinstance(taken, ModuleType) or value.__name__ in HARMLESS):

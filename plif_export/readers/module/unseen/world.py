@@ -128,7 +128,7 @@ class Surroundings:
             self._visit(value.get(None), at, value.set)
             self._back.append(partial(value.set, value.get(None)) if value in copy_context() else lambda: None)
         elif isinstance(value, WeakKeyDictionary | WeakValueDictionary):
-            self._visit(value.data, at)
+            self._visit(vars(value)["data"], at)
         elif isinstance(value, dict | list | tuple | set | deque):
             owner = at.name.rpartition(".")[0]
             register = isinstance(value, dict) and at.where.endswith(REGISTERS)
@@ -166,7 +166,10 @@ class Surroundings:
     def _tensor(self, value: Tensor, at: Address) -> None:
         form = at.inner("shape", f"{at.name}.shape")
         self.slots[form.where] = Slot(form, "other", (value.dtype, value.shape, value.storage_offset()))
-        self._container(vars(value), at, f"{at.name}.{{}}")
+        if vars(value):
+            self._container(vars(value), at, f"{at.name}.{{}}")
+        else:
+            self._back.append(vars(value).clear)
         large, version = value.numel() > MOST, None if value.is_inference() else value._version
         weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
         saved = value if weight else value.detach().clone()
