@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch.nn import Module
 
-from plif_export.arguments import certificate_path, check_arguments, command_line, destination, report_path
+from plif_export.arguments import Shaped, certificate_path, check_arguments, command_line, destination, report_path
 from plif_export.cards import make_card, provenance, set_card
 from plif_export.options import ExportOptions
 from plif_export.passes import prepare

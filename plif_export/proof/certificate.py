@@ -98,7 +98,7 @@ class Hashed:
 
     k: int
     left_out: list[Array] = field(default_factory=list)
-    cells: Any = field(default_factory=hashlib.sha256)
+    cells: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def add(self, one: Made, reach: Array, u: Array) -> int:
         """The next sample; reach: how far its values may be off. The number of cells that the file has otherwise."""
