@@ -37,7 +37,7 @@ from runtime.model.graph import Graph
 CHUNK = 8  # steps of a stream that are compared at a time
 STEPS, LONG = 64, 32  # of a stream, and of a sequence, from reset
 LOUDER = (8.0, 64.0, 512.0)  # random currents on top of the network's own, in thresholds, where one was not enough
-BATCHES, DIFFERENT = (2, 3, 16, 33), 3  # rows; so many of them are different ones
+BATCHES, DIFFERENT = (2, 3, 10, 33), 3  # rows; so many of them are different ones
 LARGE, MANY = 10_000_000, 100_000  # weights, neurons: a network of more is run for fewer steps
 
 

@@ -62,18 +62,16 @@ class _Hidden:
         self.start = Surroundings(self.module)
         self.length = 1 if form.kind == "step" else 2
         self.table = Table(BATCH)
-        self.calls, self.asked = 0, list[str]()
+        self.calls, self.asked, self.names = 0, list[str](), set[str]()
 
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
-            worlds = [self.call() for _ in range(SETTLED - 1)]
-            self.asked, read = asked(lambda: worlds.append(self.call()))
+            worlds = [self.call() for _ in range(SETTLED)]
         except Exception:  # whatever the module's own Python raises: reading it says that better
             return [], []
         before, now = worlds[-2:]
-        self.asked += [
-            f"what {name} is, once more are made" for name in now.counted if name.rpartition(".")[-1] in read
-        ]
+        counted = (name for name in now.counted if name.rpartition(".")[-1] in self.names)
+        self.asked += [f"what {name} is, once more are made" for name in counted]
         changed = {where: slot for where, slot in now.slots.items() if _differs(before.slots.get(where), slot)}
         for slot in changed.values():
             if slot.kind == "random":
@@ -113,7 +111,11 @@ class _Hidden:
         x = self.form.steps(self.length, BATCH, seed=self.calls)
         self.calls += 1
         with torch.no_grad(), self.form.during(self.length):
-            self.form.forward(self.length)(self.module, self.form.arranged(x))
+            run = partial(self.form.forward(self.length), self.module, self.form.arranged(x))
+            if self.calls == SETTLED:
+                self.asked, self.names = asked(run)
+            else:
+                run()
         return Surroundings(self.module)
 
     def window(self) -> tuple[list[TraceNode], TraceRun]:
