@@ -31,7 +31,7 @@ CALLS = {
     "send": ("runtime.events.send:send", {"Output"}),
     "bench": ("runtime.measure.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output", "Aliases"}),
-    "verify": ("plif_export.pipeline:verify", {"Output", "ProofOptions", "ProofSamples"}),
+    "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples"}),
     "check": ("plif_export.checks:check_file", {"Output"}),
     "paper figures": ("plif_train.figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
