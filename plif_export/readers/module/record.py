@@ -138,7 +138,8 @@ class TraceRun(Writer, TorchDispatchMode):
             if where not in learned:
                 self.plain[where] = plain
             node = self.put("param", (where,), plain.shape, plain.dtype, plain)
-            self.stored.append((node, plain, plain.data_ptr()))
+            if plain.layout is torch.strided:
+                self.stored.append((node, plain, plain.data_ptr()))
             self.learn(plain, node)
             if where in weights and node.data is not None:
                 self.weights[plain] = node, node.data

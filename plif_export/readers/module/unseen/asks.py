@@ -37,7 +37,7 @@ def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
     def profile(frame: FrameType, event: str, function: Anything) -> None:
         name, asker = None, frame
         if event == "c_call":
-            owner = function.__self__
+            owner = getattr(function, "__self__", None)
             bound = owner is None or isinstance(owner, ModuleType)
             module = function.__module__ if bound else (owner if isinstance(owner, type) else type(owner)).__module__
             name = _asks(module, function.__qualname__, isinstance(owner, ModuleType))

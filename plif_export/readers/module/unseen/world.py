@@ -165,7 +165,9 @@ class Surroundings:
 
     def _tensor(self, value: Tensor, at: Address) -> None:
         form = at.inner("shape", f"{at.name}.shape")
-        self.slots[form.where] = Slot(form, "other", (value.dtype, value.shape, value.storage_offset()))
+        self.slots[form.where] = Slot(
+            form, "other", (value.dtype, value.shape, value.layout is torch.strided and value.storage_offset())
+        )
         if vars(value):
             self._container(vars(value), at, f"{at.name}.{{}}")
         else:
@@ -212,7 +214,7 @@ class Surroundings:
         for cls in classes:
             self._visit(cls, at)
             others = stored(vars(cls).get("__init__")) & vars(cls).keys() - getattr(value, "__dict__", {}).keys()
-            self.counted |= {f"{cls.__name__}.{name}" for name in others}
+            self.counted |= {f"{cls.__name__}.{name}" for name in others if isinstance(vars(cls)[name], int | float)}
             for key, slot in vars(cls).items():
                 if isinstance(slot, MemberDescriptorType) and hasattr(value, key):
                     each, put = slot.__get__(value), partial(slot.__set__, value)
