@@ -8,8 +8,7 @@
     lower          the graph; neuron_program: known kinds of neurons, or their program as written
     check          whether the module does what was read, over whole sequences
 
-Nothing is taken on trust: what was read is compared with the module's own forward before anything is written. The module itself
-is never changed.
+Nothing is taken on trust: what was read is compared with the module's own forward first. The module itself is never changed.
 """
 
 from __future__ import annotations
@@ -166,8 +165,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
     if not program.states:
         return None, [_without_state(form)]
     find_initial(program, read, at, runs[at].held, x)
-    places, raising = find_places(runs, at, program), list(runs[at + 1].raising)
-    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, not_proved=raising, places=places)
+    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, places=find_places(runs, at, program))
     known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = Lowering(program, readout, form.module, form.shape, known)
     graph = lowering.graph()
@@ -176,6 +174,7 @@ def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReadi
         lowering = Lowering(program, readout, form.module, form.shape, known)
         graph = lowering.graph()
     reading.graph, reading.entries, reading.layers = graph, lowering.entries, lowering.layers
+    reading.not_proved += runs[at + 1].raising
     return reading, lowering.problems
 
 

@@ -26,7 +26,6 @@ HARMLESS = {
 }  # fmt: skip
 ABSTRACT = ("_collections_abc", "collections.abc")
 MODES = ("is_", "are_", "get_", "len_", "has_")  # functions of torch without arguments
-
 COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # nothing is compiled
 
 

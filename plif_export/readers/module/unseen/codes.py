@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
 
 
 def codes_in(code: CodeType) -> Iterator[CodeType]:
@@ -17,7 +17,7 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
             yield from codes_in(each)
 
 
-def function_in(value: Any) -> Any:
+def function_in(value: object) -> object:
     """What a method of a class or a property runs."""
     if isinstance(value, property):
         return value.fget
@@ -45,3 +45,15 @@ def whole_numbers(const: object) -> Iterator[int]:
             yield from whole_numbers(each)
     elif isinstance(const, int | float) and not isinstance(const, bool) and abs(const) < 1e9:
         yield int(const)
+
+
+def written(name: str, codes: Sequence[CodeType]) -> str:
+    """Where code writes a name, or else reads it: "forward line 41 of model.py"."""
+    for verb in ("STORE_", "LOAD_"):
+        for code in codes:
+            lines, line = dict(dis.findlinestarts(code)), code.co_firstlineno
+            for each in dis.get_instructions(code):
+                line = lines.get(each.offset) or line
+                if each.argval == name and each.opname.startswith(verb) and code.co_name != "__init__":
+                    return f"{code.co_name} line {line} of {Path(code.co_filename).name}"
+    return "in code that was not found"

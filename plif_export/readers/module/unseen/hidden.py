@@ -10,14 +10,12 @@ through the first steps, until it comes round.
 
 from __future__ import annotations
 
-import dis
 import io
 import sys
 from collections.abc import Container, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +26,7 @@ from plif_export.readers.module.forms import Form
 from plif_export.readers.module.nodes import Steps, Table, TraceNode
 from plif_export.readers.module.record import RANDOM, TraceRun
 from plif_export.readers.module.unseen.asks import asked
+from plif_export.readers.module.unseen.codes import written
 from plif_export.readers.module.unseen.later import Comparisons
 from plif_export.readers.module.unseen.looks import place
 from plif_export.readers.module.unseen.world import INSIDE, Anything, Slot, Surroundings, exact, state_of
@@ -263,21 +262,9 @@ class _Hidden:
         return found[0] if found else "in some steps"
 
 
-def _written(slot: Slot) -> str:
-    """Where its owner's code writes a value, or else reads it: "forward line 41 of model.py"."""
-    name = slot.place.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
-    for verb in ("STORE_", "LOAD_"):
-        for code in slot.place.codes:
-            lines, line = dict(dis.findlinestarts(code)), code.co_firstlineno
-            for each in dis.get_instructions(code):
-                line = lines.get(each.offset) or line
-                if each.argval == name and each.opname.startswith(verb) and code.co_name != "__init__":
-                    return f"{code.co_name} line {line} of {Path(code.co_filename).name}"
-    return "in code that was not found"
-
-
 def _named(slot: Slot) -> str:
-    return f"{slot.place.name} ({_written(slot)})"
+    name = slot.place.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
+    return f"{slot.place.name} ({written(name, slot.place.codes)})"
 
 
 def _names(slots: Mapping[str, Slot]) -> str:
