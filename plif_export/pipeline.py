@@ -56,8 +56,8 @@ class Exported:
     def passed(self) -> bool:
         return self.verify is not None and self.verify.passed
 
-    def to_dict(self) -> dict[str, Any]:
-        found = {
+    def to_dict(self) -> dict[str, object]:
+        found: dict[str, object] = {
             "path": str(self.path),
             "sha256": self.sha256,
             "bytes": self.bytes,

@@ -183,9 +183,9 @@ class Report:
             self.free_running_mismatches += layer.free_running_mismatches
             self.rounding_mismatches += layer.rounding_mismatches
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """What the card of an artifact keeps of the report."""
-        found = {key: getattr(self, key) for key in SUMMARY}
+        found: dict[str, object] = {key: getattr(self, key) for key in SUMMARY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
             found["rounding_mismatches"] = self.rounding_mismatches
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}

@@ -165,7 +165,7 @@ class RowsOfOthers(Step):
 
 
 WRONG: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
-    **{f"resets-{n}": (lambda n=n: Resets(n), STEP, f"step {n} of the module.*first in lif|self.n .* counts") for n in (8, 16, 20)},
+    **{f"resets-{n}": (lambda n=n: Resets(n), STEP, f"step {n} of the module.*in lif|self.n .*counts") for n in (8, 16, 20)},
     "resets-by-a-buffer": (ResetsByABuffer, STEP, "step 20 of the module.*first in lif|self.count .* counts"),
     "warms-up": (WarmsUp, STEP, "step 2. of the module|self.n .* counts"),
     "decays-later": (DecaysLater, SEQUENCE, "step 9 of the module.*first in neurons"),

@@ -215,7 +215,7 @@ def test_a_module_and_the_world_around_it_are_put_back() -> None:
 
 def test_a_state_that_cannot_be_set_is_followed_for_some_steps_and_they_are_said(tmp_path: Path) -> None:
     result = export(Iterates(5000), tmp_path / "m.onnx", torch.zeros(1, 6))
-    assert result.verify is not None and result.verify.not_proved[0] == "after step 67 (self.kept)"
+    assert result.verify is not None and "after step 67 (self.kept)" in result.verify.not_proved
 
 
 @pytest.mark.large

@@ -2,13 +2,11 @@
 
 A sequence is run with the caller's own T, with LONG or more, and with one more than that; a module of one step for STEPS steps in
 a row; batches of BATCHES rows are what their rows are alone. Compared are the output, and of each layer of neurons its current,
-its spikes and its states. The output alone shows little: it may be silent. So the neurons also get random currents on top of the
-network's own, the same on both sides, louder and louder until each layer has fired.
+its spikes and its states. Neurons also get random currents on top of their own, louder and louder until each layer has fired.
 
-A layer that makes all steps at once adds its terms in another order than one step by itself. In a large network one spike in
-millions differs for that, and then others behind it. So where the two differ they are compared layer by layer: each neuron gets
-the module's own current, from which it must fire the same spikes, and what the layers before it make must be that current but
-for rounding.
+A layer that makes all steps at once adds its terms in another order than one step by itself, and in a large network one spike in
+millions differs for that. So where the two differ they are compared layer by layer: each neuron gets the module's own current,
+from which it must fire the same spikes, and what the layers before it make must be that current but for rounding.
 """
 
 from __future__ import annotations
@@ -327,7 +325,6 @@ def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
 @dataclass
 class ModuleReading:
     """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
-
     entries   for each node of the graph, or problem, in order
     layers    {layer's name: its neurons}
     left      nodes that the module's own tensors are after a call: states that the next call goes on from

@@ -20,7 +20,7 @@ COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, 
 
 
 @dataclass
-class Compared:
+class Comparison:
     """A comparison that was made: of which number, where, its result, and k -> what it is k steps on."""
 
     name: str
@@ -29,7 +29,7 @@ class Compared:
     later: Callable[[int], Anything]
 
 
-class Comparisons(list[Compared]):
+class Comparisons(list[Comparison]):
     """The comparisons of one run, in order."""
 
     def number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
@@ -38,9 +38,9 @@ class Comparisons(list[Compared]):
         made.name, made.later, made.log = name, later, self
         return made
 
-    def steps(self, domain: list[int]) -> dict[int, Compared]:
+    def steps(self, domain: list[int]) -> dict[int, Comparison]:
         """{the first k at which a comparison comes out otherwise, those before it alike: which}"""
-        found: dict[int, Compared] = {}
+        found: dict[int, Comparison] = {}
         for each in self:
             outcomes = [(k, _or_none(each.later, k)) for k in domain]
             others = [k for k, outcome in outcomes if outcome not in (None, each.result)]
@@ -76,7 +76,7 @@ def _operation(function: Callable[..., Anything], compares: bool, swapped: bool)
             return function(*(_at(value, k) for value in values))
 
         if compares:
-            self.log.append(Compared(self.name, place(), bool(made), later))
+            self.log.append(Comparison(self.name, place(), bool(made), later))
         return made if compares or type(made) not in _KINDS else self.log.number(self.name, made, later)
 
     return operation

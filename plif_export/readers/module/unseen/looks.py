@@ -23,7 +23,7 @@ LEAVES = {
 }
 _OURS = str(Path(__file__).parents[2])
 _STANDARD = sysconfig.get_paths()["stdlib"]
-_LIBRARIES = tuple(str(Path(str(library.__file__)).parent) for library in (torch, np))
+_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(np.__file__).parent))
 
 
 def is_own(code: CodeType) -> bool:

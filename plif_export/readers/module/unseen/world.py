@@ -45,7 +45,7 @@ MOST = 64  # elements of a list that are looked into, numbers of a tensor that a
 
 
 @dataclass(frozen=True)
-class Address:
+class Spot:
     """where: a key of its own; name: as the code of its owner calls it; path: of the part; codes: of its owner."""
 
     where: str
@@ -53,7 +53,7 @@ class Address:
     path: str = ""
     codes: tuple[CodeType, ...] = ()
 
-    def inner(self, key: object, name: str) -> Address:
+    def inner(self, key: object, name: str) -> Spot:
         return replace(self, where=f"{self.where}.{key}", name=name)
 
 
@@ -62,7 +62,7 @@ class Slot:
     """A value that is kept. kind: "number", "length", "tensor", "random" or "other"; put: sets another; None where that cannot
     be done; live: the tensor or generator itself."""
 
-    place: Address
+    place: Spot
     kind: str
     value: Anything
     put: Put | None = None
@@ -90,8 +90,8 @@ class Surroundings:
         classes = {cls for part in module.modules() for cls in type(part).__mro__}
         self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN
         for name, generator in GENERATORS.items():
-            self._visit(generator, Address(name, name))
-        self._visit(module, Address(INSIDE, "self"))
+            self._visit(generator, Spot(name, name))
+        self._visit(module, Spot(INSIDE, "self"))
 
     def put_back(self) -> None:
         """Makes everything what it was."""
@@ -104,7 +104,7 @@ class Surroundings:
         package = (module or "").partition(".")[0]
         return package not in self._packages and _installed(package)
 
-    def _visit(self, value: Anything, at: Address, put: Put | None = None) -> None:
+    def _visit(self, value: Anything, at: Spot, put: Put | None = None) -> None:
         """Enters a value, and what is reached from it."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
@@ -113,7 +113,7 @@ class Surroundings:
             self._seen[id(value)] = value
             self._reached(value, at, put)
 
-    def _reached(self, value: Anything, at: Address, put: Put | None) -> None:
+    def _reached(self, value: Anything, at: Spot, put: Put | None) -> None:
         if isinstance(value, Tensor):
             self._tensor(value, at)
         elif isinstance(value, np.ndarray):
@@ -150,7 +150,7 @@ class Surroundings:
         else:
             self._closed(value, at, put)
 
-    def _closed(self, value: Anything, at: Address, put: Put | None) -> None:
+    def _closed(self, value: Anything, at: Spot, put: Put | None) -> None:
         """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
         saved = _copied(value) if isinstance(value, Iterator) else None
         frame = value.gi_frame if isinstance(value, GeneratorType) else None
@@ -163,7 +163,7 @@ class Surroundings:
             shown = _next(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
         self.slots[at.where] = Slot(at, "other", shown)
 
-    def _tensor(self, value: Tensor, at: Address) -> None:
+    def _tensor(self, value: Tensor, at: Spot) -> None:
         form = at.inner("shape", f"{at.name}.shape")
         self.slots[form.where] = Slot(
             form, "other", (value.dtype, value.shape, value.layout is torch.strided and value.storage_offset())
@@ -185,7 +185,7 @@ class Surroundings:
         if not large or not at.where.startswith(INSIDE):
             self.slots[at.where] = Slot(at, "tensor", (id(value), version) if large else saved, put, value)
 
-    def _container(self, value: Anything, at: Address, named: str) -> None:
+    def _container(self, value: Anything, at: Spot, named: str) -> None:
         """Of a list and the like, or of an object's attributes. named: what the code calls the value at a key."""
         items = list(value.items() if isinstance(value, dict) else value)
         if not isinstance(value, tuple):
@@ -205,11 +205,11 @@ class Surroundings:
             if not str(key).startswith(OTHERS):
                 self._visit(each, at.inner(key, named.format(key)), put)
 
-    def _object(self, value: Anything, at: Address) -> None:
+    def _object(self, value: Anything, at: Spot) -> None:
         classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
         codes = sorted((c for cls in classes for c in codes_of(cls)), key=lambda c: c.co_name != "forward")
         name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
-        at = Address(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
+        at = Spot(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
         self._container(getattr(value, "__dict__", {}), at, f"{name}.{{}}")
         for cls in classes:
             self._visit(cls, at)
@@ -224,7 +224,7 @@ class Surroundings:
     def _class(self, cls: type, path: str) -> None:
         if self._foreign(cls.__module__):
             return
-        at = Address(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(codes_of(cls)))
+        at = Spot(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(codes_of(cls)))
         before = dict(vars(cls))
 
         def back() -> None:
@@ -243,7 +243,7 @@ class Surroundings:
         if self._foreign(function.__module__):
             return
         own, codes = function.__globals__, tuple(codes_in(function.__code__))
-        at = Address(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
+        at = Spot(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
         self.numbers.update(n for code in codes for const in code.co_consts for n in whole_numbers(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
         for name in names:
@@ -262,7 +262,7 @@ class Surroundings:
             self._visit(each, at.inner(f"({name})", name))
         self._container(vars(function), at, f"{function.__name__}.{{}}")
 
-    def _global(self, own: dict[str, Anything], name: str, at: Address) -> None:
+    def _global(self, own: dict[str, Anything], name: str, at: Spot) -> None:
         if name not in own:  # an attribute's name, or a global that forward will make
             self._back.append(lambda: own.pop(name, None))
             return
@@ -271,7 +271,7 @@ class Surroundings:
             self._back.append(lambda: None if own.get(name) is value else put(value))
         self._visit(value, at, put)
 
-    def _cell(self, cell: CellType, at: Address) -> None:
+    def _cell(self, cell: CellType, at: Spot) -> None:
         try:
             value, put = cell.cell_contents, partial(CellType.cell_contents.__set__, cell)
         except ValueError:  # nothing was put into it yet
