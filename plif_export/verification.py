@@ -71,7 +71,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
     kind, report, seed = kind_of(artifact), Report(), randbelow(2**32) if said.seed is None else said.seed
-    contents, target = kind.read_contents(artifact), find_target(kind.name, card.get("options"))
+    contents, target = kind.read_contents(artifact), find_target(kind.name, settings_of(card, artifact))
     changed = changes(card, contents)
     wrong: list[Difference] = []
     job: ExportJob | None = None
@@ -125,7 +125,7 @@ def write_again(
     if "options" in card:
         expected["options"] = card["options"]
     proto = FORMS[card["form"]](graph, expected["T"], card["batch"], target.dialect)
-    job = ExportJob(graph, proto, expected, card.get("options") or {}, name=target.named(artifact, card))
+    job = ExportJob(graph, proto, expected, settings_of(card, artifact), name=target.named(artifact, card))
     if target.foreign(card) is not None:
         expected |= target.kept(card, onnx_sha256(proto))
         return job, card_differences(card, expected)
@@ -135,6 +135,14 @@ def write_again(
     target.write(job, again)
     mine, wanted = (target.anatomy(path, read_card(path)) for path in (artifact, again))
     return job, chain(card_differences(card, job.card), differences(mine, wanted))
+
+
+def settings_of(card: Card, artifact: Path) -> dict[str, str]:
+    """The options of its target with which an artifact was exported."""
+    found = card.get("options", {})
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise PlifError(f"{artifact}: its card's options are no texts by their names; export it again")
+    return found
 
 
 def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, said: VerifyOptions) -> Iterator[str]:

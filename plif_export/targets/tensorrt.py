@@ -123,7 +123,7 @@ class TensorRtTarget(Target):
         return "the plan, which TensorRT measures its way to"
 
     def kept(self, card: Card, made_from: str) -> Card:
-        return {"target": self.name, "engine": {**card["engine"], "onnx_sha256": made_from}}
+        return {"target": self.name, "engine": {**card.get("engine", {}), "onnx_sha256": made_from}}
 
     def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
         return None if gpu is None else {"name": gpu.name, "compute_capability": gpu.compute_capability}

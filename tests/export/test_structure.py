@@ -248,6 +248,17 @@ def test_a_digest_of_an_older_version_opens_with_a_note_and_is_said_not_to_prove
     assert report.passed and "digest of an older version" in report.not_proved[0]
 
 
+@pytest.mark.parametrize("options", [3, ["a"], {"a": 3}, {"fire": "gt"}], ids=str)
+def test_options_in_a_card_that_its_target_has_not_are_refused(
+    options: object, exported: Path, model: Path, tmp_path: Path
+) -> None:
+    path = forged(exported, tmp_path / "m.onnx", key(options=options))
+    with pytest.raises(
+        PlifError, match=r"its card's options are no texts|--set (a|fire): --to onnx has no such option"
+    ):
+        verify(path, model, steps=2)
+
+
 def test_a_key_that_stands_twice_in_a_card_is_refused(exported: Path, tmp_path: Path) -> None:
     proto, text = onnx.load(exported), encode(read_card(exported))
     entry = next(entry for entry in proto.metadata_props if entry.key == CARD_KEY)
