@@ -103,7 +103,8 @@ def _python(words: list[str]) -> str | None:
     if words[0] == "-m":
         if words[1] in ("pytest", "venv", "pip"):
             return None
-        path, words = REPOSITORY / (words[1].replace(".", "/") + ".py"), words[1:]
+        place, words = REPOSITORY / words[1].replace(".", "/"), words[1:]
+        path = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
     else:
         path = REPOSITORY / words[0]
     if not path.is_file():
