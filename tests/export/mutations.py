@@ -88,12 +88,20 @@ class Trial:
     @property
     def reason(self) -> str | None:
         """Why it may be missed."""
+        if self.mutation in OF_ENGINES and self.way in ("event", "openvino"):
+            return OF_ENGINES[self.mutation]
         return None if self.network.startswith(WHOLE) else REASONS.get(self.mutation)
 
 
 REASONS = {
     "`>=` for `>`, or `>` for `>=`": "where weights, tau or a normalisation are no whole numbers, h is rounded, and on which "
     "side of the threshold an h falls that lies on it is not defined"
+}
+
+
+OF_ENGINES = {
+    "one weight 10 eps of its sum off": "an engine takes no spikes, and the membranes that make neurons fire or rest are no whole "
+    "numbers: so small a change is within what rounding may do"
 }
 
 

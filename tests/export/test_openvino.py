@@ -291,7 +291,9 @@ def test_another_reset_or_a_lost_initial_value_is_caught(tmp_path: Path, options
     (wrong / "card.json").write_text(json.dumps(card))
     report = verify(wrong, net)
     assert not report.passed and report.failed_at is not None
-    assert report.failed_at["what"].startswith("engine openvino: starts at 0, the model at -0.25; card states v.conv2 initial")
+    assert report.failed_at["what"].startswith(
+        "engine openvino: starts at 0, the model at -0.25; card states v.conv2 initial"
+    )
     assert not verify(path, other).passed  # the same weights, reset to 0
 
 
