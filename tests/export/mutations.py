@@ -100,8 +100,8 @@ REASONS = {
 
 
 OF_ENGINES = {
-    "one weight 10 eps of its sum off": "an engine takes no spikes, and the membranes that make neurons fire or rest are no whole "
-    "numbers: so small a change is within what rounding may do"
+    "one weight 10 eps of its sum off": "an engine takes no spikes, and the membranes that make neurons fire or rest are no "
+    "whole numbers: so small a change is within what rounding may do"
 }
 
 
