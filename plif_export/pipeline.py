@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from plif_export.readers import read
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.c_size import Size
-from plif_export.targets.target import ExportJob, add_faults, onnx_bytes
+from plif_export.targets.target import ExportJob, add_faults, onnx_sha256
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed
 from runtime.base.files import measure, whole_or_nothing
@@ -109,23 +108,21 @@ def export(
     target.check(graph, card, chosen.options)
     unnamed = [] if source.facts.classes_named else [UNNAMED]
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
-    asked = partial(prove, proto, card, source, seed=chosen.seed, where=path.name, thorough=chosen.thorough)
-    asked = partial(asked, require_tested=chosen.require_tested)
+    asked = partial(
+        prove, proto, card, source, seed=chosen.seed, where=path.name,
+        thorough=chosen.thorough, require_tested=chosen.require_tested,
+    )  # fmt: skip
     report = proved = None
     if chosen.verify:
         report = asked()
         _require(report, path)
         card["parity"] = report.summary()
-        proved = hashlib.sha256(onnx_bytes(proto)).hexdigest()  # a target compares its input with this
+        proved = onnx_sha256(proto)  # a target compares its input with this
     set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
     others = [certificate_path(path), *(path.with_suffix(suffix) for suffix in target.beside)]
-    with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as (
-        artifact,
-        beside,
-        certificate,
-        *_,
-    ):
+    with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as written:
+        artifact, beside, certificate, *_ = written
         target.write(job, artifact)
         size, sha256 = measure(artifact)
         if job.not_run is not None:
@@ -140,8 +137,7 @@ def export(
             _require(report, path)
         if report is not None and (target.name, chosen.form) == ("onnx", "step"):
             judge = source.graph if chosen.precision == "fp32" else graph
-            of = {"name": path.name, "sha256": sha256}
-            text = certify(proto, card, judge, source.graph, report, chosen.seed, **of)
+            text = certify(proto, card, judge, source.graph, report, chosen.seed, name=path.name, sha256=sha256)
             _require(report, path)
             certificate.write_text(text)
         if report is not None:

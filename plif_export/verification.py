@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from math import prod
 from pathlib import Path
 from secrets import randbelow
@@ -133,8 +133,13 @@ def write_again(
     set_card(proto, expected)
     again = folder / job.name
     target.write(job, again)
-    mine, wanted = (target.anatomy(path, read_card(path)) for path in (artifact, again))
-    return job, chain(card_differences(card, job.card), differences(mine, wanted))
+    return job, _differences(target, (artifact, card), (again, job.card))
+
+
+def _differences(target: Target, found: tuple[Path, Card], expected: tuple[Path, Card]) -> Iterator[Difference]:
+    """Of two artifacts and their cards; nothing is read before it is asked for."""
+    yield from card_differences(found[1], expected[1])
+    yield from differences(target.anatomy(*found), target.anatomy(*expected))
 
 
 def settings_of(card: Card, artifact: Path) -> dict[str, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import itertools
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -126,6 +129,16 @@ def interruptible(command: list[str], deaf_to: tuple[int, ...] = (), **options: 
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, preexec_fn=listen, **{**pipes, **options})
+
+
+def load_script(path: Path) -> ModuleType:
+    """A program that is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where its dataclasses look for themselves
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

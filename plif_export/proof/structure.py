@@ -174,7 +174,11 @@ def of_onnx(proto: onnx.ModelProto, outer: bool = True) -> Places:
     inner = [card_of_model(parse_card(Path("a file inside"), bare.metadata_props[i].value)) for i in cards if not outer]
     for i in cards:
         del bare.metadata_props[i]
-    return {**_of_message(bare), "bytes": _skeleton(bare), **({"card": inner} if inner else {})}
+    found = _of_message(bare)
+    for tensor in bare.graph.initializer:  # whose numbers are arrays by now
+        tensor.ClearField("raw_data")
+    # what no field above shows, such as one of a later version
+    return {**found, "bytes": bytes(bare.SerializeToString(deterministic=True)), **({"card": inner} if inner else {})}
 
 
 class Field(Protocol):
@@ -222,15 +226,6 @@ def _name_of(message: ProtobufMessage) -> str:
     name = next((fields[key] for key in ("name", "key", "domain", "dim_param") if fields.get(key)), None)
     output = fields.get("output")
     return str(name if name is not None else output[0] if isinstance(output, Sequence) else "default")
-
-
-def _skeleton(proto: onnx.ModelProto) -> bytes:
-    """The bytes of a model without the numbers of its initializers: what no field above shows, such as one of a later version."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    for tensor in bare.graph.initializer:
-        tensor.ClearField("raw_data")
-    return bytes(bare.SerializeToString(deterministic=True))
 
 
 # --- folders --------------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def changes(card: Card, contents: Contents) -> list[str] | None:
     parts = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(parts, dict) or set(found) != {"sha256", "parts"} or digest_of(card) != _sha256(parts):
         return [KEY]
-    if is_of_before(card):
+    if parts.get("card") != now["card"] and is_of_before(card):
         now["card"] = parts["card"]
     return [name for name in {**parts, **now} if parts.get(name) != now.get(name)]
 
@@ -72,7 +72,8 @@ def is_of_before(card: Card) -> bool:
     found = card.get(KEY)
     parts = found.get("parts") if isinstance(found, dict) else None
     mine = parts.get("card") if isinstance(parts, dict) else None
-    return mine == _meaning(card, LEFT_OUT_BEFORE) != _meaning(card)
+    # of a digest of today the first is all that is made
+    return _meaning(card) != mine == _meaning(card, LEFT_OUT_BEFORE)
 
 
 def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = lambda: None) -> None:

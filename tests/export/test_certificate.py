@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from plif_export.arguments import certificate_path
 from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from runtime.model.graph import Graph
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_script
 from tests.networks import firing
 from tests.programs import recurrent, written
 from tests.random_networks import random_network
@@ -35,11 +34,7 @@ EVALUATORS = ("onnxruntime", "reference")
 
 @pytest.fixture(scope="module")
 def page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recheck", PAGE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PAGE)
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from plif_export.targets import TARGETS
+from tests.conftest import load_script
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("targets_table", DOCS / "targets_table.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["targets_table"] = module  # where its dataclass looks for itself
-    spec.loader.exec_module(module)
-    return module
+    return load_script(DOCS / "targets_table.py")
 
 
 def test_the_page_has_every_source_and_every_target_of_this_version(script: ModuleType) -> None:

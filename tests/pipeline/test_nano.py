@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from onnx import numpy_helper
 import plif
 import plif_train
 from runtime.events import write_nmnist
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_script
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 PAGE = REPOSITORY / "examples" / "nano.py"
@@ -28,11 +27,7 @@ FAR = 2e-6  # from the threshold: more than float32 and the order of a sum can m
 
 @pytest.fixture(scope="module")
 def nano() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("nano", PAGE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(PAGE)
 
 
 class Digit:

@@ -251,7 +251,7 @@ class TraceRun(Writer, TorchDispatchMode):
         out = func(*args, **kwargs)
         if looks or (name in SAME and name.endswith("_")):
             return out
-        narrow = next((o.dtype for o in _parts(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
+        narrow = next((o.dtype for o in parts_of(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
         fits = _dtypes(a) <= ({torch.bool, narrow} if name in CHOOSES else {torch.bool} if "copy" in name else set())
         if narrow is not None and not fits and name not in FILLED:
             raise Unsupported(f"it computes in {narrow} ({name}, {place()}), which wraps", "keep it float")
@@ -259,7 +259,7 @@ class TraceRun(Writer, TorchDispatchMode):
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
         if written:
             self._write_into(func, name, args, a, out)
-        elif any(isinstance(o, Tensor) for o in _parts(out)):
+        elif any(isinstance(o, Tensor) for o in parts_of(out)):
             self._enter(func, name, args, a, out)
         return out
 
@@ -285,7 +285,7 @@ class TraceRun(Writer, TorchDispatchMode):
     def _enter(self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result) -> None:
         made = rule(self, aten.split.Tensor if name == "unsafe_split" else func, a, out)
         view = func._schema.returns[0].alias_info is not None  # unsafe_split's parts are tensors of their own
-        for i, each in enumerate(_parts(out)):
+        for i, each in enumerate(parts_of(out)):
             if not isinstance(each, Tensor) or (args and each is args[0]):
                 continue
             self.learn(each, _part(made, i))
@@ -329,7 +329,8 @@ def _dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
     return {v.dtype for v in found if isinstance(v, TraceNode) and v.moves}
 
 
-def _parts(out: object) -> Sequence[object]:
+def parts_of(out: object) -> Sequence[object]:
+    """What an operation made, as a list."""
     return out if isinstance(out, list | tuple) else [out]
 
 

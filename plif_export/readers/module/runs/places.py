@@ -18,7 +18,7 @@ from plif_export.readers.libraries.layers import known_as
 from plif_export.readers.libraries.rewritten import REWRITTEN
 from plif_export.readers.module.body import StepProgram
 from plif_export.readers.module.nodes import Argument, Given, Overload, Steps, Table, TraceNode, aten, op_name
-from plif_export.readers.module.record import TraceRun
+from plif_export.readers.module.record import TraceRun, parts_of
 from plif_export.readers.module.regions import below
 from plif_export.readers.module.steps import joined
 
@@ -79,11 +79,6 @@ class PlacedRun(TraceRun):
                 elif (old := self.born.get(node)) is not None and old.key == key:
                     self.born[node] = None
         return out
-
-
-def parts_of(out: object) -> Sequence[object]:
-    """What an operation made, as a list."""
-    return out if isinstance(out, list | tuple) else [out]
 
 
 def bare(node: TraceNode) -> TraceNode:

@@ -20,7 +20,8 @@ from plif_export.readers.module.forms import Form, tensors_in
 from plif_export.readers.module.neuron_program import NeuronLayer
 from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
 from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key, parts_of
+from plif_export.readers.module.record import parts_of
+from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import CodeType, FrameType, ModuleType
 
-from plif_export.readers.module.unseen.looks import is_own, place
+from plif_export.readers.module.unseen.looks import is_own, place, profiled
 from plif_export.readers.module.unseen.world import Anything
 
 # Of the standard library: what says the same wherever it is asked, or is seen by other means (random numbers, states).
@@ -56,12 +56,8 @@ def asked(run: Callable[[], object]) -> tuple[list[str], set[str]]:
             if is_own(asker.f_code):
                 found[f"what {name} says ({place(asker)})"] = None
 
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with profiled(profile):
         run()
-    finally:
-        sys.setprofile(before)
     return list(found), {name for code in codes for name in code.co_names}
 
 

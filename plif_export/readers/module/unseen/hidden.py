@@ -11,7 +11,6 @@ through the first steps, until it comes round.
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Container, Mapping
 from contextlib import redirect_stdout
 from functools import partial
@@ -28,7 +27,7 @@ from plif_export.readers.module.record import RANDOM, TraceRun
 from plif_export.readers.module.unseen.asks import asked
 from plif_export.readers.module.unseen.codes import written
 from plif_export.readers.module.unseen.later import Comparisons
-from plif_export.readers.module.unseen.looks import place
+from plif_export.readers.module.unseen.looks import place, profiled
 from plif_export.readers.module.unseen.world import INSIDE, Anything, Slot, Surroundings, exact, state_of
 from plif_export.readers.rules import Problem
 
@@ -254,11 +253,8 @@ class _Hidden:
             if not found and event in ("return", "c_return") and exact(state_of(slot.live)[0]) != before:
                 found.append(place(frame))
 
-        sys.setprofile(profile)
-        try:
+        with profiled(profile):
             self.call()
-        finally:
-            sys.setprofile(None)
         return found[0] if found else "in some steps"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -44,6 +45,17 @@ def place(frame: FrameType | None = None) -> str:
             return f"{code.co_name} line {frame.f_lineno} of {Path(file).name}"
         frame = frame.f_back
     return "in forward"
+
+
+@contextmanager
+def profiled(profile: Callable[..., object]) -> Iterator[None]:
+    """Calls `profile` at every call and return (sys.setprofile); whoever profiled before does so again afterwards."""
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
 
 
 def refuse_look(name: str) -> None:

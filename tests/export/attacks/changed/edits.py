@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.export.attacks.artifacts import attack, reseal
 
 F = np.float32
+Proto = onnx.ModelProto
 
 
 class Graph:
@@ -86,16 +88,13 @@ def graph(target: str = "onnx", expected: str = "refused") -> Callable[[Any], An
     """Enters a function of a Graph as an attack on an ONNX file."""
 
     def enter(change: Callable[[Graph], None]) -> Callable[[Graph], None]:
-        def changed(path: Path) -> None:
-            proto = onnx.load(path)
+        @model(expected, target)
+        @wraps(change)
+        def changed(proto: Proto) -> None:
             g = Graph(proto)
             change(g)
             g.sort()
-            path.write_bytes(proto.SerializeToString())
-            reseal(path)
 
-        changed.__doc__ = change.__doc__
-        attack(target, expected, change.__name__)(changed)
         return change
 
     return enter
@@ -103,9 +102,6 @@ def graph(target: str = "onnx", expected: str = "refused") -> Callable[[Any], An
 
 def rank(g: Graph, state: str) -> int:
     return next(len(i.type.tensor_type.shape.dim) for i in g.proto.graph.input if i.name == state)
-
-
-Proto = onnx.ModelProto
 
 
 def model(expected: str = "refused", target: str = "onnx") -> Callable[[Any], Any]:
