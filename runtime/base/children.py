@@ -2,16 +2,20 @@
 
 What `python -P` does, since Python 3.11: a file json.py or aedat.py there is not taken for the module of that name.
 
-A `Child` reads a file of somebody else, and keeps to the measure of that file, since a library that it uses may turn in a circle:
+A `Child` reads a file of somebody else. It keeps to the measure of that file, since a library that it uses may turn in a circle:
 
     processor time  FREE_SECONDS, and a second more for each BYTES_PER_SECOND of the file
     waiting         WAITS times as long; it counts while we wait for the child, and not while the child waits for us
     memory          as much as its script says
-    files           none but temporary ones, twice as large as the file
+    files           MOST_OPEN at once; what it writes, twice as large as the file
+
+And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what its
+standard input is, and to write into a folder of its own, which goes with it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
@@ -21,23 +25,26 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+
+from runtime.base.sandbox import SYSTEM, Rights, give_up
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
 ROOT = Path(__file__).parents[2]  # where `runtime` lies, also where it is no installed package
-RUN = (
-    f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
-    "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
-)
+SETUP = f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
+CONFINED = "from runtime.base.children import confine; confine({network}); "
+RUN = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 # Small messages that are packed well take longest: a second for 1.7 MB here. A slow board takes ten times as long.
 FREE_SECONDS, BYTES_PER_SECOND = 10, 100_000
 WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
 FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
+MOST_OPEN = 64
 
 
-def run_script(script: Path, *arguments: str) -> list[str]:
-    """The command that runs a script; its own folder is not imported from, either."""
-    return [sys.executable, "-c", RUN, str(script), *arguments]
+def run_script(script: Path, *arguments: str, first: str = "") -> list[str]:
+    """The command that runs a script; its own folder is not imported from, either. first: code that is run before it"""
+    return [sys.executable, "-c", SETUP + first + RUN, str(script), *arguments]
 
 
 def run_code(code: str) -> list[str]:
@@ -49,18 +56,24 @@ class Child:
     """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
 
     The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
+    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`. network: it may connect
     """
 
-    def __init__(self, script: Path, *arguments: str, size: int, stdin: int | None = None) -> None:
-        import subprocess  # here: who opens other files does not need it
+    def __init__(
+        self, script: Path, *arguments: str, size: int, stdin: int | None = None, network: bool = False
+    ) -> None:
+        import subprocess  # here: who opens other files does not need them
+        import tempfile
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
         self._left_s = float(WAITS * self.seconds)
+        self._folder = tempfile.TemporaryDirectory(prefix="plif-")
         self._process = subprocess.Popen(
-            run_script(script, str(self.seconds), *arguments),
+            run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": self._folder.name, "SQLITE_TMPDIR": self._folder.name},
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
@@ -74,6 +87,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.__exit__(None, None, None)
+        self._folder.cleanup()
 
     def read(self, count: int) -> bytes:
         """So many bytes; fewer where the script has ended, or was ended."""
@@ -110,7 +124,26 @@ class Child:
         return code, None
 
 
+def not_confined() -> dict[str, str]:
+    """{what a `Child` lacks of seccomp and landlock on this machine: why}, as one that is started says."""
+    with Child(Path(__file__), size=0) as child:
+        found: dict[str, str] = json.loads(child.read(1 << 16) or b'{"all": "no process can be started"}')
+    return found
+
+
 # --- in the process that reads ----------------------------------------------------------------------------------
+
+_pages: TextIO | None = None  # how much memory it has; opened before it may open nothing
+_lacks: dict[str, str] = {}
+
+
+def confine(network: bool) -> None:
+    """Gives up all rights but those that a `Child` has."""
+    global _pages
+    with suppress(OSError):  # where the system has it
+        _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
+    read = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, sys.argv[0], 0)
+    _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network)))
 
 
 def keep_within(seconds: int, memory: int, size: int) -> None:
@@ -120,8 +153,10 @@ def keep_within(seconds: int, memory: int, size: int) -> None:
     _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, FREE_FILE + 2 * size)
-    with suppress(OSError, ValueError), open("/proc/self/statm") as pages:  # where the system has it
-        now = int(pages.read().split()[0]) * resource.getpagesize()
+    _limit(resource.RLIMIT_NOFILE, MOST_OPEN)
+    if _pages is not None:
+        _pages.seek(0)
+        now = int(_pages.read().split()[0]) * resource.getpagesize()
         _limit(resource.RLIMIT_AS, now + memory)
 
 
@@ -131,3 +166,9 @@ def _limit(what: int, soft: int, hard: int | None = None) -> None:
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)
     resource.setrlimit(what, (soft, hard))
+
+
+if __name__ == "__main__":
+    from runtime.base import children
+
+    print(json.dumps(children._lacks))

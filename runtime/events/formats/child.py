@@ -18,6 +18,7 @@ import numpy as np
 
 from runtime.base.children import Child, keep_within
 from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Losses
 
@@ -35,7 +36,10 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
 
     Where a limit ended the program, an E says which (runtime/base/children.py).
     """
-    with Child(program, str(path), size=path.stat().st_size) as child:
+    with (
+        open_regular(path, "a recording") as file,
+        Child(program, str(path), size=os.fstat(file.fileno()).st_size, stdin=file.fileno()) as child,
+    ):
 
         def read() -> Records:
             while len(head := child.read(9)) == 9:
