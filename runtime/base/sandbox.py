@@ -17,7 +17,6 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -63,6 +62,7 @@ CHANGES = 0xFFFF & ~(EXECUTE | READ | LIST)
 OF_A_FILE = EXECUTE | WRITE | READ | TRUNCATE
 RIGHTS_OF = {1: 13, 2: 14, 3: 15, 4: 15}  # version: how many rights it knows; later ones know 16
 TCP, SIGNALS_AND_NAMED_SOCKETS = 3, 3
+REASONS = {errno.ENOSYS: "this kernel has none", errno.EOPNOTSUPP: "it was switched off when Linux started"}
 
 
 @dataclass(frozen=True)
@@ -144,42 +144,39 @@ def landlock_version() -> int:
 
 def give_up(rights: Rights) -> dict[str, str]:
     """Leaves this process these rights and no others: {what could not be done: why}."""
-    lacks = {}
     if sys.platform != "linux":
         return dict.fromkeys(("seccomp", "landlock"), "only Linux has it")
-    with suppress(OSError):
-        ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # without it only root may do what follows
-    try:
-        attributes, allowed = rights.landlock(landlock_version())
-        rules = call(CREATE_RULESET, attributes, len(attributes), 0)
-        allow(rules, allowed)
-        call(RESTRICT_SELF, rules, 0)
-        os.close(rules)
-    except OSError as error:
-        lacks["landlock"] = _why(error, "Linux has it since 5.13")
-    try:
-        code = rights.seccomp()
-        at = ctypes.create_string_buffer(code)
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(at))
-        call(_number(SECCOMP), SET_MODE_FILTER, TSYNC, program)
-    except LookupError:
-        lacks["seccomp"] = f"the system calls of {platform.machine()} are not known"
-    except OSError as error:
-        lacks["seccomp"] = _why(error, "Linux has it since 3.17")
+    ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # without it only root may do what follows
+    lacks = {}
+    for name, confine, since in (("landlock", confine_places, "5.13"), ("seccomp", confine_calls, "3.17")):
+        try:
+            confine(rights)
+        except LookupError:
+            lacks[name] = f"the system calls of {platform.machine()} are not known"
+        except OSError as error:
+            lacks[name] = REASONS.get(error.errno or 0, f"refused here ({error.strerror}); a container may forbid it")
+            lacks[name] += f" (Linux has it since {since})" if error.errno == errno.ENOSYS else ""
     return lacks
 
 
-def allow(rules: int, allowed: Iterable[tuple[str | int, int]]) -> None:
-    """Adds what is allowed to a set of rules; what is not there needs none."""
-    for place, rights in allowed:
-        with suppress(OSError):
+def confine_calls(rights: Rights) -> None:
+    """Raises OSError, LookupError."""
+    code = rights.seccomp()
+    at = ctypes.create_string_buffer(code)
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(at))
+    call(_number(SECCOMP), SET_MODE_FILTER, TSYNC, program)
+
+
+def confine_places(rights: Rights) -> None:
+    """Raises OSError."""
+    attributes, allowed = rights.landlock(landlock_version())
+    rules = call(CREATE_RULESET, attributes, len(attributes), 0)
+    for place, kept in allowed:
+        with suppress(OSError):  # what is not there needs no rule
             at = os.open(place, os.O_PATH) if isinstance(place, str) else place
-            folder = os.path.isdir(at)
-            call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights if folder else rights & OF_A_FILE, at), 0)
+            kept &= -1 if os.path.isdir(at) else OF_A_FILE
+            call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", kept, at), 0)
             if isinstance(place, str):
                 os.close(at)
-
-
-def _why(error: OSError, since: str) -> str:
-    reasons = {errno.ENOSYS: f"this kernel has none ({since})", errno.EOPNOTSUPP: "it was switched off when Linux started"}
-    return reasons.get(error.errno or 0, f"refused here ({error.strerror}); a container may forbid it")
+    call(RESTRICT_SELF, rules, 0)
+    os.close(rules)

@@ -170,11 +170,12 @@ def _engine(record: dict[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor and engines of this machine."""
+    """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
+    from runtime.base.children import not_confined
     from runtime.engines.available import engine_reasons
 
     versions: dict[str, str | None] = {}
-    reasons = engine_reasons()
+    reasons, lacks = engine_reasons(), not_confined()
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
@@ -187,6 +188,8 @@ def environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "engines": [name for name, why in reasons.items() if why is None],
         "engines_not_here": {name: why for name, why in reasons.items() if why is not None},
+        "sandbox": [part for part in ("limits", "seccomp", "landlock") if part not in lacks],
+        "sandbox_not_here": lacks,
         "packages": versions,
     }
 
@@ -195,4 +198,6 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{name:<27}{found[name]}" for name in ("plif", "python", "system", "processors")]
     lines.append(f"{'engines that can run':<27}{', '.join(found['engines']) or 'none'}")
     lines += [f"  not {name:<21}{why}" for name, why in found["engines_not_here"].items()]
+    lines.append(f"{'sandbox':<27}{', '.join(found['sandbox'])}")
+    lines += [f"  not {name:<21}{why}" for name, why in found["sandbox_not_here"].items()]
     return lines + [f"{name:<27}{version or 'not installed'}" for name, version in found["packages"].items()]

@@ -1,7 +1,9 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
 What is compiled here runs here: texts that the target wrote itself (targets/c.py), and others only where the user says so. Either
-way within limits of processor time, memory and output.
+way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its own
+folder only, a program reads a request and writes an answer. Another small program, confine.c, makes either of itself: to do it in
+Python would take as long as a hundred questions.
 
 They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That
@@ -10,6 +12,7 @@ the program without the probe gives the same is asked in the end (`release_diffe
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -18,7 +21,8 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial
 from math import prod
 from pathlib import Path
 
@@ -29,15 +33,16 @@ from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from runtime.base.errors import PlifError
+from runtime.base.sandbox import SYSTEM, Rights, landlock_version
 from runtime.model.card import Card
 from runtime.model.readers.c_source import Texts
 
-PROBE = Path(__file__).with_name("probe.c")
+PROBE, CONFINE = (Path(__file__).with_name(name) for name in ("probe.c", "confine.c"))
 FLAGS = ("-std=c99", "-O2")
 COMPILERS = ("cc", "gcc", "clang")
 MOST_S = 120  # of one call; a step takes milliseconds
-MOST_KB = 8 << 20  # of memory: a compiler takes some, for weights written out as text
 MOST_OUTPUT = 1 << 30  # bytes: a compiled network, and what a step says of all its layers
+LIMITS = (MOST_S, 8 << 30, MOST_OUTPUT, 256, 0)  # of memory, since a compiler takes some for weights as text; files; a core
 RESET, FREE, FORCED, SHIPPED = range(4)
 
 Run = Callable[[Path, bytes], "subprocess.CompletedProcess[bytes]"]
@@ -55,7 +60,8 @@ def compile_here(compiler: str, source: Path, name: str, program: Path, flags: S
     error."""
     defines = (f'-DPLIF_SOURCE="{source}"', f"-DPLIF_NAME={name}", f"-DPLIF_BIG={name.upper()}")
     command = [compiler, *FLAGS, *flags, *defines, str(PROBE), "-o", str(program), "-lm"]
-    done = within_limits(command, b"", MOST_OUTPUT)
+    folder = str(program.parent)
+    done = within_limits(command, b"", Rights(None, write=(folder,), processes=True, owners=True), folder)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace")
         first = next((line for line in said.splitlines() if "error" in line), said[:200])
@@ -63,19 +69,46 @@ def compile_here(compiler: str, source: Path, name: str, program: Path, flags: S
 
 
 def run_here(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
-    return within_limits([str(program)], request, MOST_OUTPUT)
+    return within_limits([str(program)], request, Rights(SYSTEM, run=(str(program), *SYSTEM)))
 
 
-def within_limits(command: Sequence[str], request: bytes, most_output: int) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command that gets `request`, in a process that may use MOST_S, MOST_KB, and files of so many bytes."""
-    limits = f'ulimit -c 0 -t {MOST_S} -v {MOST_KB} -f {-(-most_output // 512)}; exec "$@"'
+def within_limits(
+    command: Sequence[str], request: bytes, rights: Rights, temporary: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command that gets `request`, in a process that keeps to LIMITS. temporary: a folder"""
+    environment = {**os.environ, "TMPDIR": temporary, "CCACHE_DISABLE": "1"} if temporary else None
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
-        done = subprocess.run(
-            ["sh", "-c", limits, "sh", *command], input=request, stdout=out, stderr=said, timeout=MOST_S
-        )
+        confined = [*confine(find_compiler() or command[0], rights), *command]
+        done = subprocess.run(confined, input=request, stdout=out, stderr=said, timeout=MOST_S, env=environment)
         for file in (out, said):
             file.seek(0)
-        return subprocess.CompletedProcess(command, done.returncode, out.read(most_output), said.read(most_output))
+        return subprocess.CompletedProcess(command, done.returncode, out.read(MOST_OUTPUT), said.read(MOST_OUTPUT))
+
+
+@lru_cache(maxsize=64)
+def confine(compiler: str, rights: Rights) -> list[str]:
+    """The command that another is put behind. Raises PlifError where it cannot be made."""
+    filters, ruled, places = b"", b"", []
+    with suppress(OSError, LookupError):
+        filters = rights.seccomp()
+        ruled, places = rights.landlock(landlock_version())
+    rules = [str(word) for place in places for word in place]
+    words = (make_launcher(compiler), *LIMITS, filters.hex(), ruled.hex(), len(places))
+    return [*map(str, words), *rules]
+
+
+@lru_cache(maxsize=4)
+def make_launcher(compiler: str) -> Path:
+    """confine.c, compiled; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="plif-c-"))
+    atexit.register(shutil.rmtree, folder, True)
+    done = subprocess.run(
+        [compiler, "-O1", str(CONFINE), "-o", str(folder / "confine")], capture_output=True, timeout=MOST_S
+    )
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise PlifError(f"{compiler} makes no program that runs here ({said[:160]})")
+    return folder / "confine"
 
 
 class CompiledProgram(Subject):

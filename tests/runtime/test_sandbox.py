@@ -1,0 +1,236 @@
+"""What a decoder that fell to a stranger's file tries from inside, and what is seen of it outside: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from runtime.base import children
+from runtime.base.children import Child, not_confined, run_script
+from runtime.base.errors import PlifError
+from runtime.events.formats.base import Losses
+from runtime.events.formats.child import events_of
+
+SCRIPT = """
+import ctypes, errno, json, os, socket, sys, tempfile, threading
+from runtime.base.children import keep_within
+from pathlib import Path
+
+keep_within(int(sys.argv[1]), 256 << 20, 1 << 20)
+port, folder = int(sys.argv[2]), Path(sys.argv[3])
+
+def system(*words):
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syscall(*map(ctypes.c_long, words)) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def thread():
+    seen = []
+    one = threading.Thread(target=seen.append, args=(1,))
+    one.start()
+    one.join()
+    assert seen
+
+def temporary():
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(b"kept")
+    assert Path(file.name).read_bytes() == b"kept"
+
+def lazily():
+    import sqlite3
+    import wave
+
+TRIED = {
+    "connects": lambda: socket.create_connection(("127.0.0.1", port), 1),
+    "sends": lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"secret", ("127.0.0.1", port)),
+    "listens": lambda: socket.create_server(("127.0.0.1", 0)),
+    "starts": lambda: os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", "exit 0"], {}), 0),
+    "forks": lambda: os.fork() or os._exit(0),
+    "becomes": lambda: os.execv("/bin/sh/nothing", ["sh"]),
+    "reads passwd": lambda: open("/etc/passwd").read(),
+    "reads a file": lambda: (folder / "secret").read_bytes(),
+    "lists": lambda: os.listdir(folder),
+    "writes": lambda: (folder / "written").write_bytes(b"1"),
+    "appends": lambda: (folder / "secret").open("ab").write(b"1"),
+    "removes": lambda: (folder / "removed").unlink(),
+    "truncates": lambda: os.truncate(folder / "cut", 0),
+    "changes": lambda: os.chmod(folder / "mine", 0o777),
+    "dates": lambda: os.utime(folder / "mine", (1, 1)),
+    "links": lambda: os.symlink("/", folder / "link"),
+    "signals": lambda: os.kill(os.getppid(), 0),
+    "looks": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
+    "opens many": lambda: [open(sys.argv[0]) for _ in range(10_000)],
+    "traces": lambda: system(101 if os.uname().machine == "x86_64" else 117, 0x4206, os.getppid(), 0, 0),
+    "queues": lambda: system(425, 8, 0),
+    "clones": lambda: system(435, 0, 0),
+    "is another": lambda: system(0x40000000 + 39),
+    "thread": thread,
+    "temporary": temporary,
+    "lazily": lazily,
+    "own file": lambda: open("/dev/stdin", "rb").read(),
+}
+found = {}
+for name, tried in TRIED.items():
+    try:
+        tried()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = errno.errorcode.get(error.errno, str(error))
+found["temporary folder"] = tempfile.gettempdir()
+print(json.dumps(found))
+"""
+REFUSED = {  # what is tried: who refuses it, with what
+    **dict.fromkeys(("connects", "sends", "listens", "starts", "forks", "becomes"), ("seccomp", "EPERM")),
+    **dict.fromkeys(("reads passwd", "reads a file", "lists", "writes", "appends", "removes"), ("landlock", "EACCES")),
+    **dict.fromkeys(("truncates", "changes", "dates", "signals", "traces"), ("seccomp", "EPERM")),
+    "links": ("landlock", "EACCES"),
+    "looks": ("landlock", "EACCES"),
+    "opens many": ("limits", "EMFILE"),
+    **dict.fromkeys(("queues", "clones", "is another"), ("seccomp", "ENOSYS")),
+}
+# What another rule of a machine may refuse, or not know, as well.
+UNSURE = {"traces", "queues", "clones", "is another", "becomes", "opens many"}
+STILL = ("thread", "temporary", "lazily", "own file")
+
+
+class Tried:
+    """The script, once without the sandbox and once within."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.script = place / "decoder.py"
+        self.script.write_text(SCRIPT)
+        self.outside = self.run(confined=False)
+        self.inside = self.run(confined=True)
+
+    def run(self, confined: bool) -> dict[str, str]:
+        folder = self.place / f"home {confined}"
+        folder.mkdir()
+        for name in ("secret", "removed", "cut", "mine"):
+            (folder / name).write_bytes(b"secret")
+        (folder / "mine").chmod(0o600)
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.socket(type=socket.SOCK_DGRAM) as port,
+            self.script.open("rb") as file,
+        ):
+            port.bind(server.getsockname())
+            server.setblocking(False)
+            port.setblocking(False)
+            arguments = (str(server.getsockname()[1]), str(folder))
+            if confined:
+                with Child(self.script, *arguments, size=1 << 20, stdin=file.fileno()) as child:
+                    said = child.read(1 << 16)
+                    assert child.end() == (0, None)
+            else:
+                command = run_script(self.script, "10", *arguments)
+                done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, check=True)
+                said = done.stdout
+            found: dict[str, str] = json.loads(said)
+            for name, asked in (("connects", lambda: server.accept()[0].close()), ("sends", lambda: port.recv(9))):
+                with suppress(BlockingIOError):
+                    asked()
+                    found[f"{name} seen"] = "yes"
+        left = {each.name: (each.read_bytes(), each.stat().st_mode & 0o777) for each in folder.iterdir() if each.is_file()}
+        as_it_was = {"secret": 0o644, "removed": 0o644, "cut": 0o644, "mine": 0o600}
+        umask = os.umask(0)
+        os.umask(umask)
+        if left != {name: (b"secret", mode if name == "mine" else 0o666 & ~umask) for name, mode in as_it_was.items()}:
+            found["files seen"] = "yes"
+        return found
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    return Tried(tmp_path_factory.mktemp("tried"))
+
+
+@pytest.fixture(scope="module")
+def lacks() -> dict[str, str]:
+    return not_confined()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_decoder_that_fell_can_do_nothing_but_decode(tried: Tried, lacks: dict[str, str], name: str) -> None:
+    by, error = REFUSED[name]
+    if by in lacks:
+        pytest.skip(f"no {by}: {lacks[by]}")
+    assert tried.inside[name] == error
+    assert tried.outside[name] == "done" or name in UNSURE, tried.outside[name]
+
+
+@pytest.mark.parametrize("name", ["connects seen", "sends seen", "files seen"])
+def test_and_nothing_of_it_is_seen_outside(tried: Tried, lacks: dict[str, str], name: str) -> None:
+    if lacks:
+        pytest.skip(f"not all of it is here: {lacks}")
+    assert tried.outside[name] == "yes" and name not in tried.inside
+
+
+@pytest.mark.parametrize("name", STILL)
+def test_what_a_decoder_needs_it_has(tried: Tried, name: str) -> None:
+    """Threads, temporary files, modules that are imported late, and its file by name."""
+    assert tried.inside[name] == tried.outside[name] == "done"
+
+
+def test_its_temporary_folder_goes_with_it(tried: Tried) -> None:
+    folder = Path(tried.inside["temporary folder"])
+    assert folder != Path(tried.outside["temporary folder"]) and not folder.exists()
+
+
+HUNGRY = {
+    "memory": ("[bytes(1 << 20) for _ in range(10_000)]", "more than 256 MiB of memory"),
+    "time": ("while True: pass", "more than 1 s of processor time"),
+    "files": ("[open(__file__) for _ in range(10_000)]", "Too many open files"),
+    "disk": ("open(os.environ['TMPDIR'] + '/1', 'wb').write(bytes(80 << 20))", "File too large"),
+}
+
+
+@pytest.mark.parametrize("what", HUNGRY)
+def test_a_decoder_that_wants_more_than_its_file_is_worth_is_one_line(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "FREE_SECONDS", 1)
+    code, reason = HUNGRY[what]
+    program, file = tmp_path / "decoder.py", tmp_path / "file"
+    program.write_text(
+        f"import os\nfrom runtime.events.formats.child import run_decoder\ndef decode(path):\n {code}\nrun_decoder(decode)"
+    )
+    file.write_bytes(b"")
+    with pytest.raises(PlifError, match=reason) as said:
+        list(events_of(program, file, Losses()))
+    assert str(said.value).startswith(str(file)) and "\n" not in str(said.value)
+
+
+def test_info_says_what_a_reader_lacks_here(lacks: dict[str, str]) -> None:
+    done = [subprocess.run([sys.executable, "-m", "runtime.cli", "info", *words], capture_output=True, text=True)
+            for words in ((), ("--json",))]  # fmt: skip
+    found = json.loads(done[1].stdout)
+    assert found["sandbox_not_here"] == lacks
+    assert {*found["sandbox"], *lacks} == {"limits", "seccomp", "landlock"}
+    assert all(f"not {name}" in done[0].stdout and why in done[0].stdout for name, why in lacks.items())
+
+
+WITHOUT = """
+import json
+from runtime.base.children import not_confined
+from runtime.base.sandbox import Rights, confine_calls
+import ctypes
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+confine_calls(Rights(None, network=True, processes=True, owners=True))
+print(json.dumps(not_confined()))
+"""
+
+
+def test_where_the_kernel_has_one_part_only_the_other_is_used_and_it_is_said(lacks: dict[str, str]) -> None:
+    """A kernel that does not know landlock: ours, which seccomp makes one for this process and its children."""
+    if "seccomp" in lacks:
+        pytest.skip(f"no seccomp: {lacks['seccomp']}")
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert json.loads(done.stdout) == {"landlock": "this kernel has none (Linux has it since 5.13)"}, done.stderr
