@@ -38,7 +38,9 @@ OWNERS = """chmod 90 -, fchmod 91 52, fchmodat 268 53, chown 92 -, fchown 93 55,
 ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, ptrace 101 117,
  process_vm_readv 310 270, process_vm_writev 311 271, kcmp 312 272, setpriority 141 140, sched_setparam 142 118,
  sched_setscheduler 144 119, sched_setaffinity 203 122, sched_setattr 314 274, ioprio_set 251 30, migrate_pages 256 238,
- move_pages 279 239, shmget 29 194, shmat 30 196, semget 64 190, msgget 68 186, mq_open 240 180, add_key 248 217,
+ move_pages 279 239, shmget 29 194, shmat 30 196, shmctl 31 195, semget 64 190, semop 65 193, semctl 66 191,
+ semtimedop 220 192, msgget 68 186, msgsnd 69 189, msgrcv 70 188, msgctl 71 187, mq_open 240 180, mq_unlink 241 181,
+ memfd_create 319 279, add_key 248 217,
  request_key 249 218, keyctl 250 219, bpf 321 280, perf_event_open 298 241, userfaultfd 323 282, name_to_handle_at 303 264,
  open_by_handle_at 304 265, fanotify_init 300 262, mknod 133 -, mknodat 259 33, mount 165 40, umount2 166 39,
  pivot_root 155 41, chroot 161 51, unshare 272 97, setns 308 268, swapon 167 224, swapoff 168 225, acct 163 89, quotactl 179 60,
@@ -47,6 +49,7 @@ ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138,
  settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, vhangup 153 58"""
 CLONE, CLONE_THREAD = "clone 56 220", 0x10000
 IOCTL, TIOCSTI = "ioctl 16 29", 0x5412  # types into the terminal, as if the user did
+FCNTL, SETOWN, SETOWN_EX = "fcntl 72 25", 8, 15  # whom a pipe sends signals
 PRLIMIT = "prlimit64 302 261"  # for itself, which is process 0
 SECCOMP, SET_MODE_FILTER, TSYNC, SET_NO_NEW_PRIVS = "seccomp 317 277", 1, 1, 38
 # Instructions of the filter: a word of the call, jumps, an answer.
@@ -101,12 +104,12 @@ class Rights:
         for number in numbers:
             if number >= 0:
                 code += [(EQUAL, 0, 1, number), (ANSWER, 0, 0, REFUSED)]
-        conditions = [(IOCTL, SECOND_AT, EQUAL, TIOCSTI, False), (PRLIMIT, FIRST_AT, EQUAL, 0, True)]
-        if not self.processes:
-            conditions.append((CLONE, FIRST_AT, ANY_BIT, CLONE_THREAD, True))
-        for each, word, compare, value, allowed in conditions:
-            code += [(EQUAL, 0, 4, _number(each)), (LOAD, 0, 0, word), (compare, 0, 1, value)]
-            code += [(ANSWER, 0, 0, ALLOWED if yes else REFUSED) for yes in (allowed, not allowed)]
+        conditions = [(IOCTL, SECOND_AT, EQUAL, TIOCSTI, REFUSED), (PRLIMIT, FIRST_AT, EQUAL, 0, ALLOWED)]
+        conditions += [(FCNTL, SECOND_AT, EQUAL, what, REFUSED) for what in (SETOWN, SETOWN_EX)]
+        conditions += [] if self.processes else [(CLONE, FIRST_AT, ANY_BIT, CLONE_THREAD, ALLOWED)]
+        for each, word, compare, value, answer in conditions:
+            code += [(EQUAL, 0, 4, _number(each)), (LOAD, 0, 0, word), (compare, 0, 1, value), (ANSWER, 0, 0, answer)]
+            code.append((LOAD, 0, 0, NUMBER_AT) if answer == REFUSED else (ANSWER, 0, 0, REFUSED))
         code.append((ANSWER, 0, 0, ALLOWED))
         return b"".join(struct.pack("=HBBI", *each) for each in code)
 

@@ -16,6 +16,7 @@ from torch import nn
 from plif_export import export, verify
 from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.writers.c.names import comment, remark, string
+from runtime.base.children import not_confined
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import encode, parse_card
@@ -246,3 +247,13 @@ def test_no_name_ends_the_comment_or_the_string_that_it_stands_in(tmp_path: Path
         [words[0], "-std=c99", "-Werror", "-c", str(file), "-o", str(tmp_path / "o")], capture_output=True
     )
     assert made.returncode == 0, made.stderr
+
+
+def test_code_that_is_run_all_the_same_reaches_nothing(place: Place) -> None:
+    """`--run`: it gives the right answers, and what else it does fails."""
+    behind_includes(place)
+    place.edit(lambda text: text.replace("fclose(mark);", "if (mark) fclose(mark);"))
+    report = verify(place.path, firing(), steps=1, run=True)
+    assert report.passed or report.failed_at is not None
+    if "landlock" not in not_confined():
+        assert not place.ran.exists()

@@ -19,7 +19,7 @@ from runtime.events.formats.base import Losses
 from runtime.events.formats.child import events_of
 
 SCRIPT = """
-import ctypes, errno, json, os, socket, sys, tempfile, threading
+import ctypes, errno, fcntl, json, os, socket, sys, tempfile, threading
 from runtime.base.children import keep_within
 from pathlib import Path
 
@@ -65,6 +65,7 @@ TRIED = {
     "dates": lambda: os.utime(folder / "mine", (1, 1)),
     "links": lambda: os.symlink("/", folder / "link"),
     "signals": lambda: os.kill(os.getppid(), 0),
+    "owns": lambda: fcntl.fcntl(1, fcntl.F_SETOWN, os.getppid()),
     "looks": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
     "opens many": lambda: [open(sys.argv[0]) for _ in range(10_000)],
     "traces": lambda: system(101 if os.uname().machine == "x86_64" else 117, 0x4206, os.getppid(), 0, 0),
@@ -89,7 +90,7 @@ print(json.dumps(found))
 REFUSED = {  # what is tried: who refuses it, with what
     **dict.fromkeys(("connects", "sends", "listens", "starts", "forks", "becomes"), ("seccomp", "EPERM")),
     **dict.fromkeys(("reads passwd", "reads a file", "lists", "writes", "appends", "removes"), ("landlock", "EACCES")),
-    **dict.fromkeys(("truncates", "changes", "dates", "signals", "traces"), ("seccomp", "EPERM")),
+    **dict.fromkeys(("truncates", "changes", "dates", "signals", "owns", "traces"), ("seccomp", "EPERM")),
     "links": ("landlock", "EACCES"),
     "looks": ("landlock", "EACCES"),
     "opens many": ("limits", "EMFILE"),
