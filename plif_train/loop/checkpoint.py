@@ -2,10 +2,10 @@
 
     torch.save({"card": json text, "weights": {name: tensor}})
 
-Written beside its place and renamed, so that a file is whole or absent. A pickle that would call anything but the functions
-that rebuild tensors is refused before it runs (runtime/model/readers/torch_zip.py, and then `weights_only=True`). Nothing in
-a file is trusted: shapes are compared with those that follow from the card's notation before memory is allocated, and a NaN
-is refused here, before it reaches a decision.
+Written beside its place and renamed, so that a file is whole or absent. It is not opened by PyTorch, but by a reader of our
+own (runtime/model/readers/torch_zip.py), which refuses a pickle that would call anything but the functions that rebuild
+tensors. Nothing in a file is trusted: every part has a sum, shapes are compared with those that follow from the card's
+notation, and a NaN is refused here, before it reaches a decision.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ from runtime.base.version import __version__
 from runtime.data import DATASETS, sensor_of
 from runtime.model import card as cards
 from runtime.model.notation import parse
-from runtime.model.readers.torch_zip import read_index
+from runtime.model.readers.torch_zip import Storage, read_index
+
+DTYPES = {
+    "Bool": torch.bool, "Byte": torch.uint8, "Char": torch.int8, "Short": torch.int16, "Int": torch.int32,
+    "Long": torch.int64, "Half": torch.float16, "BFloat16": torch.bfloat16, "Float": torch.float32, "Double": torch.float64,
+}  # fmt: skip
 
 
 def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
@@ -87,17 +92,29 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
 
 
 def load_torch(path: str | Path, expected: str) -> Any:
-    """What torch.save wrote, tensors and plain values only. Raises HoldsCode where it has more, PlifError for no such file.
-
-    PyTorch inflates what a zip claims, and reads what its index claims, so both are compared with the file before.
-    """
+    """What torch.save wrote, tensors and plain values only. Raises HoldsCode where it has more, PlifError for no such file."""
     with open_regular(path, expected) as file:
-        read_index(file, path, expected)
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # many kinds; all mean that the file is damaged
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise PlifError(f"{path}: cannot be read by PyTorch ({reason}); expected {expected}") from None
+        return read_index(file, path, expected, _Tensors())
+
+
+class _Tensors:
+    """Builds tensors on the CPU; those that shared a storage share it again."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, torch.UntypedStorage] = {}
+
+    def tensor(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
+    ) -> Tensor:
+        empty = torch.empty(0, dtype=DTYPES[storage.kind])
+        if storage.name not in self.storages:
+            data = torch.empty(storage.numbers * empty.itemsize, dtype=torch.uint8)
+            storage.within.read(storage.name, memoryview(data.numpy()))
+            self.storages[storage.name] = data.untyped_storage()
+        return empty.set_(self.storages[storage.name], offset, shape, stride).requires_grad_(requires_grad)
+
+    def parameter(self, tensor: Tensor, requires_grad: bool) -> Tensor:
+        return torch.nn.Parameter(tensor, requires_grad)
 
 
 def network_of(content: dict[str, Any], path: str | Path) -> Network:

@@ -11,7 +11,9 @@ Programs that read zips differ in what they believe where these tell different t
 
 from __future__ import annotations
 
+import io
 import struct
+import zlib
 from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
@@ -34,12 +36,31 @@ class Member(NamedTuple):
     crc: int
 
 
-def read_members(file: BinaryIO, size: int) -> dict[str, Member]:
-    """The members of a zip of `size` bytes, by name. Raises NotPlain."""
-    try:
-        return _read_members(file, size)
-    except (struct.error, UnicodeDecodeError):
-        raise NotPlain("its directory is damaged or cut short") from None
+class Stored:
+    """The members of an open zip, by name. Raises NotPlain."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        try:
+            self.members = _read_members(file, file.seek(0, io.SEEK_END))
+        except (struct.error, UnicodeDecodeError):
+            raise NotPlain("its directory is damaged or cut short") from None
+        self._unread = set(self.members)
+
+    def read(self, name: str, into: memoryview | None = None) -> bytes:
+        """The bytes of a member; none where there are so many to read them into. Raises NotPlain where their sum is another."""
+        member = self.members[name]
+        data = memoryview(bytearray(member.size)) if into is None else into
+        self.file.seek(member.start)
+        if self.file.readinto(data) != member.size or zlib.crc32(data) != member.crc:  # type: ignore[attr-defined]
+            raise NotPlain(f"{name} was damaged: its bytes do not have the sum that its directory says")
+        self._unread.discard(name)
+        return b"" if into is not None else bytes(data)
+
+    def check_rest(self) -> None:
+        """Reads the members that nobody has read."""
+        for name in sorted(self._unread):
+            self.read(name)
 
 
 def _read_members(file: BinaryIO, size: int) -> dict[str, Member]:

@@ -1,9 +1,9 @@
 """What torch.save wrote, without torch: the zip's index, read with an unpickler that admits plain values and tensors.
 
 A pickle is a program that may call anything. The unpickler here knows the opcodes that torch.save writes and the names that
-rebuild a tensor, and puts a stand-in in the place of each; only OrderedDict is real. Any other name ends the reading. What
-a tensor claims is compared with what the zip holds. So torch.load may open what `read_index` has read: nothing in it is
-larger than the file, and it ends.
+rebuild a tensor; only OrderedDict is real. Any other name ends the reading. What a tensor claims is compared with what the
+zip holds, and then it is built of that: so nothing is larger than the file, and neither the zip reader nor the unpickler of
+PyTorch sees it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import zlib
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.model.readers.stored_zip import Member, NotPlain, read_members
+from runtime.model.readers.stored_zip import NotPlain, Stored
 
 EXPECTED = "a model.pt written by plif_train.save"
 _MOST_PICKLE = 4 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
 
-_BYTES = {  # of one number of each kind of storage
-    **{f"{kind}Storage": 1 for kind in ("Bool", "Byte", "Char")},
-    **{f"{kind}Storage": 2 for kind in ("Half", "BFloat16", "Short")},
-    **{f"{kind}Storage": 4 for kind in ("Float", "Int")},
-    **{f"{kind}Storage": 8 for kind in ("Double", "Long")},
+_BYTES = {  # of one number of each kind
+    **dict.fromkeys(("Bool", "Byte", "Char"), 1),
+    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
+    **dict.fromkeys(("Float", "Int"), 4),
+    **dict.fromkeys(("Double", "Long"), 8),
 }
 _OPCODES = (
     *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
@@ -49,14 +48,37 @@ class _Refused(Exception):
     """The pickle names something that is not a tensor."""
 
 
-class StandIn(NamedTuple):
-    """In the place of a tensor, whose numbers are not read."""
+class Storage(NamedTuple):
+    """Numbers of one kind, as PyTorch names it ("Float"), which may be shared by tensors; `read` of `within` reads its bytes."""
 
-    shape: tuple[int, ...]
-
-
-class _Storage(NamedTuple):
+    name: str
+    kind: str
     numbers: int
+    within: Stored
+
+
+class Builder(Protocol):
+    """What becomes of a tensor, whose numbers all lie in its storage; offset and stride count numbers."""
+
+    def tensor(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
+    ) -> object: ...
+
+    def parameter(self, tensor: Any, requires_grad: bool) -> object: ...
+
+
+class _Nothing:
+    """For those who need no tensor."""
+
+    def tensor(self, *_: object) -> None:
+        return None
+
+    def parameter(self, *_: object) -> None:
+        return None
+
+
+class _Kind(NamedTuple):
+    name: str
 
 
 # The one in Python: the one in C makes room for any number of values that a file claims.
@@ -68,23 +90,49 @@ class _Plain(_Unpickler):  # type: ignore[misc]
 
     dispatch: ClassVar = {op[0]: _Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}
 
-    def __init__(self, index: bytes, root: str, members: dict[str, Member]) -> None:
+    def __init__(self, index: bytes, root: str, within: Stored, build: Builder) -> None:
         super().__init__(io.BytesIO(index))
-        self.root, self.members = root, members
+        self.root, self.within, self.build = root, within, build
+        self.admitted: dict[tuple[str, str], Any] = {
+            **{("torch", f"{kind}Storage"): _Kind(kind) for kind in _BYTES},
+            ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
+            ("torch._utils", "_rebuild_parameter"): self.parameter,
+            ("collections", "OrderedDict"): lambda: OrderedDict(),
+        }
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _ADMITTED.get((module, name))
+        found = self.admitted.get((module, name))
         if found is None:
             raise _Refused(f"{module}.{name}")
         return found
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Storage:
         what, kind, key, _, numbers = pid
-        if [type(part) for part in pid[:3]] != [str, int, str] or type(numbers) is not int or what != "storage":
+        if [type(part) for part in pid[:3]] != [str, _Kind, str] or type(numbers) is not int or what != "storage":
             raise ValueError
-        if numbers * kind != self.members[f"{self.root}/data/{key}"].size:
+        name = f"{self.root}/data/{key}"
+        if numbers * _BYTES[kind.name] != self.within.members[name].size:
             raise ValueError
-        return _Storage(numbers)
+        return Storage(name, kind.name, numbers, self.within)
+
+    def tensor(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], grad: bool, *more: object
+    ) -> object:
+        if type(storage) is not Storage or type(grad) is not bool or any(more):
+            raise ValueError  # what is more are hooks, or a bit that says that all numbers are to be taken negative
+        numbers = [offset, *shape, *stride]
+        if len(shape) != len(stride) or len(shape) > 64 or any(type(n) is not int or n < 0 for n in numbers):
+            raise ValueError
+        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        # A stride of zero makes one number a tensor of any size.
+        if math.prod(shape) > storage.numbers or (0 not in shape and last >= storage.numbers):
+            raise ValueError
+        return self.build.tensor(storage, offset, shape, stride, grad)
+
+    def parameter(self, tensor: object, grad: bool, *hooks: object) -> object:
+        if type(grad) is not bool or any(hooks):
+            raise ValueError
+        return self.build.parameter(tensor, grad)
 
     def load_build(self) -> None:
         state = self.stack.pop()  # attributes of a state_dict: versions of modules, which nobody needs
@@ -92,11 +140,11 @@ class _Plain(_Unpickler):  # type: ignore[misc]
             raise ValueError
 
     def load_setitem(self) -> None:
-        _check_keys(self.stack[-2:-1])
+        _check_items(self.stack[-3], self.stack[-2:-1])
         super().load_setitem()
 
     def load_setitems(self) -> None:
-        _check_keys(self.stack[0::2])
+        _check_items(self.metastack[-1][-1], self.stack[0::2])
         super().load_setitems()
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -104,29 +152,10 @@ class _Plain(_Unpickler):  # type: ignore[misc]
     dispatch[pickle.SETITEMS[0]] = load_setitems
 
 
-def _check_keys(keys: list[object]) -> None:
+def _check_items(into: object, keys: list[object]) -> None:
     # To hash a tuple of the same tuple twice, 60 of them deep, takes for ever.
-    if not all(type(key) in (str, int) for key in keys):
+    if type(into) not in (dict, OrderedDict) or not all(type(key) in (str, int) for key in keys):
         raise ValueError
-
-
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> StandIn:
-    numbers = [offset, *shape, *stride]
-    if len(shape) != len(stride) or len(shape) > 64 or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    # A stride of zero makes one number a tensor of any size.
-    if math.prod(shape) > storage.numbers or (0 not in shape and last >= storage.numbers):
-        raise ValueError
-    return StandIn(shape)
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    **{("torch", name): size for name, size in _BYTES.items()},
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("collections", "OrderedDict"): lambda: OrderedDict(),
-}
 
 
 def read_card_text(path: str | Path) -> str:
@@ -139,40 +168,40 @@ def read_card_text(path: str | Path) -> str:
     return str(content["card"])
 
 
-def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED) -> Any:
-    """What torch.save wrote, with a StandIn for each tensor; the file is left at its start. Runs no code of the file.
+def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, build: Builder | None = None) -> Any:
+    """What torch.save wrote, with what `build` makes of each tensor. Runs no code of the file.
 
+    build  None: the tensors are not needed, and of the file only the index is read; else every part is, and its sum checked
     Raises HoldsCode where it has some, and PlifError for a file that torch.save did not write.
     """
     if file.read(1) == b"\x80":
         raise HoldsCode(path, "a bare pickle, as PyTorch before 1.6 wrote them", expected)
     try:
-        index, root, members = _find_index(file)
-    except NotPlain as found:
-        raise PlifError(f"{path}: cannot be opened as a file of torch.save ({found}); expected {expected}") from None
-    try:
-        return _Plain(index, root, members).load()
+        within = Stored(file)
+        root, index = _find_index(within)
+        found = _Plain(index, root, within, build or _Nothing()).load()
+        if build is not None:
+            within.check_rest()
+        return found
+    except NotPlain as reason:
+        raise PlifError(f"{path}: cannot be opened as a file of torch.save ({reason}); expected {expected}") from None
     except _Refused as refused:
         raise HoldsCode(path, str(refused), expected) from None
     except Exception:  # a damaged pickle fails in many ways, all of them mean the same
         raise PlifError(
             f"{path}: its index cannot be read: damaged, or not only tensors; expected {expected}"
         ) from None
-    finally:
-        file.seek(0)
 
 
-def _find_index(file: BinaryIO) -> tuple[bytes, str, dict[str, Member]]:
-    size = file.seek(0, io.SEEK_END)
-    members = read_members(file, size)
-    names = [name for name in members if name.endswith("/data.pkl")]
+def _find_index(within: Stored) -> tuple[str, bytes]:
+    names = [name for name in within.members if name.endswith("/data.pkl")]
     if len(names) != 1 or names[0].count("/") != 1:
         raise NotPlain("it has no index of its own")
-    index = members[names[0]]
-    if index.size > _MOST_PICKLE:
-        raise NotPlain(f"its index claims {index.size} bytes; expected under {_MOST_PICKLE}")
-    file.seek(index.start)
-    data = file.read(index.size)
-    if zlib.crc32(data) != index.crc:
-        raise NotPlain("its index was damaged")
-    return data, names[0].partition("/")[0], members
+    root = names[0].partition("/")[0]
+    for name, most in ((names[0], _MOST_PICKLE), (f"{root}/byteorder", 16)):
+        if name in within.members and (size := within.members[name].size) > most:
+            what = "index" if name == names[0] else "byte order"
+            raise NotPlain(f"its {what} claims {size} bytes; expected under {most}")
+    if f"{root}/byteorder" in within.members and (order := within.read(f"{root}/byteorder")) != b"little":
+        raise NotPlain(f"its byte order is {order!r}; expected little")
+    return root, within.read(names[0])
