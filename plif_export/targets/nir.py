@@ -40,7 +40,7 @@ from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target, setting
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import number_or_word, word
-from runtime.base.hdf5 import open_hdf5
+from runtime.base.hdf5 import read_hdf5
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
@@ -103,19 +103,12 @@ class NirTarget(Target):
 
     def anatomy(self, path: Path, card: Card) -> Places:
         """Every data set and every attribute of the file, but for the card."""
-        import h5py
-
         found: Places = {}
-
-        def look_at(name: str, each: h5py.Dataset | h5py.Group) -> None:
-            values = np.asarray(each[()]) if isinstance(each, h5py.Dataset) else None
+        for name, (values, attributes) in read_hdf5(path, "a NIR file").items():
             if name != f"node/metadata/{CARD_KEY}":
-                texts = values is not None and values.dtype.kind == "O"
-                attributes = {key: repr(value) for key, value in each.attrs.items()}
-                found[name.removeprefix("node/")] = {"": repr(values) if texts else values, **attributes}
-
-        with open_hdf5(path, "a NIR file") as file:
-            file.visititems(look_at)
+                array = None if values is None else np.asarray(values)
+                texts = array is not None and array.dtype.kind == "O"
+                found[name.removeprefix("node/")] = {"": repr(array) if texts else array, **attributes}
         return found
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:

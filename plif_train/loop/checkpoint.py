@@ -109,7 +109,7 @@ class _Tensors:
         empty = torch.empty(0, dtype=DTYPES[storage.kind])
         if storage.name not in self.storages:
             data = torch.empty(storage.numbers * empty.itemsize, dtype=torch.uint8)
-            storage.within.read(storage.name, memoryview(data.numpy()))
+            storage.within.read(storage.name, data.numpy().data)
             self.storages[storage.name] = data.untyped_storage()
         return empty.set_(self.storages[storage.name], offset, shape, stride).requires_grad_(requires_grad)
 

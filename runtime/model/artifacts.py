@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.base.hdf5 import open_hdf5
+from runtime.base.hdf5 import read_hdf5
 from runtime.model.readers import c_source, engine_file, onnx_wire, plif_file, torch_zip, web_page
 from runtime.model.readers.engine_file import MOST_CARD
 
@@ -77,15 +77,13 @@ def _onnx_card(path: Path) -> str:
 
 
 def _nir_card(path: Path) -> str:
-    with open_hdf5(path, "a NIR file") as file:
-        try:
-            text = file["node/metadata"][CARD_KEY][()]
-        except KeyError:
-            raise PlifError(
-                f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
-                f"export it: plif export {path}"
-            ) from None
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    found = read_hdf5(path, "a NIR file").get(f"node/metadata/{CARD_KEY}")
+    if found is None or not isinstance(found.values, bytes):
+        raise PlifError(
+            f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
+            f"export it: plif export {path}"
+        )
+    return found.values.decode("utf-8", "replace")
 
 
 def _folder_card(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zlib
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 from plif_export import check_file, export
+from runtime.base import hdf5
 from runtime.base.errors import PlifError
-from runtime.base.hdf5 import open_hdf5
-from runtime.base.hdf5_look import FREE_BYTES, MOST_DEPTH, MOST_OBJECTS
+from runtime.base.hdf5 import FREE_BYTES, MOST_DEPTH, MOST_HEADER, MOST_OBJECTS, read_hdf5
 from runtime.cli.main import run
 from runtime.model.card import read_card
 
@@ -92,11 +93,6 @@ def unstored(file: Any, name: str, path: Path) -> None:
     file.create_dataset(name, (1 << 20, 1 << 20), "<f8", chunks=(1, 1 << 10))
 
 
-def large_chunk(file: Any, name: str, path: Path) -> None:
-    del file[name]
-    file.create_dataset(name, (2, 2), "<f8", chunks=(1 << 14, 1 << 14), maxshape=(None, None))
-
-
 def packed(file: Any, name: str, data: bytes, **options: Any) -> None:
     del file[name]
     made = file.create_dataset(name, (2, 2), "<f8", chunks=(2, 2), compression="gzip", **options)
@@ -112,16 +108,6 @@ def inflated_large(file: Any, name: str, path: Path) -> None:
     del file[name]
     made = file.create_dataset(name, (1 << 15,), "<f8", chunks=(1 << 15,), compression="gzip")
     made.id.write_direct_chunk((0,), zlib.compress(bytes(256 << 20)))
-
-
-def packed_twice(file: Any, name: str, path: Path) -> None:
-    del file[name]
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_chunk((2, 2))
-    for _ in range(2):
-        plist.set_deflate(9)
-    space = h5py.h5s.create_simple((2, 2))
-    h5py.h5d.create(file.id, b"again", h5py.h5t.IEEE_F64LE, space, plist)
 
 
 def one_text_many_times(file: Any, name: str, path: Path) -> None:
@@ -163,13 +149,11 @@ HOSTILE: dict[Callable[[Any, str, Path], None], str] = {
     external_link: "weight is a link to another place or file",
     virtual: "weight keeps its data in another file",
     soft_link: "weight is a link to another place or file",
-    reference: "weight has values that lead elsewhere",
-    lists: "weight has values that lead elsewhere",
+    reference: "weight is of dtype object",
+    lists: "weight is of dtype object",
     unstored: "weight makes it more than",
-    large_chunk: "weight makes it more than",
-    inflated: "weight has a chunk that is larger in the file",
-    inflated_large: "weight has a chunk that is more than the 262144 bytes",
-    packed_twice: r"again is packed by the filters \[1, 1\]",
+    inflated: "damaged",
+    inflated_large: "damaged",
     one_text_many_times: "texts makes it more than",
     circle: f"lies in more than {MOST_DEPTH} groups",
     deep: f"lies in more than {MOST_DEPTH} groups",
@@ -246,8 +230,82 @@ def test_what_nir_and_its_like_write_is_read(net: Path, tmp_path: Path) -> None:
             file.create_dataset(f"x{i}", data=np.zeros(FREE_BYTES // 64), **options)
         file["text"], file["nothing"] = "a", h5py.Empty("f4")
         file["texts"] = ["a", "b"]
-    with open_hdf5(large, "a test") as file:
-        assert file["x0"].shape == (FREE_BYTES // 64,) and file["text"][()] == b"a"
+        file["scalar"], file["empty"], file["whether"] = np.float32(3), np.zeros((2, 0), "i2"), True
+        file["fixed"] = np.array([b"ab", b"c"])
+        file["text"].attrs["by"] = "somebody"
+    with h5py.File(large) as file:
+        expected = {name: file[name][()] for name in file if name != "nothing"}
+    found = read_hdf5(large, "a test")
+    assert found["text"] == (b"a", {"by": "'somebody'"}) and np.shape(found.pop("nothing").values) == (0,)
+    for name, values in expected.items():
+        assert type(found[name].values) is type(values) and np.array_equal(found[name].values, values)
+        assert np.asarray(found[name].values).dtype == np.asarray(values).dtype
+
+
+def said(*pieces: bytes | dict[str, Any]) -> bytes:
+    """What a child may write: each piece after its length."""
+    out = b""
+    for piece in pieces:
+        data = json.dumps({"attributes": {}, **piece}).encode() if isinstance(piece, dict) else piece
+        out += len(data).to_bytes(8, "little") + data
+    return out
+
+
+def numbers(shape: list[int], dtype: str = "<f8", at: str = "node") -> dict[str, Any]:
+    return {"at": at, "dtype": dtype, "shape": shape}
+
+
+END, NO_RECORD = said(b""), "not what is read of such a file"
+LIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "it cannot be read"),
+    "half a length": (b"123", "it cannot be read"),
+    "a piece that is cut": (said({"at": "node"})[:-1], "it cannot be read"),
+    "no JSON": (said(b"{"), NO_RECORD),
+    "another JSON": (said(b"[]"), NO_RECORD),
+    "deep JSON": (said(b"[" * 100_000), NO_RECORD),
+    "a name that is none": (said({"at": 5}) + END, NO_RECORD),
+    "an attribute that is no text": (said({"at": "node", "attributes": {"by": [1]}}) + END, NO_RECORD),
+    "a long record": (said({"at": "x" * MOST_HEADER}) + END, NO_RECORD),
+    "one name twice": (said({"at": "node"}, {"at": "node"}) + END, NO_RECORD),
+    "a group that is not there": (said({"at": "node/x"}) + END, NO_RECORD),
+    "a group that is data": (said(numbers([]), bytes(8), {"at": "node/x"}) + END, NO_RECORD),
+    "objects": (said(numbers([1], "|O"), bytes(8)) + END, NO_RECORD),
+    "a structure": (said(numbers([1], "i4,O"), bytes(12)) + END, NO_RECORD),
+    "a shape that is none": (said(numbers([-1]), b"") + END, NO_RECORD),
+    "a shape of many dimensions": (said(numbers([1] * 99_999), bytes(8)) + END, NO_RECORD),
+    "fewer bytes than its shape says": (said(numbers([2]), bytes(8)) + END, NO_RECORD),
+    "more bytes than its shape says": (said(numbers([2]), bytes(24)) + END, NO_RECORD),
+    "numbers without an end": (said(numbers([1 << 40])) + bytes(64), "/node makes it more than"),
+    "a text without an end": (said(numbers([1], "text")) + (1 << 62).to_bytes(8, "little"), "/node makes it more than"),
+    "texts without an end": (said(numbers([1 << 40], "text")) + bytes(64), "/node makes it more than"),
+    "attributes without an end": (said({"at": "n", "attributes": dict.fromkeys(map(str, range(30_000)), "")}), "makes"),
+    "a failure that never ends": (b"\xff" * 100_000, NO_RECORD),
+    "a long reason": (b"\xff" * 8 + said(b"/x \x1b[2J" * 999_999), r"net.nir: /x .{1,600}$"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_what_the_process_says_that_reads_the_file_is_not_believed(
+    name: str, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have taken it over: here a process that writes what it was given in the place of ours."""
+    lie, says = LIES[name]
+    (tmp_path / "lie").write_bytes(lie)
+    program = tmp_path / "child.py"
+    program.write_text(f"import sys; sys.stdout.buffer.write(open({str(tmp_path / 'lie')!r}, 'rb').read())")
+    monkeypatch.setattr(hdf5, "DECODE", program)
+    with pytest.raises(PlifError, match=says) as error:
+        read_hdf5(net, "a NIR file")
+    assert str(error.value).isprintable() and len(str(error.value)) < 1000
+
+
+def test_a_file_of_others_is_opened_in_another_process_alone(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("h5py opens it here")
+
+    monkeypatch.setattr(h5py, "File", opened)
+    monkeypatch.setattr(h5py.h5f, "open", opened)
+    assert check_file(net).supported
 
 
 def test_a_file_that_has_changed_is_looked_at_again(net: Path) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base import hdf5, hdf5_look
+from runtime.base import hdf5, hdf5_decode
 from runtime.base.errors import PlifError
 from runtime.model.card import encode, read_card
 from runtime.model.readers import engine_file
@@ -246,28 +246,41 @@ def nir_seeds() -> list[bytes]:
     return kept
 
 
-def look_in_a_fork(number: int, most_bytes: int, read: bool, same: tuple[int, ...]) -> str | None:
+class Fork:
     """What runtime.base.hdf5 asks a new Python for, of a fork of this one: the same code, at fifty times as many files."""
-    ours, theirs = os.pipe()
-    if (child := os.fork()) == 0:
-        os.lseek(number, 0, os.SEEK_SET)
-        try:
-            hdf5_look.look(os.fdopen(os.dup(number), "rb"), SECONDS, most_bytes, read)
-            os._exit(0)
-        except BaseException as error:
-            os.write(theirs, " ".join(str(error).split())[:120].encode() or b"?")
-        os._exit(3)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    status = os.waitpid(child, 0)[1]
-    return "crashed" if os.WIFSIGNALED(status) else None if status == 0 else said
+
+    def __init__(self, _: Path, memory: str, *, size: int, stdin: int) -> None:
+        ours, theirs = os.pipe()
+        self.pipe, self.child = os.fdopen(ours, "rb"), os.fork()
+        if not self.child:
+            try:
+                with os.fdopen(theirs, "wb") as out:
+                    hdf5_decode.decode(os.fdopen(os.dup(stdin), "rb"), out, SECONDS, int(memory))
+            finally:
+                os._exit(0)
+        os.close(theirs)
+
+    def __enter__(self) -> Fork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pipe.close()
+        if self.child:
+            os.kill(self.child, signal.SIGKILL)
+            self.end()
+
+    def read(self, count: int) -> bytes:
+        return self.pipe.read(count)
+
+    def end(self) -> tuple[int, str | None]:
+        child, self.child = self.child, 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), None
 
 
 def read_nir(path: Path) -> None:
     from plif_export.readers.nir.graph import examine_nir
 
-    hdf5._look = look_in_a_fork  # type: ignore[assignment]
+    hdf5.Child = Fork  # type: ignore[misc, assignment]
     try:
         read_card(path)
     except PlifError as error:

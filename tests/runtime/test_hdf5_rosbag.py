@@ -10,6 +10,7 @@ import pytest
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events import open_source, read_events
+from runtime.events.formats.child import PIECE
 from tests.fuzz.recordings import read
 from tests.recordings import EVT3_HEADER, evt3_bytes, hdf5_bytes, some_events
 from tests.rosbags import write_bag
@@ -45,8 +46,28 @@ def test_a_blosc_chunk_that_claims_more_than_it_should_be_is_refused(path: Path)
     data = bytearray(path.read_bytes())
     data[place + 4 : place + 8] = (1 << 30).to_bytes(4, "little")
     path.write_bytes(data)
-    with pytest.raises(PlifError, match=f"claims {1 << 30} bytes"):
+    with pytest.raises(PlifError, match="no event of it can be read"):
         read_events(path)
+
+
+def test_damage_in_the_middle_leaves_the_events_before_it_and_a_note(path: Path) -> None:
+    events = some_events(PIECE + 3000)
+    path.write_bytes(hdf5_bytes(events, compression="gzip", chunks=(3000,)))
+    with h5py.File(path, "r") as file:
+        last = file["events/y"].id.get_chunk_info(file["events/y"].id.get_num_chunks() - 1)
+    data = bytearray(path.read_bytes())
+    data[last.byte_offset : last.byte_offset + last.size] = bytes(last.size)
+    path.write_bytes(data)
+    source = open_source(str(path))
+    assert np.concatenate(list(source.packets())).tolist() == events[:PIECE].tolist()
+    assert f"stopped after {PIECE} events" in source.notes[0]
+
+
+def test_a_recording_is_opened_in_another_process_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(hdf5_bytes(EVENTS))
+    monkeypatch.setattr(h5py, "File", None)
+    monkeypatch.setattr(h5py.h5f, "open", None)
+    assert read_events(path).tolist() == EVENTS.tolist()
 
 
 def test_a_structured_data_set_is_read(path: Path) -> None:

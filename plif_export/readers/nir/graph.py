@@ -27,7 +27,7 @@ from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapse
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.hdf5 import open_hdf5
+from runtime.base.hdf5 import Items, read_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS, spatial
@@ -113,12 +113,27 @@ def _open(path: Path) -> NirNode:
         import nir
     except ImportError:
         raise MissingExtra("reading a NIR file", "nir") from None
-    with open_hdf5(path, "a NIR file") as file:
-        graph: NirNode = nir.read(file.id, type_check=False)  # the file that was looked at, opened once
+    items = read_hdf5(path, "a NIR file")
+    try:
+        graph: NirNode = nir.dict2NIRNode({**_tree(items), "type_check": False})
+    except Exception as error:  # its classes raise many kinds
+        reason = " ".join(str(error).split())[:120]
+        raise PlifError(f"{path}: not a NIR file, or damaged ({reason})") from None
     unknown = sorted({end for edge in graph.edges for end in edge} - set(graph.nodes))
     if unknown:
         raise PlifError(f"{path}: an edge leads to {unknown[0]}, which is none of its nodes; the file was damaged")
     return graph
+
+
+def _tree(items: Items) -> dict[str, object]:
+    """The graph as nir reads it from a file: dicts within dicts, texts in UTF-8."""
+    groups: dict[str, dict[str, object]] = {"": {}}
+    for at, (values, _) in items.items():
+        group, _, name = at.rpartition("/")
+        if values is None:
+            groups[at] = {}
+        groups[group][name] = groups[at] if values is None else values.decode() if isinstance(values, bytes) else values
+    return groups["node"]
 
 
 class _GraphReader:
