@@ -10,6 +10,7 @@ import pytest
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events import open_source, read_events
+from runtime.events.formats import hdf5 as hdf5_recordings
 from runtime.events.formats.child import PIECE
 from tests.fuzz.recordings import read
 from tests.recordings import EVT3_HEADER, evt3_bytes, hdf5_bytes, some_events
@@ -68,6 +69,43 @@ def test_a_recording_is_opened_in_another_process_alone(path: Path, monkeypatch:
     monkeypatch.setattr(h5py, "File", None)
     monkeypatch.setattr(h5py.h5f, "open", None)
     assert read_events(path).tolist() == EVENTS.tolist()
+
+
+FOUND, SOME = b"H" + bytes(8), EVENTS[:10].tobytes()
+
+
+def record(tag: bytes, payload: bytes = b"", more: int = 0) -> bytes:
+    return tag + (len(payload) + more).to_bytes(8, "little") + payload
+
+
+@pytest.mark.parametrize(
+    ("lie", "events"),
+    [
+        (FOUND + record(b"P", SOME) + record(b"P", SOME[:-1]) + record(b"Z"), 19),
+        (FOUND + record(b"P", SOME) + b"P" + b"\xff" * 8, 10),
+        (FOUND + record(b"P", SOME) + record(b"P", SOME, more=1), 10),
+        (FOUND + record(b"P", SOME) + record(b"L") + record(b"?", SOME) + record(b"Z"), 10),
+        (FOUND + record(b"P", SOME) + record(b"L", b"\xff" * 99) + record(b"Z"), 0),
+        (FOUND + record(b"P", SOME) + record(b"E", b"\xff" * 999_999), 10),
+        (FOUND, 0),
+        (b"", 0),
+        (record(b"E", b"\xff\x1b[2J" * 99_999), 0),
+    ],
+)
+def test_what_the_process_says_that_decodes_a_recording_is_not_believed(
+    lie: bytes, events: int, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have taken it over: here a process that writes what it was given in the place of ours."""
+    program = tmp_path / "decode.py"
+    program.write_text(f"import sys; sys.stdout.buffer.write({lie!r})")
+    path.write_bytes(hdf5_bytes(EVENTS))
+    monkeypatch.setattr(hdf5_recordings, "CHILD", program)
+    found = read(path)
+    if events:
+        assert not isinstance(found, str), found
+        assert len(found[1]) == events and all(note.isprintable() and len(note) < 1000 for note in found[3])
+    else:
+        assert isinstance(found, str) and found.isprintable() and len(found) < 1000
 
 
 def test_a_structured_data_set_is_read(path: Path) -> None:

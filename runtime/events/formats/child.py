@@ -28,6 +28,7 @@ PIECE = 1 << 16
 # times as much as in the file.
 FREE_MEMORY, MOST_TIMES, MOST_MEMORY = 256 << 20, 16, 4 << 30
 MOST_TEXT = 500  # characters of what is said of a file
+MOST_RECORD = 1 << 20  # bytes; a file may have taken the program over, so nothing that it says is believed
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
         def read() -> Records:
             while len(head := child.read(9)) == 9:
                 size = int.from_bytes(head[1:], "little")
-                if len(payload := child.read(size)) < size:
+                if size > MOST_RECORD or len(payload := child.read(size)) < size:
                     break
                 yield head[:1], payload
             if (reason := child.end()[1]) is not None:
@@ -61,7 +62,7 @@ def events_of(
     PlifError where it came to none.
     others  for tags of the format's own that hold events: bytes -> events [N]
     """
-    read = {b"P": lambda payload: np.frombuffer(payload, EVENT_DTYPE), **(others or {})}
+    read = {b"P": _events, **(others or {})}
     done, complete, reason = 0, False, "the decoder could not go on"
     with records_of(program, path) as records:
         for tag, payload in records:
@@ -70,12 +71,16 @@ def events_of(
                 done += len(events)
                 yield events
             elif tag == b"E":
-                reason = payload.decode()
+                reason = payload.decode(errors="replace")[:MOST_TEXT]
             complete = tag == b"Z"
     if not complete and not done:
         raise PlifError(f"{path}: no event of it can be read: {reason}")
     if not complete:
         losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+
+
+def _events(payload: bytes) -> np.ndarray:
+    return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
 
 
 # --- in the process that decodes --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.array import no_events
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import events_of, records_of
+from runtime.events.formats.child import MOST_TEXT, events_of, records_of
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 CHILD = Path(__file__).with_name("hdf5_decode.py")
@@ -33,7 +33,7 @@ def open_recording(path: Path) -> Recording:
         for tag, payload in records:
             if tag == b"H":
                 break
-            reason = payload.decode(errors="replace") if tag == b"E" else reason
+            reason = payload.decode(errors="replace")[:MOST_TEXT] if tag == b"E" else reason
         else:
             raise PlifError(f"{path}: this HDF5 recording cannot be read: {reason}")
     return Recording("hdf5", lambda losses: _decode(path, losses))
