@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from plif_train import build, load, save, scale_to_fire
+from plif_train.loop.checkpoint import load_torch
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
@@ -44,6 +46,77 @@ def test_a_network_comes_back_with_everything_that_belongs_to_it(tmp_path: Path)
     assert all(parameter.requires_grad for parameter in back.parameters())
     save(back, tmp_path / "again.pt")
     assert load(tmp_path / "again.pt").meta.training == {"dataset": "folder", "epochs": 3}
+
+
+def contents() -> dict[str, Any]:
+    """What training scripts save."""
+    torch.manual_seed(0)
+    linear, base = torch.nn.Linear(3, 3), torch.arange(24.0).reshape(4, 6)
+    tied = torch.nn.Sequential(linear, torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
+    tied[2].weight = linear.weight
+    adam, sgd = torch.optim.AdamW(tied.parameters()), torch.optim.SGD(tied.parameters(), lr=0.1, momentum=0.9)
+    tied(torch.randn(4, 3)).sum().backward()
+    adam.step()
+    sgd.step()
+    kinds = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    kinds += (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return {
+        "network": small().state_dict(),
+        "tied": tied.state_dict(),
+        "parameters": dict(tied.named_parameters()),
+        "optimizers": [adam.state_dict(), sgd.state_dict(), {"betas": (0.9, 0.999), "lr": None, "on": True, 3: "é"}],
+        "views": [
+            base,
+            base,
+            base.t(),
+            base[:, 2],
+            base[2:, 1:3],
+            base[0].as_strided((3,), (0,)),
+        ],
+        "kinds": [torch.arange(-3, 4).to(kind) for kind in kinds],
+        "empty": [torch.zeros(0), torch.zeros(3, 0, 2, dtype=torch.bfloat16), torch.tensor(3.0)],
+        "gradients": [torch.ones(2, requires_grad=True), torch.nn.Parameter(torch.ones(2), requires_grad=False)],
+    }
+
+
+def same(ours: object, theirs: object) -> list[tuple[Tensor, Tensor]]:
+    """Asserts that two trees are the same, and gives the pairs of tensors in them."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, Tensor) and isinstance(theirs, Tensor):
+        for what in ("dtype", "shape", "requires_grad", "is_leaf", "device"):
+            assert getattr(ours, what) == getattr(theirs, what)
+        assert (ours.stride(), ours.storage_offset()) == (theirs.stride(), theirs.storage_offset())
+        assert torch.equal(*(torch.empty(0, dtype=torch.uint8).set_(each.untyped_storage()) for each in (ours, theirs)))
+        return [(ours, theirs)]
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        ours, theirs = list(ours.values()), list(theirs.values())
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+        return [pair for a, b in zip(ours, theirs, strict=True) for pair in same(a, b)]
+    assert ours == theirs
+    return []
+
+
+def test_tensors_are_those_that_pytorch_reads_and_share_what_they_shared(tmp_path: Path) -> None:
+    torch.save(contents(), tmp_path / "model.pt")
+    theirs = torch.load(tmp_path / "model.pt", weights_only=True)
+    pairs = same(load_torch(tmp_path / "model.pt", "a test"), theirs)
+    assert len(pairs) > 60
+    for key in (id, lambda tensor: tensor.untyped_storage().data_ptr()):
+        first: list[dict[int, int]] = [{}, {}]
+        for i, pair in enumerate(pairs):
+            a, b = (seen.setdefault(key(tensor), i) for seen, tensor in zip(first, pair, strict=True))
+            assert a == b
+    shared = next(ours for ours, _ in pairs if ours.shape == (4, 6))
+    shared[2, 1] = 99.0
+    assert sum(bool((ours == 99.0).any()) for ours, _ in pairs) == 4
+
+
+def test_a_file_of_others_is_not_opened_by_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(small(), tmp_path / "model.pt")
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(torch._C, "PyTorchFileReader", None)
+    assert load(tmp_path / "model.pt").notation == small().notation
 
 
 def test_the_card_can_be_read_without_torch_and_names_no_folder(tmp_path: Path) -> None:
