@@ -5,6 +5,7 @@ In Python: Model.stream, whose observers record (runtime.stream.record) and show
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +72,7 @@ def stream(
         if watched.dashboard is not None:
             if page.warning:
                 say(f"plif: warning: {page.warning}", err=True)
-            say(f"plif: dashboard at {page.address}", err=True)
+            say(f"plif: {page.announcement(secret=sys.stderr.isatty())}", err=True)
         say_engine(model)
         several = len(running.names) > 1
         ending.gently(running.controls.end)

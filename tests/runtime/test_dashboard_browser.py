@@ -53,11 +53,12 @@ class Streaming:
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]+)", line)
+        found = re.search(r"(http://127\.0\.0\.1:(\d+)/), its token is in (\S+)", line)
         if not found:
             self.close()
         assert found, line
-        self.address, self.port, self.token = found[0], int(found[1]), found[2]
+        self.port, self.token = int(found[2]), Path(found[3]).read_text().strip()
+        self.address = f"{found[1]}?token={self.token}"
 
     def close(self) -> None:
         self.process.terminate()

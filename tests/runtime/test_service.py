@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,100 @@ def test_the_changes_of_the_answer_can_be_saved_and_need_the_token(pushed: Pushe
     assert status == 200 and list(rows[0]) == ["when", "t_us", "step", "label", "score"]
     assert [row["label"] for row in rows] == [change["label"] or "" for change in changes][: len(rows)]
     assert all(a["label"] != b["label"] for a, b in pairwise(changes))
+
+
+# --- the token -------------------------------------------------------------------------------------------------------
+
+
+class Printed:
+    """`plif stream ... --dashboard 0` whose output goes where `stderr` says; `line` is the first of it."""
+
+    def __init__(self, artifact: Path, stderr: int, read: Callable[[], str], **environment: str) -> None:
+        source = "sim:digits?seed=3&seconds=600"
+        command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), source, "--speed", "real"]
+        self.process = subprocess.Popen(
+            [*command, "--json", "--dashboard", "0"],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**without_places(), **environment},
+        )
+        self.line = read()
+
+    def end(self) -> str:
+        """Everything else that it printed to stdout."""
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        self.process.terminate()
+        out, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 130 and '"summary"' in out
+        return out
+
+
+def without_places() -> dict[str, str]:
+    given = ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "PLIF_DASHBOARD_TOKEN")
+    return {name: value for name, value in os.environ.items() if name not in given}
+
+
+def opens(line: str, token: str) -> int:
+    found = re.search(r"(http://127\.0\.0\.1:\d+/)", line)
+    assert found, line
+    ask = urllib.request.Request(f"{found[1]}status", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(ask, timeout=60) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("place", ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "TMPDIR"])
+def test_a_log_gets_no_token_but_the_name_of_a_file_that_only_its_user_reads(
+    digits_onnx: Path, tmp_path: Path, place: str
+) -> None:
+    log = tmp_path / "log"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with open(log, "wb") as stderr:
+        running = Printed(
+            digits_onnx, stderr.fileno(), lambda: until_written(log), INVOCATION_ID="1", **{place: str(folder)}
+        )
+    (file,) = folder.iterdir()
+    token = file.read_text().strip()
+    assert str(file) in running.line and file.stat().st_mode & 0o777 == 0o600 and len(token) >= 24
+    assert opens(running.line, token) == 200
+    out = running.end()
+    assert token not in out + log.read_text() and "token=" not in log.read_text()
+    assert not list(folder.iterdir()), "and the file goes with it"
+
+
+def until_written(log: Path) -> str:
+    wait_until(lambda: "dashboard at" in log.read_text())
+    return log.read_text()
+
+
+def test_a_terminal_is_shown_the_address_with_its_token(digits_onnx: Path) -> None:
+    ours, its = os.openpty()
+    with os.fdopen(ours, errors="replace") as reads:
+        running = Printed(digits_onnx, its, reads.readline, INVOCATION_ID="1", NO_COLOR="1")
+        os.close(its)
+        token = re.search(r"/\?token=([\w-]+)", running.line)
+        assert token and opens(running.line, token[1]) == 200
+        running.process.terminate()
+        running.process.communicate(timeout=60)
+
+
+def test_a_token_that_was_given_is_named_not_printed_and_written_nowhere(digits_onnx: Path, tmp_path: Path) -> None:
+    token, log = "A-given_token-0123456789-abc", tmp_path / "log"
+    with open(log, "wb") as stderr:
+        given = {"PLIF_DASHBOARD_TOKEN": token, "RUNTIME_DIRECTORY": "/nowhere"}
+        running = Printed(digits_onnx, stderr.fileno(), lambda: until_written(log), **given)
+    assert "PLIF_DASHBOARD_TOKEN" in running.line and opens(running.line, token) == 200
+    assert token not in running.end() + log.read_text()
+
+
+def test_where_no_folder_takes_the_token_one_line_says_so_and_nothing_is_streamed(digits_onnx: Path) -> None:
+    command = [sys.executable, "-m", "runtime.cli", "stream", str(digits_onnx), "sim:digits?seconds=0.1", "--dashboard"]
+    environment = {**without_places(), "RUNTIME_DIRECTORY": "/nowhere/at/all"}
+    done = subprocess.run([*command, "0"], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "/nowhere/at/all" in done.stderr and "RUNTIME_DIRECTORY" in done.stderr
 
 
 # --- systemd ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded 
 from __future__ import annotations
 
 import importlib.util
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.text import printable
 from runtime.base.version import __version__
-from runtime.show.dashboard.access import Access, is_loopback, known_names, new_token
+from runtime.show.dashboard.access import TOKEN_VARIABLE, Access, is_loopback, keep_token, known_names, new_token
 from runtime.show.dashboard.board import Board, picture_size
 from runtime.show.dashboard.metrics import metrics_text
 from runtime.stream.observe import Observer
@@ -47,6 +49,7 @@ class Dashboard(Observer):
 
         self.host, port = parse_address("--dashboard", where, EXAMPLES, host="127.0.0.1", least_port=0)
         self._token = new_token()
+        self._kept: Path | None = None
         self._run: Run | None = None
         self._boards: dict[str, Board] = {}
         self._facts: dict[str, dict[str, object]] = {}
@@ -56,10 +59,24 @@ class Dashboard(Observer):
 
     @property
     def address(self) -> str:
+        return f"{self._page}?token={self._token}"
+
+    def announcement(self, secret: bool) -> str:
+        """A line that says where the dashboard is. secret: whether only its user reads it. Others are told in which file
+        the token is, which only this user reads and `close` removes. PlifError where no folder takes that file."""
+        if secret:
+            return f"dashboard at {self.address}"
+        if os.environ.get(TOKEN_VARIABLE):
+            return f"dashboard at {self._page}, its token is that of {TOKEN_VARIABLE}"
+        self._kept = self._kept or keep_token(self._token, self.port)
+        return f"dashboard at {self._page}, its token is in {self._kept}"
+
+    @property
+    def _page(self) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
             self.host, f"[{self.host}]" if ":" in self.host else self.host
         )
-        return f"http://{host}:{self.port}/?token={self._token}"
+        return f"http://{host}:{self.port}/"
 
     @property
     def warning(self) -> str | None:
@@ -80,6 +97,8 @@ class Dashboard(Observer):
     def close(self) -> None:
         self._ended = True
         self._server.stop()
+        if self._kept is not None:
+            self._kept.unlink(missing_ok=True)
 
     # --- as an observer: in the thread of the stream ----------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """Who may talk to the dashboard. Three rules, each against one attack; all must hold.
 
-token    random for each start and in the printed address only; compared in constant time. Without it: no picture, no
-         control. It travels in the first address, then in a header or as a websocket subprotocol, never as a cookie
-         (cookies of one host are sent to every port of it) and never in a Referer (Referrer-Policy: no-referrer)
+token    random for each start; compared in constant time. Without it: no picture, no control. A terminal is shown it in
+         the address; logs are read by others, so elsewhere it is in a file that only this user reads. It travels in the
+         first address, then in a header or as a websocket subprotocol, never as a cookie (cookies of one host are sent
+         to every port of it) and never in a Referer (Referrer-Policy: no-referrer)
 Host     a numeric address, or a name that was allowed beforehand. A page of a stranger whose name was pointed at this
          machine (DNS rebinding) arrives with the stranger's name in Host
 Origin   where a browser sends one, it is this server itself. Another page's script (cross-site websocket, forged
@@ -17,7 +18,9 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from runtime.base.errors import PlifError
 
@@ -37,6 +40,24 @@ def new_token() -> str:
             "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
         )
     return given
+
+
+def keep_token(token: str, port: int) -> Path:
+    """A new file with the token that only this user can read. PlifError where no folder takes one.
+
+    systemd gives a service the first folder (RuntimeDirectory=), and each user who logs in the second.
+    """
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
+    try:
+        number, path = tempfile.mkstemp(".token", f"plif-{port}-", given or tempfile.gettempdir())
+        with os.fdopen(number, "w") as file:
+            file.write(f"{token}\n")
+    except OSError as error:
+        raise PlifError(
+            f"--dashboard: no file for its token, which belongs in no log ({error.strerror}: {given or 'no TMPDIR'}); let "
+            f"RUNTIME_DIRECTORY name a folder that may be written, or give a token in {TOKEN_VARIABLE}"
+        ) from None
+    return Path(path)
 
 
 class Access:
