@@ -21,11 +21,13 @@ FROM python:3.11-slim
 LABEL org.opencontainers.image.title="plif" \
       org.opencontainers.image.description="Streams events through spiking networks with PLIF neurons" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 --create-home --home-dir /data --shell /usr/sbin/nologin plif
+RUN useradd --system --uid 10001 --create-home --home-dir /data --shell /usr/sbin/nologin plif \
+    && install -d -o 10001 -g 10001 -m 700 /run/plif
 COPY --from=build /opt/plif /opt/plif
 ENV PATH=/opt/plif/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    RUNTIME_DIRECTORY=/run/plif
 USER 10001:10001
 WORKDIR /data
 EXPOSE 8080/tcp 3333/udp

@@ -16,6 +16,7 @@ import pytest
 
 from plif_export import export
 from tests.conftest import REPOSITORY
+from tests.live import until
 
 TEXT = (REPOSITORY / "Dockerfile").read_text()
 
@@ -52,6 +53,7 @@ def test_it_runs_as_a_user_without_rights_and_the_compiler_stays_behind() -> Non
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE) and "--uid 10001" in last
     assert "apt-get" not in last and "pip" not in last
     assert last.index("USER") < last.index("ENTRYPOINT")
+    assert "-o 10001 -g 10001 -m 700 /run/plif" in last and "RUNTIME_DIRECTORY=/run/plif" in last, "for the token"
 
 
 def test_what_it_copies_is_there_and_in_the_build_context() -> None:
@@ -116,3 +118,35 @@ def test_docker_steps_give_a_runtime_without_torch_that_streams(tmp_path: Path) 
     running.terminate()
     out, err = running.communicate(timeout=30)
     assert running.returncode == 130 and "answer" in out, err
+
+
+def docker(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0 or not check, done.stderr[-3000:]
+    return (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.machines
+def test_docker_builds_the_image_and_it_streams_as_the_page_says(tmp_path: Path) -> None:
+    """Without root, rights, a shell or a file that it may write; its health check passes; no log has the token."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("no Docker daemon answers here")
+    docker("build", "--tag", "plif-test", str(REPOSITORY))
+    export(REPOSITORY / "models" / "nmnist-digits.pt", tmp_path / "model.onnx")
+    page = (REPOSITORY / "docs" / "service.md").read_text()
+    limits = next(line for line in page.splitlines() if "--read-only" in line).rstrip("\\").split()
+    name = f"plif-test-{os.getpid()}"
+    run = ["run", "--detach", "--name", name, *limits, "--health-interval", "2s", "--volume"]
+    stream = ["sim:digits?seconds=600", "--speed", "real", "--framing", "duration:20ms", "--dashboard", "0.0.0.0:8080"]
+    try:
+        docker(*run, f"{tmp_path}/model.onnx:/data/model.onnx:ro", "plif-test", "stream", "model.onnx", *stream)
+        until(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", name) == "healthy")
+        assert docker("exec", name, "id", "-u") == "10001"
+        assert "No module named 'torch'" in docker("exec", name, "python", "-c", "import torch", check=False)
+        token = docker("exec", name, "cat", "/run/plif/plif-8080.token")
+        assert len(token) >= 24 and token not in docker("logs", name)
+        docker("stop", "--time", "10", name)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "130"
+        assert "answer" in docker("logs", name)
+    finally:
+        docker("rm", "--force", name, check=False)

@@ -104,7 +104,9 @@ def test_everything_that_a_stream_needs_works_within_the_unit(digits_onnx: Path,
     }, camera
     assert camera["events"] == camera["events sent"] > 1000 and camera["mode"] == 0o600
     assert camera["result"] == "success", camera
-    assert not camera["token in journal"] and not camera["token left"] and "/run/plif/plif-8080-" in camera["journal"]
+    assert (
+        not camera["token in journal"] and not camera["token left"] and "/run/plif/plif-8080.token" in camera["journal"]
+    )
     assert set(found) == set(WITHIN)
     wrong = {name: text for name, (result, text) in found.items() if result != "success"}
     assert not wrong, wrong

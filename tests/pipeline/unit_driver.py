@@ -27,7 +27,7 @@ def camera() -> dict[str, object]:
     Path("/var/lib/plif").mkdir()
     Path("/var/lib/plif/model.onnx").write_bytes(Path("/opt/try/model.onnx").read_bytes())
     started = call("start", "plif")
-    files = list(Path("/run/plif").glob("plif-8080-*.token"))
+    files = list(Path("/run/plif").glob("*.token"))
     if started.returncode or not files:
         return {"started": started.stderr, "journal": journal()}
     token, mode = files[0].read_text().strip(), files[0].stat().st_mode & 0o777

@@ -179,11 +179,12 @@ def test_the_changes_of_the_answer_can_be_saved_and_need_the_token(pushed: Pushe
 class Printed:
     """`plif stream ... --dashboard 0` whose output goes where `stderr` says; `line` is the first of it."""
 
-    def __init__(self, artifact: Path, stderr: int, read: Callable[[], str], **environment: str) -> None:
+    def __init__(self, artifact: Path, stderr: int, read: Callable[[], str], *before: str, **environment: str) -> None:
         source = "sim:digits?seed=3&seconds=600"
         command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), source, "--speed", "real"]
         self.process = subprocess.Popen(
-            [*command, "--json", "--dashboard", "0"],
+            [*before, *command, "--json", "--dashboard", "0"],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -232,6 +233,30 @@ def test_a_log_gets_no_token_but_the_name_of_a_file_that_only_its_user_reads(
     out = running.end()
     assert token not in out + log.read_text() and "token=" not in log.read_text()
     assert not list(folder.iterdir()), "and the file goes with it"
+
+
+READ_ONLY = 'mount -o rbind,ro=recursive / "$0" && mount -t tmpfs none "$0/run" && exec chroot "$0" "$@"'
+
+
+def test_on_a_root_file_system_that_takes_no_writes_it_streams_and_keeps_its_token_in_run(
+    digits_onnx: Path, tmp_path: Path
+) -> None:
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", READ_ONLY, str(tmp_path)]
+    may = subprocess.run([*alone, "touch", str(tmp_path / "x")], capture_output=True, text=True)
+    if "Read-only file system" not in may.stderr:
+        pytest.skip(f"may mount nothing here: {may.stderr.strip()}")
+    here = (*alone, "env", "--chdir", str(ROOT))
+    with open(tmp_path.parent / "log", "w+b") as stderr:
+        running = Printed(
+            digits_onnx,
+            stderr.fileno(),
+            lambda: until_written(tmp_path.parent / "log"),
+            *here,
+            RUNTIME_DIRECTORY="/run",
+        )
+    token = Path(f"/proc/{running.process.pid}/root").joinpath(*re.search(r"in /(\S+)", running.line)[1].split("/"))
+    assert opens(running.line, token.read_text().strip()) == 200
+    running.end()
 
 
 def until_written(log: Path) -> str:

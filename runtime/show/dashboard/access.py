@@ -43,21 +43,23 @@ def new_token() -> str:
 
 
 def keep_token(token: str, port: int) -> Path:
-    """A new file with the token that only this user can read. PlifError where no folder takes one.
+    """The file plif-PORT.token with the token, that only this user can read. PlifError where no folder takes it.
 
-    systemd gives a service the first folder (RuntimeDirectory=), and each user who logs in the second.
+    systemd gives a service the first folder (RuntimeDirectory=), and each user who logs in the second. In the third, which is
+    everybody's, O_EXCL sees to it that the file is ours, and nobody's link.
     """
     given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
     try:
-        number, path = tempfile.mkstemp(".token", f"plif-{port}-", given or tempfile.gettempdir())
-        with os.fdopen(number, "w") as file:
+        path = Path(given or tempfile.gettempdir()) / f"plif-{port}.token"
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
             file.write(f"{token}\n")
     except OSError as error:
         raise PlifError(
             f"--dashboard: no file for its token, which belongs in no log ({error.strerror}: {given or 'no TMPDIR'}); let "
             f"RUNTIME_DIRECTORY name a folder that may be written, or give a token in {TOKEN_VARIABLE}"
         ) from None
-    return Path(path)
+    return path
 
 
 class Access:
