@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -63,9 +62,7 @@ def test_what_it_copies_is_there_and_in_the_build_context() -> None:
         if rest.startswith("--from="):
             continue
         for source in rest.split()[:-1]:
-            assert (REPOSITORY / source).exists() and any(fnmatch(f"!{source}", pattern) for pattern in patterns), (
-                source
-            )
+            assert (REPOSITORY / source).exists() and f"!{source}" in patterns, source
 
 
 def test_the_service_page_names_options_that_exist() -> None:
