@@ -35,7 +35,8 @@ def commands() -> str:
     group: Any = typer.main.get_command(app)
     page = [
         "# Commands",
-        "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted.",
+        "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted, "
+        "141 who read the output went away (`| head -1`).",
     ]
     for name in COMMANDS:
         command = group.get_command(None, name)

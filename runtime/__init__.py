@@ -5,21 +5,24 @@ Model.session(streams)         the state of some streams: step, run, reset, snap
 Model.stream(source)           decisions about a recording or a live feed
 PushSource(width, height)      a live feed of events that your own program has
 
-Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used.
+Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used. Nor
+`typing`, which takes as long as the start of Python: Ctrl-C is held only after it (cli/__main__.py).
 It switches off what the libraries below it would report to their makers (base/telemetry.py).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from runtime.base import telemetry
-from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runtime.api import Model, load
+    from runtime.base.errors import CheckFailed, PlifError
     from runtime.engines.session import Session
     from runtime.events.sources.push import PushSource
 
@@ -28,6 +31,8 @@ __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__vers
 telemetry.switch_off()
 
 _HOME = {
+    "CheckFailed": "runtime.base.errors",
+    "PlifError": "runtime.base.errors",
     "Model": "runtime.api",
     "load": "runtime.api",
     "PushSource": "runtime.events.sources.push",

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 ENVIRONMENT = {
     # ONNX Runtime, 1.29 and later (core/platform/telemetry_1ds.cc): to Microsoft; keeps a number of this machine in ~
@@ -44,18 +42,3 @@ def switch_off() -> None:
         os.environ.setdefault(name, value)
     for name in REPORTERS:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say: not to be imported
-
-
-@contextmanager
-def ray_node() -> Iterator[None]:
-    """While Ray is imported and starts a node, which hands its environment on to its workers."""
-    before = {name: os.environ.get(name) for name in RAY_NODE}
-    os.environ.update(RAY_NODE)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

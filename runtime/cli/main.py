@@ -1,7 +1,8 @@
 """The command line: `plif`. Parse, call, print, exit code; every command has the Python call that does the same.
 
 Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, but for a
-stream, which then ends in order). Whatever goes wrong is one line on stderr. With --json stdout holds one JSON document
+stream, which then ends in order), 141 who read the output went away, as `| head -1` does: what is written into files is
+whole, and nothing is said. Whatever else goes wrong is one line on stderr. With --json stdout holds one JSON document
 (stream: one a line) and nothing else.
 
 A command's module is imported when the command runs, and by `plif --help`, which lists the first line of its docstring. So
@@ -14,6 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +30,9 @@ from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.base.options import OptionRecord, flag_of, options_of
 from runtime.base.text import say
 from runtime.base.version import __version__
-from runtime.cli.signals import catch_signals, exit_code
+from runtime.cli.signals import catch_signals, exit_code, let_go
+
+UNREAD = 141  # what a shell says of `yes` in `yes | head -1`
 
 _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
@@ -162,13 +166,30 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """The console script: runs a command and turns what goes wrong into one line and an exit code."""
+    _reopen()
     try:
         catch_signals(gently=sys.argv[1:2] == ["stream"])
         code = run(sys.argv[1:])
+        let_go()
     except KeyboardInterrupt:  # before the command began, or after its end
+        let_go()
         code = 130
         say("plif: interrupted", err=True)
+    except OSError:  # the line about what went wrong: nobody reads it, or the disk is full
+        code = UNREAD if _unread() else 2
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # said already; Python would say it again as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(exit_code(code))
+
+
+def _reopen() -> None:
+    """Gives an output that whoever started us closed (`>&-`) to nobody: else the next file that is opened is written there."""
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers: the lowest free one is taken
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  for as long as the process lives
 
 
 def run(arguments: list[str]) -> int:
@@ -176,18 +197,17 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _one_line_warning
     os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
-        code = typer.main.get_command(app)(arguments, prog_name="plif", standalone_mode=False)
-        code = code if isinstance(code, int) else 0
+        code = _typed(arguments)
+        sys.stdout.flush()
     except PlifError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
         say(f"plif: {kind}: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return UNREAD
         # Usage errors are classes of click in older Typer, of Typer itself since 0.29; both format their own message.
         if not hasattr(error, "format_message"):
             return _unexpected(error)
@@ -199,6 +219,26 @@ def run(arguments: list[str]) -> int:
     if code == 130:
         say("plif: interrupted", err=True)
     return code
+
+
+def _typed(arguments: list[str]) -> int:
+    outputs = sys.stdout, sys.stderr
+    try:
+        code = typer.main.get_command(app)(arguments, prog_name="plif", standalone_mode=False)
+    except SystemExit as left:
+        sys.stdout, sys.stderr = outputs
+        if isinstance(left.__context__, BrokenPipeError):  # Typer takes it for itself, and hides it from who flushes
+            raise left.__context__ from None
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _unread() -> bool:
+    """Whether who read our output went away, as `| head -1` does. Other pipes break by a fault."""
+    outputs = select.poll()
+    for number in (1, 2):
+        outputs.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0))
 
 
 def _unexpected(error: Exception) -> int:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,26 +43,46 @@ def catch_signals(gently: bool) -> None:
     """
     global _own
     _own = gently
+    sys.unraisablehook = _not_lost
     for number in ENDING:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, signal.default_int_handler if gently else _interrupt)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, _interrupt)
+
+
+def let_go() -> None:
+    """The command is over: while Python ends, a signal has its usual effect, at once."""
+    for number in ENDING:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _ended_by
-    if _is_loading(
-        frame
-    ):  # PyTorch crashes where an exception comes while its native code sets itself up: in a moment again
-        threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+    if _is_loading(frame):
+        _again(number)
         return
-    _ended_by = number
-    if number != signal.SIGINT:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
+    if not _own:
+        _ended_by = number
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
     raise KeyboardInterrupt
 
 
+def _again(number: int) -> None:
+    threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
+
+
+def _not_lost(what: sys.UnraisableHookArgs) -> None:
+    """Python can only print an interrupt that comes in a destructor or a callback of C: it comes again in a moment."""
+    if what.exc_type is KeyboardInterrupt:
+        _again(_ended_by)
+    else:
+        sys.__unraisablehook__(what)
+
+
 def _is_loading(frame: FrameType | None) -> bool:
-    """Whether the code that was interrupted runs because a module is imported."""
+    """Whether the code that was interrupted runs because a module is imported: PyTorch crashes where an exception comes while
+    its native code sets itself up, and others say that they are not installed. The signal comes again in a moment."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
@@ -129,6 +150,8 @@ class Ending:
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         """The handler. It takes no lock: it interrupts, or wakes the thread that asks the stream to end."""
+        if self._end is None and not self.asked and not self._closing and _is_loading(frame):
+            return _again(number)
         first, self.asked = not self.asked, True
         if self._closing:
             return

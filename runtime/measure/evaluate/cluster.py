@@ -14,7 +14,7 @@ import secrets
 import socket
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
-from runtime.base.telemetry import ray_node
+from runtime.base.telemetry import RAY_NODE
 from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
 LOCAL = "local"
@@ -53,15 +53,15 @@ def run_on_cluster(
 @contextmanager
 def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
     """The module `ray`, with a cluster behind it."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    environment = {**ENVIRONMENT, **os.environ}
     if address == LOCAL or _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that wants none takes one, too
+        environment.setdefault("RAY_AUTH_MODE", "token")  # a cluster that wants none takes one, too
     options: dict[str, object] = {"address": address, "logging_level": "error", "log_to_driver": False}
     with ExitStack() as stack:
+        stack.enter_context(_environment(environment))
         starting = stack.enter_context(ExitStack())
         if address == LOCAL:
-            starting.enter_context(ray_node())
+            starting.enter_context(_environment(RAY_NODE))  # the node hands it on to its workers
         try:
             ray = import_module("ray")
         except ImportError:
@@ -83,6 +83,21 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
                 f"--cluster local: Ray {ray.__version__} would listen to the network; install another version"
             )
         yield ray
+
+
+@contextmanager
+def _environment(during: Mapping[str, str]) -> Iterator[None]:
+    """These variables of the environment; afterwards they are as before."""
+    before = {name: os.environ.get(name) for name in during}
+    os.environ.update(during)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _has_token() -> bool:

@@ -1,0 +1,192 @@
+"""How commands end: a reader that goes away, outputs that are closed or full, Ctrl-C while the command is being loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.api import load
+from runtime.events import write_nmnist
+from runtime.simulate.digits import draw_digit
+from runtime.simulate.saccades import record_digit
+from tests.conftest import REPOSITORY, interruptible
+
+PLIF = [sys.executable, "-m", "runtime.cli"]
+DIGITS = ["stream", "m.onnx", "sim:digits?seed=1&seconds=80000"]
+
+
+@pytest.fixture(scope="module")
+def folder(digits_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ends")
+    rng = np.random.default_rng(0)
+    write_nmnist(folder / "seven.bin", record_digit(draw_digit(7, rng), rng))
+    (folder / "m.onnx").symlink_to(digits_onnx)
+    (folder / "m.pt").symlink_to(REPOSITORY / "models" / "nmnist-digits.pt")
+    return folder
+
+
+def unread(folder: Path, arguments: list[str], of: str = "stdout") -> tuple[int, str]:
+    """The exit code of a command whose output nobody reads, and what it says on the other one."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as pipe:
+        outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, of: pipe}
+        done = subprocess.run([*PLIF, *arguments], cwd=folder, timeout=100, text=True, **outputs)
+    return done.returncode, (done.stdout or "") + (done.stderr or "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["info", "m.onnx", "--json"],
+        DIGITS,
+        ["eval", "m.onnx", "--data", "digits:20", "--json"],
+        ["predict", "m.onnx", "seven.bin", "--sensor", "34x34"],
+        pytest.param(["bench", "m.onnx", "--seconds", "0.1", "--threads", "1"], marks=pytest.mark.large),
+        pytest.param(["check", "m.pt"], marks=pytest.mark.large),
+        pytest.param(["check", "m.pt", "--json"], marks=pytest.mark.large),
+        pytest.param(["export", "m.pt", "--no-verify", "-o", "x.onnx"], marks=pytest.mark.large),
+    ],
+    ids=lambda arguments: " ".join(arguments[:1] + arguments[3:]),
+)
+def test_a_command_whose_output_nobody_reads_ends_as_yes_does_and_says_nothing(
+    folder: Path, arguments: list[str]
+) -> None:
+    code, said = unread(folder, arguments)
+    assert code == 141 and all("engine event" in line or "without proof" in line for line in said.splitlines()), said
+
+
+def test_so_does_one_whose_errors_nobody_reads(folder: Path) -> None:
+    assert unread(folder, ["nonsense"], "stderr") == (141, "")
+
+
+def test_a_stream_to_head_ends_and_its_recording_is_whole(folder: Path, tmp_path: Path) -> None:
+    process = interruptible([*PLIF, *DIGITS, "--json", "--record", str(tmp_path / "r")], cwd=folder)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait(60) == 141 and said.count("\n") == said.count("plif: engine"), said
+    summary = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    lines = (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()
+    assert summary["complete"] and len(lines) == summary["frames"] > 0
+    assert len(list(load(folder / "m.onnx").stream(str(tmp_path / "r")))) == len(lines)
+
+
+def test_a_pipe_of_another_kind_that_breaks_is_an_error() -> None:
+    program = "from runtime.cli import main as cli\ndef run(_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
+    program += "cli._typed = run\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "plif: error: Broken pipe\n")
+
+
+@pytest.mark.parametrize("arguments", (["--version"], ["info", "m.onnx", "--json"], ["nonsense"]))
+def test_a_full_disk_behind_an_output_is_exit_code_2_and_at_most_a_line(folder: Path, arguments: list[str]) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    for errors, said in ((subprocess.PIPE, "plif: error: "), (subprocess.STDOUT, None)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([*PLIF, *arguments], cwd=folder, stdout=full, stderr=errors, text=True, timeout=60)
+        assert done.returncode == 2
+        assert said is None or (done.stderr.startswith(said) and done.stderr.count("\n") == 1), done.stderr
+
+
+def test_outputs_that_were_closed_are_nobodys(folder: Path, tmp_path: Path) -> None:
+    """Neither a file that is opened later nor the other output gets what was meant for them."""
+    plif = " ".join(f"'{part}'" for part in PLIF)
+    run = f"{plif} stream m.onnx 'sim:digits?seed=1&seconds=1' --json --record '{tmp_path}'"
+    done = subprocess.run(f"{run}/out >&-; {run}/err 2>&-", cwd=folder, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and all(json.loads(line) for line in done.stdout.splitlines())
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("plif: engine ")]
+    for name in ("events.aedat", "decisions.jsonl"):
+        first, second = ((tmp_path / which / name).read_text(errors="replace") for which in ("out", "err"))
+        assert first.count("latency_ms") == second.count("latency_ms")
+    done = subprocess.run(f"{plif} nonsense 2>&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+# --- Ctrl-C while a command is loaded -------------------------------------------------------------------------------
+
+AT_AN_IMPORT = """
+import os, signal, sys
+class At:
+    def find_spec(self, name, *_):
+        if name == at:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, At())
+at = sys.argv.pop(1)
+from runtime.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "at"),
+    [
+        (["info"], "runtime.cli.main"),
+        (["info"], "typing"),
+        (["info"], "runtime.base.errors"),
+        (["info"], "typer"),
+        (["info"], "runtime.cli.info"),
+        (DIGITS, "runtime.cli.stream"),
+        (DIGITS, "numpy"),
+        (DIGITS, "runtime.stream.run"),
+    ],
+)
+def test_ctrl_c_at_any_import_is_an_interrupt(folder: Path, arguments: list[str], at: str) -> None:
+    process = interruptible([sys.executable, "-c", AT_AN_IMPORT, at, *arguments], cwd=folder)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "plif: interrupted" and "Traceback" not in err, err
+    assert at not in ("typing", "typer") or out == ""
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
+    program = """
+import os, signal, time
+from runtime.cli import main as cli
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        len([None for _ in range(1000)])
+def run(_):
+    Held()
+    time.sleep(100)
+cli.run = run
+cli.main()
+"""
+    process = interruptible([sys.executable, "-c", program])
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "plif: interrupted\n")
+
+
+def test_the_command_holds_ctrl_c_before_it_loads_what_takes_long() -> None:
+    assert '\nplif = "runtime.cli.__main__:main"\n' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    program = "import sys, runtime.cli.__main__; print({'typing', 'typer', 'contextlib'} & {*sys.modules})"
+    bare = {"env": {"PYTHONPATH": str(REPOSITORY)}, "capture_output": True, "text": True}
+    assert subprocess.run([sys.executable, "-S", "-c", program], **bare).stdout == "set()\n"
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("arguments", (["--version"], DIGITS, ["export", "m.pt", "--no-verify", "-o", "x.onnx"]))
+def test_ctrl_c_at_any_moment_of_the_first_half_second_is_an_interrupt(folder: Path, arguments: list[str]) -> None:
+    """But for Python's own start, which is over when the command's first file is there; and what is done stays done."""
+    for wait_ms in range(0, 500, 20):
+        process = interruptible([*PLIF, *arguments], cwd=folder, stdout=subprocess.DEVNULL)
+        time.sleep(wait_ms / 1000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if "Traceback" in err:
+            assert "runtime/cli" not in err, (wait_ms, err)
+        else:
+            assert process.returncode in (0, 130, -signal.SIGINT), (wait_ms, err)
