@@ -35,7 +35,8 @@ class SourceFramer:
     name       what observers call the source; they hear of packets (before any filter), returns and ticks, in the thread
                that iterates
 
-    A live source most of whose events are late says so: its clock stepped back, or somebody else sends, too.
+    A live source most of whose events are late says so: its clock stepped back, which counts as a return, or somebody else
+    sends, too.
     A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
     frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
     Framings of a whole read a recording twice; a live source is refused with what to use instead.
@@ -174,14 +175,17 @@ class SourceFramer:
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
 
     def _look_for_late(self, now_s: float) -> None:
-        """Says it, once a minute, when more than half of the events since the last look were late."""
+        """The source has returned, at an earlier time, when more than half of the events since the last look were late. Says
+        it, once a minute."""
         account, (looked_s, came, late) = self.account, self._looked
         if now_s - looked_s < LATE_S:
             return
         self._looked = (now_s, account.events_in, account.late)
         came, late = account.events_in - came, account.late - late
-        again = self._late_said_s is not None and now_s - self._late_said_s < LATE_AGAIN_S
-        if looked_s and 2 * late > came and not again:
+        if not looked_s or 2 * late <= came:
+            return
+        self.source.returns += 1
+        if self._late_said_s is None or now_s - self._late_said_s >= LATE_AGAIN_S:
             self._late_said_s = now_s
             text = (
                 f"{late} of {came} events of the last {now_s - looked_s:.1f} s were late, and not used: the sender's clock "

@@ -1,8 +1,8 @@
 """Events that come as UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
 
 HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.0 for all. More options:
-    from=IP      take datagrams of this sender only
-    lost=2s      nothing for so long: the source counts as lost, until the next datagram
+    from=first   whose datagrams are taken: of the first host that sends, of any, or of this IP address (senders.py)
+    lost=2s      nothing for so long: the source counts as lost, until the next datagram, and its first host may change
     end=10s      nothing for so long: the stream ends
 
 The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
@@ -10,7 +10,7 @@ once. The only queue is the socket's own, which the kernel bounds: what does not
 tells us how many datagrams that were (SO_RXQ_OVFL). How many events they held is unknown, so they stand in the notes
 and in `datagrams`, not in the account of events.
 
-A datagram whose time jumps waits until a later one agrees (timeline.py); events that nobody confirms count as invalid.
+A datagram whose time jumps waits for the next one (timeline.py); events that nobody confirms count as invalid.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from runtime.base.errors import PlifError
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES
 from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.timeline import Timeline
-from runtime.events.sources.usable import pieces, usable
+from runtime.events.sources.senders import Clocks, Owner
+from runtime.events.sources.usable import pieces
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
 OPTIONS = ("format", "sensor", "from", "lost", "end")
 DATAGRAM_BYTES = 65536  # no UDP datagram is longer
+AT_ONCE = 4096  # datagrams, others' too: what is ours waits no longer than these take
 WANTED_BUFFER = 8 << 20
 LOST_S = 2.0
 RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
@@ -53,22 +54,23 @@ class UdpSource(Source):
         if self.format not in WIRES:
             raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(WIRES)}")
         self._decoder = WIRES[self.format].decoder(self.losses)
-        self._timeline = Timeline()
-        self._refused = self._stepped_back = 0  # of the timeline, as far as they are told
         self.upright = self._decoder.upright
         found = address.sensor(sensor) or self._decoder.sensor
         if found is None:
             raise PlifError(f"{name}: datagrams do not say how large the sensor is; say it: &sensor=346x260")
         self.sensor = found
-        self._lost_s, self._end_s = address.seconds("lost", LOST_S), address.seconds("end", None)
-        self._from = address.options.get("from")
-        self.datagrams = {"received": 0, "malformed": 0, "foreign": 0, "dropped_by_kernel": 0, "missing": 0}
-        self._socket = self._bind()
+        self._lost_s, self._end_s = address.seconds("lost", None) or LOST_S, address.seconds("end", None)
+        self.datagrams = dict.fromkeys(
+            ("received", "malformed", "foreign", "takeovers", "dropped_by_kernel", "missing"), 0
+        )
+        family, where = address.resolve(socket.SOCK_DGRAM)
+        self._clocks = Clocks(self, self.format)
+        self._owner = Owner(self, address.options.get("from", "first"), family, self._lost_s)
+        self._socket = self._bind(family, where)
         self._wake = socket.socketpair()
         self._failed = False
 
-    def _bind(self) -> socket.socket:
-        family, where = self.address.resolve(socket.SOCK_DGRAM)
+    def _bind(self, family: socket.AddressFamily, where: tuple[object, ...]) -> socket.socket:
         made = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self.buffer_bytes = _widen(made)
@@ -107,7 +109,7 @@ class UdpSource(Source):
         poll.register(self._wake[0], select.POLLIN)
         try:
             yield from self._receive(poll, max_events)
-            for events in self._tell(self._timeline.settle(_now_us(), end=True)):
+            for events in self._clocks.settled(_now_us(), end=True):
                 yield from pieces(events, max_events)
         finally:
             self._shut()
@@ -117,75 +119,51 @@ class UdpSource(Source):
         room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
         buffer = bytearray(room + DATAGRAM_BYTES)
         view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
-        heard_s, ever = time.monotonic(), False
+        heard_us, ever = _now_us(), False
         while True:
-            ready = dict(poll.poll(self._patience_ms(heard_s)))
+            ready = dict(poll.poll(self._patience_ms(heard_us)))
             if self._wake[0].fileno() in ready:
                 return
-            filled, ends, arrived_us = self._take(view, room) if ready else (0, [], [])
+            filled, ends, arrived_us, senders = self._take(view, room) if ready else (0, [], [], [])
             if not ends:  # nothing, or nothing that is ours
-                for believed in self._tell(self._timeline.settle(_now_us())):
+                for believed in self._clocks.settled(_now_us()):
                     yield from pieces(believed, max_events)
-                silent_s = time.monotonic() - heard_s
+                silent_s = (_now_us() - heard_us) / 1e6
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
-                if not self.lost and self._lost_s is not None and silent_s >= self._lost_s:
-                    self.went_away(f"no datagram for {silent_s:.1f} s" + (": lost" if ever else " so far"))
-                if self.tick_s is not None and ever and self._timeline.due_us is None:  # what is held is no silence
+                if not self.lost and silent_s >= self._lost_s:
+                    self.went_away(
+                        f"no datagram{self._owner.of} for {silent_s:.1f} s" + (": lost" if ever else " so far")
+                    )
+                if self.tick_s is not None and ever and self._clocks.due_us is None:  # what is held is no silence
                     yield TICK
                 continue
             if self.lost and ever:
-                self.came_back(heard_s)
-                self._timeline.begin_anew()
-            self.lost, heard_s, ever = False, time.monotonic(), True
-            for believed in self._believed(data[:filled], ends, arrived_us):
+                self.came_back(heard_us / 1e6)
+            self.lost, heard_us, ever = False, _now_us(), True
+            for believed in self._clocks.believed(data[:filled], ends, arrived_us, senders):
                 yield from pieces(believed, max_events)
 
-    def _believed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> Iterator[np.ndarray]:
-        """Events [N] of some datagrams and of those that were held before, as far as their time is believed by now."""
-        timeline, decoder, now_us = self._timeline, self._decoder, arrived_us[-1]
-        decoder.unwrap.expected_us = timeline.expected_us(now_us)
-        events = decoder.feed(data, ends, arrived_us)
-        self.datagrams["missing"] = decoder.lost
-        if timeline.goes_on(events["t"], now_us):  # nearly always
-            yield from self._tell([usable(events, self.sensor, self.losses)])
-            return
-        for datagram in np.split(events, decoder.ends[:-1]):
-            yield from self._tell(timeline.judge(usable(datagram, self.sensor, self.losses), now_us))
-
-    def _tell(self, believed: list[np.ndarray]) -> list[np.ndarray]:
-        """Enters what the timeline refused, and that it stepped back, before the events that come after it."""
-        timeline = self._timeline
-        if refused := timeline.refused - self._refused:
-            if not self._refused:
-                self.say(
-                    "datagrams tell a time that no other confirms: they are refused, and their events count as invalid"
-                )
-            self._refused = timeline.refused
-            self.losses.add(refused, "with a time that jumped, and that no other datagram confirmed")
-        if timeline.returns > self._stepped_back:
-            self.say("most events came from before the latest time: the clock steps back to them")
-            self.returns += timeline.returns - self._stepped_back
-            self._stepped_back = timeline.returns
-        return believed
-
-    def _patience_ms(self, heard_s: float) -> float | None:
+    def _patience_ms(self, heard_us: int) -> float | None:
         """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
-        silent_s = time.monotonic() - heard_s
+        silent_s = (_now_us() - heard_us) / 1e6
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
             limits.append(self.tick_s)
-        if (due_us := self._timeline.due_us) is not None:
+        if (due_us := self._clocks.due_us) is not None:
             limits.append((due_us - _now_us()) / 1e6)
         return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
-    def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int]]:
-        """All datagrams that are there, up to `room` bytes, end to end: bytes, where each ends, when each came."""
-        filled, ends, arrived_us = 0, [], []
+    def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int], list[object]]:
+        """Datagrams that are there, up to `room` bytes of ours, end to end: bytes, where each ends, when it came, whose it is."""
+        filled, ends, arrived_us, senders = 0, [], [], []
         receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
-        now_us = _now_us()
-        while filled < room:
+        now_us, owner, anybody = _now_us(), self._owner, self._owner.anybody
+        host = owner.host
+        for _ in range(AT_ONCE):
+            if filled >= room:
+                break
             try:
                 size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
             except BlockingIOError:
@@ -197,18 +175,22 @@ class UdpSource(Source):
                 break
             if extra:
                 self._kernel(extra)
-            if self._from is not None and sender[0] != self._from:
-                seen["foreign"] += 1
+            other = not anybody and sender[0] != host
+            if other and (ends or not owner.may_change(now_us)):
+                owner.leave(sender[0])
                 continue
             seen["received"] += 1
             if not fits(size):
                 seen["malformed"] += 1
                 self.losses.add(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
                 continue
+            if other:
+                owner.change(host := sender[0])
             filled += size
             ends.append(filled)
             arrived_us.append(_now_us() if stamp else now_us)
-        return filled, ends, arrived_us
+            senders.append(sender if anybody else host)
+        return filled, ends, arrived_us, senders
 
     def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
         for level, kind, value in extra:
@@ -225,8 +207,7 @@ class UdpSource(Source):
             )
         if seen["missing"]:
             self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
-        if seen["foreign"]:
-            self.notes.append(f"{self.name}: {seen['foreign']} datagrams of other senders were left alone")
+        self.notes.extend(self._owner.notes())
 
 
 def _now_us() -> int:
