@@ -51,12 +51,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(true: Callable[[], Any]) -> None:
-    """Waits until the condition holds; fails the test after a minute."""
+def until(true: Callable[[], Any], every_s: float = 0.002) -> None:
+    """Waits until the condition holds, and looks every so often; fails the test after a minute."""
     end_s = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.002)
+        time.sleep(every_s)
 
 
 class FedSource(Source):

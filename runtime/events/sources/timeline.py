@@ -50,8 +50,9 @@ class Timeline:
         return self._held[0] + GAP_US if self._held else None
 
     def goes_on(self, t_us: np.ndarray, now_us: int) -> bool:
-        """Whether all these times, int64 [N] of some datagrams, go on, and nothing is held. They are heard then."""
-        return not self._held and self._hear(t_us, now_us) is not None
+        """Whether all these times, int64 [N] of some datagrams, go on, and nothing is held. They are heard then. Not those of
+        the first datagrams: one of them alone begins."""
+        return not self._held and self._clock_us is not None and self._hear(t_us, now_us) is not None
 
     def judge(self, events: np.ndarray, now_us: int) -> list[np.ndarray]:
         """One datagram's events [N] -> the packets that are believed now, in order."""

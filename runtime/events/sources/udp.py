@@ -156,7 +156,8 @@ class UdpSource(Source):
 
     def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int], list[object]]:
         """Datagrams that are there, up to `room` bytes of ours, end to end: bytes, where each ends, when it came, whose it is."""
-        filled, ends, arrived_us, senders = 0, [], [], []
+        filled, ends, arrived_us = 0, list[int](), list[int]()
+        senders: list[object] = []
         receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
         now_us, owner, anybody = _now_us(), self._owner, self._owner.anybody

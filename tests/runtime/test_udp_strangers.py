@@ -1,0 +1,239 @@
+"""A UDP stream among strangers: it belongs to the first host that sends, and no other costs it an event."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from runtime.events import make_events
+from runtime.events.datagrams import encode_datagrams
+from runtime.events.sources import senders, udp
+from runtime.events.sources.udp import UdpSource
+from runtime.stream.source_framer import SourceFramer
+from tests.live import until
+from tests.runtime.test_timeline import Frames
+from tests.runtime.test_udp import listen
+
+CAMERA, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+def at(t_us: int, count: int = 1) -> bytes:
+    """A datagram of so many events, the first at t_us, 100 us between two."""
+    events = make_events(t_us + 100 * np.arange(count), np.full(count, 3), np.full(count, 4), np.ones(count))
+    return next(encode_datagrams(events, "t64", count))
+
+
+class Port:
+    """A source that is read in a thread, hosts that send to it, and the time that it is told."""
+
+    def __init__(self, options: str = "", form: str = "t64") -> None:
+        self.now_us, self.sent, self.said = 10_000_000, 0, list[str]()
+        self.source: UdpSource = listen(f"format={form}{options}", sensor="&sensor=34x34")
+        self.source.say = self.said.append
+        self.frames = SourceFramer(self.source, "duration:10ms", (2, 34, 34))
+        self.source.tick_s = None  # however slow this machine is, nobody is silent
+        self._sockets: dict[object, socket.socket] = {}
+        self.reading = Frames(self.frames)
+
+    def send(self, body: bytes, host: str = CAMERA, after_us: int = 0, process: int = 0) -> None:
+        """Each process of a host has a port of its own. Returns when the datagram was received."""
+        self.now_us += after_us
+        if (host, process) not in self._sockets:
+            sender = self._sockets[host, process] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sender.bind((host, 0))
+            sender.connect(("127.0.0.1", self.source.port))
+        self._sockets[host, process].send(body)
+        self.sent += 1
+        seen = self.source.datagrams
+        until(lambda: seen["received"] + seen["foreign"] == self.sent, every_s=0)
+
+    def lose(self) -> None:
+        """Nothing comes from the owner for two seconds, which a datagram of another makes the source see."""
+        self.send(at(0), "127.0.0.9", after_us=2_000_000)
+        until(lambda: self.source.lost)
+
+    def end(self) -> dict[str, int]:
+        self.source.close()
+        self.reading.end()
+        for one in self._sockets.values():
+            one.close()
+        self.frames.account.close()
+        assert self.frames.account.balanced
+        return self.source.datagrams
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Port]]:
+    made: list[Port] = []
+    monkeypatch.setattr(udp, "_now_us", lambda: made[0].now_us if made else 10_000_000)
+
+    def make(options: str = "") -> Port:
+        made.append(Port(options))
+        return made[0]
+
+    yield make
+    made[0].source.close()
+
+
+@pytest.mark.parametrize("every", (10, 1))
+def test_a_liar_on_another_host_who_creeps_ahead_makes_no_event_late(port: Callable[..., Port], every: int) -> None:
+    """Events 0.9 ms ahead of what is expected with the lie before, 100 and 1000 a second, beside 1000 honest datagrams."""
+    there = port()
+    for number in range(500):
+        there.send(at(1000 * number, 10), after_us=1000)
+        if number % every == 0:
+            there.send(at(1000 * number + 900 + min(900 * (number // every + 1), 49_000)), OTHER)
+    seen, account = there.end(), there.frames.account
+    assert (account.late, account.invalid, account.used) == (0, 0, 5000) and seen["foreign"] == 500 // every
+
+
+def test_datagrams_of_another_host_are_said_at_once_and_once_with_what_to_do(port: Callable[..., Port]) -> None:
+    there = port()
+    there.send(at(0), OTHER)  # a liar who is quicker than the camera
+    for number in range(3):
+        there.send(at(1000 * number), CAMERA, after_us=1000)
+        assert there.said == [
+            f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first that sent; from={CAMERA} names yours"
+        ]
+    assert there.end()["foreign"] == 3 and there.frames.account.used == 1
+    assert any(f"3 datagrams of other hosts ({CAMERA}) were not taken" in note for note in there.source.notes)
+
+
+def test_of_ten_thousand_hosts_that_somebody_forges_a_few_are_named() -> None:
+    source = listen("format=t64")
+    said: list[str] = []
+    source.say = said.append
+    source._owner.change(CAMERA)
+    for number in range(10_000):
+        source._owner.leave(f"10.0.{number >> 8}.{number & 255}")
+    assert len(said) == senders.NAMED == len(source._owner._others) and source.datagrams["foreign"] == 10_000
+    source.close()
+
+
+def test_a_sender_that_restarts_with_another_port_and_another_clock_is_the_same_host(port: Callable[..., Port]) -> None:
+    there = port()
+    for number in range(20):
+        there.send(at(50_000_000 + 1000 * number), after_us=1000)
+    for number in range(20):
+        there.send(at(1000 * number), after_us=1000, process=1)
+    assert there.end()["foreign"] == 0 and there.frames.account.used == 40 and there.said == []
+
+
+def test_another_host_takes_over_when_the_first_is_lost_and_keeps_the_stream_when_that_one_returns(
+    port: Callable[..., Port],
+) -> None:
+    there = port()
+    there.send(at(0))
+    there.send(at(1000), OTHER, after_us=1_999_999)  # one datagram, and then silence for a little less than two seconds
+    there.send(at(2_000_000), CAMERA)
+    there.lose()
+    there.send(at(70_000_000), OTHER, after_us=1000)  # it has a clock of its own
+    there.send(at(4_000_000), CAMERA, after_us=1000)
+    there.send(at(70_001_000), OTHER, after_us=1000)
+    assert there.end()["takeovers"] == 1 and there.frames.account.used == 4 and there.source.returns == 1
+    assert any(f"no datagram of {CAMERA} for 2.0 s: lost" in line for line in there.said)
+    assert f"nothing comes from {CAMERA} any more: the stream belongs to {OTHER} now" in there.said
+    assert f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first" in there.said[-1]
+    assert any("1 times another host took over" in note for note in there.source.notes)
+
+
+def test_nobody_takes_over_from_a_host_that_is_named(port: Callable[..., Port]) -> None:
+    there = port(f"&from={CAMERA}")
+    there.send(at(0), OTHER)
+    there.send(at(0))
+    there.lose()
+    there.send(at(70_000_000), OTHER, after_us=60_000_000)
+    there.send(at(62_000_000))
+    assert there.end()["takeovers"] == 0 and there.frames.account.used == 2
+
+
+def test_nobody_takes_over_while_the_kernel_drops_datagrams_that_may_be_the_owners() -> None:
+    source = listen("format=t64")
+    source._owner.change(CAMERA)
+    source.lost = True
+    assert source._owner.may_change(10_000_000)
+    source.datagrams["dropped_by_kernel"] = 5
+    assert not source._owner.may_change(11_000_000) and not source._owner.may_change(12_999_999)
+    assert source._owner.may_change(13_000_000)
+    source.close()
+
+
+def test_what_does_not_fit_the_format_makes_nobody_the_owner(port: Callable[..., Port]) -> None:
+    there = port()
+    for body in (b"", b"x", b"GET / HTTP/1.1\r\n\r\n"):
+        there.send(body, OTHER)
+    there.send(at(0))
+    assert there.end()["malformed"] == 3 and there.frames.account.used == 1
+    assert there.source._owner.host == CAMERA
+
+
+def test_with_from_any_each_sender_has_a_clock_of_its_own_and_nobody_is_refused(port: Callable[..., Port]) -> None:
+    there = port("&from=any")
+    for number in range(50):
+        there.send(at(1000 * number), after_us=1000)
+        there.send(at(50_000_000_000 + 1000 * number), OTHER)
+        there.send(at(90_000_000_000 + 1000 * number), OTHER, process=1)
+    assert there.end()["foreign"] == 0
+    assert there.frames.account.used == 150 and there.said == []
+
+
+def test_with_from_any_the_datagrams_of_one_moment_keep_their_order_and_sequences_of_senders_do_not_mix() -> None:
+    source = listen("format=jaer&from=any", sensor="")
+    read = senders.Clocks(source, "jaer")
+    bodies = [
+        next(encode_datagrams(make_events([t], [3], [4], [True]), "jaer", 1, sequence))
+        for t, sequence in ((1, 7), (2, 100), (3, 101), (4, 8), (5, 103))
+    ]
+    ends = np.cumsum(list(map(len, bodies))).tolist()
+    data = np.frombuffer(b"".join(bodies), np.uint8)
+    packets = list(read.believed(data, ends, [9] * 5, ["a", "b", "b", "a", "b"]))
+    assert np.concatenate(packets)["t"].tolist() == [1, 2, 3, 4, 5] and source.datagrams["missing"] == 1
+    source.close()
+
+
+def test_ten_thousand_forged_senders_take_no_memory_and_what_waited_is_given() -> None:
+    source = listen("format=t64&from=any")
+    read = senders.Clocks(source, "t64")
+    body = np.frombuffer(at(1000), np.uint8)
+    later = np.frombuffer(at(900_000), np.uint8)
+    assert len(list(read.believed(body, [13], [0], ["camera"]))) == 1
+    assert list(read.believed(later, [13], [0], ["camera"])) == [] and read.due_us is not None
+    given = [len(one) for number in range(10_000) for one in read.believed(body, [13], [0], [number])]
+    assert sum(given) == 10_001 and len(read._known) == senders.CLOCKS and read.due_us is None
+    source.close()
+
+
+def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "AT_ONCE", 10)
+    source = listen(f"format=t64&from={CAMERA}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((OTHER, 0))
+        for _ in range(25):
+            sender.sendto(at(0), ("127.0.0.1", source.port))
+    view = memoryview(bytearray(1 << 17))
+    for foreign in (10, 20, 25):
+        assert source._take(view, 1 << 16)[1] == [] and source.datagrams["foreign"] == foreign
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "four", "six"),
+    [
+        ("192.168.1.7", "192.168.1.7", "::ffff:192.168.1.7"),
+        ("::FFFF:192.168.1.7", "192.168.1.7", "::ffff:192.168.1.7"),
+        ("FD00:0::7", None, "fd00::7"),
+        ("camera.local", None, None),
+        ("", None, None),
+        ("192.168.1", None, None),
+    ],
+)
+def test_a_host_is_an_address_however_it_is_written(host: str, four: str | None, six: str | None) -> None:
+    for family, written in ((socket.AF_INET, four), (socket.AF_INET6, six)):
+        if written is None:
+            with pytest.raises(senders.PlifError, match="expected first, any, or one such as"):
+                senders._written("udp://", host, family)
+        else:
+            assert senders._written("udp://", host, family) == written
