@@ -158,6 +158,8 @@ class SourceFramer:
                 yield framer.restart(afresh=False)
                 late = False
             self._goes_on = False
+            if source.live:
+                self._look_for_late(now_s)
             if returns != source.returns:
                 returns = source.returns
                 if observers.on_return:
@@ -168,8 +170,6 @@ class SourceFramer:
             if observers.on_packet:
                 observers.on_packet(self.name, packet, now_s)
             yield self._framed(packet)
-            if source.live:
-                self._look_for_late(now_s)
             self._heard_s, self._clock_us = now_s, framer.clock_us or 0
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
