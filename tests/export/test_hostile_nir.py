@@ -290,9 +290,8 @@ def test_what_the_process_says_that_reads_the_file_is_not_believed(
 ) -> None:
     """A file may have taken it over: here a process that writes what it was given in the place of ours."""
     lie, says = LIES[name]
-    (tmp_path / "lie").write_bytes(lie)
     program = tmp_path / "child.py"
-    program.write_text(f"import sys; sys.stdout.buffer.write(open({str(tmp_path / 'lie')!r}, 'rb').read())")
+    program.write_text(f"import sys; sys.stdout.buffer.write({lie!r})")
     monkeypatch.setattr(hdf5, "DECODE", program)
     with pytest.raises(PlifError, match=says) as error:
         read_hdf5(net, "a NIR file")
