@@ -9,8 +9,8 @@ A `Child` reads a file of somebody else. It keeps to the measure of that file, s
     memory          as much as its script says
     files           MOST_OPEN at once; what it writes, twice as large as the file
 
-And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what its
-standard input is, and to write into a folder of its own, which goes with it.
+And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what
+its standard input is, and to write into a folder of its own, which goes with it.
 """
 
 from __future__ import annotations
@@ -77,8 +77,10 @@ class Child:
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
+        if self._process.stdin is not None:
+            os.set_blocking(
+                self._process.stdin.fileno(), False
+            )  # one that does not read is not waited for without an end
         self._kept = bytearray()
 
     def __enter__(self) -> Child:
@@ -91,7 +93,7 @@ class Child:
 
     def read(self, count: int) -> bytes:
         """So many bytes; fewer where the script has ended, or was ended."""
-        while len(self._kept) < count and self._more():
+        while len(self._kept) < count and self._ready(self._pipe, select.POLLIN):
             if not (piece := os.read(self._pipe, 1 << 16)):
                 break
             self._kept += piece
@@ -99,11 +101,21 @@ class Child:
         del self._kept[:count]
         return taken
 
-    def _more(self) -> bool:
-        """Waits until there is something to read, be it the end; False where that took too long."""
+    def write(self, data: bytes) -> None:
+        """Gives it bytes, where `stdin` is PIPE; fewer where it has ended, or does not take them in time."""
+        assert self._process.stdin is not None
+        pipe, left = self._process.stdin.fileno(), memoryview(data)
+        with suppress(BrokenPipeError):
+            while left and self._ready(pipe, select.POLLOUT):
+                left = left[os.write(pipe, left) :]
+
+    def _ready(self, pipe: int, event: int) -> bool:
+        """Waits until a pipe can be read or written, be it the end; False where that took too long."""
+        poll = select.poll()
+        poll.register(pipe, event)
         while self._left_s > 0:
             began_s = time.monotonic()
-            ready = self._poll.poll(1000 * min(SLICE_S, self._left_s))
+            ready = poll.poll(1000 * min(SLICE_S, self._left_s))
             # Never more than the slice: after Ctrl-Z, which stops the child, too, the clock has gone on.
             self._left_s -= min(time.monotonic() - began_s, SLICE_S)
             if ready:
@@ -143,7 +155,7 @@ def confine(network: bool) -> None:
     global _pages
     with suppress(OSError):  # where the system has it
         _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
-    read = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, sys.argv[0], 0)
+    read: tuple[str | int, ...] = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, sys.argv[0], 0)
     _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network)))
 
 

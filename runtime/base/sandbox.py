@@ -28,7 +28,9 @@ DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 
 ARCHITECTURES = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7), "arm64": (2, 0xC00000B7)}
 NEWER = 424  # pidfd_send_signal; io_uring, clone3, openat2, fchmodat2 and whatever comes
-NETWORK = """socket 41 198, connect 42 203, accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"""
+NETWORK = (
+    """socket 41 198, connect 42 203, accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"""
+)
 PROCESSES = """fork 57 -, vfork 58 -"""  # and clone, but for threads
 PROGRAMS = """execve 59 221, execveat 322 281"""
 # Landlock says nothing of these, which need only the name of a file.

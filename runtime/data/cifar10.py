@@ -15,9 +15,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, ImageSet
+from runtime.data.image_files import ImageDecoder
 from runtime.data.recordings import files_of, folder_of, listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -64,14 +65,15 @@ class Cifar10(ImageSet):
         self._files = [path for _, _, path in found]
         labels = np.array([label for _, label, _ in found], np.uint8)
         # Pixels are read with each sample. The shape is that of the first image; every other image must have the same.
-        like = _read_image(self._files[0])
+        self._decoder = ImageDecoder()
+        like = self._decoder.read(self._files[0])
         super().__init__(request, CLASSES, np.broadcast_to(like, (len(found), *like.shape)), labels, folder)
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
         """uint8 [H, W, C]."""
         if not self._files:
             return super().image(i)
-        image = _read_image(self._files[i])
+        image = self._decoder.read(self._files[i])
         if image.shape != self._images.shape[1:]:
             raise PlifError(f"{self._files[i]}: {_size(image)} pixels, expected {_size(self._images[0])} as the others")
         return image
@@ -93,24 +95,6 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
         parts.append(data.reshape(-1, RECORD))
     records = np.concatenate(parts)
     return np.ascontiguousarray(records[:, 1:].reshape(-1, *PIXELS).transpose(0, 2, 3, 1)), records[:, 0].copy()
-
-
-def _read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """An image file -> uint8 [H, W, 3]."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtra("CIFAR-10 as a folder of images", "train") from None
-    try:
-        with Image.open(path) as image:
-            if max(image.size) > 4096:
-                raise PlifError(f"{path}: {image.size[0]} x {image.size[1]} pixels, expected 32 x 32")
-            pixels: npt.NDArray[np.uint8] = np.asarray(image.convert("RGB"), np.uint8)
-    except PlifError:
-        raise
-    except Exception as error:  # Pillow raises what it likes for a file that is no image, or one that claims to be huge
-        raise PlifError(f"{path}: cannot be read as an image ({error})") from None
-    return pixels
 
 
 def _size(image: np.ndarray) -> str:

@@ -139,7 +139,9 @@ class Tried:
                 with suppress(BlockingIOError):
                     asked()
                     found[f"{name} seen"] = "yes"
-        left = {each.name: (each.read_bytes(), each.stat().st_mode & 0o777) for each in folder.iterdir() if each.is_file()}
+        left = {
+            each.name: (each.read_bytes(), each.stat().st_mode & 0o777) for each in folder.iterdir() if each.is_file()
+        }
         as_it_was = {"secret": 0o644, "removed": 0o644, "cut": 0o644, "mine": 0o600}
         umask = os.umask(0)
         os.umask(umask)

@@ -1,9 +1,9 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
 What is compiled here runs here: texts that the target wrote itself (targets/c.py), and others only where the user says so. Either
-way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its own
-folder only, a program reads a request and writes an answer. Another small program, confine.c, makes either of itself: to do it in
-Python would take as long as a hundred questions.
+way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its
+own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and becomes either
+of them, since Python takes as long to start as ten questions.
 
 They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That
@@ -42,7 +42,8 @@ FLAGS = ("-std=c99", "-O2")
 COMPILERS = ("cc", "gcc", "clang")
 MOST_S = 120  # of one call; a step takes milliseconds
 MOST_OUTPUT = 1 << 30  # bytes: a compiled network, and what a step says of all its layers
-LIMITS = (MOST_S, 8 << 30, MOST_OUTPUT, 256, 0)  # of memory, since a compiler takes some for weights as text; files; a core
+MOST_MEMORY = 8 << 30  # bytes: a compiler takes some, for weights written out as text
+LIMITS = (MOST_S, MOST_MEMORY, MOST_OUTPUT, 256, 0)  # and open files, and a core
 RESET, FREE, FORCED, SHIPPED = range(4)
 
 Run = Callable[[Path, bytes], "subprocess.CompletedProcess[bytes]"]
@@ -88,12 +89,13 @@ def within_limits(
 @lru_cache(maxsize=64)
 def confine(compiler: str, rights: Rights) -> list[str]:
     """The command that another is put behind. Raises PlifError where it cannot be made."""
-    filters, ruled, places = b"", b"", []
-    with suppress(OSError, LookupError):
+    filters, ruled, rules = b"", b"", list[str]()
+    with suppress(LookupError):
         filters = rights.seccomp()
+    with suppress(OSError):
         ruled, places = rights.landlock(landlock_version())
-    rules = [str(word) for place in places for word in place]
-    words = (make_launcher(compiler), *LIMITS, filters.hex(), ruled.hex(), len(places))
+        rules = [str(word) for place in places for word in place]
+    words = (make_launcher(compiler), *LIMITS, filters.hex(), ruled.hex(), len(rules) // 2)
     return [*map(str, words), *rules]
 
 
