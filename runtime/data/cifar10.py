@@ -9,16 +9,20 @@ Source: www.cs.toronto.edu/~kriz/cifar.html.
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
+from subprocess import PIPE
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.base.children import Child
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, ImageSet
-from runtime.data.image_files import ImageDecoder
 from runtime.data.recordings import files_of, folder_of, listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,6 +30,9 @@ PIXELS = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32
 BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 SUFFIXES = (".png", ".jpg", ".jpeg")
+DECODE = Path(__file__).with_name("image_decode.py")
+BUDGET = 4 << 20
+MOST_SAID = 500  # bytes of what is said of a file
 
 
 class Cifar10(ImageSet):
@@ -95,6 +102,48 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
         parts.append(data.reshape(-1, RECORD))
     records = np.concatenate(parts)
     return np.ascontiguousarray(records[:, 1:].reshape(-1, *PIXELS).transpose(0, 2, 3, 1)), records[:, 0].copy()
+
+
+class ImageDecoder:
+    """Reads PNG and JPEG files by Pillow, in a process of its own (image_decode.py): one for files of BUDGET bytes, whose time it
+    may take (runtime/base/children.py), then another. Threads may share it; a process that was forked gets its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._owner, self._left = Lock(), 0, 0
+        self._child: Child | None = None
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """A file -> uint8 [H, W, 3]. Raises PlifError."""
+        if importlib.util.find_spec("PIL") is None:
+            raise MissingExtra("CIFAR-10 as a folder of images", "train")
+        data = read_regular(path, "an image")
+        with self._lock:
+            child = self._child_for(len(data))
+            child.write(len(data).to_bytes(8, "little") + data)
+            height, width, said = (int.from_bytes(child.read(4), "little") for _ in range(3))
+            if height and len(pixels := child.read(height * width * 3)) == height * width * 3:
+                return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+            reason = child.read(min(said, MOST_SAID)).decode(errors="replace")
+            if not reason:
+                reason = child.end()[1] or "it makes Pillow crash"
+                self._close()
+        raise PlifError(f"{path}: cannot be read as an image ({reason})")
+
+    def _child_for(self, size: int) -> Child:
+        if self._child is None or self._owner != os.getpid() or self._left < size:
+            self._close()
+            self._left = max(BUDGET, size)
+            self._child, self._owner = Child(DECODE, size=self._left, stdin=PIPE), os.getpid()
+        self._left -= size
+        return self._child
+
+    def _close(self) -> None:
+        if self._child is not None and self._owner == os.getpid():
+            self._child.__exit__(None, None, None)
+        self._child = None
+
+    __del__ = _close
 
 
 def _size(image: np.ndarray) -> str:

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.check import check_dataset
-from runtime.data.cifar10 import CLASSES
+from runtime.data.cifar10 import CLASSES, ImageDecoder
 from runtime.data.gesture import CLASSES as GESTURES
 from runtime.events import frames_of
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
@@ -96,6 +97,35 @@ def test_cifar10_may_be_a_folder_of_images(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "test" / "frog")
     with pytest.raises(PlifError, match="no images of class 'frog'"):
         open_dataset(f"cifar10:{tmp_path}")
+
+
+def test_one_process_without_rights_decodes_many_images_and_survives_those_that_are_none(tmp_path: Path) -> None:
+    """Which threads share; another takes over where one has died, or was given as much as its time is for."""
+    Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    for n in range(8):
+        Image.fromarray(pixels[n]).save(tmp_path / f"{n}.png")
+    Image.new("RGB", (4097, 1)).save(tmp_path / "wide.png")
+    Image.fromarray(pixels[0]).save(tmp_path / "gif.png", format="GIF")  # no format that these names stand for
+    decoder = ImageDecoder()
+
+    def same(n: int) -> bool:
+        return np.array_equal(decoder.read(tmp_path / f"{n}.png"), pixels[n])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, range(8)))
+    first = decoder._child
+    assert first is not None
+    for name, said in (("wide", "4097 x 1 pixels, expected 32 x 32"), ("gif", "cannot identify image file")):
+        with pytest.raises(PlifError, match=rf"{name}\.png: cannot be read as an image \({said}\)"):
+            decoder.read(tmp_path / f"{name}.png")
+    assert same(1) and decoder._child is first
+    first._process.kill()
+    with pytest.raises(PlifError, match="it makes Pillow crash"):
+        decoder.read(tmp_path / "2.png")
+    assert same(2) and decoder._child is not first
+    second, decoder._left = decoder._child, 100
+    assert same(3) and decoder._child is not second
 
 
 # --- CIFAR10-DVS ----------------------------------------------------------------------------------------------------

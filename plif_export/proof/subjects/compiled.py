@@ -2,8 +2,8 @@
 
 What is compiled here runs here: texts that the target wrote itself (targets/c.py), and others only where the user says so. Either
 way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its
-own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and becomes either
-of them, since Python takes as long to start as ten questions.
+own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and becomes
+either, since Python takes as long to start as ten questions.
 
 They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That

@@ -1,4 +1,4 @@
-"""Decodes images that come on standard input, each with its size before it (uint64 LE). Run as a program (image_files.py).
+"""Decodes images that come on standard input, each with its size before it (uint64 LE). Run as a program (cifar10.py).
 
 Of each, to standard output: height, width, length of what is said (uint32 LE); then the pixels, height x width x RGB, or what is
 wrong with it, where the height is 0.
@@ -25,7 +25,7 @@ def decode(data: bytes) -> bytes:
             if max(image.size) > MOST_SIDE:
                 raise ValueError(f"{image.size[0]} x {image.size[1]} pixels, expected 32 x 32")
             pixels = image.convert("RGB").tobytes()
-            return struct.pack("<III", image.height, image.width, 0) + pixels
+            return struct.pack("<III", image.height, image.width, 0) + bytes(pixels)
     except Exception as error:
         said = " ".join(str(error).partition(" <")[0].split()).encode() or type(error).__name__.encode()
         return struct.pack("<III", 0, 0, len(said[:500])) + said[:500]
