@@ -113,7 +113,8 @@ class _Tensors:
             self.storages[storage.name] = data.untyped_storage()
         return empty.set_(self.storages[storage.name], offset, shape, stride).requires_grad_(requires_grad)
 
-    def parameter(self, tensor: Tensor, requires_grad: bool) -> Tensor:
+    def parameter(self, tensor: object, requires_grad: bool) -> Tensor:
+        assert isinstance(tensor, Tensor)
         return torch.nn.Parameter(tensor, requires_grad)
 
 

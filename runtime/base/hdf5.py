@@ -70,7 +70,7 @@ def _read(file: int, same: tuple[int, ...]) -> Items | str:
     os.lseek(file, 0, os.SEEK_SET)
     with Child(DECODE, str(2 * most), size=size, stdin=file) as child:
         try:
-            return _Reader(child, most).read()
+            return _Listener(child, most).read()
         except Refused as found:
             return str(found)
         except EOFError:
@@ -80,7 +80,7 @@ def _read(file: int, same: tuple[int, ...]) -> Items | str:
             return "what was read of it is not what is read of such a file"
 
 
-class _Reader:
+class _Listener:
     """Reads what the child writes. Raises Refused, EOFError where it ends too early, and others for what is no record."""
 
     def __init__(self, child: Child, most_bytes: int) -> None:

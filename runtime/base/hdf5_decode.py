@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -57,66 +58,62 @@ def member(group: h5py.Group, name: str, at: str) -> h5py.Group | h5py.Dataset:
     if made.get_external_count() or made.get_layout() == h5d.VIRTUAL:
         raise Refused(f"/{at} keeps its data in another file")
     for code in (made.get_filter(i)[0] for i in range(made.get_nfilters())):
+        if code == BLOSC:
+            with suppress(ImportError):
+                import hdf5plugin  # noqa: F401  it makes Blosc known to HDF5
         if code in CODECS and not h5z.filter_avail(code):
             raise Refused(f"/{at} is packed by {CODECS[code]}")
     return h5py.Dataset(found)
 
 
-class Writer:
-    def __init__(self, out: BinaryIO) -> None:
-        self.out = out
+def write(out: BinaryIO, piece: bytes | memoryview) -> None:
+    out.write(len(piece).to_bytes(8, "little"))
+    out.write(piece)
 
-    def piece(self, data: bytes | memoryview) -> None:
-        self.out.write(len(data).to_bytes(8, "little"))
-        self.out.write(data)
 
-    def announce(self, **said: object) -> None:
-        """Written out at once: who reads it may have seen enough."""
-        self.piece(json.dumps(said).encode())
-        self.out.flush()
+def write_group(out: BinaryIO, group: h5py.Group, within: str = "") -> None:
+    import h5py
 
-    def group(self, group: h5py.Group, within: str = "") -> None:
-        import h5py
-
-        for name in group:
-            at = f"{within}{name}"
-            found = member(group, name, at)
-            about: dict[str, object] = {"at": at, "attributes": {key: repr(found.attrs[key]) for key in found.attrs}}
-            if isinstance(found, h5py.Group):
-                self.announce(**about)
-                self.group(found, f"{at}/")
-            else:
-                self.data(found, at, about)
-
-    def data(self, found: h5py.Dataset, at: str, about: dict[str, object]) -> None:
-        import h5py
-        import numpy as np
-
-        shape = (0,) if found.shape is None else found.shape
-        text = h5py.check_string_dtype(found.dtype)
-        if text is not None and text.length is None:  # one after the other: many may be the same one
-            self.announce(**about, dtype=TEXT, shape=shape)
-            for place in product(*map(range, shape)):
-                self.piece(found[place])
-        elif found.dtype.kind not in "biufcS":
-            raise Refused(f"/{at} is of dtype {found.dtype}; expected numbers or texts")
+    for name in group:
+        at = f"{within}{name}"
+        found = member(group, name, at)
+        about: dict[str, object] = {"at": at, "attributes": {key: repr(found.attrs[key]) for key in found.attrs}}
+        if isinstance(found, h5py.Group):
+            write(out, json.dumps(about).encode())
+            write_group(out, found, f"{at}/")
         else:
-            self.announce(**about, dtype=found.dtype.str, shape=shape)
-            self.piece(b"" if 0 in shape else np.ascontiguousarray(found[()]).reshape(-1).view("u1").data)
+            write_data(out, found, about)
+
+
+def write_data(out: BinaryIO, found: h5py.Dataset, about: dict[str, object]) -> None:
+    import h5py
+    import numpy as np
+
+    shape = (0,) if found.shape is None else found.shape
+    string = h5py.check_string_dtype(found.dtype)
+    texts = string is not None and string.length is None
+    if not texts and found.dtype.kind not in "biufcS":
+        raise Refused(f"/{about['at']} is of dtype {found.dtype}; expected numbers or texts")
+    write(out, json.dumps(about | {"dtype": TEXT if texts else found.dtype.str, "shape": shape}).encode())
+    out.flush()  # who reads it may have seen enough
+    if texts:  # one after the other: many may be the same one
+        for place in product(*map(range, shape)):
+            write(out, found[place])
+    else:
+        write(out, b"" if 0 in shape else np.ascontiguousarray(found[()]).reshape(-1).view("u1").data)
 
 
 def decode(file: BinaryIO, out: BinaryIO, seconds: int, memory: int) -> None:
     import h5py
 
     keep_within(seconds, memory, file.seek(0, io.SEEK_END))
-    writer = Writer(out)
     try:
         with h5py.File(file, "r") as opened:
-            writer.group(opened)
-        writer.piece(b"")
+            write_group(out, opened)
+        write(out, b"")
     except Exception as error:  # h5py raises many kinds
         out.write(FAILED.to_bytes(8, "little"))
-        writer.piece((" ".join(str(error).split()) or type(error).__name__).encode(errors="replace"))
+        write(out, (" ".join(str(error).split()) or type(error).__name__).encode(errors="replace"))
 
 
 if __name__ == "__main__":

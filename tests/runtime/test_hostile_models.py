@@ -200,21 +200,40 @@ def test_a_bit_that_changed_in_any_part_of_a_model_is_noticed(model: Path, tmp_p
 def test_a_model_whose_numbers_have_another_order_of_bytes_is_refused(model: Path, tmp_path: Path) -> None:
     members = content(model)
     name = f"{next(iter(members)).partition('/')[0]}/byteorder"
-    for order, says in (
-        (b"big", "its byte order is b'big'; expected little"),
-        (bytes(99), "byte order claims 99 bytes"),
-    ):
-        zipped(list({**members, name: order}.items()), tmp_path / "m.pt")
-        refused(plif_train.load, tmp_path / "m.pt", says)
+    zipped(list({**members, name: b"big"}.items()), tmp_path / "m.pt")
+    refused(plif_train.load, tmp_path / "m.pt", "its byte order is b'big'; expected little")
     zipped([(each, data) for each, data in members.items() if each != name], tmp_path / "m.pt")
     assert plif_train.load(tmp_path / "m.pt")  # PyTorch before 2.1 said nothing of it
+
+
+@pytest.mark.parametrize(
+    ("back", "form", "says"),
+    [
+        (98 - 4, "Q", "its directory is not where it says"),  # the size of the record in 64 bits
+        (42 - 8, "Q", "its directory is not where it says"),  # where that stands
+        (22 - 8, "I", "it tells two places of its directory"),  # how many members, twice, in 16 bits
+    ],
+)
+def test_a_directory_that_is_told_in_64_bits_otherwise_is_refused(
+    back: int, form: str, says: str, model: Path, tmp_path: Path
+) -> None:
+    whole, path = bytearray(model.read_bytes()), tmp_path / "m.pt"
+    assert whole[-98:-94] == b"PK\x06\x06"  # as torch.save writes each
+    path.write_bytes(patched(whole, len(whole) - back, form, 0x0030003))
+    for read in (read_card_text, plif_train.load):
+        refused(read, path, says)
 
 
 def test_members_in_one_place_twice_or_of_other_folders_are_refused(model: Path, tmp_path: Path) -> None:
     members = list(content(model).items())
     name, data = next((name, data) for name, data in members if name.endswith("data.pkl"))
     path, root = tmp_path / "m.pt", name.partition("/")[0]
-    for more, says in ((name, "twice"), (f"{root}/DATA.PKL", "twice"), ("other/version", "several folders")):
+    for more, says in (
+        (f"{root}/x/data.pkl", "no index of its own"),
+        (name, "twice"),
+        (f"{root}/DATA.PKL", "twice"),
+        ("other/version", "several folders"),
+    ):
         zipped([*members, (more, data)], path)
         refused(read_card_text, path, says)
     whole = zipped([*members, (f"{root}/x", b"1234"), (f"{root}/y", b"1234")], path)
@@ -266,6 +285,24 @@ def test_a_tensor_of_more_numbers_than_the_file_holds_is_refused(model: Path, tm
     members[name] = claim[: at + 1] + bytes([claim[at + 1] ^ 1]) + claim[at + 2 :]
     zipped(list(members.items()), tmp_path / "m.pt")
     refused(plif_train.load, tmp_path / "m.pt", "its index cannot be read")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        *((-1, (2,), (1,), False), (7, (2,), (-1,), False), (0, (-2, -2), (1, 1), False), (0, (2, 2), (1,), False)),
+        *((0.0, (2,), (1,), False), (0, (True,), (1,), False), (0, (1,) * 65, (1,) * 65, False), (0, (2,), (1,), 1)),
+        *((0, (2,), (1,), False, {"hook": 1}), (0, (2,), (1,), False, {}, {"neg": True})),
+    ],
+)
+def test_a_tensor_that_claims_what_none_has_is_refused(claim: tuple[Any, ...], model: Path, tmp_path: Path) -> None:
+    class Claimed:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return torch._utils._rebuild_tensor_v2, (torch.ones(8)._typed_storage(), *claim)
+
+    torch.save({"card": read_card_text(model), "weights": {"w": Claimed()}}, tmp_path / "m.pt")
+    for read in (read_card_text, plif_train.load):
+        refused(read, tmp_path / "m.pt", "its index cannot be read")
 
 
 @pytest.mark.parametrize("protocol", (0, 2, 4))

@@ -54,17 +54,15 @@ def contents() -> dict[str, Any]:
     linear, base = torch.nn.Linear(3, 3), torch.arange(24.0).reshape(4, 6)
     tied = torch.nn.Sequential(linear, torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
     tied[2].weight = linear.weight
-    adam, sgd = torch.optim.AdamW(tied.parameters()), torch.optim.SGD(tied.parameters(), lr=0.1, momentum=0.9)
-    tied(torch.randn(4, 3)).sum().backward()
-    adam.step()
-    sgd.step()
+    adam = {"step": torch.tensor(1.0), "exp_avg": torch.randn(3, 3), "exp_avg_sq": torch.rand(3, 3)}
+    groups = [{"lr": 1e-3, "betas": (0.9, 0.999), "foreach": None, "amsgrad": False, "params": [0, 1]}]
     kinds = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     kinds += (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     return {
         "network": small().state_dict(),
         "tied": tied.state_dict(),
         "parameters": dict(tied.named_parameters()),
-        "optimizers": [adam.state_dict(), sgd.state_dict(), {"betas": (0.9, 0.999), "lr": None, "on": True, 3: "é"}],
+        "optimizer": {"state": {0: adam}, "param_groups": groups, 3: "é"},
         "views": [
             base,
             base,
@@ -101,7 +99,7 @@ def test_tensors_are_those_that_pytorch_reads_and_share_what_they_shared(tmp_pat
     torch.save(contents(), tmp_path / "model.pt")
     theirs = torch.load(tmp_path / "model.pt", weights_only=True)
     pairs = same(load_torch(tmp_path / "model.pt", "a test"), theirs)
-    assert len(pairs) > 60
+    assert len(pairs) > 50
     for key in (id, lambda tensor: tensor.untyped_storage().data_ptr()):
         first: list[dict[int, int]] = [{}, {}]
         for i, pair in enumerate(pairs):

@@ -57,24 +57,14 @@ class Storage(NamedTuple):
     within: Stored
 
 
-class Builder(Protocol):
+class TensorMaker(Protocol):
     """What becomes of a tensor, whose numbers all lie in its storage; offset and stride count numbers."""
 
     def tensor(
         self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
     ) -> object: ...
 
-    def parameter(self, tensor: Any, requires_grad: bool) -> object: ...
-
-
-class _Nothing:
-    """For those who need no tensor."""
-
-    def tensor(self, *_: object) -> None:
-        return None
-
-    def parameter(self, *_: object) -> None:
-        return None
+    def parameter(self, tensor: object, requires_grad: bool) -> object: ...
 
 
 class _Kind(NamedTuple):
@@ -90,9 +80,9 @@ class _Plain(_Unpickler):  # type: ignore[misc]
 
     dispatch: ClassVar = {op[0]: _Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}
 
-    def __init__(self, index: bytes, root: str, within: Stored, build: Builder) -> None:
+    def __init__(self, index: bytes, root: str, within: Stored, make: TensorMaker | None) -> None:
         super().__init__(io.BytesIO(index))
-        self.root, self.within, self.build = root, within, build
+        self.root, self.within, self.make = root, within, make
         self.admitted: dict[tuple[str, str], Any] = {
             **{("torch", f"{kind}Storage"): _Kind(kind) for kind in _BYTES},
             ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
@@ -107,11 +97,9 @@ class _Plain(_Unpickler):  # type: ignore[misc]
         return found
 
     def persistent_load(self, pid: Any) -> Storage:
-        what, kind, key, _, numbers = pid
-        if [type(part) for part in pid[:3]] != [str, _Kind, str] or type(numbers) is not int or what != "storage":
-            raise ValueError
+        _, kind, key, _, numbers = pid
         name = f"{self.root}/data/{key}"
-        if numbers * _BYTES[kind.name] != self.within.members[name].size:
+        if type(numbers) is not int or numbers * _BYTES[kind.name] != self.within.members[name].size:
             raise ValueError
         return Storage(name, kind.name, numbers, self.within)
 
@@ -127,12 +115,12 @@ class _Plain(_Unpickler):  # type: ignore[misc]
         # A stride of zero makes one number a tensor of any size.
         if math.prod(shape) > storage.numbers or (0 not in shape and last >= storage.numbers):
             raise ValueError
-        return self.build.tensor(storage, offset, shape, stride, grad)
+        return self.make and self.make.tensor(storage, offset, shape, stride, grad)
 
     def parameter(self, tensor: object, grad: bool, *hooks: object) -> object:
         if type(grad) is not bool or any(hooks):
             raise ValueError
-        return self.build.parameter(tensor, grad)
+        return self.make and self.make.parameter(tensor, grad)
 
     def load_build(self) -> None:
         state = self.stack.pop()  # attributes of a state_dict: versions of modules, which nobody needs
@@ -168,10 +156,10 @@ def read_card_text(path: str | Path) -> str:
     return str(content["card"])
 
 
-def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, build: Builder | None = None) -> Any:
-    """What torch.save wrote, with what `build` makes of each tensor. Runs no code of the file.
+def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make: TensorMaker | None = None) -> Any:
+    """What torch.save wrote, with what `make` makes of each tensor. Runs no code of the file.
 
-    build  None: the tensors are not needed, and of the file only the index is read; else every part is, and its sum checked
+    make  None: the tensors are not needed, and of the file only the index is read; else every part is, and its sum checked
     Raises HoldsCode where it has some, and PlifError for a file that torch.save did not write.
     """
     if file.read(1) == b"\x80":
@@ -179,8 +167,8 @@ def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, build
     try:
         within = Stored(file)
         root, index = _find_index(within)
-        found = _Plain(index, root, within, build or _Nothing()).load()
-        if build is not None:
+        found = _Plain(index, root, within, make).load()
+        if make is not None:
             within.check_rest()
         return found
     except NotPlain as reason:
@@ -197,11 +185,10 @@ def _find_index(within: Stored) -> tuple[str, bytes]:
     names = [name for name in within.members if name.endswith("/data.pkl")]
     if len(names) != 1 or names[0].count("/") != 1:
         raise NotPlain("it has no index of its own")
+    if (size := within.members[names[0]].size) > _MOST_PICKLE:
+        raise NotPlain(f"its index claims {size} bytes; expected under {_MOST_PICKLE}")
     root = names[0].partition("/")[0]
-    for name, most in ((names[0], _MOST_PICKLE), (f"{root}/byteorder", 16)):
-        if name in within.members and (size := within.members[name].size) > most:
-            what = "index" if name == names[0] else "byte order"
-            raise NotPlain(f"its {what} claims {size} bytes; expected under {most}")
-    if f"{root}/byteorder" in within.members and (order := within.read(f"{root}/byteorder")) != b"little":
+    order = within.read(f"{root}/byteorder")[:9] if f"{root}/byteorder" in within.members else b"little"
+    if order != b"little":
         raise NotPlain(f"its byte order is {order!r}; expected little")
     return root, within.read(names[0])
