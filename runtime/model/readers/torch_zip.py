@@ -117,15 +117,11 @@ class _Plain(_Unpickler):  # type: ignore[misc]
             raise ValueError
         return self.make and self.make.tensor(storage, offset, shape, stride, grad)
 
-    def parameter(self, tensor: object, grad: bool, *hooks: object) -> object:
-        if type(grad) is not bool or any(hooks):
-            raise ValueError
+    def parameter(self, tensor: object, grad: bool, *_: object) -> object:
         return self.make and self.make.parameter(tensor, grad)
 
     def load_build(self) -> None:
-        state = self.stack.pop()  # attributes of a state_dict: versions of modules, which nobody needs
-        if type(self.stack[-1]) is not OrderedDict or type(state) is not dict:
-            raise ValueError
+        self.stack.pop()  # attributes of a state_dict: versions of modules, which nobody needs
 
     def load_setitem(self) -> None:
         _check_items(self.stack[-3], self.stack[-2:-1])
