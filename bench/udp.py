@@ -3,6 +3,7 @@
     python bench/udp.py                              rates from 0.1 to 4 million events a second, 4 s each
     python bench/udp.py --artifact gesture.onnx --overload 60        calm, ten times as much for 60 s, calm again
     python bench/udp.py --artifact gesture.onnx --overload 60 --policy drop
+    python bench/udp.py --rates 1 --liar 1000 --whose any            beside datagrams of another host that are 0.9 ms ahead each
     python bench/udp.py --make gesture.onnx          the paper's Gesture network, random weights that fire (bench/workload.py)
 
 Another process sends datagrams of 100 events (t64, a 128 x 128 sensor, random places) at the wanted rate; their times are
@@ -47,14 +48,19 @@ def main() -> None:
     parser.add_argument("--overload", type=float, default=0.0, help="seconds of it")
     parser.add_argument("--calm", type=float, default=5.0, help="seconds before and after it")
     parser.add_argument("--policy", default="merge")
+    parser.add_argument(
+        "--liar", type=int, default=0, help="datagrams a second of 127.0.0.2, each 0.9 ms further ahead"
+    )
+    parser.add_argument("--whose", default="first", help="from= of the source")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--artifact")
     parser.add_argument("--make")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--send", help=argparse.SUPPRESS)
+    parser.add_argument("--lie", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.send:
-        send(**json.loads(options.send))
+    if options.send or options.lie:
+        send(**json.loads(options.send)) if options.send else lie(**json.loads(options.lie))
         return
     if options.make:
         from bench import workload
@@ -73,7 +79,13 @@ def main() -> None:
             rows = [overload(model, options.overload, options.calm, options.policy)]
         else:
             rows = [
-                run(model, [(float(rate) * 1e6, options.seconds)], "events:n=20000,max=20ms")
+                run(
+                    model,
+                    [(float(rate) * 1e6, options.seconds)],
+                    "events:n=20000,max=20ms",
+                    liar=options.liar,
+                    whose=options.whose,
+                )
                 for rate in options.rates.split(",")
             ]
     for row in rows:
@@ -139,7 +151,14 @@ class Watch(Observer):
             self.rss_mb[second] = rss_mb()
 
 
-def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: str = "merge") -> dict[str, Any]:
+def run(
+    model: Model,
+    phases: list[tuple[float, float]],
+    framing: str,
+    policy: str = "merge",
+    liar: int = 0,
+    whose: str = "first",
+) -> dict[str, Any]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -147,10 +166,13 @@ def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: s
         time.monotonic() + 2.0 + sum(rate * seconds for rate, seconds in phases) / 4e6
     )  # the sender prepares its datagrams
     watch = Watch(began_s, int(sum(seconds for _, seconds in phases)) + 1)
-    spec = f"udp://127.0.0.1:{port}?sensor={SENSOR}x{SENSOR}"
+    spec = f"udp://127.0.0.1:{port}?sensor={SENSOR}x{SENSOR}&from={whose}"
     running = model.stream(spec, framing=framing, overload=policy, observers=[watch])
     task = {"port": port, "began_s": began_s, "phases": phases}
     sender = subprocess.Popen([sys.executable, __file__, "--send", json.dumps(task)], stdout=subprocess.PIPE, text=True)
+    if liar:
+        lies = {"port": port, "began_s": began_s, "rate": liar, "seconds": sum(seconds for _, seconds in phases)}
+        subprocess.Popen([sys.executable, __file__, "--lie", json.dumps(lies)])
     said: list[str] = []
 
     def finish() -> None:
@@ -176,6 +198,7 @@ def run(model: Model, phases: list[tuple[float, float]], framing: str, policy: s
         "in": summary["events_in"],
         "kernel_dropped_datagrams": kernel,
         "missing": sent["events"] - summary["events_in"] - EACH * kernel,
+        "foreign": summary["datagrams"]["foreign"],
         "account": "adds up" if kept == summary["events_in"] else f"{kept} of {summary['events_in']}",
         "dropped": summary["events_dropped"],
         "late": summary["events_late"],
@@ -224,6 +247,19 @@ def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
         prepared[-1][1][-1]
     )  # one more: the kernel reports the number of dropped datagrams with the next one that arrives
     print(json.dumps({"events": sent + EACH, "seconds": seconds}))
+
+
+def lie(port: int, began_s: float, rate: int, seconds: float) -> None:
+    """One event a datagram, from another host, each 0.9 ms further ahead of the camera, up to 49 ms: what is ahead by more was
+    refused as a jump when every host was believed."""
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.bind(("127.0.0.2", 0))
+    out.connect(("127.0.0.1", port))
+    for number in range(1, int(rate * seconds)):
+        while (ahead_s := began_s + 0.1 + number / rate - time.monotonic()) > 0:
+            time.sleep(ahead_s)
+        t_us = int(1e6 * (time.monotonic() - began_s)) + min(900 * number, 49_000)
+        out.send(next(encode_datagrams(make_events([t_us], [3], [4], [True]), "t64", 1)))
 
 
 def rss_mb() -> float:

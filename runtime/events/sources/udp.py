@@ -28,9 +28,10 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES
+from runtime.events.formats.base import Losses
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.senders import Clocks, Owner
-from runtime.events.sources.usable import pieces
+from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
 OPTIONS = ("format", "sensor", "from", "lost", "end")
@@ -181,7 +182,7 @@ class UdpSource(Source):
                 owner.leave(sender[0])
                 continue
             seen["received"] += 1
-            if not fits(size):
+            if not fits(size) or (other and not self._tells(view[:size])):
                 seen["malformed"] += 1
                 self.losses.add(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
                 continue
@@ -192,6 +193,12 @@ class UdpSource(Source):
             arrived_us.append(_now_us() if stamp else now_us)
             senders.append(sender if anybody else host)
         return filled, ends, arrived_us, senders
+
+    def _tells(self, datagram: memoryview) -> bool:
+        """Whether an event in it can be used: a stray datagram of another program makes nobody the owner."""
+        losses = Losses()
+        events = WIRES[self.format].decoder(losses).feed(np.frombuffer(datagram, np.uint8), [len(datagram)], [0])
+        return len(usable(events, self.sensor, losses)) > 0
 
     def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
         for level, kind, value in extra:
