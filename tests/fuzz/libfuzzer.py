@@ -1,69 +1,129 @@
-"""What libplif does with files, snapshots and recordings of others, under clang's libFuzzer and its sanitizers.
+"""What libplif does with files, snapshots, recordings and rules of others, under clang's libFuzzer and its sanitizers.
 
-    python -m tests.fuzz.libfuzzer --minutes 10 [PLIF SNAPSHOT RECORDING]
+    python -m tests.fuzz.libfuzzer --minutes 10 [PLIF SNAPSHOT RECORDING RULES] [--corpus FOLDER]
+    python -m tests.fuzz.libfuzzer --coverage --corpus FOLDER      lines of libplif that FOLDER reaches, file by file
+    python -m tests.fuzz.libfuzzer --keep --corpus FOLDER          the smallest part of it that reaches the same becomes corpus/
 
-The first inputs are good ones; what ends in a fault is kept as crash-* in the folder where this runs. The smallest such input
-belongs into tests/fuzz/cases/, whose files every test run reads (tests/fuzz/test_native_cases.py).
+The first inputs are good ones and those of corpus/; what ends in a fault is kept as crash-* in the folder where this runs. The
+smallest such input belongs into cases/. Every test run reads both (tests/fuzz/test_fuzz.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
+import re
+import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from plif_export import export
+from runtime.engines.event.forms import ELSEWHERE, Forms
 from runtime.events import make_events
+from runtime.model.graph import Graph
+from runtime.model.program import OPS
+from tests.export.test_graph_layers import attention
 from tests.fuzz.native import build
+from tests.fuzz.traced import random_program
 from tests.libplif import CSession, Handle
-from tests.libplif_sources import NATIVE
+from tests.libplif_sources import NATIVE, SOURCES
 from tests.networks import firing
-from tests.recordings import WRITERS, some_events
+from tests.programs import linear, plif_file_of, recurrent, traced
+from tests.recordings import EVT3_HEADER, WRITERS, some_events
 from tests.sanitizers import CHECKS, OPTIONS, find_sanitizers
 
 HERE = Path(__file__).parent
-KINDS = ("PLIF", "SNAPSHOT", "RECORDING")
-NETWORKS = (
-    ("c4k3s1-BN-PLIF-APk2s2-c6k3s2-BN-PLIF-FC30-PLIF-APk10s10", (2, 8, 8)),
-    ("BN-c3k3s1-BN-IF-MPk2s2-c5k3s1-LIF-FC15-PLIF-APk5s5", (2, 6, 6)),
+LONGEST = {"PLIF": 40_000, "SNAPSHOT": 8_000, "RECORDING": 4_000, "RULES": 1_000}  # bytes of an input, by its kind
+KINDS = tuple(LONGEST)
+# (notation, shape, options): with the first one's neurons, others, and rows that are wide enough to be multiplied as bytes
+NETWORKS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
+    ("c4k3s1-BN-PLIF-APk2s2-c6k3s2-BN-PLIF-FC30-PLIF-APk10s10", (2, 8, 8), {}),
+    ("BN-c3k3s1-BN-IF-MPk2s2-c5k3s1-LIF-FC15-PLIF-APk5s5", (2, 6, 6), {"v_reset": None}),
+    ("c3k3s1-PLIF-c4k3s1-LIF-FC3-PLIF", (2, 3, 20), {"decay_input": False, "v_reset": -0.25}),
 )
-# In the order of plif_fuzz.c.
+PATHS = 5  # kernels of a file: scalar, avx2, ...
+PATH_AT, THREADS_AT = 184, 185  # bytes of a .plif file's header that no reader looks at, and plif_fuzz.c does
+# Of the snapshots: framing, decide, reset, filter
 SESSIONS = (
-    *(("duration:20ms", "sum", "never"), ("duration:40ms,every=10ms", "kofn:2/6,margin=0.02", "every:9")),
-    *(
-        ("count:T=7", "sum,exit=0.05", "every:9"),
-        ("events:n=50,max=5ms", "own:50ms,margin=0.01,idle=auto", "every:20/3"),
-    ),
-    *(("time:T=16", "leak:50ms", "never"), ("duration:30ms,T=9,pad=zero", "leak:50ms,idle=2k", "silence:30")),
-    *(("duration:30ms,T=50", "own:40ms", "decay:20ms"),),
-    ("duration:7ms,orientation=sj,resize=crop,value=binary", "sum", "every:8/8"),
+    ("duration:20ms", "sum", "never", None),
+    ("duration:40ms,every=10ms", "kofn:2/6,margin=0.02", "every:9", None),
+    ("count:T=7", "sum,exit=0.05", "every:9", None),
+    ("events:n=50,max=5ms", "own:50ms,margin=0.01,idle=auto", "every:20/3", None),
+    ("time:T=16", "leak:50ms", "never", None),
+    ("duration:30ms,T=9,pad=zero", "leak:50ms,idle=2k", "silence:30", None),
+    ("duration:30ms,T=50", "own:40ms", "decay:20ms", None),
+    ("duration:7ms,orientation=sj,resize=crop,value=binary", "sum", "every:8/8", None),
+    ("duration:20ms", "sum", "never", "hot:30ms,refractory:1ms"),
+    ("events:n=9,max=5ms", "kofn", "silence:30", "background:5ms,roi:1:1:7:7,down:2,rotate:90"),
 )
-HEADER, MOVING = 280, 5_488  # bytes of a snapshot: whose it is, and what moves but for the arrays
+HEADER, MOVING = 288, 5_500  # bytes of a snapshot: whose it is, and what moves but for the arrays
 SUFFIXES = (".raw", ".bin", ".dat", ".aedat", ".bs2")
+# Sensor and network (three bytes), then framing, decide, reset, filter, a file that "@" names; calls follow behind a zero
+RULES = (
+    b"\x02\x03\x0aduration:1ms,every=500us\nkofn:2/3\nevery:9/3\nhot:@,flip:x\n3,4\n",
+    b"\x02\x0b\x0aevents:n=5,max=20ms,value=binary\nown:80ms,other=1s\nsilence:5\nbackground:5ms,down:2\n",
+    b"\x01\x02\x2aduration:1ms,T=9,pad=zero\nleak:9ms,idle=auto\ndecay:5ms\nrefractory:1ms,rotate:270\n",
+    b"\x02\x83\x03\x09\x00\xc9count:T=4,polarity=swapped\nsum,exit=0.1\n\nroi:square,swap\n",
+    b"\x06\x83\x12\x32\x00\x05time:T=4,orientation=sj,resize=crop\n\n\nroi:1:2:9:9,hot:5ms\n",
+)
+CALLS = bytes(range(16)) * 3 + bytes([0, 9, 1, *range(40)] * 5)
 
 
-def write_seeds(folder: Path) -> Path:
-    """Good inputs of each kind in folders of their names; the .plif file that the snapshots are of."""
+def harness(kind: str) -> list[str]:
+    """What a compiler has to be told of plif_fuzz.c for inputs of one kind."""
+    rows = (",".join(json.dumps(text) if text else "0" for text in session) for session in SESSIONS)
+    sessions = ",".join(f"{{{row}}}" for row in rows)
+    return [f"-I{NATIVE}", f"-DFUZZ_{kind}", f"-DHEADER={HEADER}", f"-DSESSIONS={sessions}", str(HERE / "plif_fuzz.c")]
+
+
+def programs() -> Graph:
+    """Neurons with random programs of every operation."""
+    rng, source, nodes = random.Random(0), "x", []
+    for i in range(3):
+        program, names = random_program(rng, sorted(OPS))
+        nodes.append(traced(f"n{i}", (source,), (6,), program, **{name: 0.5 for name in names}))
+        source = f"n{i}_neuron"
+    return Graph((6,), (*nodes, linear("fc", source, 6, 3)), "fc")
+
+
+def model(folder: Path) -> Path:
+    """The .plif file that the snapshots are of."""
+    return export(firing(*NETWORKS[0][:2]), folder / "model.plif", to="plif", precision="int8", verify=False).path
+
+
+def write_seeds(folder: Path) -> None:
+    """Good inputs of each kind in folders of their names."""
     for kind in KINDS:
-        (folder / kind).mkdir()
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    ELSEWHERE["avx512"] = Forms(pairs=True, bytes_from=0.01)  # else no row here is as full as that
     files = [
-        export(firing(*network), folder / f"{i}{precision}.plif", to="plif", precision=precision, verify=False).path
-        for i, network in enumerate(NETWORKS)
+        export(
+            firing(notation, shape, **options), folder / f"{i}{precision}.plif", to="plif", verify=False,
+            precision=precision, math="exact" if i == 1 else "folded",
+        ).path
+        for i, (notation, shape, options) in enumerate(NETWORKS)
         for precision in ("fp32", "int8")
-    ]
+    ]  # fmt: skip
+    for name, graph in (("recurrent", recurrent()), ("attention", attention()), ("programs", programs())):
+        files.append(plif_file_of(graph, folder).rename(folder / f"{name}.plif"))
     for file in files:
-        (folder / "PLIF" / file.stem).write_bytes(file.read_bytes())
+        for path in range(PATHS):
+            data = bytearray(file.read_bytes())
+            data[PATH_AT], data[THREADS_AT] = path, path % 2
+            (folder / "PLIF" / f"{file.stem}{path}").write_bytes(data)
     i = np.arange(60)
     events = make_events(i * 1997, i % 8, i % 7, i % 2 == 1)
-    handle = Handle(files[0])
-    for n, (framing, decide, reset) in enumerate(SESSIONS):
-        extent = {"total_events": 60, "first_us": 0, "last_us": 60 * 1997}
-        session = CSession(handle, framing=framing, decide=decide, reset=reset, **extent)
+    handle = Handle(model(folder))
+    for n, (framing, decide, reset, filters) in enumerate(SESSIONS):
+        asked = {"framing": framing, "decide": decide, "reset": reset, **({"filter": filters} if filters else {})}
+        session = CSession(handle, **asked, total_events=60, first_us=0, last_us=60 * 1997)
         list(session.feed(events[:40]))
         (folder / "SNAPSHOT" / str(n)).write_bytes(bytes([n]) + session.snapshot()[HEADER : HEADER + MOVING])
         session.free()
@@ -72,47 +132,119 @@ def write_seeds(folder: Path) -> Path:
         write, suffix = WRITERS[name]
         which = next(n for n, one in enumerate(SUFFIXES) if suffix.endswith(one))
         for count in (5, 60, 600):
-            (folder / "RECORDING" / f"{name}{count}").write_bytes(bytes([which]) + write(some_events(count, 1)))
-    return files[0]
+            filters = 5 * (count % 7)
+            data = bytes([which + filters + 100 * (which == 1)]) + write(some_events(count, 1))
+            (folder / "RECORDING" / f"{name}{count}").write_bytes(data)
+    for format in range(7):
+        (folder / "RECORDING" / f"words{format}").write_bytes(bytes([200, format, 50, 0]) + bytes(range(200)))
+    words = WRITERS["evt3"][0](some_events(60, 1))[len(EVT3_HEADER) :]
+    for n, rules in enumerate(RULES):
+        (folder / "RULES" / str(n)).write_bytes(rules + b"\0" + CALLS + bytes([3, len(words) // 2]) + words + b"\x07")
+
+
+def compiled(folder: Path, kind: str, *flags: str) -> Path:
+    """The program of one kind, with the objects of libplif that lie in that folder."""
+    command = ["clang", *flags, "-g1", "-O1", "-std=gnu11", *harness(kind), *sorted(map(str, folder.glob("*.o")))]
+    subprocess.run([*command, "-o", str(folder / "fuzz"), "-lm", "-pthread"], check=True)
+    return folder / "fuzz"
+
+
+def fuzz(folder: Path, kind: str, corpus: Path, minutes: float) -> bool:
+    """Whether it ended without a fault; prints one line of what was done."""
+    program = compiled(folder, kind, f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all")
+    limits = [f"-max_total_time={int(60 * minutes)}", "-timeout=20", "-rss_limit_mb=6000", f"-max_len={LONGEST[kind]}"]
+    command = [str(program), str(corpus / kind), str(folder / kind), *kept(kind), *limits]
+    command += ["-len_control=0", "-use_value_profile=1", "-print_final_stats=1"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said, done = [""], subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment(folder))
+    assert done.stderr is not None
+    for line in done.stderr:
+        said.append(line)
+        if not re.match(r"#\d+\s+(NEW|REDUCE|pulse|RELOAD)|\s*NEW_FUNC", line):
+            print(line, end="", file=sys.stderr, flush=True)
+    code, after, text = done.wait(), resource.getrusage(resource.RUSAGE_CHILDREN), "".join(said)
+    last = {
+        what: found[-1] if (found := re.findall(pattern, text)) else "?"
+        for what, pattern in (("all", r"\((\d+) inline"), ("cov", r"cov: (\d+)"), ("runs", r"executed_units: (\d+)"))
+    }
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result = f"ended with {code}" if code else "no fault"
+    print(f"{kind}: {result}; {last['runs']} executions, {last['cov']} of {last['all']} edges, {cpu_s:.0f} s of CPU", flush=True)
+    return code == 0
+
+
+def kept(kind: str) -> list[str]:
+    """Folders of inputs that every run begins with."""
+    return [str(path / kind) for path in (HERE / "corpus", HERE / "cases") if (path / kind).is_dir()]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    leaks = {"ASAN_OPTIONS": OPTIONS["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")}  # of C alone, without Python
+    return {**os.environ, **OPTIONS, **leaks, "FUZZ_MODEL": str(folder / "model.plif")}
+
+
+def keep(folder: Path, kind: str, corpus: Path) -> None:
+    """corpus/ becomes what has each edge that is known, in as few and as small inputs as libFuzzer finds."""
+    program = compiled(folder, kind, f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all")
+    target = HERE / "corpus" / kind
+    before = [*target.glob("*")]
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as small:
+        flags = ["-set_cover_merge=1", "-use_counters=0", f"-max_len={LONGEST[kind]}", "-verbosity=0"]
+        command = [str(program), *flags, small, str(corpus / kind), str(folder / kind), *kept(kind)]
+        subprocess.run(command, check=True, env=environment(folder))
+        for file in before:
+            file.unlink()
+        for file in sorted(Path(small).iterdir()):
+            (target / file.name[:12]).write_bytes(file.read_bytes())
+
+
+def coverage(folder: Path, kinds: list[str], corpus: Path) -> None:
+    """Lines of libplif that inputs reach, as llvm-cov counts them; all kinds together."""
+    flags, objects = ["-fprofile-instr-generate", "-fcoverage-mapping", "-w"], []
+    for kind in kinds:
+        program = folder / f"covered-{kind}"
+        sources = [*harness(kind), *map(str, SOURCES)]
+        subprocess.run(["clang", "-std=gnu11", "-O1", "-ffp-contract=off", "-DFUZZ_FILES", *flags, *sources, "-o", str(program), "-lm", "-pthread"], check=True)
+        inputs = [str(file) for at in (corpus / kind, folder / kind, *kept(kind)) for file in Path(at).glob("*")]
+        for at in range(0, len(inputs), 1000):
+            into = {"LLVM_PROFILE_FILE": str(folder / f"{kind}{at}.profraw")}
+            subprocess.run([str(program), *inputs[at : at + 1000]], check=True, stdout=subprocess.DEVNULL, env={**environment(folder), **into})
+        objects += ["-object", str(program)] if objects else [str(program)]
+    merged = str(folder / "all.profdata")
+    subprocess.run(["llvm-profdata", "merge", *map(str, folder.glob("*.profraw")), "-o", merged], check=True)
+    report = ["llvm-cov", "report", *objects, f"-instr-profile={merged}", "-show-region-summary=false", "-show-branch-summary=false"]
+    subprocess.run([*report, str(NATIVE)], check=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="for each kind")
+    parser.add_argument("--corpus", type=Path, help="a folder, where what is found on the way stays; none when not given")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--coverage", action="store_true")
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="all when not given")
     asked = parser.parse_args()
     found = find_sanitizers()
     if found is None or found.compiler != "clang":
-        parser.error("needs clang with its sanitizers: apt-get install clang libclang-rt-dev")
+        print("needs clang with its sanitizers: apt-get install clang libclang-rt-dev", file=sys.stderr)
+        return 0
     failed = 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model = write_seeds(folder)
+        folder, kinds = Path(name), asked.kinds or KINDS
+        corpus = asked.corpus or folder / "found"
+        write_seeds(folder)
+        for kind in KINDS:
+            (corpus / kind).mkdir(parents=True, exist_ok=True)
+        if asked.coverage:
+            coverage(folder, kinds, corpus)
+            return 0
         build(folder, "-fsanitize=fuzzer-no-link")
-        for kind in asked.kinds or KINDS:
-            flags = [f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all", "-g1", "-O1", "-std=gnu11"]
-            source = [f"-I{NATIVE}", f"-DFUZZ_{kind}", str(HERE / "plif_fuzz.c")]
-            objects = sorted(map(str, folder.glob("*.o")))
-            subprocess.run(
-                ["clang", *flags, *source, *objects, "-o", str(folder / "fuzz"), "-lm", "-pthread"], check=True
-            )
-            limits = [
-                f"-max_total_time={int(60 * asked.minutes)}",
-                "-timeout=20",
-                "-rss_limit_mb=6000",
-                "-len_control=0",
-            ]
-            command = [
-                str(folder / "fuzz"),
-                str(folder / kind),
-                *limits,
-                "-max_len=40000",
-                "-use_value_profile=1",
-                "-verbosity=0",
-            ]
-            done = subprocess.run(command, env={**os.environ, **OPTIONS, "FUZZ_MODEL": str(model)})
-            print(f"{kind}: {'a fault' if done.returncode else 'no fault'}", flush=True)
-            failed |= done.returncode != 0
+        for kind in kinds:
+            if asked.keep:
+                keep(folder, kind, corpus)
+            else:
+                failed |= not fuzz(folder, kind, corpus, asked.minutes)
     return int(failed)
 
 

@@ -78,7 +78,7 @@ int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3
     int64_t bytes, given = SAMPLE_OTHER;
     if (plif_framing_parse(framing, &parsed) || !parsed.T || parsed.T != room) return SAMPLE_OTHER;
     uint8_t *data = read_whole(path, EVENT, &bytes);
-    uint8_t *events = data + (data ? bytes : 0);
+    uint8_t *events = data ? data + bytes : NULL;
     if (data && decode(data, bytes / FIVE, width, height, events, &extent) &&
         !plif_framer_init(&framer, &parsed, shape, width, height, 0, extent)) {
         float *memory = malloc((size_t)plif_framer_floats(&framer) * sizeof *memory);
