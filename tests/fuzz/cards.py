@@ -171,7 +171,7 @@ def lie(card: dict[str, Any], rng: random.Random) -> str:
     elif what == "near" and isinstance(value, int):
         new = holder[key] = value + rng.choice((-1, 1, value, -2 * value, 1 << 32))
     else:
-        new = holder[key] = rng.choice(OTHERS if what == "other" else NUMBERS)
+        new = holder[key] = copy.deepcopy(rng.choice(OTHERS if what == "other" else NUMBERS))
     return f"{'.'.join(map(str, place))} = {str(new)[:60]}"
 
 

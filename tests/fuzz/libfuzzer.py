@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def programs() -> Graph:
     rng, source, nodes = random.Random(0), "x", []
     for i in range(3):
         program, names = random_program(rng, sorted(OPS))
-        nodes.append(traced(f"n{i}", (source,), (6,), program, **{name: 0.5 for name in names}))
+        nodes.append(traced(f"n{i}", (source,), (6,), program, **dict.fromkeys(names, 0.5)))
         source = f"n{i}_neuron"
     return Graph((6,), (*nodes, linear("fc", source, 6, 3)), "fc")
 
@@ -142,110 +143,116 @@ def write_seeds(folder: Path) -> None:
         (folder / "RULES" / str(n)).write_bytes(rules + b"\0" + CALLS + bytes([3, len(words) // 2]) + words + b"\x07")
 
 
-def compiled(folder: Path, kind: str, *flags: str) -> Path:
-    """The program of one kind, with the objects of libplif that lie in that folder."""
-    command = ["clang", *flags, "-g1", "-O1", "-std=gnu11", *harness(kind), *sorted(map(str, folder.glob("*.o")))]
-    subprocess.run([*command, "-o", str(folder / "fuzz"), "-lm", "-pthread"], check=True)
-    return folder / "fuzz"
-
-
-def fuzz(folder: Path, kind: str, corpus: Path, minutes: float) -> bool:
-    """Whether it ended without a fault; prints one line of what was done."""
-    program = compiled(folder, kind, f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all")
-    limits = [f"-max_total_time={int(60 * minutes)}", "-timeout=20", "-rss_limit_mb=6000", f"-max_len={LONGEST[kind]}"]
-    command = [str(program), str(corpus / kind), str(folder / kind), *kept(kind), *limits]
-    command += ["-len_control=0", "-use_value_profile=1", "-print_final_stats=1"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said, done = [""], subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment(folder))
-    assert done.stderr is not None
-    for line in done.stderr:
-        said.append(line)
-        if not re.match(r"#\d+\s+(NEW|REDUCE|pulse|RELOAD)|\s*NEW_FUNC", line):
-            print(line, end="", file=sys.stderr, flush=True)
-    code, after, text = done.wait(), resource.getrusage(resource.RUSAGE_CHILDREN), "".join(said)
-    last = {
-        what: found[-1] if (found := re.findall(pattern, text)) else "?"
-        for what, pattern in (("all", r"\((\d+) inline"), ("cov", r"cov: (\d+)"), ("runs", r"executed_units: (\d+)"))
-    }
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    result = f"ended with {code}" if code else "no fault"
-    print(f"{kind}: {result}; {last['runs']} executions, {last['cov']} of {last['all']} edges, {cpu_s:.0f} s of CPU", flush=True)
-    return code == 0
-
-
 def kept(kind: str) -> list[str]:
     """Folders of inputs that every run begins with."""
     return [str(path / kind) for path in (HERE / "corpus", HERE / "cases") if (path / kind).is_dir()]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    leaks = {"ASAN_OPTIONS": OPTIONS["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")}  # of C alone, without Python
-    return {**os.environ, **OPTIONS, **leaks, "FUZZ_MODEL": str(folder / "model.plif")}
+class Place:
+    """A folder with good inputs and with programs, and another one with what runs have found."""
+
+    def __init__(self, folder: Path, corpus: Path) -> None:
+        self.folder, self.corpus = folder, corpus
+        write_seeds(folder)
+        for kind in KINDS:
+            (corpus / kind).mkdir(parents=True, exist_ok=True)
+        leaks = {"ASAN_OPTIONS": OPTIONS["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")}  # no Python here
+        self.environment = {**os.environ, **OPTIONS, **leaks, "FUZZ_MODEL": str(folder / "model.plif")}
+
+    def inputs(self, kind: str) -> list[str]:
+        return [str(self.corpus / kind), str(self.folder / kind), *kept(kind)]
+
+    def compile(self, kind: str, *command: str | Path) -> str:
+        program = str(self.folder / f"fuzz-{kind}")
+        subprocess.run(["clang", "-std=gnu11", "-O1", *command, "-o", program, "-lm", "-pthread"], check=True)
+        return program
+
+    def fuzzer(self, kind: str) -> str:
+        flags = (f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all", "-g1")
+        return self.compile(kind, *flags, *harness(kind), *sorted(self.folder.glob("*.o")))
+
+    def fuzz(self, kind: str, minutes: float) -> bool:
+        """Whether there was no fault; prints a line of what was done."""
+        limits = [f"-max_total_time={int(60 * minutes)}", "-timeout=20", "-rss_limit_mb=6000", "-len_control=0"]
+        how = [f"-max_len={LONGEST[kind]}", "-use_value_profile=1", "-print_final_stats=1"]
+        command = [self.fuzzer(kind), *self.inputs(kind), *limits, *how]
+        before, last = resource.getrusage(resource.RUSAGE_CHILDREN), dict.fromkeys(SAID, "?")
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, errors="replace", env=self.environment
+        ) as run:
+            for line in run.stderr or ():
+                last |= {what: found[1] for what, pattern in SAID.items() if (found := re.search(pattern, line))}
+                if not re.match(r"#\d+\s+(NEW|REDUCE|RELOAD)|\s*NEW_FUNC", line):
+                    print(line, end="", file=sys.stderr, flush=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        done = f"{last['runs']} executions, {last['edges']} of {last['all']} edges, {cpu_s:.0f} s of CPU"
+        print(f"{kind}: {f'ended with {run.returncode}' if run.returncode else 'no fault'}; {done}", flush=True)
+        return run.returncode == 0
+
+    def keep(self, kind: str) -> None:
+        """corpus/ becomes what reaches each edge that is known, in as few and as small inputs as libFuzzer finds."""
+        target = HERE / "corpus" / kind
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as small:
+            flags = ["-set_cover_merge=1", "-use_counters=0", f"-max_len={LONGEST[kind]}", "-verbosity=0"]
+            command = [self.fuzzer(kind), *flags, small, *self.inputs(kind)]
+            subprocess.run(command, check=True, env=self.environment)
+            for file in target.iterdir():
+                file.unlink()
+            for file in Path(small).iterdir():
+                (target / file.name[:12]).write_bytes(file.read_bytes())
+
+    def coverage(self, kinds: Sequence[str]) -> None:
+        """Prints the lines of libplif that all inputs of these kinds reach, as llvm-cov counts them."""
+        flags, programs = ("-fprofile-instr-generate", "-fcoverage-mapping", "-w", "-DFUZZ_FILES"), []
+        for kind in kinds:
+            programs.append(self.compile(kind, *flags, *harness(kind), *SOURCES))
+            inputs = [str(file) for folder in self.inputs(kind) for file in Path(folder).iterdir()]
+            for at in range(0, len(inputs), 1000):
+                profile = {"LLVM_PROFILE_FILE": str(self.folder / f"{kind}{at}.profraw")}
+                command = [programs[-1], *inputs[at : at + 1000]]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**self.environment, **profile})
+        merged = str(self.folder / "all.profdata")
+        subprocess.run(["llvm-profdata", "merge", *self.folder.glob("*.profraw"), "-o", merged], check=True)
+        objects = [word for program in programs for word in ("-object", program)][1:]
+        only_lines = ("-show-region-summary=false", "-show-branch-summary=false")
+        subprocess.run(
+            ["llvm-cov", "report", *objects, f"-instr-profile={merged}", *only_lines, str(NATIVE)], check=True
+        )
 
 
-def keep(folder: Path, kind: str, corpus: Path) -> None:
-    """corpus/ becomes what has each edge that is known, in as few and as small inputs as libFuzzer finds."""
-    program = compiled(folder, kind, f"-fsanitize=fuzzer,{CHECKS['clang']}", "-fno-sanitize-recover=all")
-    target = HERE / "corpus" / kind
-    before = [*target.glob("*")]
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as small:
-        flags = ["-set_cover_merge=1", "-use_counters=0", f"-max_len={LONGEST[kind]}", "-verbosity=0"]
-        command = [str(program), *flags, small, str(corpus / kind), str(folder / kind), *kept(kind)]
-        subprocess.run(command, check=True, env=environment(folder))
-        for file in before:
-            file.unlink()
-        for file in sorted(Path(small).iterdir()):
-            (target / file.name[:12]).write_bytes(file.read_bytes())
-
-
-def coverage(folder: Path, kinds: list[str], corpus: Path) -> None:
-    """Lines of libplif that inputs reach, as llvm-cov counts them; all kinds together."""
-    flags, objects = ["-fprofile-instr-generate", "-fcoverage-mapping", "-w"], []
-    for kind in kinds:
-        program = folder / f"covered-{kind}"
-        sources = [*harness(kind), *map(str, SOURCES)]
-        subprocess.run(["clang", "-std=gnu11", "-O1", "-ffp-contract=off", "-DFUZZ_FILES", *flags, *sources, "-o", str(program), "-lm", "-pthread"], check=True)
-        inputs = [str(file) for at in (corpus / kind, folder / kind, *kept(kind)) for file in Path(at).glob("*")]
-        for at in range(0, len(inputs), 1000):
-            into = {"LLVM_PROFILE_FILE": str(folder / f"{kind}{at}.profraw")}
-            subprocess.run([str(program), *inputs[at : at + 1000]], check=True, stdout=subprocess.DEVNULL, env={**environment(folder), **into})
-        objects += ["-object", str(program)] if objects else [str(program)]
-    merged = str(folder / "all.profdata")
-    subprocess.run(["llvm-profdata", "merge", *map(str, folder.glob("*.profraw")), "-o", merged], check=True)
-    report = ["llvm-cov", "report", *objects, f"-instr-profile={merged}", "-show-region-summary=false", "-show-branch-summary=false"]
-    subprocess.run([*report, str(NATIVE)], check=True)
+# What libFuzzer says of a run
+SAID = {"all": r"\((\d+) inline", "edges": r"cov: (\d+)", "runs": r"executed_units: (\d+)"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="for each kind")
-    parser.add_argument("--corpus", type=Path, help="a folder, where what is found on the way stays; none when not given")
+    parser.add_argument(
+        "--corpus", type=Path, help="a folder, where what is found on the way stays; none when not given"
+    )
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--coverage", action="store_true")
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="all when not given")
     asked = parser.parse_args()
     found = find_sanitizers()
     if found is None or found.compiler != "clang":
-        print("needs clang with its sanitizers: apt-get install clang libclang-rt-dev", file=sys.stderr)
+        print("not run: needs clang with its sanitizers (apt-get install clang libclang-rt-dev)")
         return 0
-    failed = 0
     with tempfile.TemporaryDirectory() as name:
-        folder, kinds = Path(name), asked.kinds or KINDS
-        corpus = asked.corpus or folder / "found"
-        write_seeds(folder)
-        for kind in KINDS:
-            (corpus / kind).mkdir(parents=True, exist_ok=True)
+        folder, kinds, fine = Path(name), asked.kinds or KINDS, True
+        place = Place(folder, asked.corpus or folder / "found")
         if asked.coverage:
-            coverage(folder, kinds, corpus)
+            place.coverage(kinds)
             return 0
         build(folder, "-fsanitize=fuzzer-no-link")
         for kind in kinds:
             if asked.keep:
-                keep(folder, kind, corpus)
+                place.keep(kind)
             else:
-                failed |= not fuzz(folder, kind, corpus, asked.minutes)
-    return int(failed)
+                fine &= place.fuzz(kind, asked.minutes)
+    return int(not fine)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from plif_export import export
 from runtime import native
 from runtime.model.readers import plif_file
 from tests.export.test_graph_layers import attention
+from tests.fuzz import cards
+from tests.fuzz.libfuzzer import KINDS, harness, kept, model
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
 from tests.networks import firing
@@ -45,6 +49,18 @@ def test_a_card_that_lies_gives_one_line_or_a_run_that_ends(seeds: list[str]) ->
     fuzz("cards", *seeds, "--count", "20")
 
 
+def test_a_drawn_lie_never_holds_itself_and_changes_no_later_one() -> None:
+    drawn = []
+    for _ in range(2):
+        rng, card = random.Random(0), {"framing": "duration:1ms", "states": [{"shape": [1], "initial": 0}]}
+        for _ in range(300):
+            cards.lie(card, rng)
+            drawn.append(json.dumps(card))
+            if len(drawn[-1]) > 3000 or len(card) < 2:
+                card = {"framing": "duration:1ms", "states": [{"shape": [1], "initial": 0}]}
+    assert drawn[:300] == drawn[300:]
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with libplif, built with sanitizers."""
@@ -59,28 +75,21 @@ def test_native_code_touches_nothing_but_its_buffers_whatever_it_is_given(librar
 
 @pytest.fixture(scope="module")
 def averaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("averaged")
-    net = firing("c4k3s1-BN-PLIF-APk2s2-c6k3s2-BN-PLIF-FC30-PLIF-APk10s10", (2, 8, 8))
-    return export(net, folder / "m.plif", to="plif", precision="int8", verify=False).path
+    return model(tmp_path_factory.mktemp("averaged"))
 
 
-def program(library: Path, source: str, *flags: str) -> Path:
-    """A C program of this folder with that library."""
+def program(library: Path, name: str, *source: str) -> Path:
+    """A C program of this folder with that library; source: the file, and what the compiler has to be told of it."""
     found = find_sanitizers()
     assert found is not None
-    command = [
-        found.compiler,
-        *found.flags,
-        "-O1",
-        f"-I{NATIVE}",
-        *flags,
-        str(HERE / source),
-        str(library / "event.so"),
-    ]
-    target = library / "-".join([source, *flags])
-    done = subprocess.run([*command, f"-Wl,-rpath,{library}", "-o", target], capture_output=True, text=True)
+    command = [found.compiler, *found.flags, "-O1", *source, str(library / "event.so"), f"-Wl,-rpath,{library}"]
+    done = subprocess.run([*command, "-o", str(library / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return target
+    return library / name
+
+
+def of_files(library: Path, kind: str) -> Path:
+    return program(library, kind, "-DFUZZ_FILES", *harness(kind))
 
 
 def quietly(*command: str | Path, **environment: str) -> str:
@@ -107,7 +116,7 @@ def forged(averaged: Path, target: Path) -> Path:
 def test_counts_that_no_integer_holds_stay_what_they_are(
     library: Path, averaged: Path, tmp_path: Path, path: str
 ) -> None:
-    run = program(library, "plif_fuzz.c", "-DFUZZ_PLIF", "-DFUZZ_FILES")
+    run = of_files(library, "PLIF")
     assert quietly(run, averaged, forged(averaged, tmp_path / "forged.plif"), PLIF_CPU=path) == "2 cases\n"
 
 
@@ -115,16 +124,17 @@ def test_counts_that_no_integer_holds_stay_what_they_are(
 def test_files_that_lie_end_quietly(library: Path, averaged: Path, tmp_path: Path) -> None:
     """The second has neurons that are programs."""
     for file, count in ((averaged, "300"), (plif_file_of(recurrent(), tmp_path), "2000")):
-        assert f"of {count} files were run" in quietly(program(library, "plif_lies.c"), file, "1", count)
+        lies = program(library, "lies", f"-I{NATIVE}", str(HERE / "plif_lies.c"))
+        assert f"of {count} files were run" in quietly(lies, file, "1", count)
 
 
 @needs_sanitizers
-@pytest.mark.parametrize("kind", sorted(path.name for path in (HERE / "cases").iterdir()))
-def test_what_was_once_a_fault_ends_quietly(library: Path, averaged: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_once_a_fault_and_what_reaches_most_end_quietly(library: Path, averaged: Path, kind: str) -> None:
     """The inputs that python -m tests.fuzz.libfuzzer has found, and some that others have."""
-    cases = sorted((HERE / "cases" / kind).iterdir())
-    run = program(library, "plif_fuzz.c", f"-DFUZZ_{kind}", "-DFUZZ_FILES")
-    assert quietly(run, *cases, FUZZ_MODEL=str(averaged)) == f"{len(cases)} cases\n"
+    inputs = [file for folder in kept(kind) for file in sorted(Path(folder).iterdir())]
+    assert inputs
+    assert quietly(of_files(library, kind), *inputs, FUZZ_MODEL=str(averaged)) == f"{len(inputs)} cases\n"
 
 
 @pytest.mark.large

@@ -95,6 +95,19 @@ def one_line(name: str, **fields: int) -> Change:
     return both(change, field("CONV", lines=1, once=0))
 
 
+def smaller_map(axis: str) -> Change:
+    """The map of a state that the second program reads has fewer channels, rows or columns than its neurons."""
+    less = {"c": 16, "h": 7, "w": 7}[axis]
+    return field("BEFORE", **{f"i{axis}": less, f"o{axis}": less}, **({"items": less} if axis == "h" else {}))
+
+
+def map_of_spikes(made: MadeOfPrograms) -> None:
+    """The second program reads the spikes of the first, whose map is as large."""
+    maker = made.ops["CONV"][0]
+    line("NEURON", "MAP", A, maker.out // 64)(made)
+    line("NEURON", "MAP", B, [op.out for op in made.array].index(maker.out))(made)
+
+
 UNSAFE: list[tuple[str, Change]] = [
     # the program
     ("CONV.*: 0 lines", field("CONV", lines=0)),
@@ -119,16 +132,16 @@ UNSAFE: list[tuple[str, Change]] = [
     ("CONV.*line 0 writes register 256 of", one_line("INPUT", out=256)),
     ("CONV.*line 0 writes register -1 of", one_line("INPUT", out=-1)),
     *(("CONV.*line 0 reads register 0, which nothing", one_line(name)) for name in ("ADD", "NEG", "WHERE", "FIRE")),
-    *(("CONV.*line [0-9]+ reads register 999, which nothing", line("CONV", "SUB", column, 999)) for column in (A, B)),
+    *(("CONV.*line [0-9]+ names register 999 of", line("CONV", "SUB", column, 999)) for column in (A, B)),
     *(
-        ("CONV.*line [0-9]+ reads register -1, which nothing", line("CONV", "WHERE", column, -1))
+        ("CONV.*line [0-9]+ names register -1 of", line("CONV", "WHERE", column, -1))
         for column in (A, B, C)
     ),
-    ("NEURON.*reads register 999, which nothing", line("NEURON", "KEEP", B, 999)),
-    ("CONV.*reads register 999, which nothing", line("CONV", "FIRE", A, 999)),
-    ("CONV.*names register 999", line("CONV", "FIRE", B, 999)),
+    ("NEURON.*names register 999 of", line("NEURON", "KEEP", B, 999)),
+    ("CONV.*names register 999 of", line("CONV", "FIRE", A, 999)),
+    ("CONV.*names register 999 of", line("CONV", "FIRE", B, 999)),
     *(("CONV.*names register -1", line("CONV", "SUB", column, -1)) for column in (C, D)),
-    ("NEURON.*reads register 999, which nothing", line("NEURON", "GIVE", A, 999)),
+    ("NEURON.*names register 999 of", line("NEURON", "GIVE", A, 999)),
     ("CONV.*line [0-9]+ is of kind .*, which neurons have not", line("CONV", "STATE", 0, code("VIEW"))),
     ("NEURON.*line [0-9]+ is of kind .*, which neurons have not", line("NEURON", "GIVE", 0, code("PUT"))),
     # what lies elsewhere
@@ -145,6 +158,8 @@ UNSAFE: list[tuple[str, Change]] = [
     ("NEURON.*line .* at 64, which operation 0 does not make", line("NEURON", "MAP", A, 1)),
     ("NEURON.*line .* at -64, which operation 0 does not make", line("NEURON", "MAP", A, -1)),
     ("NEURON.*line .* at 0, which operation 1 does not make", line("NEURON", "MAP", B, 1)),
+    *(("NEURON.*reads a map .*, which operation", smaller_map(at)) for at in ("c", "h", "w")),
+    ("NEURON.*reads a map .*, which operation", map_of_spikes),
     *((f"NEURON.*line .* reads a map of operation {n}$", line("NEURON", "MAP", B, n)) for n in (-1, 999)),
     ("NEURON.*line .* gives spikes, and it says kind 1", line("NEURON", "GIVE", 0, code("FIRE"))),
     ("CONV.*line .* gives numbers, and it says kind 2", line("CONV", "FIRE", 0, code("GIVE"))),

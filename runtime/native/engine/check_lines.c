@@ -107,13 +107,13 @@ int plif_check_lines(const Check *c, const Op *op) {
                 "line %d, of kind %d, cannot run only once", i, line->op);
         REQUIRE(line->into == 0 || line->op >= LINE_ADD, PLIF_WRONG_FIELD, "line %d cannot lie in a state", i);
         const int32_t reads[4] = {line->a, line->b, line->c, line->d};
-        for (int k = 0; k < 4; k++)
-            if (use >> k & 1)
-                REQUIRE(between(0, reads[k], op->registers - 1) && written[reads[k]], PLIF_WRONG_FIELD,
-                        "line %d reads register %d, which nothing before it wrote", i, reads[k]);
-            else /* the kernels look up where all four lie */
-                REQUIRE(line->op < LINE_FIRE || between(0, reads[k], op->registers - 1), PLIF_WRONG_FIELD,
-                        "line %d names register %d of %d", i, reads[k], op->registers);
+        for (int k = 0; k < 4; k++) {
+            const int is_read = use >> k & 1; /* from LINE_FIRE on the kernels look up where all four lie */
+            REQUIRE((!is_read && line->op < LINE_FIRE) || between(0, reads[k], op->registers - 1), PLIF_WRONG_FIELD,
+                    "line %d names register %d of %d", i, reads[k], op->registers);
+            REQUIRE(!is_read || written[reads[k]], PLIF_WRONG_FIELD,
+                    "line %d reads register %d, which nothing before it wrote", i, reads[k]);
+        }
         TRY(check_memory(c, op, i, line, &parameters));
         if (!(use & OUT)) continue;
         REQUIRE(between(0, line->out, op->registers - 1), PLIF_WRONG_FIELD, "line %d writes register %d of %d", i,

@@ -108,8 +108,8 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         const Event e = event_get(at_event);
         const int64_t t = e.t;
         const int is_here = !passed || passed[i] == PASSED;
-        if ((passed && passed[i] == OUTSIDE) ||
-            (is_here && (e.x >= f.width || e.y >= f.height || (f.gap_us && !possible(t))))) {
+        if ((passed && passed[i] == OUTSIDE) || (is_here && (e.x >= f.width || e.y >= f.height)) ||
+            (f.gap_us && !possible(t))) {
             f.invalid++;
             continue;
         }
