@@ -11,7 +11,7 @@ OLDEST_PYTHON ?= python3.10
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
 LIBPLIF_C := $(filter-out runtime/native/examples/%,$(wildcard $(NATIVE:=.c)))
-C_SOURCES := $(LIBPLIF_C) $(wildcard plif_train/native/*.c)
+C_SOURCES := $(LIBPLIF_C) $(wildcard runtime/simulate/native/*.c plif_train/native/*.c)
 C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) plif_train/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
 
 demo: $(VENV)/demo

@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: native code, built with the package.
 
-libplif (_event: the event engine, and the rules that make events frames and frames decisions), and the kernels of training
-(_train).
+libplif (_event: the event engine, and the rules that make events frames and frames decisions), the simulated camera (_scene), and
+the kernels of training (_train).
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, which build_backend.py brings where there is
 none, and none at run time. The library is opened with ctypes, so it contains no Python and needs no Python headers. Without
@@ -98,6 +98,12 @@ setup(
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0", *SMALL],
             # -s: without the names that only debuggers read, 15 kB
             extra_link_args=["-pthread", *(["-Wl,-s"] if sys.platform == "linux" else [])],
+            libraries=["m"],
+        ),
+        Extension(
+            "runtime.simulate.native._scene",
+            sources=["runtime/simulate/native/scene.c"],
+            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
             libraries=["m"],
         ),
         *TRAINING,

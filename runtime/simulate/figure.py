@@ -13,10 +13,13 @@ times a texture over (u, v). Parts are painted from the back to the front.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from runtime.simulate.native import LIMB, paint
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -26,7 +29,6 @@ DEPTH_PX = 230.0  # from the shoulders to the camera
 SHOULDER = (18.0, 2.0)  # half of the width, and how far below the origin
 UPPER_PX, FORE_PX, HAND_PX = 26.0, 24.0, 11.0
 TEXELS = (32, 8)  # along a limb, across it
-_AXIS = np.arange(SIZE_PX, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,25 @@ def add_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Dou
     return np.stack([elbow, wrist, wrist + HAND_PX * turned], axis=1)
 
 
+Limb = tuple[
+    npt.ArrayLike, npt.ArrayLike, float, float, float, int, bool
+]  # a, b, radius at each, tone, texture, a hand?
+SLEEVE, CLOTH, HAND, FACE = range(4)  # the textures of a person
+
+
+def stack_textures(look: Appearance) -> Floats:
+    """The textures float32 [4, 32, 8] of a person: SLEEVE, CLOTH, HAND, FACE."""
+    return np.stack([look.sleeve, look.cloth, look.hand, look.face]).astype(np.float32)
+
+
+def stack_limbs(limbs: Sequence[Limb]) -> Doubles:
+    """Capsules from a to b, each (X, Y, Z) -> float64 [n, LIMB], as `runtime.simulate.native.paint` takes them."""
+    found = np.empty((len(limbs), LIMB))
+    for row, (a, b, *rest) in zip(found, limbs, strict=True):
+        row[:3], row[3:6], row[6:] = a, b, rest
+    return found
+
+
 class Painter:
     """Paints one person at one place. The picture of the body is kept and painted again only when the body has moved."""
 
@@ -115,6 +136,7 @@ class Painter:
 
     def __init__(self, look: Appearance, cx: float, cy: float, scale: float) -> None:
         self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
+        self._textures = stack_textures(look)
         self._body: Floats | None = None
         self._at: Doubles = np.zeros(0)
 
@@ -122,80 +144,42 @@ class Painter:
         """The picture float32 [128, 128] at moment t of the pose."""
         at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
         if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
-            self._body, self._at = self._still_parts(pose, t), at
+            self._body, self._at = self.look.background.copy(), at
+            self._paint(self._body, pose, t, self._still_limbs(pose, t))
         image: Floats = self._body.copy()
         look = self.look
-        shoulders = [(-SHOULDER[0], SHOULDER[1], 0.0), (SHOULDER[0], SHOULDER[1], 0.0)]
-        nearer = pose.arms[t, :, 1, 2].argsort()  # the farther arm first
-        for arm in nearer:
+        lower = look.skin if look.bare_arms else look.shirt
+        limbs: list[Limb] = []
+        for arm in pose.arms[t, :, 1, 2].argsort():  # the farther arm first
             elbow, wrist, tip = pose.arms[t, arm]
-            lower = look.skin if look.bare_arms else look.shirt
-            self.paint_limb(image, pose, t, shoulders[arm], elbow, 6.0, 4.9, look.shirt, look.sleeve)
-            self.paint_limb(image, pose, t, elbow, wrist, 4.8, 3.5, lower, look.sleeve)
-            self.paint_limb(image, pose, t, wrist, tip, 4.0, 4.4, look.skin, look.hand, hand=True)
+            shoulder = (SHOULDER[0] * (1 if arm else -1), SHOULDER[1], 0.0)
+            limbs.append((shoulder, elbow, 6.0, 4.9, look.shirt, SLEEVE, False))
+            limbs.append((elbow, wrist, 4.8, 3.5, lower, SLEEVE, False))
+            limbs.append((wrist, tip, 4.0, 4.4, look.skin, HAND, True))
+        self._paint(image, pose, t, limbs)
         return image
 
-    def _still_parts(self, pose: Pose, t: int) -> Floats:
-        image: Floats = self.look.background.copy()
+    def _still_limbs(self, pose: Pose, t: int) -> list[Limb]:
         look, (hx, hy) = self.look, pose.head[t]
+        limbs: list[Limb] = []
         for side, swing in zip((-1.0, 1.0), pose.legs[t], strict=True):
             hip = np.array([side * 8, 62.0, 0.0])
             knee = hip + np.array([6 * np.sin(swing), 38 * np.cos(swing), 36 * np.sin(swing)])
             foot = knee + np.array([2 * np.sin(swing), 38 * np.cos(0.6 * swing), 18 * np.sin(swing) - 6])
-            self.paint_limb(image, pose, t, hip, knee, 9, 7, look.trousers, look.cloth)
-            self.paint_limb(image, pose, t, knee, foot, 7, 5, look.trousers, look.cloth)
-        self.paint_limb(image, pose, t, (-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, look.cloth)
-        self.paint_limb(image, pose, t, (13, 4, 0), (9, 60, 0), 8, 9, look.shirt, look.cloth)
-        self.paint_limb(image, pose, t, (0, 4, 0), (0, 62, 0), 12, 13, look.shirt, look.cloth)
-        self.paint_limb(image, pose, t, (0.3 * hx, -12, 0), (0, 0, 0), 5.5, 6, look.skin, look.face)
-        self.paint_limb(image, pose, t, (hx, -31 + hy, 0), (hx, -25 + hy, 0), 10.5, 10, look.hair, look.cloth)
-        self.paint_limb(image, pose, t, (hx, -29 + hy, 0), (hx, -18 + hy, 0), 9, 7.5, look.skin, look.face)
+            limbs += [(hip, knee, 9, 7, look.trousers, CLOTH, False), (knee, foot, 7, 5, look.trousers, CLOTH, False)]
+        limbs += [
+            ((-13, 4, 0), (-9, 60, 0), 8, 9, look.shirt, CLOTH, False),
+            ((13, 4, 0), (9, 60, 0), 8, 9, look.shirt, CLOTH, False),
+            ((0, 4, 0), (0, 62, 0), 12, 13, look.shirt, CLOTH, False),
+            ((0.3 * hx, -12, 0), (0, 0, 0), 5.5, 6, look.skin, FACE, False),
+            ((hx, -31 + hy, 0), (hx, -25 + hy, 0), 10.5, 10, look.hair, CLOTH, False),
+            ((hx, -29 + hy, 0), (hx, -18 + hy, 0), 9, 7.5, look.skin, FACE, False),
+        ]
         if look.glasses:
-            self.paint_limb(image, pose, t, (hx - 6, -26 + hy, 3), (hx + 6, -26 + hy, 3), 1.3, 1.3, 0.05, look.cloth)
-        return image
+            limbs.append(((hx - 6, -26 + hy, 3), (hx + 6, -26 + hy, 3), 1.3, 1.3, 0.05, CLOTH, False))
+        return limbs
 
-    def paint_limb(
-        self,
-        image: Floats,
-        pose: Pose,
-        t: int,
-        a: npt.ArrayLike,
-        b: npt.ArrayLike,
-        radius_a: float,
-        radius_b: float,
-        tone: float,
-        texture: Floats,
-        hand: bool = False,
-    ) -> None:
-        """Paints one capsule from a to b, each (X, Y, Z), over `image` [128, 128]."""
-        dx, dy, factor = pose.body[t]
-        scale = self.scale * factor
-        (ax, ay, az), (bx, by, bz) = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        near_a, near_b = scale / (1 - min(az / DEPTH_PX, 0.8)), scale / (1 - min(bz / DEPTH_PX, 0.8))
-        ra, rb = radius_a * near_a * self.look.girth, radius_b * near_b * self.look.girth
-        ax, ay = self.cx + dx + near_a * ax, self.cy + dy + near_a * ay
-        bx, by = self.cx + dx + near_b * bx, self.cy + dy + near_b * by
-        rim = max(ra, rb) + 1
-        left, right = max(0, int(min(ax, bx) - rim)), min(SIZE_PX, int(max(ax, bx) + rim) + 2)
-        top, bottom = max(0, int(min(ay, by) - rim)), min(SIZE_PX, int(max(ay, by) + rim) + 2)
-        if left >= right or top >= bottom:
-            return
-        f = np.float32
-        x, y = _AXIS[left:right] - f(ax), _AXIS[top:bottom, None] - f(ay)
-        ex, ey = bx - ax, by - ay
-        length2 = ex * ex + ey * ey + 1e-3
-        u = np.clip(x * f(ex / length2) + y * f(ey / length2), f(0), f(1))
-        length = length2**0.5
-        v = y * f(ex / length) - x * f(ey / length)
-        px, py = x - u * f(ex), y - u * f(ey)
-        radius = f(ra) + u * f(rb - ra)
-        cover = np.clip(radius - np.sqrt(px * px + py * py) + f(0.5), f(0), f(1))
-        across = np.clip(v / radius, f(-1), f(1))
-        index = (u * f(TEXELS[0] - 0.01)).astype(np.int32) * TEXELS[1]
-        index += ((across + f(1)) * f(TEXELS[1] / 2 - 0.01)).astype(np.int32)
-        value = texture.take(index)
-        if hand:  # gaps between the fingers: dark texels of the outer half
-            cover *= np.where((u > f(0.5)) & (value < f(0.75)), f(0.25), f(1))
-        value *= (f(1) - f(0.35) * across * across) * f(tone)
-        box = image[top:bottom, left:right]
-        box += cover * (value - box)
+    def _paint(self, image: Floats, pose: Pose, t: int, limbs: Sequence[Limb]) -> None:
+        dx, dy, factor = pose.body[t].tolist()
+        at = (self.cx + dx, self.cy + dy)
+        paint(image, stack_limbs(limbs), self._textures, at, self.scale * factor, DEPTH_PX, self.look.girth)

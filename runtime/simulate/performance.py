@@ -21,7 +21,7 @@ from runtime.simulate.figure import SIZE_PX, Pose, stand_still
 from runtime.simulate.gestures import CLASSES, LAWS, Moment
 from runtime.simulate.other_gestures import OTHERS
 from runtime.simulate.performer import Performer
-from runtime.simulate.sensor import Camera
+from runtime.simulate.sensor import Camera, order_of
 from runtime.simulate.wander import ParameterDraws, wander
 
 Floats = npt.NDArray[np.float32]
@@ -135,7 +135,7 @@ def _add_both(events: npt.NDArray[np.void], share: float, rng: np.random.Generat
     again["p"] = ~again["p"]
     again["t"] = np.minimum(again["t"] + rng.integers(50, 2_000, len(again)), events["t"][-1])
     both = np.concatenate([events, again])
-    return both[np.argsort(both["t"], kind="stable")]
+    return both[order_of(both["t"])]
 
 
 def _add_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
@@ -148,7 +148,7 @@ def _add_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generat
     inside = (x >= 0) & (x < SIZE_PX) & (y >= 0) & (y < SIZE_PX)
     again["x"], again["y"] = np.where(inside, x, 0), np.where(inside, y, 0)
     both = np.concatenate([events, again[inside]])
-    return both[np.argsort(both["t"], kind="stable")]
+    return both[order_of(both["t"])]
 
 
 def pose_at(bouts: Sequence[Bout], t_us: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Pose:

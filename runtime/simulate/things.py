@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import SIZE_PX, Painter, stand_still
+from runtime.simulate.figure import DEPTH_PX, SIZE_PX, Limb, stack_limbs
+from runtime.simulate.native import paint
 from runtime.simulate.performer import Performer, make_texture
 from runtime.simulate.wander import ParameterDraws, wander
 
@@ -81,28 +82,17 @@ class ThingPainter:
     """Pictures of things before the wall of a performer's place; the performer is not there."""
 
     def __init__(self, place: Performer, things: list[Thing]) -> None:
-        self._things = things
-        self._background = place.look.background
-        self._painter = Painter(place.look, 0.0, 0.0, 1.0)
-        self._pose = stand_still(1)
+        self._things, self._look = things, place.look
+        self._textures = np.concatenate([thing.textures for thing in things])
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
         """The pictures float32 [128, 128] at times [T] in microseconds."""
         chains = [thing.joints(t_us / 1e6) for thing in self._things]
         for i in range(len(t_us)):
-            image = self._background.copy()
+            image, limbs = self._look.background.copy(), list[Limb]()
             for thing, joints in zip(self._things, chains, strict=True):
-                for k in range(len(thing.lengths)):
+                for k, tone in enumerate(thing.tones):
                     a, b = (*joints[i, k], 0.0), (*joints[i, k + 1], 0.0)
-                    self._painter.paint_limb(
-                        image,
-                        self._pose,
-                        0,
-                        a,
-                        b,
-                        thing.radii[k],
-                        thing.radii[k + 1],
-                        thing.tones[k],
-                        thing.textures[k],
-                    )
+                    limbs.append((a, b, thing.radii[k], thing.radii[k + 1], tone, len(limbs), False))
+            paint(image, stack_limbs(limbs), self._textures, (0.0, 0.0), 1.0, DEPTH_PX, self._look.girth)
             yield image

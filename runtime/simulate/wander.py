@@ -7,6 +7,7 @@ its tenths 2 and 7, for all others in the other eight, so that the two groups ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -40,9 +41,14 @@ class ParameterDraws:
 
 def wander(t_s: Doubles, seed: Sequence[int], hz: float) -> Doubles:
     """A smooth random function of the times float64 [T] in seconds, about -1..1: four sines, of `hz` / 4 to `hz`."""
-    rng = np.random.default_rng(list(seed))
     found = np.zeros(len(t_s))
-    for k in range(WAVES):
-        f = hz * (0.25 + 0.75 * (k + rng.random()) / WAVES)
-        found += np.sin(2 * np.pi * (f * t_s + rng.random())) / (1 + k)
+    for k, (share, begin) in enumerate(_draw_waves(tuple(seed))):
+        f = hz * (0.25 + 0.75 * (k + share) / WAVES)
+        found += np.sin(2 * np.pi * (f * t_s + begin)) / (1 + k)
     return found / 1.4
+
+
+@lru_cache(1 << 10)  # a scene asks for the same ones every 20 ms
+def _draw_waves(seed: tuple[int, ...]) -> list[list[float]]:
+    drawn: list[list[float]] = np.random.default_rng(seed).random((WAVES, 2)).tolist()
+    return drawn
