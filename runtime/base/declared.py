@@ -5,8 +5,12 @@ The others lie beside what they are of: runtime/stream/options.py, runtime/measu
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runtime.base.grammar import parse_size
 from runtime.base.options import OptionRecord, option
+
+LOOKS = ("usual", "faint", "lamps", "texture")  # of a simulated performer and camera
 
 
 def _size(where: str, value: object) -> object:
@@ -73,13 +77,18 @@ class SampleOptions(LimitOptions):
     split: str = option("Of the data set: train or test.", default="test")
 
 
-class SimulationOptions(OptionRecord):
+class MakingOptions(OptionRecord):
+    """How any set is made."""
+
+    seed: int = option("To make one: of everything random.", default=0, least=0)
+    workers: int = option("To make one: processes.", default=2, least=1)
+
+
+class SimulationOptions(MakingOptions):
     """How a simulated data set is made; train and test are the set's own numbers when not given."""
 
     train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)
     test: int | None = option("Recordings (2000) or held-out performers (20) for testing.", default=None, least=0)
-    seed: int = option("To make one: of everything random.", default=0, least=0)
-    workers: int = option("To make one: processes.", default=2, least=1)
 
     def counts(self, train: int, test: int) -> tuple[int, int]:
         """(train, test), the set's own where they were not given."""
@@ -96,4 +105,23 @@ class NmnistOptions(SimulationOptions):
 class GestureOptions(SimulationOptions):
     """How a simulated DVS128 Gesture is made."""
 
-    part: str = option("gesture-sim: windows, varied, faint, sessions, everyday or things.", default="windows")
+    part: str = option("gesture-sim: windows, varied, faint, sessions, everyday, things or people.", default="windows")
+    motions: Path | None = option(
+        "gesture-sim --part people: a file of motion capture, one or many motions.", default=None
+    )
+
+
+class MotionOptions(MakingOptions):
+    """How recordings are made of motion capture; what is not given is drawn for each of them."""
+
+    bvh: Path | None = option("motion: a folder of motion capture, one folder a class in it.", default=None)
+    views: int = option("motion: recordings of each motion.", default=4, least=1, most=1000)
+    yaw: float = option(
+        "motion: seen from so many degrees to either side of the front.", default=180.0, least=0, most=180
+    )
+    distance: float | None = option("motion: metres from the camera.", default=None, least=0.3, most=30)
+    look: str | None = option("motion: usual, faint, lamps or texture.", default=None, choices=LOOKS)
+    seconds: float | None = option(
+        "motion: each so long; as long as the motion when not given.", default=None, least=0.1, most=3600
+    )
+    loops: int = option("motion: how often each is done.", default=1, least=1, most=1000)

@@ -1,7 +1,7 @@
 """`plif data`: lists data sets, checks one, makes a simulated one: N-MNIST, DVS128 Gesture.
 
 In Python: runtime.data.check.list_datasets, check_dataset; runtime.data.simulate_nmnist.simulate_nmnist,
-runtime.data.simulate_gesture.simulate_gesture.
+runtime.data.simulate_gesture.simulate_gesture, runtime.data.simulate_motion.simulate_motion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.base.declared import GestureOptions, LimitOptions, NmnistOptions
+from runtime.base.declared import GestureOptions, LimitOptions, MotionOptions, NmnistOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 from runtime.base.progress import Progress
@@ -20,6 +20,8 @@ from runtime.cli.output import Output
 
 SIMULATED = "nmnist-sim"
 GESTURES = "gesture-sim"
+MOTION = "motion"
+NEEDED = {SIMULATED: "--from mnist:DIR ", GESTURES: "", MOTION: "--bvh DIR "}  # to make one, beside --out DIR
 
 
 class Places(OptionRecord):
@@ -33,13 +35,16 @@ class Places(OptionRecord):
 def data(
     name: Annotated[
         str | None,
-        typer.Argument(help=f"A set to check, or {SIMULATED}, {GESTURES} to make one; the list when not given."),
+        typer.Argument(
+            help=f"A set to check, or {SIMULATED}, {GESTURES}, {MOTION} to make one; the list when not given."
+        ),
     ] = None,
     *,
     places: Places,
     some: LimitOptions,
     digits: NmnistOptions,
     gestures: GestureOptions,
+    motions: MotionOptions,
     output: Output,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
@@ -47,13 +52,15 @@ def data(
     from runtime.data.check import check_dataset, list_datasets
 
     source, out, root = places.source, places.out, places.root
-    if name in (SIMULATED, GESTURES):
-        if out is None or (source is None) != (name == GESTURES):
-            raise PlifError(f"plif data {name}: expected {'' if name == GESTURES else '--from mnist:DIR '}--out DIR")
-        made = _simulate(source, out, digits, gestures)
+    if name in NEEDED:
+        needed = NEEDED[name]
+        said = {"--from mnist:DIR ": source, "--bvh DIR ": motions.bvh}
+        if out is None or any((value is not None) != (flag == needed) for flag, value in said.items()):
+            raise PlifError(f"plif data {name}: expected {needed}--out DIR")
+        made = _simulate(name, source, out, digits, gestures, motions)
         output.show(made, lambda: _made_lines(made))
-    elif source is not None or out is not None:
-        raise PlifError(f"plif data {name or ''}: --from and --out belong to plif data {SIMULATED} and {GESTURES}")
+    elif source is not None or out is not None or motions.bvh is not None:
+        raise PlifError(f"plif data {name or ''}: --from, --bvh and --out belong to plif data {', '.join(NEEDED)}")
     elif name is None:
         output.show(list_datasets(), lambda: _row_lines(list_datasets()))
     elif root is None and name in DATASETS and "[" not in DATASETS[name].about.spec:  # cannot be read without a folder
@@ -67,14 +74,20 @@ def data(
         output.show(found, lambda: _check_lines(found))
 
 
-def _simulate(source: str | None, out: Path, digits: NmnistOptions, gestures: GestureOptions) -> dict[str, Any]:
-    """Writes a simulated N-MNIST of the images that `source` names, or without a source a simulated DVS128 Gesture."""
+def _simulate(
+    name: str, source: str | None, out: Path, digits: NmnistOptions, gestures: GestureOptions, motions: MotionOptions
+) -> dict[str, Any]:
+    """Writes a simulated N-MNIST of the images that `source` names, a simulated DVS128 Gesture, or recordings of motions."""
     kind, _, folder = (source or "").partition(":")
     if source is not None and (kind != "mnist" or not folder):
         raise PlifError(f"--from {source}: expected mnist:DIR")
     began = time.perf_counter()
     with Progress("simulating") as progress:
-        if source is None:
+        if name == MOTION:
+            from runtime.data.simulate_motion import simulate_motion
+
+            note = simulate_motion(out, **vars(motions), progress=progress.update)
+        elif name == GESTURES:
             from runtime.data.simulate_gesture import simulate_gesture
 
             note = simulate_gesture(out, **vars(gestures), progress=progress.update)
@@ -83,10 +96,14 @@ def _simulate(source: str | None, out: Path, digits: NmnistOptions, gestures: Ge
 
             note = simulate_nmnist(folder, out, **vars(digits), progress=progress.update)
     seconds = round(time.perf_counter() - began, 3)
-    return {"path": str(out), "seconds": seconds, **{key: note[key] for key in ("train", "test", "seed")}}
+    known = ("motions", "train", "test", "seed")
+    return {"path": str(out), "seconds": seconds, **{key: note[key] for key in known if key in note}}
 
 
 def _made_lines(made: dict[str, Any]) -> list[str]:
+    if "motions" in made:
+        return [f"{made['path']}: of {made['motions']} files of motion capture, {made['seconds']:.0f} s",
+                f"use it as --data folder:{made['path']}"]  # fmt: skip
     recordings = isinstance(made["train"], dict)
     counts = [made[split]["count"] if recordings else made[split] for split in ("train", "test")]
     what, use = ("simulated recordings", "nmnist") if recordings else ("performers, simulated", "dvs128-gesture")
@@ -109,7 +126,8 @@ def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
         lines += [f"{row['spec']:<20} {row['kind']:<7} {row['what']}", f"{'':<20} from    {row['source']}"]
         lines += [f"{'':<20} licence {row['licence']}"]
     lines.append(f"{SIMULATED:<20} plif data {SIMULATED} --from mnist:DIR --out DIR makes a simulated N-MNIST")
-    return [*lines, f"{GESTURES:<20} plif data {GESTURES} --out DIR makes a simulated DVS128 Gesture"]
+    lines.append(f"{GESTURES:<20} plif data {GESTURES} --out DIR makes a simulated DVS128 Gesture")
+    return [*lines, f"{MOTION:<20} plif data {MOTION} --bvh DIR --out DIR makes recordings of your motion capture"]
 
 
 def _check_lines(found: dict[str, Any]) -> list[str]:

@@ -11,6 +11,8 @@ A user is a performer of the simulator; test users are held-out performers (runt
     sessions  12 s of short gestures out of standing still; a row begins when its gesture can be recognised
     everyday  8 s of somebody who means no gesture, one row of other_gestures
     things    six scenes of 2 s in which things move, rows of other_gestures
+    people    15 s of somebody who moves as the motion capture of the file `motions` says and means no gesture, rows of
+              other_gestures (runtime.data.simulate_motion.record_people); every fourth actor is held out
 
 A recording depends on (seed,
 split, number) alone: its file is the same for any count, any number of workers, and after a stop; files that are there are
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,11 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.base.version import __version__
+from runtime.data.simulate_motion import record_people, split_actors
 from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.motion.joints import Motion, actors_of, read_motions
 from runtime.simulate.performance import perform, record_scene
 from runtime.simulate.performer import RANGES, VARIED, draw_performer
 from runtime.simulate.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
@@ -62,8 +67,15 @@ def simulate_gesture(
     (train, test), seed, part = how.counts(200, 20), how.seed, how.part
     if not (train and test):
         raise PlifError(f"{WHAT}: train={train}, test={test}, expected 1 or more of each")
-    if part not in PARTS:
-        raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
+    if part not in (*PARTS, "people"):
+        raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}, people")
+    if (part == "people") != (how.motions is not None):
+        raise PlifError(
+            f"{WHAT}: part '{part}' and motions {how.motions}, expected --motions FILE with --part people alone"
+        )
+    motions = None if how.motions is None else str(how.motions)
+    if motions is not None:
+        _motions(motions)  # before anything is written
     out = Path(out_dir)
     parameters: dict[str, object] = {
         "ranges": {name: list(ends) for name, ends in RANGES.items()},
@@ -84,7 +96,7 @@ def simulate_gesture(
     for split, count, first in (("train", train, 1), ("test", test, 90_001)):
         users = range(first, first + count)
         names[split] = [f"user{user:05d}_simulated" for user in users]
-        jobs += [(seed, split, number, str(out / name), part) for number, name in enumerate(names[split])]
+        jobs += [(seed, split, number, str(out / name), part, motions) for number, name in enumerate(names[split])]
     missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
     run_jobs(_make, missing, how.workers, len(jobs) - len(missing), len(jobs), progress)
     lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
@@ -94,10 +106,22 @@ def simulate_gesture(
     return note
 
 
-def record(seed: int, split: str, number: int, part: str = "windows") -> Recording:
-    """One performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
-    key = (seed, SPLITS.index(split), number)
-    return PARTS[part](key, split == "test")
+def record(seed: int, split: str, number: int, part: str = "windows", motions: str | None = None) -> Recording:
+    """One performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows. `motions` is the
+    file of part "people"."""
+    key, held_out = (seed, SPLITS.index(split), number), split == "test"
+    if motions is None:
+        return PARTS[part](key, held_out)
+    events, scenes = record_people(key, split_actors(_motions(motions), held_out), held_out)
+    return events, [(OTHER, start_us, end_us) for start_us, end_us in scenes]
+
+
+@lru_cache(1)
+def _motions(path: str) -> list[Motion]:
+    found = read_motions(path)
+    if len(actors_of(found)) < 2:
+        raise PlifError(f"{path}: motions of one actor alone, expected of two or more, since one is held out")
+    return found
 
 
 def _windows(key: tuple[int, ...], held_out: bool) -> Recording:
@@ -151,9 +175,9 @@ PARTS: dict[str, Callable[[tuple[int, ...], bool], Recording]] = {
 }  # fmt: skip
 
 
-def _make(job: tuple[int, str, int, str, str]) -> int:
-    seed, split, number, stem, part = job
-    events, rows = record(seed, split, number, part)
+def _make(job: tuple[int, str, int, str, str, str | None]) -> int:
+    seed, split, number, stem, part, motions = job
+    events, rows = record(seed, split, number, part, *([] if motions is None else [motions]))
     with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
         with open(recording, "wb") as file:
             file.write(make_header((SIZE_PX, SIZE_PX)))

@@ -2,6 +2,7 @@
 
     sim:digits?seed=7&seconds=3&digit=3      drawn digits, one after the other, three saccades each, pauses between
     sim:dvs128-gesture?seed=7&seconds=30     a performer who does gestures: an open stream
+    sim:motion?file=walk.bvh&yaw=30          somebody who moves as a file of motion capture says (BVH, AMC with its ASF beside it)
 
 The same spec always gives the same events. Times start at 0. It is a recording, not live: it can be read again.
 
@@ -13,6 +14,15 @@ Of a performer:
     split     test (held-out performers, the default) or train
     scene     gestures (the default), everyday (somebody who means no gesture) or things (bars and boxes that move)
     look      usual (the default), faint (weak contrast, far away), lamps (flicker) or texture (scattered events)
+
+Of a motion, beside seed, split and look:
+
+    file      the recording of the motion; %26 stands for an & in its name
+    seconds   how long; the whole motion when not given. A longer time begins it again
+    loops     or how often
+    yaw       degrees: 0 looks into the camera when the motion begins (the default), 90 towards the picture's right, -90 the left
+    distance  metres from the camera to the middle of the way; the performer's own (2 to 3.5) when not given
+    mirror    no (the default) or yes: left is right
 
 Gestures of 2 to 5 s, with 1.5 to 4 s of standing still before each. They are made while they are read, 20 ms at a time, so
 that a paced stream does not halt for long.
@@ -26,6 +36,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.declared import LOOKS
 from runtime.base.errors import PlifError
 from runtime.base.grammar import Reader, number_or_word, read_query, whole, word
 from runtime.events.array import EVENT_DTYPE
@@ -34,6 +45,8 @@ from runtime.events.sources.usable import pieces
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
+from runtime.simulate.motion.joints import read_motions
+from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View
 from runtime.simulate.performance import Bout, perform, record_scene
 from runtime.simulate.performer import draw_performer
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -129,7 +142,7 @@ STREAM = 3  # part of the seed: another performer than those of a simulated set,
 CHOICES = {  # the first of each is the usual one
     "split": ("test", "train"),
     "scene": ("gestures", "everyday", "things"),
-    "look": ("usual", "faint", "lamps", "texture"),
+    "look": LOOKS,
 }
 
 
@@ -177,12 +190,64 @@ class GestureSource(SimulatedSource):
         return perform(self._performer, bouts, 0, self._end_us, self._key)
 
 
-SIMULATED: dict[str, type[DigitSource] | type[GestureSource]] = {"digits": DigitSource, "dvs128-gesture": GestureSource}
+def _signed(low: float, high: float) -> Reader:
+    """Reads a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        found = number_or_word(text)
+        if not isinstance(found, float) or not low <= found <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return found
+
+    return read
 
 
-def simulated(spec: str, sensor: tuple[int, int] | None = None) -> DigitSource | GestureSource:
+class MotionSource(SimulatedSource):
+    """Somebody who moves as a file of motion capture says. The file is read when the source is made."""
+
+    options: ClassVar = {
+        **USUAL,
+        "file": str,
+        "loops": whole(1, 10**6),
+        "yaw": _signed(-360, 360),
+        "distance": _signed(0.3, 30),
+        "mirror": word("no", "yes"),
+        **{name: word(*CHOICES[name]) for name in ("split", "look")},
+    }
+    example = "sim:motion?file=walk.bvh&yaw=30"
+    sensor = (SIZE_PX, SIZE_PX)
+
+    def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
+        super().__init__(spec, sensor)
+        if not self.values.get("file"):
+            raise PlifError(f"{spec}: no file named, expected {self.example}")
+        motion = read_motions(self.values["file"])[0]
+        course = Course([Stretch(motion.mirrored() if self.values.get("mirror") == "yes" else motion)], again=True)
+        if "seconds" not in self.values:
+            self._end_us = round(min(course.length_s(self.values.get("loops", 1)), SECONDS_LIMIT) * 1e6)
+        elif "loops" in self.values:
+            raise PlifError(f"{spec}: seconds= and loops=, expected one of them")
+        look, split = self.values.get("look", "usual"), self.values.get("split", "test")
+        self._key = (self._seed, STREAM)
+        self._performer = draw_performer(self._key, split == "test", None if look == "usual" else look)
+        view = View(self.values.get("yaw", 0.0), self.values.get("distance"))
+        self._painter = MotionPainter(self._performer, course, view)
+
+    def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
+        return record_scene(self._performer, self._painter.paint, 0, self._end_us, self._key)
+
+
+SIMULATED: dict[str, type[SimulatedSource]] = {
+    "digits": DigitSource,
+    "dvs128-gesture": GestureSource,
+    "motion": MotionSource,
+}
+
+
+def simulated(spec: str, sensor: tuple[int, int] | None = None) -> SimulatedSource:
     """The source of a spec sim:NAME?... PlifError for a name that has no simulation."""
     name = spec.removeprefix("sim:").removeprefix("//").partition("?")[0]
     if name not in SIMULATED:
-        raise PlifError(f"{spec}: '{name}' is not simulated, expected {DigitSource.example} or {GestureSource.example}")
+        examples = " or ".join(one.example for one in SIMULATED.values())
+        raise PlifError(f"{spec}: '{name}' is not simulated, expected {examples}")
     return SIMULATED[name](spec, sensor)

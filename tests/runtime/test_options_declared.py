@@ -40,6 +40,7 @@ OTHER_CALLS = {
     "ServedOptions": "runtime.measure.bench.served:served",
     "NmnistOptions": "runtime.data.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.data.simulate_gesture:simulate_gesture",
+    "MotionOptions": "runtime.data.simulate_motion:simulate_motion",
     "LimitOptions": "runtime.data.check:check_dataset",
 }
 # names that mean something else in several commands
@@ -53,6 +54,7 @@ SEVERAL = {
     "out": "a folder, a table, a set, a demo",
     "precision": "of an artifact, of a training",
     "seed": "of a proof, of a simulated set",
+    "seconds": "of a measurement, of a recording of motion capture",
     "speed": "of a recording that is streamed, and that is sent",
     "steps": "of a proof, of a figure",
     "workers": "of an evaluation, of a simulation",

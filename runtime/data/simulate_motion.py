@@ -1,0 +1,187 @@
+"""Makes event recordings of motion capture: a user's own motions before the simulated camera, labelled by folder.
+
+    DIR/<class>/*, or DIR/{train,test}/<class>/*        .bvh; .amc, its .asf beside it; .npz, a collection
+    OUT/<class>/<motion>_<view>.aedat, ...              the same folders: --data folder:OUT reads them; AEDAT 3.1
+
+Each motion is seen `views` times: another person, place, camera and side. What a recording shows depends on the seed, its
+folders, name and view alone; files that are there are kept.
+
+`record_people` is for training: somebody who means nothing, of the motions of one or several actors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.base.declared import LOOKS, MotionOptions
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.options import with_fields
+from runtime.base.version import __version__
+from runtime.data.dataset import SPLITS
+from runtime.data.recordings import files_of
+from runtime.data.simulated_set import Progress, claim_folder, run_jobs
+from runtime.events.formats.aedat.aedat31 import make_header, write_packets
+from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
+from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, View
+from runtime.simulate.performance import FRAME_US, record_scene
+from runtime.simulate.performer import Performer, draw_performer
+
+WHAT = "simulated recordings of motion capture"
+Job = tuple[str, str, bool, MotionOptions]  # file, folder to write into, held out, how
+
+
+@with_fields(MotionOptions)
+def simulate_motion(
+    out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
+) -> dict[str, object]:
+    """Writes the recordings of all motions in the folder `bvh`. Returns the note that is written beside them.
+
+    `progress(done, total)` is called as files are done. PlifError, one line, when `out_dir` holds something else or a set made
+    in another way, when a folder has no motions, and for a file that is damaged.
+    """
+    how, out = MotionOptions(**options), Path(out_dir)
+    if how.bvh is None:
+        raise PlifError(f"{WHAT}: no folder of motions, expected --bvh DIR")
+    jobs = [(str(path), str(out / folder), split != "train", how) for split, folder, path in _find(how.bvh)]
+    parameters = {name: value for name, value in vars(how).items() if name not in ("bvh", "seed", "workers")}
+    note: dict[str, object] = {
+        "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
+        "made_by": f"plif {__version__}, runtime.data.simulate_motion",
+        "seed": how.seed,
+        "parameters": parameters,
+        "motions": len(jobs),
+    }
+    claim_folder(out, note)
+    run_jobs(_make, jobs, how.workers, 0, len(jobs), progress)
+    return note
+
+
+def _find(root: Path) -> list[tuple[str, Path, Path]]:
+    """(split, folder below the root, file) of each file of motions."""
+    if not root.is_dir():
+        raise PlifError(f"{root}: no such folder, expected one of motion capture, one folder a class in it")
+    halves = [half for half in SPLITS if (root / half).is_dir()]
+    found = []
+    for split, top in [(half, root / half) for half in halves] or [("", root)]:
+        for folder in sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            here = [path for path in files_of(folder) if path.suffix.lower() in SUFFIXES]
+            stems = [path.stem for path in here]
+            if not here or len(set(stems)) < len(stems):
+                twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+                raise PlifError(
+                    f"{folder}: {f'several motions are called {twice[0]}' if twice else 'no motions'};"
+                    f" expected files of motion capture, each name once: {', '.join(SUFFIXES)}"
+                )
+            found += [(split, folder.relative_to(root), path) for path in here]
+    if not found:
+        raise PlifError(f"{root}: no folders, expected one for each class with its files of motion capture")
+    return found
+
+
+def _make(job: Job) -> int:
+    file, out, held_out, how = job
+    folder = Path(out)
+    make_folder(folder)
+    motions = read_motions(file)
+    for motion in motions:
+        stem = Path(file).stem + (f"_{re.sub(r'[^A-Za-z0-9.-]', '_', motion.name)}" if len(motions) > 1 else "")
+        for view in range(how.views):
+            path = folder / f"{stem}_{view}.aedat"
+            if path.exists():
+                continue
+            key = (how.seed, 92, zlib.crc32(f"{folder.name}/{stem}".encode()), view)
+            with whole_or_nothing(path) as (target,), open(target, "wb") as recording:
+                recording.write(make_header((SIZE_PX, SIZE_PX)))
+                write_packets(recording, _record_one(key, motion, held_out, how))
+    return 1
+
+
+def _record_one(key: tuple[int, ...], motion: Motion, held_out: bool, how: MotionOptions) -> npt.NDArray[np.void]:
+    look = how.look or LOOKS[key[-1] % len(LOOKS)]
+    performer = draw_performer(key, held_out, None if look == LOOKS[0] else look)
+    yaw = np.random.default_rng([*key, 71]).uniform(-how.yaw, how.yaw)
+    course = Course([Stretch(motion)], again=True)
+    seconds = course.length_s(how.loops) if how.seconds is None else how.seconds
+    return record_acting(performer, course, View(float(yaw), how.distance), seconds, key)
+
+
+def record_acting(
+    performer: Performer, course: Course, view: View, seconds: float, seed: tuple[int, ...]
+) -> npt.NDArray[np.void]:
+    """Events [N] (EVENT_DTYPE, sorted) of somebody who acts; `seed` is that of the camera's noise. To get windows of T frames
+    of them: runtime.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity")."""
+    end_us = max(1, int(seconds * 1e6) // FRAME_US) * FRAME_US
+    return np.concatenate(list(record_scene(performer, MotionPainter(performer, course, view).paint, 0, end_us, seed)))
+
+
+def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
+    """The motions of the actors that are held out, each fourth one by name; else of all others."""
+    held = set(actors_of(motions)[1::4])
+    return [motion for motion in motions if (motion.actor in held) == held_out]
+
+
+PEOPLE_S, STRETCH_S = 15.0, 4.0
+GAP_US = 200_000  # between two scenes of a recording
+
+
+def record_people(
+    key: tuple[int, ...], motions: Sequence[Motion], held_out: bool = False, seconds: float = PEOPLE_S
+) -> tuple[npt.NDArray[np.void], list[tuple[int, int]]]:
+    """Somebody who means nothing, for about so many seconds: events [N] and (start_us, end_us) of each scene.
+
+    A scene is one to four stretches of random motions of these, some in a mirror, at 0.75 to 1.25 times their pace, seen from any
+    side; in half of them the person stays in one place before the camera, in a quarter one limb or the trunk fills the picture.
+    The performer depends on `key` alone. Motions of one actor: [one for one in motions if one.actor == "HDM_bd"].
+    """
+    rng = np.random.default_rng([*key, 31, int(held_out)])
+    performer = draw_performer(
+        key, held_out, (None, "texture", "texture", "faint", None, "texture", None, "lamps")[key[-1] % 8]
+    )
+    kinds = [[one for one in motions if one.actor == actor] for actor in actors_of(motions)]
+    events, rows, at_us = [], [], 0
+    for scene in count():
+        stays = rng.random() < 0.5
+        stretches = []
+        for _ in range(int(rng.integers(2, 5)) if stays else 1):
+            of_actor = kinds[int(rng.integers(len(kinds)))]
+            motion = of_actor[int(rng.integers(len(of_actor)))]
+            begin = float(rng.uniform(0, max(0.0, motion.seconds - STRETCH_S)))
+            motion = motion.mirrored() if rng.random() < 0.5 else motion
+            stretches.append(
+                Stretch(motion, begin, STRETCH_S, float(rng.uniform(0.75, 1.25)), float(rng.uniform(0, 0.5)))
+            )
+        course = Course(stretches)
+        found = record_acting(performer, course, _draw_view(rng, performer, stays), course.seconds, (*key, scene))
+        end_us = at_us + int(course.seconds * 1e6) // FRAME_US * FRAME_US
+        found["t"] += at_us
+        events.append(found)
+        rows.append((at_us, end_us))
+        at_us = end_us + GAP_US
+        if at_us - GAP_US * len(rows) >= seconds * 1e6:
+            return np.concatenate(events), rows
+    raise AssertionError
+
+
+def _draw_view(rng: np.random.Generator, performer: Performer, stays: bool) -> View:
+    from_all_sides = not stays and rng.random() < 0.65
+    yaw = float(rng.uniform(-180, 180) if from_all_sides else rng.normal(0, 35))
+    if rng.random() < 0.25:  # a limb, or the trunk, close by
+        at = (float(rng.uniform(40, 88)), float(rng.uniform(40, 88)))
+        return View(yaw, float(rng.uniform(0.75, 2.0)), at, towards=JOINTS[int(rng.integers(len(JOINTS)))])
+    scale = (
+        performer.scale * float(rng.uniform(0.85, 1.1))
+        if stays and rng.random() < 0.5
+        else float(rng.uniform(0.4, 1.15))
+    )
+    return View(yaw, DISTANCE_M / scale)
