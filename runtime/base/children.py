@@ -91,6 +91,13 @@ class Child:
         self._process.__exit__(None, None, None)
         self._folder.cleanup()
 
+    def wait(self, seconds: float) -> bool:
+        """Whether there is something to read, or the end, within so many seconds. Those that were waited before do not count."""
+        self._left_s = seconds
+        found = bool(self._kept) or self._ready(self._pipe, select.POLLIN)
+        self._left_s = float(WAITS * self.seconds)
+        return found
+
     def read(self, count: int) -> bytes:
         """So many bytes; fewer where the script has ended, or was ended."""
         while len(self._kept) < count and self._ready(self._pipe, select.POLLIN):
@@ -162,8 +169,9 @@ def confine(network: bool) -> None:
 def keep_within(seconds: int, memory: int, size: int) -> None:
     """Limits this process, which is about to read a file of `size` bytes, beyond what it has taken so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds += math.ceil(used.ru_utime + used.ru_stime)
-    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
+    if seconds != resource.RLIM_INFINITY:
+        seconds += math.ceil(used.ru_utime + used.ru_stime)
+        _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, FREE_FILE + 2 * size)
     _limit(resource.RLIMIT_NOFILE, MOST_OPEN)

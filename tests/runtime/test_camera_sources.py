@@ -64,7 +64,7 @@ def test_events_of_an_inivation_server_arrive_whole_and_a_server_that_comes_back
     with server(port, 0, 20):
         source: Any = open_source(f"tcp://127.0.0.1:{port}?end=8s")
         source.say = said.append
-        assert source.sensor == (346, 260) and source.live
+        assert source.sensor == (346, 260) and source.live and source._child is not None
         reading = threading.Thread(target=lambda: packets.extend(packet.copy() for packet in source.packets()))
         reading.start()
         _until(lambda: sum(map(len, packets)) == 2000)

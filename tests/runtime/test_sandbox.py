@@ -109,10 +109,11 @@ class Tried:
         self.script = place / "decoder.py"
         self.script.write_text(SCRIPT)
         self.outside = self.run(confined=False)
-        self.inside = self.run(confined=True)
+        self.inside = self.run()
+        self.connected = self.run(network=True)
 
-    def run(self, confined: bool) -> dict[str, str]:
-        folder = self.place / f"home {confined}"
+    def run(self, confined: bool = True, network: bool = False) -> dict[str, str]:
+        folder = self.place / f"home {confined} {network}"
         folder.mkdir()
         for name in ("secret", "removed", "cut", "mine"):
             (folder / name).write_bytes(b"secret")
@@ -127,7 +128,7 @@ class Tried:
             port.setblocking(False)
             arguments = (str(server.getsockname()[1]), str(folder))
             if confined:
-                with Child(self.script, *arguments, size=1 << 20, stdin=file.fileno()) as child:
+                with Child(self.script, *arguments, size=1 << 20, stdin=file.fileno(), network=network) as child:
                     said = child.read(1 << 16)
                     assert child.end() == (0, None)
             else:
@@ -174,6 +175,14 @@ def test_and_nothing_of_it_is_seen_outside(tried: Tried, lacks: dict[str, str], 
     if lacks:
         pytest.skip(f"not all of it is here: {lacks}")
     assert tried.outside[name] == "yes" and name not in tried.inside
+
+
+def test_a_reader_of_a_server_may_connect_and_nothing_else(tried: Tried, lacks: dict[str, str]) -> None:
+    allowed = {"connects", "sends", "listens", "sends seen", "connects seen", "temporary folder"}
+    if lacks:
+        pytest.skip(f"not all of it is here: {lacks}")
+    assert tried.connected["connects"] == tried.connected["sends"] == "done"
+    assert all(said == tried.inside[name] for name, said in tried.connected.items() if name not in allowed)
 
 
 @pytest.mark.parametrize("name", STILL)

@@ -24,11 +24,11 @@ from runtime.events.formats.base import Losses
 
 Records = Iterator[tuple[bytes, bytes]]
 PIECE = 1 << 16
+MOST_RECORD = 1 << 24  # bytes; a file may have taken the program over, so nothing that it says is believed
 # Bytes of memory: what is packed may claim any size. A chunk is unpacked as a whole, and an index of a bag of ROS 1 takes 14
 # times as much as in the file.
 FREE_MEMORY, MOST_TIMES, MOST_MEMORY = 256 << 20, 16, 4 << 30
 MOST_TEXT = 500  # characters of what is said of a file
-MOST_RECORD = 1 << 20  # bytes; a file may have taken the program over, so nothing that it says is believed
 
 
 @contextmanager
@@ -43,15 +43,25 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
     ):
 
         def read() -> Records:
-            while len(head := child.read(9)) == 9:
-                size = int.from_bytes(head[1:], "little")
-                if size > MOST_RECORD or len(payload := child.read(size)) < size:
-                    break
-                yield head[:1], payload
+            while (record := read_record(child)) is not None:
+                yield record
             if (reason := child.end()[1]) is not None:
                 yield b"E", f"{reason}, too much for a file of its size".encode()
 
         yield read()
+
+
+def read_record(child: Child) -> tuple[bytes, bytes] | None:
+    """The next record; None where the child has ended, or writes what is none."""
+    head = child.read(9)
+    size = int.from_bytes(head[1:], "little")
+    whole = len(head) == 9 and size <= MOST_RECORD and len(payload := child.read(size)) == size
+    return (head[:1], payload) if whole else None
+
+
+def events_in(payload: bytes) -> np.ndarray:
+    """The events [N] of a P."""
+    return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
 
 
 def events_of(
@@ -62,7 +72,7 @@ def events_of(
     PlifError where it came to none.
     others  for tags of the format's own that hold events: bytes -> events [N]
     """
-    read = {b"P": _events, **(others or {})}
+    read = {b"P": events_in, **(others or {})}
     done, complete, reason = 0, False, "the decoder could not go on"
     with records_of(program, path) as records:
         for tag, payload in records:
@@ -77,10 +87,6 @@ def events_of(
         raise PlifError(f"{path}: no event of it can be read: {reason}")
     if not complete:
         losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
-
-
-def _events(payload: bytes) -> np.ndarray:
-    return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
 
 
 # --- in the process that decodes --------------------------------------------------------------------------------
@@ -103,10 +109,11 @@ def run_decoder(decode: Callable[[str], None]) -> None:
     except BrokenPipeError:  # the reader needs no more
         sys.stderr = None
     except MemoryError:
-        _write_error(f"reading it takes more than {memory >> 20} MiB of memory, too much for a file of its size")
+        write_error(f"reading it takes more than {memory >> 20} MiB of memory, too much for a file of its size")
     except BaseException as error:  # a Rust panic is no Exception
-        _write_error(" ".join(str(error).split()) or type(error).__name__)
+        write_error(" ".join(str(error).split()) or type(error).__name__)
 
 
-def _write_error(reason: str) -> None:
+def write_error(reason: str) -> None:
+    """An E, of one line."""
     write_record(b"E", reason[:MOST_TEXT].encode(errors="replace"))

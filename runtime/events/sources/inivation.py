@@ -1,31 +1,32 @@
 """Events of iniVation's software over TCP: `tcp://HOST:PORT`, as DV and dv-processing serve them. Extra [inivation].
 
-dv-processing speaks the protocol (AEDAT 4 packets, compressed or not). Its reader cannot wait for events, it can only be polled,
-so this source sleeps for a fraction of a millisecond after an empty answer. A connection that breaks is tried again,
-every half second, until it is back; `end=10s` ends the stream when that takes longer.
+dv-processing speaks the protocol (AEDAT 4 packets, compressed or not). Since a server may be anybody's, it does so in a process
+of its own that may connect and do nothing else (inivation_read.py). A connection that breaks is tried again, every half second,
+until it is back; `end=10s` ends the stream when that takes longer.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 
+from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.address import Address
-from runtime.events.array import make_events
+from runtime.events.formats.child import events_in, read_record
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
-if TYPE_CHECKING:
-    import dv_processing
-
 EXAMPLE = "tcp://127.0.0.1:7777"
-ASK_AGAIN_S = 0.0003
+READ = Path(__file__).with_name("inivation_read.py")
+LOOK_UP_S = 0.02  # from waiting for events, whether it is to end or to tick
 TRY_AGAIN_S = 0.5
 
 
@@ -38,35 +39,52 @@ class InivationSource(Source):
     def __init__(self, name: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(name)
         self.address = Address.parse(name, ("sensor", "end"), EXAMPLE)
-        try:
-            import dv_processing
-        except ImportError:
-            raise MissingExtra(name, "inivation") from None
-        self._dv = dv_processing
+        if importlib.util.find_spec("dv_processing") is None:
+            raise MissingExtra(name, "inivation")
         self._end_s = self.address.seconds("end", None)
         self._stop = threading.Event()
-        self._reader = self._connect()
-        if self._reader is None:
-            raise PlifError(f"{name}: nobody answers there; start the server (DV: the module NetOutputTcpServer) first")
-        if not self._reader.isEventStreamAvailable():
-            raise PlifError(f"{name}: this server sends no events; connect to the output that does")
-        said = self._reader.getEventResolution()
-        found = self.address.sensor(sensor) or (None if said is None else (int(said[0]), int(said[1])))
-        if found is None:
-            raise PlifError(f"{name}: the server does not say how large the sensor is; say it: --sensor 346x260")
-        self.sensor = found
-
-    def _connect(self) -> dv_processing.io.NetworkReader | None:
-        """A reader, or None while nobody answers."""
+        self._child: Child | None = None
         try:
-            return self._dv.io.NetworkReader(self.address.host, self.address.port)
-        except Exception:  # dv-processing raises RuntimeError and others of its own
-            return None
+            self.sensor = self._find_sensor(sensor)
+        except BaseException:
+            self._end_child()
+            raise
+
+    def _find_sensor(self, sensor: tuple[int, int] | None) -> tuple[int, int]:
+        """Connects. Raises PlifError where that gives no events, or no size."""
+        said = self._connect()
+        if said is None:
+            raise PlifError(
+                f"{self.name}: nobody answers there; start the server (DV: the module NetOutputTcpServer) first"
+            )
+        if not said:
+            raise PlifError(f"{self.name}: this server sends no events; connect to the output that does")
+        size = json.loads(said)
+        found = self.address.sensor(sensor) or (None if size is None else (int(size[0]), int(size[1])))
+        if found is None:
+            raise PlifError(f"{self.name}: the server does not say how large the sensor is; say it: --sensor 346x260")
+        return found
+
+    def _connect(self) -> bytes | None:
+        """What the server says of its sensor (inivation_read.py), or None while nobody answers."""
+        if self._child is None:
+            where = (self.address.host, str(self.address.port))
+            self._child = Child(READ, *where, size=0, stdin=PIPE, network=True)
+        self._child.write(b"c")
+        found = read_record(self._child)
+        if found is None:
+            self._end_child()
+        return found[1] if found is not None and found[0] == b"C" else None
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.__exit__(None, None, None)
+            self._child = None
 
     def close(self) -> None:
         self._stop.set()
         if not self._begun:
-            self._reader = None
+            self._end_child()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events [N] of EVENT_DTYPE as they come; see Source."""
@@ -74,53 +92,35 @@ class InivationSource(Source):
         heard_s = time.monotonic()
         try:
             while not self._stop.is_set():
-                batch = self._next_batch()
-                if batch is not None:
-                    yield from pieces(usable(_events(batch), self.sensor, self.losses), max_events)
-                    heard_s = time.monotonic()
-                elif self._reader is not None and self._reader.isRunning():
-                    self._stop.wait(ASK_AGAIN_S)
+                if self._child is not None and not self._child.wait(LOOK_UP_S):
                     if self.tick_s is not None and time.monotonic() - heard_s >= self.tick_s:
                         heard_s = time.monotonic()
                         yield TICK
-                else:
-                    yield from self._connect_again()
-                    if self.lost:
-                        return
+                    continue
+                tag, payload = (self._child and read_record(self._child)) or (b"", b"its reader ended")
+                if tag == b"P":
+                    yield from pieces(usable(events_in(payload), self.sensor, self.losses), max_events)
+                    heard_s = time.monotonic()
+                    continue
+                if payload:
+                    self.say(f"the connection broke ({payload.decode(errors='replace')[:100]})")
+                if not tag:
+                    self._end_child()
+                yield from self._connect_again()
+                if self.lost:
+                    return
         finally:
-            self._reader = None  # before the server: the other order hangs in dv-processing 2.0
+            self._end_child()
             self.losses.close(self.name)
-
-    def _next_batch(self) -> dv_processing.EventStore | None:
-        if self._reader is None:
-            return None
-        try:
-            return self._reader.getNextEventBatch()
-        except Exception as error:  # a broken packet, or a connection that ended inside one
-            self.say(f"the connection broke ({' '.join(str(error).split())[:100]})")
-            self._reader = None
-            return None
 
     def _connect_again(self) -> Iterator[np.ndarray]:
         """Ticks until somebody answers, or the source is to end: then it is still lost."""
-        self._reader = None
         lost_s = time.monotonic()
         self.went_away("the server went away: lost")
         while True:
             yield from self.ticking(self._stop, TRY_AGAIN_S)
             if self._stop.is_set() or (self._end_s is not None and time.monotonic() - lost_s >= self._end_s):
                 return
-            self._reader = self._connect()
-            if self._reader is not None:
+            if self._connect():
                 self.came_back(lost_s)
                 return
-
-
-def _events(batch: dv_processing.EventStore) -> np.ndarray:
-    """dv's timestamp int64, x and y int16, polarity int8 -> events. Negative coordinates become too large ones."""
-    raw = batch.numpy()
-    with suppress(AttributeError):
-        raw = raw.reshape(-1)
-    return make_events(
-        raw["timestamp"], raw["x"].astype(np.uint16), raw["y"].astype(np.uint16), raw["polarity"].astype(bool)
-    )
