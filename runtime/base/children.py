@@ -67,13 +67,16 @@ class Child:
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
         self._left_s = float(WAITS * self.seconds)
-        self._folder = tempfile.TemporaryDirectory(prefix="plif-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        with suppress(OSError):  # where nothing can be written, it writes nothing
+            self._folder = tempfile.TemporaryDirectory(prefix="plif-")
+        place = self._folder.name if self._folder else os.devnull
         self._process = subprocess.Popen(
             run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "TMPDIR": self._folder.name, "SQLITE_TMPDIR": self._folder.name},
+            env={**os.environ, "TMPDIR": place, "SQLITE_TMPDIR": place},
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
@@ -89,7 +92,8 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.__exit__(None, None, None)
-        self._folder.cleanup()
+        if self._folder:
+            self._folder.cleanup()
 
     def wait(self, seconds: float) -> bool:
         """Whether there is something to read, or the end, within so many seconds. Those that were waited before do not count."""
@@ -162,7 +166,8 @@ def confine(network: bool) -> None:
     global _pages
     with suppress(OSError):  # where the system has it
         _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
-    read: tuple[str | int, ...] = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, sys.argv[0], 0)
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    read: tuple[str | int, ...] = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, *libraries, sys.argv[0], 0)
     _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network)))
 
 

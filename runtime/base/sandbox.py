@@ -20,8 +20,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Where libraries and what loads them lie; Nix has all of them in one place.
-SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache")
+# Where libraries and what loads them lie; Nix and Guix have all of them in one place.
+SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 
 # --- seccomp: name, number on x86-64, number on aarch64 (- where it has none) -------------------------------------
@@ -50,8 +50,9 @@ ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138,
  syslog 103 116, iopl 172 -, ioperm 173 -, modify_ldt 154 -, personality 135 92, sethostname 170 161, setdomainname 171 162,
  settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, vhangup 153 58"""
 CLONE, CLONE_THREAD = "clone 56 220", 0x10000
-IOCTL, TIOCSTI = "ioctl 16 29", 0x5412  # types into the terminal, as if the user did
-FCNTL, SETOWN, SETOWN_EX = "fcntl 72 25", 8, 15  # whom a pipe sends signals
+# Of a terminal whether it is one, and its size; how much can be read, whether a file waits and stays. Not: to type into a terminal.
+IOCTL, ASKS = "ioctl 16 29", (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+FCNTL, OWNER = "fcntl 72 25", (8, 15)  # whom a pipe sends signals
 PRLIMIT = "prlimit64 302 261"  # for itself, which is process 0
 SECCOMP, SET_MODE_FILTER, TSYNC, SET_NO_NEW_PRIVS = "seccomp 317 277", 1, 1, 38
 # Instructions of the filter: a word of the call, jumps, an answer.
@@ -106,12 +107,14 @@ class Rights:
         for number in numbers:
             if number >= 0:
                 code += [(EQUAL, 0, 1, number), (ANSWER, 0, 0, REFUSED)]
-        conditions = [(IOCTL, SECOND_AT, EQUAL, TIOCSTI, REFUSED), (PRLIMIT, FIRST_AT, EQUAL, 0, ALLOWED)]
-        conditions += [(FCNTL, SECOND_AT, EQUAL, what, REFUSED) for what in (SETOWN, SETOWN_EX)]
-        conditions += [] if self.processes else [(CLONE, FIRST_AT, ANY_BIT, CLONE_THREAD, ALLOWED)]
-        for each, word, compare, value, answer in conditions:
-            code += [(EQUAL, 0, 4, _number(each)), (LOAD, 0, 0, word), (compare, 0, 1, value), (ANSWER, 0, 0, answer)]
-            code.append((LOAD, 0, 0, NUMBER_AT) if answer == REFUSED else (ANSWER, 0, 0, REFUSED))
+        conditions = [(IOCTL, SECOND_AT, EQUAL, ASKS, ALLOWED), (FCNTL, SECOND_AT, EQUAL, OWNER, REFUSED)]
+        conditions += [(PRLIMIT, FIRST_AT, EQUAL, (0,), ALLOWED)]
+        conditions += [] if self.processes else [(CLONE, FIRST_AT, ANY_BIT, (CLONE_THREAD,), ALLOWED)]
+        for each, word, compare, values, answer in conditions:
+            code += [(EQUAL, 0, 2 * len(values) + 2, _number(each)), (LOAD, 0, 0, word)]
+            for value in values:
+                code += [(compare, 0, 1, value), (ANSWER, 0, 0, answer)]
+            code.append((ANSWER, 0, 0, ALLOWED if answer == REFUSED else REFUSED))
         code.append((ANSWER, 0, 0, ALLOWED))
         return b"".join(struct.pack("=HBBI", *each) for each in code)
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from runtime.base import children
+from runtime.base import children, sandbox
 from runtime.base.children import Child, not_confined, run_script
 from runtime.base.errors import PlifError
 from runtime.events.formats.base import Losses
 from runtime.events.formats.child import events_of
 
 SCRIPT = """
-import ctypes, errno, fcntl, json, os, socket, sys, tempfile, threading
+import ctypes, errno, fcntl, json, os, socket, sys, tempfile, termios, threading
 from runtime.base.children import keep_within
 from pathlib import Path
 
@@ -65,6 +67,7 @@ TRIED = {
     "dates": lambda: os.utime(folder / "mine", (1, 1)),
     "links": lambda: os.symlink("/", folder / "link"),
     "signals": lambda: os.kill(os.getppid(), 0),
+    "types": lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x"),
     "owns": lambda: fcntl.fcntl(1, fcntl.F_SETOWN, os.getppid()),
     "looks": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
     "opens many": lambda: [open(sys.argv[0]) for _ in range(10_000)],
@@ -90,14 +93,14 @@ print(json.dumps(found))
 REFUSED = {  # what is tried: who refuses it, with what
     **dict.fromkeys(("connects", "sends", "listens", "starts", "forks", "becomes"), ("seccomp", "EPERM")),
     **dict.fromkeys(("reads passwd", "reads a file", "lists", "writes", "appends", "removes"), ("landlock", "EACCES")),
-    **dict.fromkeys(("truncates", "changes", "dates", "signals", "owns", "traces"), ("seccomp", "EPERM")),
+    **dict.fromkeys(("truncates", "changes", "dates", "signals", "types", "owns", "traces"), ("seccomp", "EPERM")),
     "links": ("landlock", "EACCES"),
     "looks": ("landlock", "EACCES"),
     "opens many": ("limits", "EMFILE"),
     **dict.fromkeys(("queues", "clones", "is another"), ("seccomp", "ENOSYS")),
 }
 # What another rule of a machine may refuse, or not know, as well.
-UNSURE = {"traces", "queues", "clones", "is another", "becomes", "opens many"}
+UNSURE = {"types", "traces", "queues", "clones", "is another", "becomes", "opens many"}
 STILL = ("thread", "temporary", "lazily", "own file")
 
 
@@ -246,3 +249,30 @@ def test_where_the_kernel_has_one_part_only_the_other_is_used_and_it_is_said(lac
         pytest.skip(f"no seccomp: {lacks['seccomp']}")
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert json.loads(done.stdout) == {"landlock": "this kernel has none (Linux has it since 5.13)"}, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "header"),
+    [("x86_64", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), ("aarch64", "/usr/include/asm-generic/unistd.h")],
+)
+def test_the_numbers_of_system_calls_are_those_of_the_kernels_headers(machine: str, header: str) -> None:
+    if not Path(header).exists():
+        pytest.skip(f"no {header}")
+    told = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text()))
+    groups = (sandbox.NETWORK, sandbox.PROCESSES, sandbox.PROGRAMS, sandbox.OWNERS, sandbox.ALWAYS, sandbox.CLONE)
+    names = [each for group in (*groups, sandbox.IOCTL, sandbox.FCNTL, sandbox.PRLIMIT, sandbox.SECCOMP)
+             for each in group.split(",")]  # fmt: skip
+    column = sandbox.ARCHITECTURES[machine][0]
+    ours = {each.split()[0]: each.split()[column] for each in names}
+    assert len(ours) > 90 and ours == {name: told.get(name, "-") for name in ours}
+
+
+def test_where_nothing_can_be_written_a_decoder_writes_nothing_and_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose disk is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print(len(sys.stdin.read()))")
+    with script.open() as file, Child(script, size=0, stdin=file.fileno()) as child:
+        assert child.read(100) == f"{script.stat().st_size}\n".encode() and child.end() == (0, None)
