@@ -50,7 +50,7 @@ ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138,
  syslog 103 116, iopl 172 -, ioperm 173 -, modify_ldt 154 -, personality 135 92, sethostname 170 161, setdomainname 171 162,
  settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, vhangup 153 58"""
 CLONE, CLONE_THREAD = "clone 56 220", 0x10000
-# Of a terminal whether it is one, and its size; how much can be read, whether a file waits and stays. Not: to type into a terminal.
+# Of a terminal whether it is one, and its size; how much can be read, whether a file waits and stays. Not: to type into one.
 IOCTL, ASKS = "ioctl 16 29", (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 FCNTL, OWNER = "fcntl 72 25", (8, 15)  # whom a pipe sends signals
 PRLIMIT = "prlimit64 302 261"  # for itself, which is process 0

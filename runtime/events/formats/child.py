@@ -24,7 +24,7 @@ from runtime.events.formats.base import Losses
 
 Records = Iterator[tuple[bytes, bytes]]
 PIECE = 1 << 16
-MOST_RECORD = 1 << 24  # bytes; a file may have taken the program over, so nothing that it says is believed
+MOST_RECORD = 1 << 20  # bytes; a file may have taken the program over, so nothing that it says is believed
 # Bytes of memory: what is packed may claim any size. A chunk is unpacked as a whole, and an index of a bag of ROS 1 takes 14
 # times as much as in the file.
 FREE_MEMORY, MOST_TIMES, MOST_MEMORY = 256 << 20, 16, 4 << 30
