@@ -27,6 +27,9 @@ DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 # --- seccomp: name, number on x86-64, number on aarch64 (- where it has none) -------------------------------------
 
 ARCHITECTURES = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7), "arm64": (2, 0xC00000B7)}
+MACHINE = (
+    platform.machine() if sys.maxsize > 1 << 32 else f"32 bits of {platform.machine()}"
+)  # as a Raspberry Pi may be
 NEWER = 424  # pidfd_send_signal; io_uring, clone3, openat2, fchmodat2 and whatever comes
 NETWORK = (
     """socket 41 198, connect 42 203, accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"""
@@ -89,7 +92,7 @@ class Rights:
 
     def seccomp(self) -> bytes:
         """The filter. Raises LookupError on a processor whose numbers are not known."""
-        architecture = ARCHITECTURES[platform.machine()][1]
+        architecture = ARCHITECTURES[MACHINE][1]
         groups = [ALWAYS]
         groups += [] if self.network else [NETWORK]
         groups += [] if self.processes else [PROCESSES]
@@ -133,7 +136,7 @@ class Rights:
 
 def _number(name: str) -> int:
     """Of a system call, on this processor; -1 where it has none."""
-    return int(name.split()[ARCHITECTURES[platform.machine()][0]].replace("-", "-1"))
+    return int(name.split()[ARCHITECTURES[MACHINE][0]].replace("-", "-1"))
 
 
 def call(number: int, *arguments: int | bytes | None) -> int:
@@ -160,7 +163,7 @@ def give_up(rights: Rights) -> dict[str, str]:
         try:
             confine(rights)
         except LookupError:
-            lacks[name] = f"the system calls of {platform.machine()} are not known"
+            lacks[name] = f"the system calls of {MACHINE} are not known"
         except OSError as error:
             lacks[name] = REASONS.get(error.errno or 0, f"refused here ({error.strerror}); a container may forbid it")
             lacks[name] += f" (Linux has it since {since})" if error.errno == errno.ENOSYS else ""

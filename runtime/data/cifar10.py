@@ -31,7 +31,7 @@ RECORD = 1 + 3 * 32 * 32
 BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 SUFFIXES = (".png", ".jpg", ".jpeg")
 DECODE = Path(__file__).with_name("image_decode.py")
-BUDGET = 4 << 20
+BUDGET, MOST_BYTES = 4 << 20, 64 << 20
 MOST_SAID = 500  # bytes of what is said of a file
 
 
@@ -117,6 +117,10 @@ class ImageDecoder:
         """A file -> uint8 [H, W, 3]. Raises PlifError."""
         if importlib.util.find_spec("PIL") is None:
             raise MissingExtra("CIFAR-10 as a folder of images", "train")
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise PlifError(
+                f"{path}: {path.stat().st_size} bytes, too many for an image: expected at most {MOST_BYTES}"
+            )
         data = read_regular(path, "an image")
         with self._lock:
             child = self._child_for(len(data))

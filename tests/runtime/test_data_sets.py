@@ -119,6 +119,10 @@ def test_one_process_without_rights_decodes_many_images_and_survives_those_that_
     for name, said in (("wide", "4097 x 1 pixels, expected 32 x 32"), ("gif", "cannot identify image file")):
         with pytest.raises(PlifError, match=rf"{name}\.png: cannot be read as an image \({said}\)"):
             decoder.read(tmp_path / f"{name}.png")
+    with (tmp_path / "long.png").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(PlifError, match=r"long\.png: 1099511627776 bytes, too many for an image"):
+        decoder.read(tmp_path / "long.png")
     assert same(1) and decoder._child is first
     first._process.kill()
     with pytest.raises(PlifError, match="it makes Pillow crash"):
