@@ -34,7 +34,7 @@ def open_recording(path: Path) -> Recording:
                 if not streams:
                     raise PlifError(f"{path}: this AEDAT 4 file holds no event stream")
             elif tag == b"E":
-                reason = payload.decode()
+                reason = payload.decode(errors="replace")
             elif tag == b"Z":
                 raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
             elif payload:

@@ -38,7 +38,7 @@ def open_recording(path: Path) -> Recording:
             if tag == b"H":
                 about = json.loads(payload)
                 break
-            reason = payload.decode() if tag == b"E" else reason
+            reason = payload.decode(errors="replace") if tag == b"E" else reason
         else:
             raise PlifError(f"{path}: this rosbag cannot be read: {reason}")
     width, height = about["size"]
