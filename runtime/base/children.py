@@ -40,6 +40,7 @@ WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
 FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
 MOST_OPEN = 64
+PARTS = ("limits", "seccomp", "landlock")
 
 
 def run_script(script: Path, *arguments: str, first: str = "") -> list[str]:
@@ -150,8 +151,9 @@ class Child:
 def not_confined() -> dict[str, str]:
     """{what a `Child` lacks of seccomp and landlock on this machine: why}, as one that is started says."""
     with Child(Path(__file__), size=0) as child:
-        found: dict[str, str] = json.loads(child.read(1 << 16))
+        said = child.read(1 << 16)
         child.end()
+    found: dict[str, str] = json.loads(said) if said else dict.fromkeys(PARTS, "no reader can be started here")
     return found
 
 

@@ -171,7 +171,7 @@ def _engine(record: dict[str, Any]) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
-    from runtime.base.children import not_confined
+    from runtime.base.children import PARTS, not_confined
     from runtime.engines.available import engine_reasons
 
     versions: dict[str, str | None] = {}
@@ -188,7 +188,7 @@ def environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "engines": [name for name, why in reasons.items() if why is None],
         "engines_not_here": {name: why for name, why in reasons.items() if why is not None},
-        "sandbox": [part for part in ("limits", "seccomp", "landlock") if part not in lacks],
+        "sandbox": [part for part in PARTS if part not in lacks],
         "sandbox_not_here": lacks,
         "packages": versions,
     }
