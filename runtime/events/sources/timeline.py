@@ -7,7 +7,7 @@ A datagram goes on where all its events lie in
     lead    max(t - now): how far the sender's clock is ahead of ours, by the datagrams that were quickest on their way.
             It falls to 50 ms above that of the latest, so that a sender that stalls or is slower than real time is followed
 
-Any other jumps, and is held. The next that is not behind the clock says what it was:
+Else it jumps, and is held. The next that is not behind the clock says what it was:
 
     it jumps, too, and not to before it (but for 50 ms)     the clock did jump
     it goes on, and is not before it (but for 1 ms)         it was only quick on its way

@@ -1,8 +1,11 @@
 """Events that come as UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
 
 HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.0 for all. More options:
-    from=first   whose datagrams are taken: of the first host that sends, of any, or of this IP address (senders.py)
-    lost=2s      nothing for so long: the source counts as lost, until the next datagram, and its first host may change
+    from=first   whose datagrams are taken: of the owner, the first host that sends, from whatever port. Once it is lost, the next
+                 host that sends is the owner, but not while the kernel drops datagrams: they may be the owner's
+    from=HOST    this IP address is the owner, and no other ever
+    from=any     everybody's are
+    lost=2s      nothing for so long: the source counts as lost, until the next datagram
     end=10s      nothing for so long: the stream ends
 
 The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
@@ -10,12 +13,15 @@ once. The only queue is the socket's own, which the kernel bounds: what does not
 tells us how many datagrams that were (SO_RXQ_OVFL). How many events they held is unknown, so they stand in the notes
 and in `datagrams`, not in the account of events.
 
-A datagram whose time jumps waits for the next one (timeline.py); events that nobody confirms count as invalid.
+UDP cannot prove a sender: a host is the address that stands in a datagram, and whoever forges it is that host. Datagrams of
+others are counted, and said at once. Each sender has a clock of its own, and a datagram whose time jumps waits for the next
+one (timeline.py); events that nobody confirms count as invalid.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import select
 import socket
 import sys
@@ -27,16 +33,18 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.address import Address
-from runtime.events.datagrams import WIRES
+from runtime.events.datagrams import WIRES, DatagramDecoder
 from runtime.events.formats.base import Losses
 from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.senders import Clocks, Owner
+from runtime.events.sources.timeline import Timeline
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
 OPTIONS = ("format", "sensor", "from", "lost", "end")
 DATAGRAM_BYTES = 65536  # no UDP datagram is longer
 AT_ONCE = 4096  # datagrams, others' too: what is ours waits no longer than these take
+CLOCKS = 64  # of so many senders the time is known: anybody can forge more
+NAMED = 4  # so many hosts that are not taken are named
 WANTED_BUFFER = 8 << 20
 LOST_S = 2.0
 RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
@@ -65,8 +73,14 @@ class UdpSource(Source):
             ("received", "malformed", "foreign", "takeovers", "dropped_by_kernel", "missing"), 0
         )
         family, where = address.resolve(socket.SOCK_DGRAM)
-        self._clocks = Clocks(self, self.format)
-        self._owner = Owner(self, address.options.get("from", "first"), family, self._lost_s)
+        self._whose = address.options.get("from", "first")
+        self._owner = (
+            None if self._whose in ("any", "first") else _written(name, self._whose, family)
+        )  # as the socket writes it
+        self._others: set[str] = set()  # that were named since it is the owner
+        self._dropped = self._dropped_us = 0  # by the kernel, and when that was known
+        self._clocks: dict[object, tuple[DatagramDecoder, Timeline]] = {}  # by sender, the one heard last at the end
+        self._refused = False
         self._socket = self._bind(family, where)
         self._wake = socket.socketpair()
         self._failed = False
@@ -110,7 +124,7 @@ class UdpSource(Source):
         poll.register(self._wake[0], select.POLLIN)
         try:
             yield from self._receive(poll, max_events)
-            for events in self._clocks.settled(_now_us(), end=True):
+            for events in self._settled(end=True):
                 yield from pieces(events, max_events)
         finally:
             self._shut()
@@ -125,25 +139,65 @@ class UdpSource(Source):
             ready = dict(poll.poll(self._patience_ms(heard_us)))
             if self._wake[0].fileno() in ready:
                 return
-            filled, ends, arrived_us, senders = self._take(view, room) if ready else (0, [], [], [])
+            ends, arrived_us, senders = self._take(view, room) if ready else ([], [], [])
             if not ends:  # nothing, or nothing that is ours
-                for believed in self._clocks.settled(_now_us()):
+                for believed in self._settled():
                     yield from pieces(believed, max_events)
                 silent_s = (_now_us() - heard_us) / 1e6
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and silent_s >= self._lost_s:
-                    self.went_away(
-                        f"no datagram{self._owner.of} for {silent_s:.1f} s" + (": lost" if ever else " so far")
-                    )
-                if self.tick_s is not None and ever and self._clocks.due_us is None:  # what is held is no silence
+                    of = f" of {_plain(self._owner)}" if self._owner else ""
+                    self.went_away(f"no datagram{of} for {silent_s:.1f} s" + (": lost" if ever else " so far"))
+                if self.tick_s is not None and ever and self._due_us is None:  # what is held is no silence
                     yield TICK
                 continue
             if self.lost and ever:
                 self.came_back(heard_us / 1e6)
             self.lost, heard_us, ever = False, _now_us(), True
-            for believed in self._clocks.believed(data[:filled], ends, arrived_us, senders):
+            for believed in self._believed(data, ends, arrived_us, senders):
                 yield from pieces(believed, max_events)
+
+    def _believed(
+        self, data: np.ndarray, ends: list[int], arrived_us: list[int], senders: list[object]
+    ) -> Iterator[np.ndarray]:
+        """Events [N] of datagrams end to end, uint8 [bytes], and of those that were held, as far as their time is believed."""
+        now_us, begin = arrived_us[-1], 0
+        for sender, run in itertools.groupby(range(len(ends)), senders.__getitem__):
+            first, *rest = run
+            last = rest[-1] if rest else first
+            known = self._clocks.pop(sender, None)
+            decoder, timeline = known or (WIRES[self.format].decoder(self.losses), Timeline(self._refuse))
+            self._clocks[sender] = decoder, timeline
+            decoder.unwrap.expected_us, missing = timeline.expected_us(now_us), decoder.lost
+            own_ends = [end - begin for end in ends[first : last + 1]]
+            events = decoder.feed(data[begin : ends[last]], own_ends, arrived_us[first : last + 1])
+            self.datagrams["missing"] += decoder.lost - missing
+            begin = ends[last]
+            if timeline.goes_on(events["t"], now_us):  # nearly always
+                yield usable(events, self.sensor, self.losses)
+                continue
+            for datagram in np.split(events, decoder.ends[:-1]):
+                yield from timeline.judge(usable(datagram, self.sensor, self.losses), now_us)
+        while len(self._clocks) > CLOCKS:
+            _, timeline = self._clocks.pop(next(iter(self._clocks)))
+            yield from timeline.settle(now_us, end=True)
+
+    def _settled(self, end: bool = False) -> Iterator[np.ndarray]:
+        """Nothing comes: the packets [N] that were held and are believed by now."""
+        for _, timeline in self._clocks.values():
+            yield from timeline.settle(_now_us(), end)
+
+    @property
+    def _due_us(self) -> int | None:
+        """When something that is held has to be given, if nothing comes before; None: never."""
+        return min((due for _, timeline in self._clocks.values() if (due := timeline.due_us) is not None), default=None)
+
+    def _refuse(self, count: int) -> None:
+        if not self._refused:
+            self.say("a datagram tells a time that the next one denies: its events are refused, and count as invalid")
+        self._refused = True
+        self.losses.add(count, "with a time that jumped, and that no other datagram confirmed")
 
     def _patience_ms(self, heard_us: int) -> float | None:
         """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
@@ -151,18 +205,17 @@ class UdpSource(Source):
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
             limits.append(self.tick_s)
-        if (due_us := self._clocks.due_us) is not None:
+        if (due_us := self._due_us) is not None:
             limits.append((due_us - _now_us()) / 1e6)
         return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
-    def _take(self, view: memoryview, room: int) -> tuple[int, list[int], list[int], list[object]]:
-        """Datagrams that are there, up to `room` bytes of ours, end to end: bytes, where each ends, when it came, whose it is."""
+    def _take(self, view: memoryview, room: int) -> tuple[list[int], list[int], list[object]]:
+        """Datagrams that are there, up to `room` bytes of ours, end to end: where each ends, when it came, whose it is."""
         filled, ends, arrived_us = 0, list[int](), list[int]()
         senders: list[object] = []
         receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
-        now_us, owner, anybody = _now_us(), self._owner, self._owner.anybody
-        host = owner.host
+        now_us, owner, anybody = _now_us(), self._owner, self._whose == "any"
         for _ in range(AT_ONCE):
             if filled >= room:
                 break
@@ -177,28 +230,61 @@ class UdpSource(Source):
                 break
             if extra:
                 self._kernel(extra)
-            other = not anybody and sender[0] != host
-            if other and (ends or not owner.may_change(now_us)):
-                owner.leave(sender[0])
+            other = not anybody and sender[0] != owner
+            if other and (ends or not self._owner_may_change(now_us)):
+                self._leave(sender[0])
                 continue
             seen["received"] += 1
-            if not fits(size) or (other and not self._tells(view[:size])):
+            if not fits(size):
                 seen["malformed"] += 1
                 self.losses.add(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
                 continue
             if other:
-                owner.change(host := sender[0])
+                if not self._tells(view[:size]):
+                    continue
+                self._change_owner(owner := sender[0])
             filled += size
             ends.append(filled)
             arrived_us.append(_now_us() if stamp else now_us)
-            senders.append(sender if anybody else host)
-        return filled, ends, arrived_us, senders
+            senders.append(sender if anybody else owner)
+        return ends, arrived_us, senders
 
     def _tells(self, datagram: memoryview) -> bool:
-        """Whether an event in it can be used: a stray datagram of another program makes nobody the owner."""
-        losses = Losses()
-        events = WIRES[self.format].decoder(losses).feed(np.frombuffer(datagram, np.uint8), [len(datagram)], [0])
-        return len(usable(events, self.sensor, losses)) > 0
+        """Whether an event in it can be used: a stray datagram of another program makes nobody the owner. Its events count as
+        invalid."""
+        for losses in (Losses(), self.losses):
+            events = WIRES[self.format].decoder(losses).feed(np.frombuffer(datagram, np.uint8), [len(datagram)], [0])
+            if len(usable(events, self.sensor, losses)):
+                return True
+        return False
+
+    def _owner_may_change(self, now_us: int) -> bool:
+        if self._whose != "first" or self._owner is None:
+            return self._owner is None
+        if self._dropped != self.datagrams["dropped_by_kernel"]:
+            self._dropped, self._dropped_us = self.datagrams["dropped_by_kernel"], now_us
+        return self.lost and (not self._dropped or now_us - self._dropped_us >= 1e6 * self._lost_s)
+
+    def _change_owner(self, host: str) -> None:
+        if self._owner is not None:
+            self.datagrams["takeovers"] += 1
+            self.say(f"nothing comes from {_plain(self._owner)} any more: the stream belongs to {_plain(host)} now")
+        self._owner = host
+        self._others.clear()
+
+    def _leave(self, host: str) -> None:
+        """A datagram of another host came, and is not taken."""
+        self.datagrams["foreign"] += 1
+        if len(self._others) < NAMED and host not in self._others:
+            self._others.add(host)
+            host = _plain(host)
+            self.say(
+                f"datagrams of {host} are not taken: this stream belongs to {self._whom()}; from={host} names yours"
+            )
+
+    def _whom(self) -> str:
+        first = ", the first that sent" + " after a silence" * (self.datagrams["takeovers"] > 0)
+        return _plain(self._owner) + first * (self._whose == "first")
 
     def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
         for level, kind, value in extra:
@@ -215,7 +301,28 @@ class UdpSource(Source):
             )
         if seen["missing"]:
             self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
-        self.notes.extend(self._owner.notes())
+        if seen["foreign"]:
+            others = ", ".join(map(_plain, sorted(self._others)))
+            self.notes.append(
+                f"{self.name}: {seen['foreign']} datagrams of other hosts were not taken{f' ({others})' * bool(others)}: "
+                f"this stream belongs to {self._whom()}"
+            )
+        if seen["takeovers"]:
+            self.notes.append(f"{self.name}: {seen['takeovers']} times another host took over, after a silence")
+
+
+def _written(name: str, host: str, family: socket.AddressFamily) -> str:
+    """The address as a socket of that family writes it: an IPv4 one stands in ::ffff: for IPv6."""
+    ways = (host, f"::ffff:{host}") if family == socket.AF_INET6 else (host.lower().removeprefix("::ffff:"),)
+    for way in ways:
+        with suppress(OSError):
+            return socket.inet_ntop(family, socket.inet_pton(family, way))
+    example = "192.168.1.7" if family == socket.AF_INET else "fd00::7"
+    raise PlifError(f"{name}: from={host} is no sender's address here; expected first, any, or one such as {example}")
+
+
+def _plain(host: str | None) -> str:
+    return (host or "anybody").removeprefix("::ffff:")
 
 
 def _now_us() -> int:
