@@ -156,7 +156,7 @@ def test_nobody_takes_over_from_a_host_that_is_named(port: Callable[..., Port]) 
 def test_nobody_takes_over_while_the_kernel_drops_datagrams_that_may_be_the_owners() -> None:
     source = listen("format=t64")
     source._change_owner(CAMERA)
-    source.lost = True
+    source.lost, source._heard_us, source._empty_us = True, 1_000_000, 9_000_000
     assert source._owner_may_change(10_000_000)
     source.datagrams["dropped_by_kernel"] = 5
     assert not source._owner_may_change(11_000_000) and not source._owner_may_change(12_999_999)
@@ -220,6 +220,29 @@ def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(mon
     source.close()
 
 
+def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody read for a minute: then what came first says nothing about the owner."""
+    monkeypatch.setattr(udp, "AT_ONCE", 10)
+    source = listen("format=t64")
+    now_us = 70_000_000
+    monkeypatch.setattr(udp, "_now_us", lambda: now_us)
+    source._change_owner(CAMERA)
+    source._heard_us, source.lost = 10_000_000, True
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as liar,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as camera,
+    ):
+        liar.bind((OTHER, 0))
+        for sender in (*[liar] * 25, camera, liar):
+            sender.sendto(at(0), ("127.0.0.1", source.port))
+    view = memoryview(bytearray(1 << 17))
+    assert [len(source._take(view, 1 << 16)[0]) for _ in range(3)] == [0, 0, 1]
+    assert source._owner == CAMERA and source.datagrams["foreign"] == 26
+    source.close()
+
+
 @pytest.mark.parametrize(
     ("host", "four", "six"),
     [
@@ -229,6 +252,7 @@ def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(mon
         ("camera.local", None, None),
         ("", None, None),
         ("192.168.1", None, None),
+        ("127.0.0.1\0", None, None),
     ],
 )
 def test_a_host_is_an_address_however_it_is_written(host: str, four: str | None, six: str | None) -> None:

@@ -74,10 +74,11 @@ class UdpSource(Source):
         )
         family, where = address.resolve(socket.SOCK_DGRAM)
         self._whose = address.options.get("from", "first")
-        self._owner = (
-            None if self._whose in ("any", "first") else _written(name, self._whose, family)
-        )  # as the socket writes it
+        self._owner: str | None = None  # as the socket writes it
+        if self._whose not in ("any", "first"):
+            self._owner = _written(name, self._whose, family)
         self._others: set[str] = set()  # that were named since it is the owner
+        self._heard_us = self._empty_us = 0  # when something of ours came last, and when nothing waited
         self._dropped = self._dropped_us = 0  # by the kernel, and when that was known
         self._clocks: dict[object, tuple[DatagramDecoder, Timeline]] = {}  # by sender, the one heard last at the end
         self._refused = False
@@ -134,16 +135,16 @@ class UdpSource(Source):
         room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
         buffer = bytearray(room + DATAGRAM_BYTES)
         view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
-        heard_us, ever = _now_us(), False
+        self._heard_us, ever = _now_us(), False
         while True:
-            ready = dict(poll.poll(self._patience_ms(heard_us)))
+            ready = dict(poll.poll(self._patience_ms()))
             if self._wake[0].fileno() in ready:
                 return
-            ends, arrived_us, senders = self._take(view, room) if ready else ([], [], [])
+            ends, arrived_us, senders = self._take(view, room)
             if not ends:  # nothing, or nothing that is ours
                 for believed in self._settled():
                     yield from pieces(believed, max_events)
-                silent_s = (_now_us() - heard_us) / 1e6
+                silent_s = (_now_us() - self._heard_us) / 1e6
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and silent_s >= self._lost_s:
@@ -153,8 +154,8 @@ class UdpSource(Source):
                     yield TICK
                 continue
             if self.lost and ever:
-                self.came_back(heard_us / 1e6)
-            self.lost, heard_us, ever = False, _now_us(), True
+                self.came_back(self._heard_us / 1e6)
+            self.lost, self._heard_us, ever = False, arrived_us[-1], True
             for believed in self._believed(data, ends, arrived_us, senders):
                 yield from pieces(believed, max_events)
 
@@ -199,9 +200,9 @@ class UdpSource(Source):
         self._refused = True
         self.losses.add(count, "with a time that jumped, and that no other datagram confirmed")
 
-    def _patience_ms(self, heard_us: int) -> float | None:
+    def _patience_ms(self) -> float | None:
         """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
-        silent_s = (_now_us() - heard_us) / 1e6
+        silent_s = (_now_us() - self._heard_us) / 1e6
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
             limits.append(self.tick_s)
@@ -222,6 +223,7 @@ class UdpSource(Source):
             try:
                 size, extra, _, sender = receive([view[filled : filled + DATAGRAM_BYTES]], 64)
             except BlockingIOError:
+                self._empty_us = _now_us()
                 break
             except OSError as error:  # the network went down, say: no datagram, no reason to stop
                 if not self._failed:
@@ -259,11 +261,13 @@ class UdpSource(Source):
         return False
 
     def _owner_may_change(self, now_us: int) -> bool:
+        """Whether the next host that sends owns the stream: all that came in the time of silence has been read."""
         if self._whose != "first" or self._owner is None:
             return self._owner is None
         if self._dropped != self.datagrams["dropped_by_kernel"]:
             self._dropped, self._dropped_us = self.datagrams["dropped_by_kernel"], now_us
-        return self.lost and (not self._dropped or now_us - self._dropped_us >= 1e6 * self._lost_s)
+        silent_us = min(self._empty_us - self._heard_us, now_us - self._dropped_us if self._dropped else sys.maxsize)
+        return self.lost and silent_us >= 1e6 * self._lost_s
 
     def _change_owner(self, host: str) -> None:
         if self._owner is not None:
@@ -315,7 +319,7 @@ def _written(name: str, host: str, family: socket.AddressFamily) -> str:
     """The address as a socket of that family writes it: an IPv4 one stands in ::ffff: for IPv6."""
     ways = (host, f"::ffff:{host}") if family == socket.AF_INET6 else (host.lower().removeprefix("::ffff:"),)
     for way in ways:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return socket.inet_ntop(family, socket.inet_pton(family, way))
     example = "192.168.1.7" if family == socket.AF_INET else "fd00::7"
     raise PlifError(f"{name}: from={host} is no sender's address here; expected first, any, or one such as {example}")
