@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
-from runtime.model.readers.c_source import read_texts
 from tests.export.test_graph_layers import CASES, PLIF_1, attention
+from tests.export.test_target_c import compiled, sanitized
 from tests.programs import linear, traced, trained
+from tests.sanitizers import needs_sanitizers
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
 SAMPLE = (
@@ -47,16 +49,17 @@ def between(op: Node, shape: tuple[int, ...]) -> Graph:
     return Graph(shape, nodes, "last_neuron")
 
 
-def passes(graph: Graph, folder: Path, precision: str = "fp32") -> bool:
+def passes(
+    graph: Graph, folder: Path, precision: str = "fp32", make: Callable[..., CompiledProgram] = compiled
+) -> bool:
     made = prepare(graph, "exact", False, precision)
     kept: dict[str, Any] = {"form": "step", "precision": precision, "math": "exact", "batch": None}
     card = make_card(trained(graph).facts, made, T=4, source_sha256=None, **kept)
     target, path = find_target("c"), folder / "net.c"
     target.check(made, card, {})
     target.write(ExportJob(made, onnx.ModelProto(), card, name=path.name), path)
-    card = read_card(path)
-    program = CompiledProgram(read_texts(path), card, find_compiler() or "", ("-O0", "-Wall", "-Wextra", "-Werror"))
-    report = prove(None, card, trained(graph), opened=program)
+    program = make(path, ("-O0", "-Wall", "-Wextra", "-Werror"))
+    report = prove(None, read_card(path), trained(graph), opened=program)
     assert report.passed, report.sentence()
     return report.spikes > 0
 
@@ -67,6 +70,14 @@ def passes(graph: Graph, folder: Path, precision: str = "fp32") -> bool:
 def test_a_layer_in_c_is_the_golden_model_s(tmp_path: Path, case: str) -> None:
     op, shape, _ = CASES[case]
     assert passes(between(op, shape), tmp_path)
+
+
+@pytest.mark.large
+@needs_sanitizers
+@pytest.mark.parametrize("case", CASES)
+def test_sanitizers_find_nothing_in_any_layer(tmp_path: Path, case: str) -> None:
+    op, shape, _ = CASES[case]
+    assert passes(between(op, shape), tmp_path, make=sanitized)
 
 
 @pytest.mark.parametrize("precision", ("fp32", "int8"))

@@ -18,9 +18,10 @@ from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime.model.graph import Graph, Node
-from runtime.model.readers.c_source import read_texts
 from tests.export.test_read_loops import LOOPS, lively
+from tests.export.test_target_c import compiled, sanitized
 from tests.programs import linear, random_program, traced, trained
+from tests.sanitizers import find_sanitizers
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
 
@@ -45,7 +46,7 @@ def as_c(graph: Graph, folder: Path, name: str = "net") -> CompiledProgram:
     target.check(made, card, {})
     target.write(ExportJob(made, onnx.ModelProto(), card, name=path.name), path)
     compiled_strictly(path)
-    return CompiledProgram(read_texts(path), card, find_compiler() or "", STRICT)
+    return sanitized(path, STRICT) if find_sanitizers() else compiled(path, STRICT)
 
 
 def random_graph(seed: int) -> Graph:

@@ -77,6 +77,8 @@ def test_every_engine_fires_and_resets_at_the_threshold(engine: str, form: str, 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_cpu_path_fires_and_resets_at_the_threshold(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cpu_path_fires_and_resets_at_the_threshold(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(native.PATH_VARIABLE, path)
     check(opened("event", network(), tmp_path).session())

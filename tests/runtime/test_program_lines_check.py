@@ -133,10 +133,7 @@ UNSAFE: list[tuple[str, Change]] = [
     ("CONV.*line 0 writes register -1 of", one_line("INPUT", out=-1)),
     *(("CONV.*line 0 reads register 0, which nothing", one_line(name)) for name in ("ADD", "NEG", "WHERE", "FIRE")),
     *(("CONV.*line [0-9]+ names register 999 of", line("CONV", "SUB", column, 999)) for column in (A, B)),
-    *(
-        ("CONV.*line [0-9]+ names register -1 of", line("CONV", "WHERE", column, -1))
-        for column in (A, B, C)
-    ),
+    *(("CONV.*line [0-9]+ names register -1 of", line("CONV", "WHERE", column, -1)) for column in (A, B, C)),
     ("NEURON.*names register 999 of", line("NEURON", "KEEP", B, 999)),
     ("CONV.*names register 999 of", line("CONV", "FIRE", A, 999)),
     ("CONV.*names register 999 of", line("CONV", "FIRE", B, 999)),
