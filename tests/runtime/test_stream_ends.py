@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ import pytest
 
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.events import make_events, read_events
+from runtime.events.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from tests.conftest import interruptible
-from tests.live import SOURCES, FedSource, SlowObserver, StreamThread, balanced, packets_of, said, until
+from tests.live import SOURCES, FedSource, SlowObserver, StreamThread, balanced, free_port, packets_of, said, until
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
@@ -166,6 +171,45 @@ def test_signals_however_many_end_a_stream_in_order(artifact: Path, tmp_path: Pa
     lines = [json.loads(line) for line in (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()]
     assert metrics.pop("complete") and metrics == summary and len(lines) == summary["frames"]
     assert balanced(summary) and summary["events_used"] == sum(line["events"] for line in lines)
+
+
+def test_sigterm_while_a_camera_sends_leaves_a_recording_with_every_event_that_replays_the_same(
+    model: Model, artifact: Path, tmp_path: Path
+) -> None:
+    port, folder = free_port(), tmp_path / "r"
+    command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), f"udp://127.0.0.1:{port}?sensor=34x34"]
+    process = interruptible([*command, "--framing", "duration:10ms", "--json", "--record", str(folder)])
+    ended = threading.Event()
+
+    def camera() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for begin_us in itertools.count(0, 1000):
+                events = make_events(begin_us + np.arange(0, 1000, 20), np.arange(50) % 34, np.arange(50) % 30, True)
+                with suppress(ConnectionRefusedError):
+                    sender.sendto(b"".join(encode_datagrams(events, "t64", 50)), ("127.0.0.1", port))
+                if ended.wait(0.001):
+                    return
+
+    sending = threading.Thread(target=camera)
+    sending.start()
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(100)]
+        process.send_signal(signal.SIGTERM)
+        rest, err = process.communicate(timeout=60)
+    finally:
+        ended.set()
+        sending.join()
+    *was, last = [json.loads(line) for line in [*lines, *rest.splitlines()]]
+    summary = last["summary"]
+    assert process.returncode == 130 and "Traceback" not in err and balanced(summary)
+    (events,) = folder.glob("*.aedat")
+    assert json.loads((folder / "metrics.json").read_text()) == {**summary, "complete": True}
+    assert len(read_events(events)) == summary["events_in"] > 4000
+    again = [decision.to_dict() for decision in model.stream(str(folder))]
+    assert [[one[key] for key in ("t_us", "step", "label", "votes")] for one in again] == [
+        [one[key] for key in ("t_us", "step", "label", "votes")] for one in was
+    ]
 
 
 @pytest.mark.parametrize(("command", "code"), [("stream", 130), ("info", 143)])
