@@ -10,7 +10,8 @@ from pathlib import Path
 from runtime.base.grammar import parse_size
 from runtime.base.options import OptionRecord, option
 
-LOOKS = ("usual", "faint", "lamps", "texture")  # of a simulated performer and camera
+VIEWS = ("whole", "far", "cut", "near")  # of a simulated performer
+LOOKS = ("usual", "faint", "lamps", "texture", "plain")  # of a simulated performer and camera
 
 
 def _size(where: str, value: object) -> object:
@@ -84,6 +85,14 @@ class MakingOptions(OptionRecord):
     workers: int = option("To make one: processes.", default=2, least=1)
 
 
+class LookOptions(MakingOptions):
+    """How a set of simulated performers is made."""
+
+    look: str | None = option(
+        f"Of simulated people: {', '.join(LOOKS)}; mixed when not given.", default=None, choices=LOOKS
+    )
+
+
 class SimulationOptions(MakingOptions):
     """How a simulated data set is made; train and test are the set's own numbers when not given."""
 
@@ -102,16 +111,26 @@ class NmnistOptions(SimulationOptions):
     skip_test: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
 
 
-class GestureOptions(SimulationOptions):
+class GestureOptions(SimulationOptions, LookOptions):
     """How a simulated DVS128 Gesture is made."""
 
-    part: str = option("gesture-sim: windows, varied, faint, sessions, everyday, things or people.", default="windows")
+    part: str = option(
+        "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"
+    )
+    laws: int = option(
+        "gesture-sim: gestures of the set, 1, or in the ranges of people's own, 2.", default=1, least=1, most=2
+    )
+    view: str | None = option(
+        f"gesture-sim: {', '.join(VIEWS)} or mixed; as in the set when not given.",
+        default=None,
+        choices=(*VIEWS, "mixed"),
+    )
     motions: Path | None = option(
         "gesture-sim --part people: a file of motion capture, one or many motions.", default=None
     )
 
 
-class MotionOptions(MakingOptions):
+class MotionOptions(LookOptions):
     """How recordings are made of motion capture; what is not given is drawn for each of them."""
 
     bvh: Path | None = option("motion: a folder of motion capture, one folder a class in it.", default=None)
@@ -120,7 +139,6 @@ class MotionOptions(MakingOptions):
         "motion: seen from so many degrees to either side of the front.", default=180.0, least=0, most=180
     )
     distance: float | None = option("motion: metres from the camera.", default=None, least=0.3, most=30)
-    look: str | None = option("motion: usual, faint, lamps or texture.", default=None, choices=LOOKS)
     seconds: float | None = option(
         "motion: each so long; as long as the motion when not given.", default=None, least=0.1, most=3600
     )

@@ -15,7 +15,6 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
-from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import DISTANCE_M, Acting, Course, MotionPainter, Stretch, View
 from runtime.simulate.performance import FRAME_US, record_scene
 from runtime.simulate.performer import Performer, draw_performer
 
@@ -117,12 +116,12 @@ def _record_one(key: tuple[int, ...], motion: Motion, held_out: bool, how: Motio
 
 
 def record_acting(
-    performer: Performer, course: Course, view: View, seconds: float, seed: tuple[int, ...]
+    performer: Performer, acting: Acting, view: View, seconds: float, seed: tuple[int, ...]
 ) -> npt.NDArray[np.void]:
     """Events [N] (EVENT_DTYPE, sorted) of somebody who acts; `seed` is that of the camera's noise. To get windows of T frames
     of them: runtime.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity")."""
     end_us = max(1, int(seconds * 1e6) // FRAME_US) * FRAME_US
-    return np.concatenate(list(record_scene(performer, MotionPainter(performer, course, view).paint, 0, end_us, seed)))
+    return np.concatenate(list(record_scene(performer, MotionPainter(performer, acting, view).paint, 0, end_us, seed)))
 
 
 def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
@@ -133,55 +132,63 @@ def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
 
 PEOPLE_S, STRETCH_S = 15.0, 4.0
 GAP_US = 200_000  # between two scenes of a recording
+MOST_HZ, MOST_SCENES = 350_000, 1000  # events a second
 
 
 def record_people(
-    key: tuple[int, ...], motions: Sequence[Motion], held_out: bool = False, seconds: float = PEOPLE_S
+    key: tuple[int, ...],
+    motions: Sequence[Motion],
+    held_out: bool = False,
+    seconds: float | None = None,
+    look: str | None = None,
 ) -> tuple[npt.NDArray[np.void], list[tuple[int, int]]]:
-    """Somebody who means nothing, for about so many seconds: events [N] and (start_us, end_us) of each scene.
+    """Somebody who means nothing, for about so many seconds (PEOPLE_S): events [N] and (start_us, end_us) of each scene.
 
     A scene is one to four stretches of random motions of these, some in a mirror, at 0.75 to 1.25 times their pace, seen from any
-    side; in half of them the person stays in one place before the camera, in a quarter one limb or the trunk fills the picture.
-    The performer depends on `key` alone. Motions of one actor: [one for one in motions if one.actor == "HDM_bd"].
+    side, some lying; in half of them the person stays before the camera, in a quarter one limb or the trunk fills the picture.
+    Scenes in which nobody is seen for half of the time, or with more events than a camera gives, are drawn again. The
+    performer depends on `key` alone. Motions of one actor: [one for one in motions if one.actor == "HDM_bd"].
     """
     rng = np.random.default_rng([*key, 31, int(held_out)])
-    performer = draw_performer(
-        key, held_out, (None, "texture", "texture", "faint", None, "texture", None, "lamps")[key[-1] % 8]
-    )
+    conditions = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]
+    performer = draw_performer(key, held_out, None if conditions == LOOKS[0] else conditions)
     kinds = [[one for one in motions if one.actor == actor] for actor in actors_of(motions)]
     events, rows, at_us = [], [], 0
-    for scene in count():
+    for scene in range(MOST_SCENES):
         stays = rng.random() < 0.5
-        stretches = []
-        for _ in range(int(rng.integers(2, 5)) if stays else 1):
-            of_actor = kinds[int(rng.integers(len(kinds)))]
-            motion = of_actor[int(rng.integers(len(of_actor)))]
-            begin = float(rng.uniform(0, max(0.0, motion.seconds - STRETCH_S)))
-            motion = motion.mirrored() if rng.random() < 0.5 else motion
-            stretches.append(
-                Stretch(motion, begin, STRETCH_S, float(rng.uniform(0.75, 1.25)), float(rng.uniform(0, 0.5)))
-            )
-        course = Course(stretches)
-        found = record_acting(performer, course, _draw_view(rng, performer, stays), course.seconds, (*key, scene))
+        stretches = [_draw_stretch(rng, kinds) for _ in range(int(rng.integers(2, 5)) if stays else 1)]
+        course, view = Course(stretches), _draw_view(rng, performer, stays)
+        times = np.linspace(0, course.seconds * 1e6, 20).astype(np.int64)
+        if MotionPainter(performer, course, view).seen(times).mean() < 0.5:
+            continue
+        found = record_acting(performer, course, view, course.seconds, (*key, scene))
+        if len(found) > MOST_HZ * course.seconds:
+            continue
         end_us = at_us + int(course.seconds * 1e6) // FRAME_US * FRAME_US
         found["t"] += at_us
         events.append(found)
         rows.append((at_us, end_us))
         at_us = end_us + GAP_US
-        if at_us - GAP_US * len(rows) >= seconds * 1e6:
-            return np.concatenate(events), rows
-    raise AssertionError
+        if at_us - GAP_US * len(rows) >= (seconds or PEOPLE_S) * 1e6:
+            break
+    return np.concatenate(events), rows
+
+
+def _draw_stretch(rng: np.random.Generator, kinds: Sequence[Sequence[Motion]]) -> Stretch:
+    of_actor = kinds[int(rng.integers(len(kinds)))]
+    motion = of_actor[int(rng.integers(len(of_actor)))]
+    begin = float(rng.uniform(0, max(0.0, motion.seconds - STRETCH_S)))
+    motion = motion.mirrored() if rng.random() < 0.5 else motion
+    return Stretch(motion, begin, STRETCH_S, float(rng.uniform(0.75, 1.25)), float(rng.uniform(0, 0.5)))
 
 
 def _draw_view(rng: np.random.Generator, performer: Performer, stays: bool) -> View:
     from_all_sides = not stays and rng.random() < 0.65
     yaw = float(rng.uniform(-180, 180) if from_all_sides else rng.normal(0, 35))
+    roll = float(rng.choice((0, 0, 0, 0, 0, 0, 0, 0, -90, 90)))
     if rng.random() < 0.25:  # a limb, or the trunk, close by
         at = (float(rng.uniform(40, 88)), float(rng.uniform(40, 88)))
-        return View(yaw, float(rng.uniform(0.75, 2.0)), at, towards=JOINTS[int(rng.integers(len(JOINTS)))])
-    scale = (
-        performer.scale * float(rng.uniform(0.85, 1.1))
-        if stays and rng.random() < 0.5
-        else float(rng.uniform(0.4, 1.15))
-    )
-    return View(yaw, DISTANCE_M / scale)
+        return View(yaw, float(rng.uniform(0.75, 2.0)), at, JOINTS[int(rng.integers(len(JOINTS)))], roll)
+    alike = stays and rng.random() < 0.5
+    scale = performer.scale * float(rng.uniform(0.85, 1.1)) if alike else float(rng.uniform(0.4, 1.15))
+    return View(yaw, DISTANCE_M / scale, roll_deg=roll)

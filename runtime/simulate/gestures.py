@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import FORE_PX, SHOULDER, Pose, add_hand, reach
+from runtime.simulate.figure import FORE_PX, HAND_PX, SHOULDER, UPPER_PX, Pose, add_hand, reach
 from runtime.simulate.wander import ParameterDraws
 
 Doubles = npt.NDArray[np.float64]
@@ -39,6 +39,10 @@ class Moment:
     draw: ParameterDraws
     pose: Pose
     slow: list[Doubles] = field(default_factory=list)  # four slow random functions of time, each [T], about -1..1
+    wide: bool = False  # in the ranges of people's own gestures (WIDE_PACES), not in those of the set
+
+    def span(self, usual: tuple[float, float], wide: tuple[float, float]) -> float:
+        return self.draw.within(*(wide if self.wide else usual))
 
 
 Law = Callable[[Moment], Arms]
@@ -86,8 +90,8 @@ def walk(m: Moment, steps: tuple[float, float], swings: tuple[float, float], lif
 
 
 def _clapping(m: Moment) -> Arms:
-    x, y, z = m.draw.within(-8, 8), m.draw.within(2, 30), m.draw.within(18, 34)
-    wide, tilt = m.draw.within(5, 22), m.draw.within(-1.4, 1.4)  # palms meet sideways, or one comes from above
+    x, y, z = m.draw.within(-8, 8), m.span((2, 30), (-34, 34)), m.span((18, 34), (10, 36))
+    wide, tilt = m.span((5, 22), (3, 28)), m.draw.within(-1.4, 1.4)  # palms meet sideways, or one comes from above
     share = m.draw.within(0.0, 1.0)  # the right hand's part of the movement
     sharp = m.draw.within(0.6, 1.4)
     apart = wide * (np.abs(np.sin(m.phase / 2)) ** sharp) * (1 + 0.15 * m.slow[0])
@@ -102,7 +106,37 @@ def _clapping(m: Moment) -> Arms:
     return arms[0], arms[1]
 
 
+def _own_wave(m: Moment, arm: int) -> Arms:
+    """A wave as people do it: the elbow at any height, above the shoulder in half of them, and moving along, so that the hand is
+    beside or above the head; or the wrist alone, before the chest or beside the head, with the forearm still."""
+    side = (-1.0, 1.0)[arm]
+    way = m.draw.pick(("forearm", "forearm", "arm", "wrist"))
+    swing, lag = np.sin(m.phase) * (1 + 0.15 * m.slow[0]), np.sin(m.phase - m.draw.within(0, 0.9))
+    if way == "wrist":
+        x, y, z = m.draw.within(-4, 40), m.draw.within(-34, 30), m.draw.within(12, 30)
+        elbow, wrist = reach(place(side * x + m.slow[1], y + m.slow[2], z, m.t_s), side)
+        lean = side * m.draw.within(-0.3, 0.5) + m.draw.within(0.3, 0.9) * swing
+        along = _direction(np.sin(lean), np.cos(lean), m.draw.within(0, 0.5), m)
+        return hang_other(m, arm, np.stack([elbow, wrist, wrist + HAND_PX * along], 1))
+    up = m.draw.within(0.6, 2.6) + 0.05 * m.slow[1]  # of the upper arm, from hanging: above the shoulder from pi / 2 on
+    up = up + m.draw.within(0.0, 0.12) * lag if way == "forearm" else up + m.draw.within(0.12, 0.45) * swing
+    upper = _direction(side * np.sin(up), -np.cos(up), m.draw.within(0.0, 0.7), m)
+    elbow = place(side * SHOULDER[0], SHOULDER[1], 0, m.t_s) + UPPER_PX * upper
+    lean = m.draw.within(-0.35, 0.5) + (m.draw.within(0.2, 0.85) if way == "forearm" else m.draw.within(0, 0.3)) * swing
+    along = _direction(side * np.sin(lean), np.cos(lean), m.draw.within(0, 0.6), m)
+    return hang_other(m, arm, add_hand(elbow, elbow + FORE_PX * along, side * m.draw.within(0, 0.45) * lag))
+
+
+def _direction(x: npt.ArrayLike, up: npt.ArrayLike, forward: float, m: Moment) -> Doubles:
+    """A direction [T, 3] of length 1."""
+    found = place(x, -np.asarray(up), forward, m.t_s)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
 def _wave(m: Moment, arm: int) -> Arms:
+    if m.wide:
+        return _own_wave(m, arm)
     side = (-1.0, 1.0)[arm]
     way = m.draw.pick(("forearm", "forearm", "arm", "hand"))
     swing = np.sin(m.phase) * (1 + 0.15 * m.slow[0])
@@ -133,12 +167,12 @@ def _circle(m: Moment, arm: int, clockwise: bool) -> Arms:
     side = (-1.0, 1.0)[arm]
     theta = -m.phase if clockwise else m.phase
     if m.draw.pick((True, True, False)):  # the whole arm
-        rx, ry = m.draw.within(18, 42), m.draw.within(20, 50)
-        x, y, z = m.draw.within(12, 40), m.draw.within(-24, 6), m.draw.within(2, 22)
+        rx, ry = m.span((18, 42), (14, 44)), m.span((20, 50), (14, 52))
+        x, y, z = m.span((12, 40), (6, 46)), m.span((-24, 6), (-40, 14)), m.span((2, 22), (2, 28))
     else:  # the forearm in front of the body or beside it
-        rx = m.draw.within(9, 19)
+        rx = m.span((9, 19), (6, 19))
         ry = rx * m.draw.within(0.75, 1.35)
-        x, y, z = m.draw.within(4, 38), m.draw.within(-18, 24), m.draw.within(16, 30)
+        x, y, z = m.span((4, 38), (0, 44)), m.span((-18, 24), (-40, 30)), m.span((16, 30), (8, 34))
     grow = 1 + 0.12 * m.slow[0]
     tilt = m.draw.within(-0.5, 0.5)
     a, b = rx * grow * np.cos(theta), ry * grow * np.sin(theta)
@@ -152,7 +186,7 @@ def _circle(m: Moment, arm: int, clockwise: bool) -> Arms:
 
 def _roll(m: Moment) -> Arms:
     theta = m.phase * m.draw.pick((1.0, -1.0))
-    y, z, rho = m.draw.within(6, 34), m.draw.within(16, 30), m.draw.within(6.5, 18)
+    y, z, rho = m.span((6, 34), (-14, 38)), m.span((16, 30), (12, 34)), m.span((6.5, 18), (4.5, 20))
     over, spread = m.draw.within(0, 14), m.draw.within(22, 33)
     follow, drop, tilt = m.draw.within(0.1, 0.7), m.draw.within(-8, 12), m.draw.within(-5, 5)
     arms = []
@@ -168,7 +202,7 @@ def _roll(m: Moment) -> Arms:
 
 def _drums(m: Moment) -> Arms:
     """Strikes from the elbow, forearms up and down, or with the whole arm."""
-    high = m.draw.within(10, 40)
+    high = m.span((10, 40), (6, 46))
     between = m.draw.pick((np.pi, np.pi, np.pi, np.pi * 0.7, np.pi * 0.5))
     sharp = m.draw.within(0.8, 1.6)
     from_elbow = m.draw.pick((True, False))
@@ -178,7 +212,7 @@ def _drums(m: Moment) -> Arms:
         beat = m.phase + ahead
         lift = (0.5 + 0.5 * np.cos(beat)) ** sharp
         where = m.draw.within(0, 7) * m.slow[0 if side < 0 else 1]
-        x, y = m.draw.within(10, 26) + where, m.draw.within(12, 38)
+        x, y = m.span((10, 26), (4, 36)) + where, m.span((12, 38), (-8, 44))
         z, bend = m.draw.within(14, 30), m.draw.within(-0.2, 0.5) * (1 + lift)
         if from_elbow:
             angle = down - (down - up) * lift  # 0 is straight up
@@ -224,4 +258,13 @@ LAWS: dict[str, tuple[float, float, Law]] = {
     "arm_roll": (1.0, 3.2, _roll),
     "air_drums": (1.2, 3.6, _drums),
     "air_guitar": (1.4, 4.5, _guitar),
+}
+# The same of people's own gestures: from half as fast on.
+WIDE_PACES: dict[str, tuple[float, float]] = {
+    "hand_clapping": (0.8, 3.8),
+    **dict.fromkeys(("right_hand_wave", "left_hand_wave"), (0.45, 2.2)),
+    **dict.fromkeys((name for name in LAWS if "clockwise" in name), (0.3, 1.6)),
+    "arm_roll": (0.6, 3.0),
+    "air_drums": (0.7, 3.6),
+    "air_guitar": (0.8, 4.5),
 }

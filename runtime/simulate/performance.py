@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from runtime.simulate.everyday import EVERYDAY
 from runtime.simulate.figure import SIZE_PX, Pose, stand_still
-from runtime.simulate.gestures import CLASSES, LAWS, Moment
+from runtime.simulate.gestures import CLASSES, LAWS, WIDE_PACES, Moment
 from runtime.simulate.other_gestures import OTHERS
 from runtime.simulate.performer import Performer
 from runtime.simulate.sensor import Camera, order_of
@@ -36,6 +36,7 @@ class Manner:
     other     for "other_gestures": which of OTHERS or EVERYDAY; drawn from OTHERS when None
     hesitant  0 to below 1: by how much the pace rises and falls, about once in two periods
     slow      times the pace
+    wide      a gesture in the ranges of people's own, not of the set (gestures.WIDE_PACES): laws 2
     """
 
     gesture: int
@@ -44,6 +45,7 @@ class Manner:
     other: str | None = None
     hesitant: float = 0.0
     slow: float = 1.0
+    wide: bool = False
 
     def pose(self, t_s: npt.NDArray[np.float64]) -> Pose:
         """The poses at times [T], in seconds since the bout began."""
@@ -52,13 +54,14 @@ class Manner:
         name = CLASSES[self.gesture]
         laws = OTHERS | EVERYDAY
         low, high, law = LAWS[name] if name in LAWS else laws[self.other or draw.pick(tuple(OTHERS))]
+        low, high = WIDE_PACES[name] if self.wide and name in LAWS else (low, high)
         pace = draw.within(low, high) * self.slow
         if self.hesitant:
             wave = np.pi * pace
             t_s = t_s - self.hesitant * np.sin(wave * t_s) / wave
         phase = 2 * np.pi * (pace * t_s + 0.12 * wander(t_s, (*self.seed, 1), 0.6)) + draw.within(0, 2 * np.pi)
         slow = [wander(t_s, (*self.seed, 2 + k), 0.5) for k in range(4)]
-        right, left = law(Moment(t_s, phase, draw, pose, slow))
+        right, left = law(Moment(t_s, phase, draw, pose, slow, self.wide))
         pose.arms[:, 0], pose.arms[:, 1] = right, left
         sway = draw.within(0.0, 0.8)
         pose.body[:, 0] += sway * slow[2] * 1.5

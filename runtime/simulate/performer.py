@@ -56,6 +56,15 @@ VARIED: dict[str, tuple[float, float]] = {
 }
 
 
+# A plain camera and plain clothes: high thresholds, one of the polarities rare, most of the active pixels noise.
+PLAIN: dict[str, tuple[float, float]] = {
+    "threshold": (2.2, 5.5),  # times that of RANGES
+    "unequal": (-1.3, 1.3),  # logarithm of ON's threshold by OFF's
+    "noise_hz": (0.1, 0.5),
+    "texture": (0.0, 0.25),  # times those of RANGES
+}
+
+
 @dataclass(frozen=True)
 class Performer:
     """A person, a place and a camera. Held-out performers share no parameter value with the others."""
@@ -79,19 +88,33 @@ class Performer:
 
 def draw_performer(seed: tuple[int, ...], held_out: bool = False, varied: str | None = None) -> Performer:
     """The performer of a seed: always the same one for the same seed. `varied` asks for harder conditions: "faint" (weak
-    contrast, far away), "lamps" (flicker) or "texture" (more scattered events and pixels of both polarities); each also
-    stands elsewhere in the picture."""
+    contrast, far away), "lamps" (flicker), "texture" (more scattered events and pixels of both polarities) or "plain" (PLAIN);
+    each also stands elsewhere in the picture."""
     performer = _draw_usual(seed, held_out)
     if varied is None:
         return performer
     draw = ParameterDraws((*seed, 20_172), held_out)
     value = {name: draw.within(*ends) for name, ends in VARIED.items()}
     cx, cy = performer.cx + value["aside"], performer.cy + 0.5 * draw.within(*VARIED["aside"])
+    if varied == "plain":
+        return _make_plain(replace(performer, cx=cx, cy=cy), draw)
     performer = replace(performer, cx=cx, cy=cy, both=value["both"])
     if varied == "faint":
         scale, both = performer.scale * value["far"], 0.5 * value["both"]
         return replace(performer, scale=scale, both=both, look=_fade(performer.look, value["contrast"]))
     return replace(performer, halo=value["halo"], flicker=value["flicker"] if varied == "lamps" else 0.0)
+
+
+def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
+    value = {name: draw.within(*ends) for name, ends in PLAIN.items()}
+    look, sensor = performer.look, performer.sensor
+    textures = {name: 1 + value["texture"] * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
+    unequal = np.exp(0.5 * value["unequal"])
+    sensor = replace(
+        sensor, threshold_on=float(sensor.threshold_on * value["threshold"] * unequal),
+        threshold_off=float(sensor.threshold_off * value["threshold"] / unequal), noise_hz=value["noise_hz"],
+    )  # fmt: skip
+    return replace(performer, look=replace(look, **textures), sensor=sensor)
 
 
 def _fade(look: Appearance, contrast: float) -> Appearance:

@@ -21,9 +21,11 @@ PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" is many things, so each
 STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "near", "standing")))
 
 
-def draw_windows(seed: tuple[int, ...], held_out: bool, varied: bool = False) -> list[tuple[int, int, Bout]]:
+def draw_windows(
+    seed: tuple[int, ...], held_out: bool, varied: bool = False, wide: bool = False
+) -> list[tuple[int, int, Bout]]:
     """(start_us, end_us, bout) of each window of one performer's recording, in a random order of gestures. `varied`: some slow
-    (down to half the pace), some hesitant.
+    (down to half the pace), some hesitant. `wide`: laws 2 (Manner).
 
     Two of three windows are cut out of the middle of a gesture. In the others the arms start from hanging, at about the
     beginning of the window.
@@ -32,7 +34,7 @@ def draw_windows(seed: tuple[int, ...], held_out: bool, varied: bool = False) ->
     found = []
     for place, gesture in enumerate(rng.permutation(PER_PERFORMER)):
         start_us = place * (WINDOW_US + GAP_US)
-        manner = Manner(int(gesture), (*seed, 43, place), held_out)
+        manner = Manner(int(gesture), (*seed, 43, place), held_out, wide=wide)
         if varied:
             manner = vary(manner)
         if rng.random() < 0.35:
@@ -54,7 +56,7 @@ def vary(manner: Manner) -> Manner:
     return replace(manner, slow=slow, hesitant=hesitant)
 
 
-def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterator[Bout]:
+def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, wide: bool = False) -> Iterator[Bout]:
     """Bouts from 0 to end_us for training on onsets: of 1.2 to 2.2 s, after 0.5 to 1.4 s of standing still."""
     t_us = 0
     for number in range(1 << 31):
@@ -63,7 +65,7 @@ def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iter
         last = t_us + int(rng.integers(1_200_000, 2_200_000)) // FRAME_US * FRAME_US
         if last > end_us:
             return
-        manner = vary(Manner(int(rng.integers(OTHER)), (*seed, 58, number), held_out))
+        manner = vary(Manner(int(rng.integers(OTHER)), (*seed, 58, number), held_out, wide=wide))
         yield Bout(manner, t_us, last, int(rng.integers(150_000, 400_000)))
         t_us = last
 
@@ -82,7 +84,9 @@ def draw_everyday(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterato
         t_us = last
 
 
-def draw_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None) -> Iterator[Bout]:
+def draw_bouts(
+    seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None, wide: bool = False
+) -> Iterator[Bout]:
     """Bouts from 0 to end_us, of 2 to 5 s, with 1.5 to 4 s of standing still before each; of one gesture only if it is given."""
     t_us = 0
     for number in range(1 << 31):
@@ -93,5 +97,6 @@ def draw_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int 
         other = STANDING[int(rng.integers(len(STANDING)))]
         if t_us >= end_us:
             return
-        yield Bout(Manner(which, (*seed, 53, number), held_out, other), t_us, last, int(rng.integers(200_000, 400_000)))
+        manner = Manner(which, (*seed, 53, number), held_out, other, wide=wide)
+        yield Bout(manner, t_us, last, int(rng.integers(200_000, 400_000)))
         t_us = last

@@ -12,8 +12,12 @@ Of a performer:
     seconds   how long (3)
     gesture   always this one, by name or number 0 to 10; without it each one is drawn
     split     test (held-out performers, the default) or train
-    scene     gestures (the default), everyday (somebody who means no gesture) or things (bars and boxes that move)
-    look      usual (the default), faint (weak contrast, far away), lamps (flicker) or texture (scattered events)
+    scene     gestures (the default), everyday (somebody who means no gesture), moves (stands up, sits down, raises an arm ...,
+              from all sides) or things (bars and boxes that move)
+    look      usual (the default), faint (weak contrast, far away), lamps (flicker), texture (scattered events) or plain (high
+              thresholds, mostly noise)
+    laws      1 (the default), or 2: gestures in the ranges of people's own
+    view      whole, far, cut or near; of people, not of things
 
 Of a motion, beside seed, split and look:
 
@@ -36,7 +40,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.declared import LOOKS
+from runtime.base.declared import LOOKS, VIEWS
 from runtime.base.errors import PlifError
 from runtime.base.grammar import Reader, number_or_word, read_query, whole, word
 from runtime.events.array import EVENT_DTYPE
@@ -45,8 +49,9 @@ from runtime.events.sources.usable import pieces
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
+from runtime.simulate.motion.drawn import Gestures, Moves
 from runtime.simulate.motion.joints import read_motions
-from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View, draw_view
 from runtime.simulate.performance import Bout, perform, record_scene
 from runtime.simulate.performer import draw_performer
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -141,8 +146,9 @@ class DigitSource(SimulatedSource):
 STREAM = 3  # part of the seed: another performer than those of a simulated set, whose splits are 0 (train) and 1 (test)
 CHOICES = {  # the first of each is the usual one
     "split": ("test", "train"),
-    "scene": ("gestures", "everyday", "things"),
+    "scene": ("gestures", "everyday", "moves", "things"),
     "look": LOOKS,
+    "laws": ("1", "2"),
 }
 
 
@@ -157,18 +163,23 @@ def _gesture(text: str) -> int:
 class GestureSource(SimulatedSource):
     """One performer. `truth` and `recognisable_us` say what is done when; they are known before anything is read."""
 
-    options: ClassVar = {**USUAL, "gesture": _gesture, **{name: word(*known) for name, known in CHOICES.items()}}
+    options: ClassVar = {
+        **USUAL,
+        "gesture": _gesture,
+        "view": word(*VIEWS),
+        **{name: word(*known) for name, known in CHOICES.items()},
+    }
     example = "sim:dvs128-gesture?seed=7&seconds=30"
     sensor = (SIZE_PX, SIZE_PX)
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
-        split, self._scene, look = (self.values.get(name, known[0]) for name, known in CHOICES.items())
+        split, self._scene, look, laws = (self.values.get(name, known[0]) for name, known in CHOICES.items())
         self._key, self._held_out = (self._seed, STREAM), split == "test"
         self._performer = draw_performer(self._key, self._held_out, None if look == "usual" else look)
         gesture, self._bouts = self.values.get("gesture"), list[Bout]()
         if self._scene == "gestures":
-            self._bouts = list(draw_bouts(self._key, self._held_out, self._end_us, gesture))
+            self._bouts = list(draw_bouts(self._key, self._held_out, self._end_us, gesture, laws == "2"))
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
@@ -185,9 +196,16 @@ class GestureSource(SimulatedSource):
         if self._scene == "things":
             paint = ThingPainter(self._performer, draw_things(self._key, self._held_out)).paint
             return record_scene(self._performer, paint, 0, self._end_us, self._key)
-        everyday = self._scene == "everyday"
+        everyday, kind = self._scene == "everyday", self.values.get("view")
         bouts = list(draw_everyday(self._key, self._held_out, self._end_us)) if everyday else self._bouts
-        return perform(self._performer, bouts, 0, self._end_us, self._key)
+        if kind is None and self._scene != "moves":
+            return perform(self._performer, bouts, 0, self._end_us, self._key)
+        acting: Gestures | Moves = Gestures(bouts, 0, self._end_us, self._performer.seed, self._performer.scale)
+        if self._scene == "moves":
+            acting = Moves(self._key, self._held_out, self._end_us / 1e6)
+        view = draw_view(kind or VIEWS[0], self._key, self._held_out, acting.arms, acting.yaw_deg)
+        paint = MotionPainter(self._performer, acting, view).paint
+        return record_scene(self._performer, paint, 0, self._end_us, self._key)
 
 
 def _signed(low: float, high: float) -> Reader:

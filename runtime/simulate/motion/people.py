@@ -14,10 +14,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import CLOTH, DEPTH_PX, FACE, HAND, SLEEVE, Appearance, stack_textures
+from runtime.base.declared import VIEWS
+from runtime.base.errors import PlifError
+from runtime.simulate.figure import CLOTH, DEPTH_PX, FACE, HAND, SIZE_PX, SLEEVE, Appearance, stack_textures
 from runtime.simulate.motion.joints import JOINTS, J, Motion, facing, front_of, turn, unit
 from runtime.simulate.native import LIMB, paint
 from runtime.simulate.performer import Performer
+from runtime.simulate.wander import ParameterDraws
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -105,7 +108,7 @@ class View:
 
     yaw_deg      0: the person looks into the camera when the motion begins; 90: towards the picture's right
     distance_m   from the camera to the middle of the way
-    at           (x, y) of the picture where the shoulders are in the middle of the way, or the joint that `towards` names
+    at           (x, y) of the picture where the shoulders are in the middle of the way, or the joints that `towards` names
     roll_deg     90: the head is on the picture's right
     only         what is in the picture: "all", or "arms" (from the elbows), "right" or "left" (that forearm and hand alone)
     """
@@ -179,8 +182,8 @@ class MotionPainter:
         way = acting.at(np.linspace(0, acting.seconds, 41))
         start = facing(way[:1])
         self._turned = np.deg2rad(view.yaw_deg) - float(start[0])
-        seen = way[:, [J[view.towards]] if view.towards else [J["Lsho"], J["Rsho"]]].mean(1)
-        self._centre = 0.5 * (seen.max(0) + seen.min(0)) if view.towards is None else seen[len(seen) // 2]
+        seen = way[:, [J[name] for name in (view.towards or "Lsho Rsho").split()]].mean(1)
+        self._centre = np.median(seen, 0) if view.towards else 0.5 * (seen.max(0) + seen.min(0))
         roll = np.deg2rad(view.roll_deg)
         self._roll = np.array(
             [[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]], np.float32
@@ -204,6 +207,15 @@ class MotionPainter:
         depth = ends[:, :, 2] + ends[:, :, 5] + 2 * self._nearer
         return np.take_along_axis(found, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
 
+    def seen(self, t_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether an end of a part lies in the picture, at times [T]: bool [T]."""
+        limbs = self.limbs(t_us)
+        ends = limbs[:, :, :6].reshape(len(limbs), -1, 3)
+        near = self._scale / (1 - np.minimum(ends[:, :, 2:] / self._depth, 0.8))
+        places = self._at + near * ends[:, :, :2]
+        inside = ((places > 0) & (places < SIZE_PX)).all(2)
+        return np.asarray(inside.max(1), np.bool_)
+
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
         """The pictures float32 [128, 128] at times [T] in microseconds."""
         for limbs in self.limbs(t_us):
@@ -216,3 +228,25 @@ def _tones(look: Appearance) -> dict[str, float]:
     lower = look.skin if look.bare_arms else look.shirt
     tones = {"shirt": look.shirt, "skin": look.skin, "hair": look.hair, "trousers": look.trousers}
     return tones | {"lower": lower, "shoes": 0.6 * look.trousers, "glasses": 0.05}
+
+
+def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> View:
+    """The view of a scene: "whole" as the performer stands; "far" (4 to 7 m); "cut": close by, much of the body out of the
+    picture or cut away; "near": nothing but forearms and hands, or the hand and forearm of the arm that moves, "right" or "left".
+    `yaw_deg` is the spread of the side from which it is seen."""
+    if kind not in VIEWS:
+        raise PlifError(f"simulated performer: view '{kind}', expected {', '.join(VIEWS)}")
+    draw = ParameterDraws((*seed, 20_174), held_out)
+    yaw = yaw_deg * draw.within(-1, 1)
+    if kind == "whole":
+        return View(yaw)
+    if kind == "far":
+        return View(yaw, draw.within(4, 7), (draw.within(30, 98), draw.within(30, 80)))
+    wrists = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}[arms]
+    if kind == "near":
+        only = draw.pick((arms, arms, "arms")) if arms != "both" else "arms"
+        away = draw.within(0.7, 1.5) if arms != "both" else draw.within(1.2, 2.2)
+        return View(yaw, away, (draw.within(48, 80), draw.within(44, 84)), wrists, only=only)
+    if draw.pick((True, False)):  # the picture ends below the neck, or beside the arm
+        return View(yaw, draw.within(1.2, 2.2), (draw.within(44, 84), draw.within(-10, 30)))
+    return View(yaw, draw.within(1.0, 1.8), (draw.within(44, 84), draw.within(44, 84)), wrists)
