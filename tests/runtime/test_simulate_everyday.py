@@ -147,7 +147,7 @@ def test_a_stream_of_everyday_life_has_no_truth_and_is_always_the_same(scene: st
 def test_a_look_changes_the_events_and_not_the_truth() -> None:
     usual, faint = (open_source(f"sim:dvs128-gesture?seed=4&seconds=9{look}") for look in ("", "&look=faint"))
     assert usual.truth == faint.truth
-    with pytest.raises(PlifError, match="look='dim', expected usual or faint or lamps or texture"):
+    with pytest.raises(PlifError, match="look='dim', expected usual or faint or lamps or texture or plain"):
         open_source("sim:dvs128-gesture?look=dim")
-    with pytest.raises(PlifError, match="scene='crowd', expected gestures or everyday or things"):
+    with pytest.raises(PlifError, match="scene='crowd', expected gestures or everyday or moves or things"):
         open_source("sim:dvs128-gesture?scene=crowd")
