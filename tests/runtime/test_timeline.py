@@ -143,6 +143,37 @@ def test_a_camera_that_begins_again_at_another_time_is_believed_when_a_second_da
     assert feed.believed[100:] == [to_us + 1000 * i for i in range(102)] and feed.refused == 0
 
 
+@pytest.mark.parametrize("first", ([1, 0], [0, None, 1], [1, None, 0]))
+def test_a_camera_that_begins_again_loses_nothing_where_datagrams_change_places(first: list[int | None]) -> None:
+    """None is one of before, that was long on its way."""
+    feed = Feed()
+    feed.honest(10 * HOUR_US, 100)
+    sent = [10 * HOUR_US + 50_000 if i is None else 10_000 * i for i in first]
+    for t_us in sent:
+        feed.send(t_us, after_us=1000)
+    feed.honest(20_000, 10)
+    assert sorted(feed.believed[100:]) == sorted([*sent, *(20_000 + 1000 * i for i in range(10))])
+    feed.send(529_000, after_us=1000)  # a wrong time, as the new clock says
+    feed.send(31_000, after_us=1000)
+    assert feed.refused == 1 and feed.believed[-1] == 31_000
+
+
+def test_what_was_quick_on_its_way_is_given_at_once_where_others_were_as_quick() -> None:
+    feed = Feed()
+    feed.honest(0, 100)
+    feed.send(100_000, after_us=21_000)  # 20 ms late
+    feed.send(119_000, after_us=-1000)
+    assert feed.believed[-1] == 119_000
+
+
+def test_a_sender_that_is_slower_than_real_time_is_followed() -> None:
+    feed = Feed()
+    for i in range(1000):
+        feed.send(1000 * i, after_us=2000)
+    expected_us = feed.timeline.expected_us(feed.now_us)
+    assert expected_us is not None and 999_000 <= expected_us <= 1_049_000
+
+
 @pytest.mark.parametrize("pause_us", (2_000_000, HOUR_US, 30 * HOUR_US))
 @pytest.mark.parametrize("clock_goes_on", (True, False))
 def test_after_a_pause_the_first_datagram_is_believed_at_once(pause_us: int, clock_goes_on: bool) -> None:
@@ -160,7 +191,9 @@ def test_one_datagram_that_jumps_and_then_silence_is_not_kept_back_for_ever() ->
     feed.send(HOUR_US, after_us=1000)
     due_us = feed.timeline.due_us
     assert due_us is not None and due_us - feed.now_us <= 1_000_000 and len(feed.believed) == 100
-    feed.wait(due_us - feed.now_us)
+    feed.wait(due_us - feed.now_us - 1)
+    assert len(feed.believed) == 100
+    feed.wait(1)
     assert feed.believed[-1] == HOUR_US and feed.timeline.due_us is None
 
 

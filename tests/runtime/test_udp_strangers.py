@@ -134,13 +134,18 @@ def test_another_host_takes_over_when_the_first_is_lost_and_keeps_the_stream_whe
     there.send(at(70_000_000), OTHER, after_us=1000)  # it has a clock of its own
     there.send(at(4_000_000), CAMERA, after_us=1000)
     there.send(at(70_001_000), OTHER, after_us=1000)
-    assert there.end()["takeovers"] == 1 and there.frames.account.used == 4 and there.source.returns == 1
+    assert there.source.datagrams["takeovers"] == 1
+    there.lose()
+    there.send(at(7_000_000), CAMERA, after_us=1000)
+    there.send(at(72_000_000), OTHER, after_us=1000)  # is said again
+    assert there.end()["takeovers"] == 2 and there.frames.account.used == 5 and there.source.returns == 2
     assert any(f"no datagram of {CAMERA} for 2.0 s: lost" in line for line in there.said)
     assert f"nothing comes from {CAMERA} any more: the stream belongs to {OTHER} now" in there.said
     assert any(
         f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first" in line for line in there.said
     )
-    assert any("1 times another host took over" in note for note in there.source.notes)
+    assert [f"datagrams of {OTHER} are not taken" in line for line in there.said].count(True) == 2
+    assert any("2 times another host took over" in note for note in there.source.notes)
 
 
 def test_nobody_takes_over_from_a_host_that_is_named(port: Callable[..., Port]) -> None:
@@ -156,7 +161,9 @@ def test_nobody_takes_over_from_a_host_that_is_named(port: Callable[..., Port]) 
 def test_nobody_takes_over_while_the_kernel_drops_datagrams_that_may_be_the_owners() -> None:
     source = listen("format=t64")
     source._change_owner(CAMERA)
-    source.lost, source._heard_us, source._empty_us = True, 1_000_000, 9_000_000
+    source._heard_us, source._empty_us = 1_000_000, 9_000_000
+    assert not source._owner_may_change(10_000_000)
+    source.lost = True
     assert source._owner_may_change(10_000_000)
     source.datagrams["dropped_by_kernel"] = 5
     assert not source._owner_may_change(11_000_000) and not source._owner_may_change(12_999_999)
@@ -168,8 +175,8 @@ def test_what_is_no_event_makes_nobody_the_owner(port: Callable[..., Port]) -> N
     there = port()
     for body in (b"", b"x", b"GET / HTTP/1.1\r\n\r\n", b"NOTIFY * HTTP", bytes(8) + b"\xff\xff" * 2 + b"\1"):
         there.send(body, OTHER)
-    there.send(at(0))
-    assert there.end()["malformed"] == 3 and (there.frames.account.used, there.frames.account.invalid) == (1, 5)
+    there.send(at(0) + bytes(12) + b"\7")  # an event, and what is none
+    assert there.end()["malformed"] == 3 and (there.frames.account.used, there.frames.account.invalid) == (1, 6)
     assert there.source._owner == CAMERA
 
 
