@@ -158,6 +158,14 @@ def test_a_camera_that_begins_again_loses_nothing_where_datagrams_change_places(
     assert feed.refused == 1 and feed.believed[-1] == 31_000
 
 
+@pytest.mark.parametrize("to_us", (0, 20 * HOUR_US))
+def test_after_a_jump_datagrams_are_given_at_once_again(to_us: int) -> None:
+    feed = Feed()
+    feed.honest(10 * HOUR_US, 100)
+    feed.honest(to_us, 3, every_us=5000)
+    assert feed.believed[100:] == [to_us, to_us + 5000, to_us + 10_000]
+
+
 def test_what_was_quick_on_its_way_is_given_at_once_where_others_were_as_quick() -> None:
     feed = Feed()
     feed.honest(0, 100)
