@@ -18,6 +18,7 @@ import re
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,9 +144,26 @@ def write_seeds(folder: Path) -> None:
         (folder / "RULES" / str(n)).write_bytes(rules + b"\0" + CALLS + bytes([3, len(words) // 2]) + words + b"\x07")
 
 
-def kept(kind: str) -> list[str]:
-    """Folders of inputs that every run begins with."""
-    return [str(path / kind) for path in (HERE / "corpus", HERE / "cases") if (path / kind).is_dir()]
+def unpack(kind: str, folder: Path) -> list[Path]:
+    """What every run begins with, as files of that folder: those of corpus/ and of cases/."""
+    archive, files = HERE / "corpus" / f"{kind}.tar.xz", {}
+    with tarfile.open(archive) as tar:
+        files |= {member.name: content.read() for member in tar if (content := tar.extractfile(member))}
+    files |= {path.name: path.read_bytes() for path in (HERE / "cases" / kind).glob("*")}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in sorted(files)]
+
+
+def pack(kind: str, folder: Path) -> None:
+    """corpus/ becomes the files of that folder."""
+    with tarfile.open(HERE / "corpus" / f"{kind}.tar.xz", "w:xz") as tar:
+        for file in sorted(folder.iterdir()):
+            member = tarfile.TarInfo(file.name[:12])
+            member.size = file.stat().st_size
+            with file.open("rb") as content:
+                tar.addfile(member, content)
 
 
 class Place:
@@ -155,12 +173,13 @@ class Place:
         self.folder, self.corpus = folder, corpus
         write_seeds(folder)
         for kind in KINDS:
+            unpack(kind, folder / kind)
             (corpus / kind).mkdir(parents=True, exist_ok=True)
         leaks = {"ASAN_OPTIONS": OPTIONS["ASAN_OPTIONS"].replace("detect_leaks=0", "detect_leaks=1")}  # no Python here
         self.environment = {**os.environ, **OPTIONS, **leaks, "FUZZ_MODEL": str(folder / "model.plif")}
 
     def inputs(self, kind: str) -> list[str]:
-        return [str(self.corpus / kind), str(self.folder / kind), *kept(kind)]
+        return [str(self.corpus / kind), str(self.folder / kind)]
 
     def compile(self, kind: str, *command: str | Path) -> str:
         program = str(self.folder / f"fuzz-{kind}")
@@ -192,16 +211,11 @@ class Place:
 
     def keep(self, kind: str) -> None:
         """corpus/ becomes what reaches each edge that is known, in as few and as small inputs as libFuzzer finds."""
-        target = HERE / "corpus" / kind
-        target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as small:
             flags = ["-set_cover_merge=1", "-use_counters=0", f"-max_len={LONGEST[kind]}", "-verbosity=0"]
             command = [self.fuzzer(kind), *flags, small, *self.inputs(kind)]
             subprocess.run(command, check=True, env=self.environment)
-            for file in target.iterdir():
-                file.unlink()
-            for file in Path(small).iterdir():
-                (target / file.name[:12]).write_bytes(file.read_bytes())
+            pack(kind, Path(small))
 
     def coverage(self, kinds: Sequence[str]) -> None:
         """Prints the lines of libplif that all inputs of these kinds reach, as llvm-cov counts them."""

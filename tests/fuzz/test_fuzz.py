@@ -16,7 +16,7 @@ from runtime import native
 from runtime.model.readers import plif_file
 from tests.export.test_graph_layers import attention
 from tests.fuzz import cards
-from tests.fuzz.libfuzzer import KINDS, harness, kept, model
+from tests.fuzz.libfuzzer import KINDS, harness, model, unpack
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
 from tests.networks import firing
@@ -130,10 +130,11 @@ def test_files_that_lie_end_quietly(library: Path, averaged: Path, tmp_path: Pat
 
 @needs_sanitizers
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_once_a_fault_and_what_reaches_most_end_quietly(library: Path, averaged: Path, kind: str) -> None:
+def test_what_was_once_a_fault_and_what_reaches_most_end_quietly(
+    library: Path, averaged: Path, kind: str, tmp_path: Path
+) -> None:
     """The inputs that python -m tests.fuzz.libfuzzer has found, and some that others have."""
-    inputs = [file for folder in kept(kind) for file in sorted(Path(folder).iterdir())]
-    assert inputs
+    inputs = unpack(kind, tmp_path)
     assert quietly(of_files(library, kind), *inputs, FUZZ_MODEL=str(averaged)) == f"{len(inputs)} cases\n"
 
 
