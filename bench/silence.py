@@ -1,7 +1,8 @@
-"""What silence costs: steps of an active network, then 100 steps without an input event, and steps from reset without one.
+"""What silence costs: steps of an active network, then steps without an input event, and steps from reset without one.
 
     python bench/silence.py
     python bench/silence.py --workload trained --threads 2 --json
+    python bench/silence.py --workload models/nmnist-digits.pt --silent 5000
 
 A camera before a scene at rest sends nothing, and most scenes are at rest most of the time. Times are those of a step: in
 activity, in the last 20 of the silent steps (the membranes decay meanwhile, which must not cost more), and from reset. Engines
@@ -32,7 +33,7 @@ from bench.peers import peer
 from bench.subjects import ours, timed
 from plif_train.network.network import Network
 
-ACTIVE, SILENT, TAIL = 10, 100, 20
+ACTIVE, TAIL = 10, 20
 PHASES = ("active", "silent", "from reset")
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--workload", default="gesture", help="gesture, trained, or a model.pt")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--silent", type=int, default=100, help="steps of silence, whose last 20 are timed")
     parser.add_argument("--work", type=Path, help="a folder where artifacts are kept from run to run")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -48,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     with work_folder(options.work) as folder:
-        rows = measure(options.workload, options.threads, options.rounds, folder)
+        rows = measure(options.workload, options.threads, options.rounds, options.silent, folder)
     if options.json:
         print(json.dumps({"bench": "silence", "machine": machine(), "workload": options.workload, "rows": rows}))
         return
@@ -57,7 +59,7 @@ def main() -> None:
         print(f"{name:26}" + "".join(f"{row['p50_ms']:16.3f}" for row in rows if row["engine_name"] == name))
 
 
-def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
+def measure(name: str, threads: int, rounds: int, silent: int, folder: Path) -> list[dict[str, Any]]:
     work = prepared(name, ACTIVE, folder)
     stem = Path(name).stem
     if name == "gesture":
@@ -78,7 +80,7 @@ def measure(name: str, threads: int, rounds: int, folder: Path) -> list[dict[str
             s.reset()
             timed(s.step, work.x[:2])
             times.setdefault((s.name, "active"), []).extend(timed(s.step, work.x))
-            for _ in range((SILENT - TAIL) // TAIL):
+            for _ in range((silent - TAIL) // TAIL):
                 timed(s.step, empty)
             times.setdefault((s.name, "silent"), []).extend(timed(s.step, empty))
             s.reset()

@@ -6,8 +6,9 @@
 
 Options that are not given have the defaults of `plif stream`. Exit code 1 when the last third is worse than the first: the median
 latency of a step by more than a fifth, the share of spans in which the right label was shown longest by more than a point (if
-there are more than 500 spans in a third), memory by more than 5 MB, or one more thread. Memory and threads are compared with
-their values after the first tenth, when everything that is loaded on demand has been loaded.
+there are more than 500 spans in a third), memory by more than 5 MB, or one more thread; or when the 99th percentile of latency is
+more than a fifth worse in the last tenth than in the first. Memory and threads are compared with their values after the first
+tenth, when everything that is loaded on demand has been loaded. bench/soak_live.py is the same for an hour with a camera.
 """
 
 from __future__ import annotations
@@ -118,6 +119,10 @@ def _worse(minutes: list[dict[str, Any]], outcomes: list[tuple[int, bool]]) -> l
     before, after = (float(np.median([row["p50_ms"] for row in rows])) for rows in (first, last))
     if after > 1.2 * before:
         found.append(f"a step takes {after:.3f} ms, at first {before:.3f}")
+    tenth = max(1, len(minutes) // 10)
+    early, late = (float(np.median([row["p99_ms"] for row in rows])) for rows in (minutes[:tenth], minutes[-tenth:]))
+    if late > 1.2 * early:
+        found.append(f"one step in a hundred takes {late:.3f} ms or more in the last tenth, {early:.3f} in the first")
     if minutes[-1]["rss_mb"] > warm["rss_mb"] + 5:
         found.append(f"memory grew from {warm['rss_mb']} to {minutes[-1]['rss_mb']} MB")
     if minutes[-1]["threads"] > warm["threads"]:

@@ -1,4 +1,4 @@
-"""Much of it: a hundred thousand recordings in one `plif predict`, and a CSV of ten gigabytes. Memory, time, and nothing left out.
+"""A hundred thousand recordings in one `plif predict`, and a CSV of ten gigabytes: memory, time, and nothing left out.
 
     python bench/soak_files.py predict --files 100000             small recordings are made, predicted, and removed
     python bench/soak_files.py csv --gb 10                        the file is made (23 bytes an event), streamed, and removed

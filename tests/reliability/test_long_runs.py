@@ -1,12 +1,15 @@
 """Long silence and long runs: membranes stay numbers, and memory, threads and open files stay where they were.
 
-No clock is asserted here: bench/silence.py and bench/soak.py measure how long steps take.
+No clock is asserted here: bench/silence.py, bench/soak.py, bench/soak_live.py and bench/soak_files.py measure how long it takes.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 
 from runtime.events import make_events
+from tests.conftest import REPOSITORY
 from tests.live import FedSource, balanced
 from tests.networks import firing, frames
 from tests.reliability.opened import ENGINES, Artifacts, opened, spiking_frames
@@ -181,3 +185,35 @@ def test_a_stream_holds_no_more_after_a_million_frames_than_after_a_thousand(
     summary = running.summary()
     record_property("bytes more", watch.leak())
     assert summary["frames"] > steps - 200 and balanced(summary) and summary["events_late"] > 0
+
+
+# --- the commands for an hour -----------------------------------------------------------------------------------------
+
+
+def measured(*words: str) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=1200)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+@pytest.mark.large
+@needs_proc
+def test_half_a_minute_of_the_hour_ends_with_full_accounts_and_a_whole_recording(tmp_path: Path) -> None:
+    """Two feeds, a camera that is lost twice, a clock that wraps, the dashboard, SIGTERM; times and memory are not judged."""
+    out = tmp_path / "soak"
+    words = ["--minutes", "0.5", "--rate", "100000", "--losses", "2", "--no-browser", "--out", str(out)]
+    measured("bench/soak_live.py", *words)
+    result = json.loads(out.with_suffix(".json").read_text())
+    assert result["tenths"][-1]["pss_mb"] > 1 and out.with_suffix(".png").exists()
+    about = ("account", "recording is", "decisions", "ended with", "did not answer")
+    assert not [one for one in result["wrong"] if any(words in one for words in about)]
+    assert all(balanced(summary) and summary["events_used"] > 1000 for summary in result["summaries"])
+
+
+@pytest.mark.large
+@needs_proc
+@pytest.mark.parametrize("words", [("predict", "--files", "2000"), ("csv", "--gb", "0.05")])
+def test_many_files_and_a_long_one_have_all_their_answers_in_the_memory_of_few(words: tuple[str, ...]) -> None:
+    result = json.loads(measured("bench/soak_files.py", *words, "--json"))
+    assert all(one["found"] == one["count"] > 0 for one in (*result["few"], *result["many"]))
+    assert not [one for one in result["wrong"] if "memory" in one]
