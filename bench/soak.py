@@ -62,7 +62,7 @@ def main() -> None:
         print(json.dumps(result, indent=2))
     else:
         how = running.options
-        print(f"{source}, {running.framing}, {how['decide']}, reset {how['reset']}")
+        print(f"{source}, {running.framing}, {how.decide}, reset {how.reset}")
         print(f"{'minute':>6}{'steps':>8}{'p50 ms':>9}{'p99 ms':>9}{'right':>8}{'rss MB':>8}{'threads':>8}")
         for row in result["minutes"]:
             right = "-" if row["right"] is None else f"{row['right']:.3f}"

@@ -212,6 +212,13 @@ def test_half_a_minute_of_the_hour_ends_with_full_accounts_and_a_whole_recording
 
 @pytest.mark.large
 @needs_proc
+def test_a_simulated_minute_is_told_minute_by_minute() -> None:
+    lines = measured("bench/soak.py", "--minutes", "1").splitlines()
+    assert lines[1].split()[:2] == ["minute", "steps"] and int(lines[2].split()[1]) > 1000
+
+
+@pytest.mark.large
+@needs_proc
 @pytest.mark.parametrize("words", [("predict", "--files", "2000"), ("csv", "--gb", "0.05")])
 def test_many_files_and_a_long_one_have_all_their_answers_in_the_memory_of_few(words: tuple[str, ...]) -> None:
     result = json.loads(measured("bench/soak_files.py", *words, "--json"))

@@ -1,4 +1,4 @@
-"""Every test that docs/reliability.md and SECURITY.md name is there, and every promise names one."""
+"""Every test that docs/reliability.md and SECURITY.md name is there, every promise names one, and each says how it stands."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ def test_the_tests_that_a_page_names_are_there(page: str) -> None:
         assert not name or name in names_in(path), f"{path}::{name}"
 
 
-def test_every_one_of_the_sixteen_and_every_promise_names_a_test() -> None:
+def test_every_one_of_the_sixteen_names_a_test_and_says_how_it_stands_and_every_promise_names_a_test() -> None:
     rows = re.findall(r"^\| (\d+) \| \*\*(.*)$", (REPOSITORY / PAGES[0]).read_text(), re.MULTILINE)
     assert [number for number, _ in rows] == [str(n) for n in range(1, 17)]
     for number, row in rows:
         assert NAMED.search(row), number
+        *_, now = row.rstrip(" |").split(" | ")
+        said = re.match(r"(passes|partly|fails), \d{4}-\d\d-\d\d(.*)", now)
+        assert said, f"{number} says whether it passes, partly or fails, and when: {now}"
+        assert said[1] == "passes" or len(said[2]) > 20, f"{number} says what is missing"
     promises = re.search(r"## What is promised\n(.*?)\n## ", (REPOSITORY / PAGES[1]).read_text(), re.DOTALL)
     assert promises is not None
     items = re.split(r"^- ", promises[1], flags=re.MULTILINE)[1:]
