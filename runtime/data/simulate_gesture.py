@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,12 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.base.version import __version__
-from runtime.data.simulate_motion import record_acting, record_people, split_actors
+from runtime.data.simulate_motion import record_painted, record_people, split_actors
 from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
-from runtime.simulate.motion.drawn import Gestures, Moves
+from runtime.simulate.motion.drawn import Gestures, Moves, stage
 from runtime.simulate.motion.joints import Motion, actors_of, read_motions
-from runtime.simulate.motion.people import draw_view
 from runtime.simulate.performance import Bout, perform, record_scene
 from runtime.simulate.performer import RANGES, VARIED, Performer, draw_performer
 from runtime.simulate.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
@@ -92,8 +91,8 @@ class Staging:
         if self.view is None:
             return np.concatenate(list(perform(performer, bouts, start_us, end_us, key)))
         acting = Gestures(bouts, start_us, end_us, performer.seed, performer.scale)
-        view = draw_view(self.view_at(number), key, performer.held_out, acting.arms)
-        events = record_acting(performer, acting, view, acting.seconds, key)
+        painter = stage(performer, acting, self.view_at(number), key)
+        events = record_painted(performer, painter, acting.seconds, key)
         events["t"] += start_us
         return events
 
@@ -214,9 +213,8 @@ def _moves(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
     def scene(of: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
         performer = how.performer(of, held_out, (None, "texture", "plain", "faint")[of[-2] % 4])
         acting, kind = Moves(of, held_out, MOVE_US / 1e6), how.view_at(of[-2] + of[-1])
-        view = draw_view(kind, of, held_out, acting.arms, acting.yaw_deg)
         lies = ParameterDraws((*of, 65), held_out).pick((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -90.0, 90.0))
-        events = record_acting(performer, acting, replace(view, roll_deg=lies), acting.seconds, of)
+        events = record_painted(performer, stage(performer, acting, kind, of, lies), acting.seconds, of)
         events["t"] += start_us
         return events
 

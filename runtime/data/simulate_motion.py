@@ -32,7 +32,7 @@ from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
-from runtime.simulate.motion.people import DISTANCE_M, Acting, Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, View
 from runtime.simulate.performance import FRAME_US, record_scene
 from runtime.simulate.performer import Performer, draw_performer
 
@@ -112,16 +112,16 @@ def _record_one(key: tuple[int, ...], motion: Motion, held_out: bool, how: Motio
     yaw = np.random.default_rng([*key, 71]).uniform(-how.yaw, how.yaw)
     course = Course([Stretch(motion)], again=True)
     seconds = course.length_s(how.loops) if how.seconds is None else how.seconds
-    return record_acting(performer, course, View(float(yaw), how.distance), seconds, key)
+    return record_painted(performer, MotionPainter(performer, course, View(float(yaw), how.distance)), seconds, key)
 
 
-def record_acting(
-    performer: Performer, acting: Acting, view: View, seconds: float, seed: tuple[int, ...]
+def record_painted(
+    performer: Performer, painter: MotionPainter, seconds: float, seed: tuple[int, ...]
 ) -> npt.NDArray[np.void]:
     """Events [N] (EVENT_DTYPE, sorted) of somebody who acts; `seed` is that of the camera's noise. To get windows of T frames
     of them: runtime.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity")."""
     end_us = max(1, int(seconds * 1e6) // FRAME_US) * FRAME_US
-    return np.concatenate(list(record_scene(performer, MotionPainter(performer, acting, view).paint, 0, end_us, seed)))
+    return np.concatenate(list(record_scene(performer, painter.paint, 0, end_us, seed)))
 
 
 def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
@@ -157,11 +157,12 @@ def record_people(
     for scene in range(MOST_SCENES):
         stays = rng.random() < 0.5
         stretches = [_draw_stretch(rng, kinds) for _ in range(int(rng.integers(2, 5)) if stays else 1)]
-        course, view = Course(stretches), _draw_view(rng, performer, stays)
+        course = Course(stretches)
+        painter = MotionPainter(performer, course, _draw_view(rng, performer, stays))
         times = np.linspace(0, course.seconds * 1e6, 20).astype(np.int64)
-        if MotionPainter(performer, course, view).seen(times).mean() < 0.5:
+        if painter.seen(times).any(1).mean() < 0.5:
             continue
-        found = record_acting(performer, course, view, course.seconds, (*key, scene))
+        found = record_painted(performer, painter, course.seconds, (*key, scene))
         if len(found) > MOST_HZ * course.seconds:
             continue
         end_us = at_us + int(course.seconds * 1e6) // FRAME_US * FRAME_US

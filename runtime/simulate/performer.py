@@ -110,10 +110,14 @@ def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
     look, sensor = performer.look, performer.sensor
     textures = {name: 1 + value["texture"] * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
     unequal = np.exp(0.5 * value["unequal"])
+    on, off = (sensor.threshold_on * value["threshold"] * unequal, sensor.threshold_off * value["threshold"] / unequal)
+    # Hands or arms must be seen, so they cross the higher threshold.
+    wall, dark = float(np.median(look.background)), sensor.offset
+    contrast = max(abs(np.log((wall + dark) / (tone + dark))) for tone in (look.skin, look.shirt))
+    share = min(1.0, contrast / (1.3 * max(on, off)))
     sensor = replace(
-        sensor, threshold_on=float(sensor.threshold_on * value["threshold"] * unequal),
-        threshold_off=float(sensor.threshold_off * value["threshold"] / unequal), noise_hz=value["noise_hz"],
-    )  # fmt: skip
+        sensor, threshold_on=float(on * share), threshold_off=float(off * share), noise_hz=value["noise_hz"]
+    )
     return replace(performer, look=replace(look, **textures), sensor=sensor)
 
 

@@ -49,9 +49,9 @@ from runtime.events.sources.usable import pieces
 from runtime.simulate.digits import draw_digit
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
-from runtime.simulate.motion.drawn import Gestures, Moves
+from runtime.simulate.motion.drawn import Gestures, Moves, stage
 from runtime.simulate.motion.joints import read_motions
-from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View, draw_view
+from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View
 from runtime.simulate.performance import Bout, perform, record_scene
 from runtime.simulate.performer import draw_performer
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -203,9 +203,8 @@ class GestureSource(SimulatedSource):
         acting: Gestures | Moves = Gestures(bouts, 0, self._end_us, self._performer.seed, self._performer.scale)
         if self._scene == "moves":
             acting = Moves(self._key, self._held_out, self._end_us / 1e6)
-        view = draw_view(kind or VIEWS[0], self._key, self._held_out, acting.arms, acting.yaw_deg)
-        paint = MotionPainter(self._performer, acting, view).paint
-        return record_scene(self._performer, paint, 0, self._end_us, self._key)
+        painter = stage(self._performer, acting, kind or VIEWS[0], self._key)
+        return record_scene(self._performer, painter.paint, 0, self._end_us, self._key)
 
 
 def _signed(low: float, high: float) -> Reader:

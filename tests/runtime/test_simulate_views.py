@@ -14,7 +14,7 @@ from runtime.data.simulate_gesture import Staging, record, simulate_gesture
 from runtime.events import events_sha256, open_source
 from runtime.simulate.figure import SHOULDER
 from runtime.simulate.gestures import CLASSES, WIDE_PACES
-from runtime.simulate.motion.drawn import MOVES, Gestures, Held, Moves, joints_of
+from runtime.simulate.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
 from runtime.simulate.motion.joints import J, facing
 from runtime.simulate.motion.people import MotionPainter, View, draw_view
 from runtime.simulate.performance import Bout, Manner, perform
@@ -176,7 +176,15 @@ def test_somebody_lies_with_the_head_on_the_right_and_a_scene_without_anybody_is
     assert up[0] > 60 and right[1] < 60  # the body below the shoulders: down, or to the left
     empty = MotionPainter(draw_performer((3,)), acting(WAVE), View(at=(900.0, 50.0)))
     assert not empty.seen(np.array([0])).any() and not covered(View(at=(900.0, 50.0))).any()
-    assert MotionPainter(draw_performer((3,)), acting(WAVE), View()).seen(np.array([0, 5000])).all()
+    assert MotionPainter(draw_performer((3,)), acting(WAVE), View()).seen(np.array([0, 5000]), ["head", "Rwri"]).all()
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_a_gesture_that_is_learnt_is_seen(kind: str) -> None:
+    for gesture in range(10):
+        painter = stage(draw_performer((gesture,)), acting(gesture), kind, (gesture, 1))
+        wrists = painter.seen(np.arange(0, 400_000, 50_000), acting(gesture).shows)
+        assert wrists.any(1).mean() >= 0.75, CLASSES[gesture]
 
 
 def test_held_out_views_share_no_value() -> None:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from runtime.simulate.figure import HAND_PX, SHOULDER, Pose, reach
 from runtime.simulate.motion.joints import JOINTS, TOP_M, J, unit
-from runtime.simulate.motion.people import PX_PER_M
+from runtime.simulate.motion.people import PX_PER_M, WRISTS, MotionPainter, draw_view
 from runtime.simulate.performance import Bout, pose_at
+from runtime.simulate.performer import Performer
 from runtime.simulate.wander import ParameterDraws, wander
 
 Doubles = npt.NDArray[np.float64]
@@ -59,6 +60,17 @@ class Gestures:
         self.seconds = (end_us - start_us) / 1e6
         named = {bout.label.partition("_")[0] for bout in bouts}
         self.arms = named.pop() if named in ({"right"}, {"left"}) else "both"  # what moves
+        self.shows = WRISTS[self.arms].split()
+
+    def moments(self) -> npt.NDArray[np.int64]:
+        """Times [N] in us while something is shown."""
+        spans = [
+            (max(bout.t_ready_us - self._start_us, 0), bout.t_off_us - self._start_us) for bout in self._bouts[:20]
+        ]
+        end_us = int(self.seconds * 1e6)
+        return np.concatenate([np.linspace(a, min(b, end_us), 10, False) for a, b in spans or [(0, end_us)]]).astype(
+            np.int64
+        )
 
     def at(self, t_s: Doubles, /) -> Floats:
         """The joints [N, 21, 3] at times [N] in seconds."""
@@ -92,7 +104,7 @@ def _draw_steps(name: str, draw: ParameterDraws, now: Held) -> Steps:
     """The way of one move, from a pose on."""
     arm = draw.pick(("right", "left"))
     side = 1.0 if arm == "left" else -1.0
-    quick, hold = draw.within(0.35, 1.4), draw.within(0.2, 3.0)
+    quick, hold = draw.within(0.35, 1.4), draw.within(*((0.3, 3.0) if "hold" in name else (0.1, 1.5)))
     rest = replace(now, right=Held.right, left=Held.left, bow=0.0)
 
     def wrist(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], of: Held = now) -> Held:
@@ -131,7 +143,7 @@ def _draw_steps(name: str, draw: ParameterDraws, now: Held) -> Steps:
 class Moves:
     """Acting of somebody who does one move after the other and means no gesture. `moves`: (name, when it begins in seconds)."""
 
-    yaw_deg, arms = 180.0, "both"  # seen from all sides
+    yaw_deg, arms, shows = 180.0, "both", JOINTS  # seen from all sides
 
     def __init__(self, seed: tuple[int, ...], held_out: bool, seconds: float, name: str | None = None) -> None:
         draw = ParameterDraws((*seed, 63), held_out)
@@ -147,6 +159,10 @@ class Moves:
                 t_s, now = t_s + way_s + hold_s, pose
         self._times, self._poses = np.array(times), np.array(poses)
 
+    def moments(self) -> npt.NDArray[np.int64]:
+        """Times [N] in us while something is shown."""
+        return np.linspace(0, min(self.seconds, 60.0) * 1e6, 20).astype(np.int64)
+
     def at(self, t_s: Doubles, /) -> Floats:
         """The joints [N, 21, 3] at times [N] in seconds."""
         k = np.clip(np.searchsorted(self._times, t_s, "right") - 1, 0, len(self._times) - 2)
@@ -157,6 +173,19 @@ class Moves:
         sway = np.stack([wander(t_s, (*self._seed, 64, i), 0.5) for i in range(numbers.shape[1])], 1)
         numbers += sway * np.array([0.005, 0.01, 0.02, 0.008, *[0.8] * 6])
         return _joints_of_numbers(numbers)
+
+
+def stage(
+    performer: Performer, acting: Gestures | Moves, kind: str, seed: tuple[int, ...], roll_deg: float = 0.0
+) -> MotionPainter:
+    """Draws a view of this kind (draw_view) in which what moves is seen nearly always: a moving wrist, of moves anything."""
+    times = acting.moments()
+    for attempt in range(20):
+        view = draw_view(kind, (*seed, attempt), performer.held_out, acting.arms, acting.yaw_deg)
+        painter = MotionPainter(performer, acting, replace(view, roll_deg=roll_deg))
+        if painter.seen(times, acting.shows).any(1).mean() >= 0.8:
+            break
+    return painter
 
 
 def _joints_of_numbers(numbers: Doubles) -> Floats:

@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float32]
 PX_PER_M = 93.0  # the drawn upper arm of 26 px has 0.28 m
 DISTANCE_M = DEPTH_PX / PX_PER_M  # of a performer of scale 1
 BLEND_S = 0.35
+FLIPPED = np.array((PX_PER_M, -PX_PER_M, PX_PER_M), np.float32)  # from metres to pixels, whose Y points down
 
 
 class Acting(Protocol):
@@ -200,21 +201,21 @@ class MotionPainter:
         left = unit(joints[:, J["Lsho"]] - joints[:, J["Rsho"]])
         up = unit(joints[:, J["top"]] - joints[:, J["head"]])
         ends = ENDS @ np.concatenate([joints, np.stack([left, front_of(joints), up], 1)], 1)
-        ends = (ends * np.array((PX_PER_M, -PX_PER_M, PX_PER_M), np.float32)) @ self._roll
+        ends = (ends * FLIPPED) @ self._roll
         ends = ends.reshape(len(ends), len(SEGMENTS), 6)[:, self._shown]
         found = np.empty((len(ends), len(self._shown), LIMB))
         found[:, :, :6], found[:, :, 6:] = ends, self._fixed
         depth = ends[:, :, 2] + ends[:, :, 5] + 2 * self._nearer
         return np.take_along_axis(found, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
 
-    def seen(self, t_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether an end of a part lies in the picture, at times [T]: bool [T]."""
-        limbs = self.limbs(t_us)
-        ends = limbs[:, :, :6].reshape(len(limbs), -1, 3)
-        near = self._scale / (1 - np.minimum(ends[:, :, 2:] / self._depth, 0.8))
-        places = self._at + near * ends[:, :, :2]
-        inside = ((places > 0) & (places < SIZE_PX)).all(2)
-        return np.asarray(inside.max(1), np.bool_)
+    def seen(self, t_us: npt.NDArray[np.int64], names: Sequence[str] = JOINTS) -> npt.NDArray[np.bool_]:
+        """Which of these joints lie in the picture at times [T]: bool [T, names]."""
+        joints = turn(self._acting.at(t_us / 1e6) - self._centre, self._turned)[:, [J[name] for name in names]]
+        there = (joints * FLIPPED) @ self._roll
+        near = self._scale / (1 - np.minimum(there[:, :, 2:] / self._depth, 0.8))
+        places = self._at + near * there[:, :, :2]
+        inside = (places > 0) & (places < SIZE_PX)
+        return np.asarray(inside.min(2), np.bool_)
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
         """The pictures float32 [128, 128] at times [T] in microseconds."""
@@ -230,6 +231,9 @@ def _tones(look: Appearance) -> dict[str, float]:
     return tones | {"lower": lower, "shoes": 0.6 * look.trousers, "glasses": 0.05}
 
 
+WRISTS = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}
+
+
 def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> View:
     """The view of a scene: "whole" as the performer stands; "far" (4 to 7 m); "cut": close by, much of the body out of the
     picture or cut away; "near": nothing but forearms and hands, or the hand and forearm of the arm that moves, "right" or "left".
@@ -242,7 +246,7 @@ def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "bot
         return View(yaw)
     if kind == "far":
         return View(yaw, draw.within(4, 7), (draw.within(30, 98), draw.within(30, 80)))
-    wrists = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}[arms]
+    wrists = WRISTS[arms]
     if kind == "near":
         only = draw.pick((arms, arms, "arms")) if arms != "both" else "arms"
         away = draw.within(0.7, 1.5) if arms != "both" else draw.within(1.2, 2.2)
