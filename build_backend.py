@@ -1,12 +1,20 @@
 """The build backend: setuptools' own, which brings a C compiler from PyPI (ziglang) to a machine that has none.
 
 libplif decides what plif says of events, so it is built on every machine. setup.py asks `find_compiler`, too.
+
+Wheel and sdist are packed again, so that the same files give the same bytes: anybody can build a release and compare.
 """
 
+import gzip
+import io
 import os
 import shlex
 import subprocess
 import sysconfig
+import tarfile
+import time
+import zipfile
+from pathlib import Path
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  the hooks that stay as they are
@@ -39,3 +47,39 @@ def get_requires_for_build_wheel(config_settings=None):
 
 def get_requires_for_build_editable(config_settings=None):
     return _with_compiler(build_meta.get_requires_for_build_editable(config_settings))
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    path = Path(wheel_directory, build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))
+    with zipfile.ZipFile(path) as built:
+        files = [(info.filename, info.external_attr >> 16, built.read(info)) for info in built.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, mode, content in files:
+            info = zipfile.ZipInfo(name, time.gmtime(_epoch())[:6])
+            info.external_attr = (0o100000 | _everybodys(mode)) << 16
+            wheel.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return path.name
+
+
+def build_sdist(sdist_directory, config_settings=None):
+    path = Path(sdist_directory, build_meta.build_sdist(sdist_directory, config_settings))
+    with tarfile.open(path) as built:
+        files = {info.name: (info.mode, built.extractfile(info).read()) for info in built if info.isfile()}
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as sdist:
+        for name, (mode, content) in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.mode, info.size, info.mtime = _everybodys(mode), len(content), _epoch()
+            sdist.addfile(info, io.BytesIO(content))
+    path.write_bytes(gzip.compress(raw.getvalue(), mtime=_epoch()))
+    return path.name
+
+
+def _epoch() -> int:
+    """The hour of all files: SOURCE_DATE_EPOCH, else the first that zip knows."""
+    return max(int(os.environ.get("SOURCE_DATE_EPOCH", 0)), 315_532_800)
+
+
+def _everybodys(mode: int) -> int:
+    """Who may read and run a file: everybody what its owner may, whatever the umask was."""
+    return 0o755 if mode & 0o100 else 0o644

@@ -4,6 +4,9 @@ One actor for each core keeps its engine open and does shard after shard. Actors
 shards, at the same paths as the program that began (a shared file system). Predictions are keyed by the sample's number, so
 nothing is counted twice, and no average of averages is taken: what is added up are the rows. An actor or a machine that dies
 costs the shard that it was at; a driver that dies is resumed with what lies in the folder.
+
+Of a local cluster whose driver was killed, the kernel ends most processes; Ray's agents would look for it for a minute. So a
+process of ours waits for the end of the driver, ends who still has a file of the cluster's folder open, and removes the folder.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ import ipaddress
 import os
 import secrets
 import socket
+import subprocess
 import tempfile
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.children import run_code
+from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import RAY_NODE
 from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
@@ -33,6 +39,24 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
 }
+_AFTERWARDS = """
+import os, shutil, sys, time
+sys.stdin.read()
+folder, driver = sys.argv[1:]
+def there(pid):
+    try:
+        return pid != driver and any(os.readlink(file.path).startswith(folder) for file in os.scandir(f"/proc/{pid}/fd"))
+    except OSError:  # gone, somebody else's, or without /proc
+        return False
+while os.path.exists("/proc") and (left := [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and there(pid)]):
+    for pid in left:
+        try:
+            os.kill(pid, 9)
+        except OSError:
+            pass
+    time.sleep(0.05)
+shutil.rmtree(folder, ignore_errors=True)
+"""
 TOKEN = secrets.token_hex(32)  # of local clusters; one for all, since Ray reads it once
 
 
@@ -77,6 +101,8 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
             raise _nobody(address, " ".join(str(error).split())[:200]) from None
         stack.callback(ray.shutdown)
+        stack.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
+        ray._private.worker._worker_logs_enabled = False  # else pages on stdout where a machine dies; `_run` says it
         starting.close()
         if address == LOCAL and not ipaddress.ip_address(ray.nodes()[0]["NodeManagerAddress"]).is_loopback:
             raise PlifError(
@@ -111,9 +137,12 @@ def _alone(ray: ModuleType) -> Iterator[str]:
     and gets a token and a folder that nobody else can read. (It would write a token for all to read, and let all write.)"""
     constants = ray._private.ray_constants
     network, token = constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_AUTH_TOKEN")
-    with tempfile.TemporaryDirectory(
-        prefix="plif-ray-", dir=os.environ.get("RAY_TMPDIR"), ignore_cleanup_errors=True
-    ) as folder:
+    with ExitStack() as stack:
+        folder = tempfile.mkdtemp(prefix="plif-ray-", dir=os.environ.get("RAY_TMPDIR"))
+        command, nobody = [*run_code(_AFTERWARDS), folder, str(os.getpid())], subprocess.DEVNULL
+        stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=nobody, stderr=nobody, start_new_session=True)
+        )
         try:
             constants.ENABLE_RAY_CLUSTER = False
             os.environ["RAY_AUTH_TOKEN"] = token or TOKEN
@@ -210,12 +239,13 @@ def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told)
             answer = ray.get(ready)
         except ray.exceptions.RayActorError as error:
             deaths[k] += 1
+            at, why = job.plan.range_of(k), " ".join(str(error).split())[:200]
             if deaths[k] >= MOST_DEATHS:
-                at = job.plan.range_of(k)
-                why = " ".join(str(error).split())[:200]
                 raise PlifError(
                     f"{job.artifact}: {MOST_DEATHS} workers died at samples {at.start} to {at.stop - 1} ({why})"
                 ) from None
+            again = f"a worker died at samples {at.start} to {at.stop - 1}, which are done again ({why})"
+            warnings.warn(again, PlifWarning, stacklevel=2)
             waiting.appendleft(k)
             give(remote.remote(job, os.getcwd()))
             continue
@@ -230,3 +260,4 @@ def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told)
         told(done)
         yield k
         give(actor)
+        del actor  # one without work leaves its core to the one that waits in the place of a machine that died

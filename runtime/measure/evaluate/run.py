@@ -101,6 +101,9 @@ def run(
     except KeyboardInterrupt:
         known = ", ".join(filter(None, [f"{tally.done} of {count} samples are done", tally.accuracy()]))
         raise Interrupted(f"{known}; {kept}") from None
+    except PlifError:  # a cluster that is not there, say
+        shards.give_up()
+        raise
     tally.now = tally.done - before
     return shards, tally
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,13 @@ class Shards:
         with whole_or_nothing(self.folder / PLAN) as (part,):
             part.write_text(json.dumps(asdict(self.plan), indent=1) + "\n", encoding="utf-8")
         return list(range(self.plan.count))
+
+    def give_up(self) -> None:
+        """Removes the plan where no shard is done: there is nothing to go on with."""
+        if not any(self.path(k).is_file() for k in range(self.plan.count)):
+            (self.folder / PLAN).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def write(self, k: int, predictions: Sequence[Prediction], statistics: Statistics) -> None:
         """Writes shard k, whole or not at all."""
