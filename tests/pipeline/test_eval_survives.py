@@ -182,7 +182,9 @@ def test_an_address_without_a_cluster_is_one_line(folder: Path, data: str, tmp_p
     model = runtime.load(folder / "step.onnx")
     for address in ("127.0.0.1:1", "nonsense", "ray://127.0.0.1:1"):
         with pytest.raises(PlifError, match=f"--cluster {address}: no Ray cluster answers there"):
-            evaluate(model, data, cluster=address, out=tmp_path / address.replace("/", "-"))
+            evaluate(model, data, cluster=address, out=tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir()), "the next command begins without --resume"
+    assert "RAY_AUTH_MODE" not in os.environ
     with pytest.raises(PlifError, match="that all machines share"):
         evaluate(model, data, cluster="127.0.0.1:1")
 

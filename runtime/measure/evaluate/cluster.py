@@ -6,7 +6,7 @@ nothing is counted twice, and no average of averages is taken: what is added up 
 costs the shard that it was at; a driver that dies is resumed with what lies in the folder.
 
 Of a local cluster whose driver was killed, the kernel ends most processes; Ray's agents would look for it for a minute. So a
-process of ours waits for the end of the driver, ends who still has a file of the cluster's folder open, and removes the folder.
+process of ours waits for the end of the driver, ends who still writes into the cluster's logs, and removes its folder.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ _AFTERWARDS = """
 import os, shutil, sys, time
 sys.stdin.read()
 folder, driver = sys.argv[1:]
-def there(pid):
+def there(pid):  # it writes into a file there; who only reads is somebody else
+    files = f"/proc/{pid}/fd/"
     try:
-        return pid != driver and any(os.readlink(file.path).startswith(folder) for file in os.scandir(f"/proc/{pid}/fd"))
-    except OSError:  # gone, somebody else's, or without /proc
+        return pid != driver and any(
+            os.lstat(files + file).st_mode & 0o200 and os.readlink(files + file).startswith(folder)
+            for file in os.listdir(files)
+        )
+    except OSError:  # gone, or somebody else's
         return False
 while os.path.exists("/proc") and (left := [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and there(pid)]):
     for pid in left:
