@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: demo quick test test-all machines lint types format fuzz performance release wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
+.PHONY: demo quick test test-all machines lint types format fuzz performance release audit wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
@@ -48,6 +48,10 @@ performance: $(VENV)/dev # docs/performance.md and its figures, measured on this
 
 release: $(VENV)/all # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
 	$(BIN)/python docs/release.py --out dist
+
+audit: $(VENV)/all # known vulnerabilities of what plif installs; fails, too, for what it could not look up: that is not audited
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --strict --skip-editable
 
 wheels: $(VENV)/all # dist/: the sdist, and the wheel for this machine; for others see docs/install.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build

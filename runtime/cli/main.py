@@ -187,9 +187,10 @@ def main() -> None:
 
 def _reopen() -> None:
     """Gives an output that whoever started us closed (`>&-`) to nobody: else the next file that is opened is written there."""
-    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers: the lowest free one is taken
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  for as long as the process lives
+    # in the order of their numbers, since the lowest free one is taken; open for as long as the process lives
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def run(arguments: list[str]) -> int:

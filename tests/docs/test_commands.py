@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"make (demo|quick|test(-all)?|machines|performance|web|wasm|oldest|licences|site|wheels|debug|format)$": TIME,
+    r"make audit": "needs the advisories of PyPI; docs/releasing.md",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
     r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
     r"(python bench|models)/": f"{TIME}: measures, or trains",

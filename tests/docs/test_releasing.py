@@ -42,6 +42,15 @@ def test_the_workflow_runs_what_ci_runs_and_the_forms_ask_for_what_helps() -> No
         assert any(asked in field["attributes"]["label"] and field["validations"]["required"] for field in body[:3])
 
 
+def test_a_release_is_audited_and_what_cannot_be_looked_up_fails_it() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (audit,) = re.findall(r"^audit:.*\n((?:\t.*\n)+)", makefile, re.M)
+    assert "pip-audit --strict" in audit, "without --strict it passes where it could look nothing up"
+    (job,) = parsed(".github/workflows/release.yml")["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make audit", "make wheels release"]
+    assert "`make audit` passes" in (REPOSITORY / "docs" / "releasing.md").read_text(encoding="utf-8")
+
+
 def test_the_page_on_stability_names_the_versions_of_files() -> None:
     page = (REPOSITORY / "docs" / "stability.md").read_text(encoding="utf-8")
     assert f"`model.pt` {MODEL_FORMAT_VERSION}, artifacts {ARTIFACT_FORMAT_VERSION}" in page

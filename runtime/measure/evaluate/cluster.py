@@ -105,14 +105,16 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
             raise _nobody(address, " ".join(str(error).split())[:200]) from None
         stack.callback(ray.shutdown)
-        stack.callback(setattr, ray._private.worker, "_worker_logs_enabled", True)
-        ray._private.worker._worker_logs_enabled = False  # else pages on stdout where a machine dies; `_run` says it
         starting.close()
         if address == LOCAL and not ipaddress.ip_address(ray.nodes()[0]["NodeManagerAddress"]).is_loopback:
             raise PlifError(
                 f"--cluster local: Ray {ray.__version__} would listen to the network; install another version"
             )
-        yield ray
+        ray._private.worker._worker_logs_enabled = False  # else pages on stdout where a machine dies; `_run` says it
+        try:
+            yield ray
+        finally:
+            ray._private.worker._worker_logs_enabled = True
 
 
 @contextmanager
