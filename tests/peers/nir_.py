@@ -16,6 +16,8 @@ from tests.peers import Maker, Peer
 N = 6
 RNG = np.random.default_rng(0)
 
+_GRAPHS = tempfile.TemporaryDirectory()  # until the tests end
+
 
 def _numbers(*shape: int) -> np.ndarray:
     return RNG.normal(0, 1.2, shape).astype(np.float32)
@@ -36,7 +38,7 @@ def _file(
         "last": nir.IF(r=_each(1.0, n), v_threshold=_each(1.0, n)),
         "output": nir.Output({"output": np.array([n])}),
     }
-    path = Path(tempfile.mkdtemp()) / "graph.nir"
+    path = Path(tempfile.mkdtemp(dir=_GRAPHS.name)) / "graph.nir"
     nir.write(path, nir.NIRGraph(every, [*pairwise(chain), *edges]))
     return Peer(path, options={"neuron": {"dt": 1.0}, **options})
 
@@ -61,7 +63,7 @@ def _again(**node: Any) -> Maker:
             "input": nir.Input({"input": np.array([4])}), "affine": _affine(), **node, **back,
             "last": nir.IF(r=_each(1.0), v_threshold=_each(1.0)), "output": nir.Output({"output": np.array([N])}),
         }  # fmt: skip
-        path = Path(tempfile.mkdtemp()) / "graph.nir"
+        path = Path(tempfile.mkdtemp(dir=_GRAPHS.name)) / "graph.nir"
         nir.write(path, nir.NIRGraph(every, [*pairwise(chain), (name, "back"), ("back", name)]))
         return Peer(path, options={"neuron": {"dt": 1.0}})
 

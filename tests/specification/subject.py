@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,8 @@ SeenFrame = tuple[
     int, int, bool, dict[Cell, float]
 ]  # its end, events, whether a discontinuity came before it, its cells
 UPRIGHT = ("identity", "rotate180", "flip_y")
+
+_ARTIFACTS = TemporaryDirectory()  # until the tests end
 
 
 class Subject(Protocol):
@@ -88,7 +90,7 @@ def artifact(shape: tuple[int, int, int], votes: bool) -> Path:
     )
     with torch.no_grad():
         net.get_parameter("fc1.weight").copy_(torch.eye(cells))
-    return export(net.eval(), Path(mkdtemp()) / name, to="plif", verify=False).path
+    return export(net.eval(), Path(mkdtemp(dir=_ARTIFACTS.name)) / name, to="plif", verify=False).path
 
 
 def cells_of(x: np.ndarray) -> dict[Cell, float]:
