@@ -48,7 +48,7 @@ class PlifDecision(c.Structure):
         *((name, c.c_int32) for name in ("index", "discontinuity")),
         ("score", c.c_double),
         ("votes", c.POINTER(c.c_double)),
-        *((name, c.c_int64) for name in ("is_final", "row")),
+        *((name, c.c_int64) for name in ("is_final", "row", "soft")),
     )
 
     def __init__(self) -> None:

@@ -148,9 +148,10 @@ typedef struct plif_decision {
     const double *votes;   /* [classes] spikes since the reset; valid until the next call on this session */
     int64_t is_final;      /* an early exit (exit=): the answer stays until the next reset */
     int64_t row;           /* whose answer it is: with every:T/K that of the row that has seen most */
+    int64_t soft;          /* the class that leads now, at once and by less: index is the firm answer. Else as index */
 } plif_decision;
 
-#define PLIF_DECISION {sizeof(plif_decision), 0, 0, 0, 0, 0, 0, NULL, 0, 0}
+#define PLIF_DECISION {sizeof(plif_decision), 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0}
 
 /* Takes events until a frame is complete and was stepped (PLIF_DECIDED), or all are taken (PLIF_OK). `took` says
  * how many; call again with the others. Polarity p is ON where it is not 0. Events must come in the order in which

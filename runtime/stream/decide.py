@@ -24,7 +24,8 @@ class Decision:
 
     t_us        end of the frame, in the time of the recording
     step        number of the step, from 0
-    label       the class, or None: nothing happens, or the evidence is not enough
+    label       the class, or None: nothing happens, or the evidence is not enough. The firm answer
+    soft        the class that leads at once, by half of what `label` needs (soft=), or None: sooner, and more often wrong
     index       its number, or None
     score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at
     votes       spikes of each class since the reset (sums of y where the network does not vote)
@@ -42,6 +43,7 @@ class Decision:
     latency_ms: float
     source: str = ""
     why: str | None = None
+    soft: str | None = None
 
     def to_dict(self, source: bool = False) -> dict[str, object]:
         """One line of --json; `source` where there are several."""
@@ -49,6 +51,7 @@ class Decision:
             "t_us": self.t_us,
             "step": self.step,
             "label": self.label,
+            "soft": self.soft,
             "index": self.index,
             "score": round(self.score, 6),
             "votes": self.votes,

@@ -114,6 +114,7 @@ class Stream:
             latency_ms=latency_ms,
             source=self.name,
             why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
+            soft=None if found.soft < 0 else self._classes[found.soft],
         )
         self.steps += 1
         if self.steps % ENTERED == 0:

@@ -25,18 +25,28 @@ class Rule:
     tau_us: int | None = None
     k: int = 0
     n: int = 0
-    margin: float = 0.0
+    margin: float = 0.0  # the smallest of
+    margins: tuple[float, ...] = ()  # one for each class, where they differ
     release: float = 0.0
     idle: float | str | None = None  # events a second, or "auto"
     other_us: int | None = None
     exit: float | None = None
+    soft: float | None = None
+
+    def margin_of(self, one: int) -> float:
+        return self.margins[one] if self.margins else self.margin
+
+    def soft_of(self, one: int) -> float:
+        """Half of the margin, where soft= is not given."""
+        return self.margin_of(one) / 2 if self.soft is None else self.soft
 
 
 def parse(text: str) -> Rule:
     """`sum`, `leak[:500ms]`, `kofn[:3/5]` or `own[:80ms]`, then options in any order. Blanks may stand around an option.
 
-    margin is at most 1. release is at most margin, which it is where it is not given; of own at most 1; of kofn a whole
-    number of steps, at most K, and 0 where it is not given. Only idle may end in k, for a thousand. exit is above 0.
+    margin is at most 1: one number, or one for each class, 0.2/0.4/0.3, of 128 at most; then the margin is the least of them.
+    release is at most margin, which it is where it is not given; of own at most 1; of kofn a whole number of steps, at most K,
+    and 0 where it is not given. Only idle may end in k, for a thousand. exit is above 0. soft is at most 1, and kofn has none.
     `own` alone is own:80ms,margin=0.25,release=0.05,other=400ms.
     """
     first, *parts = text.split(",")
@@ -44,22 +54,31 @@ def parse(text: str) -> Rule:
     usual = {"sum": "", "leak": "500ms", "kofn": "3/5", "own": "80ms"}
     require(kind in usual and (kind != "sum" or not argument), first)
     argument = argument or usual[kind]
-    extra = {"sum": ("exit",), "own": ("other",)}.get(kind, ())
+    extra = {"sum": ("exit", "soft"), "leak": ("soft",), "own": ("other", "soft")}.get(kind, ())
     given = options([part.strip() for part in parts], ("margin", "release", "idle", *extra))
     if kind == "own":
         given = {"margin": "0.25", "release": "0.05", "other": "400ms", **given}
     k, n = (int(part) for part in match("([0-9]{1,4})/([0-9]{1,4})", argument)) if kind == "kofn" else (0, 0)
-    margin = decimal(given.get("margin", "0"))
+    each = tuple(decimal(one.strip()) for one in given.get("margin", "0").split("/"))
+    margin = min(each)
     release = decimal(given["release"]) if "release" in given else 0.0 if kind == "kofn" else margin
     require(kind != "kofn" or (0 < k <= n and release.is_integer()), "kofn: 0 < K <= N, and release a number of steps")
-    require(margin <= 1 and release <= {"kofn": k, "own": 1}.get(kind, margin), "margin or release is too large")
+    require(
+        max(each) <= 1 and len(each) <= 128 and release <= {"kofn": k, "own": 1}.get(kind, margin),
+        "margin or release is too large",
+    )
+    soft = decimal(given["soft"]) if "soft" in given else None
+    require(soft is None or soft <= 1, "soft is at most 1")
     leave = decimal(given["exit"]) if "exit" in given else None
     require(leave != 0, "exit is above 0")
     return Rule(
-        *(kind, time_us(argument) if kind in ("leak", "own") else None, k, n, margin, release),
+        *(kind, time_us(argument) if kind in ("leak", "own") else None, k, n, margin),
+        margins=each if len(each) > 1 else (),
+        release=release,
         idle=rate_of(given["idle"]) if "idle" in given else None,
         other_us=time_us(given["other"]) if "other" in given else None,
         exit=leave,
+        soft=soft,
     )
 
 
@@ -106,12 +125,21 @@ class Sum:
         return lead_of(self.E, one) / (self.voters * self.W)
 
     def found(self) -> int | None:
-        """sum, leak:   lead(first) >= margin:  the answer is first.     lead(answer) < release:  none.     else it stays"""
+        """sum, leak:   lead(first) >= its margin:  the answer is first.     lead(answer) < release:  none.     else it stays"""
         first = first_of(self.E)
-        if first is not None and (self.rule.margin == 0 or self.lead(first) >= self.rule.margin):
+        if first is not None and self.leads(first, self.rule.margin_of(first)):
             return first
         stays = self.answer is not None and first is not None and self.lead(self.answer) >= self.rule.release
         return self.answer if stays else None
+
+    def leads(self, one: int, margin: float) -> bool:
+        return margin == 0 or self.lead(one) >= margin
+
+    @property
+    def soft(self) -> int | None:
+        """lead(first) >= soft of first:  the soft answer is first, at once and whatever is held.     else none"""
+        first = first_of(self.E)
+        return first if first is not None and self.leads(first, self.rule.soft_of(first)) else None
 
     def held(self, dt_us: int) -> int | None:
         """own:   lead(first) >= margin:  first leads.     s(answer) < release:  none.     else it stays, whatever leads
@@ -121,7 +149,7 @@ class Sum:
         below its release.
         """
         first = first_of(self.E)
-        leads = first is not None and self.lead(first) >= self.rule.margin
+        leads = first is not None and self.lead(first) >= self.rule.margin_of(first)
         other_leads = leads and first == self.other
         self.led_us = self.led_us + min(max(dt_us, 0), self.rule.other_us / 2) if other_leads else 0.0
         if leads and first not in (self.answer, self.other):
@@ -169,7 +197,13 @@ class KofN:
 
     def winner(self, c: list[float]) -> int | None:
         first = first_of(c)
-        return first if first is not None and lead_of(c, first) / self.voters >= self.rule.margin else None
+        enough = first is not None and lead_of(c, first) / self.voters >= self.rule.margin_of(first)
+        return first if enough else None
+
+    @property
+    def soft(self) -> int | None:
+        """Who won the last step."""
+        return self.winner(self.steps[-1]) if self.steps else None
 
     def add(self, c: list[float], dt_us: int) -> None:
         self.steps = [*self.steps, c][-self.rule.n :]

@@ -20,6 +20,8 @@ EDGES = """
     sum,margin=1 sum,margin=1.000000001 sum,margin=0.5,release=0.5 sum,release=0 own,release=1 own,release=2
     own:120ms,margin=0.4,release=0.1,other=100ms sum,exit=0.2 sum,exit=0 sum,exit=999999999 leak,exit=1 kofn,other=1s
     sum,idle=2k every:64/64 every:65/65 every:63/64 every:999999999 every:1000000000 silence:999999999ms
+    sum,margin=0.5/0.2/1 leak,margin=0.2/0.3,release=0.2 own,margin=1/1.1 kofn,margin=/0.1 leak,margin=0.1/ sum,soft=1
+    leak,soft=0 own,soft=1.1 kofn,soft=0.1 sum,margin=0.1/0.2,release=0.15
     silence:1000000000 decay:1us : never duration:1us own,margin=0,release=0.9
 """  # what is just right, and just not
 FILTERS = """
@@ -75,9 +77,15 @@ class Words:
             f"own:{self.time()}",
             f"kofn:{self.number()}/{self.number()}",
         )
-        values = (self.number, self.number, self.number, self.time, lambda: self.one("auto", "inf", ""))
+        values = (
+            self.number,
+            self.number,
+            self.number,
+            self.time,
+            lambda: self.one("auto", "inf", "", "0.1/0.25/0.5", "0.5/1/"),
+        )
         options = [
-            f"{self.one('', ' ')}{self.one('margin', 'release', 'idle', 'tau', 'other', 'exit')}="
+            f"{self.one('', ' ')}{self.one('margin', 'release', 'idle', 'tau', 'other', 'exit', 'soft')}="
             f"{values[self.rng.integers(len(values))]()}{self.one('', '', 'k')}"
             for _ in range(self.rng.integers(0, 4))
         ]

@@ -24,6 +24,7 @@ class Decision(NamedTuple):
     score: float
     votes: list[float]  # of each class since the reset
     is_final: bool | None  # an early exit; None where that is not told
+    soft: int | None  # the class that leads at once, or None
 
 
 @dataclass
@@ -93,7 +94,8 @@ def decisions_of(
     """For each frame: ask whether the scene is idle, reset or fade each row, step it, add its votes; the oldest row answers.
 
     With every:T/K a stream has K rows, and the answer is that of the row with most steps since its reset, of equals the first.
-    Without an answer `why` says idle or not sure, and the score is 0. idle=auto hides an answer and clears nothing.
+    The soft answer is that row's, too. Without an answer `why` says idle or not sure, and the score is 0. idle=auto hides an
+    answer and clears nothing.
     """
     rule, policy = decide.parse(rule_text), reset.parse(reset_text)
     other = next((i for i, name in enumerate(classes) if name in decide.OTHERS), None)
@@ -128,7 +130,7 @@ def decisions_of(
         index = None if idle else oldest.evidence.answer
         why = None if index is not None else "idle" if idle else "not sure"
         score = 0.0 if index is None else oldest.evidence.score
-        said.append(
-            Decision(frame.end_us, frame.events, jumps, index, why, score, oldest.votes, bool(oldest.evidence.is_final))
-        )
+        soft = None if idle else oldest.evidence.soft
+        final = bool(oldest.evidence.is_final)
+        said.append(Decision(frame.end_us, frame.events, jumps, index, why, score, oldest.votes, final, soft))
     return said

@@ -183,7 +183,10 @@ class PythonProduct:
         source = Fed(feed, VOTING[:0:-1], "identity")
         seen, said, _ = self.run(artifact(VOTING, True), source, framing=framing, decide=decide, reset=reset)
         return [
-            Decision(d.t_us, events, jumps, d.index, d.why, d.score, d.votes, None)
+            Decision(
+                *(d.t_us, events, jumps, d.index, d.why, d.score, d.votes, None),
+                None if d.soft is None else CLASSES.index(d.soft),
+            )
             for d, (_, events, jumps, _) in zip(said, seen.frames, strict=True)
         ]
 
@@ -207,6 +210,7 @@ class CRule(c.Structure):
         *(("kind", c.c_int), ("tau_us", c.c_int64), ("k", c.c_int), ("n", c.c_int)),
         *((name, c.c_double) for name in ("margin", "release", "idle_per_s")),
         *(("idle_auto", c.c_int), ("other_us", c.c_int64), ("exit_margin", c.c_double)),
+        *(("soft", c.c_double), ("classes", c.c_int), ("margins", c.c_double * 128)),
         *(("other", c.c_int), ("exit_lead", c.c_double)),  # of a network
     )
 
@@ -250,6 +254,8 @@ class Libplif:
             **times,
             "idle": idle,
             "exit": out.exit_margin or None,
+            "soft": None if out.soft < 0 else out.soft,
+            "margins": tuple(out.margins[: out.classes]),
         }
 
     def said(self, session: CSession, feed: Feed) -> Iterator[Any]:
@@ -296,6 +302,9 @@ class Libplif:
             d = session.decision
             index = None if d.index < 0 else d.index
             why = None if index is not None else "idle" if d.index == IDLE else "not sure"
-            out.append(Decision(t_us, d.events, bool(d.discontinuity), index, why, score, votes, bool(d.is_final)))
+            soft = None if d.soft < 0 else d.soft
+            out.append(
+                Decision(t_us, d.events, bool(d.discontinuity), index, why, score, votes, bool(d.is_final), soft)
+            )
         session.free()
         return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -107,6 +108,27 @@ def test_own_and_the_class_other(subject: Subject, margins: str, tau: str, other
     rule = f"own{tau}{margins}{other}"
     said = compare(subject, rule) + compare(subject, rule, seeds=1, parts="a other back other b other on other pause")
     assert "not sure" in labels(said) and len(labels(said)) > 3
+
+
+@pytest.mark.parametrize("rule", ["sum", "leak:60ms", "kofn:2/5", "own:60ms"])
+def test_a_margin_for_each_class(subject: Subject, rule: str) -> None:
+    """With a large margin for four of five classes, and the same small one for the last, there is less often an answer."""
+    some, few = ([d.index is None for d in compare(subject, f"{rule},margin={m}")] for m in ("0.02", "1/1/1/1/0.02"))
+    assert sum(few) > sum(some)
+    with pytest.raises(PlifError, match="margin= has 2 numbers; expected one, or one for each of 5 classes"):
+        subject.decisions("duration:10ms", [scene(0)[:50]], f"{rule},margin=0.1/0.2", "never")
+
+
+@pytest.mark.parametrize(
+    "rule", ["sum,margin=0.2", "leak:100ms,margin=0.3", "own:200ms,margin=0.5", "kofn:3/5,margin=0.3"]
+)
+def test_the_soft_answer_comes_before_the_firm_one(subject: Subject, rule: str) -> None:
+    """Both are those of the specification; when an answer becomes another class, the soft one mostly was that class already."""
+    said = compare(subject, rule)
+    before = [one.soft == now.index for one, now in pairwise(said) if now.index not in (None, one.index)]
+    assert len({d.soft for d in said}) > 2 and (sum(before) > len(before) / 2 or rule[0] in "sk")
+    if rule[0] != "k":
+        compare(subject, f"{rule},soft=0.05")
 
 
 def test_own_where_many_steps_end_at_the_same_time(subject: Subject) -> None:

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RULES = 29 };
+enum { RULES = 31 };
 
 typedef struct {
     char magic[8];
@@ -19,12 +19,19 @@ static int64_t bits(double value) {
     return out;
 }
 
+/* A sum of the margins of all classes. */
+static int64_t margins_of(const DecisionRule *d) {
+    uint64_t sum = (uint64_t)d->classes;
+    for (int i = 0; i < d->classes; i++) sum = (sum ^ (uint64_t)bits(d->margins[i])) * 0x100000001B3u;
+    return (int64_t)sum;
+}
+
 static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
     Header h = {"PLIFSNAP",
-                4,
+                5,
                 (int64_t)plif_snapshot_size(s),
                 {0},
                 {s->takes_events,
@@ -51,6 +58,8 @@ static Header header_of(const plif_session *s) {
                  d->idle_auto,
                  d->other_us,
                  bits(d->exit_margin),
+                 bits(d->soft),
+                 margins_of(d),
                  r->kind,
                  r->every,
                  r->rows,

@@ -177,9 +177,10 @@ class Board:
                 "in": account.events_in,
                 **{name: getattr(account, name) for name in FATES},
             }
-        shown = None if last is None or last.label is None else printable(last.label)
         source_state, age_s = self.source_state()
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
+        named = {} if last is None else {"label": last.label, "soft": last.soft}
+        shown = {key: text and printable(text) for key, text in named.items()}
         document = {
             "source": source,
             "facts": facts,
@@ -191,7 +192,7 @@ class Board:
             ],
             "seen": seen,
             "points": points,
-            "answer": None if last is None else {**last.to_dict(), "votes": None, "label": shown, "why": last.why},
+            "answer": None if last is None else {**last.to_dict(), "votes": None, "why": last.why, **shown},
             "rate_per_s": rate,
             "steps_per_s": round(speed, 1),
             "latency": self.latency.to_dict(),
@@ -213,6 +214,7 @@ class Board:
             "t_us": last.t_us if last else None,
             "steps": last.step + 1 if last else 0,
             "label": last.label if last else None,
+            "soft": last.soft if last else None,
             "why": last.why if last else None,
             "events_in": account.events_in,
             **{f"events_{name}": getattr(account, name) for name in FATES},

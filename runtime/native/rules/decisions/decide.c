@@ -47,6 +47,8 @@ static double first_lead(const double *e, int classes) {
     return lead(e, classes, first);
 }
 
+static double margin_of(const DecisionRule *r, int one) { return r->classes ? r->margins[one] : r->margin; }
+
 /* For samples that were run as a whole, sums [rows][classes] of their votes: how far the first class is before the
  * second, and the answer of `sum` where so many were possible [rows]; -1 for none. */
 void plif_leads(const double *sums, int64_t rows, int classes, double *leads) {
@@ -74,7 +76,7 @@ static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int clas
     add_votes(r, e, sum, classes, c, dt_us);
     const double possible = voters * e->weight;
     const int winner = winner_of(sum, classes);
-    if (winner >= 0 && (r->margin == 0 || lead(sum, classes, winner) / possible >= r->margin))
+    if (winner >= 0 && (margin_of(r, winner) == 0 || lead(sum, classes, winner) / possible >= margin_of(r, winner)))
         e->answer = winner;
     else if (e->answer >= 0 && (winner < 0 || lead(sum, classes, (int)e->answer) / possible < r->release))
         e->answer = -1;
@@ -98,7 +100,7 @@ static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classe
     for (int i = 0; i < classes; i++)
         if (i != winner && sum[i] / possible > second) second = sum[i] / possible;
     const double share = sum[winner] / possible;
-    const int leads = share > 0 && share - second >= r->margin;
+    const int leads = share > 0 && share - second >= margin_of(r, winner);
     const int other_leads = leads && winner == r->other;
     e->other_us = other_leads ? e->other_us + fmin(dt_us > 0 ? (double)dt_us : 0, (double)r->other_us / 2) : 0;
     if (leads && winner != e->answer && winner != r->other)
@@ -119,7 +121,7 @@ static int wins(const Evidence *e, const double *memory, int64_t size, int64_t o
 static void add_kofn(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c) {
     const int64_t size = 1 + classes;
     int winner = winner_of(c, classes);
-    if (winner >= 0 && r->margin != 0 && lead(c, classes, winner) / voters < r->margin) winner = -1;
+    if (winner >= 0 && margin_of(r, winner) != 0 && lead(c, classes, winner) / voters < margin_of(r, winner)) winner = -1;
     double *step = memory + e->next * size;
     step[0] = winner;
     memcpy(step + 1, c, (size_t)classes * sizeof *c);
@@ -157,6 +159,15 @@ void plif_evidence_reset(const DecisionRule *r, Evidence *e, double *memory, int
     memset(memory, 0, (size_t)plif_evidence_doubles(r, classes) * sizeof *memory);
 }
 
+/* sum, leak, own: the first class, where it leads by half of its margin (or by soft=); kofn: who won the last step. */
+int plif_evidence_soft(const DecisionRule *r, const Evidence *e, const double *memory, int classes, int voters) {
+    if (r->kind == BY_KOFN) return e->recent ? (int)memory[(e->next + r->n - 1) % r->n * (1 + classes)] : -1;
+    const int winner = winner_of(memory, classes);
+    if (winner < 0) return -1;
+    const double least = r->soft >= 0 ? r->soft : margin_of(r, winner) / 2;
+    return least == 0 || lead(memory, classes, winner) / (voters * e->weight) >= least ? winner : -1;
+}
+
 int plif_evidence_any(const DecisionRule *r, const Evidence *e, const double *memory, int classes, int voters) {
     if (r->kind == BY_KOFN) return e->answer >= 0 && e->answer != r->other;
     const double possible = voters * e->weight;
@@ -169,10 +180,10 @@ int plif_evidence_any(const DecisionRule *r, const Evidence *e, const double *me
 
 #define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
 #define EXPECTED \
-    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, idle=, (sum) exit= or (own) other= after commas"
+    "expected sum, leak[:500ms], kofn[:3/5] or own[:80ms], then margin=, release=, soft=, idle=, (sum) exit= or (own) other= after commas"
 
-enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, KEYS };
-static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other"};
+enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, SOFT, KEYS };
+static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other", "soft"};
 
 /* digits / 10^behind as the nearest double, as every correct reader of decimals gives it. */
 static double nearest(int64_t digits, int behind) {
@@ -195,6 +206,18 @@ static double number(Text t, int thousands) {
     t.n -= k;
     if ((k && !thousands) || plif_decimal(t, 9, &digits, &behind) != 1) return -1;
     return nearest(digits, behind) * (k ? 1000 : 1);
+}
+
+/* "0.2/0.4/0.3", a margin for each class: gives the smallest; below zero where one is none. */
+static double margins(Text t, DecisionRule *r) {
+    double least = 1;
+    for (int more = 1; more;) {
+        const double one = number(plif_strip(plif_cut(&t, '/', &more)), 0);
+        if (one < 0 || one > 1 || r->classes == MOST_MARGINS) return -1;
+        r->margins[r->classes++] = one;
+        if (one < least) least = one;
+    }
+    return least;
 }
 
 static int read_rule(const char *text, DecisionRule *r, Text first) {
@@ -245,10 +268,12 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
         } else if (which == IDLE && plif_is_word(value, "auto")) {
             r.idle_auto = 1;
         } else {
-            values[which] = number(value, which == IDLE);
+            const int each = which == MARGIN && value.n && memchr(value.at, '/', (size_t)value.n);
+            values[which] = each ? margins(value, &r) : number(value, which == IDLE);
             if (values[which] < 0)
-                REFUSE("--decide %.80s: %s=%.*s: expected a number such as %s", text, keys[which], SHORT(value),
-                       which == IDLE ? "2000 or 2k" : "0.1");
+                REFUSE("--decide %.80s: %s=%.*s: expected %s", text, keys[which], SHORT(value),
+                       each ? "a margin from 0 to 1 for each class, such as 0.2/0.4/0.3, of 128 at most"
+                            : which == IDLE ? "a number such as 2000 or 2k" : "a number such as 0.1");
         }
     }
     TRY(read_rule(text, &r, first));
@@ -257,6 +282,8 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
     if (given >> OTHER & 1 && !own) REFUSE("--decide %.80s: other= belongs to own; %s", text, EXPECTED);
     if (r.kind == BY_KOFN && released && (values[RELEASE] != floor(values[RELEASE]) || values[RELEASE] > r.k))
         REFUSE("--decide %.80s: release= of kofn is a number of steps, from 0 to %d", text, r.k);
+    if (given >> SOFT & 1 && (r.kind == BY_KOFN || values[SOFT] > 1))
+        REFUSE("--decide %.80s: soft= is a share from 0 to 1, and belongs to sum, leak and own", text);
     if (values[MARGIN] > 1 || (r.kind != BY_KOFN && released && values[RELEASE] > bound))
         REFUSE("--decide %.80s: expected margin= from 0 to 1, and release= not above %s", text, own ? "1" : "it");
     if (given >> EXIT & 1 && (r.kind != BY_SUM || values[EXIT] <= 0))
@@ -265,6 +292,7 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
     r.release = released ? values[RELEASE] : own ? 0.05 : r.kind == BY_KOFN ? 0 : r.margin;
     r.idle_per_s = given >> IDLE & 1 && !r.idle_auto ? values[IDLE] : -1;
     r.exit_margin = values[EXIT];
+    r.soft = given >> SOFT & 1 ? values[SOFT] : -1;
     if (own && !r.other_us) r.other_us = 400000;
     *rule = r;
     return 0;
@@ -282,7 +310,10 @@ int plif_other_class(const char *const *names, int classes) {
  * decimals: 0.1666667 of 60 is 10. */
 double plif_exit_lead(double margin, int voters, int T) { return margin * voters * T * (1 - 1e-6); }
 
-void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
+int plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T) {
+    if (rule->classes && rule->classes != classes)
+        REFUSE("--decide: margin= has %d numbers; expected one, or one for each of %d classes", rule->classes, classes);
     rule->other = plif_other_class(names, classes);
     rule->exit_lead = plif_exit_lead(rule->exit_margin, voters, T);
+    return 0;
 }

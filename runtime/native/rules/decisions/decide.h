@@ -4,15 +4,20 @@
 
 #include <stdint.h>
 
+enum { MOST_MARGINS = 128 };
+
 typedef struct {
     int kind;               /* see decide.c */
     int64_t tau_us;         /* leak, own */
     int k, n;               /* kofn */
-    double margin, release; /* release: of kofn a number of steps */
+    double margin, release; /* margin: the smallest; release: of kofn a number of steps */
     double idle_per_s;      /* events a second; below zero: never idle */
     int idle_auto;          /* the rate is learnt, see idle.h */
     int64_t other_us;       /* own */
     double exit_margin;     /* sum; 0: none */
+    double soft;            /* below zero: half of the margin */
+    int classes;            /* whose own margins these are; 0: all have `margin` */
+    double margins[MOST_MARGINS];
 
     int other;        /* the class that means none of the others; -1 where there is none */
     double exit_lead; /* whole votes; 0: none */
@@ -31,8 +36,8 @@ typedef struct {
 int plif_decide_parse(const char *text, DecisionRule *rule);
 
 /* Tells a rule of the network that it decides about: its classes, and voters and steps of a sample, for an early
- * exit. */
-void plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T);
+ * exit. 0, or a code and its text where the rule is for another number of classes. */
+int plif_decide_about(DecisionRule *rule, const char *const *names, int classes, int voters, int T);
 
 /* Doubles of memory that evidence for so many classes takes. */
 int64_t plif_evidence_doubles(const DecisionRule *rule, int classes);
@@ -42,5 +47,7 @@ void plif_evidence_add(const DecisionRule *rule, Evidence *e, double *memory, in
                        int64_t dt_us);
 void plif_evidence_fade(const DecisionRule *rule, Evidence *e, double *memory, int classes, double factor);
 void plif_evidence_reset(const DecisionRule *rule, Evidence *e, double *memory, int classes);
+/* The class that leads at once, whatever is held: the soft answer; -1 where none does enough. */
+int plif_evidence_soft(const DecisionRule *rule, const Evidence *e, const double *memory, int classes, int voters);
 /* Whether a class that is not "other" has a twentieth of its possible spikes. */
 int plif_evidence_any(const DecisionRule *rule, const Evidence *e, const double *memory, int classes, int voters);

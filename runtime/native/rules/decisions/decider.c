@@ -10,7 +10,7 @@ int plif_decider_init(Decider *d, const char *decide, const char *reset, const c
                       int voters, int T) {
     TRY(plif_decide_parse(decide ? decide : "sum", &d->rule));
     TRY(plif_reset_parse(reset ? reset : "never", &d->policy));
-    plif_decide_about(&d->rule, names, classes, voters, T);
+    if (classes) TRY(plif_decide_about(&d->rule, names, classes, voters, T));
     d->classes = classes;
     d->voters = voters;
     d->evidence_doubles = plif_evidence_doubles(&d->rule, classes);
@@ -107,19 +107,20 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
     const int idle = s->is_idle ||
                      (s->is_quiet && !plif_evidence_any(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters));
     const int64_t winner = idle ? -1 : e->answer;
+    const int no_label = idle ? PLIF_IDLE : PLIF_NOT_SURE;
+    const int soft = idle ? -1 : plif_evidence_soft(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters);
     const plif_decision said = {
         .size = decision->size,
         .t_us = s->previous_us,
         .step = s->step++,
         .events = s->events,
         .discontinuity = (int32_t)s->discontinuity,
-        .index = idle         ? PLIF_IDLE
-                 : winner < 0 ? PLIF_NOT_SURE
-                              : (int32_t)winner,
+        .index = winner < 0 ? no_label : (int32_t)winner,
         .score = winner < 0 ? 0 : e->share,
         .votes = votes_of(d, oldest),
         .is_final = e->is_final,
         .row = oldest,
+        .soft = soft < 0 ? no_label : soft,
     };
     size_copy(decision, &said, decision->size, sizeof said);
 }
