@@ -121,7 +121,7 @@ def write_again(
     """An artifact of the model by the choices that a card names, written into `folder` where this machine can; and where it
     differs from the one that exists, as long as the folder is there."""
     graph, expected = expected_of(source, card)
-    expected |= claims_of(card)
+    expected |= claims_of(card)  # a key of LATER replaces what the model says of it
     if "options" in card:
         expected["options"] = card["options"]
     proto = FORMS[card["form"]](graph, expected["T"], card["batch"], target.dialect)
@@ -157,7 +157,8 @@ def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, sa
         yield "structure"
     elif foreign is not None:
         yield f"structure of {foreign} (compared is the ONNX form that it was made from)"
-    yield from (f"{key} {encode(card[key])}" for key in LATER if key in card)
+    by_model = {"decide": source.facts.decide}
+    yield from (f"{key} {encode(card[key])}" for key in LATER if key in card and card[key] != by_model.get(key))
     if source.sha256 is None and card["source_sha256"] is not None:
         yield "source_sha256"
     if "T" in source.facts.unsaid and card["form"] == "step" and card["T"] != own_T and not card["framing"]:

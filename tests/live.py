@@ -29,7 +29,7 @@ def balanced(summary: dict[str, Any]) -> bool:
 
 def said(decisions: Iterable[Any]) -> list[tuple[Any, ...]]:
     """The decisions, without their latency and their source."""
-    return [(d.t_us, d.step, d.label, d.index, d.score, d.votes, d.why) for d in decisions]
+    return [(d.t_us, d.step, d.label, d.index, d.score, d.votes, d.why, d.soft) for d in decisions]
 
 
 def step(framer: Framer | SourceFramer, frames: Iterable[Frame]) -> None:

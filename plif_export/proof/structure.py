@@ -32,7 +32,7 @@ Anatomy: TypeAlias = object  # what a file says: dicts, lists, arrays, bytes, te
 Places = dict[str, Anatomy]  # of a whole file or folder
 
 CLAIMS = ("parity", "versions", "provenance", "memory")  # its maker says so: of the day and the machine of the export
-LATER = ("exit", "decide")  # what later commands of ours write into a card, and no model says
+LATER = ("exit", "decide")  # what later commands of ours write into a card; of these a model may say decide
 MOST_ULP = {np.dtype(np.float32): (2, np.int32), np.dtype(np.float16): (1, np.int16)}
 ORDER = "order"  # of the records of a list that are compared by their names
 SHOWN = 60  # characters of a value

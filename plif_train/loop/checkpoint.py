@@ -73,6 +73,7 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         "versions": versions(),
         **({"view": meta.view} if meta.view else {}),
         **({"sensor": list(meta.sensor)} if meta.sensor else {}),
+        **({"decide": meta.decide} if meta.decide and training is None else {}),  # one of other weights says nothing
     }
     cards.check_model_card(card)
     return card
@@ -153,6 +154,7 @@ def _empty(card: cards.Card) -> Network:
         training=card["training"],
         view=card.get("view"),
         sensor=_sensor(card),
+        decide=card.get("decide"),
     )
     with torch.device("meta"):
         return Network(parse(card["notation"]), options, meta)

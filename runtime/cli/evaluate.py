@@ -1,6 +1,7 @@
-"""`plif eval`: how often an artifact is right, and with --calibrate-exit when it may stop.
+"""`plif eval`: how often an artifact is right; --calibrate-exit: when it may stop; --calibrate-decide: by which rule feeds are.
 
-In Python, of runtime.measure.evaluate: judge.judge (all of it), evaluation.evaluate, calibrate_exit.calibrate_exit.
+In Python, of runtime.measure: evaluate.judge.judge (all of it), evaluate.evaluation.evaluate,
+evaluate.calibrate_exit.calibrate_exit, decisions.calibrate.calibrate_decide.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from runtime.cli.output import SENSOR_FROM, Artifact, Output, command_line, open
 from runtime.measure.options import ExitOptions, JudgeOptions
 
 if TYPE_CHECKING:
+    from runtime.measure.decisions.calibrate import DecideCalibration
+    from runtime.measure.evaluate.calibrate_exit import ExitCalibration
     from runtime.measure.evaluate.evaluation import Evaluation
 
 OF_CALIBRATION = {"--split", "--limit", "--out"}
@@ -26,8 +29,8 @@ def evaluate(artifact: Artifact, how: JudgeOptions, exits: ExitOptions, opening:
     from runtime.measure.evaluate.evaluation import begun_engine
     from runtime.measure.evaluate.judge import judge
 
-    if exits.calibrate_exit is not None:
-        _calibrate(artifact, how, exits.calibrate_exit, opening, output)
+    if exits.calibrate_exit is not None or exits.calibrate_decide is not None:
+        _calibrate(artifact, how, exits, opening, output)
         return
     model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None, rates=True)
     judged = judge(model, **vars(how), command=command_line(), shown=True)
@@ -38,25 +41,50 @@ def evaluate(artifact: Artifact, how: JudgeOptions, exits: ExitOptions, opening:
     raise_problems(judged.problems)
 
 
-def _calibrate(artifact: Path, how: JudgeOptions, lose: float, opening: Opening, output: Output) -> None:
-    from runtime.measure.evaluate.calibrate_exit import calibrate_exit, require_room, write_exit
+def _calibrate(artifact: Path, how: JudgeOptions, exits: ExitOptions, opening: Opening, output: Output) -> None:
+    from runtime.measure.decisions.calibrate import calibrate_decide
+    from runtime.measure.evaluate.calibrate_exit import calibrate_exit, require_room, write_key
 
+    key = "exit" if exits.calibrate_exit is not None else "decide"
     if wrong := [flag for flag in how.given() if flag not in OF_CALIBRATION]:
-        raise PlifError(f"--calibrate-exit: evaluates nothing, so {wrong[0]} says nothing; leave it out")
+        raise PlifError(f"--calibrate-{key}: evaluates nothing, so {wrong[0]} says nothing; leave it out")
     if how.out is None:
-        raise PlifError("--calibrate-exit: writes a new artifact; name it with -o NEW")
-    require_room(artifact, how.out)
+        raise PlifError(f"--calibrate-{key}: writes a new artifact; name it with -o NEW")
+    require_room(artifact, how.out, key)
     model = open_model(artifact, opening)
+    some = {"split": how.split, "limit": how.limit}
+    lines: list[str]
     with Progress("calibrating") as progress:
-        found = calibrate_exit(model, how.data, lose, split=how.split, limit=how.limit, progress=progress.update)
-    path = write_exit(artifact, found, how.out)
-    lines = (
-        f"margin {found.margin:g}: {found.mean_steps:.2f} steps a sample on {found.samples} of {how.data}, {how.split}",
+        if exits.calibrate_exit is not None:
+            ends = calibrate_exit(model, how.data, exits.calibrate_exit, **some, progress=progress.update)
+            record, lines = ends.to_dict(), _exit_lines(ends)
+        else:
+            assert exits.calibrate_decide is not None
+            rule = calibrate_decide(
+                model, how.data, exits.calibrate_decide, exits.negatives, **some, progress=progress.update
+            )
+            record, lines = rule.to_dict(), _decide_lines(rule)
+    path = write_key(artifact, key, record, how.out)
+    uses = "eval and stream use it" if key == "exit" else "feeds without an end use it"
+    output.show({"path": str(path), **record}, lambda: [*lines, f"wrote {path}; {uses}"])
+
+
+def _exit_lines(found: ExitCalibration) -> list[str]:
+    return [
+        f"margin {found.margin:g}: {found.mean_steps:.2f} steps a sample on {found.samples} of {found.data}, {found.split}",
         f"accuracy there {100 * found.accuracy:.2f} %, with all steps {100 * found.accuracy_all_steps:.2f} %; "
         f"at most {100 * found.lost_at_most:.2f} % are lost (95 % interval)",
-        f"wrote {path}; eval and stream use it",
-    )
-    output.show({"path": str(path), **found.to_dict()}, lambda: lines)
+    ]
+
+
+def _decide_lines(found: DecideCalibration) -> list[str]:
+    return [
+        f"--decide {found.rule}",
+        f"{found.false_labels} false labels in {60 * found.hours:.3g} minutes: at most {found.at_most_per_hour:.3g} an hour (95 "
+        f"% interval), allowed {found.per_hour:g}",
+        f"{found.missed} of {found.gestures} gestures of {found.data}, {found.split}, missed; the label comes after "
+        f"{_ms(found.onset_p50_ms)} ms (p90 {_ms(found.onset_p90_ms)})",
+    ]
 
 
 def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:

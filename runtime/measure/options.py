@@ -30,8 +30,12 @@ def _time_us(where: str, value: object) -> object:
     return parse_time_us(where, "the time", value) if isinstance(value, str) else value
 
 
+def _each(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
 def _engines(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ("auto",))
+    return _each(where, value) or ("auto",)
 
 
 class RunOptions(OptionRecord):
@@ -55,7 +59,7 @@ class EvaluateOptions(SampleOptions, RunOptions, ReadingOptions):
     data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
     out: Path | None = option(
         "A folder for report.html, metrics.json, predictions.csv, confusion.png and the figures' CSV; "
-        "of --calibrate-exit the new artifact.",
+        "of --calibrate-exit and --calibrate-decide the new artifact.",
         "-o",
         "--out",
         default=None,
@@ -98,6 +102,27 @@ class ExitOptions(OptionRecord):
         parse=_share,
         metavar="LOSE",
     )
+    calibrate_decide: float | None = option(
+        "Find the rule of deciding that misses fewest gestures with at most so many false labels an hour, and write it "
+        "into the card of a new artifact, -o NEW: feeds then take it. Negatives are the samples of class other, and --negatives.",
+        default=None,
+        metavar="RATE_PER_HOUR",
+    )
+    negatives: tuple[str, ...] = option(
+        "Of --calibrate-decide: a recording, a folder of them, or sim:NAME?seed={1..9}&seconds=60, without any gesture; may be "
+        "given several times.",
+        default=None,
+        parse=_each,
+        typed=list[str] | None,
+        metavar="SOURCE",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibrate_exit is not None and self.calibrate_decide is not None:
+            raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
+        if self.negatives and self.calibrate_decide is None:
+            raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
 
 
 class PredictOptions(RunOptions, ReadingOptions):

@@ -24,6 +24,7 @@ __all__ = [
     "Card",
     "check_artifact_card",
     "check_model_card",
+    "decide_rule",
     "encode",
     "output_shape",
     "parse_card",
@@ -36,6 +37,7 @@ ARTIFACT_FORMAT = "plif-artifact"
 ARTIFACT_FORMAT_VERSION = 1
 
 MOST_NAME = 256  # characters of a class or a layer
+MOST_RULE = 2048  # characters of a rule of deciding
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
@@ -219,6 +221,11 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     _check_programs(graph["nodes"], where)
 
 
+def decide_rule(card: Card) -> str | None:
+    """How a feed without an end is decided, as --decide takes it (`decide`, of plif eval --calibrate-decide); None: not said."""
+    return None if card.get("decide") is None else str(card["decide"]["rule"])
+
+
 def in_a_line(card: Card) -> str:
     """ "artifact, step form, fp32, 2x34x34 -> 10 classes, T 10" """
     kind = f"artifact, {card['form']} form, {card['precision']}" if "states" in card else f"model, {card['notation']}"
@@ -285,6 +292,10 @@ def _check_common(card: Card, where: str, name: str, version: int, keys: Mapping
         raise PlifError(f"{where}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if card.get("view") not in (None, "upright"):
         raise PlifError(f"{where}: view {_short(card['view'])}; expected upright, or no such key")
+    decide = card.get("decide")
+    rule = decide.get("rule") if isinstance(decide, dict) else None
+    if decide is not None and not (isinstance(rule, str) and 0 < len(rule) <= MOST_RULE and rule.isprintable()):
+        raise PlifError(f"{where}: decide {_short(decide)}; expected its rule as --decide takes it, or no such key")
     sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
     if sensor is not None and not (isinstance(sensor, list) and len(sensor) == 2 and all(map(_positive, sensor))):
         raise PlifError(f"{where}: sensor {_short(sensor)}; expected [width, height], or no such key")

@@ -106,8 +106,9 @@ PLIF_API const char *plif_cpu(const plif_model *model);                 /* the k
 typedef struct plif_options {
     size_t size;         /* sizeof(plif_options) */
     const char *framing; /* as in `plif stream --framing`; NULL: the file's */
-    /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: sum, which ends a
-     * recording (total_events) early where the file says so (plif eval --calibrate-exit) */
+    /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: of a feed (total_events -1)
+     * the file's rule where it has one (plif eval --calibrate-decide), else sum; of a recording sum, which ends early
+     * where the file says so (plif eval --calibrate-exit) */
     const char *decide;
     const char *reset; /* as in `plif stream --reset`: never, every:T[/K], silence:MS, decay:TAU; NULL: never */
     int sensor_width, sensor_height; /* of the events; 0: as large as the network's input */

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.native.interface import NativeSession, PlifDecision, PlifNetwork, error
+from runtime.engines.session import Session
+from runtime.events.frame import Frame
+from runtime.native.interface import IDLE, NativeSession, PlifDecision, PlifNetwork, error
 from runtime.native.rules import names_of
 
 NOT_SURE = "not sure"  # why there is no label where the evidence is not enough
@@ -82,14 +84,14 @@ class Rules(NativeSession):
         reset: str = "never",
         framing: str | None = None,
     ) -> None:
-        self._classes = len(classes)
+        self._names, self._voters = list(classes), voters
         network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, names_of(classes))
         super().__init__(network, framing=framing, decide=decide, reset=reset)
         self.rows = int(self._library.plif_rows(self._at))
         self._keep = (c.c_double * self.rows)()
         self.keep = np.ctypeslib.as_array(self._keep)
-        self._decision = PlifDecision()
-        self._of_decision = c.byref(self._decision)
+        self._found = PlifDecision()
+        self._of_found = c.byref(self._found)
 
     def before(self, start_us: int, end_us: int, events: int, flags: int = 0) -> bool:
         """A frame of so many events is to be stepped; fills in `keep`. Whether time is missing before it.
@@ -101,11 +103,40 @@ class Rules(NativeSession):
             raise error()
         return bool(found)
 
+    def begin(self, frame: Frame, flags: int, session: Session, rows: Sequence[int]) -> int:
+        """`before` a frame, and what it says is done to these rows of a session: how many begin afresh. Marks the frame."""
+        frame.discontinuity = self.before(frame.t_start_us, frame.t_end_us, frame.events, flags)
+        afresh = 0
+        for row, factor in zip(rows, self.keep, strict=True):
+            if factor == 0:
+                session.reset([row])
+                afresh += 1
+            elif factor != 1:
+                session.fade(float(factor), [row])
+        return afresh
+
     def after(self, y: np.ndarray) -> PlifDecision:
-        """y float32 [rows, classes] of that step -> the decision, whose numbers stay until the next call."""
-        if y.shape != (self.rows, self._classes):
-            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {self._classes}]")
+        """y float32 [rows, classes] of that step -> what libplif says, whose numbers stay until the next call."""
+        if y.shape != (self.rows, len(self._names)):
+            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {len(self._names)}]")
         whole = np.ascontiguousarray(y, np.float32)
-        if self._library.plif_after(self._at, whole.ctypes.data, self._of_decision) < 0:
+        if self._library.plif_after(self._at, whole.ctypes.data, self._of_found) < 0:
             raise error()
-        return self._decision
+        return self._found
+
+    def decision(self, found: PlifDecision, step: int, latency_ms: float = 0.0, source: str = "") -> Decision:
+        """The same in words, as the decision of that step."""
+        winner = found.index if found.index >= 0 else None
+        votes = found.votes[: len(self._names)]
+        return Decision(
+            t_us=found.t_us,
+            step=step,
+            label=None if winner is None else self._names[winner],
+            index=winner,
+            score=found.score,
+            votes=list(map(int, votes)) if self._voters > 1 else votes,
+            latency_ms=latency_ms,
+            source=source,
+            why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
+            soft=None if found.soft < 0 else self._names[found.soft],
+        )

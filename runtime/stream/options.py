@@ -24,8 +24,8 @@ class StreamOptions(ReadingOptions):
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
     decide: str | None = option(
-        f"sum (default of recordings), leak[:500ms] (default of feeds: {LIVE_RULES[0]}), kofn[:3/5] "
-        "or own[:80ms], then ,margin= ,release= ,exit= ,idle= (events a second, or auto) ,other=.",
+        f"sum (default of recordings), leak[:500ms] (default of feeds: the card's rule, else {LIVE_RULES[0]}), kofn[:3/5] "
+        "or own[:80ms], then ,margin= ,release= ,soft= ,exit= ,idle= (events a second, or auto) ,other=.",
         default=None,
     )
     reset: str | None = option(
@@ -51,20 +51,23 @@ class StreamOptions(ReadingOptions):
         said: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv})
 
-    def complete(self, framing: str, endless: Sequence[bool], exit_margin: float | None = None) -> StreamOptions:
+    def complete(
+        self, framing: str, endless: Sequence[bool], exit_margin: float | None = None, rule: str | None = None
+    ) -> StreamOptions:
         """The options with all defaults filled in.
 
         endless      for each source, whether it has no end in sight
         exit_margin  the card's, of an early exit: recordings use it
+        rule         the card's, of deciding: feeds use it
         """
         decide, reset = self.decide, self.reset
         # all streams share one pair of rules: with the defaults of one kind the others would not decide as they do alone
         if len(set(endless)) > 1 and (decide is None or reset is None):
             raise PlifError(
                 "recordings and feeds side by side have no common default: say --decide and --reset "
-                f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {' and '.join(LIVE_RULES)})"
+                f"(recordings alone: {' and '.join(RECORDING_RULES)}; feeds alone: {rule or LIVE_RULES[0]} and {LIVE_RULES[1]})"
             )
-        usual = LIVE_RULES if endless[0] else RECORDING_RULES
+        usual = (rule or LIVE_RULES[0], LIVE_RULES[1]) if endless[0] else RECORDING_RULES
         if exit_margin is not None and not endless[0]:
             usual = (f"{usual[0]},exit={exit_margin:.9f}".rstrip("0"), usual[1])
         return replace(

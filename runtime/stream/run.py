@@ -31,6 +31,7 @@ from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
+from runtime.model.card import decide_rule
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers
@@ -76,7 +77,9 @@ class Run:
             for one in sources:
                 opened.append(one if isinstance(one, Source) else self._open(one, options))
             endless = [self._is_endless(found) for found in opened]
-            self.options = options.complete(str(self.framing), endless, card_margin(model.card))
+            self.options = options.complete(
+                str(self.framing), endless, card_margin(model.card), decide_rule(model.card)
+            )
             self._make_streams(opened)
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
             choice = model.engine_choice
@@ -117,7 +120,7 @@ class Run:
                 name=name,
             )
             rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
-            self.streams.append(Stream(name, frames, first_row, rules, self.model, self._observers, ends_early))
+            self.streams.append(Stream(name, frames, first_row, rules, self._observers, ends_early))
             first_row += rules.rows
 
     def _free_name(self, name: str) -> str:

@@ -19,8 +19,8 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.events.sources.base import Source
-from runtime.native.interface import AFRESH, GAP, IDLE, LOST
-from runtime.stream.decide import NOT_SURE, Decision, Rules
+from runtime.native.interface import AFRESH, GAP, LOST
+from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
 from runtime.stream.source_framer import SourceFramer
@@ -46,7 +46,6 @@ class Stream:
         frames: SourceFramer,
         first_row: int,
         rules: Rules,
-        model: OpenModel,
         observers: Observers,
         ends_early: bool = False,
     ) -> None:
@@ -62,7 +61,7 @@ class Stream:
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
         self.is_final = False  # its answer cannot change any more: an early exit, where nothing begins anew
-        self._classes, self._voters, self._ends_early = model.classes, model.voters, ends_early
+        self._ends_early = ends_early
         self._observers = observers
 
     def kept(self) -> dict[str, np.ndarray]:
@@ -79,14 +78,7 @@ class Stream:
         """Resets and fades this stream as its rules say, before the frame is stepped. asked: the user asked for a reset."""
         afresh = asked or frame.restart
         flags = frame.discontinuity * GAP | afresh * AFRESH | frame.lost * LOST
-        frame.discontinuity = self.rules.before(frame.t_start_us, frame.t_end_us, frame.events, flags)
-        reset = 0
-        for number, factor in zip(self.numbers, self.rules.keep, strict=True):
-            if factor == 0:
-                session.reset([number])
-                reset += 1
-            elif factor != 1:
-                session.fade(float(factor), [number])
+        reset = self.rules.begin(frame, flags, session, self.numbers)
         if reset and self._observers.on_reset:
             why = "policy" if reset == self.rules.rows else "copy"
             self._observers.on_reset(self.name, self.steps, "control" if asked else "return" if frame.restart else why)
@@ -96,26 +88,13 @@ class Stream:
         if not self.account.closed:
             self.account.used += frame.events  # this thread alone enters what was used
         found = self.rules.after(y)
-        winner = found.index if found.index >= 0 else None
-        votes = found.votes[: len(self._classes)]
         self.is_final = self._ends_early and bool(found.is_final)
         now_s = time.perf_counter()
         latency_ms = 1e3 * (now_s - frame.complete_s)
         self.latency.add(latency_ms)
         if self.queue is not None:
             self.lag.add(1e3 * (now_s - frame.due_s))
-        decision = Decision(
-            t_us=frame.t_end_us,
-            step=self.steps,
-            label=None if winner is None else self._classes[winner],
-            index=winner,
-            score=found.score,
-            votes=list(map(int, votes)) if self._voters > 1 else votes,
-            latency_ms=latency_ms,
-            source=self.name,
-            why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
-            soft=None if found.soft < 0 else self._classes[found.soft],
-        )
+        decision = self.rules.decision(found, self.steps, latency_ms, self.name)
         self.steps += 1
         if self.steps % ENTERED == 0:
             self.latency.enter()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.events import open_source
 from runtime.events.frame import Frame
-from runtime.stream.decide import Decision
-from runtime.stream.source_framer import SourceFramer
+from runtime.measure.decisions.calibrate import all_of
+from runtime.measure.decisions.labels import FalseLabels, Steps, false_labels, poisson_interval, say
 from tests.conftest import REPOSITORY
 
 
@@ -27,23 +26,25 @@ from tests.conftest import REPOSITORY
     ("n", "low", "high"), [(0, 0.0, 3.69), (1, 0.025, 5.57), (10, 4.80, 18.39), (100, 81.36, 121.63)]
 )
 def test_the_interval_of_a_count_is_nearly_the_exact_one(n: int, low: float, high: float) -> None:
-    found = decide.poisson_interval(n)
+    found = poisson_interval(n)
     assert found[0] == pytest.approx(low, abs=0.1) and found[1] == pytest.approx(high, abs=0.15)
 
 
 def test_a_source_may_count() -> None:
-    assert decide.count_up("sim:x?seed={3..5}&seconds=1") == [f"sim:x?seed={n}&seconds=1" for n in (3, 4, 5)]
-    assert decide.count_up("a.aedat") == ["a.aedat"]
+    assert list(all_of(["sim:x?seed={3..5}&seconds=1"])) == [f"sim:x?seed={n}&seconds=1" for n in (3, 4, 5)]
+    assert list(all_of(["a.aedat"])) == ["a.aedat"]
+
+
+def frames_of(steps: int) -> list[Frame]:
+    """Of 20 ms each."""
+    return [Frame(None, 20_000 * i, 20_000 * (i + 1), 1) for i in range(steps)]  # type: ignore[arg-type]
 
 
 def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
-    labels = ["a"] * 3 + [None] * 2 + ["b"] + ["other_gestures"] * 5 + ["a"] * 4 + ["c"] * 3
-    frames = [Frame(None, 20_000 * i, 20_000 * (i + 1), 1) for i in range(len(labels))]  # type: ignore[arg-type]
-    said = zip(frames, labels, strict=True)
-    decisions = [Decision(frame.t_end_us, i, label, None, 0.0, [], 0.0) for i, (frame, label) in enumerate(said)]
-    seconds, labelled, count = decide.alarms(decisions, frames, None)
-    assert count == 3  # b lasted 20 ms only
-    assert seconds == pytest.approx(0.36) and labelled == pytest.approx(0.22)
+    labels = [0] * 3 + [-1] * 2 + [1] + [3] * 5 + [0] * 4 + [2] * 3
+    found = false_labels(np.array(labels), frames_of(len(labels)), 4, 3)
+    assert found.counts.tolist() == [2, 0, 1, 0]  # 1 lasted 20 ms only
+    assert found.seconds == pytest.approx(0.36) and found.labelled_s == pytest.approx(0.22)
 
 
 @pytest.mark.one_in(2)
@@ -51,10 +52,11 @@ def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
 @pytest.mark.parametrize("rule", ["leak:80ms", "own,idle=auto", "leak:80ms,idle=12k", "own, idle=12000,margin=0.1"])
 def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: str) -> None:
     model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
-    steps = decide.step_all(model, framing, open_source(source), None, reset, decide.stepping(rule, reset))
-    said = list(model.stream(source, framing=framing, decide=rule, reset=reset))
-    found = [replace(d, latency_ms=0.0, source="") for d in decide.decide(model, rule, reset, steps)]
-    assert found == [replace(d, latency_ms=0.0, source="") for d in said] and len(said) > 300
+    seen = decide.see(model, framing, open_source(source), None, reset, decide.stepping(rule, reset))
+    said, names = list(model.stream(source, framing=framing, decide=rule, reset=reset)), [*model.classes, "idle", None]
+    found = say(model, rule, reset, seen.steps)
+    assert [names[i] for i in found.firm] == [d.label or ("idle" if d.why == "idle" else None) for d in said]
+    assert [None if i < 0 else names[i] for i in found.soft] == [d.soft for d in said] and len(said) > 300
     assert any(d.why == "idle" for d in said) or "idle=12" not in rule
 
 
@@ -80,13 +82,11 @@ def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
         *((146, 149, 7), (152, 154, 8)),  # nothing: an alarm of 60 ms, and 40 ms that are none
     ):
         said[first:end] = [label] * (end - first)
-    frames = [Frame(None, 20_000 * i, 20_000 * (i + 1), 1) for i in range(len(said))]  # type: ignore[arg-type]
     y = np.array([[[float(label == k) for k in range(10)]] for label in said], np.float32)
     truth = [(1000 * a, 1000 * b, name) for a, b, name in ((200, 600, "1"), (1200, 1600, "2"), (2200, 2600, "3"))]
     truth.append((3_200_000, 3_400_000, "other"))
     model = runtime.load(digits_onnx)
-    source = SourceFramer(open_source("sim:digits?seed=1&seconds=0.1"), "duration:20ms", model.input_shape)
-    steps = decide.Steps(source, frames, y, truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
+    steps = decide.Seen(Steps(frames_of(len(said)), y), truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
     found = decide.measure(model, "kofn:1/1,release=1", "never", [steps], [[steps, steps]])
     assert (found["gestures"], found["right"], found["never"], found["accuracy"]) == (3, 1, 1, 0.3333)
     assert found["accuracy_95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)
@@ -101,7 +101,7 @@ def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
 
 
 def test_no_time_at_all_has_no_rate() -> None:
-    assert decide._false([(0.0, 0.0, 0)]) == {
+    assert decide._false([FalseLabels(0.0, 0.0, np.zeros(2, int))]) == {
         "seconds": 0.0, "count": 0, "per_min": None, "per_min_95": None, "labelled": None,
     }  # fmt: skip
 
@@ -117,6 +117,7 @@ def test_a_whole_run_says_all_numbers_together(digits_onnx: Path) -> None:
     for row in found["rules"]:
         assert row["gestures"] >= 4 and 0 <= row["right"] <= row["gestures"] and len(row["negatives"]) == 1
         assert row["negatives"][0]["seconds"] == pytest.approx(0.5, abs=0.05)
+        assert row["soft"]["never"] <= row["never"] and len(row["soft"]["negatives"]) == 1
         low, high = row["negatives"][0]["per_min_95"]
         assert low <= row["negatives"][0]["per_min"] <= high
 

@@ -166,7 +166,7 @@ def test_verify_eval_and_info_give_the_json_of_the_contract(folder: Path, capsys
 def test_stream_prints_one_json_object_a_line_and_the_account_last(folder: Path, capsys: Any) -> None:
     assert run(["stream", str(folder / "model.onnx"), str(folder / "seven.bin"), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {"t_us", "step", "label", "index", "score", "votes", "latency_ms"} <= set(
+    assert {"t_us", "step", "label", "soft", "index", "score", "votes", "latency_ms"} <= set(
         lines[0]
     ) and "source" not in lines[0]
     assert [line["step"] for line in lines[:-1]] == list(range(8))

@@ -56,11 +56,11 @@ def unpacked(content: bytes) -> str:
 
 def decisions(browser: Browser, name: str, file: Path, **rules: str) -> list[Any]:
     found = browser.run(f"plif.run('{name}', {unpacked(file.read_bytes())}, '{file.name}', {json.dumps(rules)})")
-    return [(d["t_us"], d["step"], d["label"], d["why"], d["score"], d["votes"]) for d in found]
+    return [(d["t_us"], d["step"], d["label"], d["why"], d["soft"], d["score"], d["votes"]) for d in found]
 
 
 def streamed(model: runtime.Model, file: Path, **rules: str) -> list[Any]:
-    return [(d.t_us, d.step, d.label, d.why, d.score, [*d.votes]) for d in model.stream(str(file), **rules)]
+    return [(d.t_us, d.step, d.label, d.why, d.soft, d.score, [*d.votes]) for d in model.stream(str(file), **rules)]
 
 
 def drop(browser: Browser, name: str, content: bytes) -> None:

@@ -356,11 +356,13 @@ def test_a_network_that_needs_an_upright_view_gets_one(tmp_path: Path, digits_pl
         CSession(handle, framing="duration:20ms,orientation=sj")
 
 
-def test_the_digest_of_a_file_without_an_early_exit_is_that_of_files_from_before_there_was_one(
+def test_the_digest_of_a_file_without_an_early_exit_or_a_rule_is_that_of_files_from_before_there_was_one(
     digits_plif: Path,
 ) -> None:
     sections, facts = plif_file.take_apart(digits_plif, digits_plif.read_bytes())
-    assert plif_file.FACTS[-1] == "exit" and facts[-1] == 0 and len(facts) == 12
-    old = hashlib.sha256(sections["strings"] + sections["states"] + struct.pack("<11i", *facts[:-1])).hexdigest()
-    assert contents_of(digits_plif, sections, facts).parts["facts"] == old
-    assert contents_of(digits_plif, sections, (*facts[:-1], 1)).parts["facts"] != old
+    assert plif_file.FACTS[-2:] == ("exit", "decide") and facts[-2:] == (0, 0) and len(facts) == 13
+    for kept, added in ((11, (0, 0)), (12, (7, 0)), (13, (0, 1))):
+        said = (*facts[:-2], *added)
+        packed = struct.pack(f"<{kept}i", *said[:kept])
+        old = hashlib.sha256(sections["strings"] + sections["states"] + packed).hexdigest()
+        assert contents_of(digits_plif, sections, said).parts["facts"] == old

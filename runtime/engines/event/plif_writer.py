@@ -20,7 +20,7 @@ from runtime.base.files import read_regular
 from runtime.engines.early_exit import card_margin
 from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
-from runtime.model.card import Card, encode
+from runtime.model.card import Card, decide_rule, encode
 from runtime.model.digest import seal
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS, read_bytes
@@ -48,16 +48,12 @@ def sections_of(
         number = native.PATHS.index(path)
         programs += plif_file.PROGRAM.pack(number, len(layout.ops), first, layout.acc_floats, layout.arena)
         operations += _operations(layout, arrays)
-    texts = [facts.framing, *facts.classes, *(state.name for state in facts.states)]
-    encoded = [text.encode() for text in texts]
-    if any(b"\0" in text or len(text) > MOST_TEXT for text in encoded):
-        raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
     c, h, w = as_map(facts.shape)
     counted = {"c": c, "h": h, "w": w, "rank": len(facts.shape)}
-    counted |= {"classes": len(facts.classes), "states": len(facts.states)}
+    counted |= {"classes": len(facts.classes), "states": len(facts.states), "decide": bool(facts.decide)}
     numbers = tuple(counted[name] if name in counted else int(getattr(facts, name)) for name in plif_file.FACTS)
     sections = {
-        "strings": b"".join(text + b"\0" for text in encoded),
+        "strings": _strings(facts, where),
         "states": b"".join(plif_file.STATE.pack(*state.shape, state.initial) for state in facts.states),
         "programs": bytes(programs),
         "operations": bytes(operations),
@@ -65,6 +61,14 @@ def sections_of(
         "weights": bytes(arrays.data),
     }
     return sections, numbers
+
+
+def _strings(facts: Facts, where: str | Path) -> bytes:
+    rule = [facts.decide] if facts.decide else []
+    encoded = [text.encode() for text in (facts.framing, *facts.classes, *(one.name for one in facts.states), *rule)]
+    if any(b"\0" in text or len(text) > MOST_TEXT for text in encoded):
+        raise PlifError(f"{where}: a class, a state or the framing has a zero byte in its name; rename it")
+    return b"".join(text + b"\0" for text in encoded)
 
 
 def facts_of(card: Card) -> Facts:
@@ -78,6 +82,7 @@ def facts_of(card: Card) -> Facts:
         int8=card["precision"] == "int8",
         framing=card["framing"] or "",
         upright=card.get("view") is not None,
+        decide=decide_rule(card) or "",
         exit=exit_fact(card),
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
@@ -92,12 +97,14 @@ def exit_fact(card: Card) -> int:
     return 0 if margin is None else max(1, min(round(1e9 * margin), (1 << 31) - 1))
 
 
-def with_exit(artifact: Path, card: Card) -> bytes:
-    """The .plif file `artifact` with this card, which differs from its own in `exit`, and the digest that fits."""
+def with_card(artifact: Path, card: Card) -> bytes:
+    """The .plif file `artifact` with this card, which differs from its own in `exit` or `decide`, and the digest that fits."""
     sections, numbers = plif_file.take_apart(artifact, read_regular(artifact, plif_file.EXPECTED))
     del sections["card"]
     facts = dict(zip(plif_file.FACTS, numbers, strict=True))
-    numbers = tuple({**facts, "exit": exit_fact(card)}.values())
+    said = facts_of(card)
+    sections["strings"] = _strings(said, artifact)
+    numbers = tuple({**facts, "exit": said.exit, "decide": int(bool(said.decide))}.values())
     seal(card, contents_of(artifact, sections, numbers))
     return plif_file.pack(encode(card), sections, numbers)
 

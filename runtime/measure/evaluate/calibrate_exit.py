@@ -21,7 +21,7 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
-from runtime.engines.event.plif_writer import with_exit
+from runtime.engines.event.plif_writer import with_card
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
 from runtime.measure.report.curves import exit_curve
@@ -29,6 +29,7 @@ from runtime.measure.report.metrics import wilson
 from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
+from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_metadata
 
@@ -101,18 +102,19 @@ def calibrate_exit(
     )
 
 
-def require_room(artifact: Path, path: Path) -> Kind:
-    """The kind of an artifact whose card with an exit can be written to `path`; asked before minutes are spent.
+def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
+    """The kind of a file whose card with `exit`, or `decide`, can be written to `path`; asked before minutes are spent.
 
-    Raises PlifError for an artifact that is neither an ONNX nor a .plif file, and where `path` is the artifact itself.
+    Raises PlifError for what is neither an ONNX nor a .plif file, nor with `decide` a model.pt, and where `path` is that file.
     """
     kind = kind_of(artifact)
-    if kind.name == "c":
+    if kind.name == "c" and key == KEY:
         what = "is generated C, which counts no votes and so ends nothing early: that is for the program that calls it"
         raise PlifError(f"{artifact}: {what}; calibrate its ONNX artifact, and compare the votes with that margin")
-    if kind.name not in ("onnx", "plif"):
+    if kind.name not in ("onnx", "plif") and (kind.name, key) != ("model", "decide"):
+        what = "an early exit" if key == KEY else "a rule of deciding"
         raise PlifError(
-            f"{artifact}: is {kind.name}; an early exit is written into an ONNX artifact or a .plif file: export it to one"
+            f"{artifact}: is {kind.name}; {what} is written into an ONNX artifact or a .plif file: export it to one"
         )
     if path.exists() and path.samefile(artifact):
         raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
@@ -121,12 +123,19 @@ def require_room(artifact: Path, path: Path) -> Kind:
 
 def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
     """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
+    return write_key(artifact, KEY, found.to_dict(), path)
+
+
+def write_key(artifact: str | Path, key: str, record: dict[str, object], path: str | Path) -> Path:
+    """Writes `artifact` with this key in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
     artifact, path = Path(artifact), Path(path)
-    kind = require_room(artifact, path)
+    kind = require_room(artifact, path, key)
     card = read_card(artifact)
-    card[KEY] = found.to_dict()
+    card[key] = record
     if kind.name == "plif":
-        whole = with_exit(artifact, card)
+        whole = with_card(artifact, card)
+    elif kind.name == "model":
+        whole = torch_zip.with_card(artifact, encode(card))
     else:
         seal(card, kind.read_contents(artifact))
         whole = with_metadata(read_model(artifact), CARD_KEY, encode(card))

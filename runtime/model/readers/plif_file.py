@@ -4,7 +4,8 @@ Everything is little-endian and lies at the places that the header names. runtim
 
     header      256 bytes: HEADER below. The SHA-256 at its end is that of the whole file without these 32 bytes
     card        the card, UTF-8 JSON
-    strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names
+    strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names, and where `decide` of
+                the facts is 1 the rule by which feeds are decided
     states      16 bytes each: C, H, W (int32), the initial value (float32)
     programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
@@ -34,9 +35,9 @@ VERSION = 3
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
-FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright", "exit")
+FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright", "exit", "decide")
 # magic, version, bytes of the header, bytes of the file, (offset, bytes) of each section, facts, zeros, SHA-256
-HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i40x32s")
+HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i36x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")

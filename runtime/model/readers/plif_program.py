@@ -54,6 +54,7 @@ class Facts:
     int8: bool
     framing: str
     upright: bool  # the network needs an upright view (`view` of the card)
+    decide: str  # the rule of feeds (`decide` of the card); "" for none
     exit: int  # the margin of an early exit in billionths (`exit` of the card); 0 for none
     states: tuple[State, ...]
 
@@ -86,7 +87,10 @@ def read_contents(path: Path) -> Contents:
 
 def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
     """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
-    said = facts if facts[-1] else facts[:-1]  # files without an early exit are as old as those before there was one
+    said = (
+        facts if facts[-1] else facts[:-1]
+    )  # files without a rule of feeds, and those without an early exit, are as old as
+    said = said if said[-1] else said[:-1]  # those before there was one
     parts = {
         "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(said)}i", *said),
         "operations": sections["programs"] + sections["operations"] + sections["arrays"],
@@ -106,10 +110,11 @@ def read_plif(path: Path) -> PlifFile:
     said = dict(zip(FACTS, facts, strict=True))
     strings = sections["strings"].split(b"\0")
     each_state = list(records(path, sections, "states", STATE))
-    if len(strings) != 2 + said["classes"] + said["states"] or strings[-1] or len(each_state) != said["states"]:
+    count = 2 + said["classes"] + said["states"] + said["decide"]
+    if said["decide"] not in (0, 1) or len(strings) != count or strings[-1] or len(each_state) != said["states"]:
         raise damaged(path, f"it names {said['classes']} classes and {said['states']} states and has others")
     texts = [text_of(path, text) for text in strings[:-1]]
-    names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :]
+    names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :][: said["states"]]
     shape = (said["c"], said["h"], said["w"])
     flags = {name: bool(said[name]) for name in ("static", "int8", "upright")}
     known = Facts(
@@ -118,6 +123,7 @@ def read_plif(path: Path) -> PlifFile:
         voters=said["voters"],
         T=said["T"],
         framing=texts[0],
+        decide=texts[-1] if said["decide"] else "",
         exit=said["exit"],
         **flags,
         states=tuple(

@@ -63,6 +63,7 @@ static int check_facts(plif_model *m) {
                      between(1, h->T, MOST_STEPS),
                  "%d classes, %d voters, %d steps", h->classes, h->voters, h->T);
     REQUIRE_FILE(h->exit >= 0, "an early exit at %d billionths", h->exit);
+    REQUIRE_FILE(between(0, h->decide, 1), "%d rules of feeds", h->decide);
     REQUIRE_FILE(between(1, h->states, MOST_RECORDS) && records(m, STATES, sizeof(FileState)) == h->states,
                  "%d states, and no room for them", h->states);
     int64_t total = (int64_t)h->c * h->h * h->w;
@@ -85,7 +86,7 @@ static int check_facts(plif_model *m) {
 /* Every string ends inside the section, and there are as many as the facts say. */
 static int read_strings(plif_model *m) {
     const int64_t bytes = m->header->sections[STRINGS].bytes,
-                  expected = 1 + (int64_t)m->header->classes + m->header->states;
+                  expected = 1 + (int64_t)m->header->classes + m->header->states + m->header->decide;
     const char *at = section(m, STRINGS), *end = at + bytes;
     REQUIRE_FILE(bytes > 0 && end[-1] == 0, "its names do not end");
     REQUIRE_FILE(expected <= bytes, "%lld names in %lld bytes", (long long)expected, (long long)bytes);
@@ -97,6 +98,7 @@ static int read_strings(plif_model *m) {
         *(n ? &m->names[n - 1] : &m->framing) = at;
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
+    if (m->header->decide) m->decide = m->names[n - 2];
     Framing framing; /* one that is not understood is said when events come */
     return plif_framing_parse(m->framing, &framing)
                ? 0

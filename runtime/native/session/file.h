@@ -28,8 +28,9 @@ typedef struct {
     int64_t file_bytes;
     Section sections[SECTIONS];
     int32_t c, h, w, classes, voters, T, is_static, states, rank, int8, upright;
-    int32_t exit; /* the margin of an early exit in billionths; 0: none */
-    uint8_t zeros[40], sha256[32];
+    int32_t exit;   /* the margin of an early exit in billionths; 0: none */
+    int32_t decide; /* 1: the last string is the rule of feeds */
+    uint8_t zeros[36], sha256[32];
 } FileHeader;
 
 typedef struct {
@@ -67,7 +68,7 @@ struct plif_model {
     void *copy, *map; /* what is to be given back; of a map, `bytes` */
     const FileHeader *header;
     const FileState *states;
-    const char *framing;
+    const char *framing, *decide; /* decide NULL: the file says none */
     const char **names; /* the classes, then the states; into the file */
     int64_t *v_floats;  /* [states] */
     Op *ops;

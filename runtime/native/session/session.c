@@ -57,7 +57,8 @@ static int read_rules(plif_session *s, const plif_options *o) {
     const Failure before = plif_failure;
     char early[40]; /* what a recording is decided by where nobody says it, as in `plif stream` */
     snprintf(early, sizeof early, "sum,exit=%d.%09d", m->header->exit / BILLION, m->header->exit % BILLION);
-    const char *decide = o->decide || !m->header->exit || o->total_events < 0 ? o->decide : early;
+    const char *usual = o->total_events < 0 ? m->decide : m->header->exit ? early : NULL;
+    const char *decide = o->decide ? o->decide : usual;
     TRY(plif_decider_init(&s->decider, decide, o->reset, m->names, m->header->classes, m->header->voters,
                           m->header->T));
     const char *framing = o->framing ? o->framing : m->framing;

@@ -141,6 +141,7 @@ function show(decision) {
   const best = decision && decision.label !== null;
   $("label").textContent = best ? decision.label.replaceAll("_", " ") : "none yet";
   $("label").className = best ? "label" : "label none";
+  $("soft").textContent = decision?.soft && decision.soft !== decision.label ? `soon: ${decision.soft.replaceAll("_", " ")}` : "\u00a0";
   $("step").textContent = decision ? `step ${decision.step}` : "";
   const votes = decision ? decision.votes : network.classes.map(() => 0), most = Math.max(1, ...votes);
   $("bars").replaceChildren(...network.classes.map((name, i) => {
@@ -251,7 +252,7 @@ function watch() {
   stop();
   begin();
   const [, height, width] = network.shape, camera = new Camera(width, height);
-  session = new Session(network, { framing: null, ...LIVE });
+  session = new Session(network, { ...LIVE, decide: network.card.decide ? null : LIVE.decide }); // null: the file's rule
   session.rates();
   let t = 0;
   timer = setInterval(guarded(() => {

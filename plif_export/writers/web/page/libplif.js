@@ -1,7 +1,7 @@
 // libplif, compiled for WebAssembly: the functions of plif.h that a page needs. Structures lie as plif.h has them, with pointers
 // and sizes of 4 bytes. What libplif refuses is an Error with its line of text.
 
-const OPTIONS = 64, DECISION = 72; // bytes of plif_options and plif_decision
+const OPTIONS = 64, DECISION = 80; // bytes of plif_options and plif_decision
 const ROOM = 4096; // events of a packet
 const DECIDED = 1, IDLE = -2, NO_ENTRY = 8; // NO_ENTRY: what WASI says of a file that is not open; here none ever is
 
@@ -160,9 +160,9 @@ class Session {
     const { lib, model } = this, began = performance.now();
     if (lib.fine(call()) !== DECIDED) return null;
     const latency_ms = performance.now() - began, d = new DataView(lib.c.memory.buffer, lib.decision, DECISION), number = (at) => Number(d.getBigInt64(at, true));
-    const index = d.getInt32(32, true);
+    const index = d.getInt32(32, true), soft = number(72);
     return {
-      t_us: number(8), step: number(16), events: number(24), index: index < 0 ? null : index, label: model.classes[index] ?? null,
+      t_us: number(8), step: number(16), events: number(24), index: index < 0 ? null : index, label: model.classes[index] ?? null, soft: model.classes[soft] ?? null,
       why: index < 0 ? (index === IDLE ? "idle" : "not sure") : null, score: d.getFloat64(40, true),
       votes: [...lib.array(Float64Array, d.getUint32(48, true), model.classes.length)], is_final: number(56) !== 0, latency_ms,
     };

@@ -156,6 +156,7 @@ function drawAnswer() {
   const text = answer ? (answer.label === null ? answer.why || "not sure" : answer.label) : "waiting for events";
   if (label.textContent !== text) label.textContent = text;
   label.classList.toggle("none", !answer || answer.label === null);
+  $("soft").textContent = answer && answer.soft !== null && answer.soft !== answer.label ? "soon: " + answer.soft : "\u00a0";
   const share = answer ? Math.max(0, Math.min(1, answer.score)) : 0;
   $("bar").style.width = 100 * share + "%";
   $("meter").setAttribute("aria-valuenow", Math.round(100 * share));

@@ -48,7 +48,7 @@ ADDED: dict[str, Any] = {
     "view": "upright",
     "exit": {"margin": 1e-9},
     "sensor": [640, 480],
-    "decide": "leak:1ms,margin=0.9",
+    "decide": {"rule": "leak:1ms,margin=0.9"},
     "trained_on": {"size": [1, 1], "rate": 1.0},
     "recipe": {"epochs": 1000},
     "target": "plif",

@@ -1,0 +1,280 @@
+"""Finds the rule by which a network's labels are said live, and writes it into the card of a new artifact (key `decide`).
+
+    f       false labels on negatives, recordings in which there is no gesture of the classes, in h hours
+    kept    a rule whose rate is surely small: the upper end of the 95 % interval of f / h is at most the rate that was asked for
+    missed  gestures whose label was not shown for longer than any other
+
+Of the rules that are kept the one that misses fewest is taken, of equals the quickest. Each class may get a margin of its own:
+where few fire, a smaller one. It stays only where it misses fewer, and where the rule as a whole was seen to keep the rate.
+Calibrate on other recordings than those that trained the network or will judge it: the rule is the best of many on these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from runtime.api import Model
+from runtime.base.declared import SampleOptions
+from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.options import with_fields
+from runtime.data.dataset import EventSet
+from runtime.data.recordings import find_recordings
+from runtime.events import open_source
+from runtime.events.frame import Frame
+from runtime.events.framer import Framer
+from runtime.events.framing import Framing, framing_of
+from runtime.measure.decisions.labels import Heard, Steps, false_labels, hear, poisson_interval, say, step_all
+from runtime.measure.evaluate.samples import SplitOf
+from runtime.native.rules import find_other
+from runtime.stream.options import LIVE_RULES
+from runtime.stream.source_framer import SourceFramer
+
+TAUS_MS = {"leak": (50, 80, 120, 200, 400), "own": (50, 80, 120, 200, 300)}
+MARGINS = (0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+GRID = [f"{kind}:{tau}ms,margin={m:g}" for kind, taus in TAUS_MS.items() for tau in taus for m in MARGINS]
+IDLE, RESET = ",idle=auto", LIVE_RULES[1]
+TRIES = 4  # of margins for each class, with ever fewer false labels
+
+
+@dataclass(frozen=True)
+class DecideCalibration:
+    """The card's key `decide`.
+
+    rule         as --decide takes it
+    per_hour     false labels an hour that were allowed;  at_most_per_hour: the bound that was shown
+    false_labels, hours    on the negatives;  gestures, missed: on the positives;  onset_p50_ms, onset_p90_ms: of their labels
+    data, split, negatives, framing   what it was found on, and how that became frames
+    """
+
+    rule: str
+    per_hour: float
+    at_most_per_hour: float
+    false_labels: int
+    hours: float
+    gestures: int
+    missed: int
+    onset_p50_ms: float | None
+    onset_p90_ms: float | None
+    data: str
+    split: str
+    negatives: list[str]
+    framing: str
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Gesture(NamedTuple):
+    """A positive, and its class."""
+
+    steps: Steps
+    label: int
+
+
+class Tried(NamedTuple):
+    """What a rule did: false labels and misses of each class, int64 [classes], and the onsets in ms."""
+
+    rule: str
+    false: np.ndarray
+    missed: np.ndarray
+    onsets_ms: list[float]
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        return int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
+
+
+@with_fields(SampleOptions)
+def calibrate_decide(
+    model: Model,
+    data: str,
+    per_hour: float,
+    negatives: Sequence[str] = (),
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> DecideCalibration:
+    """The rule that misses fewest gestures of `NAME:DIR` with at most so many false labels an hour.
+
+    negatives  recordings, folders of them and simulated sources without a gesture, which may count as {a..b}; samples of the data
+               set whose class means none of the others are negatives, too
+    Raises CheckFailed where no rule can be shown to keep that rate, PlifError where the artifact cannot stream.
+    """
+    some = SampleOptions(**options)
+    if not 0 < per_hour < 1e6:
+        raise PlifError(f"--calibrate-decide {per_hour:g}: expected false labels an hour above 0, e.g. 60")
+    framing = framing_of(model.card)
+    if framing is None or framing.whole or model.unrolled:
+        raise PlifError(
+            f"{model.path}: is no network for feeds (framing {framing}): export the step form with --framing duration:20ms"
+        )
+    framing = replace(framing, T=None)
+    dataset = SplitOf(data, some.split).open(model)
+    if not isinstance(dataset, EventSet):
+        raise PlifError(f"{data}: holds images, and a feed has events")
+    chosen = range(len(dataset) if some.limit is None else min(some.limit, len(dataset)))
+    other, specs = find_other(model.classes), list(all_of(negatives))
+    gestures: list[Gesture] = []
+    without: list[Steps] = []
+    rates = len(chosen) + len(specs) + len(GRID)
+    for done, steps in enumerate(_stepped(model, framing, dataset, chosen, specs)):
+        label = dataset.label(chosen[done]) if done < len(chosen) else other
+        if steps.frames and label == other:
+            without.append(steps)
+        elif steps.frames and label is not None:
+            gestures.append(Gesture(steps, label))
+        if progress:
+            progress(done + 1, rates)
+    found = _Trial(model, gestures, without, per_hour)
+    found.require_enough(data)
+    best = found.best(progress and (lambda done: progress(rates - len(GRID) + done, rates)))
+    low, high = (np.percentile(best.onsets_ms, p) for p in (50, 90)) if best.onsets_ms else (None, None)
+    return DecideCalibration(
+        best.rule + IDLE,
+        per_hour,
+        round(poisson_interval(int(best.false.sum()))[1] / found.hours, 3),
+        int(best.false.sum()),
+        round(found.hours, 5),
+        len(gestures),
+        int(best.missed.sum()),
+        None if low is None else round(float(low), 1),
+        None if high is None else round(float(high), 1),
+        data,
+        some.split,
+        list(negatives),
+        str(framing),
+    )
+
+
+class _Trial:
+    """Rules on stored outputs."""
+
+    def __init__(self, model: Model, gestures: list[Gesture], without: list[Steps], per_hour: float) -> None:
+        self.model, self.gestures, self.without = model, gestures, without
+        self.classes, self.other = len(model.classes), find_other(model.classes)
+        self.hours = sum(f.t_end_us - f.t_start_us for one in without for f in one.frames) / 3.6e9
+        self.most, self.per_hour = -1, per_hour  # false labels that show the rate
+        while self.hours and poisson_interval(self.most + 1)[1] <= per_hour * self.hours:
+            self.most += 1
+
+    def require_enough(self, data: str) -> None:
+        """Refuses data by which nothing can be shown."""
+        if not self.gestures:
+            raise PlifError(f"{data}: there is no gesture of the classes in it; expected held-out ones")
+        if self.most < 0:
+            raise CheckFailed(
+                f"{data}: {60 * self.hours:.3g} minutes without a gesture cannot show {self.per_hour:g} false labels an hour, "
+                f"even if there is none; expected {60 * poisson_interval(0)[1] / self.per_hour:.3g} minutes: --negatives"
+            )
+
+    def run(self, rule: str) -> Tried:
+        false, missed = np.zeros(self.classes, np.int64), np.zeros(self.classes, np.int64)
+        onsets_ms: list[float] = []
+        for one in self.without:
+            said = say(self.model, rule + IDLE, RESET, one).firm
+            false += false_labels(said, one.frames, self.classes, self.other).counts
+        for gesture in self.gestures:
+            heard = self._hear(rule, gesture)
+            missed[gesture.label] += not heard.right
+            if heard.onset_ms is not None:
+                onsets_ms.append(heard.onset_ms)
+        return Tried(rule, false, missed, onsets_ms)
+
+    def _hear(self, rule: str, gesture: Gesture) -> Heard:
+        frames = gesture.steps.frames
+        first_us, last_us = frames[0].t_start_us, frames[-1].t_end_us
+        said = say(self.model, rule + IDLE, RESET, gesture.steps).firm
+        return hear(said, frames, (first_us, last_us), first_us, gesture.label)
+
+    def best(self, progress: Callable[[int], None] | None) -> Tried:
+        """Raises CheckFailed where no rule keeps the rate."""
+        tried: list[Tried] = []
+        for done, rule in enumerate(GRID):
+            tried.append(self.run(rule))
+            if progress:
+                progress(done + 1)
+        kept = [one for one in tried if one.false.sum() <= self.most]
+        if not kept:
+            least = min(int(one.false.sum()) for one in tried)
+            raise CheckFailed(
+                f"no rule keeps {self.per_hour:g} false labels an hour: the quietest of {len(GRID)} says {least} in "
+                f"{60 * self.hours:.3g} minutes, and at most {self.most} would show it; nothing was written"
+            )
+        best = min(kept, key=lambda one: one.cost)
+        by_memory: dict[str, list[Tried]] = {}
+        for one in tried:
+            by_memory.setdefault(one.rule.partition(",")[0], []).append(one)
+        for memory, rows in by_memory.items():
+            own = self._margins(memory, rows, best)
+            best = best if own is None else own
+        return best
+
+    def _margins(self, memory: str, rows: list[Tried], best: Tried) -> Tried | None:
+        """A margin for each class; None where that is not seen to miss fewer than `best` does."""
+        for most in range(self.most, max(self.most - TRIES, -1), -1):
+            missed, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
+            if missed >= best.missed.sum():
+                return None
+            found = self.run(f"{memory},margin=" + "/".join(f"{MARGINS[i]:g}" for i in each))
+            if found.false.sum() <= self.most:
+                return found if found.missed.sum() < best.missed.sum() else None
+        return None
+
+
+def cheapest(missed: np.ndarray, false: np.ndarray, most: int) -> tuple[float, list[int]]:
+    """Which row to take for each class, so that least is missed and at most `most` is false: (missed, a row for each class).
+
+    missed, false  int [rows, classes]: what each class would do by that row. A class is taken to be independent of the others
+    """
+    sums, rows = np.zeros(most + 1), [list[int]() for _ in range(most + 1)]  # by how many are false so far, at most
+    for one in range(missed.shape[1]):
+        before, then = sums, rows
+        sums, rows = np.full(most + 1, np.inf), [list[int]() for _ in range(most + 1)]
+        for i in reversed(range(len(missed))):  # of equals the largest margin
+            for n in range(false[i, one], most + 1):
+                cost = before[n - false[i, one]] + missed[i, one]
+                if cost < sums[n]:
+                    sums[n], rows[n] = cost, [*then[n - false[i, one]], i]
+    return float(sums[most]), rows[most]
+
+
+def all_of(specs: Iterable[str]) -> Iterator[str]:
+    """Folders become their recordings, and "seed={3..5}" becomes "seed=3", "seed=4", "seed=5"."""
+    for spec in specs:
+        match = re.search(r"\{(\d+)\.\.(\d+)\}", spec)
+        if match:
+            yield from (spec.replace(match[0], str(n)) for n in range(int(match[1]), int(match[2]) + 1))
+        elif Path(spec).is_dir():
+            yield from find_recordings([spec])
+        else:
+            yield spec
+
+
+def _stepped(
+    model: Model, framing: Framing, dataset: EventSet, chosen: Iterable[int], specs: Iterable[str]
+) -> Iterator[Steps]:
+    """The samples, then the other negatives; a sample that cannot be read has no frames, as evaluation leaves it out."""
+    for i in chosen:
+        try:
+            one = dataset.recorded(i)
+        except PlifError:
+            yield Steps([], np.zeros(0))
+            continue
+        framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
+        yield step_all(model, _frames(framer, one.events), RESET)
+    for spec in specs:
+        source = open_source(spec)
+        if source.live:
+            raise PlifError(f"--negatives {spec}: has no end; expected recordings, and sim:NAME?seconds=..")
+        yield step_all(model, SourceFramer(source, framing, model.input_shape), RESET)
+
+
+def _frames(framer: Framer, events: np.ndarray) -> Iterator[Frame]:
+    yield from framer.frames(events)
+    yield from framer.closing()

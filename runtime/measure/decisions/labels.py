@@ -1,0 +1,130 @@
+"""Labels over time: what a rule says of outputs that are stored, and whether that is right, late or false.
+
+A network runs once over a feed; then any number of rules decide about its outputs, by the code that decides in a stream.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.engines.model import OpenModel
+from runtime.engines.session import Session
+from runtime.events.frame import Frame
+from runtime.native.interface import GAP
+from runtime.stream.decide import Rules
+
+ALARM_US = 50_000  # a label that is shorter is none
+Span = tuple[int, int]  # from, to, in us
+
+
+class Steps(NamedTuple):
+    """A feed as the network saw it: each frame without its pixels, and y [steps, rows, classes]."""
+
+    frames: list[Frame]
+    y: np.ndarray
+
+
+class Said(NamedTuple):
+    """The class after each step, int64 [steps], below zero for none: the firm answer, and the soft one."""
+
+    firm: np.ndarray
+    soft: np.ndarray
+
+
+class Heard(NamedTuple):
+    """One gesture: when its label came (ms, None for never), changes of the label from then on, and whether no other label was
+    shown for as long."""
+
+    onset_ms: float | None
+    changes: int
+    right: bool
+
+
+class FalseLabels(NamedTuple):
+    """What is false where nothing is to be said: seconds in all and with a label, and labels of each class, int64 [classes]."""
+
+    seconds: float
+    labelled_s: float
+    counts: np.ndarray
+
+
+def rules_of(model: OpenModel, decide: str, reset: str) -> Rules:
+    return Rules(model.classes, model.voters, model.T, decide, reset)
+
+
+def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", decide: str = "sum") -> Steps:
+    """Runs the network once over a whole feed, with the resets that it has under that rule."""
+    rules, kept, outputs = rules_of(model, decide, reset), [], []
+    session, rows = Session(model, rules.rows), list(range(rules.rows))
+    for frame in frames:
+        rules.begin(frame, frame.discontinuity * GAP, session, rows)
+        outputs.append(y := session.step(np.stack([frame.x] * rules.rows)))
+        rules.after(y)
+        frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
+        kept.append(frame)
+    return Steps(kept, np.array(outputs))
+
+
+def say(model: OpenModel, decide: str, reset: str, steps: Steps) -> Said:
+    """What a rule says of stored outputs."""
+    rules = rules_of(model, decide, reset)
+    firm, soft = np.empty((2, len(steps.frames)), np.int64)
+    for i, (frame, y) in enumerate(zip(steps.frames, steps.y, strict=True)):
+        rules.before(frame.t_start_us, frame.t_end_us, frame.events, frame.discontinuity * GAP)
+        found = rules.after(y)
+        firm[i], soft[i] = found.index, found.soft
+    return Said(firm, soft)
+
+
+def hear(said: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> Heard:
+    """A gesture of class `label` in the time of `span`, whose label may be expected from since_us on. said int64 [steps]."""
+    t_us = np.array([frame.t_end_us for frame in frames])
+    first, end = (int(np.searchsorted(t_us, one, "right")) for one in span)
+    mine, lasts_us = said[first:end].tolist(), np.diff(t_us, prepend=0)[first:end]
+    at = mine.index(label) if label in mine else None
+    shown: dict[int, int] = {}
+    for one, lasts in zip(mine, lasts_us, strict=True):
+        if one >= 0:
+            shown[one] = shown.get(one, 0) + int(lasts)
+    right = bool(shown) and max(shown, key=lambda one: shown[one]) == label
+    if at is None:
+        return Heard(None, 0, right)
+    onset_ms = max(int(t_us[first + at]) - since_us, 0) / 1e3
+    return Heard(onset_ms, sum(a != b for a, b in pairwise(mine[at:])), right)
+
+
+def false_labels(
+    said: np.ndarray, frames: Sequence[Frame], classes: int, other: int | None, where: Sequence[Span] | None = None
+) -> FalseLabels:
+    """Runs of one label, not "other", of at least ALARM_US that are within `where`; None is everywhere. said int64 [steps]."""
+    seconds = labelled_s = 0.0
+    counts, at, label, since_us, counted = np.zeros(classes, np.int64), 0, -1, 0, True
+    for one, frame in zip(said.tolist(), frames, strict=True):
+        inside = True
+        if where is not None:
+            while at < len(where) and where[at][1] <= frame.t_start_us:
+                at += 1
+            inside = at < len(where) and where[at][0] <= frame.t_start_us
+        now = -1 if one == other else max(one, -1)
+        if now != label:
+            label, since_us, counted = now, frame.t_start_us, False
+        if inside:
+            lasted_s = (frame.t_end_us - frame.t_start_us) / 1e6
+            seconds, labelled_s = seconds + lasted_s, labelled_s + lasted_s * (label >= 0)
+            if label >= 0 and not counted and frame.t_end_us - since_us >= ALARM_US:
+                counts[label] += 1
+                counted = True
+    return FalseLabels(seconds, labelled_s, counts)
+
+
+def poisson_interval(n: int) -> tuple[float, float]:
+    """The 95 % interval of the mean of a Poisson count n, by Byar's approximation."""
+    z = 1.96
+    low = n * (1 - 1 / (9 * n) - z / (3 * math.sqrt(n))) ** 3 if n else 0.0
+    high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * math.sqrt(n + 1))) ** 3
+    return max(low, 0.0), high

@@ -1,0 +1,137 @@
+"""plif eval --calibrate-decide: a rule for feeds that keeps a rate of false labels, in the card, and everywhere obeyed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import plif_train
+import runtime
+from plif_export import export
+from runtime.base.errors import PlifError
+from runtime.cli.main import run
+from runtime.events import make_events, open_source, write_nmnist
+from runtime.measure.decisions.calibrate import cheapest
+from runtime.model.card import check_model_card, read_card
+from runtime.stream.options import LIVE_RULES
+from tests.conftest import REPOSITORY
+from tests.libplif import CSession, Handle
+
+FEED = "sim:digits?seed=5&seconds=2"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """m.pt, the shipped digits network for feeds, m.onnx, and noise/, 12 s in which there is no digit."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    net = plif_train.load(REPOSITORY / "models" / "nmnist-digits.pt")
+    net.meta = replace(net.meta, framing="duration:30ms")
+    plif_train.save(net, folder / "m.pt")
+    export(folder / "m.pt", folder / "m.onnx", verify=False)
+    (folder / "noise").mkdir()
+    rng = np.random.default_rng(7)
+    for name in "abc":
+        t_us, n = np.sort(rng.integers(0, 4_000_000, 8000)), 8000
+        x, y = rng.integers(0, 34, (2, n))
+        write_nmnist(folder / "noise" / f"{name}.bin", make_events(t_us, x, y, rng.integers(0, 2, n)))
+    return folder
+
+
+def calibrated(folder: Path, source: str, new: Path, per_hour: int = 2000) -> int:
+    words = ["--data", "digits:30", "--calibrate-decide", str(per_hour), "--negatives", str(folder / "noise")]
+    return run(["eval", str(folder / source), *words, "-o", str(new), "--json"])
+
+
+@pytest.fixture(scope="module")
+def onnx(folder: Path) -> Path:
+    assert calibrated(folder, "m.onnx", folder / "new.onnx") == 0
+    return folder / "new.onnx"
+
+
+def test_the_rule_keeps_the_rate_and_stands_in_a_card_that_is_proved(folder: Path, onnx: Path) -> None:
+    card, before = read_card(onnx), read_card(folder / "m.onnx")
+    found = card.pop("decide")
+    assert 0 < found["at_most_per_hour"] <= 2000 and found["missed"] < found["gestures"] == 30
+    assert found["hours"] == pytest.approx(12 / 3600, rel=0.01) and found["framing"] == "duration:30ms"
+    assert {**card, "digest": 0} == {**before, "digest": 0} and card["digest"] != before["digest"]
+    assert run(["verify", str(onnx), "--against", str(folder / "m.pt")]) == 0
+
+
+def test_a_feed_takes_the_rule_of_the_card_and_a_recording_does_not(folder: Path, onnx: Path) -> None:
+    rule = read_card(onnx)["decide"]["rule"]
+    model, plain = runtime.load(onnx), runtime.load(folder / "m.onnx")
+    assert model.stream(FEED).options.decide == rule != LIVE_RULES[0]
+    assert plain.stream(FEED).options.decide == LIVE_RULES[0]
+    assert model.stream(FEED, decide="leak").options.decide == "leak"
+    assert model.stream(str(folder / "noise" / "a.bin")).options.decide == "sum"
+
+
+def test_libplif_takes_the_rule_of_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With decide NULL a feed is decided by the file's rule, a recording by sum; and the file is proved as it is."""
+    export(folder / "m.pt", tmp_path / "m.plif", to="plif", verify=False)
+    export(folder / "m.pt", folder / "p.plif", to="plif", verify=False)
+    assert calibrated(folder, "p.plif", tmp_path / "new.plif") == 0
+    rule = json.loads(capsys.readouterr().out)["rule"]
+    handles = new, old = Handle(tmp_path / "new.plif"), Handle(tmp_path / "m.plif")
+    assert new.classes == old.classes
+    events = np.concatenate([p.copy() for p in open_source(FEED).packets() if len(p)])
+
+    def said(handle: Handle, **options: object) -> list[object]:
+        session = CSession(handle, sensor_width=34, sensor_height=34, **options)
+        return [*session.feed(events), *session.finish()]
+
+    usual = [said(handle, decide=None) for handle in handles]
+    assert usual == [said(old, decide=rule), said(old, decide="sum")] and usual[0] != usual[1]
+    whole = {"total_events": len(events), "first_us": int(events["t"][0]), "last_us": int(events["t"][-1])}
+    assert said(new, **whole) == usual[1]
+    assert run(["verify", str(tmp_path / "new.plif"), "--against", str(folder / "m.pt")]) == 0
+    runtime.load(tmp_path / "new.plif", "event")  # what stands beside the card is what the card says
+
+
+def test_a_model_keeps_the_rule_and_its_exports_have_it(folder: Path, tmp_path: Path) -> None:
+    assert calibrated(folder, "m.pt", tmp_path / "new.pt") == 0
+    record = read_card(tmp_path / "new.pt")["decide"]
+    whole = export(tmp_path / "new.pt", tmp_path / "m.onnx")
+    assert read_card(whole.path)["decide"] == record
+    assert run(["verify", str(whole.path), "--against", str(tmp_path / "new.pt")]) == 0
+    net = plif_train.load(tmp_path / "new.pt")  # the weights are as they were
+    assert all((a == b).all() for a, b in zip(net.state_dict().values(), loaded(folder), strict=True))
+    plif_train.save(net, tmp_path / "same.pt")
+    plif_train.save(net, tmp_path / "trained.pt", {"epoch": 1})
+    assert read_card(tmp_path / "same.pt")["decide"] == record and "decide" not in read_card(tmp_path / "trained.pt")
+
+
+def loaded(folder: Path) -> list[object]:
+    return [*plif_train.load(folder / "m.pt").state_dict().values()]
+
+
+def test_what_cannot_be_shown_or_done_is_said_and_nothing_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrated(folder, "m.onnx", tmp_path / "new.onnx", 60) == 1
+    assert "0.201 minutes without a gesture cannot show 60 false labels an hour" in capsys.readouterr().err
+    words = ["eval", str(folder / "m.onnx"), "--data", "digits:9", "-o", str(tmp_path / "new.onnx")]
+    assert run([*words, "--calibrate-decide", "60", "--negatives", "udp://127.0.0.1:0?format=t64&sensor=34x34"]) == 2
+    assert "has no end" in capsys.readouterr().err
+    assert run([*words, "--calibrate-decide", "0"]) == run([*words, "--negatives", FEED]) == 2
+    assert run([*words, "--calibrate-decide", "9", "--calibrate-exit", "1%"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("decide", ["leak", {}, {"rule": ""}, {"rule": "a\nb"}, {"rule": 3}, {"rule": "x" * 3000}])
+def test_a_card_whose_rule_is_none_is_refused(folder: Path, decide: object) -> None:
+    with pytest.raises(PlifError, match="expected its rule as --decide takes it"):
+        check_model_card({**read_card(folder / "m.pt"), "decide": decide})
+
+
+def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
+    """Two false labels are allowed: they go to the classes where a smaller margin finds most."""
+    missed = np.array([[0, 0, 0], [2, 9, 5], [3, 10, 9]])
+    false = np.array([[2, 1, 4], [1, 1, 1], [0, 0, 0]])
+    assert cheapest(missed, false, 2) == (3 + 0 + 5, [2, 0, 1])
+    assert cheapest(missed, false, 0) == (22, [2, 2, 2])
+    assert cheapest(missed, false, 9) == (0, [0, 0, 0])
