@@ -50,9 +50,9 @@ from runtime.measure.decisions.calibrate import all_of
 from runtime.measure.decisions.labels import (
     FalseLabels,
     Heard,
+    Outputs,
     Said,
     Span,
-    Steps,
     false_labels,
     hear,
     poisson_interval,
@@ -81,7 +81,7 @@ FADE_US = 300_000
 class Seen(NamedTuple):
     """One source: what the network gave for each frame, its gestures, and for each from when on an answer can be expected."""
 
-    steps: Steps
+    steps: Outputs
     truth: list[tuple[int, int, str]]
     since_us: list[int]
 

@@ -90,7 +90,7 @@ class Meta:
     sensor: tuple[int, int] | None = (
         None  # (width, height) of the recordings that it was trained on, if all had the same
     )
-    decide: dict[str, Any] | None = field(default=None, compare=False)  # the card's: how feeds are decided
+    decide: dict[str, object] | None = field(default=None, compare=False)  # the card's: how feeds are decided
 
     def __post_init__(self) -> None:
         if self.kind not in ("events", "static"):

@@ -52,16 +52,23 @@ def _calibrate(artifact: Path, how: JudgeOptions, exits: ExitOptions, opening: O
         raise PlifError(f"--calibrate-{key}: writes a new artifact; name it with -o NEW")
     require_room(artifact, how.out, key)
     model = open_model(artifact, opening)
-    some = {"split": how.split, "limit": how.limit}
     lines: list[str]
     with Progress("calibrating") as progress:
         if exits.calibrate_exit is not None:
-            ends = calibrate_exit(model, how.data, exits.calibrate_exit, **some, progress=progress.update)
+            ends = calibrate_exit(
+                model, how.data, exits.calibrate_exit, split=how.split, limit=how.limit, progress=progress.update
+            )
             record, lines = ends.to_dict(), _exit_lines(ends)
         else:
             assert exits.calibrate_decide is not None
             rule = calibrate_decide(
-                model, how.data, exits.calibrate_decide, exits.negatives, **some, progress=progress.update
+                model,
+                how.data,
+                exits.calibrate_decide,
+                exits.negatives,
+                split=how.split,
+                limit=how.limit,
+                progress=progress.update,
             )
             record, lines = rule.to_dict(), _decide_lines(rule)
     path = write_key(artifact, key, record, how.out)

@@ -28,6 +28,11 @@ def card_margin(card: Card) -> float | None:
     return check_margin(margin, "the card's exit.margin")
 
 
+def card_rule(card: Card) -> str | None:
+    """How a feed without an end is decided, as --decide takes it (`decide`, of plif eval --calibrate-decide); None: not said."""
+    return None if card.get("decide") is None else str(card["decide"]["rule"])
+
+
 def chosen_margin(text: str | float | None, card: Card) -> float | None:
     """The margin of `--exit-margin`: a number, "off", or None for the card's."""
     if text is None:

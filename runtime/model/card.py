@@ -24,7 +24,6 @@ __all__ = [
     "Card",
     "check_artifact_card",
     "check_model_card",
-    "decide_rule",
     "encode",
     "output_shape",
     "parse_card",
@@ -219,11 +218,6 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     if "shape" in output:
         _check_shape(output["shape"], f"{where}: output")
     _check_programs(graph["nodes"], where)
-
-
-def decide_rule(card: Card) -> str | None:
-    """How a feed without an end is decided, as --decide takes it (`decide`, of plif eval --calibrate-decide); None: not said."""
-    return None if card.get("decide") is None else str(card["decide"]["rule"])
 
 
 def in_a_line(card: Card) -> str:

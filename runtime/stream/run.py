@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.early_exit import card_margin
+from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
@@ -31,7 +31,6 @@ from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import Source
-from runtime.model.card import decide_rule
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers
@@ -78,7 +77,7 @@ class Run:
                 opened.append(one if isinstance(one, Source) else self._open(one, options))
             endless = [self._is_endless(found) for found in opened]
             self.options = options.complete(
-                str(self.framing), endless, card_margin(model.card), decide_rule(model.card)
+                str(self.framing), endless, card_margin(model.card), card_rule(model.card)
             )
             self._make_streams(opened)
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))

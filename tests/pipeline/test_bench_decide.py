@@ -18,7 +18,7 @@ from plif_train.network.presets import build
 from runtime.events import open_source
 from runtime.events.frame import Frame
 from runtime.measure.decisions.calibrate import all_of
-from runtime.measure.decisions.labels import FalseLabels, Steps, false_labels, poisson_interval, say
+from runtime.measure.decisions.labels import FalseLabels, Outputs, false_labels, poisson_interval, say
 from tests.conftest import REPOSITORY
 
 
@@ -86,7 +86,7 @@ def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
     truth = [(1000 * a, 1000 * b, name) for a, b, name in ((200, 600, "1"), (1200, 1600, "2"), (2200, 2600, "3"))]
     truth.append((3_200_000, 3_400_000, "other"))
     model = runtime.load(digits_onnx)
-    steps = decide.Seen(Steps(frames_of(len(said)), y), truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
+    steps = decide.Seen(Outputs(frames_of(len(said)), y), truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
     found = decide.measure(model, "kofn:1/1,release=1", "never", [steps], [[steps, steps]])
     assert (found["gestures"], found["right"], found["never"], found["accuracy"]) == (3, 1, 1, 0.3333)
     assert found["accuracy_95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)

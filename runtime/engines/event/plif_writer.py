@@ -17,10 +17,10 @@ import numpy as np
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
-from runtime.engines.early_exit import card_margin
+from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
-from runtime.model.card import Card, decide_rule, encode
+from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS, read_bytes
@@ -82,7 +82,7 @@ def facts_of(card: Card) -> Facts:
         int8=card["precision"] == "int8",
         framing=card["framing"] or "",
         upright=card.get("view") is not None,
-        decide=decide_rule(card) or "",
+        decide=card_rule(card) or "",
         exit=exit_fact(card),
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))

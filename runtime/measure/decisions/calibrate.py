@@ -15,21 +15,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from runtime.api import Model
-from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.options import with_fields
 from runtime.data.dataset import EventSet
 from runtime.data.recordings import find_recordings
 from runtime.events import open_source
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.decisions.labels import Heard, Steps, false_labels, hear, poisson_interval, say, step_all
+from runtime.measure.decisions.labels import Heard, Outputs, false_labels, hear, poisson_interval, say, step_all
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.native.rules import find_other
 from runtime.stream.options import LIVE_RULES
@@ -73,7 +71,7 @@ class DecideCalibration:
 class Gesture(NamedTuple):
     """A positive, and its class."""
 
-    steps: Steps
+    steps: Outputs
     label: int
 
 
@@ -90,23 +88,23 @@ class Tried(NamedTuple):
         return int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
 
 
-@with_fields(SampleOptions)
 def calibrate_decide(
     model: Model,
     data: str,
     per_hour: float,
     negatives: Sequence[str] = (),
     *,
+    split: str = "test",
+    limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
 ) -> DecideCalibration:
     """The rule that misses fewest gestures of `NAME:DIR` with at most so many false labels an hour.
 
+    split, limit  of the data set: train or test, and only the first so many samples
     negatives  recordings, folders of them and simulated sources without a gesture, which may count as {a..b}; samples of the data
                set whose class means none of the others are negatives, too
     Raises CheckFailed where no rule can be shown to keep that rate, PlifError where the artifact cannot stream.
     """
-    some = SampleOptions(**options)
     if not 0 < per_hour < 1e6:
         raise PlifError(f"--calibrate-decide {per_hour:g}: expected false labels an hour above 0, e.g. 60")
     framing = framing_of(model.card)
@@ -115,13 +113,13 @@ def calibrate_decide(
             f"{model.path}: is no network for feeds (framing {framing}): export the step form with --framing duration:20ms"
         )
     framing = replace(framing, T=None)
-    dataset = SplitOf(data, some.split).open(model)
+    dataset = SplitOf(data, split).open(model)
     if not isinstance(dataset, EventSet):
         raise PlifError(f"{data}: holds images, and a feed has events")
-    chosen = range(len(dataset) if some.limit is None else min(some.limit, len(dataset)))
+    chosen = range(len(dataset) if limit is None else min(limit, len(dataset)))
     other, specs = find_other(model.classes), list(all_of(negatives))
     gestures: list[Gesture] = []
-    without: list[Steps] = []
+    without: list[Outputs] = []
     rates = len(chosen) + len(specs) + len(GRID)
     for done, steps in enumerate(_stepped(model, framing, dataset, chosen, specs)):
         label = dataset.label(chosen[done]) if done < len(chosen) else other
@@ -146,7 +144,7 @@ def calibrate_decide(
         None if low is None else round(float(low), 1),
         None if high is None else round(float(high), 1),
         data,
-        some.split,
+        split,
         list(negatives),
         str(framing),
     )
@@ -155,7 +153,7 @@ def calibrate_decide(
 class _Trial:
     """Rules on stored outputs."""
 
-    def __init__(self, model: Model, gestures: list[Gesture], without: list[Steps], per_hour: float) -> None:
+    def __init__(self, model: Model, gestures: list[Gesture], without: list[Outputs], per_hour: float) -> None:
         self.model, self.gestures, self.without = model, gestures, without
         self.classes, self.other = len(model.classes), find_other(model.classes)
         self.hours = sum(f.t_end_us - f.t_start_us for one in without for f in one.frames) / 3.6e9
@@ -258,13 +256,13 @@ def all_of(specs: Iterable[str]) -> Iterator[str]:
 
 def _stepped(
     model: Model, framing: Framing, dataset: EventSet, chosen: Iterable[int], specs: Iterable[str]
-) -> Iterator[Steps]:
+) -> Iterator[Outputs]:
     """The samples, then the other negatives; a sample that cannot be read has no frames, as evaluation leaves it out."""
     for i in chosen:
         try:
             one = dataset.recorded(i)
         except PlifError:
-            yield Steps([], np.zeros(0))
+            yield Outputs([], np.zeros(0))
             continue
         framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
         yield step_all(model, _frames(framer, one.events), RESET)

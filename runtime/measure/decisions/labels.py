@@ -22,7 +22,7 @@ ALARM_US = 50_000  # a label that is shorter is none
 Span = tuple[int, int]  # from, to, in us
 
 
-class Steps(NamedTuple):
+class Outputs(NamedTuple):
     """A feed as the network saw it: each frame without its pixels, and y [steps, rows, classes]."""
 
     frames: list[Frame]
@@ -57,7 +57,7 @@ def rules_of(model: OpenModel, decide: str, reset: str) -> Rules:
     return Rules(model.classes, model.voters, model.T, decide, reset)
 
 
-def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", decide: str = "sum") -> Steps:
+def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", decide: str = "sum") -> Outputs:
     """Runs the network once over a whole feed, with the resets that it has under that rule."""
     rules, kept, outputs = rules_of(model, decide, reset), [], []
     session, rows = Session(model, rules.rows), list(range(rules.rows))
@@ -67,10 +67,10 @@ def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", de
         rules.after(y)
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         kept.append(frame)
-    return Steps(kept, np.array(outputs))
+    return Outputs(kept, np.array(outputs))
 
 
-def say(model: OpenModel, decide: str, reset: str, steps: Steps) -> Said:
+def say(model: OpenModel, decide: str, reset: str, steps: Outputs) -> Said:
     """What a rule says of stored outputs."""
     rules = rules_of(model, decide, reset)
     firm, soft = np.empty((2, len(steps.frames)), np.int64)
