@@ -58,6 +58,16 @@ class ReadingOptions(OptionRecord):
     )
 
 
+class ViewOptions(ReadingOptions):
+    """How a camera stood."""
+
+    up: str | None = option(
+        "Which side of the stored picture people's heads are on, whatever the format says; of one source SOURCE?up=SIDE.",
+        default=None,
+        choices=("top", "left", "right", "bottom"),
+    )
+
+
 class SendOptions(ReadingOptions):
     """How a recording is sent as datagrams."""
 

@@ -49,6 +49,7 @@ def stream(
     from runtime.cli.signals import Ending
     from runtime.show.systemd import Systemd
     from runtime.show.terminal import Notes, Terminal
+    from runtime.show.upright import Upright
     from runtime.stream.observe import Observer
     from runtime.stream.replay import recorded_engine
 
@@ -56,6 +57,8 @@ def stream(
         shown = Notes() if output.as_json else Terminal()
         stack.callback(shown.close)
         observers: list[Observer] = [shown]
+        if isinstance(shown, Terminal):
+            observers.append(Upright(shown.aside))
         if watched.record is not None:
             from runtime.stream.record import Recorder
 

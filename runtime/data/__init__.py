@@ -96,14 +96,16 @@ def sensor_of(name: str) -> tuple[int, int] | None:
     return getattr(DATASETS[name], "sensor", None)
 
 
-def with_options(spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None) -> str:
-    """NAME:DIR and what its recordings do not say -> NAME:DIR?sensor=WxH&csv=COLUMNS.
+def with_options(
+    spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None, up: str | None = None
+) -> str:
+    """NAME:DIR and what its recordings do not say -> NAME:DIR?sensor=WxH&csv=COLUMNS&up=SIDE.
 
     PlifError for a set that does not have them, or says it already.
     """
     _, _, said = find(spec)
     size = None if sensor is None else "{}x{}".format(*sensor)
-    for name, value in (("sensor", size), ("csv", csv)):
+    for name, value in (("sensor", size), ("csv", csv), ("up", up)):
         if value is None:
             continue
         if name not in find(spec)[0].about.options:

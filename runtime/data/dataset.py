@@ -218,6 +218,7 @@ class FileEventSet(EventSet):
     """
 
     csv: str | None = None  # what the columns of CSV are
+    up: str | None = None  # the side of the stored picture on which people's heads are, whatever the format says
     trained: tuple[int, int] | None = None  # the sensor of the network's training, for recordings that say none
 
     def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
@@ -227,13 +228,15 @@ class FileEventSet(EventSet):
     def recorded(self, i: int) -> Recorded:
         """See EventSet."""
         with unpack(self._paths[i]) as file:
-            return read_recording(file, self._paths[i], self.sensor, self.sensor_from, self.csv, self.trained)
+            return read_recording(file, self._paths[i], self.sensor, self.sensor_from, self.csv, self.trained, self.up)
 
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
     ) -> tuple[npt.NDArray[np.float32], Fate] | None:
         """See EventSet. The files that native code takes say no sensor, and it takes them only where all events are within the
         one that is given: the first that a guess tries is then the guess."""
+        if self.up is not None:
+            return None
         sensor = self.sensor or sizes_to_try(self.trained, nmnist.SENSORS)[0]
         found = frames_in(self._paths[i], self.framing, self.shape, sensor, out)
         if found is None:
@@ -250,12 +253,13 @@ def read_recording(
     sensor_from: str = "asked",
     csv: str | None = None,
     trained: tuple[int, int] | None = None,
+    up: str | None = None,
 ) -> Recorded:
-    """The recording in a file. `sensor`, which `sensor_from` says, and `trained` are for one that says none.
+    """The recording in a file. `sensor`, which `sensor_from` says, and `trained` are for one that says none; up: of open_source.
 
     Notes of what is lost become warnings; these and PlifError name the recording `name`.
     """
-    source = open_source(f"file:{file}", asked=sensor, csv=csv, trained=trained)
+    source = open_source(f"file:{file}", asked=sensor, csv=csv, trained=trained, up=up)
     packets, total = [], 0
     for packet in source.packets(1 << 20):
         packets.append(packet)

@@ -100,7 +100,7 @@ class Folder(FileEventSet):
     first, then the second ones, and so on.
 
     ?sensor=346x260, or the line 346x260 in DIR/sensor.txt, is the sensor of those that do not say it themselves
-    (runtime/events/size.py).
+    (runtime/events/size.py). ?up=left is the side of all stored pictures on which people's heads are.
     """
 
     about: ClassVar[Description] = Description(
@@ -110,7 +110,7 @@ class Folder(FileEventSet):
         what="your own recordings: DIR/<class>/* or DIR/{train,test}/<class>/*, any format that plif reads",
         source="your camera",
         licence="yours",
-        options={"sensor": ("WIDTHXHEIGHT",), "csv": ("COLUMNS",)},
+        options={"sensor": ("WIDTHXHEIGHT",), "csv": ("COLUMNS",), "up": ("SIDE",)},
     )
 
     def __init__(self, request: DatasetSpec) -> None:
@@ -156,7 +156,7 @@ class Folder(FileEventSet):
             found.extend((rank, label, str(path)) for rank, path in enumerate(paths))
         super().__init__(request, classes, found)
         self.sensor, self.sensor_from = _said(request, top), "asked"
-        self.csv, self.trained = request.options.get("csv"), request.trained
+        self.csv, self.up, self.trained = request.options.get("csv"), request.options.get("up"), request.trained
         self._parts = [part for half in halves.values() for part in _folders(half).values()] or [*folders.values()]
 
     @property
@@ -195,7 +195,8 @@ class Folder(FileEventSet):
     @property
     def settings(self) -> dict[str, object]:
         said = {"sensor": self.sensor, "trained": self.trained}
-        return {**super().settings, **{name: list(size) for name, size in said.items() if size}}
+        sizes = {name: list(size) for name, size in said.items() if size}
+        return {**super().settings, **sizes, **({"up": self.up} if self.up else {})}
 
     def _recordings_in(self, folder: Path) -> list[Path]:
         return [path for path in files_of(folder) if path.suffix.lower() not in NOT_RECORDINGS]
@@ -272,7 +273,7 @@ class Unlabelled(FileEventSet):
     """Recordings in the order of `paths`, each with the label UNKNOWN.
 
     sensor   (width, height) and trained, the sensor of the network's training: for those that say none (runtime/events/size.py)
-    csv      what the columns of CSV files are
+    csv      what the columns of CSV files are;  up: on which side of the stored pictures people's heads are
     """
 
     def __init__(
@@ -284,11 +285,12 @@ class Unlabelled(FileEventSet):
         sensor: tuple[int, int] | None,
         csv: str | None,
         trained: tuple[int, int] | None = None,
+        up: str | None = None,
     ) -> None:
         request = DatasetSpec(f"{len(paths)} recordings", "", "test", shape, framing)
         super().__init__(request, classes, [(i, UNKNOWN, path) for i, path in enumerate(paths)])
         self.sensor, self.sensor_from = sensor, "asked"
-        self.csv, self.trained = csv, trained
+        self.csv, self.trained, self.up = csv, trained, up
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:

@@ -20,7 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE, make_events
 from runtime.events.frame import Frame
-from runtime.events.framing import Framing
+from runtime.events.framing import UPRIGHT, Framing
 from runtime.native.interface import (
     AFRESH,
     GAP,
@@ -35,7 +35,6 @@ from runtime.native.interface import (
 
 GAP_US = 1_000_000
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
-UPRIGHT = ("identity", "rotate180", "flip_y")  # in the order of plif_options.upright
 
 
 class Extent(NamedTuple):

@@ -25,6 +25,13 @@ from runtime.native.rules import FRAMING_CHOICES, read_framing, time_us
 if TYPE_CHECKING:
     from runtime.model.card import Card
 
+UPRIGHT = ("identity", "rotate180", "flip_y", "rotate90", "rotate270")  # in the order of plif_options.upright
+TURNS = {
+    "top": "identity",
+    "left": "rotate90",
+    "right": "rotate270",
+    "bottom": "rotate180",
+}  # up: the side of heads -> a turn
 VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.base.declared import ReadingOptions, SampleOptions, Threads
+from runtime.base.declared import SampleOptions, Threads, ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 
@@ -53,8 +53,8 @@ class RunOptions(OptionRecord):
     resume: bool = option("Go on with what --out has begun.", default=False)
 
 
-class EvaluateOptions(SampleOptions, RunOptions, ReadingOptions):
-    """An evaluation of one model. `data` is NAME:DIR; sensor and csv are for folder:DIR."""
+class EvaluateOptions(SampleOptions, RunOptions, ViewOptions):
+    """An evaluation of one model. `data` is NAME:DIR; sensor, csv and up are for folder:DIR."""
 
     data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
     out: Path | None = option(
@@ -125,7 +125,7 @@ class ExitOptions(OptionRecord):
             raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
 
 
-class PredictOptions(RunOptions, ReadingOptions):
+class PredictOptions(RunOptions, ViewOptions):
     """Labels for recordings."""
 
     out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)

@@ -16,7 +16,7 @@ from runtime.base.options import with_fields
 from runtime.data import Dataset
 from runtime.data.recordings import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
-from runtime.events.framing import Framing
+from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census, Lost, nothing_lost
 from runtime.measure.evaluate.evaluation import scratch
 from runtime.measure.evaluate.predictions import Prediction, check_table, json_row, write_table
@@ -33,21 +33,26 @@ class Recordings:
     paths: tuple[str, ...]
     sensor: tuple[int, int] | None = None
     csv: str | None = None
+    up: str | None = None
     place: str = ""
 
     def __str__(self) -> str:
         size = None if self.sensor is None else "{}x{}".format(*self.sensor)
-        given = [f", {option} {said}" for option, said in (("--sensor", size), ("--csv", self.csv)) if said]
+        given = [
+            f", {option} {said}"
+            for option, said in (("--sensor", size), ("--csv", self.csv), ("--up", self.up))
+            if said
+        ]
         return "".join([f"{len(self.paths)} recordings", *given])
 
     def open(self, model: OpenModel) -> Dataset:
         """The recordings as frames. Raises PlifError for a model that takes still images."""
-        framing = model.card["framing"]
+        framing = framing_of(model.card)
         if model.static or framing is None:
             raise PlifError(f"{model.path}: takes still images; plif predict reads recordings of events")
         trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
         shape, classes = model.input_shape, model.classes
-        return Unlabelled(self.paths, Framing.parse(framing), shape, classes, self.sensor, self.csv, trained)
+        return Unlabelled(self.paths, framing, shape, classes, self.sensor, self.csv, trained, self.up)
 
 
 @dataclass
@@ -100,7 +105,7 @@ def predict(
         check_table(out)
     elif how.resume:
         raise PlifError("--resume goes on with what --out TABLE has begun; name that table")
-    samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv)
+    samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
     dataset = samples.open(model)
     began = time.perf_counter()
     kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"

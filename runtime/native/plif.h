@@ -112,7 +112,9 @@ typedef struct plif_options {
     const char *decide;
     const char *reset; /* as in `plif stream --reset`: never, every:T[/K], silence:MS, decay:TAU; NULL: never */
     int sensor_width, sensor_height; /* of the events; 0: as large as the network's input */
-    int upright;          /* for orientation=upright: 0 as stored, 1 turned by 180 degrees, 2 mirrored top to bottom */
+    /* for orientation=upright, how a stored picture becomes upright: 0 it is, 1 turned by 180 degrees, 2 mirrored top
+     * to bottom, 3 turned by 90 degrees clockwise, 4 by 270. People's heads are at its top, bottom, bottom, left, right */
+    int upright;
     int threads;          /* that share a step; 1 is right for small networks, and beside other work */
     int64_t total_events; /* of the recording, which only the framings count: and time: need */
     int64_t first_us, last_us; /* times of its first event and its last, which time: needs */

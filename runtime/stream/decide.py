@@ -14,7 +14,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
-from runtime.native.interface import IDLE, NativeSession, PlifDecision, PlifNetwork, error
+from runtime.native.interface import NativeSession, PlifDecision, PlifNetwork, error
 from runtime.native.rules import names_of
 
 NOT_SURE = "not sure"  # why there is no label where the evidence is not enough
@@ -84,7 +84,7 @@ class Rules(NativeSession):
         reset: str = "never",
         framing: str | None = None,
     ) -> None:
-        self._names, self._voters = list(classes), voters
+        self.classes, self.voters = list(classes), voters
         network = PlifNetwork(c.sizeof(PlifNetwork), len(classes), voters, T, names_of(classes))
         super().__init__(network, framing=framing, decide=decide, reset=reset)
         self.rows = int(self._library.plif_rows(self._at))
@@ -117,26 +117,9 @@ class Rules(NativeSession):
 
     def after(self, y: np.ndarray) -> PlifDecision:
         """y float32 [rows, classes] of that step -> what libplif says, whose numbers stay until the next call."""
-        if y.shape != (self.rows, len(self._names)):
-            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {len(self._names)}]")
+        if y.shape != (self.rows, len(self.classes)):
+            raise PlifError(f"y of shape {list(y.shape)}; expected [{self.rows}, {len(self.classes)}]")
         whole = np.ascontiguousarray(y, np.float32)
         if self._library.plif_after(self._at, whole.ctypes.data, self._of_found) < 0:
             raise error()
         return self._found
-
-    def decision(self, found: PlifDecision, step: int, latency_ms: float = 0.0, source: str = "") -> Decision:
-        """The same in words, as the decision of that step."""
-        winner = found.index if found.index >= 0 else None
-        votes = found.votes[: len(self._names)]
-        return Decision(
-            t_us=found.t_us,
-            step=step,
-            label=None if winner is None else self._names[winner],
-            index=winner,
-            score=found.score,
-            votes=list(map(int, votes)) if self._voters > 1 else votes,
-            latency_ms=latency_ms,
-            source=source,
-            why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
-            soft=None if found.soft < 0 else self._names[found.soft],
-        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from runtime.base.declared import ReadingOptions
+from runtime.base.declared import ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import option
 
@@ -19,7 +19,7 @@ LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-class StreamOptions(ReadingOptions):
+class StreamOptions(ViewOptions):
     """Options of `plif stream` and of model.stream; None where an option was not given."""
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
@@ -47,9 +47,9 @@ class StreamOptions(ReadingOptions):
     )
 
     def over(self, recorded: StreamOptions) -> StreamOptions:
-        """These options; those that were not given are taken from the recording, except speed, sensor and csv."""
+        """These options; those that were not given are taken from the recording, except speed, sensor, csv and up."""
         said: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
-        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv})
+        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv, "up": self.up})
 
     def complete(
         self, framing: str, endless: Sequence[bool], exit_margin: float | None = None, rule: str | None = None

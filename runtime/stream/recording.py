@@ -21,6 +21,7 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.events.array import T_LIMIT_US
+from runtime.events.framing import UPRIGHT
 from runtime.events.size import is_size
 from runtime.stream.options import StreamOptions
 
@@ -149,7 +150,7 @@ def _parse_source(entry: dict[str, Any]) -> RecordedEvents:
     name, sensor = _line_of_text(entry["events"]), entry["sensor"]
     if Path(name).name != name:
         raise ValueError("events lie beside recording.json")
-    if entry["upright"] not in ("identity", "rotate180", "flip_y") or not is_size(sensor):
+    if entry["upright"] not in UPRIGHT or not is_size(sensor):
         raise ValueError("sensor or upright")
     count = entry.get("count")
     if count is not None and not (type(count) is int and 0 <= count <= MOST_EVENTS):

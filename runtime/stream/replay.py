@@ -136,7 +136,10 @@ def replayed(
             PlifWarning,
             stacklevel=2,
         )
-    return [RecordedSource(run, number, not changed) for number in range(len(run.sources))], options
+    found = [RecordedSource(run, number, not changed) for number in range(len(run.sources))]
+    for source in found if options.up else ():
+        source.stand(str(options.up))
+    return list(found), options
 
 
 def recorded_engine(sources: Sequence[str]) -> str | None:

@@ -30,7 +30,7 @@ from runtime.events.frame import Frame
 from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
-from runtime.events.sources.base import Source
+from runtime.events.sources.base import ASK, Source, turns_itself
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers
@@ -76,9 +76,7 @@ class Run:
             for one in sources:
                 opened.append(one if isinstance(one, Source) else self._open(one, options))
             endless = [self._is_endless(found) for found in opened]
-            self.options = options.complete(
-                str(self.framing), endless, card_margin(model.card), card_rule(model.card)
-            )
+            self.options = options.complete(str(self.framing), endless, card_margin(model.card), card_rule(model.card))
             self._make_streams(opened)
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
             choice = model.engine_choice
@@ -92,8 +90,9 @@ class Run:
         self._stage = Stage.MADE
 
     def _open(self, spec: str, options: StreamOptions) -> Source:
-        trained = self.model.card.get("sensor")
-        return open_source(spec, asked=options.sensor, csv=options.csv, trained=trained and (trained[0], trained[1]))
+        size = self.model.card.get("sensor")
+        trained = size and (size[0], size[1])
+        return open_source(spec, asked=options.sensor, csv=options.csv, trained=trained, up=options.up)
 
     def _is_endless(self, source: Source) -> bool:
         """Whether the stream of this source has no end. Some framings divide a whole recording, so its stream has one."""
@@ -197,8 +196,8 @@ class Run:
             if why is not None and stream.source.sensor_from == "guess":
                 width, height = stream.source.sensor
                 stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
-            if self.model.card.get("view") == "upright" and stream.source.upright != "identity":
-                text = f"stored turned ({stream.source.upright}): turned, since the network needs an upright view"
+            text = self._about_up(stream.source)
+            if text is not None:
                 stream.notes.append(f"{stream.name}: {text}")
                 self._observers.on_note(stream.name, text)
             if self.options.speed == "real" and stream.source.waits:
@@ -211,6 +210,15 @@ class Run:
                     "--decide sum adds up from the beginning of the feed, so its answer changes ever more slowly; "
                     f"for a feed without an end: --decide {LIVE_RULES[0]}",
                 )
+
+    def _about_up(self, source: Source) -> str | None:
+        """What a person should know of how the picture of a source is turned."""
+        if self.framing.orientation != "upright":
+            advice = "its framing takes pictures as they are stored; orientation=upright turns them"
+            return f"up= changes nothing: {advice}" if source.up_said else None
+        if turns_itself(source, self.framing):
+            return f"stored turned ({source.upright}), says its format: turned. {ASK}"
+        return None
 
     def _in_turn(self) -> Iterator[list[Stream]]:
         """Recordings, read here: the streams that have a next frame, which is their `pending`."""

@@ -19,8 +19,8 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.events.sources.base import Source
-from runtime.native.interface import AFRESH, GAP, LOST
-from runtime.stream.decide import Decision, Rules
+from runtime.native.interface import AFRESH, GAP, IDLE, LOST
+from runtime.stream.decide import NOT_SURE, Decision, Rules
 from runtime.stream.observe import Observers
 from runtime.stream.queue import FrameQueue
 from runtime.stream.source_framer import SourceFramer
@@ -94,7 +94,20 @@ class Stream:
         self.latency.add(latency_ms)
         if self.queue is not None:
             self.lag.add(1e3 * (now_s - frame.due_s))
-        decision = self.rules.decision(found, self.steps, latency_ms, self.name)
+        rules, winner = self.rules, found.index if found.index >= 0 else None
+        votes = found.votes[: len(rules.classes)]
+        decision = Decision(
+            t_us=frame.t_end_us,
+            step=self.steps,
+            label=None if winner is None else rules.classes[winner],
+            index=winner,
+            score=found.score,
+            votes=list(map(int, votes)) if rules.voters > 1 else votes,
+            latency_ms=latency_ms,
+            source=self.name,
+            why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
+            soft=None if found.soft < 0 else rules.classes[found.soft],
+        )
         self.steps += 1
         if self.steps % ENTERED == 0:
             self.latency.enter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ import runtime
 from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.data import open_dataset
-from runtime.events import make_events
+from runtime.events import make_events, open_source
 from runtime.events.framing import Framing, framing_of
+from runtime.events.sources import split_up
 from runtime.model.card import read_card
+from runtime.stream.record import Recorder
 from tests.recordings import aedat2_bytes
 
 NOTATION = "c4k8s8-BN-PLIF-FC30-PLIF-APk10s10"
@@ -77,3 +81,107 @@ def test_a_view_that_contradicts_is_refused() -> None:
     assert str(Framing.parse("duration:10ms").seen(None)) == "duration:10ms"
     with pytest.raises(PlifError, match="orientation=sj, but the network needs an upright view; leave it out"):
         Framing.parse("duration:10ms,orientation=sj").seen("upright")
+
+
+SIDES = {
+    "top": (0, -1),
+    "bottom": (0, 1),
+    "left": (-1, 0),
+    "right": (1, 0),
+}  # from the middle to where heads are, x and y
+
+
+def standing(folder: Path, up: str) -> Path:
+    """A recording in which everything is on one side of the stored picture, as heads are; its format turns it by 180 degrees."""
+    rng, n = np.random.default_rng(1), 5000
+    along, across = rng.integers(0, 128, n), rng.integers(0, 20, n)
+    dx, dy = SIDES[up]
+    x, y = (across if dx < 0 else 127 - across if dx else along), (across if dy < 0 else 127 - across if dy else along)
+    path = folder / f"{up}.aedat"
+    path.write_bytes(aedat2_bytes(make_events(np.sort(rng.integers(0, 60_000, n)), x, y, rng.random(n) < 0.5)))
+    return path
+
+
+def rows_seen(model: runtime.Model, source: str, **options: object) -> tuple[np.ndarray, list[str]]:
+    """Events in each row of the frames, float32 [H], and the notes."""
+    stream = model.stream(source, **options)
+    rows = sum(stream.last_frame.x.sum((0, 2)) for _ in stream)
+    return rows, stream.summary()["notes"]
+
+
+@pytest.mark.parametrize("up", SIDES)
+def test_people_stand_upright_whichever_side_their_heads_are_on(
+    artifact: tuple[str | None, Path], tmp_path: Path, up: str
+) -> None:
+    view, path = artifact
+    model, file = runtime.load(path), standing(tmp_path, up)
+    for rows, notes in (rows_seen(model, f"{file}?up={up}"), rows_seen(model, str(file), up=up)):
+        assert (rows[20:].sum() == 0 < rows[:20].sum()) == (view is not None or up == "top")
+        assert any("up= changes nothing" in note for note in notes) == (view is None)
+        assert not any("stored turned" in note for note in notes)
+    (tmp_path / "set" / "0").mkdir(parents=True)
+    file.rename(tmp_path / "set" / "0" / "a.aedat")
+    data = open_dataset(f"folder:{tmp_path}/set?up={up}", framing=framing_of(read_card(path)), shape=(2, 128, 128))
+    assert (data.sample(0)[:, :, 20:].sum() == 0) == (view is not None or up == "top")
+
+
+def test_a_source_says_it_before_the_command_does_and_a_file_of_that_name_is_that_file(tmp_path: Path) -> None:
+    file = standing(tmp_path, "left")
+    assert open_source(f"{file}?up=left", up="top").upright == "rotate90"
+    assert open_source("sim:digits?up=right&seed=3&seconds=1").upright == "rotate270"
+    assert split_up("udp://a:1?up=top&format=jaer") == ("udp://a:1?format=jaer", "top")
+    odd = tmp_path / "a?up=left"
+    odd.write_bytes(file.read_bytes())
+    assert open_source(str(odd)).upright == "rotate180" and not open_source(str(odd)).up_said
+    for wrong in (f"{file}?up=north", f"{file}?up=", f"{file}?up=top&up=left"):
+        with pytest.raises(PlifError, match=r"up="):
+            open_source(wrong)
+
+
+def test_labels_of_recordings_are_those_of_a_stream_which_way_up_they_are(
+    artifact: tuple[str | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, path = artifact
+    file, model = standing(tmp_path, "right"), runtime.load(path)
+    (tmp_path / "set" / "0").mkdir(parents=True)
+    (tmp_path / "set" / "0" / file.name).write_bytes(file.read_bytes())
+    found = set()
+    for up in (None, *SIDES):
+        last = [*model.stream(str(file), up=up)][-1]
+        said = ["--up", up] if up else []
+        assert run(["predict", str(path), str(file), *said, "--json"]) == 0
+        (predicted,) = json.loads(capsys.readouterr().out)["predictions"]
+        assert predicted["predicted"] == (last.label or "")
+        found.add(str(predicted["scores"] if "scores" in predicted else predicted))
+    assert len(found) > 2
+    words = ["eval", str(path), "--data", f"folder:{tmp_path}/set", "--up", "right"]
+    assert run([*words, "--json"]) in (0, 2)
+
+
+def test_a_recording_of_a_stream_keeps_which_way_is_up(artifact: tuple[str | None, Path], tmp_path: Path) -> None:
+    _, path = artifact
+    model, file = runtime.load(path), standing(tmp_path, "left")
+    with Recorder(tmp_path / "kept") as recorder:
+        said = [(d.label, d.score) for d in model.stream(str(file), up="left", observers=[recorder])]
+    record = json.loads((tmp_path / "kept" / "recording.json").read_text())
+    assert record["options"]["up"] == "left" and record["sources"][0]["upright"] == "rotate90"
+    assert [(d.label, d.score) for d in model.stream(str(tmp_path / "kept"))] == said
+    assert open_source(str(tmp_path / "kept" / "events.aedat")).upright == "rotate90"
+    assert model.stream(str(tmp_path / "kept"), up="top").source.upright == "identity"
+
+
+def test_a_person_is_shown_what_a_format_turns_and_asked(
+    artifact: tuple[str | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Heads are on the stored picture's top, so the format's turn puts them at the bottom, which the picture shows."""
+    view, path = artifact
+    file = standing(tmp_path, "top")
+    assert run(["stream", str(path), str(file)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    asked = [i for i, line in enumerate(told) if line.startswith("plif: /") and "Is this upright?" in line]
+    assert bool(asked) == bool(view)
+    if view:
+        picture = told[asked[0] - 24 : asked[0]]
+        assert not "".join(picture[:19]).strip() and all(len(row) > 30 for row in picture[-3:])
+    assert run(["stream", str(path), str(file), "--up", "top"]) == 0
+    assert "Is this upright?" not in capsys.readouterr().err

@@ -39,7 +39,7 @@ Feed = Sequence[list[Event] | int]  # packets of events, and times until which n
 SeenFrame = tuple[
     int, int, bool, dict[Cell, float]
 ]  # its end, events, whether a discontinuity came before it, its cells
-UPRIGHT = ("identity", "rotate180", "flip_y")
+UPRIGHT = ("identity", "rotate180", "flip_y", "rotate90", "rotate270")
 
 _ARTIFACTS = TemporaryDirectory()  # until the tests end
 

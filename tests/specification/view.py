@@ -30,7 +30,8 @@ def turn(x: int, y: int, W: int, H: int, orientation: str, upright: str) -> tupl
     stored   (x, y)
     paper    (W-1-x, y)
     sj       (H-1-y, W-1-x), in a picture that is H wide and W high
-    upright  as the recording's format says: identity (x, y), rotate180 (W-1-x, H-1-y), flip_y (x, H-1-y)
+    upright  as the recording's format or the user says: identity (x, y), rotate180 (W-1-x, H-1-y), flip_y (x, H-1-y),
+             rotate90 (H-1-y, x), clockwise, and rotate270 (y, W-1-x), in a picture that is H wide and W high
     """
     how = upright if orientation == "upright" else orientation
     if how == "paper":
@@ -41,6 +42,10 @@ def turn(x: int, y: int, W: int, H: int, orientation: str, upright: str) -> tupl
         return W - 1 - x, H - 1 - y, W, H
     if how == "flip_y":
         return x, H - 1 - y, W, H
+    if how == "rotate90":
+        return H - 1 - y, x, H, W
+    if how == "rotate270":
+        return y, W - 1 - x, H, W
     return x, y, W, H
 
 

@@ -49,7 +49,7 @@ class Losses:
 class Recording:
     """One opened file. `decode(losses)` starts at the beginning at each call; it yields events [N] of bounded N, in file order.
 
-    `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180"
+    `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180", "rotate90", "rotate270"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
     does not say; then one of `sensors` is guessed (runtime/events/size.py). `guesses` has a line for
     each other thing that the file does not say. `words(losses)`, where it is not None, yields the same file as words that a

@@ -7,6 +7,7 @@ it into SOURCES under the scheme that selects it ("udp" for `udp://...`).
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import LONGEST
@@ -33,16 +34,19 @@ def open_source(
     csv: str | None = None,
     trained: tuple[int, int] | None = None,
     asked: tuple[int, int] | None = None,
+    up: str | None = None,
 ) -> Source:
-    """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim: -> Source.
+    """A path, "-" for CSV on standard input, or udp://, tcp://, usb://, sim:, each with or without ?up=SIDE -> Source.
 
     sensor   (width, height) in pixels, whatever the source says
     asked    the same, where the source does not say it: what a user says of one recording or of many
     csv      what the columns of CSV are, such as "t=s,x,y,p", where its first lines do not tell
     trained  the sensor (width, height) of a network's training: for a file that does not say its own, if it holds the events
+    up       top, left, right or bottom: the side of the stored picture on which people's heads are, in place of what the format
+             says; where the source has ?up= of its own, that
     Raises PlifError, one line, for a file that is missing, empty or no recording, and for an unknown scheme.
     """
-    spec = str(spec)
+    spec, own_up = split_up(str(spec))
     said = sensor or asked
     if said is not None and not is_size(said):
         raise PlifError(f"{spec}: the sensor {said} is not (width, height) with both from 1 to {LONGEST}")
@@ -63,4 +67,19 @@ def open_source(
     else:
         sensor = said
     source: Source = getattr(import_module(module), maker)(spec, sensor, **more)
+    if side := own_up or up:
+        source.stand(side)
     return source
+
+
+def split_up(spec: str) -> tuple[str, str | None]:
+    """ "a.aedat?up=left" -> ("a.aedat", "left"); a file that is called so is that file."""
+    place, mark, query = spec.partition("?")
+    parts = query.split("&")
+    sides = [part.removeprefix("up=") for part in parts if part.startswith("up=")]
+    if not sides or spec.startswith("file:") or Path(spec).exists():
+        return spec, None
+    if len(sides) > 1:
+        raise PlifError(f"{spec}: up= stands there {len(sides)} times; expected it once")
+    rest = "&".join(part for part in parts if not part.startswith("up="))
+    return f"{place}{mark if rest else ''}{rest}", sides[0]

@@ -12,13 +12,20 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Losses
+from runtime.events.framing import TURNS, Framing
 
 if TYPE_CHECKING:
     from runtime.events.frame import Frame
     from runtime.events.framer import Framer
     from runtime.native.interface import Evt3Reader
 
+ASK = "Is this upright? If not, on which side of the stored picture are heads: --up top, left, right or bottom"
 TICK = np.empty(0, EVENT_DTYPE)
+
+
+def turns_itself(source: Source, framing: Framing) -> bool:
+    """Whether a picture is turned because its format says so, which may not be how the camera was mounted."""
+    return framing.orientation == "upright" and source.upright != "identity" and not source.up_said
 
 
 class Source:
@@ -29,7 +36,8 @@ class Source:
     sensor    (width, height) in pixels
     sensor_from  who says so: "source" (a camera, an address, a simulation), "recording", "asked" (the user),
                  "model" (the network's training), or "guess"
-    upright   how the stored view becomes upright: "identity", "rotate180" or "flip_y"
+    upright   how the stored view becomes upright: one of UPRIGHT (runtime/events/framing.py), as its format says, or the user:
+    up_said   whether it was the user: up=, the side of the stored picture on which people's heads are
     live      it cannot be read twice
     endless   what it shows changes, and no end is in sight: its evidence should not add up for ever
     waits     the sender waits until we read (a pipe): nothing need be dropped when the network is slow
@@ -50,6 +58,7 @@ class Source:
     sensor: tuple[int, int]
     sensor_from = "source"
     upright = "identity"
+    up_said = False
     live = False
     waits = False
     returns = 0
@@ -104,6 +113,14 @@ class Source:
     def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
         """Which frames of those that the framer makes are stepped: all of them, unless a recording says otherwise."""
         return frames
+
+    def stand(self, up: str) -> None:
+        """People's heads are on this side of the stored picture, whatever the format says. PlifError where it is no side."""
+        if up not in TURNS:
+            raise PlifError(
+                f"{self.name}: up={up}: expected {', '.join(TURNS)}: the side of the stored picture where heads are"
+            )
+        self.upright, self.up_said = TURNS[up], True
 
     def close(self) -> None:
         """Ends packets(), from any thread."""

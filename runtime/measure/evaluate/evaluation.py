@@ -144,7 +144,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
     Interrupted, with what is known so far, at Ctrl-C.
     """
     how = EvaluateOptions(data=data, **options)
-    data, out, limit = with_options(data, sensor=how.sensor, csv=how.csv), how.out, how.limit
+    data, out, limit = with_options(data, sensor=how.sensor, csv=how.csv, up=how.up), how.out, how.limit
     exit_margin = chosen_margin(how.exit_margin, model.card)
     fixed = model.card.get("batch")
     if fixed and how.batch not in (None, fixed):

@@ -133,7 +133,9 @@ static int read_sharp(Header *h, FILE *file, const char *path, int is_31) {
         const int width = number_after(line, "#sensor:", &rest),
                   height = width && *rest == 'x' ? number_after(rest, "x", &rest) : 0;
         if (height) h->width = width, h->height = height;
-        if (!strncmp(line, "#upright:", 9)) h->upright = strstr(line, "rotate180") ? 1 : strstr(line, "flip_y") ? 2 : 0;
+        static const char *const turns[] = {"identity", "rotate180", "flip_y", "rotate90", "rotate270"};
+        for (int i = 0; i < 5 && !strncmp(line, "#upright:", 9); i++)
+            if (strstr(line, turns[i])) h->upright = i;
     }
     h->format = is_31 ? AEDAT31 : AEDAT2;
     if (!is_31) h->width = h->height = 128, h->upright = 1;

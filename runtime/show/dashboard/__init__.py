@@ -22,6 +22,7 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.text import printable
 from runtime.base.version import __version__
+from runtime.events.sources.base import ASK, turns_itself
 from runtime.show.dashboard.access import TOKEN_VARIABLE, Access, is_loopback, keep_token, known_names, new_token
 from runtime.show.dashboard.board import Board, picture_size
 from runtime.show.dashboard.metrics import metrics_text
@@ -210,7 +211,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         account=stream.account,
         is_lost=(lambda: source.lost) if source.live else None,
     )
-    width, height = picture_size(model.input_shape, run.framing.orientation)
+    width, height = picture_size(model.input_shape, run.framing.orientation, source.upright)
     threads = model.engine.threads
     parity = card["parity"]
     proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
@@ -243,6 +244,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         "layers": [printable(name) for name in layers],
         "width": width,
         "height": height,
+        "upright": ASK if turns_itself(source, run.framing) else "",
         "lines": [(name, printable(text)) for name, text in lines],
     }
     return board, facts

@@ -251,17 +251,21 @@ def as_seen(frame: np.ndarray, orientation: str, upright: str) -> np.ndarray:
         frame = frame[:, ::-1, ::-1].transpose(0, 2, 1)
     elif orientation == "paper":  # column W-1-x
         frame = frame[:, :, ::-1]
-    if upright == "rotate180":
-        return frame[:, ::-1, ::-1]
-    return frame[:, ::-1] if upright == "flip_y" else frame
+    if upright == "flip_y":
+        return frame[:, ::-1]
+    return np.rot90(frame, -QUARTERS.get(upright, 0), (1, 2))  # clockwise
 
 
-def picture_size(shape: tuple[int, int, int], orientation: str) -> tuple[int, int]:
+QUARTERS = {"rotate90": 1, "rotate180": 2, "rotate270": 3}  # turns of a quarter
+
+
+def picture_size(shape: tuple[int, int, int], orientation: str, upright: str = "identity") -> tuple[int, int]:
     """(width, height) of the picture of frames of that shape."""
     c, h, w = shape
     if c not in (1, 2):
         raise PlifError(f"--dashboard: frames of {c} channels are no events; expected 2 (OFF, ON) or 1")
-    return (h, w) if orientation == "sj" else (w, h)
+    turned = (orientation == "sj") != (orientation != "upright" and QUARTERS.get(upright, 0) % 2 == 1)
+    return (h, w) if turned else (w, h)
 
 
 MOST = 10_000  # changes that are kept, the newest ones

@@ -63,7 +63,7 @@ def open_recording(path: Path) -> Recording:
     own = re.search(rb"#Sensor: *([1-9][0-9]{0,4})x([1-9][0-9]{0,4})\r\n", text[:end])  # our own line
     if own:
         sensor = int(own[1]), int(own[2])
-    turned = re.search(rb"#Upright: *(rotate180|flip_y)\r\n", text[:end])
+    turned = re.search(rb"#Upright: *(rotate180|flip_y|rotate90|rotate270)\r\n", text[:end])
     upright = turned[1].decode() if turned else "identity"
     return Recording("aedat31", lambda losses: _decode(path, offset, losses), sensor, upright, SENSORS[1:])
 

@@ -1,7 +1,8 @@
 /* Where an event lands: sensor coordinates -> cell of the frame [p, y, x].
  *
  *     orientation   stored   (x, y)
- *                   upright  as the file format says: identity, rotate180 (W-1-x, H-1-y) or flip_y (x, H-1-y)
+ *                   upright  as the file format or the user says: identity, rotate180 (W-1-x, H-1-y), flip_y (x, H-1-y),
+ *                            rotate90 (H-1-y, x) or rotate270 (y, W-1-x), the axes exchanged
  *                   sj       (H-1-y, W-1-x): what SpikingJelly stores for CIFAR10-DVS, the axes exchanged
  *                   paper    (W-1-x, y)
  *     resize        sum      x * w // W, y * h // H: events that land together add up
@@ -27,7 +28,7 @@ static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
 static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
 
 /* Whether events of such a sensor can be framed for an input [c, h, w]: 0, or a code and its text. upright: 0 stored as
- * it is, 1 turned by 180 degrees, 2 mirrored top to bottom. */
+ * it is, 1 turned by 180 degrees, 2 mirrored top to bottom, 3 and 4 turned by 90 and 270 degrees clockwise. */
 int plif_view_check(const int shape[3], int width, int height, int upright) {
     const int channels = shape[0];
     if (channels != 1 && channels != 2)
@@ -38,7 +39,7 @@ int plif_view_check(const int shape[3], int width, int height, int upright) {
                          shape[2]);
     if (width < 1 || height < 1 || width > 65536 || height > 65536)
         return plif_fail(PLIF_BAD_ARGUMENT, "a sensor of %d x %d; expected 1 x 1 to 65536 x 65536", width, height);
-    if (upright < 0 || upright > 2) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0, 1 or 2", upright);
+    if (upright < 0 || upright > 4) return plif_fail(PLIF_BAD_ARGUMENT, "upright %d; expected 0 to 4", upright);
     return 0;
 }
 
@@ -46,15 +47,16 @@ int plif_view_check(const int shape[3], int width, int height, int upright) {
 void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
                int64_t *of_y, int64_t of_p[2]) {
     const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
-    const int turned_x = o == PAPER || o == SJ || (o == UPRIGHT && upright == 1),
-              turned_y = o == SJ || (o == UPRIGHT && upright);
+    const int turn = o == UPRIGHT ? upright : 0, exchanged = o == SJ || turn >= 3;
+    const int turned_x = o == PAPER || o == SJ || turn == 1 || turn == 4,
+              turned_y = o == SJ || (turn >= 1 && turn <= 3);
     for (int64_t i = 0; i < width; i++) {
         const int64_t x = turned_x ? width - 1 - i : i;
-        of_x[i] = o == SJ ? times(place(x, width, h, framing->crop), w) : place(x, width, w, framing->crop);
+        of_x[i] = exchanged ? times(place(x, width, h, framing->crop), w) : place(x, width, w, framing->crop);
     }
     for (int64_t i = 0; i < height; i++) {
         const int64_t y = turned_y ? height - 1 - i : i;
-        of_y[i] = o == SJ ? place(y, height, w, framing->crop) : times(place(y, height, h, framing->crop), w);
+        of_y[i] = exchanged ? place(y, height, w, framing->crop) : times(place(y, height, h, framing->crop), w);
     }
     const int on = framing->swapped ? 0 : 1;
     of_p[0] = channels == 2 ? (int64_t)(1 - on) * h * w : 0;

@@ -90,6 +90,8 @@ function begin() {
   canvas.width = facts.width; canvas.height = facts.height;
   canvas.style.aspectRatio = facts.width + " / " + facts.height;
   glow = [new Float32Array(facts.width * facts.height), new Float32Array(facts.width * facts.height)];
+  $("upright").hidden = !facts.upright;
+  $("upright").textContent = facts.upright;
   const bars = $("bars");
   bars.replaceChildren(...facts.classes.map((name) => {
     const row = document.createElement("li"), text = document.createElement("span"), track = document.createElement("i"), number = document.createElement("b");
