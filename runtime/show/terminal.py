@@ -77,11 +77,11 @@ class Terminal(Observer):
             self._clear()
             _print_note(source, text, self.err)
 
-    def aside(self, text: str) -> None:
+    def aside(self, *lines: str) -> None:
         """Lines that are no answer."""
         with self._lock:
             self._clear()
-            say(text, file=self.err)
+            say(*lines, file=self.err)
 
     def line(self, text: str) -> None:
         """A line that stays."""

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from runtime.stream.run import Run
 
 COLUMNS, ROWS = 48, 24
-ENOUGH = 4000  # events, after which the picture is shown
+ENOUGH = 20_000  # counts of all frames, after which the picture is shown
 SHADES = " .:*#"
 
 
 class Upright(Observer):
     """Prints one picture of the first events of each source whose format turns it, as the network sees them."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell  # a text of several lines
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell  # some lines
         self._seen: dict[str, np.ndarray] = {}  # sums of frames [H, W]
 
     def on_start(self, run: Run) -> None:
@@ -42,7 +42,7 @@ class Upright(Observer):
             self._show(source)
 
     def _show(self, source: str) -> None:
-        self._tell("\n".join([*drawn(self._seen.pop(source)), f"plif: {printable(source)}: {ASK}"]))
+        self._tell(*drawn(self._seen.pop(source)), f"plif: {printable(source)}: {ASK}")
 
 
 def drawn(counts: np.ndarray) -> list[str]:
@@ -52,6 +52,7 @@ def drawn(counts: np.ndarray) -> list[str]:
     small = np.zeros((rows, columns))
     at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
     np.add.at(small, at, counts)
-    most = np.quantile(small[small > 0], 0.9) if small.any() else 1.0
-    shades = np.minimum(np.ceil(small / most * (len(SHADES) - 1)), len(SHADES) - 1).astype(int)
+    noise = np.median(small)  # most of a picture is background
+    most = np.quantile(small, 0.97) - noise or 1.0
+    shades = np.clip(np.round((small - noise) / most * (len(SHADES) - 1)), 0, len(SHADES) - 1).astype(int)
     return ["".join(SHADES[i] for i in row).rstrip() for row in shades]

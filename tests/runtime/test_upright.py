@@ -19,6 +19,7 @@ from runtime.data import open_dataset
 from runtime.events import make_events, open_source
 from runtime.events.framing import Framing, framing_of
 from runtime.events.sources import split_up
+from runtime.measure.predict import Recordings
 from runtime.model.card import read_card
 from runtime.stream.record import Recorder
 from tests.recordings import aedat2_bytes
@@ -138,24 +139,19 @@ def test_a_source_says_it_before_the_command_does_and_a_file_of_that_name_is_tha
             open_source(wrong)
 
 
-def test_labels_of_recordings_are_those_of_a_stream_which_way_up_they_are(
-    artifact: tuple[str | None, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_frames_of_recordings_are_those_of_a_stream_whichever_side_is_up(
+    artifact: tuple[str | None, Path], tmp_path: Path
 ) -> None:
     _, path = artifact
     file, model = standing(tmp_path, "right"), runtime.load(path)
     (tmp_path / "set" / "0").mkdir(parents=True)
     (tmp_path / "set" / "0" / file.name).write_bytes(file.read_bytes())
-    found = set()
     for up in (None, *SIDES):
-        last = [*model.stream(str(file), up=up)][-1]
-        said = ["--up", up] if up else []
-        assert run(["predict", str(path), str(file), *said, "--json"]) == 0
-        (predicted,) = json.loads(capsys.readouterr().out)["predictions"]
-        assert predicted["predicted"] == (last.label or "")
-        found.add(str(predicted["scores"] if "scores" in predicted else predicted))
-    assert len(found) > 2
-    words = ["eval", str(path), "--data", f"folder:{tmp_path}/set", "--up", "right"]
-    assert run([*words, "--json"]) in (0, 2)
+        samples = Recordings((str(file),), up=up).open(model)
+        assert np.array_equal(samples.sample(0).sum((0, 1, 3)), rows_seen(model, str(file), up=up)[0])
+    words = ["--up", "right", "--json"]
+    assert run(["predict", str(path), str(file), *words]) == 0
+    assert run(["eval", str(path), "--data", f"nmnist:{tmp_path}", *words]) == 2  # of folder:DIR alone
 
 
 def test_a_recording_of_a_stream_keeps_which_way_is_up(artifact: tuple[str | None, Path], tmp_path: Path) -> None:

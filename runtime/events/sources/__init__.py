@@ -67,7 +67,8 @@ def open_source(
     else:
         sensor = said
     source: Source = getattr(import_module(module), maker)(spec, sensor, **more)
-    if side := own_up or up:
+    side = up if own_up is None else own_up
+    if side is not None:
         source.stand(side)
     return source
 
