@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.machines,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),
 ]
-MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture-sim.pt"}
+MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture.pt"}
 FORMATS = ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31")
 
 
@@ -113,9 +113,9 @@ def test_every_decision_in_the_browser_is_that_of_plif_stream(
             {"decide": "kofn:3/5", "reset": "every:16/2", "framing": "duration:40ms,every=10ms"},
         ):
             found, native = decisions(browser, name, files[0], **rules), streamed(model, files[0], **rules)
-            assert len(native) > 50 and [d[:4] + d[5:] for d in found] == [d[:4] + d[5:] for d in native], rules
-            assert [d[4] for d in found] == pytest.approx(
-                [d[4] for d in native], rel=1e-12
+            assert len(native) > 50 and [d[:5] + d[6:] for d in found] == [d[:5] + d[6:] for d in native], rules
+            assert [d[5] for d in found] == pytest.approx(
+                [d[5] for d in native], rel=1e-12
             )  # exp is another C library's
 
 
