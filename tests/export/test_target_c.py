@@ -21,7 +21,7 @@ from plif_export import export, verify
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler, run_here
+from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
@@ -43,18 +43,13 @@ STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 QUICK = ("-O0",)  # the compiler's time is most of a test's
 
 
-def unconfined(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([program], input=request, capture_output=True)
-
-
 def compiled(path: Path, flags: tuple[str, ...] = ()) -> CompiledProgram:
-    """A file of the test's own making, whatever stands in it. Sanitizers take terabytes of addresses, and read /proc."""
-    run = unconfined if set(SANITIZERS) & set(flags) else run_here
-    return CompiledProgram(read_texts(path), read_card(path), find_compiler() or "", flags, run)
+    """A file of the test's own making, whatever stands in it."""
+    return CompiledProgram(read_texts(path), read_card(path), find_compiler() or "", flags)
 
 
 def sanitized(path: Path, flags: tuple[str, ...] = ()) -> CompiledProgram:
-    """The same with sanitizers, which map more memory than what is proved may have."""
+    """The same with sanitizers, which map more memory than what is proved may have, and read /proc."""
 
     def run(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([program], input=request, capture_output=True, env={**os.environ, **OPTIONS})

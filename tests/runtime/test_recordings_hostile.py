@@ -14,7 +14,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.archive import _opened
-from runtime.data.cifar10 import _read_image
+from runtime.data.cifar10 import ImageDecoder
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.formats import base
 from runtime.events.formats.aedat import aedat31
@@ -355,5 +355,5 @@ def test_a_picture_that_claims_to_be_huge_is_one_line(tmp_path: Path) -> None:
         png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + bytes(20)
         (tmp_path / "a.png").write_bytes(png)
         with in_memory(LITTLE), pytest.raises(PlifError, match=r"a.png: ") as caught:
-            _read_image(tmp_path / "a.png")
+            ImageDecoder().read(tmp_path / "a.png")
         assert str(caught.value).isprintable()
