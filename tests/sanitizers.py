@@ -36,11 +36,11 @@ OPTIONS = {
 @cache
 def find_sanitizers() -> Sanitizers | None:
     """None where no compiler has them: clang may lack its runtime (Debian: libclang-rt-dev)."""
-    for compiler, checks in CHECKS.items():
-        flags = ("-g1", f"-fsanitize={checks}", "-fno-sanitize-recover=all", *SHARED[compiler])
-        if shutil.which(compiler) is None or platform.machine() != "x86_64":
+    for name, checks in CHECKS.items():
+        flags = ("-g1", f"-fsanitize={checks}", "-fno-sanitize-recover=all", *SHARED[name])
+        if (compiler := shutil.which(name)) is None or platform.machine() != "x86_64":
             continue
-        command = [compiler, f"-print-file-name={RUNTIMES[compiler]}"]
+        command = [compiler, f"-print-file-name={RUNTIMES[name]}"]
         runtime = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         with tempfile.TemporaryDirectory() as folder:
             flags += (f"-Wl,-rpath,{Path(runtime).parent}",)

@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="all when not given")
     asked = parser.parse_args()
     found = find_sanitizers()
-    if found is None or found.compiler != "clang":
+    if found is None or Path(found.compiler).name != "clang":
         print("not run: needs clang with its sanitizers (apt-get install clang libclang-rt-dev)")
         return 0
     with tempfile.TemporaryDirectory() as name:
