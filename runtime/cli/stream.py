@@ -5,7 +5,6 @@ In Python: Model.stream, whose observers record (runtime.stream.record) and show
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +74,7 @@ def stream(
         if watched.dashboard is not None:
             if page.warning:
                 say(f"plif: warning: {page.warning}", err=True)
-            say(f"plif: {page.announcement(secret=sys.stderr.isatty())}", err=True)
+            say(f"plif: {page.announcement()}", err=True)
         say_engine(model)
         several = len(running.names) > 1
         ending.gently(running.controls.end)

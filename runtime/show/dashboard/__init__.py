@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,10 @@ class Dashboard(Observer):
     def address(self) -> str:
         return f"{self._page}?token={self._token}"
 
-    def announcement(self, secret: bool) -> str:
-        """A line that says where the dashboard is. secret: whether only its user reads it. Others are told in which file
-        the token is, which only this user reads and `close` removes. PlifError where no folder takes that file."""
-        if secret:
+    def announcement(self) -> str:
+        """A line for stderr that says where the dashboard is. Only a terminal is shown the token: others are told in which
+        file it is, which only this user reads and `close` removes. PlifError where no folder takes that file."""
+        if sys.stderr.isatty():
             return f"dashboard at {self.address}"
         if os.environ.get(TOKEN_VARIABLE):
             return f"dashboard at {self._page}, its token is that of {TOKEN_VARIABLE}"
