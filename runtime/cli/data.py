@@ -24,6 +24,9 @@ MOTION = "motion"
 NEEDED = {SIMULATED: "--from mnist:DIR ", GESTURES: "", MOTION: "--bvh DIR "}  # to make one, beside --out DIR
 
 
+Row = dict[str, Any]
+
+
 class Places(OptionRecord):
     """The folders of a set."""
 
@@ -76,7 +79,7 @@ def data(
 
 def _simulate(
     name: str, source: str | None, out: Path, digits: NmnistOptions, gestures: GestureOptions, motions: MotionOptions
-) -> dict[str, Any]:
+) -> Row:
     """Writes a simulated N-MNIST of the images that `source` names, a simulated DVS128 Gesture, or recordings of motions."""
     kind, _, folder = (source or "").partition(":")
     if source is not None and (kind != "mnist" or not folder):
@@ -100,7 +103,7 @@ def _simulate(
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in known if key in note}}
 
 
-def _made_lines(made: dict[str, Any]) -> list[str]:
+def _made_lines(made: Row) -> list[str]:
     if "motions" in made:
         return [f"{made['path']}: of {made['motions']} files of motion capture, {made['seconds']:.0f} s",
                 f"use it as --data folder:{made['path']}"]  # fmt: skip
@@ -111,7 +114,7 @@ def _made_lines(made: dict[str, Any]) -> list[str]:
     return [*lines, f"use it as --data {use}:{made['path']}"]
 
 
-def _where_lines(row: dict[str, Any]) -> list[str]:
+def _where_lines(row: Row) -> list[str]:
     """Where a set comes from, and what to type once it is there."""
     lines = [f"{row['name']}: {row['what']}", f"from     {row['source']}{', ' if row['size'] else ''}{row['size']}"]
     lines.append(f"licence  {row['licence']}")
@@ -120,7 +123,7 @@ def _where_lines(row: dict[str, Any]) -> list[str]:
     return [*lines, f"then     plif data {row['name']} --root DIR"]
 
 
-def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
+def _row_lines(rows: list[Row]) -> list[str]:
     lines = []
     for row in rows:
         lines += [f"{row['spec']:<20} {row['kind']:<7} {row['what']}", f"{'':<20} from    {row['source']}"]
@@ -130,7 +133,7 @@ def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
     return [*lines, f"{MOTION:<20} plif data {MOTION} --bvh DIR --out DIR makes recordings of your motion capture"]
 
 
-def _check_lines(found: dict[str, Any]) -> list[str]:
+def _check_lines(found: Row) -> list[str]:
     lines = [f"{found['name']}: {found['kind']}, {len(found['classes'])} classes"]
     for split, about in found["splits"].items():
         if "problem" in about:

@@ -29,6 +29,7 @@ after a stop; files that are there are kept.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ import numpy.typing as npt
 
 from runtime.base.declared import LOOKS, VIEWS, GestureOptions
 from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.base.files import read_regular, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.base.version import __version__
 from runtime.data.simulate_motion import record_painted, record_people, split_actors
@@ -126,7 +127,9 @@ def simulate_gesture(
     }
     if part != "windows":
         parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
-    parameters |= {name: value for name, value in vars(staging).items() if value != getattr(Staging, name)}
+    parameters |= {name: value for name, value in vars(staging).items() if value != vars(Staging())[name]}
+    if how.motions is not None:
+        parameters["motions"] = hashlib.sha256(read_regular(how.motions)).hexdigest()
     note: dict[str, object] = {
         "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
         "made_by": f"plif {__version__}, runtime.data.simulate_gesture",

@@ -32,7 +32,7 @@ from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
-from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, Viewpoint
 from runtime.simulate.performance import FRAME_US, record_scene
 from runtime.simulate.performer import Performer, draw_performer
 
@@ -112,7 +112,9 @@ def _record_one(key: tuple[int, ...], motion: Motion, held_out: bool, how: Motio
     yaw = np.random.default_rng([*key, 71]).uniform(-how.yaw, how.yaw)
     course = Course([Stretch(motion)], again=True)
     seconds = course.length_s(how.loops) if how.seconds is None else how.seconds
-    return record_painted(performer, MotionPainter(performer, course, View(float(yaw), how.distance)), seconds, key)
+    return record_painted(
+        performer, MotionPainter(performer, course, Viewpoint(float(yaw), how.distance)), seconds, key
+    )
 
 
 def record_painted(
@@ -183,13 +185,13 @@ def _draw_stretch(rng: np.random.Generator, kinds: Sequence[Sequence[Motion]]) -
     return Stretch(motion, begin, STRETCH_S, float(rng.uniform(0.75, 1.25)), float(rng.uniform(0, 0.5)))
 
 
-def _draw_view(rng: np.random.Generator, performer: Performer, stays: bool) -> View:
+def _draw_view(rng: np.random.Generator, performer: Performer, stays: bool) -> Viewpoint:
     from_all_sides = not stays and rng.random() < 0.65
     yaw = float(rng.uniform(-180, 180) if from_all_sides else rng.normal(0, 35))
     roll = float(rng.choice((0, 0, 0, 0, 0, 0, 0, 0, -90, 90)))
     if rng.random() < 0.25:  # a limb, or the trunk, close by
         at = (float(rng.uniform(40, 88)), float(rng.uniform(40, 88)))
-        return View(yaw, float(rng.uniform(0.75, 2.0)), at, JOINTS[int(rng.integers(len(JOINTS)))], roll)
+        return Viewpoint(yaw, float(rng.uniform(0.75, 2.0)), at, JOINTS[int(rng.integers(len(JOINTS)))], roll)
     alike = stays and rng.random() < 0.5
     scale = performer.scale * float(rng.uniform(0.85, 1.1)) if alike else float(rng.uniform(0.4, 1.15))
-    return View(yaw, DISTANCE_M / scale, roll_deg=roll)
+    return Viewpoint(yaw, DISTANCE_M / scale, roll_deg=roll)

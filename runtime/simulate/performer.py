@@ -108,7 +108,6 @@ def draw_performer(seed: tuple[int, ...], held_out: bool = False, varied: str | 
 def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
     value = {name: draw.within(*ends) for name, ends in PLAIN.items()}
     look, sensor = performer.look, performer.sensor
-    textures = {name: 1 + value["texture"] * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
     unequal = np.exp(0.5 * value["unequal"])
     on, off = (sensor.threshold_on * value["threshold"] * unequal, sensor.threshold_off * value["threshold"] / unequal)
     # Hands or arms must be seen, so they cross the higher threshold.
@@ -118,15 +117,20 @@ def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
     sensor = replace(
         sensor, threshold_on=float(on * share), threshold_off=float(off * share), noise_hz=value["noise_hz"]
     )
-    return replace(performer, look=replace(look, **textures), sensor=sensor)
+    return replace(performer, look=_smooth(look, value["texture"]), sensor=sensor)
 
 
 def _fade(look: Appearance, contrast: float) -> Appearance:
     """The same person, whose parts differ less from the wall and in themselves."""
     wall = float(look.background.mean())
     tones = {name: wall + contrast * (getattr(look, name) - wall) for name in ("skin", "shirt", "trousers", "hair")}
-    textures = {name: 1 + contrast * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
-    return replace(look, **tones, **textures, background=wall + contrast * (look.background - wall))
+    return replace(_smooth(look, contrast), **tones, background=wall + contrast * (look.background - wall))
+
+
+def _smooth(look: Appearance, share: float) -> Appearance:
+    """The same person, whose textures are so much weaker."""
+    weaker = {name: 1 + share * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
+    return replace(look, **weaker)
 
 
 def _draw_usual(seed: tuple[int, ...], held_out: bool) -> Performer:

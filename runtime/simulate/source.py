@@ -51,7 +51,7 @@ from runtime.simulate.figure import SIZE_PX
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.motion.drawn import Gestures, Moves, stage
 from runtime.simulate.motion.joints import read_motions
-from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import Course, MotionPainter, Stretch, Viewpoint
 from runtime.simulate.performance import Bout, perform, record_scene
 from runtime.simulate.performer import draw_performer
 from runtime.simulate.saccades import DURATION_US, SENSOR_PX, record_digit
@@ -247,7 +247,7 @@ class MotionSource(SimulatedSource):
         look, split = self.values.get("look", "usual"), self.values.get("split", "test")
         self._key = (self._seed, STREAM)
         self._performer = draw_performer(self._key, split == "test", None if look == "usual" else look)
-        view = View(self.values.get("yaw", 0.0), self.values.get("distance"))
+        view = Viewpoint(self.values.get("yaw", 0.0), self.values.get("distance"))
         self._painter = MotionPainter(self._performer, course, view)
 
     def _pieces(self) -> Iterator[npt.NDArray[np.void]]:

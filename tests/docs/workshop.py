@@ -11,6 +11,7 @@ from runtime.events import write_nmnist
 from runtime.simulate.gestures import CLASSES
 from tests.networks import firing
 from tests.recordings import aedat2_bytes, evt3_bytes, some_events
+from tests.runtime.motions import bvh, waving, write_collection
 
 DIGITS = tuple("0123456789")
 
@@ -50,5 +51,9 @@ def fill(folder: Path) -> None:
     for name in ("recording.bin", "demo/digit7.bin"):
         write_nmnist(folder / name, some_events(300))
     (folder / "recording.aedat").write_bytes(aedat2_bytes(some_events(300, width=128, height=128)))
+    (folder / "motions" / "other_gestures").mkdir(parents=True)
+    for name in ("walk.bvh", "motions/other_gestures/walk.bvh"):
+        (folder / name).write_text(bvh(waving(30)))
+    write_collection(folder / "motions.npz", ("1", "2"), waving(40))
     (folder / "my.toml").write_text('network = "nmnist"\nepochs = 10\naugment = "none"\n')
     (folder / "train.log").write_text("epoch 1\n")

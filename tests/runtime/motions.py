@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from runtime.simulate.motion.joints import read_motions
+
 Pose = dict[str, tuple[float, float, float]]  # joint -> degrees about Z, X, Y
 
 # Centimetres; somebody with arms spread who looks towards +Z. name: (parent, offset from it)
@@ -140,3 +144,14 @@ def waving(frames: int = 60) -> list[Pose]:
         {"LeftForeArm": (90 * abs((k % 40) / 20 - 1), 0, 0), "RightArm": (80, 0, 0), "LeftUpLeg": (0, 0, 0)}
         for k in range(frames)
     ]
+
+
+def write_collection(path: Path, actors: Sequence[str], poses: Sequence[Pose]) -> None:
+    """A collection in which each of these actors does the same."""
+    bare = path.with_suffix(".bvh")
+    bare.write_text(bvh(poses))
+    millimetres = np.round(np.concatenate([read_motions(bare)[0].joints] * len(actors)) * 1000).astype(np.int16)
+    bare.unlink()
+    delta = np.diff(millimetres, axis=0, prepend=0).astype(np.int16)
+    starts = np.arange(len(actors) + 1) * (len(millimetres) // len(actors))
+    np.savez(path, names=[f"{actor}_1" for actor in actors], fps=60.0, starts=starts, delta_mm=delta)

@@ -13,7 +13,7 @@ from runtime.data import open_dataset
 from runtime.data.simulate_motion import record_people, simulate_motion, split_actors
 from runtime.events import events_sha256, open_source, read_events
 from runtime.simulate.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
-from runtime.simulate.motion.people import Course, MotionPainter, Stretch, View
+from runtime.simulate.motion.people import Course, MotionPainter, Stretch, Viewpoint
 from runtime.simulate.performer import draw_performer
 from tests.runtime.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
 
@@ -181,7 +181,7 @@ def test_motions_join_at_the_place_and_in_the_direction_of_the_one_before(walk: 
 def test_yaw_says_from_which_side_the_person_is_seen(walk: Path, yaw: float, way: int) -> None:
     """Who looks into the camera has the left hand on the picture's right, who looks to the right has it farther away."""
     (motion,) = read_motions(walk)
-    painter = MotionPainter(draw_performer((3,)), motion, View(yaw, 4.0, (64.0, 50.0)))
+    painter = MotionPainter(draw_performer((3,)), motion, Viewpoint(yaw, 4.0, (64.0, 50.0)))
     limbs = painter.limbs(np.array([0]))[0]
     hands = limbs[limbs[:, 10] == 1]
     far = hands[np.abs(hands[:, 3] - hands[0, 3]).argmax(), 3] - hands[0, 3]
@@ -195,11 +195,11 @@ def test_a_person_who_is_farther_away_is_smaller_and_only_an_arm_may_be_seen(wal
     performer = draw_performer((3,))
     wall = performer.look.background
 
-    def covered(view: View) -> int:
+    def covered(view: Viewpoint) -> int:
         return int((np.abs(next(MotionPainter(performer, motion, view).paint(np.array([0]))) - wall) > 0.01).sum())
 
     whole, far, arm = (
-        covered(View(0, d, (64, 40), only=only)) for d, only in ((2.5, "all"), (5.0, "all"), (2.5, "left"))
+        covered(Viewpoint(0, d, (64, 40), only=only)) for d, only in ((2.5, "all"), (5.0, "all"), (2.5, "left"))
     )
     assert 0.15 < far / whole < 0.4 and 0.03 < arm / whole < 0.2
 
@@ -207,7 +207,7 @@ def test_a_person_who_is_farther_away_is_smaller_and_only_an_arm_may_be_seen(wal
 @pytest.mark.parametrize("only", ["all", "arms", "left", "right"])
 def test_what_is_farther_is_painted_first(walk: Path, only: str) -> None:
     (motion,) = read_motions(walk)
-    limbs = MotionPainter(draw_performer((1,)), motion, View(40, only=only)).limbs(np.array([0, 300_000]))
+    limbs = MotionPainter(draw_performer((1,)), motion, Viewpoint(40, only=only)).limbs(np.array([0, 300_000]))
     depth = limbs[:, :, 2] + limbs[:, :, 5]
     assert (np.diff(depth, axis=1) > -0.08 * 93).all() and len(limbs) == 2
 

@@ -16,10 +16,10 @@ from runtime.simulate.figure import SHOULDER
 from runtime.simulate.gestures import CLASSES, WIDE_PACES
 from runtime.simulate.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
 from runtime.simulate.motion.joints import J, facing
-from runtime.simulate.motion.people import MotionPainter, View, draw_view
+from runtime.simulate.motion.people import MotionPainter, Viewpoint, draw_view
 from runtime.simulate.performance import Bout, Manner, perform
 from runtime.simulate.performer import draw_performer
-from tests.runtime.motions import bvh, waving
+from tests.runtime.motions import waving, write_collection
 
 T_S = np.arange(0, 8, 0.01)
 WAVE = CLASSES.index("right_hand_wave")
@@ -141,7 +141,7 @@ def acting(gesture: int, seconds: float = 0.4) -> Gestures:
     return Gestures([bout], 0, int(seconds * 1e6), (3,), 1.0)
 
 
-def covered(view: View, gesture: int = WAVE) -> np.ndarray:
+def covered(view: Viewpoint, gesture: int = WAVE) -> np.ndarray:
     performer = draw_performer((3,))
     picture = next(MotionPainter(performer, acting(gesture), view).paint(np.array([200_000])))
     return np.abs(picture - performer.look.background) > 0.01
@@ -152,7 +152,7 @@ def test_a_drawn_pose_as_joints_is_painted_where_the_figure_is() -> None:
     bout = Bout(Manner(WAVE, (3, WAVE)), -(10**6), 10**9, 0)
     shown = Gestures([bout], 0, 400_000, performer.seed, performer.scale)
     assert shown.arms == "right" and acting(8).arms == "both"
-    seen = next(MotionPainter(performer, shown, View()).paint(np.array([100_000])))
+    seen = next(MotionPainter(performer, shown, Viewpoint()).paint(np.array([100_000])))
     pose = bout.manner.pose(np.array([1.1]))
     drawn = performer.make_painter().paint(pose, 0)
     wall = performer.look.background
@@ -164,19 +164,21 @@ def test_a_drawn_pose_as_joints_is_painted_where_the_figure_is() -> None:
 def test_near_shows_the_forearm_and_the_hand_alone_and_far_the_whole_body_small() -> None:
     near, far, whole = (covered(draw_view(kind, (5,), False, "right")) for kind in ("near", "far", "whole"))
     assert far.sum() < 0.4 * whole.sum() and 500 < near.sum() < 6000
-    forearm = covered(View(distance_m=1.0, towards="Rwri", at=(64, 64), only="right"))
-    body = covered(View(distance_m=1.0, towards="Rwri", at=(64, 64)))
+    forearm = covered(Viewpoint(distance_m=1.0, towards="Rwri", at=(64, 64), only="right"))
+    body = covered(Viewpoint(distance_m=1.0, towards="Rwri", at=(64, 64)))
     assert forearm.sum() < 0.7 * body.sum() and (forearm & ~body).sum() < 20
     with pytest.raises(PlifError, match="view 'side', expected whole, far, cut, near"):
         draw_view("side", (5,), False)
 
 
 def test_somebody_lies_with_the_head_on_the_right_and_a_scene_without_anybody_is_known() -> None:
-    up, right = (np.argwhere(covered(View(roll_deg=roll, distance_m=4, at=(64, 50)))).mean(0) for roll in (0, 90))
+    up, right = (np.argwhere(covered(Viewpoint(roll_deg=roll, distance_m=4, at=(64, 50)))).mean(0) for roll in (0, 90))
     assert up[0] > 60 and right[1] < 60  # the body below the shoulders: down, or to the left
-    empty = MotionPainter(draw_performer((3,)), acting(WAVE), View(at=(900.0, 50.0)))
-    assert not empty.seen(np.array([0])).any() and not covered(View(at=(900.0, 50.0))).any()
-    assert MotionPainter(draw_performer((3,)), acting(WAVE), View()).seen(np.array([0, 5000]), ["head", "Rwri"]).all()
+    empty = MotionPainter(draw_performer((3,)), acting(WAVE), Viewpoint(at=(900.0, 50.0)))
+    assert not empty.seen(np.array([0])).any() and not covered(Viewpoint(at=(900.0, 50.0))).any()
+    assert (
+        MotionPainter(draw_performer((3,)), acting(WAVE), Viewpoint()).seen(np.array([0, 5000]), ["head", "Rwri"]).all()
+    )
 
 
 @pytest.mark.parametrize("kind", VIEWS)
@@ -233,9 +235,8 @@ def test_a_part_with_a_staging_is_always_the_same_and_another_without(
     monkeypatch.setattr("runtime.data.simulate_motion.PEOPLE_S", 0.5)
     monkeypatch.setattr("runtime.data.simulate_motion.STRETCH_S", 0.3)
     monkeypatch.setattr("runtime.simulate.schedule.PER_PERFORMER", (WAVE, 8))
-    for actor in ("a", "b"):
-        (tmp_path / f"{actor}_1.bvh").write_text(bvh(waving(60)))
-    motions = collection(tmp_path) if part == "people" else None
+    write_collection(tmp_path / "all.npz", ("a", "b"), waving(60))
+    motions = str(tmp_path / "all.npz") if part == "people" else None
     staging = Staging(laws=2, view="mixed", look="plain", motions=motions)
     events, rows = record(1, "train", 0, part, staging)
     again, same = record(1, "train", 0, part, staging)
@@ -243,17 +244,6 @@ def test_a_part_with_a_staging_is_always_the_same_and_another_without(
     assert all(events["t"][0] >= 0 and a < b for _, a, b in rows)
     plain, _ = record(1, "train", 0, part, Staging(motions=motions))
     assert events_sha256(plain) != events_sha256(events)
-
-
-def collection(folder: Path) -> str:
-    """A collection of two actors who wave."""
-    from runtime.simulate.motion.joints import read_motions
-
-    joints = np.concatenate([read_motions(folder / f"{actor}_1.bvh")[0].joints for actor in ("a", "b")])
-    whole = np.round(joints * 1000).astype(np.int16)
-    delta = np.concatenate([whole[:1], np.diff(whole, axis=0)])
-    np.savez(folder / "all.npz", names=["a_1", "b_1"], fps=60.0, starts=[0, 60, 120], delta_mm=delta)
-    return str(folder / "all.npz")
 
 
 def test_the_note_of_a_set_says_how_it_is_shown_and_that_of_an_old_one_is_as_it_was(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.simulate.motion.rig import BLOCK, MOST_NODES, Doubles, Lines, Node, Rig, lines_of, rotate
+from runtime.simulate.motion.rig import BLOCK, MOST_NODES, Doubles, Joint, Lines, Rig, lines_of, rotate
 
 FPS = 120.0  # of both laboratories; the file does not say
 
@@ -54,7 +54,7 @@ def _read_skeleton(lines: Lines) -> tuple[Rig, dict[str, tuple[int, int]]]:
             children[first] = rest
         if len(bones) > MOST_NODES:
             raise lines.wrong(f"{len(bones)} bones", f"at most {MOST_NODES}")
-    nodes: list[Node] = []
+    nodes: list[Joint] = []
     columns: dict[str, tuple[int, int]] = {}
     width, waiting = 0, [("root", -1)]
     while waiting:
@@ -62,7 +62,7 @@ def _read_skeleton(lines: Lines) -> tuple[Rig, dict[str, tuple[int, int]]]:
         if name not in bones or name in columns:
             raise lines.wrong(name, "a hierarchy of bones that the file describes, each once")
         about = bones[name]
-        node = Node(name, parent)
+        node = Joint(name, parent)
         if parent >= 0:
             long = lines.numbers(about.get("length", []), 1, f"the length of {name}")[0]
             node.offset = long * np.array(lines.numbers(about.get("direction", []), 3, f"the direction of {name}"))

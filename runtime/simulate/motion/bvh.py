@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from runtime.simulate.motion.rig import BLOCK, MOST_NODES, Doubles, Lines, Node, Rig
+from runtime.simulate.motion.rig import BLOCK, MOST_NODES, Doubles, Joint, Lines, Rig
 
 
 def read_bvh(lines: Lines) -> tuple[Rig, float, Iterator[Doubles]]:
@@ -35,7 +35,7 @@ def read_bvh(lines: Lines) -> tuple[Rig, float, Iterator[Doubles]]:
 
 
 def _read_hierarchy(lines: Lines, words: Iterator[list[str]]) -> Rig:
-    nodes: list[Node] = []
+    nodes: list[Joint] = []
     open_nodes: list[int] = []
     width, waiting = 0, -1  # waiting: a node that was named and has no brace yet
     for first, *rest in words:
@@ -49,7 +49,7 @@ def _read_hierarchy(lines: Lines, words: Iterator[list[str]]) -> Rig:
                 raise lines.wrong(f"{first} {' '.join(rest)}", f"one tree of at most {MOST_NODES} joints")
             parent = open_nodes[-1] if open_nodes else -1
             waiting = len(nodes)
-            nodes.append(Node(f"{nodes[parent].name} end" if first == "End" else " ".join(rest), parent))
+            nodes.append(Joint(f"{nodes[parent].name} end" if first == "End" else " ".join(rest), parent))
         elif first == "{" and waiting >= 0:
             open_nodes.append(waiting)
             waiting = -1

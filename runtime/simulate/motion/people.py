@@ -104,7 +104,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class View:
+class Viewpoint:
     """Where the camera stands, and what of the person it sees. What is None is as of the performer.
 
     yaw_deg      0: the person looks into the camera when the motion begins; 90: towards the picture's right
@@ -174,7 +174,7 @@ IN_PICTURE = {
 class MotionPainter:
     """Pictures of somebody who acts, at times in microseconds."""
 
-    def __init__(self, performer: Performer, acting: Acting, view: View) -> None:
+    def __init__(self, performer: Performer, acting: Acting, view: Viewpoint) -> None:
         self._acting, self._look = acting, performer.look
         self._textures = stack_textures(performer.look)
         self._at = view.at or (performer.cx, performer.cy)
@@ -234,7 +234,7 @@ def _tones(look: Appearance) -> dict[str, float]:
 WRISTS = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}
 
 
-def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> View:
+def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> Viewpoint:
     """The view of a scene: "whole" as the performer stands; "far" (4 to 7 m); "cut": close by, much of the body out of the
     picture or cut away; "near": nothing but forearms and hands, or the hand and forearm of the arm that moves, "right" or "left".
     `yaw_deg` is the spread of the side from which it is seen."""
@@ -243,14 +243,14 @@ def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "bot
     draw = ParameterDraws((*seed, 20_174), held_out)
     yaw = yaw_deg * draw.within(-1, 1)
     if kind == "whole":
-        return View(yaw)
+        return Viewpoint(yaw)
     if kind == "far":
-        return View(yaw, draw.within(4, 7), (draw.within(30, 98), draw.within(30, 80)))
+        return Viewpoint(yaw, draw.within(4, 7), (draw.within(30, 98), draw.within(30, 80)))
     wrists = WRISTS[arms]
     if kind == "near":
         only = draw.pick((arms, arms, "arms")) if arms != "both" else "arms"
         away = draw.within(0.7, 1.5) if arms != "both" else draw.within(1.2, 2.2)
-        return View(yaw, away, (draw.within(48, 80), draw.within(44, 84)), wrists, only=only)
+        return Viewpoint(yaw, away, (draw.within(48, 80), draw.within(44, 84)), wrists, only=only)
     if draw.pick((True, False)):  # the picture ends below the neck, or beside the arm
-        return View(yaw, draw.within(1.2, 2.2), (draw.within(44, 84), draw.within(-10, 30)))
-    return View(yaw, draw.within(1.0, 1.8), (draw.within(44, 84), draw.within(44, 84)), wrists)
+        return Viewpoint(yaw, draw.within(1.2, 2.2), (draw.within(44, 84), draw.within(-10, 30)))
+    return Viewpoint(yaw, draw.within(1.0, 1.8), (draw.within(44, 84), draw.within(44, 84)), wrists)

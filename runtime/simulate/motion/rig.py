@@ -27,8 +27,8 @@ BLOCK = 1024  # frames at once
 
 
 @dataclass
-class Node:
-    """One node. moves, turns: (axis 0 to 2, column of its value) of its channels, in their order; rotations in degrees."""
+class Joint:
+    """One joint. moves, turns: (axis 0 to 2, column of its value) of its channels, in their order; rotations in degrees."""
 
     name: str
     parent: int  # -1: the root
@@ -42,7 +42,7 @@ class Node:
 class Rig:
     """Nodes, each after its parent; `width`: values of one frame."""
 
-    nodes: list[Node]
+    nodes: list[Joint]
     width: int
     own: bool  # offsets are seen from the node itself
 
