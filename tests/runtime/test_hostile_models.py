@@ -305,6 +305,16 @@ def test_a_tensor_that_claims_what_none_has_is_refused(claim: tuple[Any, ...], m
         refused(read, tmp_path / "m.pt", "its index cannot be read")
 
 
+def test_an_index_that_writes_into_a_tensor_is_refused(model: Path, tmp_path: Path) -> None:
+    class Written:
+        def __reduce__(self) -> tuple[Any, ...]:
+            claim = (torch.ones(8)._typed_storage(), 0, (2,), (1,), False, {})
+            return torch._utils._rebuild_tensor_v2, claim, None, None, iter([(0, 5.0), (1, 5.0)])
+
+    torch.save({"card": read_card_text(model), "weights": {"w": Written()}}, tmp_path / "m.pt")
+    refused(plif_train.load, tmp_path / "m.pt", "its index cannot be read")
+
+
 @pytest.mark.parametrize("protocol", (0, 2, 4))
 def test_a_pickle_that_would_run_code_leaves_no_mark(protocol: int, model: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
