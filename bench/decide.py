@@ -9,7 +9,7 @@
 The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
 Then every rule is applied to them by the same code that decides in a stream (runtime.measure.decisions.labels). The truth of a
 source is a list of (t_on_us, t_off_us, label). Sources may hold one {a..b}, which counts, and behind " | " filters of their
-own, before those of --filter: 'lying.aedat | rotate:90' stands upright.
+own, before those of --filter; 'lying.aedat?up=left' says on which side of the stored picture heads are.
 
     onset to label   from t_on, or from `recognisable_us` where the source has it, to the first decision with the right label
                      within the span; 0 when the label came before that; p50 and p90 over the spans that got the right label;

@@ -91,6 +91,8 @@ def _decide_lines(found: DecideCalibration) -> list[str]:
         f"% interval), allowed {found.per_hour:g}",
         f"{found.missed} of {found.gestures} gestures of {found.data}, {found.split}, missed; the label comes after "
         f"{_ms(found.onset_p50_ms)} ms (p90 {_ms(found.onset_p90_ms)})",
+        f"soft: {found.soft_false_labels} false labels, after {_ms(found.soft_onset_p50_ms)} ms "
+        f"(p90 {_ms(found.soft_onset_p90_ms)})",
     ]
 
 

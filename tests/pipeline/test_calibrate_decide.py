@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def test_the_rule_keeps_the_rate_and_stands_in_a_card_that_is_proved(folder: Pat
     card, before = read_card(onnx), read_card(folder / "m.onnx")
     found = card.pop("decide")
     assert 0 < found["at_most_per_hour"] <= 2000 and found["missed"] < found["gestures"] == 30
+    assert found["soft_onset_p50_ms"] <= found["onset_p50_ms"] and found["soft_false_labels"] >= found["false_labels"]
     assert found["hours"] == pytest.approx(12 / 3600, rel=0.01) and found["framing"] == "duration:30ms"
     assert {**card, "digest": 0} == {**before, "digest": 0} and card["digest"] != before["digest"]
     assert run(["verify", str(onnx), "--against", str(folder / "m.pt")]) == 0
@@ -115,7 +117,11 @@ def test_what_cannot_be_shown_or_done_is_said_and_nothing_is_written(
     assert calibrated(folder, "m.onnx", tmp_path / "new.onnx", 60) == 1
     assert "0.201 minutes without a gesture cannot show 60 false labels an hour" in capsys.readouterr().err
     words = ["eval", str(folder / "m.onnx"), "--data", "digits:9", "-o", str(tmp_path / "new.onnx")]
-    assert run([*words, "--calibrate-decide", "60", "--negatives", "udp://127.0.0.1:0?format=t64&sensor=34x34"]) == 2
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    feed = f"udp://127.0.0.1:{port}?format=t64&sensor=34x34"
+    assert run([*words, "--calibrate-decide", "60", "--negatives", feed]) == 2
     assert "has no end" in capsys.readouterr().err
     assert run([*words, "--calibrate-decide", "0"]) == run([*words, "--negatives", FEED]) == 2
     assert run([*words, "--calibrate-decide", "9", "--calibrate-exit", "1%"]) == 2

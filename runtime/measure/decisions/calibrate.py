@@ -47,6 +47,7 @@ class DecideCalibration:
     rule         as --decide takes it
     per_hour     false labels an hour that were allowed;  at_most_per_hour: the bound that was shown
     false_labels, hours    on the negatives;  gestures, missed: on the positives;  onset_p50_ms, onset_p90_ms: of their labels
+    soft_false_labels, soft_onset_p50_ms, soft_onset_p90_ms   the same of the soft answer
     data, split, negatives, framing   what it was found on, and how that became frames
     """
 
@@ -59,6 +60,9 @@ class DecideCalibration:
     missed: int
     onset_p50_ms: float | None
     onset_p90_ms: float | None
+    soft_false_labels: int
+    soft_onset_p50_ms: float | None
+    soft_onset_p90_ms: float | None
     data: str
     split: str
     negatives: list[str]
@@ -82,6 +86,13 @@ class Tried(NamedTuple):
     false: np.ndarray
     missed: np.ndarray
     onsets_ms: list[float]
+
+    @property
+    def onset_ms(self) -> tuple[float | None, float | None]:
+        """Its median, and below which nine of ten are."""
+        if not self.onsets_ms:
+            return None, None
+        return round(float(np.percentile(self.onsets_ms, 50)), 1), round(float(np.percentile(self.onsets_ms, 90)), 1)
 
     @property
     def cost(self) -> tuple[int, float]:
@@ -132,7 +143,7 @@ def calibrate_decide(
     found = _Trial(model, gestures, without, per_hour)
     found.require_enough(data)
     best = found.best(progress and (lambda done: progress(rates - len(GRID) + done, rates)))
-    low, high = (np.percentile(best.onsets_ms, p) for p in (50, 90)) if best.onsets_ms else (None, None)
+    soft = found.run(best.rule, soft=True)
     return DecideCalibration(
         best.rule + IDLE,
         per_hour,
@@ -141,8 +152,11 @@ def calibrate_decide(
         round(found.hours, 5),
         len(gestures),
         int(best.missed.sum()),
-        None if low is None else round(float(low), 1),
-        None if high is None else round(float(high), 1),
+        best.onset_ms[0],
+        best.onset_ms[1],
+        int(soft.false.sum()),
+        soft.onset_ms[0],
+        soft.onset_ms[1],
         data,
         split,
         list(negatives),
@@ -171,23 +185,24 @@ class _Trial:
                 f"even if there is none; expected {60 * poisson_interval(0)[1] / self.per_hour:.3g} minutes: --negatives"
             )
 
-    def run(self, rule: str) -> Tried:
+    def run(self, rule: str, soft: bool = False) -> Tried:
+        """What a rule does, by its firm answer or by its soft one."""
         false, missed = np.zeros(self.classes, np.int64), np.zeros(self.classes, np.int64)
         onsets_ms: list[float] = []
         for one in self.without:
-            said = say(self.model, rule + IDLE, RESET, one).firm
+            said = say(self.model, rule + IDLE, RESET, one)[soft]
             false += false_labels(said, one.frames, self.classes, self.other).counts
         for gesture in self.gestures:
-            heard = self._hear(rule, gesture)
+            heard = self._hear(rule, gesture, soft)
             missed[gesture.label] += not heard.right
             if heard.onset_ms is not None:
                 onsets_ms.append(heard.onset_ms)
         return Tried(rule, false, missed, onsets_ms)
 
-    def _hear(self, rule: str, gesture: Gesture) -> Heard:
+    def _hear(self, rule: str, gesture: Gesture, soft: bool) -> Heard:
         frames = gesture.steps.frames
         first_us, last_us = frames[0].t_start_us, frames[-1].t_end_us
-        said = say(self.model, rule + IDLE, RESET, gesture.steps).firm
+        said = say(self.model, rule + IDLE, RESET, gesture.steps)[soft]
         return hear(said, frames, (first_us, last_us), first_us, gesture.label)
 
     def best(self, progress: Callable[[int], None] | None) -> Tried:
@@ -269,6 +284,7 @@ def _stepped(
     for spec in specs:
         source = open_source(spec)
         if source.live:
+            source.close()
             raise PlifError(f"--negatives {spec}: has no end; expected recordings, and sim:NAME?seconds=..")
         yield step_all(model, SourceFramer(source, framing, model.input_shape), RESET)
 
