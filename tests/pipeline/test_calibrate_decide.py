@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from runtime.model.card import check_model_card, read_card
 from runtime.stream.options import LIVE_RULES
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle
+from tests.live import free_port
 
 FEED = "sim:digits?seed=5&seconds=2"
 
@@ -117,10 +117,7 @@ def test_what_cannot_be_shown_or_done_is_said_and_nothing_is_written(
     assert calibrated(folder, "m.onnx", tmp_path / "new.onnx", 60) == 1
     assert "0.201 minutes without a gesture cannot show 60 false labels an hour" in capsys.readouterr().err
     words = ["eval", str(folder / "m.onnx"), "--data", "digits:9", "-o", str(tmp_path / "new.onnx")]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    feed = f"udp://127.0.0.1:{port}?format=t64&sensor=34x34"
+    feed = f"udp://127.0.0.1:{free_port()}?format=t64&sensor=34x34"
     assert run([*words, "--calibrate-decide", "60", "--negatives", feed]) == 2
     assert "has no end" in capsys.readouterr().err
     assert run([*words, "--calibrate-decide", "0"]) == run([*words, "--negatives", FEED]) == 2
