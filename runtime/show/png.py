@@ -10,11 +10,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.base.text import printable
-from runtime.show.glyphs import HEIGHT, text_pixels
 
 LONGEST = 60  # characters of a name in a picture
 MOST_CLASSES = 100  # with names and numbers
 ON, OFF = "#1f6fb4", "#d1495b"
+HEIGHT = 8  # of a character
+# A small font: ASCII in 5 x 8 pixels and a gap, any other character a box.
+# For each character from the blank to "~" five columns from the left, of which bit 0 is the highest pixel.
+_COLUMNS = bytes.fromhex(
+    "000000000000005f00000007000700147f147f14242a7f2a12231308646236495620500000070000001c2241000041221c00"
+    "2a1c7f1c2a08083e080800806000000808080808000060000020100804023e4149413e00427f400062514949462241494936"
+    "1814127f1027454545393e4949493201710905033649494936264949493e0000240000008064000008142241001414141414"
+    "004122140802015109063e415d551e7c1211127c7f494949363e414141227f4141413e7f494949417f090909013e4149493a"
+    "7f0808087f00417f4100204040403f7f081422417f404040407f020c027f7f0408107f3e4141413e7f090909063e4151215e"
+    "7f09192946264949493201017f01013f4040403f1f2040201f3f4038403f631408146303047804036151494543007f414100"
+    "02040810200041417f0004020102048080808080000102040020545454787f444444383844444428384444447f3854545418"
+    "087e09010218a4a4a47c7f0404047800447d40004080847d007f1028440000417f40007c047804787c040404783844444438"
+    "fc2424241818242424fc7c080404084854545424043f4444203c4040407c1c2040201c3c4030403c44281028441ca0a0a07c"
+    "4464544c44083641410000007f000000414136080804081008"
+)
+_BOX = bytes((0x7F, 0x41, 0x41, 0x41, 0x7F))
 
 
 def event_picture(frame: np.ndarray) -> np.ndarray:
@@ -86,3 +101,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def data_uri(image: np.ndarray) -> str:
     """The PNG of an image float64 [H, W, 3] as an address that a page can hold in itself."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def text_pixels(text: str) -> np.ndarray:
+    """Which pixels a line of text covers, bool [8, 6 n] for n characters."""
+    places = [5 * (ord(char) - ord(" ")) for char in text]
+    columns = b"".join((_COLUMNS[at : at + 5] if 0 <= at < len(_COLUMNS) else _BOX) + b"\0" for at in places)
+    return np.unpackbits(np.frombuffer(columns, np.uint8)[None], axis=0, bitorder="little").astype(bool)

@@ -32,6 +32,7 @@ class Upright(Observer):
         self._seen = {s.name: np.zeros(shape, np.float32) for s in run.streams if turns_itself(s.source, run.framing)}
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        """Adds frame.x, float32 [C, H, W]; y [classes] is not looked at."""
         if source in self._seen:
             self._seen[source] += frame.x.sum(0)
             if self._seen[source].sum() >= ENOUGH:

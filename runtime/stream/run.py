@@ -196,8 +196,7 @@ class Run:
             if why is not None and stream.source.sensor_from == "guess":
                 width, height = stream.source.sensor
                 stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
-            text = self._about_up(stream.source)
-            if text is not None:
+            if (text := self._about_up(stream.source)) is not None:
                 stream.notes.append(f"{stream.name}: {text}")
                 self._observers.on_note(stream.name, text)
             if self.options.speed == "real" and stream.source.waits:
