@@ -55,13 +55,14 @@ def stream(
     with Ending() as ending, ExitStack() as stack:
         shown = Notes() if output.as_json else Terminal()
         stack.callback(shown.close)
-        observers: list[Observer] = [shown]
-        if isinstance(shown, Terminal):
-            observers.append(Upright(shown.aside))
+        observers: list[Observer] = []
         if watched.record is not None:
             from runtime.stream.record import Recorder
 
             observers.append(stack.enter_context(Recorder(watched.record)))
+        observers.append(shown)  # after the recording: nobody may read what it prints, and the step was made
+        if isinstance(shown, Terminal):
+            observers.append(Upright(shown.aside))
         if watched.dashboard is not None:
             from runtime.show.dashboard import Dashboard
 

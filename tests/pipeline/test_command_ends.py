@@ -84,6 +84,12 @@ def test_a_stream_to_head_ends_and_its_recording_is_whole(folder: Path, tmp_path
     assert len(list(load(folder / "m.onnx").stream(str(tmp_path / "r")))) == len(lines)
 
 
+def test_the_step_whose_line_nobody_reads_is_recorded_too(folder: Path, tmp_path: Path) -> None:
+    assert unread(folder, [*DIGITS, "--record", str(tmp_path / "r")])[0] == 141
+    summary = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert len((tmp_path / "r" / "decisions.jsonl").read_text().splitlines()) == summary["decisions"] > 0
+
+
 def test_a_pipe_of_another_kind_that_breaks_is_an_error() -> None:
     program = "from runtime.cli import main as cli\ndef run(_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
     program += "cli._typed = run\ncli.main()"
