@@ -96,7 +96,10 @@ def bvh(
 
 
 def acclaim(poses: Sequence[Pose], skeleton: Path, motion: Path) -> None:
-    """The same body as Acclaim's bones: each bone ends where the joint behind it is. Poses turn them about Z, X, Y."""
+    """The same body as Acclaim's bones, each of which ends where the joint behind it is.
+
+    Their angles are meant in a frame of their own, turned by 90 degrees about X; a pose may turn a bone about one axis.
+    """
     bones = {  # bone: (parent, the joint at its end, the joint that it turns)
         "lhipjoint": ("root", "LeftUpLeg", ""), "lfemur": ("lhipjoint", "LeftLeg", "LeftUpLeg"),
         "ltibia": ("lfemur", "LeftFoot", "LeftLeg"), "lfoot": ("ltibia", "LeftToeBase", "LeftFoot"),
@@ -120,7 +123,7 @@ def acclaim(poses: Sequence[Pose], skeleton: Path, motion: Path) -> None:
             f"    direction {x / long} {y / long} {z / long}",
             f"    length {long}",
         ]
-        text += ["    axis 0 0 0 XYZ", *(["    dof rx ry rz"] if turns else []), "  end"]
+        text += ["    axis 90 0 0 XYZ", *(["    dof rx ry rz"] if turns else []), "  end"]
     parents = dict.fromkeys(parent for parent, _, _ in bones.values())
     text += [
         ":hierarchy",
@@ -134,7 +137,7 @@ def acclaim(poses: Sequence[Pose], skeleton: Path, motion: Path) -> None:
         lines += [str(number), "root 0 92 0 0 0 0"]
         for name, (_, _, turns) in bones.items():
             z, x, y = pose.get(turns, (0, 0, 0))
-            lines += [f"{name} {x} {y} {z}"] if turns else []
+            lines += [f"{name} {x} {z} {-y}"] if turns else []
     motion.write_text("\n".join(lines) + "\n")
 
 
