@@ -47,8 +47,7 @@ def stream(
     """Streams events step by step and prints decisions."""
     from runtime.cli.signals import Ending
     from runtime.show.systemd import Systemd
-    from runtime.show.terminal import Notes, Terminal
-    from runtime.show.upright import Upright
+    from runtime.show.terminal import Notes, Terminal, Upright
     from runtime.stream.observe import Observer
     from runtime.stream.replay import recorded_engine
 

@@ -15,18 +15,26 @@ import sys
 import threading
 import time
 import unicodedata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+import numpy as np
+
 from runtime.base.text import printable, say
+from runtime.events.sources.base import ASK, turns_itself
 from runtime.show.event_rate import EventRate
 from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
+    from runtime.events.frame import Frame
     from runtime.stream.decide import Decision
     from runtime.stream.run import Run
     from runtime.stream.stream import Stream
 
 DRAW_S = 0.1
+COLUMNS, ROWS = 48, 24  # of the picture of Upright
+ENOUGH = 20_000  # counts of all frames, after which it is shown
+SHADES = " .:*#"
 BAR = (8, 24)  # shortest and longest, in columns
 FACTS = 54  # columns for rate, latency, drops and clock
 CLEAR = "\r\033[K"
@@ -146,6 +154,45 @@ class Terminal(Observer):
         filled = round(bar * share)
         drawn = self._blocks[0] * filled + self._blocks[1] * (bar - filled)
         return f"{label}  {drawn}  {percent}", label_width + bar + 4 + len(percent)
+
+
+class Upright(Observer):
+    """Prints one picture of the first events of each source whose format turns it, as the network sees them."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell  # some lines
+        self._seen: dict[str, np.ndarray] = {}  # sums of frames [H, W]
+
+    def on_start(self, run: Run) -> None:
+        shape = run.model.input_shape[1:]
+        self._seen = {s.name: np.zeros(shape, np.float32) for s in run.streams if turns_itself(s.source, run.framing)}
+
+    def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        """As Observer has it."""
+        if source in self._seen:
+            self._seen[source] += frame.x.sum(0)
+            if self._seen[source].sum() >= ENOUGH:
+                self._show(source)
+
+    def on_summary(self, summary: dict[str, object]) -> None:
+        for source in [name for name, seen in self._seen.items() if seen.any()]:
+            self._show(source)
+
+    def _show(self, source: str) -> None:
+        self._tell(*drawn(self._seen.pop(source)), f"plif: {printable(source)}: {ASK}")
+
+
+def drawn(counts: np.ndarray) -> list[str]:
+    """Counts [H, W] -> lines of text, ROWS at most, of which a character is twice as high as wide."""
+    height, width = counts.shape
+    rows, columns = min(ROWS, height), min(COLUMNS, width)
+    small = np.zeros((rows, columns))
+    at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+    np.add.at(small, at, counts)
+    noise = np.median(small)  # most of a picture is background
+    most = np.quantile(small, 0.97) - noise or 1.0
+    shades = np.clip(np.round((small - noise) / most * (len(SHADES) - 1)), 0, len(SHADES) - 1).astype(int)
+    return ["".join(SHADES[i] for i in row).rstrip() for row in shades]
 
 
 class Notes(Observer):

@@ -212,12 +212,10 @@ class Run:
 
     def _about_up(self, source: Source) -> str | None:
         """What a person should know of how the picture of a source is turned."""
-        if self.framing.orientation != "upright":
-            advice = "its framing takes pictures as they are stored; orientation=upright turns them"
-            return f"up= changes nothing: {advice}" if source.up_said else None
-        if turns_itself(source, self.framing):
-            return f"stored turned ({source.upright}), says its format: turned. {ASK}"
-        return None
+        if source.up_said and self.framing.orientation != "upright":
+            return "up= changes nothing: its framing takes pictures as they are stored; orientation=upright turns them"
+        turned = turns_itself(source, self.framing)
+        return f"stored turned ({source.upright}), says its format: turned. {ASK}" if turned else None
 
     def _in_turn(self) -> Iterator[list[Stream]]:
         """Recordings, read here: the streams that have a next frame, which is their `pending`."""
