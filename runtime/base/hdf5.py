@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular
-from runtime.base.hdf5_decode import FAILED, TEXT, Refused
 
 if TYPE_CHECKING:
     import numpy as np
 
 DECODE = Path(__file__).with_name("hdf5_decode.py")
+TEXT, FAILED = "text", (1 << 64) - 1
 MOST_OBJECTS, MOST_DEPTH = 20_000, 32
 # How much more than the file the data may be: a parameter for each neuron, all of them equal, is compressed well.
 FREE_BYTES, MOST_TIMES, MOST_BYTES = 64 << 20, 100, 4 << 30
@@ -34,6 +34,10 @@ MOST_HEADER = 1 << 20  # bytes of one record
 MOST_SAID = 500  # characters
 PIECE = 1 << 20
 NUMBERS = re.compile(r"[<>|](b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|S[1-9]\d{0,8})")  # and texts of one length
+
+
+class Refused(Exception):
+    """Half a line: what in the file is not read."""
 
 
 class Item(NamedTuple):

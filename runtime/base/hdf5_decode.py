@@ -25,20 +25,16 @@ from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.base.children import keep_within
+from runtime.base.hdf5 import FAILED, TEXT, Refused
 
 if TYPE_CHECKING:
     import h5py
 
-TEXT, FAILED = "text", (1 << 64) - 1
 ECF, BLOSC = 36559, 32001
 CODECS = {  # what packs a recording and may be missing, and what to do
     ECF: "Prophesee's own codec (ECF), which comes with their SDK only: metavision_file_to_csv -i FILE -o OUT.csv converts it",
     BLOSC: "Blosc: pip install hdf5plugin",
 }
-
-
-class Refused(Exception):
-    """Half a line: what in the file is not read."""
 
 
 def member(group: h5py.Group, name: str, at: str) -> h5py.Group | h5py.Dataset:
