@@ -109,17 +109,21 @@ class SlowObserver(Observer):
 
 
 class StreamThread:
-    """Runs a stream to its end in a thread, so that a stream that hangs fails the test instead of blocking it."""
+    """Runs a stream to its end in a thread, so that a stream that hangs fails the test instead of blocking it.
 
-    def __init__(self, running: Any) -> None:
-        self.running, self.error, self.decisions = running, None, []
+    keep   whether its decisions are kept, which takes memory
+    """
+
+    def __init__(self, running: Any, keep: bool = True) -> None:
+        self.running, self.error, self.decisions, self.keep = running, None, [], keep
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
             for decision in self.running:
-                self.decisions.append(decision)
+                if self.keep:
+                    self.decisions.append(decision)
         except PlifError as error:
             self.error = error
 

@@ -105,7 +105,7 @@ def test_a_feed_ten_times_faster_than_real_time_stays_within_bounds_and_is_count
 
     feeding = threading.Thread(target=camera)
     feeding.start()
-    there = StreamThread(running)
+    there = StreamThread(running, keep=seconds < 30)
     feeding.join()
     summary = there.end().running.summary() if seconds < 30 else finished(there)
     lost = 100 * summary["datagrams"]["dropped_by_kernel"]
