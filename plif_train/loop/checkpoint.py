@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from plif_train.network.network import Meta, Network, Options
-from runtime.base.errors import PlifError
+from runtime.base.errors import NONSENSE, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data import DATASETS, sensor_of
@@ -123,7 +123,7 @@ def network_of(content: dict[str, Any], path: str | Path) -> Network:
     """The network of a read checkpoint; see `load` for the errors."""
     try:
         card = json.loads(content["card"])
-    except ValueError:
+    except NONSENSE:
         raise PlifError(f"{path}: its card is not JSON; the file was damaged or not written by plif") from None
     if not isinstance(card, dict):
         raise PlifError(f"{path}: its card is a JSON {type(card).__name__}, expected an object")

@@ -18,7 +18,7 @@ from plif_train.loop import checkpoint
 from plif_train.loop.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.network.network import Network
 from plif_train.recipe import KEYS, TRAINING, Recipe, recipe_of
-from runtime.base.errors import PlifError
+from runtime.base.errors import NONSENSE, PlifError
 
 # Not compared with a file that does not have them: files of earlier versions.
 LATER = ("from_sha256", "origin", "dataset_options", "train_samples", "val_samples", "test_samples")
@@ -157,7 +157,7 @@ def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
         kinds = (("epoch", int), ("best", dict), ("settings", dict), ("about", dict), ("processes", int))
         if all(isinstance(progress[key], kind) for key, kind in kinds):
             return dict(progress)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except NONSENSE:
         pass
     raise PlifError(f"{path}: not a resume file, expected one written by plif train")
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import resource
 import select
 import signal
@@ -41,11 +42,21 @@ SLICE_S = 1.0
 FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
 MOST_OPEN = 64
 PARTS = ("limits", "seccomp", "landlock")
+# What Python and its libraries are found by. The rest may hold secrets, and a reader of a server has somebody to tell.
+ENVIRONMENT = re.compile(
+    r"PATH|HOME|TZ|LANG|LC_\w+|LD_\w+|\w*(PYTHON|LIBRARY_|PLUGIN_)PATH|PYTHON(HOME|UTF8|USERBASE|NOUSERSITE)"
+)
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"), "1")
 
 
 def run_script(script: Path, *arguments: str, first: str = "") -> list[str]:
     """The command that runs a script; its own folder is not imported from, either. first: code that is run before it"""
     return [sys.executable, "-c", SETUP + first + RUN, str(script), *arguments]
+
+
+def environment() -> dict[str, str]:
+    """What a process without rights gets of ours."""
+    return {name: text for name, text in os.environ.items() if ENVIRONMENT.fullmatch(name)}
 
 
 def run_code(code: str) -> list[str]:
@@ -77,7 +88,7 @@ class Child:
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "TMPDIR": place, "SQLITE_TMPDIR": place},
+            env={**environment(), **ONE_THREAD, "TMPDIR": place, "SQLITE_TMPDIR": place},
         )
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
@@ -170,7 +181,7 @@ def confine(network: bool) -> None:
         _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     read: tuple[str | int, ...] = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, *libraries, sys.argv[0], 0)
-    _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network)))
+    _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network, threads=network)))
 
 
 def keep_within(seconds: int, memory: int, size: int) -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from runtime.base.text import printable
 
+# What comes of taking apart what strangers wrote, as if it were what it should be.
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 
 class PlifError(Exception):
     """A file or an argument that cannot be used. The message is one line that needs no context, and safe to print."""

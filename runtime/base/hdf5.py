@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.base.children import Child
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import NONSENSE, MissingExtra, PlifError
 from runtime.base.files import open_regular
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _read(file: int, same: tuple[int, ...]) -> Items | str:
         except EOFError:
             code, reason = child.end()
             return reason or ("it makes the HDF5 library crash" if code < 0 else "it cannot be read")
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except NONSENSE:
             return "what was read of it is not what is read of such a file"
 
 

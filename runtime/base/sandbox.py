@@ -31,9 +31,11 @@ MACHINE = (
     platform.machine() if sys.maxsize > 1 << 32 else f"32 bits of {platform.machine()}"
 )  # as a Raspberry Pi may be
 NEWER = 424  # pidfd_send_signal; io_uring, clone3, openat2, fchmodat2 and whatever comes
-NETWORK = (
-    """socket 41 198, connect 42 203, accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"""
-)
+CONNECT, LISTEN = "connect 42 203", "accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"
+SOCKET, INTERNET = (
+    "socket 41 198",
+    (2, 10),
+)  # of IPv4 and IPv6: a socket with a name in the file system reaches whoever listens
 PROCESSES = """fork 57 -, vfork 58 -"""  # and clone, but for threads
 PROGRAMS = """execve 59 221, execveat 322 281"""
 # Landlock says nothing of these, which need only the name of a file.
@@ -53,14 +55,18 @@ ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138,
  syslog 103 116, iopl 172 -, ioperm 173 -, modify_ldt 154 -, personality 135 92, sethostname 170 161, setdomainname 171 162,
  settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, vhangup 153 58"""
 CLONE, CLONE_THREAD = "clone 56 220", 0x10000
+# Before its version 3 landlock asks nothing of who empties a file that is opened to be read, or (3) for neither.
+OPEN, OPENAT, O_TRUNC, WITH_MODE, EMPTIES = "open 2 -", "openat 257 56", 0x200, 0x203, (0x200, 0x203)
 # Of a terminal whether it is one, and its size; how much can be read, whether a file waits and stays. Not: to type into one.
 IOCTL, ASKS = "ioctl 16 29", (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-FCNTL, OWNER = "fcntl 72 25", (8, 15)  # whom a pipe sends signals
+FCNTL, OWNER = "fcntl 72 25", (8, 15, 1024)  # whom a pipe sends signals; a lease, for which others have to wait
 PRLIMIT = "prlimit64 302 261"  # for itself, which is process 0
+# Root may do all that; it keeps only that it reads what belongs to others.
+CAPGET, CAPSET, CAPABILITIES, READ_SEARCH = "capget 125 90", "capset 126 91", 0x20080522, 1 << 2
 SECCOMP, SET_MODE_FILTER, TSYNC, SET_NO_NEW_PRIVS = "seccomp 317 277", 1, 1, 38
 # Instructions of the filter: a word of the call, jumps, an answer.
-LOAD, EQUAL, AT_LEAST, ANY_BIT, ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER_AT, ARCHITECTURE_AT, FIRST_AT, SECOND_AT = 0, 4, 16, 24
+LOAD, MASK, EQUAL, AT_LEAST, ANSWER = 0x20, 0x54, 0x15, 0x35, 0x06
+NUMBER_AT, ARCHITECTURE_AT, FIRST_AT, SECOND_AT, THIRD_AT = 0, 4, 16, 24, 32
 ALLOWED, REFUSED, UNKNOWN = 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
 
 # --- landlock -----------------------------------------------------------------------------------------------------
@@ -80,21 +86,22 @@ class Rights:
 
     read       places; None: everything can be read and run       write  folders for plain files, each by itself
     run        places of programs that it may become
-    network, processes, owners   whether it may connect, start processes, and change whom files belong to
+    network, threads, processes, owners   whether it may connect, start threads and processes, and change whom files belong to
     """
 
     read: tuple[str | int, ...] | None
     write: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
     network: bool = False
+    threads: bool = False
     processes: bool = False
     owners: bool = False
 
     def seccomp(self) -> bytes:
         """The filter. Raises LookupError on a processor whose numbers are not known."""
         architecture = ARCHITECTURES[MACHINE][1]
-        groups = [ALWAYS]
-        groups += [] if self.network else [NETWORK]
+        groups = [ALWAYS, LISTEN]
+        groups += [] if self.network else [CONNECT]
         groups += [] if self.processes else [PROCESSES]
         groups += [] if self.processes or self.run else [PROGRAMS]
         groups += [] if self.owners else [OWNERS]
@@ -110,13 +117,21 @@ class Rights:
         for number in numbers:
             if number >= 0:
                 code += [(EQUAL, 0, 1, number), (ANSWER, 0, 0, REFUSED)]
-        conditions = [(IOCTL, SECOND_AT, EQUAL, ASKS, ALLOWED), (FCNTL, SECOND_AT, EQUAL, OWNER, REFUSED)]
-        conditions += [(PRLIMIT, FIRST_AT, EQUAL, (0,), ALLOWED)]
-        conditions += [] if self.processes else [(CLONE, FIRST_AT, ANY_BIT, (CLONE_THREAD,), ALLOWED)]
-        for each, word, compare, values, answer in conditions:
-            code += [(EQUAL, 0, 2 * len(values) + 2, _number(each)), (LOAD, 0, 0, word)]
+        whole = 0xFFFFFFFF
+        conditions: list[tuple[str, int, int, tuple[int, ...], int]] = [
+            (IOCTL, SECOND_AT, whole, ASKS, ALLOWED),
+            (FCNTL, SECOND_AT, whole, OWNER, REFUSED),
+            (PRLIMIT, FIRST_AT, whole, (0,), ALLOWED),
+            (SOCKET, FIRST_AT, whole, INTERNET if self.network else (), ALLOWED),
+            (OPENAT, THIRD_AT, WITH_MODE, EMPTIES, REFUSED),
+        ]
+        conditions += [(OPEN, SECOND_AT, WITH_MODE, EMPTIES, REFUSED)] if _number(OPEN) >= 0 else []
+        threads = (CLONE_THREAD,) if self.threads else ()
+        conditions += [] if self.processes else [(CLONE, FIRST_AT, CLONE_THREAD, threads, ALLOWED)]
+        for each, word, mask, values, answer in conditions:
+            code += [(EQUAL, 0, 2 * len(values) + 3, _number(each)), (LOAD, 0, 0, word), (MASK, 0, 0, mask)]
             for value in values:
-                code += [(compare, 0, 1, value), (ANSWER, 0, 0, answer)]
+                code += [(EQUAL, 0, 1, value), (ANSWER, 0, 0, answer)]
             code.append((ANSWER, 0, 0, ALLOWED if answer == REFUSED else REFUSED))
         code.append((ANSWER, 0, 0, ALLOWED))
         return b"".join(struct.pack("=HBBI", *each) for each in code)
@@ -158,6 +173,8 @@ def give_up(rights: Rights) -> dict[str, str]:
     if sys.platform != "linux":
         return dict.fromkeys(("seccomp", "landlock"), "only Linux has it")
     ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # without it only root may do what follows
+    with suppress(OSError, LookupError):
+        drop_capabilities()
     lacks = {}
     for name, confine, since in (("landlock", confine_places, "5.13"), ("seccomp", confine_calls, "3.17")):
         try:
@@ -168,6 +185,14 @@ def give_up(rights: Rights) -> dict[str, str]:
             lacks[name] = REASONS.get(error.errno or 0, f"refused here ({error.strerror}); a container may forbid it")
             lacks[name] += f" (Linux has it since {since})" if error.errno == errno.ENOSYS else ""
     return lacks
+
+
+def drop_capabilities() -> None:
+    """Root is nobody special, and cannot lift its limits. Raises OSError, LookupError."""
+    header, state = struct.pack("=Ii", CAPABILITIES, 0), ctypes.create_string_buffer(24)
+    call(_number(CAPGET), header, ctypes.addressof(state))
+    kept = struct.unpack("=6I", state.raw)[1] & READ_SEARCH
+    call(_number(CAPSET), header, struct.pack("=6I", kept, kept, 0, 0, 0, 0))
 
 
 def confine_calls(rights: Rights) -> None:

@@ -23,6 +23,7 @@ from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, ImageSet
+from runtime.data.image_decode import MOST_SIDE
 from runtime.data.recordings import files_of, folder_of, listing
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -126,7 +127,8 @@ class ImageDecoder:
             child = self._child_for(len(data))
             child.write(len(data).to_bytes(8, "little") + data)
             height, width, said = (int.from_bytes(child.read(4), "little") for _ in range(3))
-            if height and len(pixels := child.read(height * width * 3)) == height * width * 3:
+            claimed = height * width * 3 if 0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE else 0
+            if claimed and len(pixels := child.read(claimed)) == claimed:
                 return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
             reason = child.read(min(said, MOST_SAID)).decode(errors="replace")
             if not reason:

@@ -10,8 +10,6 @@ import struct
 import sys
 from io import BytesIO
 
-from PIL import Image
-
 from runtime.base.children import keep_within
 
 MOST_SIDE = 4096
@@ -21,6 +19,8 @@ MEMORY = 512 << 20  # such an image several times
 def decode(data: bytes) -> bytes:
     """The answer to one image; one that is no image, or that claims to be huge, makes Pillow raise what it likes."""
     try:
+        from PIL import Image
+
         with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
             if max(image.size) > MOST_SIDE:
                 raise ValueError(f"{image.size[0]} x {image.size[1]} pixels, expected 32 x 32")

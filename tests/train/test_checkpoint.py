@@ -219,6 +219,12 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(name: str, tmp_path: Pa
     assert "model.pt" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_card_of_brackets_in_brackets_is_no_card(tmp_path: Path) -> None:
+    torch.save({"card": "[" * 100_000, "weights": {}}, tmp_path / "model.pt")
+    with pytest.raises(PlifError, match="its card is not JSON"):
+        load(tmp_path / "model.pt")
+
+
 def _zip_of(name: str, data: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

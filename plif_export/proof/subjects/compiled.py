@@ -32,6 +32,7 @@ from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
+from runtime.base.children import environment
 from runtime.base.errors import PlifError
 from runtime.base.sandbox import SYSTEM, Rights, landlock_version
 from runtime.model.card import Card
@@ -77,10 +78,10 @@ def within_limits(
     command: Sequence[str], request: bytes, rights: Rights, temporary: str | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a command that gets `request`, in a process that keeps to LIMITS. temporary: a folder"""
-    environment = {**os.environ, "TMPDIR": temporary, "CCACHE_DISABLE": "1"} if temporary else None
+    given = {**os.environ, "TMPDIR": temporary, "CCACHE_DISABLE": "1"} if temporary else environment()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
         confined = [*confine(find_compiler() or command[0], rights), *command]
-        done = subprocess.run(confined, input=request, stdout=out, stderr=said, timeout=MOST_S, env=environment)
+        done = subprocess.run(confined, input=request, stdout=out, stderr=said, timeout=MOST_S, env=given)
         for file in (out, said):
             file.seek(0)
         return subprocess.CompletedProcess(command, done.returncode, out.read(MOST_OUTPUT), said.read(MOST_OUTPUT))

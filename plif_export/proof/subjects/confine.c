@@ -20,6 +20,7 @@
 static const int limits[] = {RLIMIT_CPU, RLIMIT_AS, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_CORE};
 
 #ifdef __linux__
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -40,12 +41,24 @@ static void allow(int rules, const char *place, uint64_t rights) {
     close(rule.place);
 }
 
+/* Root keeps only that it reads what belongs to others, and so cannot lift its limits. */
+static void drop_capabilities(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct state[2];
+    if (syscall(SYS_capget, &header, state)) return;
+    uint32_t kept = state[0].permitted & 1u << CAP_DAC_READ_SEARCH;
+    memset(state, 0, sizeof state);
+    state[0].permitted = state[0].effective = kept;
+    syscall(SYS_capset, &header, state);
+}
+
 static void give_up(const char *filter, const char *ruled, char **places, int count) {
     static unsigned char attributes[24], code[1 << 14];
     struct { unsigned short size; void *code; } program = {(unsigned short)(bytes_of(filter, code, sizeof code) / 8), code};
     size_t size = bytes_of(ruled, attributes, sizeof attributes);
     int rules = size ? (int)syscall(CREATE_RULESET, attributes, size, 0) : -1;
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    drop_capabilities();
     for (int i = 0; rules >= 0 && i < count; i++) allow(rules, places[2 * i], strtoull(places[2 * i + 1], NULL, 10));
     if (rules >= 0) syscall(RESTRICT_SELF, rules, 0), close(rules);
     if (program.size) prctl(PR_SET_SECCOMP, 2, &program, 0, 0);

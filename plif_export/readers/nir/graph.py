@@ -26,7 +26,7 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import NONSENSE, MissingExtra, PlifError
 from runtime.base.hdf5 import Items, read_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape
@@ -99,7 +99,7 @@ def examine_nir(path: Path, **options: object) -> tuple[Graph | None, list[Probl
         raise PlifError("--neuron: expected dt=SECONDS, fire=gt or ge, reset=value or subtract")
     try:
         return _GraphReader(_open(path), _number(dt), fire, str(reset), path).read()
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except NONSENSE as error:
         what = " ".join(str(error).split())[:100]
         raise PlifError(f"{path}: its nodes cannot be read ({type(error).__name__}: {what}); damaged?") from None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.base.children import Child, keep_within
-from runtime.base.errors import PlifError
+from runtime.base.errors import NONSENSE, PlifError
 from runtime.base.files import open_regular
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.formats.base import Losses
@@ -49,6 +49,15 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
                 yield b"E", f"{reason}, too much for a file of its size".encode()
 
         yield read()
+
+
+@contextmanager
+def believing(where: object) -> Iterator[None]:
+    """Where what a decoding program says is taken apart: PlifError for what it cannot say."""
+    try:
+        yield
+    except NONSENSE:
+        raise PlifError(f"{where}: what was read of it cannot be: it is damaged, or made to harm") from None
 
 
 def read_record(child: Child) -> tuple[bytes, bytes] | None:

@@ -20,7 +20,8 @@ import numpy as np
 from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.address import Address
-from runtime.events.formats.child import events_in, read_record
+from runtime.events.formats.child import believing, events_in, read_record
+from runtime.events.size import is_size
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
 
@@ -59,8 +60,11 @@ class InivationSource(Source):
             )
         if not said:
             raise PlifError(f"{self.name}: this server sends no events; connect to the output that does")
-        size = json.loads(said)
-        found = self.address.sensor(sensor) or (None if size is None else (int(size[0]), int(size[1])))
+        with believing(self.name):
+            size = json.loads(said)
+            found = self.address.sensor(sensor) or (None if size is None else (int(size[0]), int(size[1])))
+            if found is not None and not is_size(found):
+                raise ValueError
         if found is None:
             raise PlifError(f"{self.name}: the server does not say how large the sensor is; say it: --sensor 346x260")
         return found

@@ -99,6 +99,8 @@ class _Plain(_Unpickler):  # type: ignore[misc]
 
     def persistent_load(self, pid: Any) -> Storage:
         _, kind, key, _, numbers = pid
+        if type(key) is not str:  # the text of a tuple of the same tuple twice, 60 of them deep, takes for ever
+            raise ValueError
         name = f"{self.root}/data/{key}"
         if type(numbers) is not int or numbers * _BYTES[kind.name] != self.within.members[name].size:
             raise ValueError

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import events_of, records_of
+from runtime.events.formats.child import believing, events_of, records_of
 
 MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
@@ -25,27 +25,26 @@ CHILD = Path(__file__).with_name("aedat4_decode.py")
 def open_recording(path: Path) -> Recording:
     if importlib.util.find_spec("aedat") is None:
         raise MissingExtra(f"{path}: an AEDAT 4 file", "aedat4")
-    streams: dict[str, list[int]] | None = None
+    streams: dict[int, tuple[int, int]] | None = None
     reason = "the file is cut or damaged"
-    with records_of(CHILD, path) as records:
+    with believing(path), records_of(CHILD, path) as records:
         for tag, payload in records:
             if tag == b"H":
-                streams = json.loads(payload)
+                streams = {int(stream): (width, height) for stream, (width, height) in json.loads(payload).items()}
                 if not streams:
                     raise PlifError(f"{path}: this AEDAT 4 file holds no event stream")
             elif tag == b"E":
                 reason = payload.decode(errors="replace")
             elif tag == b"Z":
                 raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
-            elif payload:
+            elif payload and streams:
                 break
         else:
             what = "the AEDAT 4 header" if streams is None else "the first event of this AEDAT 4 file"
             raise PlifError(f"{path}: {what} cannot be read: {reason}")
     assert streams is not None
-    first = min(streams, key=int)
-    width, height = streams[first]
-    return Recording("aedat4", lambda losses: _decode(path, sorted(map(int, streams)), losses), sensor=(width, height))
+    numbers = sorted(streams)
+    return Recording("aedat4", lambda losses: _decode(path, numbers, losses), sensor=streams[numbers[0]])
 
 
 def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarray]:

@@ -11,13 +11,12 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import events_of, records_of
+from runtime.events.formats.child import believing, events_of, records_of
 from runtime.events.formats.words import Decoder
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
@@ -33,22 +32,23 @@ def open_recording(path: Path) -> Recording:
     if suffix != ".bag" and path.suffix != suffix:  # by which the package chooses how to read it
         raise PlifError(f"{path}: a rosbag of ROS 2 whose name does not end with {suffix}: rename it")
     reason = "the file is cut or damaged"
-    with records_of(CHILD, path) as records:
+    with believing(path), records_of(CHILD, path) as records:
         for tag, payload in records:
             if tag == b"H":
                 about = json.loads(payload)
+                (width, height), count, first = about["size"], int(about["topics"]), list(map(str, about["first"]))
+                topics = count, first, first[0]
                 break
             reason = payload.decode(errors="replace") if tag == b"E" else reason
         else:
             raise PlifError(f"{path}: this rosbag cannot be read: {reason}")
-    width, height = about["size"]
-    return Recording("rosbag", lambda losses: _decode(path, about, losses), sensor=(width, height))
+    return Recording("rosbag", lambda losses: _decode(path, topics, losses), sensor=(width, height))
 
 
-def _decode(path: Path, about: dict[str, Any], losses: Losses) -> Iterator[np.ndarray]:
-    if about["topics"] > 1:
-        first = about["first"]
-        losses.note(f"{path}: has events on {about['topics']} topics, such as {first}: {first[0]} is read")
+def _decode(path: Path, topics: tuple[int, list[str], str], losses: Losses) -> Iterator[np.ndarray]:
+    count, some, first = topics
+    if count > 1:
+        losses.note(f"{path}: has events on {count} topics, such as {some}: {first} is read")
     words = Decoder("evt3")
     yield from events_of(
         CHILD, path, losses, {b"V": lambda payload: words.feed(np.frombuffer(payload, np.uint8), losses)}
