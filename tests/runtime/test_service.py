@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 
 import runtime
 from runtime.api import Model
+from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.show.systemd import Systemd, sd_notify
 from tests.recordings import some_events
@@ -233,6 +235,36 @@ def test_a_log_gets_no_token_but_the_name_of_a_file_that_only_its_user_reads(
     out = running.end()
     assert token not in out + log.read_text() and "token=" not in log.read_text()
     assert not list(folder.iterdir()), "and the file goes with it"
+
+
+def test_two_dashboards_on_one_port_each_keep_their_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from runtime.show.dashboard import Dashboard
+
+    for name in ("RUNTIME_DIRECTORY", "PLIF_DASHBOARD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with Dashboard("127.0.0.1:0") as first:
+        (tmp_path / f"plif-{first.port}.token").mkdir()  # somebody was there before
+        with Dashboard(f"127.0.0.2:{first.port}") as second:
+            kept = {one.address: Path(one.announcement(False).rpartition(" in ")[2]) for one in (first, second)}
+            assert all(address.endswith(f"={file.read_text().strip()}") for address, file in kept.items())
+        assert kept[first.address].exists() and not kept[second.address].exists()
+
+
+def test_no_half_of_a_token_is_left_where_it_could_not_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from runtime.show.dashboard.access import keep_token
+
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # as a full disk: a file can be made, not written
+    try:
+        with pytest.raises(PlifError, match="File too large"):
+            keep_token("A-given_token-0123456789-abc", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 READ_ONLY = 'mount -o rbind,ro=recursive / "$0" && mount -t tmpfs none "$0/run" && exec chroot "$0" "$@"'

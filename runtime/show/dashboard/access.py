@@ -43,23 +43,30 @@ def new_token() -> str:
 
 
 def keep_token(token: str, port: int) -> Path:
-    """The file plif-PORT.token with the token, that only this user can read. PlifError where no folder takes it.
+    """A file with the token, that only this user can read. PlifError where no folder takes it.
 
-    systemd gives a service the first folder (RuntimeDirectory=), and each user who logs in the second. In the third, which is
-    everybody's, O_EXCL sees to it that the file is ours, and nobody's link.
+    systemd gives a service the first folder (RuntimeDirectory=): there it is plif-PORT.token, also after a kill. Each user who
+    logs in has the second, and the third is everybody's: other names, since it may be another dashboard's, or somebody's who
+    wants none to start.
     """
-    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or os.environ.get("XDG_RUNTIME_DIR")
+    service = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    given = service or os.environ.get("XDG_RUNTIME_DIR")
     try:
-        path = Path(given or tempfile.gettempdir()) / f"plif-{port}.token"
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(f"{token}\n")
+        number, name = tempfile.mkstemp(".token", f"plif-{port}-", given or None)
+        path = Path(name)
+        try:
+            with os.fdopen(number, "w") as file:
+                file.write(f"{token}\n")
+            return path.replace(path.with_name(f"plif-{port}.token")) if service else path
+        except OSError:
+            path.unlink()
+            raise
     except OSError as error:
         raise PlifError(
-            f"--dashboard: no file for its token, which belongs in no log ({error.strerror}: {given or 'no TMPDIR'}); let "
-            f"RUNTIME_DIRECTORY name a folder that may be written, or give a token in {TOKEN_VARIABLE}"
+            f"--dashboard: no file for its token, which belongs in no log ({error.strerror}: "
+            f"{given or 'the folder for temporary files'}); let RUNTIME_DIRECTORY name a folder that may be written, or give a "
+            f"token in {TOKEN_VARIABLE}"
         ) from None
-    return path
 
 
 class Access:
