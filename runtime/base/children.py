@@ -24,11 +24,17 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from types import ModuleType
+from typing import TYPE_CHECKING, TextIO
 
 from runtime.base.sandbox import SYSTEM, Rights, give_up
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
 ROOT = Path(__file__).parents[2]  # where `runtime` lies, also where it is no installed package
@@ -41,6 +47,7 @@ WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
 FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
 MOST_OPEN = 64
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 PARTS = ("limits", "seccomp", "landlock")
 # What Python and its libraries are found by. The rest may hold secrets, and a reader of a server has somebody to tell.
 ENVIRONMENT = re.compile(
@@ -211,3 +218,29 @@ if __name__ == "__main__":
     from runtime.base import children
 
     print(json.dumps(children._lacks))
+
+
+def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
+    """Calls serve(pipe, *arguments) in a process that does not run the program's own file again, and never hears of Ctrl-C: its
+    parent does, and ends it. Returns it and our end of the pipe, which tells it when we are gone."""
+    from multiprocessing import get_context, resource_tracker
+
+    # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_obey, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
+    resource_tracker.ensure_running()  # it would unblock signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would say so
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, ours
+
+
+def _obey(serve: Callable[..., None], *arguments: object) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    serve(*arguments)

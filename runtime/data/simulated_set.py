@@ -6,13 +6,17 @@ The note says how the set was made. A folder that was made in another way is ref
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from multiprocessing import get_context
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
+from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 
@@ -45,11 +49,51 @@ def run_jobs(
     """Calls `work` for every job, in `workers` processes. `work` returns how many files it made; `done` are there already."""
     report = progress or (lambda done, total: None)
     report(done, total)
-    with ExitStack() as stack:
-        run: Callable[..., Iterable[int]] = map
-        if workers > 1 and len(jobs) > 1:
-            # "spawn": a forked child would inherit the threads of the parent's BLAS in an unknown state
-            run = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn"))).map
-        for made in run(work, jobs):
-            done += made
-            report(done, total)
+    several = workers > 1 and len(jobs) > 1
+    for made in _in_processes(work, jobs, workers) if several else map(work, jobs):
+        done += made
+        report(done, total)
+
+
+def _in_processes(work: Callable[[Job], int], jobs: Sequence[Job], workers: int) -> Iterator[int]:
+    """What `work` returns for each job, as they are done. The processes end with the generator, and with us."""
+    waiting, left = iter(jobs), len(jobs)
+    team: dict[Connection, BaseProcess] = {}
+    try:
+        for job in islice(waiting, workers):
+            process, pipe = start_worker(_serve, work)
+            team[pipe] = process
+            pipe.send(job)
+        while left:
+            for ready in wait([*team]):
+                assert isinstance(ready, Connection)
+                try:
+                    made = ready.recv()
+                except EOFError:
+                    raise PlifError(
+                        "a process that simulates died; is there enough memory? Try fewer --workers"
+                    ) from None
+                if isinstance(made, Exception):
+                    raise made
+                left -= 1
+                for job in islice(waiting, 1):
+                    ready.send(job)
+                yield made
+    finally:
+        for process in team.values():
+            process.terminate()
+        for process in team.values():
+            process.join()
+
+
+def _serve(pipe: Connection, work: Callable[[Job], int]) -> None:
+    """The child: a job comes, and what was made, or went wrong, goes back."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # what is half-written goes, too
+    with suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            job = pipe.recv()
+            try:
+                made: int | Exception = work(job)
+            except Exception as error:
+                made = error
+            pipe.send(made)

@@ -176,6 +176,30 @@ cli.main()
     assert (process.returncode, err) == (130, "plif: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("how", "seconds", "code"), [("INT", 3600, 130), ("INT INT", 3600, 130), ("TERM", 3600, 143), ("KILL", 0.1, -9)]
+)
+def test_processes_that_simulate_end_with_their_command(tmp_path: Path, how: str, seconds: float, code: int) -> None:
+    """However it ends. They hold its stderr, so nobody reads to the end of that before they are gone."""
+    job = f"__import__('time').sleep({seconds}) or 1"
+    program = f"""
+from runtime.cli import main as cli
+from runtime.data.simulated_set import run_jobs
+def run(_):
+    run_jobs(eval, ["1", "1", *[{job!r}] * 1000], 2, 0, 1002, lambda done, total: print(done, flush=True))
+cli.run = run
+cli.main()
+"""
+    process = interruptible([sys.executable, "-c", program])
+    assert process.stdout is not None
+    while process.stdout.readline() != "2\n":
+        assert process.poll() is None
+    for name in how.split():
+        process.send_signal(signal.Signals[f"SIG{name}"])
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (code, -2 if "INT INT" in how else code) and "Traceback" not in err
+
+
 def test_the_command_holds_ctrl_c_before_it_loads_what_takes_long() -> None:
     assert '\nplif = "runtime.cli.__main__:main"\n' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     program = "import sys, runtime.cli.__main__; print({'typing', 'typer', 'contextlib'} & {*sys.modules})"

@@ -7,24 +7,19 @@ dies costs the shard that it was at, which another one does again.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import ModuleType
 
+from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
 from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
 MOST_DEATHS = 3  # of workers at one shard
 PATIENCE_S = 5.0
-
-_SIGNALS = {signal.SIGINT, signal.SIGHUP}
 
 
 @dataclass
@@ -99,34 +94,7 @@ def _replace(one: _Process, job: Job, waiting: deque[int], deaths: Counter[int])
 
 
 def _start(job: Job) -> _Process:
-    context = get_context("spawn")  # a forked child would inherit the threads of engines in an unknown state
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, job, os.getpid()), name="plif-worker", daemon=True)
-    with _no_signals(), _no_main():
-        process.start()
-    theirs.close()
-    return _Process(process, ours)
-
-
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    """A child that is started here never hears of Ctrl-C: its parent does, and ends it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _no_main() -> Iterator[None]:
-    """A child that is started here does not run the program's own file again: it needs nothing of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    return _Process(*start_worker(_serve, job, os.getpid()))
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
