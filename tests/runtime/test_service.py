@@ -26,9 +26,11 @@ import runtime
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
+from runtime.events.datagrams import encode_datagrams
 from runtime.show.systemd import Systemd, sd_notify
 from tests.recordings import some_events
 from tests.runtime.test_dashboard import Live
+from tests.runtime.test_udp import listen
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
@@ -44,10 +46,10 @@ def model(digits_onnx: Path) -> Model:
 class Pushed(Live):
     """A stream of events that the test pushes, with a dashboard."""
 
-    def __init__(self, model: Model, lost_s: float | None = None) -> None:
+    def __init__(self, model: Model, lost_s: float | None = None, source: Any = None) -> None:
         from runtime.show.dashboard import Dashboard
 
-        self.source = runtime.PushSource(34, 34, lost_s=lost_s)
+        self.source = source or runtime.PushSource(34, 34, lost_s=lost_s)
         self.dashboard = Dashboard("127.0.0.1:0")
         self.stream = model.stream(self.source, framing="duration:10ms", observers=[self.dashboard])
         self.steps = 0
@@ -135,6 +137,28 @@ def test_metrics_are_read_by_prometheus_and_agree_with_the_account(pushed: Pushe
         buckets = [s.value for s in families[name].samples if s.name.endswith("_bucket")]
         assert buckets == sorted(buckets) and buckets[-1] == values[f"{name}_count", ("source", "push")]
     assert values["plif_running",] == 1
+
+
+class Sent(Pushed):
+    """A stream of datagrams, of a camera and of a stranger."""
+
+    def push(self) -> None:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.bind((host, 0))
+                sender.sendto(next(encode_datagrams(some_events(100), "t64", 100)), ("127.0.0.1", self.source.port))
+
+
+def test_datagrams_of_strangers_are_in_the_metrics(model: Model) -> None:
+    running = Sent(model, source=listen("format=t64", sensor="&sensor=34x34"))
+    try:
+        wait_until(lambda: running.source.datagrams["foreign"])
+        text = running.get("/metrics")[1]
+    finally:
+        running.close()
+    found = re.findall(r'plif_datagrams_total\{source="udp:[^"]+",fate="(\w+)"\} (\d+)', text)
+    assert dict(found) == {fate: str(count) for fate, count in running.source.datagrams.items()}
+    assert running.source.datagrams["foreign"] == running.source.datagrams["received"] == 1
 
 
 def test_a_histogram_counts_what_lies_below_each_bound() -> None:

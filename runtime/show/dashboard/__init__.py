@@ -211,6 +211,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         lag=stream.lag,
         account=stream.account,
         is_lost=(lambda: source.lost) if source.live else None,
+        datagrams=source.datagrams,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation, source.upright)
     threads = model.engine.threads

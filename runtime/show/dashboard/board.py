@@ -18,7 +18,7 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +63,12 @@ class Board:
         lag: Latencies,
         account: Account,
         is_lost: Callable[[], bool] | None = None,
+        datagrams: Mapping[str, int] | None = None,
     ) -> None:
-        """is_lost: of a live source, whether it is lost now; None for others, which are always "running"."""
+        """is_lost: of a live source, whether it is lost now; None for others, which are always "running". datagrams: as of
+        the source."""
         self.layers, self.shape, self.framing, self.upright = layers, shape, framing, upright
-        self.latency, self.lag, self.account = latency, lag, account
+        self.latency, self.lag, self.account, self.datagrams = latency, lag, account, datagrams or {}
         self.state = "running"
         self.answers, self.resets = Answers(), Counter[str]()
         self._is_lost, self._began_s, self._heard_s = is_lost, time.perf_counter(), -1.0

@@ -3,6 +3,7 @@
 plif_info{version, model, engine} 1              plif_running                     1: steps are made; 0: stopped or ended
 plif_source_state{source, state} 0|1             plif_last_event_age_seconds{source}
 plif_events_in_total{source}                     plif_events_total{source, fate}
+plif_datagrams_total{source, fate}               of UDP: received, malformed, foreign, takeovers, dropped_by_kernel, missing
 plif_steps_total{source}                         plif_decisions_total{source, label}
 plif_resets_total{source, why}                   plif_latency_seconds, plif_lag_seconds{source}: histograms
 """
@@ -54,6 +55,10 @@ def metrics_text(info: Mapping[str, str], running: bool, boards: Mapping[str, Bo
     family("plif_events_in_total", "counter", "Events that came.", came)
     fates = {n: {fate: s[f"events_{fate}"] for fate in FATES} for n, s in statuses.items()}
     family("plif_events_total", "counter", "Events by their fate.", each("plif_events_total", "fate", fates))
+    datagrams = {n: board.datagrams for n, board in boards.items()}
+    family(
+        "plif_datagrams_total", "counter", "Datagrams by their fate.", each("plif_datagrams_total", "fate", datagrams)
+    )
     steps = [(sample("plif_steps_total", source=n), s["steps"]) for n, s in statuses.items()]
     family("plif_steps_total", "counter", "Steps of the network.", steps)
     labels = {n: {label or "": count for label, count in b.answers.by_label().items()} for n, b in boards.items()}
