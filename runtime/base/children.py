@@ -175,6 +175,32 @@ def not_confined() -> dict[str, str]:
     return found
 
 
+def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
+    """Calls serve(pipe, *arguments) in a process that does not run the program's own file again, and never hears of Ctrl-C: its
+    parent does, and ends it. Returns it and our end of the pipe, which tells it when we are gone."""
+    from multiprocessing import get_context, resource_tracker
+
+    # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_obey, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
+    resource_tracker.ensure_running()  # it would unblock signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would say so
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, ours
+
+
+def _obey(serve: Callable[..., None], *arguments: object) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    serve(*arguments)
+
+
 # --- in the process that reads ----------------------------------------------------------------------------------
 
 _pages: TextIO | None = None  # how much memory it has; opened before it may open nothing
@@ -218,29 +244,3 @@ if __name__ == "__main__":
     from runtime.base import children
 
     print(json.dumps(children._lacks))
-
-
-def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
-    """Calls serve(pipe, *arguments) in a process that does not run the program's own file again, and never hears of Ctrl-C: its
-    parent does, and ends it. Returns it and our end of the pipe, which tells it when we are gone."""
-    from multiprocessing import get_context, resource_tracker
-
-    # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_obey, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
-    resource_tracker.ensure_running()  # it would unblock signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would say so
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return process, ours
-
-
-def _obey(serve: Callable[..., None], *arguments: object) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    serve(*arguments)

@@ -27,15 +27,12 @@ DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 # --- seccomp: name, number on x86-64, number on aarch64 (- where it has none) -------------------------------------
 
 ARCHITECTURES = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7), "arm64": (2, 0xC00000B7)}
-MACHINE = (
-    platform.machine() if sys.maxsize > 1 << 32 else f"32 bits of {platform.machine()}"
-)  # as a Raspberry Pi may be
+# A 32-bit Python on a 64-bit kernel, as on a Raspberry Pi, has other numbers.
+MACHINE = platform.machine() if sys.maxsize > 1 << 32 else f"32 bits of {platform.machine()}"
 NEWER = 424  # pidfd_send_signal; io_uring, clone3, openat2, fchmodat2 and whatever comes
 CONNECT, LISTEN = "connect 42 203", "accept 43 202, bind 49 200, listen 50 201, socketpair 53 199, accept4 288 242"
-SOCKET, INTERNET = (
-    "socket 41 198",
-    (2, 10),
-)  # of IPv4 and IPv6: a socket with a name in the file system reaches whoever listens
+# Of IPv4 and IPv6 only: one with a name in the file system reaches whoever listens there.
+SOCKET, INTERNET = "socket 41 198", (2, 10)
 PROCESSES = """fork 57 -, vfork 58 -"""  # and clone, but for threads
 PROGRAMS = """execve 59 221, execveat 322 281"""
 # Landlock says nothing of these, which need only the name of a file.
