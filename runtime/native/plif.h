@@ -115,8 +115,8 @@ typedef struct plif_options {
     /* for orientation=upright, how a stored picture becomes upright: 0 it is, 1 turned by 180 degrees, 2 mirrored top
      * to bottom, 3 turned by 90 degrees clockwise, 4 by 270. People's heads are at its top, bottom, bottom, left, right */
     int upright;
-    int threads;          /* that share a step; 1 is right for small networks, and beside other work */
-    int64_t total_events; /* of the recording, which only the framings count: and time: need */
+    int threads;               /* that share a step; 1 is right for small networks, and beside other work */
+    int64_t total_events;      /* of the recording, which only the framings count: and time: need */
     int64_t first_us, last_us; /* times of its first event and its last, which time: needs */
     /* as in `plif stream --filter`: hot,refractory:1ms,roi:square, ...; NULL: none. The recording's events and
      * times are then those of the events that pass */

@@ -263,7 +263,8 @@ LAWS: dict[str, tuple[float, float, Law]] = {
 WIDE_PACES: dict[str, tuple[float, float]] = {
     "hand_clapping": (0.8, 3.8),
     **dict.fromkeys(("right_hand_wave", "left_hand_wave"), (0.45, 2.2)),
-    **dict.fromkeys((name for name in LAWS if "clockwise" in name), (0.3, 1.6)),
+    **dict.fromkeys(("right_arm_clockwise", "right_arm_counter_clockwise"), (0.3, 1.6)),
+    **dict.fromkeys(("left_arm_clockwise", "left_arm_counter_clockwise"), (0.3, 1.6)),
     "arm_roll": (0.6, 3.0),
     "air_drums": (0.7, 3.6),
     "air_guitar": (0.8, 4.5),

@@ -38,7 +38,7 @@ from runtime.base.sandbox import SYSTEM, Rights, landlock_version
 from runtime.model.card import Card
 from runtime.model.readers.c_source import Texts
 
-PROBE, CONFINE = (Path(__file__).with_name(name) for name in ("probe.c", "confine.c"))
+PROBE, CONFINE = Path(__file__).with_name("probe.c"), Path(__file__).with_name("confine.c")
 FLAGS = ("-std=c99", "-O2")
 COMPILERS = ("cc", "gcc", "clang")
 MOST_S = 120  # of one call; a step takes milliseconds

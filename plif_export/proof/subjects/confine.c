@@ -33,7 +33,10 @@ static size_t bytes_of(const char *digits, unsigned char *bytes, size_t most) {
 }
 
 static void allow(int rules, const char *place, uint64_t rights) {
-    struct __attribute__((packed)) { uint64_t rights; int32_t place; } rule = {rights, open(place, O_PATH | O_CLOEXEC)};
+    struct __attribute__((packed)) {
+        uint64_t rights;
+        int32_t place;
+    } rule = {rights, open(place, O_PATH | O_CLOEXEC)};
     struct stat about;
     if (rule.place < 0 || fstat(rule.place, &about)) return;
     if (!S_ISDIR(about.st_mode)) rule.rights &= OF_A_FILE;
@@ -54,7 +57,10 @@ static void drop_capabilities(void) {
 
 static void give_up(const char *filter, const char *ruled, char **places, int count) {
     static unsigned char attributes[24], code[1 << 14];
-    struct { unsigned short size; void *code; } program = {(unsigned short)(bytes_of(filter, code, sizeof code) / 8), code};
+    struct {
+        unsigned short size;
+        void *code;
+    } program = {(unsigned short)(bytes_of(filter, code, sizeof code) / 8), code};
     size_t size = bytes_of(ruled, attributes, sizeof attributes);
     int rules = size ? (int)syscall(CREATE_RULESET, attributes, size, 0) : -1;
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

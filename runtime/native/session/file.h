@@ -69,8 +69,8 @@ struct plif_model {
     const FileHeader *header;
     const FileState *states;
     const char *framing, *decide; /* decide NULL: the file says none */
-    const char **names; /* the classes, then the states; into the file */
-    int64_t *v_floats;  /* [states] */
+    const char **names;           /* the classes, then the states; into the file */
+    int64_t *v_floats;            /* [states] */
     Op *ops;
     Buffer *buffers; /* the arrays */
     Program program; /* for the CPU path that was chosen */

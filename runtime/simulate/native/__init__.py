@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes as c
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ class Canvas(c.Structure):
     """struct canvas of scene.c."""
 
     _fields_ = (
-        *((name, c.c_void_p) for name in ("image", "textures")),
-        *((name, c.c_int64) for name in ("height", "width")),
-        *((name, c.c_double) for name in ("x", "y", "scale", "depth", "girth")),
+        *zip(("image", "textures"), repeat(c.c_void_p)),
+        *zip(("height", "width"), repeat(c.c_int64)),
+        *zip(("x", "y", "scale", "depth", "girth"), repeat(c.c_double)),
     )
 
 
@@ -31,9 +32,9 @@ class PixelArrays(c.Structure):
     """struct pixels of scene.c."""
 
     _fields_ = (
-        *((name, c.c_void_p) for name in ("on", "off", "refractory_us", "leak", "reference", "level", "last_us")),
-        *((name, c.c_void_p) for name in ("crossing", "levels", "at", "t_us", "up")),
-        *((name, c.c_int64) for name in ("count", "room", "leaks")),
+        *zip(("on", "off", "refractory_us", "leak", "reference", "level", "last_us"), repeat(c.c_void_p)),
+        *zip(("crossing", "levels", "at", "t_us", "up"), repeat(c.c_void_p)),
+        *zip(("count", "room", "leaks"), repeat(c.c_int64)),
     )
 
 

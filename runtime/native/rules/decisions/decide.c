@@ -121,7 +121,8 @@ static int wins(const Evidence *e, const double *memory, int64_t size, int64_t o
 static void add_kofn(const DecisionRule *r, Evidence *e, double *memory, int classes, int voters, const double *c) {
     const int64_t size = 1 + classes;
     int winner = winner_of(c, classes);
-    if (winner >= 0 && margin_of(r, winner) != 0 && lead(c, classes, winner) / voters < margin_of(r, winner)) winner = -1;
+    if (winner >= 0 && margin_of(r, winner) != 0 && lead(c, classes, winner) / voters < margin_of(r, winner))
+        winner = -1;
     double *step = memory + e->next * size;
     step[0] = winner;
     memcpy(step + 1, c, (size_t)classes * sizeof *c);
@@ -272,8 +273,9 @@ int plif_decide_parse(const char *text, DecisionRule *rule) {
             values[which] = each ? margins(value, &r) : number(value, which == IDLE);
             if (values[which] < 0)
                 REFUSE("--decide %.80s: %s=%.*s: expected %s", text, keys[which], SHORT(value),
-                       each ? "a margin from 0 to 1 for each class, such as 0.2/0.4/0.3, of 128 at most"
-                            : which == IDLE ? "a number such as 2000 or 2k" : "a number such as 0.1");
+                       each            ? "a margin from 0 to 1 for each class, such as 0.2/0.4/0.3, of 128 at most"
+                       : which == IDLE ? "a number such as 2000 or 2k"
+                                       : "a number such as 0.1");
         }
     }
     TRY(read_rule(text, &r, first));
