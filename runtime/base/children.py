@@ -10,7 +10,7 @@ A `Child` reads a file of somebody else. It keeps to the measure of that file, s
     files           MOST_OPEN at once; what it writes, twice as large as the file
 
 And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what
-its standard input is, and to write into a folder of its own, which goes with it.
+its standard input is, and to write into a folder of its own, if it has one, which goes with it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TextIO
 
+from runtime.base.errors import PlifError
 from runtime.base.sandbox import SYSTEM, Rights, give_up
 
 if TYPE_CHECKING:
@@ -75,7 +77,9 @@ class Child:
     """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
 
     The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
-    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`. network: it may connect
+    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`, and it has no folder
+    network  it may connect
+    Raises PlifError where no process can be started.
     """
 
     def __init__(
@@ -86,17 +90,24 @@ class Child:
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
         self._left_s = float(WAITS * self.seconds)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        with suppress(OSError):  # where nothing can be written, it writes nothing
-            self._folder = tempfile.TemporaryDirectory(prefix="plif-")
-        place = self._folder.name if self._folder else os.devnull
-        self._process = subprocess.Popen(
-            run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**environment(), **ONE_THREAD, "TMPDIR": place, "SQLITE_TMPDIR": place},
-        )
+        place = os.devnull
+        if stdin != subprocess.PIPE:  # a worker of PyTorch, that reads images, ends without removing anything
+            with suppress(OSError):  # where nothing can be written, it writes nothing
+                place = tempfile.mkdtemp(prefix="plif-")
+        self._remove = weakref.finalize(self, _remove_folder, place, os.getpid())
+        try:
+            self._process = subprocess.Popen(
+                run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**environment(), **ONE_THREAD, "TMPDIR": place, "SQLITE_TMPDIR": place},
+            )
+        except OSError as error:
+            self._remove()
+            raise PlifError(
+                f"no process can be started here to read a file in ({error.strerror}): end others"
+            ) from None
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
         if self._process.stdin is not None:
@@ -111,8 +122,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.__exit__(None, None, None)
-        if self._folder:
-            self._folder.cleanup()
+        self._remove()
 
     def wait(self, seconds: float) -> bool:
         """Whether there is something to read, or the end, within so many seconds. Those that were waited before do not count."""
@@ -166,6 +176,16 @@ class Child:
         return code, None
 
 
+def _remove_folder(place: str, owner: int) -> None:
+    if os.getpid() == owner and place != os.devnull:  # a process that was forked forgets, and does not remove
+        try:
+            os.rmdir(place)
+        except OSError:
+            import shutil  # with all compressors, and it opens what it removes
+
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def not_confined() -> dict[str, str]:
     """{what a `Child` lacks of seccomp and landlock on this machine: why}, as one that is started says."""
     with Child(Path(__file__), size=0) as child:
@@ -213,8 +233,28 @@ def confine(network: bool) -> None:
     with suppress(OSError):  # where the system has it
         _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
-    read: tuple[str | int, ...] = (*sys.path, sys.prefix, sys.base_prefix, *SYSTEM, *libraries, sys.argv[0], 0)
+    read: tuple[str | int, ...] = (
+        *sys.path,
+        *_linked(),
+        sys.prefix,
+        sys.base_prefix,
+        *SYSTEM,
+        *libraries,
+        sys.argv[0],
+        0,
+    )
     _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network, threads=network)))
+
+
+def _linked() -> Iterator[str]:
+    """Where packages lie of which links stand in sys.path, as some installers make them: of each, or of all files in each."""
+    for site in sys.path:
+        with suppress(OSError):
+            for package in os.scandir(site) if site.endswith(("site-packages", "dist-packages")) else ():
+                if package.is_symlink():
+                    yield os.path.realpath(package)
+                elif package.is_dir() and (link := next(filter(os.DirEntry.is_symlink, os.scandir(package)), None)):
+                    yield os.path.dirname(os.path.realpath(link))
 
 
 def keep_within(seconds: int, memory: int, size: int) -> None:

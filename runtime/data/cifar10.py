@@ -13,7 +13,7 @@ import importlib.util
 import os
 from pathlib import Path
 from subprocess import PIPE
-from threading import Lock
+from threading import RLock
 from typing import ClassVar
 
 import numpy as np
@@ -34,6 +34,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 DECODE = Path(__file__).with_name("image_decode.py")
 BUDGET, MOST_BYTES = 4 << 20, 64 << 20
 MOST_SAID = 500  # bytes of what is said of a file
+_lock = RLock()  # who forks waits for it, or the new process, which has no thread that gives it back, would for ever
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Cifar10(ImageSet):
@@ -111,7 +113,7 @@ class ImageDecoder:
     """
 
     def __init__(self) -> None:
-        self._lock, self._owner, self._left = Lock(), 0, 0
+        self._owner = self._left = 0
         self._child: Child | None = None
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -123,7 +125,7 @@ class ImageDecoder:
                 f"{path}: {path.stat().st_size} bytes, too many for an image: expected at most {MOST_BYTES}"
             )
         data = read_regular(path, "an image")
-        with self._lock:
+        with _lock:
             child = self._child_for(len(data))
             child.write(len(data).to_bytes(8, "little") + data)
             height, width, said = (int.from_bytes(child.read(4), "little") for _ in range(3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -324,3 +326,41 @@ def test_a_check_reads_the_new_sets_and_compares_what_was_downloaded(tmp_path: P
     found = check_dataset(f"dvs128-gesture:{tmp_path / 'gesture'}?order=sj")
     assert found["splits"]["test"]["per_class"]["other_gestures"] == 1
     assert found["splits"]["test"]["events"] == {"min": 100, "median": 100, "max": 100}
+
+
+FORKS = """
+import os, sys, threading
+from pathlib import Path
+from runtime.data.cifar10 import ImageDecoder
+decoder, image, done = ImageDecoder(), Path(sys.argv[1]), []
+def read():
+    while not done:
+        decoder.read(image)
+def forked():
+    if (process := os.fork()) == 0:
+        decoder.read(image)
+        os._exit(0)
+    os.waitpid(process, 0)
+reading = threading.Thread(target=read)
+reading.start()
+for _ in range(8):
+    forked()
+done.append(1)
+reading.join()
+print(decoder.read(image).shape)
+"""
+
+
+def test_images_are_read_before_and_after_a_fork_while_a_thread_reads_them(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (32, 32)).save(tmp_path / "1.png")
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path / "1.png")],
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == ["(32, 32, 3)"], done
+    assert not list((tmp_path / "tmp").iterdir())

@@ -224,6 +224,27 @@ def test_it_does_not_get_the_secrets_that_stand_in_the_environment(
     assert found >= {"PATH", "PYTHONPATH", "LC_TIME", "TMPDIR"} and not found & {"REGISTRY_TOKEN", "PYTHONINSPECT"}
 
 
+FORKED = """
+import os, sys
+from pathlib import Path
+from runtime.base.children import Child
+with Child(Path(sys.argv[1]), size=0) as child:
+    place = child.read(1 << 16)
+    if (process := os.fork()) == 0:
+        del child
+        os._exit(0)
+    os.waitpid(process, 0)
+    print(os.path.isdir(place), flush=True)
+print(os.path.isdir(place))
+"""
+
+
+def test_a_forked_process_does_not_take_the_folder_away(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import os; print(end=os.environ['TMPDIR'])")
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "script.py")]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True\nFalse\n"
+
+
 HUNGRY = {
     "memory": ("[bytes(1 << 20) for _ in range(10_000)]", "more than 256 MiB of memory"),
     "time": ("while True: pass", "more than 1 s of processor time"),
@@ -319,3 +340,52 @@ def test_where_nothing_can_be_written_a_decoder_writes_nothing_and_reads(
     script.write_text("import sys; print(len(sys.stdin.read()))")
     with script.open() as file, Child(script, size=0, stdin=file.fileno()) as child:
         assert child.read(100) == f"{script.stat().st_size}\n".encode() and child.end() == (0, None)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a link to a package", "a package of links"])
+def test_a_package_that_is_installed_by_links_is_found(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv and Bazel can: it lies in a cache, which is none of the places of Python."""
+    site, cache, script = tmp_path / "site-packages", tmp_path / "cache" / "linked", tmp_path / "script.py"
+    for folder in (site, cache):
+        folder.mkdir(parents=True)
+    (cache / "__init__.py").write_text("from linked import more")
+    (cache / "more.py").write_text("")
+    if whole:
+        (site / "linked").symlink_to(cache)
+    else:
+        (site / "linked").mkdir()
+        for file in cache.iterdir():
+            (site / "linked" / file.name).symlink_to(file)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    script.write_text("import linked; print(linked.more.__name__)")
+    with Child(script, size=0) as child:
+        assert child.read(100) == b"linked.more\n"
+
+
+FEW_FILES = """
+import resource, subprocess, tempfile
+from pathlib import Path
+from runtime.base.children import Child
+from runtime.base.errors import PlifError
+opened = [open("/dev/null") for _ in range(10)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1].fileno() + 1,) * 2)
+try:
+    Child(Path(__file__), size=0)
+except PlifError as error:
+    print(error)
+"""
+
+
+def test_where_no_process_can_be_started_it_is_one_line_and_no_folder_is_left(tmp_path: Path) -> None:
+    (tmp_path / "few.py").write_text(FEW_FILES)
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "few.py")],
+        env={**os.environ, "PYTHONPATH": str(children.ROOT), "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("no process can be started here") and done.stdout.count("\n") == 1, done
+    assert not list((tmp_path / "tmp").iterdir())
