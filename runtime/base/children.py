@@ -77,7 +77,7 @@ class Child:
     """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
 
     The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
-    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`, and it has no folder
+    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`, and then it has no folder
     network  it may connect
     Raises PlifError where no process can be started.
     """

@@ -228,13 +228,15 @@ FORKED = """
 import os, sys
 from pathlib import Path
 from runtime.base.children import Child
-with Child(Path(sys.argv[1]), size=0) as child:
-    place = child.read(1 << 16)
-    if (process := os.fork()) == 0:
-        del child
-        os._exit(0)
-    os.waitpid(process, 0)
-    print(os.path.isdir(place), flush=True)
+child = Child(Path(sys.argv[1]), size=0)
+place = child.read(1 << 16)
+process = os.fork()
+if process == 0:
+    del child
+    os._exit(0)
+os.waitpid(process, 0)
+print(os.path.isdir(place), flush=True)
+del child
 print(os.path.isdir(place))
 """
 
