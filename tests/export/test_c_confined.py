@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from plif_export.proof.subjects.compiled import MOST_S, compile_here, find_compiler, run_here
+from plif_export.proof.subjects.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
 from runtime.base.children import not_confined
 from runtime.base.errors import PlifError
 
@@ -111,3 +112,14 @@ def test_what_cannot_be_compiled_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "net.c").write_text("this is no C")
     with pytest.raises(PlifError, match=r"net\.c: .* cannot compile it"):
         compile_here(str(COMPILER), tmp_path / "net.c", "net", tmp_path / "program", ())
+
+
+def test_where_no_program_may_be_run_from_the_temporary_folder_it_is_one_line() -> None:
+    """Here since the compiler may make none that can be run; mostly since the folder is mounted so."""
+    make_launcher.cache_clear()
+    before = os.umask(0o111)
+    try:
+        with pytest.raises(PlifError, match=r"no program may be run from there; name another folder in \$TMPDIR"):
+            make_launcher(str(COMPILER))
+    finally:
+        os.umask(before)

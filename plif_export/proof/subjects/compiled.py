@@ -111,6 +111,8 @@ def make_launcher(compiler: str) -> Path:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()
         raise PlifError(f"{compiler} makes no program that runs here ({said[:160]})")
+    if not os.access(folder / "confine", os.X_OK):  # a file system may be mounted so
+        raise PlifError(f"{folder.parent}: no program may be run from there; name another folder in $TMPDIR")
     return folder / "confine"
 
 
