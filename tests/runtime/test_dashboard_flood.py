@@ -85,7 +85,8 @@ def test_a_flooded_dashboard_changes_neither_decisions_nor_recording(
     program += "from runtime.cli.main import main; main()"
     folder, err = tmp_path / "flooded", tmp_path / "err"
     command = [sys.executable, "-c", program, "stream", str(model.path), SOURCE, *options, "--record", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    token = "token-of-a-flooded-dashboard"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PLIF_DASHBOARD_TOKEN": token}
     with open(err, "w") as stderr:
         process = interruptible(command, stderr=stderr, env=environment)
     lines: list[str] = []
@@ -93,9 +94,9 @@ def test_a_flooded_dashboard_changes_neither_decisions_nor_recording(
     reading.start()
     try:
         until(lambda: lines or process.poll() is not None)
-        found = re.search(r"127.0.0.1:(\d+)/\?token=(\S+)", err.read_text())
+        found = re.search(r"dashboard at http://127.0.0.1:(\d+)", err.read_text())
         assert found is not None, err.read_text()
-        port, token = int(found[1]), found[2]
+        port = int(found[1])
         flood = [sys.executable, "-m", "tests.flood", str(port), str(seconds), token]
         beside = start_beside(model, seconds) if seconds > 10 else None
         subprocess.run(flood, cwd=REPOSITORY, env=environment, check=True, timeout=seconds + 60)

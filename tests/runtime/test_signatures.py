@@ -41,8 +41,9 @@ def test_no_other_file_says_the_types_of_a_function_of_libplif() -> None:
     others = {
         "runtime/native/__init__.py",
         "runtime/engines/tensorrt/cuda.py",
+        "runtime/simulate/native/__init__.py",
         "tests/fuzz/room.py",
-    }  # typed; CUDA; libc
+    }  # typed; CUDA; the simulated camera; libc
     found = {
         path.relative_to(ROOT).as_posix()
         for folder in ("runtime", "tests")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
@@ -157,6 +156,8 @@ def read_card_text(path: str | Path) -> str:
 
 def with_card(path: str | Path, text: str) -> bytes:
     """The bytes of a model.pt with this card in place of its own. Raises PlifError as `read_card_text` does."""
+    import zipfile  # with all compressors: who reads a model.pt does without
+
     old = read_card_text(path).encode()
     data, found = read_regular(Path(path), EXPECTED), io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(found, "w") as copy:
