@@ -146,7 +146,11 @@ def check_engine(
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
     """A fresh session has the states that the model has after a reset. (Where a file starts, its card says.)"""
     report.engine = subject.engine or report.engine
-    initial, found = reference.initial(), subject.initial()
+    try:
+        initial, found = reference.initial(), subject.initial()
+    except CannotRun as problem:  # a program that ends before it is asked anything
+        report.fail(problem.layer, 0, f"{subject.signature}{problem}")
+        return False
     for layer in [layer for layer in reference.layers if found and layer not in found]:
         report.fail(layer, 0, f"{subject.signature}has no state of this layer, which the model has")
     for layer, state in found.items():

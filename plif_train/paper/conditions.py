@@ -29,6 +29,7 @@ NOT_COMPARED = {
     "limit_test": "the number of test samples says it",
     "classes": "their number is the network's; of one's own folders they are compared",
     "training": "the record that all of this is read from",
+    "decide": "how feeds are decided, long after",
     "view": "follows from the data set",
     "sensor": "follows from the data set",
 }
