@@ -98,7 +98,7 @@ static int read_strings(plif_model *m) {
         *(n ? &m->names[n - 1] : &m->framing) = at;
     }
     REQUIRE_FILE(n == expected, "%lld names; expected %lld", (long long)n, (long long)expected);
-    if (m->header->decide) m->decide = m->names[n - 2];
+    if (m->header->decide) m->decide = m->names[(int64_t)m->header->classes + m->header->states];
     Framing framing; /* one that is not understood is said when events come */
     return plif_framing_parse(m->framing, &framing)
                ? 0
