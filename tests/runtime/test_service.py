@@ -270,7 +270,7 @@ def test_two_dashboards_on_one_port_each_keep_their_token(monkeypatch: pytest.Mo
     with Dashboard("127.0.0.1:0") as first:
         (tmp_path / f"plif-{first.port}.token").mkdir()  # somebody was there before
         with Dashboard(f"127.0.0.2:{first.port}") as second:
-            kept = {one.address: Path(one.announcement(False).rpartition(" in ")[2]) for one in (first, second)}
+            kept = {one.address: Path(one.announcement().rpartition(" in ")[2]) for one in (first, second)}
             assert all(address.endswith(f"={file.read_text().strip()}") for address, file in kept.items())
         assert kept[first.address].exists() and not kept[second.address].exists()
 
