@@ -61,7 +61,7 @@ def compile_here(compiler: str, source: Path, name: str, program: Path, flags: S
     """Compiles the probe around a source file whose functions begin with `name`. Raises PlifError with the compiler's first
     error."""
     defines = (f'-DPLIF_SOURCE="{source}"', f"-DPLIF_NAME={name}", f"-DPLIF_BIG={name.upper()}")
-    command = [compiler, *FLAGS, *flags, *defines, str(PROBE), "-o", str(program), "-lm"]
+    command = [shutil.which(compiler) or compiler, *FLAGS, *flags, *defines, str(PROBE), "-o", str(program), "-lm"]
     folder = str(program.parent)
     done = within_limits(command, b"", Rights(None, write=(folder,), processes=True, owners=True), folder)
     if done.returncode:
