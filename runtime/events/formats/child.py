@@ -68,6 +68,22 @@ def read_record(child: Child) -> tuple[bytes, bytes] | None:
     return (head[:1], payload) if whole else None
 
 
+def header_of(program: Path, path: Path, what: str) -> bytes:
+    """The H that a decoding program writes for a file. PlifError where it writes none; what: "this rosbag"."""
+    reason = "the file is cut or damaged"
+    with records_of(program, path) as records:
+        for tag, payload in records:
+            if tag == b"H":
+                return payload
+            reason = reason_in(payload) if tag == b"E" else reason
+    raise PlifError(f"{path}: {what} cannot be read: {reason}")
+
+
+def reason_in(payload: bytes) -> str:
+    """The line of an E."""
+    return payload.decode(errors="replace")[:MOST_TEXT]
+
+
 def events_in(payload: bytes) -> np.ndarray:
     """The events [N] of a P."""
     return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
@@ -90,7 +106,7 @@ def events_of(
                 done += len(events)
                 yield events
             elif tag == b"E":
-                reason = payload.decode(errors="replace")[:MOST_TEXT]
+                reason = reason_in(payload)
             complete = tag == b"Z"
     if not complete and not done:
         raise PlifError(f"{path}: no event of it can be read: {reason}")

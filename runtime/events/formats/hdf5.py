@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.base.errors import MissingExtra
 from runtime.base.hdf5_decode import member
 from runtime.events.array import T_LIMIT_US, find_fields, no_events
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import MOST_TEXT, PIECE, events_of, records_of, run_decoder, write_record
+from runtime.events.formats.child import PIECE, events_of, header_of, run_decoder, write_record
 from runtime.events.formats.npz import check_kinds, to_events
 
 if TYPE_CHECKING:
@@ -38,14 +38,7 @@ CACHE_BYTES = 16 << 20  # h5py keeps chunks of so many bytes: one is unpacked on
 def open_recording(path: Path) -> Recording:
     if importlib.util.find_spec("h5py") is None:
         raise MissingExtra("reading an HDF5 file", "hdf5")
-    reason = "the file is cut or damaged"
-    with records_of(CHILD, path) as records:
-        for tag, payload in records:
-            if tag == b"H":
-                break
-            reason = payload.decode(errors="replace")[:MOST_TEXT] if tag == b"E" else reason
-        else:
-            raise PlifError(f"{path}: this HDF5 recording cannot be read: {reason}")
+    header_of(CHILD, path, "this HDF5 recording")
     return Recording("hdf5", lambda losses: _decode(path, losses))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import believing, events_of, records_of
+from runtime.events.formats.child import believing, events_of, reason_in, records_of
 
 MAGIC = b"#!AER-DAT4.0"
 CHILD = Path(__file__).with_name("aedat4_decode.py")
@@ -34,7 +34,7 @@ def open_recording(path: Path) -> Recording:
                 if not streams:
                     raise PlifError(f"{path}: this AEDAT 4 file holds no event stream")
             elif tag == b"E":
-                reason = payload.decode(errors="replace")
+                reason = reason_in(payload)
             elif tag == b"Z":
                 raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
             elif payload and streams:

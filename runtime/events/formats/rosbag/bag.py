@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.child import believing, events_of, records_of
+from runtime.events.formats.child import believing, events_of, header_of
 from runtime.events.formats.words import Decoder
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
@@ -31,17 +31,10 @@ def open_recording(path: Path) -> Recording:
         raise MissingExtra(f"{path}: a rosbag", "rosbag")
     if suffix != ".bag" and path.suffix != suffix:  # by which the package chooses how to read it
         raise PlifError(f"{path}: a rosbag of ROS 2 whose name does not end with {suffix}: rename it")
-    reason = "the file is cut or damaged"
-    with believing(path), records_of(CHILD, path) as records:
-        for tag, payload in records:
-            if tag == b"H":
-                about = json.loads(payload)
-                (width, height), count, first = about["size"], int(about["topics"]), list(map(str, about["first"]))
-                topics = count, first, first[0]
-                break
-            reason = payload.decode(errors="replace") if tag == b"E" else reason
-        else:
-            raise PlifError(f"{path}: this rosbag cannot be read: {reason}")
+    with believing(path):
+        about = json.loads(header_of(CHILD, path, "this rosbag"))
+        (width, height), count, first = about["size"], int(about["topics"]), list(map(str, about["first"]))
+        topics = count, first, first[0]
     return Recording("rosbag", lambda losses: _decode(path, topics, losses), sensor=(width, height))
 
 
