@@ -134,10 +134,10 @@ class Ending:
             return
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
+        asked, self._end = self.asked, end  # a signal now writes into the pipe, and raises nothing
         self._thread = threading.Thread(target=self._wait, args=self._pipe[:1], name="plif-signals", daemon=True)
         self._thread.start()
-        self._end = end
-        if self.asked:
+        if asked:
             end()
 
     def closing(self) -> None:

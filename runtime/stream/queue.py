@@ -101,7 +101,7 @@ class FrameQueue:
 
     def join(self, deadline_s: float) -> bool:
         """After stop(): whether the thread ended by then (time.monotonic()). Frames that still wait are dropped, and counted."""
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         with self._wake:
             while self._queue:

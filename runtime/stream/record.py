@@ -73,7 +73,7 @@ class Recorder(Observer):
         with self._change:
             first, self._closing = not self._closing, True
             self._change.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.is_alive():
             self._thread.join()
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
             with suppress(OSError):  # the reason is in self._error already

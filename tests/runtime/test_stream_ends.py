@@ -268,6 +268,29 @@ with runtime.cli.signals.Ending() as ending:
     assert rest == "asked\nbroken off True\n" and process.returncode == 0, err
 
 
+@pytest.mark.parametrize("at", ("before", "inside"))
+def test_a_signal_while_the_thread_that_waits_for_signals_is_started_ends_the_stream(at: str) -> None:
+    program = f"""
+import os, signal, threading
+import runtime.cli.signals
+def signalled(work, *arguments, signal_now={at!r}):
+    if signal_now == "before":
+        os.kill(os.getpid(), signal.SIGTERM)
+    work(*arguments)
+    if signal_now == "inside":  # begun, and not yet known to run
+        os.kill(os.getpid(), signal.SIGTERM)
+start = threading._start_new_thread
+threading._start_new_thread = lambda *arguments: signalled(start, *arguments)
+with runtime.cli.signals.Ending() as ending:
+    ended = threading.Event()
+    ending.gently(ended.set)
+    print(ended.wait(30), ending.asked)
+"""
+    process = interruptible([sys.executable, "-c", program])
+    out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("True True\n", "", 0)
+
+
 # --- readers that hang ----------------------------------------------------------------------------------------------
 
 
