@@ -26,7 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.data.variation import HARD, SWAPS, Clip, allows, exchanged
+from plif_train.data.variation import CUT_PX, HARD, SWAPS, Clip, allows, exchanged
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
@@ -50,7 +50,7 @@ def _about_the_middle(factor: float) -> Change:
 
 
 def _above_the_body(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
-    return clip.pick(clip.y <= np.median(clip.y) + 20 * size[1] / 128)
+    return clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
 
 
 def _hard(kind: str) -> Change:

@@ -9,6 +9,7 @@ A list of options in one line of text, each with its probability or its strength
     shift:PX       moved by up to so many pixels in each direction
     turn:RAD       turned by up to so many radians
     quarter:P      turned by 90, 180 or 270 degrees
+    cut:P          nothing more than 20 pixels (of 128) below the median row: hands and head, as behind a desk
     thin:P         a share of the events is kept, log-uniform from 0.1 to 1
     both:S         up to a share S of the events comes again at the same pixel, within 2 ms, with the other polarity
     halo:S         up to a share S comes again some pixels away
@@ -42,6 +43,7 @@ from runtime.base.errors import PlifError
 Floats = npt.NDArray[np.floating[Any]]
 HALO_PX = (14.0, 8.0)  # standard deviation along rows and along columns
 LEAST_KEPT = 0.1
+CUT_PX = 20  # of a picture of 128 rows
 SIDES = (("left", "right"), ("l", "r"))  # words in the names of classes, as _words has them
 TURNS = (("counterclockwise", "clockwise"),)
 SWAPS = {"mirror": (*SIDES, *TURNS), "reverse": TURNS}
@@ -109,6 +111,8 @@ def vary(
     if len(clip) and rng.random() < how.get("reverse", (0,))[0]:
         clip = Clip((clip.t[-1] - clip.t)[::-1], clip.x[::-1], clip.y[::-1], ~clip.p[::-1])
         label = swaps["reverse"][label]
+    if len(clip) and rng.random() < how.get("cut", (0,))[0]:
+        clip = clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
     clip = _move(clip, how, size, rng)
     if "thin" in how and rng.random() < how["thin"][0]:
         clip = clip.pick(rng.random(len(clip)) < np.exp(rng.uniform(np.log(LEAST_KEPT), 0)))

@@ -32,12 +32,12 @@ from runtime.base.grammar import number, read_items, span
 from runtime.native.rules import find_other
 
 IDLE = -1
-ONE = ("mirror", "reverse", "shift", "turn", "quarter", "thin", "both", "halo", "noise", "hot")
+ONE = ("mirror", "reverse", "shift", "turn", "quarter", "cut", "thin", "both", "halo", "noise", "hot")
 TWO = ("stretch", "scale")
 BEFORE = ("onset", "rest")  # windows that begin before their row
 KINDS = ("idle", "splice", *BEFORE, *HARD)
 WHOLE = (*KINDS, "active")
-SHARES = ("mirror", "reverse", "quarter", "thin", "both", "halo", "noise", *WHOLE)  # at most 1
+SHARES = ("mirror", "reverse", "quarter", "cut", "thin", "both", "halo", "noise", *WHOLE)  # at most 1
 RISE_US, FALL_US, HARD_US, ENTER_US, LEAVE_US = 400_000, 300_000, 120_000, 40_000, 80_000
 NOISE_PER_S = (200.0, 8_000.0)  # of idle windows, log-uniform, on the whole sensor
 

@@ -17,7 +17,7 @@ from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.evaluate import Augment
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, open_device
-from plif_train.loop.projection import check_limit
+from plif_train.loop.projection import begin_slow, check_limit, check_slow
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
@@ -94,6 +94,9 @@ class TrainingJob:
         net = self._network()
         if recipe.bias_limit is not None:
             check_limit(net, recipe.bias_limit)
+        if recipe.slow is not None:
+            check_slow(net)
+            begin_slow(net, recipe.slow)
         if (view := find(self.first)[0].about.view) is not None:
             net.meta = replace(net.meta, view=view)
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.

@@ -35,20 +35,20 @@ from runtime.model import notation as nt
 def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[Network, list[str]]:
     """The network of a model.pt for a data set, and notes on what was not kept as it was.
 
-    overrides  T, framing, dropout, and "network", the notation of a wider one
+    overrides  T, framing, dropout, tau ("channel": each has at first its layer's), and "network", the notation of a wider one
 
     A set whose classes are among the network's, or some of them, leaves these as they are. PlifError for what does not fit.
     """
     before = checkpoint.load(path)
-    refused = sorted(set(overrides) - {"T", "framing", "dropout", "network"})
+    refused = sorted(set(overrides) - {"T", "framing", "dropout", "tau", "network"})
     if refused:
-        raise PlifError(f"--from {path}: {refused[0]} is that of the file; expected T, framing or dropout")
+        raise PlifError(f"--from {path}: {refused[0]} is that of the file; expected T, framing, dropout or tau")
     meta = before.meta
     framing = overrides.get("framing", meta.framing)
     found = open_dataset(data, "train", framing=framing, shape=meta.shape, normalisation=meta.normalisation).classes
     classes = meta.classes if set(found) <= set(meta.classes) else tuple(found)
     ratio = _ratio(meta.framing, framing)
-    options = replace(before.options, dropout=overrides.get("dropout", before.options.dropout))
+    options = replace(before.options, **{name: overrides[name] for name in ("dropout", "tau") if name in overrides})
     if any(neuron.kind == "LIF" for neuron in before.neurons().values()):  # whose tau is this one for good
         options = replace(options, init_tau=1 / _converted(1 / options.init_tau, ratio))
     notation = str(before.notation)
@@ -67,6 +67,9 @@ def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[
         last = [named.name for named in before.named_layers if isinstance(named.layer, nt.FC)][-1]
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{last}.")}
         notes.append(f"--from {path}: other classes, so {last} begins anew; all other layers are kept")
+    for name, neuron in net.neurons().items():
+        if neuron.w is not None and f"{neuron.name}.w" in weights:
+            weights[f"{neuron.name}.w"] = _spread(weights[f"{neuron.name}.w"], neuron.w, f"--from {path}: {name}")
     net.load_state_dict(weights, strict=False)
     if (wider := overrides.get("network")) is not None and nt.parse(wider) != net.notation:
         narrow, net = net, Network(nt.parse(wider), net.options, net.meta)
@@ -104,6 +107,13 @@ def _with_outputs(notation: str, before: int, now: int, path: str) -> str:
             f"--from {path}: {before} classes, and its readout cannot be changed to {now}; write the network instead"
         )
     return f"{head}{fc}{features // before * now}{rest[digits:]}"
+
+
+def _spread(w: Tensor, to: Tensor, where: str) -> Tensor:
+    """A layer's w as that of each of its channels."""
+    if w.dim() > to.dim():
+        raise PlifError(f"{where} has one tau a channel, which cannot become one a layer; leave tau=layer out")
+    return w.expand(to.shape)
 
 
 NOISE = 0.05

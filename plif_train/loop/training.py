@@ -29,7 +29,7 @@ from plif_train.loop import checkpoint
 from plif_train.loop.evaluate import Augment, Score, batch_of, evaluate
 from plif_train.loop.log import Epoch, Log
 from plif_train.loop.parallel import World, open_device, parse_devices
-from plif_train.loop.projection import limit_biases
+from plif_train.loop.projection import keep_slow, limit_biases
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network
@@ -238,6 +238,8 @@ class _Loop:
                 self.scaler.update()
                 if recipe.bias_limit is not None:
                     limit_biases(net, recipe.bias_limit)
+                if recipe.slow is not None:
+                    keep_slow(net, recipe.slow)
                 note = f"loss {total_loss / max(learnt, 1):.4f}  acc {correct / max(seen, 1):.3f}"
                 progress.update(number, len(batches), note)
         total_loss, learnt_in_all, right_in_all, counted = world.total([total_loss, learnt, correct, seen])

@@ -89,6 +89,15 @@ def test_scale_shift_and_turn_keep_the_number_of_events() -> None:
     assert any(np.allclose(a, b, atol=1e-3) for a in (turned.x, turned.y) for b in (moving().x, 31 - moving().x))
 
 
+def test_a_body_is_cut_away_below_the_hands() -> None:
+    clip = moving()
+    clip = Clip(clip.t, clip.x, np.linspace(0, 31, len(clip)), clip.p)
+    cut, label = varied("cut:1", clip)
+    assert label == 1 and cut.y.max() == pytest.approx(31 / 2 + 20 * 32 / 128, abs=0.02) and cut.y.min() == 0
+    assert len(varied("cut:0", clip)[0]) == len(clip)
+    assert len(varied("cut:1", clip.pick(np.zeros(len(clip), bool)))[0]) == 0
+
+
 def test_thin_both_and_halo_change_the_number_of_events_within_their_bounds() -> None:
     counts = [len(varied("thin:1", moving(), seed=seed)[0]) for seed in range(30)]
     assert 350 < min(counts) < 1000 and 3000 < max(counts) < 4000

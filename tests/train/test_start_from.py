@@ -12,9 +12,10 @@ import torch
 
 from plif_train import load, scale_to_fire
 from plif_train.loop import checkpoint
-from plif_train.loop.projection import check_limit, limit_biases
+from plif_train.loop.projection import begin_slow, check_limit, limit_biases
 from plif_train.loop.start_from import start_from, widen
 from plif_train.network.layers import BatchNorm
+from plif_train.network.network import Network
 from plif_train.network.presets import build
 from runtime.base.errors import PlifError
 from runtime.events import make_events
@@ -98,6 +99,59 @@ def test_a_lif_s_fixed_tau_is_converted_too(tmp_path: Path) -> None:
 def test_the_notation_of_the_file_is_not_asked_for_again(tmp_path: Path) -> None:
     with pytest.raises(PlifError, match="init_tau is that of the file"):
         start_from(model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}", {"init_tau": 2.0})
+
+
+def test_one_tau_a_channel_begins_as_that_of_the_layer_and_does_not_go_back(tmp_path: Path) -> None:
+    start, data = model(tmp_path / "a.pt"), f"folder:{folder(tmp_path / 'd', CLASSES)}"
+    x = (torch.rand(5, 4, 2, 32, 32) < 0.2).float()
+    narrow = load(start)
+    scale_to_fire(narrow, x)
+    checkpoint.save(narrow, start)
+    channels, _ = start_from(start, data, {"tau": "channel"})
+    with torch.no_grad():
+        outputs = []
+        for net in (load(start), channels):
+            net.eval()
+            net.reset()
+            outputs.append(net(x))
+    assert outputs[0].any() and torch.equal(*outputs) and len(channels.neurons()["fc1"].tau()) == 16
+    checkpoint.save(channels, tmp_path / "b.pt")
+    with pytest.raises(PlifError, match="conv1 has one tau a channel, which cannot become one a layer"):
+        start_from(tmp_path / "b.pt", data, {"tau": "layer"})
+
+
+def slow_taus_ms(net: Network, share: float = 0.25) -> list[float]:
+    found = []
+    for neuron in [*net.neurons().values()][:-1]:
+        tau = neuron.tau()
+        assert isinstance(tau, list)
+        found += [20 * one for one in tau[len(tau) - round(share * len(tau)) :]]
+    return found
+
+
+def test_slow_neurons_remember_for_as_long_as_is_said_however_they_are_trained(
+    plif: TrainingRun, tmp_path: Path
+) -> None:
+    start, data = model(tmp_path / "a.pt", "duration:20ms,value=binary"), folder(tmp_path / "d", CLASSES)
+    net, _ = start_from(start, f"folder:{data}", {"tau": "channel"})
+    begin_slow(net, 0.25)
+    began = slow_taus_ms(net)
+    assert len(began) == 1 + 4 and min(began) == pytest.approx(300) and max(began) == pytest.approx(600, rel=1e-3)
+    fast = net.neurons()["fc1"].tau()[:12]
+    assert fast == pytest.approx([net.neurons()["conv1"].tau()[0]] * 12)
+    with torch.no_grad():
+        for neuron in net.neurons().values():
+            neuron.w.add_(1.0)  # as a training that shortens every tau
+    begin_slow(net, 0.25)
+    assert min(slow_taus_ms(net)) > 199
+    command = [
+        "train", "live", "--from", "a.pt", "--data", f"folder:{data}", "--set", "tau=channel", "--set", "slow=0.25",
+        "--epochs", "2", "--batch-size", "2", "--lr", "1", "--T", "20", "--set", "bn=frozen", "--device", "cpu",
+    ]  # fmt: skip
+    code, _, err = plif(*command, "--out", "slow.pt")
+    assert code == 0, err
+    trained = load(tmp_path / "slow.pt")
+    assert min(slow_taus_ms(trained)) >= 200 * (1 - 1e-6)
 
 
 WIDER = "c12k5s4-BN-PLIF-MPk2s2-DP-FC40-PLIF-FC30-PLIF-APk10s10"
@@ -228,7 +282,8 @@ def test_what_goes_on_from_an_upright_network_learns_upright(
         (["--vary", "thin:0.5"] * 3, "3 of them for 2 --data"),
         (["--vary", "thin:0.5", "--set", "loss=ce"], "which loss ce does not take"),
         (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
-        (["--set", "tau=channel"], "tau is that of the file; expected T, framing or dropout"),
+        (["--set", "init_tau=3"], "init_tau is that of the file; expected T, framing, dropout or tau"),
+        (["--set", "slow=0.25"], "slow: expected PLIF neurons with one tau a channel in two layers"),
         (["--no-detach-reset"], "detach_reset is that of the file"),
         (["--neuron", "PLIF,v_threshold=0.5"], "neuron is that of the file"),
         (["--set", "bias_limit=1"], "bias limit 1.0: expected less than 1, the way from reset to threshold"),

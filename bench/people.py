@@ -1,0 +1,381 @@
+"""Chooses a gesture network: gestures however they are seen, and people who make none. Several networks side by side.
+
+    python bench/people.py sim.onnx gesture.onnx --clips folder:CLIPS --motions motions.npz \\
+           --people 'neal_walking.aedat?up=bottom' 'standing.aedat?up=right' --plot people.png
+    python bench/people.py gesture.onnx --performers 2 --minutes 1      in short, of what plif draws itself
+
+Every network answers live, from a reset on, in the frames that its card asks for, by its card's rule (or --rule). Sets are
+made as they are needed, of held-out performers by a seed that trained nothing (SEED); what is not made here is named on the
+command line.
+
+    gestures     by 17 performers, 170 windows of 0.8 s: as the set has them (laws 1), as people do them (laws 2), and of these
+                 cut, near, far, faint, at both sides, at half pace, backwards; --clips: recordings of gestures, whole, cut
+                 away, 1.5 and 2 times as near, 0.7 times as large, a tenth of the events ... Right: the label was shown longer
+                 than any other. With their times shuffled, or one moment again and again, they show no motion: right is
+                 "other", or no label
+    sessions     gestures out of standing still: from recognisable to the right label, changes after it, answers while idle
+    false        runs of one label, 50 ms at least, a minute, on people who mean nothing: --motions (held-out actors), moves,
+                 everyday people, things, and recordings by --people
+
+Intervals are 95 %: Wilson's of shares, Byar's of counts. `soft` is the answer given at once. The curve (--plot) has one point
+a rule of the grid of `plif eval --calibrate-decide`: false labels an hour on all people, and the share of drawn gestures
+(whole, cut, near, far) that are missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import runtime
+from bench.decide import Seen, measure_level, see
+from bench.metamorphic import CHANGES, Change, Size, as_seen
+from plif_train.data.variation import HARD, SWAPS, Clip, exchanged
+from runtime.api import Model
+from runtime.base.progress import Progress
+from runtime.data import open_dataset
+from runtime.data.dataset import EventSet
+from runtime.data.simulate_gesture import Staging, record
+from runtime.events import make_events, open_source
+from runtime.events.framer import Framer
+from runtime.events.framing import Framing, framing_of
+from runtime.measure.decisions.calibrate import GRID, IDLE, RESET
+from runtime.measure.decisions.labels import Outputs, Said, say, step_all
+from runtime.measure.report.metrics import wilson
+from runtime.native.rules import find_other
+from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.gestures import CLASSES
+from runtime.simulate.schedule import OTHER
+from runtime.stream.options import LIVE_RULES
+
+SEED = 3636
+SIZE = (SIZE_PX, SIZE_PX)
+VIEWS = {
+    "laws 1": Staging(),
+    "laws 2": Staging(laws=2, view="whole"),
+    "cut": Staging(laws=2, view="cut"),
+    "near": Staging(laws=2, view="near"),
+    "far": Staging(laws=2, view="far"),
+    "faint": Staging(laws=2, view="whole", look="faint"),
+}
+
+
+def _nearer(factor: float) -> Change:
+    """So much larger, about the middle of what moves."""
+
+    def change(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
+        x, y = clip.x - np.median(clip.x), clip.y - np.median(clip.y)
+        return Clip(clip.t, size[0] / 2 + factor * x, size[1] / 2 + factor * y, clip.p)
+
+    return change
+
+
+CHOSEN_BY = ("laws 2", "cut", "near", "far")  # the gestures of the curve
+OF_DRAWN = {
+    "left": CHANGES["16 pixels left"],
+    "right": CHANGES["16 pixels right"],
+    "half pace": lambda clip, *_: Clip(clip.t * 2, clip.x, clip.y, clip.p),
+}
+OF_CLIPS = {
+    "whole": CHANGES["as it is"],
+    "cut away": CHANGES["body cut away"],
+    "1.5 times as near": _nearer(1.5),
+    "2 times as near": _nearer(2.0),
+    "0.7 times as large": CHANGES["0.7 times as large"],
+    "a tenth of the events": CHANGES["10 % of the events"],
+    **OF_DRAWN,
+}
+NO_MOTION = {"shuffled": HARD["shuffle"], "frozen": HARD["freeze"]}
+EVERYDAY_S, MOVES_S, THINGS_S, PEOPLE_S, SESSION_S = 8, 12, 12, 15, 40
+
+
+class Case(NamedTuple):
+    """One window or clip: events [N] in an upright view, and the class that is right; None where none is."""
+
+    group: str
+    events: np.ndarray
+    size: Size
+    right: str | None
+
+
+class Judged:
+    """One network, and what it gave for all that was shown."""
+
+    def __init__(self, artifact: str, rule: str | None) -> None:
+        self.model = runtime.load(artifact, threads=1)
+        framing = framing_of(self.model.card)
+        if framing is None or framing.kind == "count" or sorted(self.model.classes) != sorted(CLASSES):
+            raise SystemExit(f"{artifact}: expected a network of {', '.join(CLASSES)} with frames that follow a clock")
+        self.framing = replace(framing, T=None)
+        decide = self.model.card.get("decide")
+        self.rule = rule or (str(decide["rule"]) if isinstance(decide, dict) else LIVE_RULES[0])
+        self.other = find_other(self.model.classes)
+        self.cases: list[tuple[str, Outputs, int | None]] = []
+        self.sessions: list[Seen] = []
+        self.people: dict[str, list[Seen]] = {}
+
+    def show(self, case: Case) -> None:
+        right = None if case.right is None else self.model.classes.index(case.right)
+        self.cases.append((case.group, self.step(case.events, case.size), right))
+
+    def step(self, events: np.ndarray, size: Size) -> Outputs:
+        framing = replace(self.framing, orientation="stored")
+
+        def frames() -> Iterator[Any]:
+            framer = Framer(framing, self.model.input_shape, size, None, "identity")
+            yield from framer.frames(events)
+            yield from framer.closing()
+
+        return step_all(self.model, frames(), RESET)
+
+    def hear(self, spec: str) -> Seen:
+        return see(self.model, str(self.framing), open_source(spec), None, RESET, "sum")
+
+    def rights(self, rule: str, soft: bool = False) -> dict[str, list[bool]]:
+        """Of each group, whether each answer was right."""
+        found: dict[str, list[bool]] = {}
+        for group, steps, right in self.cases:
+            shown = longest(say(self.model, rule, RESET, steps)[soft], steps)
+            found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
+        return found
+
+    def false(self, rule: str, groups: Sequence[str]) -> tuple[int, float]:
+        """False labels, and hours, on these groups of people."""
+        rows = measure_level(self.model, "firm", [], [], *self._of(rule, groups))["negatives"]
+        return sum(row["count"] for row in rows), sum(row["seconds"] for row in rows) / 3600
+
+    def _of(self, rule: str, groups: Sequence[str]) -> tuple[list[list[Seen]], list[list[Said]]]:
+        seen = [self.people[group] for group in groups]
+        return seen, [[say(self.model, rule, RESET, one.steps) for one in group] for group in seen]
+
+    def judge(self) -> dict[str, Any]:
+        groups = list(self.people)
+        negatives, against = self._of(self.rule, groups)
+        said = [say(self.model, self.rule, RESET, one.steps) for one in self.sessions]
+        levels = {
+            level: measure_level(self.model, level, self.sessions, said, negatives, against) for level in Said._fields
+        }
+        shares = {}
+        for group, rights in self.rights(self.rule).items():
+            n, right = len(rights), sum(rights)
+            shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson(right, n)]}
+        false = {
+            group: {level: levels[level]["negatives"][i] for level in Said._fields} for i, group in enumerate(groups)
+        }
+        keep = ("gestures", "right", "never", "changes_median", "changes_mean", "idle_answers")
+        sessions = {name: levels["firm"][name] for name in keep}
+        sessions |= {
+            f"{level}_{name}": levels[level][name]
+            for level in Said._fields
+            for name in ("onset_p50_ms", "onset_p90_ms")
+        }
+        return {"rule": self.rule, "gestures": shares, "sessions": sessions, "false_labels": false}
+
+    def curve(self, groups: Sequence[str]) -> list[dict[str, Any]]:
+        """False labels an hour, and the share of gestures missed, by each rule of the grid."""
+        points = []
+        for rule in dict.fromkeys((self.rule, *(one + IDLE for one in GRID))):
+            rights = [one for group in CHOSEN_BY for one in self.rights_of(group, rule)]
+            count, hours = self.false(rule, groups)
+            points.append({"rule": rule, "per_hour": count / hours, "missed": 1 - sum(rights) / len(rights)})
+        return points
+
+    def rights_of(self, group: str, rule: str) -> list[bool]:
+        mine = [(steps, right) for name, steps, right in self.cases if name == f"drawn, {group}"]
+        return [longest(say(self.model, rule, RESET, steps).firm, steps) == right for steps, right in mine]
+
+
+def longest(said: np.ndarray, steps: Outputs) -> int | None:
+    """The class that was shown longest, None where none was. said int64 [steps]."""
+    shown: dict[int, int] = {}
+    before_us = steps.frames[0].t_start_us if steps.frames else 0
+    for one, frame in zip(said.tolist(), steps.frames, strict=True):
+        if one >= 0:
+            shown[one] = shown.get(one, 0) + frame.t_end_us - before_us
+        before_us = frame.t_end_us
+    return max(shown, key=lambda one: shown[one]) if shown else None
+
+
+def whole_events(clip: Clip, size: Size) -> np.ndarray:
+    """The events [N] of a clip that are in the picture."""
+    x, y = np.rint(clip.x), np.rint(clip.y)
+    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
+    return make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
+
+
+def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Change]) -> Iterator[Case]:
+    """A recording under each change, and with no motion, and backwards."""
+    rng = np.random.default_rng(0)
+    for change, make in changes.items():
+        yield Case(f"{name}, {change}", whole_events(make(clip, rng, size), size), size, label)
+    end = clip.t[-1] if len(clip) else 0.0
+    back = Clip((end - clip.t)[::-1], clip.x[::-1], clip.y[::-1], ~clip.p[::-1])
+    turned = CLASSES[exchanged(list(CLASSES), SWAPS["reverse"])[CLASSES.index(label)]]
+    yield Case(f"{name}, backwards", whole_events(back, size), size, turned)
+    for change, hard in NO_MOTION.items():
+        yield Case(f"{name}, {change}", whole_events(hard(clip, rng), size), size, None)
+
+
+def drawn(performers: int) -> Iterator[Case]:
+    """Windows of held-out performers."""
+    for name, staging in VIEWS.items():
+        for number in range(performers):
+            events, rows = record(SEED, "test", number, "windows", staging)
+            for gesture, start_us, end_us in rows:
+                if gesture == OTHER:
+                    continue
+                mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
+                mine["t"] -= start_us
+                yield Case(f"drawn, {name}", mine, SIZE, CLASSES[gesture])
+                if name == "laws 2":
+                    clip = Clip(mine["t"].astype(float), mine["x"].astype(float), mine["y"].astype(float), mine["p"])
+                    yield from changed("drawn", clip, CLASSES[gesture], SIZE, OF_DRAWN)
+
+
+def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
+    """The recordings of a data set of gestures."""
+    data = open_dataset(spec, framing=framing, shape=model.input_shape, classes=model.classes)
+    if not isinstance(data, EventSet):
+        raise SystemExit(f"{spec}: holds no events")
+    for i in range(len(data)):
+        label = model.classes[data.label(i)]
+        if label != CLASSES[OTHER]:
+            events, size, upright = data.recording(i)
+            yield from changed("clips", as_seen(events, size, upright, framing), label, size, OF_CLIPS)
+
+
+def people(minutes: float, motions: str | None) -> Iterator[tuple[str, np.ndarray]]:
+    """(group, events) of people who mean nothing, and of things: so many minutes of each."""
+    parts = {"moves": (MOVES_S, Staging(laws=2, view="mixed")), "everyday": (EVERYDAY_S, Staging())}
+    parts["things"] = (THINGS_S, Staging())
+    if motions is not None:
+        parts = {"people": (PEOPLE_S, Staging(motions=motions)), **parts}
+    for part, (seconds, staging) in parts.items():
+        for number in range(max(1, round(60 * minutes / seconds))):
+            yield part, record(SEED, "test", number, part, staging)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("artifacts", nargs="+")
+    parser.add_argument("--clips", help="NAME:DIR, recordings of gestures")
+    parser.add_argument("--motions", help="an NPZ of motion capture")
+    parser.add_argument(
+        "--people", nargs="*", default=[], help="recordings without a gesture; ?up= says how they stand"
+    )
+    parser.add_argument("--performers", type=int, default=17, help="of 10 gestures each")
+    parser.add_argument("--minutes", type=float, default=10, help="of each kind of people who mean nothing")
+    parser.add_argument("--sessions", type=int, default=6, help="of 40 s")
+    parser.add_argument("--rule", help="instead of the cards'")
+    parser.add_argument("--plot", type=Path, help="a PNG of gestures missed against false labels an hour")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    networks = {artifact: Judged(artifact, options.rule) for artifact in options.artifacts}
+    judged = list(networks.values())
+    shown = [drawn(options.performers)]
+    if options.clips:
+        shown.append(clips(options.clips, judged[0].model, judged[0].framing))
+    with Progress("gestures") as progress:
+        total = options.performers * 10 * (len(VIEWS) + len(OF_DRAWN) + 3)
+        for done, case in enumerate((case for cases in shown for case in cases), 1):
+            for one in judged:
+                one.show(case)
+            progress.update(min(done, total), total)
+    with Progress("people") as progress:
+        for done, (group, events) in enumerate(people(options.minutes, options.motions), 1):
+            for one in judged:
+                one.people.setdefault(group, []).append(Seen(one.step(events, SIZE), [], []))
+            progress.update(done, done + 1)
+    for one in judged:
+        for laws in (1, 2):
+            specs = (
+                f"sim:dvs128-gesture?seed={SEED + i}&seconds={SESSION_S}&laws={laws}" for i in range(options.sessions)
+            )
+            one.sessions += [one.hear(spec) for spec in specs]
+        if options.people:
+            one.people["recordings"] = [one.hear(spec) for spec in options.people]
+    found = {artifact: one.judge() for artifact, one in networks.items()}
+    mean_nothing = [group for group in judged[0].people if group != "things"]
+    if options.plot or options.json:
+        for artifact, one in networks.items():
+            found[artifact]["curve"] = one.curve(mean_nothing)
+    if options.plot:
+        plot(found, options.plot)
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        show(found)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The table of docs/gesture.md: a column a network."""
+    names, first = list(found), next(iter(found.values()))
+    print("| | " + " | ".join(f"{Path(name).stem}, `{found[name]['rule']}`" for name in names) + " |")
+    print("|---" * (len(names) + 1) + "|")
+
+    def row(title: str, cells: Sequence[str]) -> None:
+        print(f"| {title} | " + " | ".join(cells) + " |")
+
+    for group in first["gestures"]:
+        mine = [found[name]["gestures"][group] for name in names]
+        row(group, ["{} of {} ({:.2f} - {:.2f})".format(one["right"], one["of"], *one["share_95"]) for one in mine])
+    sessions = [found[name]["sessions"] for name in names]
+    row(
+        "sessions, right of " + str(sessions[0]["gestures"]),
+        [f"{one['right']}, never {one['never']}" for one in sessions],
+    )
+    for level in Said._fields:
+        cells = [f"{_ms(one[f'{level}_onset_p50_ms'])} and {_ms(one[f'{level}_onset_p90_ms'])}" for one in sessions]
+        row(f"{level} label after onset, p50 and p90, ms", cells)
+    changes = [f"{one['changes_median']:.0f}, {one['changes_mean']:.1f}" for one in sessions]
+    row("changes after the right label, median and mean", changes)
+    row("idle steps with an answer, %", [f"{100 * one['idle_answers']:.1f}" for one in sessions])
+    for group in first["false_labels"]:
+        for level in Said._fields:
+            mine = [found[name]["false_labels"][group][level] for name in names]
+            cells = ["{:.2g} ({:.2g} - {:.2g})".format(one["per_min"], *one["per_min_95"]) for one in mine]
+            row(f"{group}, {mine[0]['seconds'] / 60:.1f} min: false {level} labels a minute", cells)
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    """Misses against false labels an hour: what no rule of the network beats; a ring is its own rule."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.2))
+    for artifact, one in found.items():
+        points = sorted((point["per_hour"], point["missed"]) for point in one["curve"])
+        front = [point for i, point in enumerate(points) if point[1] < min((p[1] for p in points[:i]), default=2)]
+        x, y = zip(*front, strict=True)
+        (line,) = axis.step(
+            [max(value, 1) for value in x], [100 * value for value in y], where="post", label=Path(artifact).stem
+        )
+        mine = one["curve"][0]
+        axis.plot(max(mine["per_hour"], 1), 100 * mine["missed"], "o", mfc="none", color=line.get_color(), ms=9)
+    axis.set_xscale("log")
+    axis.set_ylim(0, 100)
+    axis.set_xlabel("false labels an hour, on people who mean nothing")
+    axis.set_ylabel("drawn gestures missed, %")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+if __name__ == "__main__":
+    main()
