@@ -134,7 +134,7 @@ def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
 
 PEOPLE_S, STRETCH_S = 15.0, 4.0
 GAP_US = 200_000  # between two scenes of a recording
-MOST_HZ, MOST_SCENES = 350_000, 1000  # events a second
+MOST_HZ, PATIENCE, MOST_SCENES = 350_000, 3, 1000  # events a second
 
 
 def record_people(
@@ -148,12 +148,14 @@ def record_people(
 
     A scene is one to four stretches of random motions of these, some in a mirror, at 0.75 to 1.25 times their pace, seen from any
     side, some lying; in half of them the person stays before the camera, in a quarter one limb or the trunk fills the picture.
-    Scenes in which nobody is seen for half of the time, or with more events than a camera gives, are drawn again. The
-    performer depends on `key` alone. Motions of one actor: [one for one in motions if one.actor == "HDM_bd"].
+    Scenes in which nobody is seen for half of the time, or with more events than a camera gives, are drawn again; after
+    PATIENCE of these, with another performer (lamps may flicker all over the picture). Motions of one
+    actor: [one for one in motions if one.actor == "HDM_bd"].
     """
     rng = np.random.default_rng([*key, 31, int(held_out)])
     conditions = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]
-    performer = draw_performer(key, held_out, None if conditions == LOOKS[0] else conditions)
+    conditions = None if conditions == LOOKS[0] else conditions
+    performer, too_many = draw_performer(key, held_out, conditions), 0
     kinds = [[one for one in motions if one.actor == actor] for actor in actors_of(motions)]
     events, rows, at_us = [], [], 0
     for scene in range(MOST_SCENES):
@@ -166,6 +168,9 @@ def record_people(
             continue
         found = record_painted(performer, painter, course.seconds, (*key, scene))
         if len(found) > MOST_HZ * course.seconds:
+            too_many += 1
+            if too_many % PATIENCE == 0:
+                performer = draw_performer((*key, too_many), held_out, conditions)
             continue
         end_us = at_us + int(course.seconds * 1e6) // FRAME_US * FRAME_US
         found["t"] += at_us

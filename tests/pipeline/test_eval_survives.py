@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,16 +121,19 @@ def test_batch_form_engine_and_workers_change_no_byte(
 
 
 def killed(folder: Path, data: str, out: Path, end: str, workers: int = 2, cluster: Sequence[str] = ()) -> int:
-    """The exit code of KILLED."""
+    """The exit code of KILLED; what it says is in said.txt."""
     program = folder / "killed.py"
     program.write_text(KILLED)
     command = [sys.executable, str(program), str(folder / "step.onnx"), data, str(out), end, str(workers), *cluster]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, timeout=500).returncode
+    with open(folder / "said.txt", "w") as said:
+        return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=said, timeout=500).returncode
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(folder: Path, data: str, tmp_path: Path, whole: Any) -> None:
     assert killed(folder, data, tmp_path, "live") == 0
+    said = (folder / "said.txt").read_text()
+    assert re.search(r"a worker died at samples \d+ to \d+, which are done again \(exit code -9\)", said), said
     assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.data.simulate_motion import record_people, simulate_motion, split_actors
-from runtime.events import events_sha256, open_source, read_events
+from runtime.data.simulate_motion import record_painted, record_people, simulate_motion, split_actors
+from runtime.events import EVENT_DTYPE, events_sha256, open_source, read_events
 from runtime.simulate.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
 from runtime.simulate.motion.people import Course, MotionPainter, Stretch, Viewpoint
-from runtime.simulate.performer import draw_performer
+from runtime.simulate.performer import Performer, draw_performer
 from tests.runtime.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
 
 
@@ -307,6 +307,24 @@ def test_people_who_mean_nothing_are_the_same_for_a_key_and_rows_do_not_overlap(
     assert events_sha256(events) == events_sha256(again) and rows == same and (np.diff(events["t"]) >= 0).all()
     assert all(end + 200_000 == begin for (_, end), (begin, _) in pairwise(rows))
     assert sum(end - begin for begin, end in rows) >= 500_000 and len(JOINTS) == 21
+
+
+def test_whoever_flickers_more_than_a_camera_gives_is_not_drawn_for_ever(
+    walk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (motion,) = read_motions(walk)
+    motions = [Motion(f"{actor}_1", motion.fps, motion.joints) for actor in ("a", "b")]
+    seen: list[object] = []
+
+    def flickers(performer: Performer, painter: MotionPainter, seconds: float, key: tuple[int, ...]) -> np.ndarray:
+        seen.append(performer.seed)
+        if performer.seed == seen[0]:
+            return np.zeros(int(400_000 * seconds), EVENT_DTYPE)
+        return record_painted(performer, painter, 0.1, key)
+
+    monkeypatch.setattr("runtime.data.simulate_motion.record_painted", flickers)
+    events, _ = record_people((1, 0, 5), motions, seconds=0.1)
+    assert len(events) and seen[0] == seen[1] == seen[2] != seen[3]
 
 
 def test_the_command_makes_recordings_of_motion_capture(

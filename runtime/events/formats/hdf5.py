@@ -60,7 +60,11 @@ def _find(file: h5py.File) -> tuple[list[h5py.Dataset], int]:
     place = _member(file, "events") or _member(_member(file, "CD"), "events")
     if place is None:
         raise ValueError(f"an HDF5 file with {sorted(file)[:8]} in it; expected events/ with t, x, y, p")
-    names = sorted(place) if isinstance(place, h5py.Group) else place.dtype.names or ()
+    names = (
+        sorted(one for one in place if isinstance(one, str))
+        if isinstance(place, h5py.Group)
+        else place.dtype.names or ()
+    )
     at = find_fields(names)
     if at is None:
         raise ValueError(f"{place.name} holds {list(names)[:8]}; expected t, x, y, p")

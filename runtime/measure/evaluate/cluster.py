@@ -17,7 +17,6 @@ import secrets
 import socket
 import subprocess
 import tempfile
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,14 +26,13 @@ from types import ModuleType
 from typing import Any
 
 from runtime.base.children import run_code
-from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import RAY_NODE
 from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
-MOST_DEATHS = 3  # of actors at one shard
 ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
@@ -70,7 +68,7 @@ def run_on_cluster(
     """Does the shards on the cluster at `address` (HOST:PORT, ray://HOST:PORT, auto), or on a `local` one that ends with the run.
 
     workers  actors; None: one for each core of the cluster. `hired` hears how many there are
-    Raises PlifError where the cluster cannot be reached, where an actor does, and where one shard has ended MOST_DEATHS actors.
+    Raises PlifError where the cluster cannot be reached, where an actor does, and where one shard has ended MOST_DEATHS of them.
     """
     with _connected(address, workers) as ray:
         n = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), len(shards))
@@ -245,13 +243,7 @@ def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told)
             answer = ray.get(ready)
         except ray.exceptions.RayActorError as error:
             deaths[k] += 1
-            at, why = job.plan.range_of(k), " ".join(str(error).split())[:200]
-            if deaths[k] >= MOST_DEATHS:
-                raise PlifError(
-                    f"{job.artifact}: {MOST_DEATHS} workers died at samples {at.start} to {at.stop - 1} ({why})"
-                ) from None
-            again = f"a worker died at samples {at.start} to {at.stop - 1}, which are done again ({why})"
-            warnings.warn(again, PlifWarning, stacklevel=2)
+            job.survive(k, deaths[k], " ".join(str(error).split())[:200])
             waiting.appendleft(k)
             give(remote.remote(job, os.getcwd()))
             continue

@@ -18,7 +18,6 @@ from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
 from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 
-MOST_DEATHS = 3  # of workers at one shard
 PATIENCE_S = 5.0
 
 
@@ -34,7 +33,7 @@ class _Process:
 def run_in_processes(job: Job, shards: Iterable[int], workers: int, told: Told) -> Iterator[int]:
     """Does the shards in so many processes; yields each that is done. The processes end with the generator.
 
-    Raises PlifError where a worker does, and where one shard has ended MOST_DEATHS workers.
+    Raises PlifError where a worker does, and where one shard has ended worker.MOST_DEATHS of them.
     """
     waiting = deque(shards)
     deaths: Counter[int] = Counter()
@@ -81,12 +80,7 @@ def _replace(one: _Process, job: Job, waiting: deque[int], deaths: Counter[int])
     one.pipe.close()
     assert one.shard is not None
     deaths[one.shard] += 1
-    if deaths[one.shard] >= MOST_DEATHS:
-        at = job.plan.range_of(one.shard)
-        raise PlifError(
-            f"{job.artifact}: {MOST_DEATHS} workers died at samples {at.start} to {at.stop - 1} (exit code "
-            f"{one.process.exitcode}); is there enough memory? Try fewer --workers or a smaller --batch"
-        )
+    job.survive(one.shard, deaths[one.shard], f"exit code {one.process.exitcode}")
     waiting.appendleft(one.shard)
     new = _start(job)
     one.process, one.pipe = new.process, new.pipe

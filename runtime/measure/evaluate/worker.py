@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from runtime.api import Model, load
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
 from runtime.engines.session import Session
@@ -41,6 +42,7 @@ class Outcome:
 
 
 Told = Callable[[Outcome], None]
+MOST_DEATHS = 3  # of workers at one shard
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Job:
     flush_denormals: bool = True
     sha256: str | None = None
     lanes: int = 1
+
+    def survive(self, shard: int, deaths: int, why: str) -> None:
+        """Warns that a worker died at a shard, which is done again; PlifError where that were the MOST_DEATHSth time."""
+        at = self.plan.range_of(shard)
+        samples = f"samples {at.start} to {at.stop - 1}"
+        if deaths >= MOST_DEATHS:
+            raise PlifError(
+                f"{self.artifact}: {deaths} workers died at {samples} ({why}); is there enough memory? Try fewer --workers or a "
+                "smaller --batch"
+            )
+        warnings.warn(f"a worker died at {samples}, which are done again ({why})", PlifWarning, stacklevel=2)
 
     def load(self) -> Model:
         """Opens the artifact as the plan says."""

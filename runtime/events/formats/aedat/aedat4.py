@@ -49,7 +49,8 @@ def open_recording(path: Path) -> Recording:
 
 def _decode(path: Path, streams: list[int], losses: Losses) -> Iterator[np.ndarray]:
     if len(streams) > 1:
-        losses.note(f"{path}: holds {len(streams)} event streams {streams}: stream {streams[0]} is read")
+        shown = ", ".join(map(str, streams[:8])) + ", .." * (len(streams) > 8)
+        losses.note(f"{path}: holds {len(streams)} event streams ({shown}): stream {streams[0]} is read")
     yield from events_of(CHILD, path, losses)
 
 
