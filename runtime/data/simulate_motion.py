@@ -153,8 +153,8 @@ def record_people(
     actor: [one for one in motions if one.actor == "HDM_bd"].
     """
     rng = np.random.default_rng([*key, 31, int(held_out)])
-    conditions = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]
-    conditions = None if conditions == LOOKS[0] else conditions
+    drawn = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]
+    conditions = None if drawn == LOOKS[0] else drawn
     performer, too_many = draw_performer(key, held_out, conditions), 0
     kinds = [[one for one in motions if one.actor == actor] for actor in actors_of(motions)]
     events, rows, at_us = [], [], 0
