@@ -1,0 +1,82 @@
+"""bench/people.py: what it shows a network, what is right there, and one whole run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.people import NO_MOTION, OF_CLIPS, OF_DRAWN, Judged, changed, longest
+from plif_export import export
+from plif_train.data.variation import Clip
+from plif_train.loop import checkpoint
+from plif_train.network.presets import build
+from runtime.events.frame import Frame
+from runtime.measure.decisions.labels import Outputs
+from runtime.simulate.gestures import CLASSES
+from tests.conftest import REPOSITORY
+
+SIZE = (128, 128)
+CLIP = Clip(
+    np.arange(0, 800_000, 200.0), np.arange(4000) % 128 * 1.0, np.arange(4000) % 100 * 1.0, np.arange(4000) % 2 == 0
+)
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of the eleven gestures that never says one."""
+    folder = tmp_path_factory.mktemp("people")
+    net = build(
+        "c2k8s8-PLIF-FC110-PLIF-APk10s10", shape=(2, 128, 128), T=4, classes=CLASSES, v_threshold=1e6,
+        framing="duration:40ms,every=20ms,value=binary",
+    )  # fmt: skip
+    checkpoint.save(net, folder / "silent.pt")
+    return export(folder / "silent.pt", folder / "silent.onnx", verify=False).path
+
+
+def test_what_is_shown_longest_is_the_answer_whatever_it_began_with() -> None:
+    ends_us = (20_000, 40_000, 60_000, 80_000)
+    frames = [Frame(np.zeros(0, np.float32), end - 20_000, end, 1) for end in ends_us]
+    steps = Outputs(frames, np.zeros((4, 1, 11)))
+    assert longest(np.array([3, 5, 5, -1]), steps) == 5
+    assert longest(np.array([-1, -1, 2, -1]), steps) == 2
+    assert longest(np.array([-1, -1, -1, -1]), steps) is None
+    assert longest(np.zeros(0, np.int64), Outputs([], np.zeros(0))) is None
+
+
+def test_each_change_says_which_class_is_right_or_that_none_is() -> None:
+    found = {case.group: case for case in changed("clips", CLIP, "left_arm_clockwise", SIZE, OF_CLIPS)}
+    assert len(found) == len(OF_CLIPS) + 1 + len(NO_MOTION)
+    assert found["clips, backwards"].right == "left_arm_counter_clockwise"
+    assert [found[f"clips, {name}"].right for name in NO_MOTION] == [None, None]
+    assert {found[f"clips, {name}"].right for name in OF_CLIPS} == {"left_arm_clockwise"}
+    events = {name: found[f"clips, {name}"].events for name in OF_CLIPS}
+    assert len(events["whole"]) == len(CLIP) and events["cut away"]["y"].max() <= 50 + 20
+    assert 0.05 < len(events["a tenth of the events"]) / len(CLIP) < 0.2
+    assert events["half pace"]["t"][-1] == 2 * events["whole"]["t"][-1]
+    assert len(events["2 times as near"]) < len(events["1.5 times as near"]) < len(CLIP)
+
+
+def test_who_says_nothing_is_right_where_nothing_moves_and_never_false(silent: Path) -> None:
+    one = Judged(str(silent), None)
+    for case in changed("drawn", CLIP, "right_hand_wave", SIZE, OF_DRAWN):
+        one.show(case)
+    rights = one.rights(one.rule)
+    assert [rights[f"drawn, {name}"] for name in NO_MOTION] == [[True], [True]]
+    assert [rights[f"drawn, {name}"] for name in OF_DRAWN] == [[False]] * len(OF_DRAWN)
+
+
+@pytest.mark.large
+def test_a_whole_run_puts_networks_side_by_side(silent: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, str(REPOSITORY / "bench" / "people.py"), str(silent), "--performers", "1", "--minutes", "0.1",
+        "--sessions", "1", "--plot", str(tmp_path / "people.png"), "--json",
+    ]  # fmt: skip
+    (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout).values()
+    assert {one["right"] for name, one in found["gestures"].items() if name.rpartition(", ")[2] not in NO_MOTION} == {0}
+    assert all(one["firm"]["count"] == 0 for one in found["false_labels"].values())
+    assert found["curve"][0]["missed"] == 1 and (tmp_path / "people.png").stat().st_size > 10_000
