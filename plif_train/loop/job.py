@@ -27,6 +27,7 @@ from plif_train.options import TrainingOptions
 from plif_train.recipe import Recipe, changed
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
+from runtime.base.grammar import parse_set
 from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
 from runtime.data.dataset import EventSet
@@ -209,7 +210,7 @@ def simulation_note(data: str, *others: str) -> dict[str, str]:
     """What a set that plif made says of itself, for the card: its recordings are not real ones. Nothing if some others' are."""
     if not all(simulation_note(other) for other in others):
         return {}
-    place = data.partition(":")[2].partition("?")[0]
+    place = parse_set(data).folder
     note = Path(place) / "simulated.json"
     if not place or not note.is_file():
         return {}

@@ -16,6 +16,15 @@ from typing import BinaryIO
 
 from runtime.base.errors import PlifError
 
+ADDRESSES = ("http", "https", "hf", "s3", "gs", "ftp")
+
+
+def no_such(path: str | Path, expected: str = "a file") -> PlifError:
+    """The error of a path where nothing is; an address is none, since plif asks no network for a file."""
+    if str(path).partition(":/")[0] in ADDRESSES:
+        return PlifError(f"{path}: an address, and plif downloads nothing: fetch the file first and name it")
+    return PlifError(f"{path}: no such file; expected {expected}")
+
 
 def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
     """The file at `path`, to be read. Raises PlifError, which ends with what was `expected`, where there is none.
@@ -31,7 +40,7 @@ def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
                 return os.fdopen(number, "rb")
             os.close(number)
     except FileNotFoundError:
-        raise PlifError(f"{path}: no such file; expected {expected}") from None
+        raise no_such(path, expected) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise PlifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected {expected}")

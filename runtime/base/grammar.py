@@ -14,6 +14,7 @@ networks (runtime/model/notation.py) and the rules of a stream (libplif) have gr
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -154,8 +155,9 @@ class SetSpec(NamedTuple):
 
 
 def parse_set(text: str) -> SetSpec:
-    """Any text is one; whether there is such a set, runtime.data says."""
+    """Any text is one; whether there is such a set, runtime.data says. A shell leaves the ~ in NAME:~/DIR as it is."""
     name, _, place = text.partition(":")
+    place = os.path.expanduser(place)
     folder, mark, query = place.partition("?")
     return SetSpec(name, place, folder, query if mark else None)
 

@@ -59,6 +59,9 @@ class Bomb:
     ("arguments", "says"),
     [
         (["info", "missing.onnx"], "missing.onnx: no such file"),
+        (["info", "https://host/m.onnx"], "host/m.onnx: an address, and plif downloads nothing: fetch the file first"),
+        (["predict", "model.onnx", "hf://host/r.bin"], "an address, and plif downloads nothing"),
+        (["stream", "model.onnx", "https://host/r.aedat"], "an address, and plif downloads nothing"),
         (["info", "."], "is a folder"),
         (["info", "text.onnx"], "is not an ONNX file"),
         (["info", "empty.onnx"], "is empty"),
@@ -73,6 +76,7 @@ class Bomb:
         (["verify", "model.onnx", "--against", "missing.pt"], "missing.pt"),
         (["verify", "model.onnx"], "against"),
         (["eval", "model.onnx", "--data", "nmnist:nowhere"], "nowhere"),
+        (["eval", "model.onnx", "--data", "nmnist:~/nowhere"], str(Path("~/nowhere").expanduser())),
         (["eval", "model.onnx", "--data", "mnits:x"], "did you mean 'mnist'"),
         (["eval", "text.onnx", "--data", "digits"], "is not an ONNX file"),
         (["eval", "model.onnx", "--data", "digits", "--engine", "warp"], "engine 'warp' is not known"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.base.errors import PlifError
+from runtime.base.files import no_such
 from runtime.base.grammar import LONGEST
 from runtime.events.formats import csv, dat, es, evt, hdf5, nmnist, npy, npz
 from runtime.events.formats.aedat import aedat2, aedat4, aedat31
@@ -44,7 +45,7 @@ def open_recording(path: Path, layout: str | None = None) -> Recording:
             bag = ", the .db3 or .mcap of a rosbag" if (path / "metadata.yaml").is_file() else ""
             raise PlifError(f"{path}: a folder, not a recording: name one file in it{bag}")
         if not path.exists():
-            raise PlifError(f"{path}: no such file")
+            raise no_such(path, "a recording")
         if not path.is_file():
             raise PlifError(f"{path}: not a regular file: pipe CSV events in and name '-' instead")
         with open(path, "rb") as file:

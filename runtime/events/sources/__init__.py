@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from runtime.base.errors import PlifError
+from runtime.base.files import ADDRESSES, no_such
 from runtime.base.grammar import LONGEST
 from runtime.events.size import is_size
 from runtime.events.sources.base import Source
@@ -54,6 +55,8 @@ def open_source(
     if spec != "-" and not (colon and (rest.startswith("//") or scheme in SOURCES)):
         scheme = "file"  # a path, which may hold a colon
     elif scheme not in SOURCES:
+        if scheme in ADDRESSES:
+            raise no_such(spec)
         known = ", ".join("a path" if name == "file" else f"'{name}'" for name in SOURCES)
         raise PlifError(f"{spec}: no source is called '{scheme}'; known: {known}")
     elif scheme == "file":
