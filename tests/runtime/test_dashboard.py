@@ -27,7 +27,7 @@ from runtime.events.framer import UPRIGHT
 from runtime.native.rules import view_of
 from runtime.show.dashboard import EXAMPLES, Dashboard
 from runtime.show.dashboard.access import Access
-from runtime.show.dashboard.board import POINTS, SMOOTH_US, Board, as_seen
+from runtime.show.dashboard.board import POINTS, SMOOTH_US, Answers, Board, as_seen
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.run import Run
@@ -332,6 +332,20 @@ class Votes(Observer):
     def on_decision(self, decision: Decision) -> None:
         if decision.step == 30:
             self.controls.reset()
+
+
+def test_saved_changes_tell_idle_from_not_sure() -> None:
+    answers = Answers()
+    for step, (label, why) in enumerate(
+        [(None, "idle"), (None, "idle"), (None, "not sure"), ("=wave", None), (None, "idle")]
+    ):
+        answers.add(Decision(20_000 * step, step, label, None, 0.5, [], 1.0, why=why))
+    header, *lines = answers.to_csv().splitlines()
+    assert header == "when,t_us,step,label,score,why"
+    assert [line.split(",")[2:] for line in lines] == [
+        ["0", "", "0.5", "idle"], ["2", "", "0.5", "not sure"], ["3", "'=wave", "0.5", ""], ["4", "", "0.5", "idle"]
+    ]  # fmt: skip
+    assert [one["why"] for one in answers.changes()] == ["idle", "not sure", None, "idle"]
 
 
 def test_votes_go_on_when_one_of_several_copies_begins_afresh(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

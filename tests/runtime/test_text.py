@@ -142,7 +142,9 @@ def test_a_stream_prints_names_of_files_and_classes_as_text(inside: Path, capsys
         assert is_clean(found.out) and is_clean(found.err)
         assert "a?[31m??b.csv" in found.out and "is not an event" in found.err
         assert run(["stream", "m.onnx", "absent\033[2J\nplif: error: none"]) == 2
-        assert capsys.readouterr().err == "plif: error: absent?[2J?plif: error: none: no such file; expected a recording\n"
+        assert (
+            capsys.readouterr().err == "plif: error: absent?[2J?plif: error: none: no such file; expected a recording\n"
+        )
         assert run(["stream", "m.onnx", recording, "--json"]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert {line["label"] for line in lines[:-1]} <= {None, *CLASSES}

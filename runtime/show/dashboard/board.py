@@ -271,7 +271,7 @@ def picture_size(shape: tuple[int, int, int], orientation: str, upright: str = "
 
 
 MOST = 10_000  # changes that are kept, the newest ones
-COLUMNS = ("when", "t_us", "step", "label", "score")
+COLUMNS = ("when", "t_us", "step", "label", "score", "why")
 
 
 class Answers:
@@ -280,18 +280,18 @@ class Answers:
     def __init__(self) -> None:
         self.counts: Counter[str | None] = Counter()  # decisions by label; None: no answer
         self._changes: deque[dict[str, Any]] = deque(maxlen=MOST)
-        self._last: tuple[str | None] | None = None
+        self._last: tuple[str | None, str | None] | None = None
         self._lock = threading.Lock()
 
     def add(self, decision: Decision) -> None:
-        """Counts a decision; one with another label than the last is a change."""
+        """Counts a decision; one with another label than the last, or none for another reason, is a change."""
         label = decision.label
         with self._lock:
             self.counts[label] += 1
-            if self._last != (label,):
-                self._last = (label,)
+            if self._last != (answer := (label, decision.why)):
+                self._last = answer
                 when = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-                values = (when, decision.t_us, decision.step, label, round(float(decision.score), 4))
+                values = (when, decision.t_us, decision.step, label, round(float(decision.score), 4), decision.why)
                 self._changes.append(dict(zip(COLUMNS, values, strict=True)))
 
     def changes(self, most: int = MOST) -> list[dict[str, Any]]:

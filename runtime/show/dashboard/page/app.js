@@ -304,7 +304,7 @@ function drawDecisions() {
   $("decisions").dataset.key = key;
   $("decisions").replaceChildren(...rows.map((one) => {
     const line = document.createElement("tr");
-    const cells = [clock(one.t_us), new Date(one.when).toLocaleTimeString([], { hour12: false }), one.label === null ? "no answer" : one.label, (100 * one.score).toFixed(0) + " %"];
+    const cells = [clock(one.t_us), new Date(one.when).toLocaleTimeString([], { hour12: false }), one.label ?? one.why ?? "no answer", (100 * one.score).toFixed(0) + " %"];
     line.append(...cells.map((text) => { const cell = document.createElement("td"); cell.textContent = text; return cell; }));
     const i = facts.classes.indexOf(one.label), dot = document.createElement("i");
     if (i >= 0) { dot.style.background = hue(i); line.children[2].prepend(dot); }
