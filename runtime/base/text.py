@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from typing import TextIO
 
 MOST = 2_000  # characters of an error, a name or a note
@@ -27,6 +28,22 @@ def printable(text: str, most: int = MOST) -> str:
         left_out = len(text) - most
         text = f"{text[: most - tail]} ... {left_out} characters left out ... {text[-tail:]}"
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def width(text: str) -> int:
+    """Columns that a terminal takes for it."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def column(text: str, columns: int) -> str:
+    """Cut or filled up to exactly that many columns."""
+    if width(text) > columns:
+        while text and width(text) > columns - 1:
+            text = text[:-1]
+        text += "~" if columns else ""
+    return text + " " * (columns - width(text))
 
 
 def say(*lines: str, err: bool = False, file: TextIO | None = None) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime.base.text import column, width
 from runtime.base.version import __version__
 from runtime.cli.output import Output
 from runtime.model.card import Card, read_card
@@ -172,10 +173,10 @@ def _engine(record: dict[str, Any]) -> str:
 def environment() -> dict[str, Any]:
     """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
     from runtime.base.children import PARTS, not_confined
-    from runtime.engines.available import engine_reasons
+    from runtime.engines.available import engine_lacks, what_is
 
     versions: dict[str, str | None] = {}
-    reasons, lacks = engine_reasons(), not_confined()
+    engines, lacks = engine_lacks(), not_confined()
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
@@ -186,8 +187,10 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
-        "engines": [name for name, why in reasons.items() if why is None],
-        "engines_not_here": {name: why for name, why in reasons.items() if why is not None},
+        "engines": [name for name, lack in engines.items() if lack is None],
+        "engines_not_here": {name: lack.why for name, lack in engines.items() if lack is not None},
+        "engines_install": {name: lack.install for name, lack in engines.items() if lack is not None},
+        "engines_are": {name: what_is(name) for name in engines},
         "sandbox": [part for part in PARTS if part not in lacks],
         "sandbox_not_here": lacks,
         "packages": versions,
@@ -195,9 +198,15 @@ def environment() -> dict[str, Any]:
 
 
 def environment_lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"{name:<27}{found[name]}" for name in ("plif", "python", "system", "processors")]
-    lines.append(f"{'engines that can run':<27}{', '.join(found['engines']) or 'none'}")
-    lines += [f"  not {name:<21}{why}" for name, why in found["engines_not_here"].items()]
-    lines.append(f"{'sandbox':<27}{', '.join(found['sandbox'])}")
-    lines += [f"  not {name:<21}{why}" for name, why in found["sandbox_not_here"].items()]
-    return lines + [f"{name:<27}{version or 'not installed'}" for name, version in found["packages"].items()]
+    """The environment for reading, in two columns: `environment` has it in parts."""
+    rows = [(name, found[name]) for name in ("plif", "python", "system", "processors")]
+    rows.append(("engines that can run", ", ".join(found["engines"]) or "none"))
+    for name, what in found["engines_are"].items():
+        rows.append((f"engine {name}", what))
+        if name in found["engines_not_here"]:
+            rows += [("  not here", found["engines_not_here"][name]), ("  to run it", found["engines_install"][name])]
+    rows.append(("sandbox", ", ".join(found["sandbox"])))
+    rows += [(f"  not {name}", why) for name, why in found["sandbox_not_here"].items()]
+    rows += [(name, version or "not installed") for name, version in found["packages"].items()]
+    most = max(width(label) for label, _ in rows)
+    return [f"{column(label, most)}  {text}" for label, text in rows]

@@ -9,9 +9,10 @@ both directions would read the first set for ever, without an error.
 ONNX Runtime runs a step several times when it records it. No tensor is read and written in one step, so this is harmless;
 both sets are zeroed afterwards all the same.
 
-Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and the engine
-checks which provider opened the session. TF32 is off: through an option of the CUDA provider, and through
-NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
+Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and so is a provider
+that does not start; what it lacks is looked for before (runtime/engines/available.py). Where CUDA's provider is a plug-in, from
+ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them. TF32 is off: through an option of the
+CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import onnxruntime as ort
 
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
+from runtime.engines.available import why_not
 from runtime.engines.buffers import Resident
 from runtime.engines.onnxruntime import OnnxRuntime
 from runtime.engines.tensorrt.cuda import gpu_index
@@ -54,11 +56,8 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
                 f"{path}: engine {self.name} runs {' and '.join(self.precisions)}, not {card['precision']}; "
                 "for a GPU export it with --to tensorrt"
             )
-        if self.provider not in ort.get_available_providers():
-            raise PlifError(
-                f"engine {self.name}: the installed onnxruntime has no {self.provider}: "
-                "pip uninstall onnxruntime, then pip install 'plif[gpu]'"
-            )
+        if (why := why_not(self.name)) is not None:
+            raise PlifError(f"engine {self.name}: {why}. To run on the CPU: --device cpu")
         super().__init__(path, card, options)
         self._unused = [self._session]  # for a direction that needs a session of its own
 
@@ -67,17 +66,14 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
 
     def open(self) -> ort.InferenceSession:
         """A session on the provider, and on nothing else."""
+        ort.set_default_logger_severity(4)  # it also logs that a provider that is built in is no plug-in
         settings = ort.SessionOptions()
         for key, value in self.settings.items():
             settings.add_session_config_entry(key, value)
-        session = self._open(settings, self.provider_options(), "to run it on the CPU: --device cpu")
-        running = session.get_providers()
-        if running[0] != self.provider:  # where CUDA is missing, ONNX Runtime only warns and continues on the CPU
-            raise PlifError(
-                f"engine {self.name}: ONNX Runtime left {self.provider} and would run on {running[0]}; "
-                "CUDA or cuDNN is missing or too old for it. To run on the CPU: --device cpu"
-            )
-        return session
+        advice = (
+            "nvidia-smi says whether driver and GPU are new enough for its CUDA; to run it on the CPU: --device cpu"
+        )
+        return self._open(settings, self.provider_options(), advice)
 
     def buffers(self, rows: int, rates: bool = False) -> OnnxRuntimeBuffers:
         return OnnxRuntimeBuffers(self, [self._for_direction() for _ in range(2)], rows, rates)

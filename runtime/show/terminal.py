@@ -14,13 +14,12 @@ import os
 import sys
 import threading
 import time
-import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from runtime.base.text import printable, say
+from runtime.base.text import column, printable, say, width
 from runtime.events.sources.base import ASK, turns_itself
 from runtime.show.event_rate import EventRate
 from runtime.stream.observe import Observer
@@ -211,22 +210,6 @@ def _print_note(source: str, text: str, err: TextIO) -> None:
 
 def answer_text(decision: Decision) -> str:
     return printable(decision.label) if decision.label is not None else decision.why or "not sure"
-
-
-def width(text: str) -> int:
-    """Columns that a terminal takes for it."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def column(text: str, columns: int) -> str:
-    """Cut or filled up to exactly that many columns."""
-    if width(text) > columns:
-        while text and width(text) > columns - 1:
-            text = text[:-1]
-        text += "~" if columns else ""
-    return text + " " * (columns - width(text))
 
 
 def short(n: float) -> str:

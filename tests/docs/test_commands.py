@@ -34,7 +34,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"(python bench|models)/": f"{TIME}: measures, or trains",
     r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
     r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset|install -d|export)": OWN,
-    r"python3? -m venv|pip install": "an environment of its own: tests/docs/test_installs.py",
+    r"python3? -m venv|pip (un)?install": "an environment of its own: tests/docs/test_installs.py",
     r"python -c import tensorrt": GPU,
     r"pipx run cibuildwheel": "needs Docker",
     r"(for cpu in|rm -rf build|CC=python -m ziglang|done$)": "needs a network; tests/test_build_backend.py builds with ziglang",

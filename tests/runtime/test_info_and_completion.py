@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from runtime.engines import ENGINES, engine_names
-from runtime.engines.available import CHECKS, engine_reasons, why_not
+from runtime.base.text import width
+from runtime.cli.info import environment, environment_lines
+from runtime.engines import ENGINES, available, engine_names
+from runtime.engines.available import CHECKS, engine_lacks, lack_of, what_is, why_not
 
 
 def plif(*arguments: str, **environment: str) -> str:
@@ -22,24 +25,50 @@ def plif(*arguments: str, **environment: str) -> str:
 
 
 def test_every_engine_is_asked_whether_it_can_run() -> None:
-    assert set(CHECKS) == set(ENGINES)
-    assert set(engine_reasons()) == set(engine_names())
+    assert {*ENGINES} < set(CHECKS)
+    assert set(engine_lacks()) == set(engine_names()) <= set(CHECKS)
 
 
-def test_an_engine_that_cannot_run_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_run_says_what_is_missing_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert why_not("onnxruntime") == "ONNX Runtime is not installed: the extra [cpu]"
-    assert why_not("openvino") == "openvino is not installed: the extra [openvino]"
+    assert lack_of("onnxruntime") == ("ONNX Runtime is not installed", "pip install 'plif[cpu]'")
+    assert why_not("openvino") == "openvino is not installed: pip install 'plif[openvino]'"
     monkeypatch.setattr("runtime.native.is_built", lambda: False)
     assert "not built" in str(why_not("event"))
+    monkeypatch.setattr(available, "DRIVER", "libcuda-not-here.so.1")
+    assert lack_of("tensorrt") == (
+        "no NVIDIA driver (libcuda-not-here.so.1); TensorRT is not installed",
+        "install NVIDIA's driver; pip install --extra-index-url=https://pypi.nvidia.com 'plif[tensorrt]'",
+    )
 
 
-def test_info_lists_the_engines_that_can_run_and_the_reasons_of_the_others() -> None:
+def test_info_says_of_every_engine_what_it_is_why_not_here_and_what_to_install() -> None:
     found = json.loads(plif("info", "--json"))
     assert sorted([*found["engines"], *found["engines_not_here"]]) == sorted(engine_names())
-    assert found["engines_not_here"] == {name: why for name, why in engine_reasons().items() if why}
-    text = plif("info")
-    assert all(f"not {name}" in text and why in text for name, why in found["engines_not_here"].items())
+    lacks = {name: lack for name, lack in engine_lacks().items() if lack}
+    assert found["engines_not_here"] == {name: lack.why for name, lack in lacks.items()}
+    assert found["engines_install"] == {name: lack.install for name, lack in lacks.items()}
+    assert found["engines_are"] == {name: what_is(name) for name in engine_names()}
+    lines = iter(plif("info").splitlines())
+    for name, what in found["engines_are"].items():
+        assert any(line.startswith(f"engine {name} ") and line.endswith(f" {what}") for line in lines)
+        for text in lacks.get(name, ()):
+            assert next(lines).endswith(f"  {text}")
+
+
+@pytest.mark.parametrize(
+    "name", ("e", "onnxruntime-tensorrt", "an engine of another package, " * 5, "\u9a6c\u8fbe" * 20)
+)
+def test_the_columns_of_info_never_meet_whatever_the_widths(name: str) -> None:
+    found = environment()
+    found["engines_are"] = {name: "WHAT", "event": "WHAT"}
+    found["engines_not_here"] = found["engines_install"] = found["sandbox_not_here"] = {name: "WHY"}
+    begins = set()
+    for line in environment_lines(found):
+        label, text = re.fullmatch(r"(.*?\S) {2,}(\S.*)", line).groups()
+        begins.add(width(line) - width(text))
+        assert label.strip() in line and not label.startswith("   ")
+    assert len(begins) == 1, begins
 
 
 def test_the_shell_completes_commands_and_options() -> None:
