@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
-import subprocess
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
@@ -70,7 +69,11 @@ def _module(module: str, extra: str, name: str | None = None, index: str = "") -
 def _event() -> Lack | None:
     from runtime import native
 
-    return None if native.is_built() else Lack("libplif is not built here", "install a C compiler, then plif again")
+    return (
+        None
+        if native.is_built()
+        else Lack("the event engine is not built here", "install a C compiler, then plif again")
+    )
 
 
 def _driver() -> Lack | None:
@@ -114,6 +117,8 @@ def _provider(kind: str, name: str) -> Lack | None:
 
 
 def _printed_by(*command: str) -> str:
+    import subprocess  # not at the top: who loads an artifact starts no process
+
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout
     except OSError:  # a machine without it; ONNX Runtime then says what it can

@@ -322,7 +322,7 @@ def test_where_the_event_engine_is_not_built_one_line_says_so(
     out, err = capsys.readouterr()
     assert json.loads(out)[0]["engine"] == "onnxruntime"
     assert err == (
-        "plif: step.onnx: engine onnxruntime: the event engine is not built here (no C compiler when plif was installed)\n"
+        "plif: step.onnx: engine onnxruntime: the event engine is not built here: install a C compiler, then plif again\n"
     )
 
 

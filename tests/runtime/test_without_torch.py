@@ -141,7 +141,7 @@ def test_without_onnx_runtime_the_event_engine_serves_and_says_why(without_an_en
     code, out, err = without_an_engine[EVENT]
     assert code == 0, err
     assert json.loads(out)["engine"] == "event"
-    assert err == "plif: engine event: ONNX Runtime is not installed: the extra [cpu]\n"
+    assert err == "plif: engine event: ONNX Runtime is not installed: pip install 'plif[cpu]'\n"
 
 
 # What each way in may load. Names, not times: a name that creeps in costs every start of every process.
