@@ -1,5 +1,7 @@
 """The ONNX Runtime engine on the CPU: the one that runs every artifact.
 
+ONNX Runtime before 1.24, the last that Python 3.10 gets, convolves no int8 counts: there they are given as uint8 (`session_of`).
+
 Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
 leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
 to zero. ONNX Runtime does this only where the first session of the process asks for it, so the engine checks the result.
@@ -22,7 +24,7 @@ from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_contents import read_model
-from runtime.model.readers.onnx_wire import with_rates
+from runtime.model.readers.onnx_wire import with_rates, with_unsigned_counts
 from runtime.native import cores
 
 try:
@@ -60,21 +62,27 @@ class OnnxRuntime(Engine):
         """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         try:
-            return ort.InferenceSession(
-                self._bytes, settings, providers=[(self.provider, provider_options)], enable_fallback=0
-            )
+            return session_of(self._bytes, settings, self.provider, provider_options)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
+            if "NOT_IMPLEMENTED" in str(error):
+                advice = f"{ort.__version__} has no kernel for it, and no export gives it one: a newer one, or --engine event"
             raise PlifError(
                 f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
 
 
+def session_of(
+    model: bytes, settings: ort.SessionOptions, provider: str, options: dict[str, str] | None = None
+) -> ort.InferenceSession:
+    """A session on one provider, in the types for which this ONNX Runtime has kernels. Raises what ONNX Runtime raises."""
+    if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24):
+        model = with_unsigned_counts(model)
+    return ort.InferenceSession(model, settings, providers=[(provider, options or {})], enable_fallback=0)
+
+
 def reason_of(error: Exception) -> str:
     """What ONNX Runtime says of a model that it cannot open, in one line."""
-    said = " ".join(str(error).split())[:200]
-    if "NOT_IMPLEMENTED" in said and "ConvInteger" in said:
-        said += f"; int8 needs ONNX Runtime 1.24 or newer, and this is {ort.__version__}"
-    return said
+    return " ".join(str(error).split())[:200]
 
 
 class OnnxRuntimeEngine(OnnxRuntime):

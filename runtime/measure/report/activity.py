@@ -193,6 +193,8 @@ class _Tapped:
     def __init__(self, path: Path, card: Card, threads: int | None) -> None:
         try:
             import onnxruntime as ort
+
+            from runtime.engines.onnxruntime import session_of
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None
         self.card, self.rows = card, card["batch"] or 1
@@ -209,9 +211,7 @@ class _Tapped:
         settings.log_severity_level = 4
         settings.intra_op_num_threads = threads or 1
         try:
-            self._session = ort.InferenceSession(
-                with_taps(read_model(path), taps), settings, providers=["CPUExecutionProvider"]
-            )
+            self._session = session_of(with_taps(read_model(path), taps), settings, "CPUExecutionProvider")
         except Exception as error:  # onnxruntime raises a family of its own
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None

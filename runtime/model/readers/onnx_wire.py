@@ -20,7 +20,8 @@ MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
-TENSOR_NAME = 8
+TENSOR_TYPE, TENSOR_NAME = 2, 8
+TENSOR_UINT8, TENSOR_INT8 = 2, 3
 
 MOST_BYTES = 2 << 30  # of a file: protobuf has no larger messages
 _MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
@@ -186,6 +187,25 @@ def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
         graph += _bytes(GRAPH_NODE, _node("Identity", [tensor], output, {}))
         graph += _bytes(GRAPH_OUTPUT, _bytes(1, output.encode()))
     return model + _bytes(MODEL_GRAPH, graph)
+
+
+def with_unsigned_counts(model: bytes) -> bytes:
+    """The model with counts that are uint8 where its ConvInteger reads them as int8. They are 0 to 64, so all sums are the same
+    numbers. Another model stays as it is."""
+    for place in (_cast_to, _zero_of):
+        model = model.replace(place(TENSOR_INT8), place(TENSOR_UINT8))
+    return model
+
+
+def _cast_to(kind: int) -> bytes:
+    """A node Cast, from the name of its operation on."""
+    attribute = _bytes(ATTRIBUTE_NAME, b"to") + _int(ATTRIBUTE_INT, kind) + _int(ATTRIBUTE_TYPE, 2)
+    return _bytes(NODE_OP, b"Cast") + _bytes(NODE_ATTRIBUTE, attribute)
+
+
+def _zero_of(kind: int) -> bytes:
+    """The zero point of the counts, from its type on."""
+    return _int(TENSOR_TYPE, kind) + _bytes(TENSOR_NAME, b"zero.int8")
 
 
 def with_metadata(model: bytes, key: str, value: str) -> bytes:
