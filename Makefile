@@ -4,9 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-OLDEST_PYTHON ?= python3.10
+# A Python 3.10, which is JetPack 6's and the oldest that plif runs on; empty where there is none
+OLDEST_PYTHON ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
+    $$python -c '' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo quick test test-all machines lint types format fuzz performance release audit wheels debug site triton oldest oldest-runtime licences cortex-m web wasm clean
+DIST ?= dist
+# make wheels release ARCH=aarch64: for that processor, and any Linux with glibc 2.28; zig compiles, and this machine's Python does the rest
+ifdef ARCH
+ZIG := $(CURDIR)/$(BIN)/python -m ziglang
+CROSS := CC='$(ZIG) cc -target $(ARCH)-linux-gnu.2.28' AR='$(ZIG) ar' _PYTHON_HOST_PLATFORM=manylinux_2_28_$(ARCH) SETUPTOOLS_EXT_SUFFIX=.so
+endif
+
+.PHONY: demo quick test test-all machines lint types format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
@@ -30,9 +39,12 @@ test-all: lint # everything that this machine can run: full-size networks, every
 
 # What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason. `make oldest` takes
 # 4 GB of an old PyTorch, and is asked for by itself.
-machines: $(VENV)/dev
+machines: $(VENV)/dev $(VENV)/zig
+	@# 64-bit ARM is emulated where its tools are there or can be installed; the tests say what is missing
+	if [ "$$(id -u)" = 0 ] && command -v apt-get && ! { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; }; then apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi >/dev/null 2>&1 || true
 	$(PYTEST) -n 2 --durations=25 -m "machines and not large and not gpu"
-	if $(OLDEST_PYTHON) -c '' 2>/dev/null; then $(MAKE) oldest-runtime; else echo 'no $(OLDEST_PYTHON) here: oldest-runtime not run'; fi
+	$(if $(OLDEST_PYTHON),$(MAKE) jetson,@echo 'no Python 3.10 here (make jetson OLDEST_PYTHON=/path/to/python3.10): jetson not run')
 
 MINUTES ?= 60
 fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept and named
@@ -46,16 +58,16 @@ performance: $(VENV)/dev # docs/performance.md and its figures, measured on this
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/report.py
 
-release: $(VENV)/all # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
-	$(BIN)/python docs/release.py --out dist
+release: $(VENV)/all $(if $(ARCH),$(VENV)/zig) # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
+	$(CROSS) $(BIN)/python docs/release.py --out $(DIST) $(ARCH:%=--processor %)
 
 audit: $(VENV)/all # known vulnerabilities of what plif installs; fails, too, for what it could not look up: that is not audited
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --strict --skip-editable
 
-wheels: $(VENV)/all # dist/: the sdist, and the wheel for this machine; for others see docs/install.md
+wheels: $(VENV)/all $(if $(ARCH),$(VENV)/zig) # dist/: the sdist, and the wheel for this machine or for ARCH (docs/install.md)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
-	$(BIN)/python -m build --outdir dist .
+	$(CROSS) $(BIN)/python -m build --outdir $(DIST) .
 
 # A slow libplif for debuggers, which ends at the first mistake that the sanitizer sees. All sources of the folder are its own.
 debug: # build/debug/libplif.so, and how plif is told to use it
@@ -112,6 +124,10 @@ $(VENV)/dev: $(VENV)/all
 	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 
+$(VENV)/zig: $(VENV)/all build_backend.py # a C compiler for every processor
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c 'import build_backend; print(build_backend.ZIGLANG)')"
+	touch $@
+
 OTHERS := $(addprefix --ignore=tests/export/test_,$(addsuffix .py,check_equals_export docs_other_libraries module_state read_loops read_module \
     read_spikingjelly))
 
@@ -120,25 +136,31 @@ oldest:
 	$(OLDEST_PYTHON) -m venv .oldest
 	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
 	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
-	@# files that need libraries of others, which ask for newer versions, are left out.
-	@# ONNX Runtime before 1.24 has no convolution of int8 counts, and a Python 3.10 gets 1.23 at most: the event engine runs those
-	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export $(OTHERS) -k "not int8 and not precision and not rounded"
+	@# files that need libraries of others, which ask for newer versions, are left out
+	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export $(OTHERS)
 
-# Its runtime alone, without PyTorch: a download of 80 MB instead of 4 GB.
-oldest-runtime: $(VENV)/all
-	$(OLDEST_PYTHON) -m venv .oldest/runtime
-	$(OLDEST_PYTHON) tests/oldest.py cpu > .oldest/runtime/constraints.txt
-	.oldest/runtime/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/runtime/constraints.txt '.[cpu]'
-	$(BIN)/plif export models/nmnist-digits.pt -o .oldest/runtime/digits.onnx
-	cd .oldest/runtime && for engine in auto event onnxruntime; do \
-	    bin/plif eval digits.onnx --data digits:50 --engine $$engine --out $$engine 2> $$engine.txt || { cat $$engine.txt; exit 1; }; done
-	! grep 'not measured' .oldest/runtime/auto.txt
+# Python 3.10 and the last ONNX Runtime for it, as on a Jetson with JetPack 6: first the runtime alone, in its oldest versions, then
+# the exporter beside it (4 GB, most of it PyTorch's), in every precision.
+PRECISIONS := fp32 fp16 int8
+jetson: $(VENV)/all
+	$(OLDEST_PYTHON) -m venv --clear .jetson
+	$(OLDEST_PYTHON) tests/oldest.py cpu > .jetson/constraints.txt
+	.jetson/bin/python -m pip install --quiet --disable-pip-version-check -c .jetson/constraints.txt '.[cpu]'
+	for precision in $(PRECISIONS); do $(BIN)/plif export models/nmnist-digits.pt --precision $$precision -o .jetson/desk_$$precision.onnx || exit 1; done
+	cd .jetson && for precision in $(PRECISIONS); do for engine in auto onnxruntime; do \
+	    bin/plif eval desk_$$precision.onnx --data digits:50 --engine $$engine --out $$engine 2>> said || { cat said; exit 1; }; done; done
+	! grep 'not measured' .jetson/said
+	.jetson/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime==1.23.*' '.[cpu,export]'
+	cd .jetson && for precision in $(PRECISIONS); do \
+	    bin/plif export ../models/nmnist-digits.pt --precision $$precision -o $$precision.onnx && \
+	    bin/plif verify $$precision.onnx --against ../models/nmnist-digits.pt && \
+	    bin/plif stream $$precision.onnx 'sim:digits?seed=7&seconds=1' && \
+	    bin/plif eval $$precision.onnx --data digits:50 --engine onnxruntime --min-accuracy 0.9 || exit 1; done
 
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web
 
-wasm: $(VENV)/all # plif_export/writers/web/page/libplif.wasm, which ships: after each change of libplif's sources (docs/wasm.py)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c 'import build_backend; print(build_backend.ZIGLANG)')"
+wasm: $(VENV)/zig # plif_export/writers/web/page/libplif.wasm, which ships: after each change of libplif's sources (docs/wasm.py)
 	$(BIN)/python docs/wasm.py
 
 cortex-m: # a network of `plif export --to c` on an emulated Cortex-M4F: make cortex-m NETWORK=/path/digits.c FRAMES=/path/frames.f32
@@ -148,4 +170,4 @@ licences: $(VENV)/all
 	$(BIN)/python tests/licences.py
 
 clean:
-	rm -rf $(VENV) .triton .oldest demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .triton .oldest .jetson demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

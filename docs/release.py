@@ -1,4 +1,4 @@
-"""The archive for those who write C or C++ and have no Python: `make release`, or python docs/release.py --out dist
+"""The archive for those who write C or C++ and have no Python: `make release [ARCH=aarch64]`, python docs/release.py --out dist
 
 libplif-VERSION-linux-PROCESSOR.tar.gz:
     include/ lib/     plif.h, libplif.so, libplif.a, pkg-config and CMake files, all of which may be moved
@@ -36,9 +36,13 @@ SOURCES = ("*.c", "*.h", "*.in", "Makefile")
 RECORDING = "sim:digits?seed=3&seconds=1"
 
 
-def make_release(out: Path, models: Sequence[str] = MODELS, verify: bool = True, settings: Sequence[str] = ()) -> Path:
-    """Writes the archive into the folder `out`; returns its path. settings: more variables of runtime/native/Makefile."""
-    name = f"libplif-{__version__}-{platform.system().lower()}-{platform.machine()}"
+def make_release(
+    out: Path, models: Sequence[str] = MODELS, verify: bool = True, settings: Sequence[str] = (),
+    processor: str = platform.machine(),
+) -> Path:  # fmt: skip
+    """Writes the archive into the folder `out`; returns its path. settings: more variables of runtime/native/Makefile, as
+    the CC and AR of another processor."""
+    name = f"libplif-{__version__}-{platform.system().lower()}-{processor}"
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
@@ -74,4 +78,6 @@ def make_release(out: Path, models: Sequence[str] = MODELS, verify: bool = True,
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("dist"))
-    print(make_release(parser.parse_args().out))
+    parser.add_argument("--processor", default=platform.machine(), help="for which CC and AR compile")
+    arguments = parser.parse_args()
+    print(make_release(arguments.out, processor=arguments.processor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes as c
-import sys
 from functools import cache
 from typing import Any
 
@@ -153,9 +152,7 @@ class Evt3Reader(c.Structure):
 
 @cache
 def library() -> c.CDLL:
-    """The native library. Raises PlifError where it is missing, and on a big-endian machine, which it is not written for."""
-    if sys.byteorder != "little":
-        raise PlifError("plif reads events on little-endian machines only")
+    """The native library. Raises PlifError where it is missing."""
     found = native.library()
     if found.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(PacketHeader):
         native.missing()

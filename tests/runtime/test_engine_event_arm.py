@@ -46,6 +46,17 @@ def test_every_path_of_this_processor_equals_the_plain_loop_bit_for_bit(tmp_path
     assert "scalar: ok" in out
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+@pytest.mark.parametrize("order", ["__ORDER_LITTLE_ENDIAN__", "__ORDER_BIG_ENDIAN__"])
+def test_a_processor_that_is_big_endian_is_refused_when_the_library_is_compiled(order: str) -> None:
+    flags = ("-std=gnu11", "-Wno-builtin-macro-redefined", "-U__BYTE_ORDER__", f"-D__BYTE_ORDER__={order}")
+    command = ["cc", "-E", *flags, str(NATIVE / "session" / "file.c")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    refused = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(refused) == (order == "__ORDER_BIG_ENDIAN__") and done.returncode == len(refused), done.stderr
+    assert all("little-endian" in line for line in refused)
+
+
 @needs_sanitizers
 @pytest.mark.large  # the sanitizers always run over the engine in tests/fuzz
 def test_the_kernels_touch_no_memory_that_is_not_theirs(tmp_path: Path) -> None:
