@@ -65,14 +65,14 @@ class OnnxRuntime(Engine):
             return session_of(self._bytes, settings, self.provider, provider_options)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
-                advice = f"{ort.__version__} has no kernel for it, and no export gives it one: a newer one, or --engine event"
+                advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
             raise PlifError(
                 f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
 
 
 def session_of(
-    model: bytes, settings: ort.SessionOptions, provider: str, options: dict[str, str] | None = None
+    model: bytes, settings: ort.SessionOptions | None, provider: str, options: dict[str, str] | None = None
 ) -> ort.InferenceSession:
     """A session on one provider, in the types for which this ONNX Runtime has kernels. Raises what ONNX Runtime raises."""
     if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24):

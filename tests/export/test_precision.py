@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
+from onnx import TensorProto
 from torch import nn
 
 import plif_train
@@ -23,10 +25,14 @@ from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.readers.facts import TrainedModel
 from plif_export.writers import FORMS
+from runtime.api import open_as_it_is
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
+from runtime.engines.onnxruntime import session_of
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from runtime.model.readers.onnx_wire import with_unsigned_counts
 from tests.conftest import crossed
 from tests.export.test_export import VARIANTS
 from tests.foreign import scale_to_threshold
@@ -34,6 +40,7 @@ from tests.networks import firing, frames, scaled
 
 WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
 REDUCED = ("fp16", "int8")
+CPU = "CPUExecutionProvider"
 FORM_NAMES = ("step", "unrolled")
 
 
@@ -261,3 +268,44 @@ def test_a_rounded_file_is_plain_onnx_and_the_same_bytes_each_time(tmp_path: Pat
     onnx.checker.check_model(model, full_check=True)
     kinds = {node.op_type for node in model.graph.node}
     assert ({"ConvInteger", "MatMulInteger"} <= kinds) == (precision == "int8")
+
+
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(tmp_path: Path, form: str) -> None:
+    """Before 1.24 ONNX Runtime has a kernel for uint8 alone; `make jetson` and `make oldest` run it."""
+    fp32, int8 = (
+        export(firing(), tmp_path / "m.onnx", precision=precision, form=form, verify=False).path.read_bytes()
+        for precision in ("fp32", "int8")
+    )
+    unsigned = with_unsigned_counts(int8)
+    assert with_unsigned_counts(fp32) == fp32
+    graph = onnx.load_model_from_string(unsigned).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
+    read = [name for node in graph.node if node.op_type == "ConvInteger" for name in (node.input[0], node.input[2])]
+    assert read and {types[name] for name in read} == {TensorProto.UINT8}
+    rng, sessions = np.random.default_rng(6), [ort.InferenceSession(unsigned), session_of(int8, None, CPU)]
+    shapes = {one.name: [2 if isinstance(n, str) else n for n in one.shape] for one in sessions[0].get_inputs()}
+    feed = {name: rng.poisson(0.7, shape).astype(np.float32) for name, shape in shapes.items()}
+    for found, expected in zip(*(session.run(None, feed) for session in sessions), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_an_onnx_runtime_has_no_kernel_for_is_not_to_be_exported_again(tmp_path: Path) -> None:
+    """A bfloat16 rounded down, which ONNX allows and ONNX Runtime does not have."""
+    path = export(firing(), tmp_path / "m.onnx", verify=False).path
+    model = onnx.load(path)
+    (made,) = (node for node in model.graph.node if node.output[0] == "y")
+    made.output[0] = "y.float"
+    for op, inputs, output, attributes in (
+        ("Cast", ["y.float"], "y.bfloat16", {"to": TensorProto.BFLOAT16}),
+        ("Floor", ["y.bfloat16"], "y.less", {}),
+        ("Cast", ["y.less"], "y", {"to": TensorProto.FLOAT}),
+    ):
+        model.graph.node.append(onnx.helper.make_node(op, inputs, [output], **attributes))
+    onnx.save(model, path)
+    with pytest.raises(PlifError, match="NOT_IMPLEMENTED") as raised:
+        open_as_it_is(path, read_card(path), "onnxruntime", EngineOptions())
+    said = str(raised.value)
+    assert f"ONNX Runtime {ort.__version__} has no kernel" in said and "--engine event" in said
+    assert "export it again" not in said and "\n" not in said
