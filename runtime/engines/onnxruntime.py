@@ -1,6 +1,6 @@
 """The ONNX Runtime engine on the CPU: the one that runs every artifact.
 
-ONNX Runtime before 1.24, the last that Python 3.10 gets, convolves no int8 counts: there they are given as uint8 (`session_of`).
+ONNX Runtime before 1.24, the last that Python 3.10 gets, convolves no int8 counts: there they are given as uint8 (`runnable`).
 
 Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
 leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
@@ -42,7 +42,7 @@ class OnnxRuntime(Engine):
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card = path, card
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = read_model(path)
+        self._bytes = runnable(read_model(path))
         if self.rates:
             taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
             self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
@@ -62,7 +62,7 @@ class OnnxRuntime(Engine):
         """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         try:
-            return session_of(self._bytes, settings, self.provider, provider_options)
+            return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)], enable_fallback=0)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
@@ -71,13 +71,9 @@ class OnnxRuntime(Engine):
             ) from None
 
 
-def session_of(
-    model: bytes, settings: ort.SessionOptions | None, provider: str, options: dict[str, str] | None = None
-) -> ort.InferenceSession:
-    """A session on one provider, in the types for which this ONNX Runtime has kernels. Raises what ONNX Runtime raises."""
-    if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24):
-        model = with_unsigned_counts(model)
-    return ort.InferenceSession(model, settings, providers=[(provider, options or {})], enable_fallback=0)
+def runnable(model: bytes) -> bytes:
+    """The model in the types for which this ONNX Runtime has kernels."""
+    return with_unsigned_counts(model) if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24) else model
 
 
 def reason_of(error: Exception) -> str:

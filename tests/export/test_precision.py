@@ -29,7 +29,7 @@ from runtime.api import open_as_it_is
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.engines.onnxruntime import session_of
+from runtime.engines.onnxruntime import runnable
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.readers.onnx_wire import with_unsigned_counts
@@ -40,7 +40,6 @@ from tests.networks import firing, frames, scaled
 
 WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
 REDUCED = ("fp16", "int8")
-CPU = "CPUExecutionProvider"
 FORM_NAMES = ("step", "unrolled")
 
 
@@ -284,7 +283,7 @@ def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(t
     types |= {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
     read = [name for node in graph.node if node.op_type == "ConvInteger" for name in (node.input[0], node.input[2])]
     assert read and {types[name] for name in read} == {TensorProto.UINT8}
-    rng, sessions = np.random.default_rng(6), [ort.InferenceSession(unsigned), session_of(int8, None, CPU)]
+    rng, sessions = np.random.default_rng(6), [ort.InferenceSession(unsigned), ort.InferenceSession(runnable(int8))]
     shapes = {one.name: [2 if isinstance(n, str) else n for n in one.shape] for one in sessions[0].get_inputs()}
     feed = {name: rng.poisson(0.7, shape).astype(np.float32) for name, shape in shapes.items()}
     for found, expected in zip(*(session.run(None, feed) for session in sessions), strict=True):

@@ -194,7 +194,7 @@ class _Tapped:
         try:
             import onnxruntime as ort
 
-            from runtime.engines.onnxruntime import session_of
+            from runtime.engines.onnxruntime import runnable
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None
         self.card, self.rows = card, card["batch"] or 1
@@ -211,7 +211,9 @@ class _Tapped:
         settings.log_severity_level = 4
         settings.intra_op_num_threads = threads or 1
         try:
-            self._session = session_of(with_taps(read_model(path), taps), settings, "CPUExecutionProvider")
+            self._session = ort.InferenceSession(
+                runnable(with_taps(read_model(path), taps)), settings, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime raises a family of its own
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None
