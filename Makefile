@@ -128,16 +128,12 @@ $(VENV)/zig: $(VENV)/all build_backend.py # a C compiler for every processor
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$$($(BIN)/python -c 'import build_backend; print(build_backend.ZIGLANG)')"
 	touch $@
 
-OTHERS := $(addprefix --ignore=tests/export/test_,$(addsuffix .py,check_equals_export docs_other_libraries module_state read_loops read_module \
-    read_spikingjelly))
-
 # The oldest versions that pyproject.toml allows, in an environment of their own: make oldest OLDEST_PYTHON=/path/to/python3.10
 oldest:
 	$(OLDEST_PYTHON) -m venv .oldest
 	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
 	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
-	@# files that need libraries of others, which ask for newer versions, are left out
-	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest tests/runtime tests/export $(OTHERS)
+	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest -p tests.oldest tests/runtime tests/export
 
 # Python 3.10 and the last ONNX Runtime for it, as on a Jetson with JetPack 6: first the runtime alone, in its oldest versions, then
 # the exporter beside it (4 GB, most of it PyTorch's), in every precision.
@@ -156,6 +152,7 @@ jetson: $(VENV)/all
 	    bin/plif verify $$precision.onnx --against ../models/nmnist-digits.pt && \
 	    bin/plif stream $$precision.onnx 'sim:digits?seed=7&seconds=1' && \
 	    bin/plif eval $$precision.onnx --data digits:50 --engine onnxruntime --min-accuracy 0.9 || exit 1; done
+	cd .jetson && for target in plif c; do bin/plif export ../models/nmnist-digits.pt --precision int8 --to $$target -o int8.$$target || exit 1; done
 
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web

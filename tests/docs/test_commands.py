@@ -27,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
-    r"make (demo|quick|test(-all)?|machines|performance|web|wasm|oldest|licences|site|wheels|debug|format)$": TIME,
+    r"make (demo|quick|test(-all)?|machines|performance|web|wasm|oldest|jetson|licences|site|wheels|debug|format)$": TIME,
+    r"make wheels release \[?ARCH=aarch64\]?$": "tests/pipeline/test_aarch64.py",
     r"make audit": "needs the advisories of PyPI; docs/releasing.md",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
     r"make (cortex-m|-C src)": "needs a cross compiler; tests/pipeline/test_cortex_m.py, tests/runtime/test_libplif_build.py",
@@ -37,7 +38,6 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"python3? -m venv|pip (un)?install": "an environment of its own: tests/docs/test_installs.py",
     r"python -c import tensorrt": GPU,
     r"pipx run cibuildwheel": "needs Docker",
-    r"(for cpu in|rm -rf build|CC=python -m ziglang|done$)": "needs a network; tests/test_build_backend.py builds with ziglang",
     r"plif: dashboard at": "what a command prints",
     r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
     r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
