@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest import CollectReport, Collector
+    from pytest import Collector, CollectReport
 
 PEERS = "spikingjelly|snntorch|norse|nirtorch|lightning"
 TEXT = (Path(__file__).parents[1] / "pyproject.toml").read_text()

@@ -1,7 +1,5 @@
 """The ONNX Runtime engine on the CPU: the one that runs every artifact.
 
-ONNX Runtime before 1.24, the last that Python 3.10 gets, convolves no int8 counts: there they are given as uint8 (`runnable`).
-
 Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
 leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
 to zero. ONNX Runtime does this only where the first session of the process asks for it, so the engine checks the result.
@@ -24,7 +22,7 @@ from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_contents import read_model
-from runtime.model.readers.onnx_wire import with_rates, with_unsigned_counts
+from runtime.model.readers.onnx_wire import runnable, with_rates
 from runtime.native import cores
 
 try:
@@ -42,7 +40,7 @@ class OnnxRuntime(Engine):
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card = path, card
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = runnable(read_model(path))
+        self._bytes = runnable(read_model(path), ort.__version__)
         if self.rates:
             taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
             self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
@@ -69,11 +67,6 @@ class OnnxRuntime(Engine):
             raise PlifError(
                 f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
-
-
-def runnable(model: bytes) -> bytes:
-    """The model in the types for which this ONNX Runtime has kernels."""
-    return with_unsigned_counts(model) if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24) else model
 
 
 def reason_of(error: Exception) -> str:

@@ -29,10 +29,9 @@ from runtime.api import open_as_it_is
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.engines.onnxruntime import runnable
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
-from runtime.model.readers.onnx_wire import with_unsigned_counts
+from runtime.model.readers.onnx_wire import runnable
 from tests.conftest import crossed
 from tests.export.test_export import VARIANTS
 from tests.foreign import scale_to_threshold
@@ -276,14 +275,15 @@ def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(t
         export(firing(), tmp_path / "m.onnx", precision=precision, form=form, verify=False).path.read_bytes()
         for precision in ("fp32", "int8")
     )
-    unsigned = with_unsigned_counts(int8)
-    assert with_unsigned_counts(fp32) == fp32
+    unsigned = runnable(int8, "1.23.2")
+    assert runnable(fp32, "1.23.2") == fp32 and runnable(int8, "1.24.0") == int8
     graph = onnx.load_model_from_string(unsigned).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     types |= {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
     read = [name for node in graph.node if node.op_type == "ConvInteger" for name in (node.input[0], node.input[2])]
     assert read and {types[name] for name in read} == {TensorProto.UINT8}
-    rng, sessions = np.random.default_rng(6), [ort.InferenceSession(unsigned), ort.InferenceSession(runnable(int8))]
+    rng, here = np.random.default_rng(6), runnable(int8, ort.__version__)
+    sessions = [ort.InferenceSession(model) for model in (unsigned, here)]
     shapes = {one.name: [2 if isinstance(n, str) else n for n in one.shape] for one in sessions[0].get_inputs()}
     feed = {name: rng.poisson(0.7, shape).astype(np.float32) for name, shape in shapes.items()}
     for found, expected in zip(*(session.run(None, feed) for session in sessions), strict=True):

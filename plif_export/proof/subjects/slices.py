@@ -17,7 +17,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from runtime.base.errors import PlifError
-from runtime.engines.onnxruntime import reason_of, runnable
+from runtime.engines.onnxruntime import reason_of
+from runtime.model.readers.onnx_wire import runnable
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 
@@ -120,6 +121,7 @@ def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
     settings.log_severity_level = 4
     settings.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the runtime runs it
     try:
-        return ort.InferenceSession(runnable(model.SerializeToString()), settings, providers=["CPUExecutionProvider"])
+        data = runnable(model.SerializeToString(), ort.__version__)
+        return ort.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own
         raise PlifError(f"{where}: ONNX Runtime cannot open it ({reason_of(error)})") from None

@@ -31,7 +31,7 @@ from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, NodeRecord, read_card
 from runtime.model.graph import spikes, state_in, state_out
 from runtime.model.readers.onnx_contents import read_model
-from runtime.model.readers.onnx_wire import with_taps
+from runtime.model.readers.onnx_wire import runnable, with_taps
 
 SATURATED = 0.95
 CHANNEL_AXIS = 0  # of a layer's shape
@@ -193,8 +193,6 @@ class _Tapped:
     def __init__(self, path: Path, card: Card, threads: int | None) -> None:
         try:
             import onnxruntime as ort
-
-            from runtime.engines.onnxruntime import runnable
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None
         self.card, self.rows = card, card["batch"] or 1
@@ -211,9 +209,8 @@ class _Tapped:
         settings.log_severity_level = 4
         settings.intra_op_num_threads = threads or 1
         try:
-            self._session = ort.InferenceSession(
-                runnable(with_taps(read_model(path), taps)), settings, providers=["CPUExecutionProvider"]
-            )
+            model = runnable(with_taps(read_model(path), taps), ort.__version__)
+            self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None

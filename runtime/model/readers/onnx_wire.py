@@ -20,8 +20,7 @@ MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
-TENSOR_TYPE, TENSOR_NAME = 2, 8
-TENSOR_UINT8, TENSOR_INT8 = 2, 3
+TENSOR_NAME = 8
 
 MOST_BYTES = 2 << 30  # of a file: protobuf has no larger messages
 _MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
@@ -189,23 +188,20 @@ def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
     return model + _bytes(MODEL_GRAPH, graph)
 
 
-def with_unsigned_counts(model: bytes) -> bytes:
-    """The model with counts that are uint8 where its ConvInteger reads them as int8. They are 0 to 64, so all sums are the same
-    numbers. Another model stays as it is."""
-    for place in (_cast_to, _zero_of):
-        model = model.replace(place(TENSOR_INT8), place(TENSOR_UINT8))
+# What protobuf writes before and behind a type: of a node Cast, and of the zero point of counts.
+_TYPES = ((b'"\x04Cast*\t\n\x02to\x18', b"\xa0\x01\x02"), (b"\x10", b"B\tzero.int8"))
+
+
+def runnable(model: bytes, onnxruntime: str) -> bytes:
+    """The model in the types for which that version of ONNX Runtime has kernels.
+
+    Before 1.24, the last for Python 3.10, it convolves uint8, but no int8. The counts that a ConvInteger reads are 0 to 64, so
+    all sums are the same numbers: a Cast to int8, and the zero point, change their type, and nothing else.
+    """
+    if tuple(map(int, onnxruntime.split(".")[:2])) < (1, 24):
+        for before, behind in _TYPES:
+            model = model.replace(before + b"\x03" + behind, before + b"\x02" + behind)
     return model
-
-
-def _cast_to(kind: int) -> bytes:
-    """A node Cast, from the name of its operation on."""
-    attribute = _bytes(ATTRIBUTE_NAME, b"to") + _int(ATTRIBUTE_INT, kind) + _int(ATTRIBUTE_TYPE, 2)
-    return _bytes(NODE_OP, b"Cast") + _bytes(NODE_ATTRIBUTE, attribute)
-
-
-def _zero_of(kind: int) -> bytes:
-    """The zero point of the counts, from its type on."""
-    return _int(TENSOR_TYPE, kind) + _bytes(TENSOR_NAME, b"zero.int8")
 
 
 def with_metadata(model: bytes, key: str, value: str) -> bytes:
