@@ -60,7 +60,9 @@ class OnnxRuntime(Engine):
         """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         try:
-            return ort.InferenceSession(self._bytes, settings, providers=[(self.provider, provider_options)], enable_fallback=0)
+            return ort.InferenceSession(
+                self._bytes, settings, providers=[(self.provider, provider_options)], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
