@@ -135,24 +135,24 @@ oldest:
 	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
 	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest -p tests.oldest tests/runtime tests/export
 
-# Python 3.10 and the last ONNX Runtime for it, as on a Jetson with JetPack 6: first the runtime alone, in its oldest versions, then
-# the exporter beside it (4 GB, most of it PyTorch's), in every precision.
+# As on a Jetson with JetPack 6: Python 3.10, whose last ONNX Runtime is 1.23. The runtime in its oldest versions, then beside 1.23;
+# and the gate of every precision in that ONNX Runtime, from this environment, since a PyTorch for Python 3.10 is 4 GB (make oldest).
 PRECISIONS := fp32 fp16 int8
 jetson: $(VENV)/all
 	$(OLDEST_PYTHON) -m venv --clear .jetson
 	$(OLDEST_PYTHON) tests/oldest.py cpu > .jetson/constraints.txt
 	.jetson/bin/python -m pip install --quiet --disable-pip-version-check -c .jetson/constraints.txt '.[cpu]'
-	for precision in $(PRECISIONS); do $(BIN)/plif export models/nmnist-digits.pt --precision $$precision -o .jetson/desk_$$precision.onnx || exit 1; done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .jetson/gate 'onnxruntime==1.23.*'
+	for precision in $(PRECISIONS); do \
+	    PYTHONPATH=.jetson/gate $(BIN)/plif export models/nmnist-digits.pt --precision $$precision -o .jetson/$$precision.onnx || exit 1; done
+	for target in plif c; do \
+	    PYTHONPATH=.jetson/gate $(BIN)/plif export models/nmnist-digits.pt --precision int8 --to $$target -o .jetson/int8.$$target || exit 1; done
 	cd .jetson && for precision in $(PRECISIONS); do for engine in auto onnxruntime; do \
-	    bin/plif eval desk_$$precision.onnx --data digits:50 --engine $$engine --out $$engine 2>> said || { cat said; exit 1; }; done; done
+	    bin/plif eval $$precision.onnx --data digits:50 --engine $$engine --out $$engine 2>> said || { cat said; exit 1; }; done; done
 	! grep 'not measured' .jetson/said
-	.jetson/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime==1.23.*' '.[cpu,export]'
-	cd .jetson && for precision in $(PRECISIONS); do \
-	    bin/plif export ../models/nmnist-digits.pt --precision $$precision -o $$precision.onnx && \
-	    bin/plif verify $$precision.onnx --against ../models/nmnist-digits.pt && \
-	    bin/plif stream $$precision.onnx 'sim:digits?seed=7&seconds=1' && \
+	.jetson/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime==1.23.*'
+	cd .jetson && for precision in $(PRECISIONS); do bin/plif stream $$precision.onnx 'sim:digits?seed=7&seconds=1' && \
 	    bin/plif eval $$precision.onnx --data digits:50 --engine onnxruntime --min-accuracy 0.9 || exit 1; done
-	cd .jetson && for target in plif c; do bin/plif export ../models/nmnist-digits.pt --precision int8 --to $$target -o int8.$$target || exit 1; done
 
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web
