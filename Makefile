@@ -41,8 +41,14 @@ test-all: lint # everything that this machine can run: full-size networks, every
 # 4 GB of an old PyTorch, and is asked for by itself.
 machines: $(VENV)/dev $(VENV)/zig
 	@# 64-bit ARM is emulated where its tools are there or can be installed; the tests say what is missing
-	if [ "$$(id -u)" = 0 ] && command -v apt-get && ! { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; }; then apt-get update -qq && \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get && ! { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; }; then apt-get update -qq && \
 	    apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi >/dev/null 2>&1 || true
+	@# Mesa's lavapipe, Vulkan on the CPU: a GPU for the engine webgpu
+	@if ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends libvulkan1 mesa-vulkan-drivers; } >/dev/null 2>&1 \
+	    || echo 'mesa-vulkan-drivers was not installed: tests of the engine webgpu skip'; \
+	else echo 'no lavapipe here, and no root with apt-get: tests of the engine webgpu skip'; fi
 	$(PYTEST) -n 2 --durations=25 -m "machines and not large and not gpu"
 	$(if $(OLDEST_PYTHON),$(MAKE) jetson,@echo 'no Python 3.10 here (make jetson OLDEST_PYTHON=/path/to/python3.10): jetson not run')
 

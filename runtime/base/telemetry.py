@@ -13,7 +13,8 @@ import os
 import sys
 
 ENVIRONMENT = {
-    # ONNX Runtime, 1.29 and later (core/platform/telemetry_1ds.cc): to Microsoft; keeps a number of this machine in ~
+    # ONNX Runtime, 1.29 and later (core/platform/telemetry_1ds.cc), and its WebGPU plug-in: to Microsoft; keeps a number of this
+    # machine in ~
     "ORT_DISABLE_TELEMETRY": "1",
     # Ray (ray/_common/usage/usage_lib.py): to usage-stats.ray.io
     "RAY_USAGE_STATS_ENABLED": "0",

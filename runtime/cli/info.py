@@ -23,6 +23,7 @@ PACKAGES = (
     "numpy",
     "onnxruntime",
     "onnxruntime-gpu",
+    "onnxruntime-ep-webgpu",
     "torch",
     "onnx",
     "tensorrt",
@@ -174,6 +175,7 @@ def environment() -> dict[str, Any]:
     """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
     from runtime.base.children import PARTS, not_confined
     from runtime.engines.available import engine_lacks, what_is
+    from runtime.engines.vulkan import adapters
 
     versions: dict[str, str | None] = {}
     engines, lacks = engine_lacks(), not_confined()
@@ -191,6 +193,7 @@ def environment() -> dict[str, Any]:
         "engines_not_here": {name: lack.why for name, lack in engines.items() if lack is not None},
         "engines_install": {name: lack.install for name, lack in engines.items() if lack is not None},
         "engines_are": {name: what_is(name) for name in engines},
+        "adapters": {} if engines["webgpu"] else {"webgpu": [str(gpu) for gpu in adapters() or ()]},
         "sandbox": [part for part in PARTS if part not in lacks],
         "sandbox_not_here": lacks,
         "packages": versions,
@@ -203,6 +206,7 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
     rows.append(("engines that can run", ", ".join(found["engines"]) or "none"))
     for name, what in found["engines_are"].items():
         rows.append((f"engine {name}", what))
+        rows += [("  on", gpu) for gpu in found["adapters"].get(name, ())]
         if name in found["engines_not_here"]:
             rows += [("  not here", found["engines_not_here"][name]), ("  to run it", found["engines_install"][name])]
     rows.append(("sandbox", ", ".join(found["sandbox"])))

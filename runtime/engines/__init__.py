@@ -37,6 +37,7 @@ class Engine:
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
+    adapter: str | None = None  # the GPU that it runs on, by name and driver, where that can be told
     times_calls: bool = False  # whether it measures how long each call takes anyway: `took_ms`
     card: Card  # of the opened file, as the engine sees it
 
@@ -75,6 +76,7 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "onnxruntime-cuda": "runtime.engines.onnxruntime_gpu:OnnxRuntimeCudaEngine",
     "onnxruntime-tensorrt": "runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorRtEngine",
+    "webgpu": "runtime.engines.onnxruntime_webgpu:OnnxRuntimeWebGpuEngine",
     "event": "runtime.engines.event.engine:EventEngine",
     "openvino": "runtime.engines.openvino:OpenVinoEngine",
     "tensorrt": "runtime.engines.tensorrt.engine:TensorRtEngine",

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from runtime.engines import engine_names
+from runtime.engines import engine_names, vulkan
 
 NVIDIA_INDEX = "--extra-index-url=https://pypi.nvidia.com"  # PyPI has TensorRT's stubs alone, which fetch it from there
 DRIVER = "libcuda.so.1"
@@ -135,6 +135,13 @@ def _asked_for(package: str) -> str:
         return ""
 
 
+def _webgpu() -> Lack | None:
+    missing = _module("onnxruntime", "cpu", "ONNX Runtime") or _module("onnxruntime_ep_webgpu", "webgpu")
+    if missing is None and (lack := vulkan.no_adapter()) is not None:
+        return Lack(*lack)
+    return missing
+
+
 Check = tuple[str, Callable[[], Lack | None]]
 OTHER: Check = ("of another package, by an entry point", lambda: None)
 # name -> what it is, and the check; an engine that is entered in ENGINES has its line here
@@ -148,6 +155,7 @@ CHECKS: dict[str, Check] = {
         "ONNX Runtime on a GPU of NVIDIA, by TensorRT",
         lambda: _all(_driver(), _provider("tensorrt", "TensorrtExecutionProvider")),
     ),
+    "webgpu": ("ONNX Runtime on a GPU of any vendor, by its WebGPU plug-in", _webgpu),
     "event": ("plif's own, which adds up what fired", _event),
     "openvino": ("OpenVINO on the CPU, for --to openvino", lambda: _module("openvino", "openvino")),
     "tensorrt": (

@@ -36,6 +36,8 @@ class OnnxRuntime(Engine):
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     provider: ClassVar[str]
+    memory: ClassVar[str] = "cpu"  # where ONNX Runtime allocates bound tensors, on which of its devices
+    device: int = 0
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card = path, card
@@ -55,14 +57,14 @@ class OnnxRuntime(Engine):
         raise NotImplementedError
 
     def _open(
-        self, settings: ort.SessionOptions, provider_options: dict[str, str], advice: str
+        self, settings: ort.SessionOptions, provider_options: dict[str, str] | None, advice: str
     ) -> ort.InferenceSession:
-        """A session on the provider; `advice` ends the message of the error where it cannot be opened."""
+        """A session on the provider, or, without options, on that of the settings; `advice` ends the message of the error where
+        it cannot be opened."""
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
+        providers = None if provider_options is None else [(self.provider, provider_options)]
         try:
-            return ort.InferenceSession(
-                self._bytes, settings, providers=[(self.provider, provider_options)], enable_fallback=0
-            )
+            return ort.InferenceSession(self._bytes, settings, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"

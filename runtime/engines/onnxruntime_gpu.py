@@ -44,7 +44,7 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
 
     name: ClassVar[str] = "onnxruntime-cuda"
     provider: ClassVar[str] = "CUDAExecutionProvider"
-    memory: ClassVar[str] = "cuda"  # where ONNX Runtime allocates bound tensors
+    memory: ClassVar[str] = "cuda"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     one_session: ClassVar[bool] = True  # whether one session serves both directions
     settings: ClassVar[Mapping[str, str]] = {"session.disable_cpu_ep_fallback": "1"}
@@ -110,9 +110,7 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
 class OnnxRuntimeBuffers(Resident):
     """One session's tensors on the device, bound both ways. For one thread at a time."""
 
-    def __init__(
-        self, engine: OnnxRuntimeCudaEngine, sessions: Sequence[ort.InferenceSession], rows: int, rates: bool
-    ) -> None:
+    def __init__(self, engine: OnnxRuntime, sessions: Sequence[ort.InferenceSession], rows: int, rates: bool) -> None:
         v, _ = engine.membranes(rows)
         super().__init__(engine.card, rows, rates, v)
 

@@ -23,6 +23,7 @@ import pytest
 from plif_export.targets import TARGETS
 from runtime.cli.main import COMMANDS
 from runtime.engines.available import why_not
+from runtime.engines.vulkan import SOFTWARE
 from tests.docs.workshop import fill
 from tests.live import free_port
 
@@ -247,6 +248,18 @@ def test_a_program_that_exports_and_streams_with_openvino_sends_nothing(watch: W
     assert int(said) > 0
     made = "o_openvino o_openvino.report.json"
     assert not watch.unasked(watch.seen(), made) and not watch.left(made)
+
+
+@pytest.mark.machines
+def test_the_plug_in_for_gpus_sends_nothing(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SOFTWARE, "1")
+    if (why := why_not("webgpu")) is not None:
+        pytest.skip(f"the engine webgpu cannot run here: {why}")
+    watch.environment |= {SOFTWARE: "1", "MESA_SHADER_CACHE_DISABLE": "true"}
+    command = "eval model.onnx --data digits:4 --workers 1 --engine webgpu"
+    code, err, log = watch.run([command])[command]
+    assert code == 0, err
+    assert not watch.unasked(log, "") and not watch.left()
 
 
 def test_a_switch_that_the_user_has_set_stays(watch: Watch) -> None:

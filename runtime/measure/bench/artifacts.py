@@ -55,6 +55,7 @@ class Measurement:
     decisions_changed: int | None = None
     mcnemar_p: float | None = None
     synops: float | None = None
+    adapter: str | None = None  # the GPU that it ran on, by name and driver, where the engine can tell
     engine_reason: str | None = None  # why `auto` took this engine; None where it was asked for
 
     def to_dict(self) -> dict[str, object]:
@@ -80,6 +81,7 @@ class _Candidate:
             threads,
             spike_mismatches=parity.get("spike_mismatches") if isinstance(parity, dict) else None,
             bytes=measure(Path(path))[0],
+            adapter=model.engine.adapter,
             engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
         )
 

@@ -42,6 +42,7 @@ COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "differ": lambda row: "-" if row.spike_mismatches is None else str(row.spike_mismatches),
     "SynOps": lambda row: "-" if row.synops is None else f"{row.synops:.3g}",
     "rates %": lambda row: " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values()),
+    "adapter": lambda row: row.adapter or "-",
 }
 OF_DATA = ("accuracy", "changed", "p", "SynOps")
 
@@ -95,8 +96,10 @@ def add_data(
 
 
 def table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
-    """(headings, lines of cells); columns of a data set only where there was one."""
-    names = [name for name in COLUMNS if name not in OF_DATA or any(row.accuracy is not None for row in rows)]
+    """(headings, lines of cells); columns of a data set only where there was one, and so of a GPU."""
+    left_out = set() if any(row.accuracy is not None for row in rows) else {*OF_DATA}
+    left_out |= set() if any(row.adapter for row in rows) else {"adapter"}
+    names = [name for name in COLUMNS if name not in left_out]
     return names, [[COLUMNS[name](row) for name in names] for row in rows]
 
 

@@ -35,6 +35,7 @@ from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import PART, Contents, not_finite
 from runtime.model.readers.onnx_wire import (
     TENSOR_NAME,
+    TENSOR_TYPE,
     NotProtobuf,
     Span,
     fields,
@@ -182,7 +183,7 @@ ALLOWED: dict[str, dict[int, str | None]] = {
     "tensor": dict.fromkeys((1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 16)),
 }
 NODE_DOMAIN = 7
-TENSOR_DIMS, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 2, 4, 9, 10
+TENSOR_DIMS, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 4, 9, 10
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from runtime.base.errors import PlifError
@@ -20,7 +21,10 @@ MODEL_FIELDS = {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
-TENSOR_NAME = 8
+TENSOR_TYPE, TENSOR_NAME = 2, 8
+FLOAT, REDUCED = 1, {2, 3, 10}  # TensorProto.DataType: UINT8, INT8, FLOAT16
+# A setting of ONNX Runtime, with in_float32: it would multiply the scale of int8 weights into them, and sum what is not whole.
+SCALE_LAST = ("optimization.disable_specified_optimizers", "ConvMulFusion")
 
 MOST_BYTES = 2 << 30  # of a file: protobuf has no larger messages
 _MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
@@ -168,24 +172,23 @@ def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ())
     for output, tensor in taps.items():
         flat = f"{output}.flat"
         if output in graded:
-            graph += _bytes(GRAPH_NODE, _node("Sign", [tensor], f"{output}.sign", {}))
-            graph += _bytes(GRAPH_NODE, _node("Abs", [f"{output}.sign"], f"{output}.one", {}))
+            graph += put_node("Sign", [tensor], f"{output}.sign")
+            graph += put_node("Abs", [f"{output}.sign"], f"{output}.one")
             tensor = f"{output}.one"
-        flatten = _node("Flatten", [tensor], flat, {"axis": 1})
-        mean = _node("ReduceMean", [flat, f"{output}.axes"], output, {"keepdims": 0})
-        axes = _bytes(8, f"{output}.axes".encode()) + _int(1, 1) + _int(2, 7) + _bytes(9, (1).to_bytes(8, "little"))
-        graph += _bytes(GRAPH_NODE, flatten) + _bytes(GRAPH_NODE, mean)
-        graph += _bytes(GRAPH_INITIALIZER, axes) + _bytes(GRAPH_OUTPUT, _bytes(1, output.encode()))
-    return model + _bytes(MODEL_GRAPH, graph)
+        axes = put(8, f"{output}.axes".encode()) + put(1, 1) + put(2, 7) + put(9, (1).to_bytes(8, "little"))
+        graph += put_node("Flatten", [tensor], flat, {"axis": 1})
+        graph += put_node("ReduceMean", [flat, f"{output}.axes"], output, {"keepdims": 0})
+        graph += put(GRAPH_INITIALIZER, axes) + put(GRAPH_OUTPUT, put(1, output.encode()))
+    return model + put(MODEL_GRAPH, graph)
 
 
 def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
     """The model with one more output for each of `taps`, {output name: tensor name}: the value of that tensor."""
     graph = b""
     for output, tensor in taps.items():
-        graph += _bytes(GRAPH_NODE, _node("Identity", [tensor], output, {}))
-        graph += _bytes(GRAPH_OUTPUT, _bytes(1, output.encode()))
-    return model + _bytes(MODEL_GRAPH, graph)
+        graph += put_node("Identity", [tensor], output)
+        graph += put(GRAPH_OUTPUT, put(1, output.encode()))
+    return model + put(MODEL_GRAPH, graph)
 
 
 # What protobuf writes before and behind a type: of a node Cast, and of the zero point of counts.
@@ -212,25 +215,85 @@ def with_metadata(model: bytes, key: str, value: str) -> bytes:
         if number == MODEL_METADATA and wire == 2 and _entry(file, a, b)[0] == key:
             head = len(_encode(MODEL_METADATA << 3 | 2)) + len(_encode(b - a))
             kept, start = kept + model[start : a - head], b
-    entry = _bytes(1, key.encode()) + _bytes(2, value.encode())
-    return kept + model[start:] + _bytes(MODEL_METADATA, entry)
+    entry = put(1, key.encode()) + put(2, value.encode())
+    return kept + model[start:] + put(MODEL_METADATA, entry)
 
 
-def _node(op: str, inputs: list[str], output: str, attributes: dict[str, int]) -> bytes:
-    node = b"".join(_bytes(NODE_INPUT, name.encode()) for name in inputs)
-    node += _bytes(NODE_OUTPUT, output.encode()) + _bytes(NODE_NAME, output.encode()) + _bytes(NODE_OP, op.encode())
+def in_float32(model: bytes) -> bytes:
+    """The model with float32 sums only, for providers whose others are not exact; `model` is as read_model gives it.
+
+    The weights stay those of the file; ONNX Runtime casts them once, when it loads.
+
+        Cast to FLOAT16, INT8 or UINT8    Cast to FLOAT: spikes and counts are exact in each of them
+        Conv, Gemm of a half weight       of that weight in float32
+        ConvInteger, MatMulInteger        Conv, MatMul of both operands less their zero points: whole numbers, with sums that are
+                                          exact up to 2^24 in any order. Above, the Cast of int32 sums to FLOAT would round, too
+    """
+    file = io.BytesIO(model)
+    rest = [span for span in fields(file, 0, len(model)) if span[0] != MODEL_GRAPH]
+    graphs = list(messages(file, 0, len(model), MODEL_GRAPH))
+    parts = [part for start, end in graphs for part in fields(file, start, end)]
+    graph, casts = b"", {}
+    for number, _, a, b in parts:
+        if number == GRAPH_INITIALIZER and any(
+            n == TENSOR_TYPE and kind in REDUCED for n, _, kind, _ in fields(file, a, b)
+        ):
+            name = text_field(file, a, b, TENSOR_NAME) or ""
+            casts[name] = f"{name}.float32"
+            graph += put_node("Cast", [name], casts[name], {"to": FLOAT})
+    for part in parts:
+        graph += _node_in_float32(file, part, casts) if part[0] == GRAPH_NODE else _copied(file, part)
+    return b"".join(_copied(file, span) for span in rest) + put(MODEL_GRAPH, graph)
+
+
+def _node_in_float32(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> bytes:
+    """The fields of a graph that take its place; casts: {an initializer of another type: the same in float32}."""
+    _, _, start, end = node
+    op, output = (text_field(file, start, end, number) or "" for number in (NODE_OP, NODE_OUTPUT))
+    names, made, before = [], b"", b""
+    for number, wire, a, b in fields(file, start, end):
+        if number == NODE_INPUT:
+            file.seek(a)
+            name = file.read(b - a).decode()
+            names.append(casts.get(name, name))
+        elif number == NODE_ATTRIBUTE and op == "Cast":
+            to = [(n, w, FLOAT if n == ATTRIBUTE_INT and i in REDUCED else i, j) for n, w, i, j in fields(file, a, b)]
+            made += put(NODE_ATTRIBUTE, b"".join(_copied(file, field) for field in to))
+        elif number != NODE_OP:
+            made += _copied(file, (number, wire, a, b))
+    if op in ("ConvInteger", "MatMulInteger"):
+        op, names, zeros = op.removesuffix("Integer"), names[:2], names[2:]
+        for i, zero in enumerate(zeros):
+            before += put_node("Sub", [names[i], zero], f"{output}.operand{i}")
+            names[i] = f"{output}.operand{i}"
+    inputs = b"".join(put(NODE_INPUT, name.encode()) for name in names)
+    return before + put(GRAPH_NODE, inputs + put(NODE_OP, op.encode()) + made)
+
+
+def _copied(file: BinaryIO, field: Span) -> bytes:
+    number, wire, start, end = field
+    if wire == 0:
+        return put(number, start)
+    file.seek(start)
+    return put(number, file.read(end - start), wire)
+
+
+def put_node(op: str, inputs: list[str], output: str, attributes: Mapping[str, int] = MappingProxyType({})) -> bytes:
+    """The field of a graph that enters a node of ONNX's own domain, with one output."""
+    node = b"".join(put(NODE_INPUT, name.encode()) for name in inputs)
+    node += put(NODE_OUTPUT, output.encode()) + put(NODE_NAME, output.encode()) + put(NODE_OP, op.encode())
     for name, value in attributes.items():
-        attribute = _bytes(ATTRIBUTE_NAME, name.encode()) + _int(ATTRIBUTE_INT, value) + _int(ATTRIBUTE_TYPE, 2)
-        node += _bytes(NODE_ATTRIBUTE, attribute)
-    return node
+        node += put(
+            NODE_ATTRIBUTE, put(ATTRIBUTE_NAME, name.encode()) + put(ATTRIBUTE_INT, value) + put(ATTRIBUTE_TYPE, 2)
+        )
+    return put(GRAPH_NODE, node)
 
 
-def _int(number: int, value: int) -> bytes:
-    return _encode(number << 3) + _encode(value)
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    return _encode(number << 3 | 2) + _encode(len(value)) + value
+def put(number: int, value: int | bytes, wire: int = 2) -> bytes:
+    """A field: a varint, or bytes with their length (wire type 2) or without (1 and 5)."""
+    if isinstance(value, int):
+        return _encode(number << 3) + _encode(value)
+    return _encode(number << 3 | wire) + (_encode(len(value)) if wire == 2 else b"") + value
 
 
 def _encode(value: int) -> bytes:

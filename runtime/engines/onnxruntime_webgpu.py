@@ -1,0 +1,88 @@
+"""ONNX Runtime's WebGPU provider, a plug-in: any vendor's GPU by Vulkan, Metal or Direct3D. The same .onnx file as on the CPU.
+
+Membranes stay on the device, as with CUDA (onnxruntime_gpu.py): every tensor is bound once, and a step copies x there and y back.
+Nothing falls back: an operation that the provider does not take is an error, and so is a machine whose only GPU is the processor
+itself (vulkan.py).
+
+Precision is a property of the provider: it sums float16 in float16, which moves spikes, and has no ConvInteger. So every file
+runs with float32 sums of its own weights (runtime/model/readers/onnx_wire.py), which are exact where they are whole, as in int8.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import onnxruntime as ort
+
+from runtime.base.declared import EngineOptions
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.engines.available import why_not
+from runtime.engines.onnxruntime import OnnxRuntime
+from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers
+from runtime.engines.vulkan import adapters
+from runtime.model.card import Card
+from runtime.model.readers.onnx_wire import SCALE_LAST, in_float32
+
+try:
+    import onnxruntime_ep_webgpu as plug_in
+except ImportError:
+    raise MissingExtra("the webgpu engine", "webgpu") from None
+
+ON_THE_CPU = "to run it on the CPU: --engine onnxruntime"
+
+
+class OnnxRuntimeWebGpuEngine(OnnxRuntime):
+    """Sessions on the WebGPU provider, with membranes on the device."""
+
+    name: ClassVar[str] = "webgpu"
+    provider: ClassVar[str] = "WebGpuExecutionProvider"
+    memory: ClassVar[str] = "webgpu"
+    sums_in_float32: ClassVar[bool] = True
+
+    def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
+        if options.device is not None:
+            raise PlifError(
+                f"engine webgpu: device '{options.device}'; its provider chooses the GPU: leave --device out"
+            )
+        if (reason := why_not(self.name)) is not None:
+            raise PlifError(f"engine webgpu: {reason}")
+        self.adapter = str(found[0]) if (found := adapters()) else None
+        super().__init__(path, card, options)
+
+    def open(self) -> ort.InferenceSession:
+        self._bytes = in_float32(self._bytes)
+        try:
+            return self._with("session.disable_cpu_ep_fallback")
+        except PlifError:
+            recorded = self._with("session.record_ep_graph_assignment_info")  # raises again what has another reason
+            parts = [part for part in recorded.get_provider_graph_assignment_info() if part.ep_name != self.provider]
+            left = ", ".join(f"{node.op_type} ({node.name})" for part in parts for node in part.get_nodes())
+            what = left[:200] or "a node that ONNX Runtime adds"
+            raise PlifError(f"{self.path}: {self.provider} does not take {what}; {ON_THE_CPU}") from None
+
+    def _with(self, setting: str) -> ort.InferenceSession:
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = 1  # of the CPU's provider, which runs nothing
+        settings.add_session_config_entry(setting, "1")
+        settings.add_session_config_entry(*SCALE_LAST)
+        settings.add_provider_for_devices(_devices(), {})
+        return self._open(settings, None, ON_THE_CPU)
+
+    def buffers(self, rows: int, rates: bool = False) -> OnnxRuntimeBuffers:
+        return OnnxRuntimeBuffers(self, [self._session] * 2, rows, rates)
+
+
+@cache
+def _devices() -> list[ort.OrtEpDevice]:
+    """What ONNX Runtime opens a session of the provider with; the plug-in is registered once in a process."""
+    ort.set_default_logger_severity(4)  # it logs the switch that vulkan.py knows
+    try:
+        ort.register_execution_provider_library("plif.webgpu", plug_in.get_library_path())
+    except Exception as error:
+        raise PlifError(f"engine webgpu: ONNX Runtime {ort.__version__} cannot load the plug-in ({error})") from None
+    found = [device for device in ort.get_ep_devices() if device.ep_name == plug_in.get_ep_name()]
+    if not found:
+        raise PlifError(f"engine webgpu: its provider finds no GPU here; {ON_THE_CPU}")
+    return found[:1]
