@@ -37,6 +37,7 @@ from runtime.simulate.performance import FRAME_US, record_scene
 from runtime.simulate.performer import Performer, draw_performer
 
 WHAT = "simulated recordings of motion capture"
+MOST_S = 3600.0  # of one recording, whose events are all in memory
 Job = tuple[str, str, bool, MotionOptions]  # file, folder to write into, held out, how
 
 
@@ -93,8 +94,14 @@ def _make(job: Job) -> int:
     folder = Path(out)
     make_folder(folder)
     motions = read_motions(file)
-    for motion in motions:
-        stem = Path(file).stem + (f"_{re.sub(r'[^A-Za-z0-9.-]', '_', motion.name)}" if len(motions) > 1 else "")
+    names = [re.sub(r"[^A-Za-z0-9.-]", "_", motion.name)[:100] for motion in motions]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PlifError(
+            f"{file}: several of its motions are called {twice}, expected each name once, in letters and digits"
+        )
+    for motion, name in zip(motions, names, strict=True):
+        stem = Path(file).stem + (f"_{name}" if len(motions) > 1 else "")
         for view in range(how.views):
             path = folder / f"{stem}_{view}.aedat"
             if path.exists():
@@ -112,6 +119,8 @@ def _record_one(key: tuple[int, ...], motion: Motion, held_out: bool, how: Motio
     yaw = np.random.default_rng([*key, 71]).uniform(-how.yaw, how.yaw)
     course = Course([Stretch(motion)], again=True)
     seconds = course.length_s(how.loops) if how.seconds is None else how.seconds
+    if not seconds <= MOST_S:
+        raise PlifError(f"{motion.name}: takes {seconds:g} s, expected at most {MOST_S:g}: --seconds, or fewer --loops")
     return record_painted(
         performer, MotionPainter(performer, course, Viewpoint(float(yaw), how.distance)), seconds, key
     )

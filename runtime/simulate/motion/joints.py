@@ -217,11 +217,14 @@ def _read_collection(path: Path) -> list[Motion]:
             held = np.load(file, allow_pickle=False)
             names, fps, starts = held["names"].tolist(), float(held["fps"]), held["starts"].astype(np.int64)
             delta = held["delta_mm"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            rises = starts.shape == (len(names) + 1,) and bool((np.diff(starts) >= 2).all()) and starts[0] == 0
+    except PlifError:
+        raise
+    except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
         raise PlifError(f"{path}: {' '.join(str(error).split())[:120]}; expected {expected}") from None
-    rises = len(starts) == len(names) + 1 and bool((np.diff(starts) >= 2).all()) and starts[0] == 0
     if (
-        delta.dtype != np.int16
+        not names
+        or delta.dtype != np.int16
         or delta.shape[1:] != (len(JOINTS), 3)
         or not rises
         or starts[-1] != len(delta)
