@@ -2,8 +2,9 @@
 
 FILE is an .npz (a zip, nothing compressed, no pickle) with
 
-    header.json       {"format": "plif-stream", "format_version": 3, "digest": of the artifact or null, "states": [[name, shape of
-                      one row], ...], "framing", "decide", "reset", "filters": as texts, "sensors": [[width, height], ...]}
+    header.json       {"format": "plif-stream", "format_version": 4, "digest": of the artifact or null, "states": [[name, shape of
+                      one row], ...], "framing", "decide", "reset", "filters": as texts, "sensors": [[width, height], ...],
+                      "turned": [how each source's pictures become upright; null where the framing takes them as they are]}
     session.steps     int64 [rows], session.I: float32 [rows, ...], state I of the header
     S.rules, S.frames   of source S, uint8: libplif's snapshots of its rules and of its framer; S.filters of its filters
     S.steps, S.reach_s  int64 and float64 [1]: decisions so far; how far back its packets reach
@@ -28,7 +29,7 @@ from runtime.events.framing import Framing
 from runtime.stream.options import StreamOptions
 from runtime.stream.stream import Stream
 
-FORMAT, FORMAT_VERSION = "plif-stream", 3
+FORMAT, FORMAT_VERSION = "plif-stream", 4
 
 
 def go_on(options: StreamOptions, framing: Framing, streams: Sequence[Stream], session: Session) -> StateFile | None:
@@ -62,6 +63,8 @@ class StateFile:
         del self._header["streams"]  # the rows of the session follow from sources and --reset
         self._header |= {"framing": str(framing), "decide": options.decide, "reset": options.reset}
         self._header |= {"filters": options.filters, "sensors": [list(stream.source.sensor) for stream in streams]}
+        turns = framing.orientation == "upright"
+        self._header["turned"] = [stream.source.upright if turns else None for stream in streams]
 
     def restore(self) -> None:
         """The streams go on where the file says; without a file they begin afresh."""
@@ -100,4 +103,5 @@ WRONG = {
     "reset": "of a stream with another --reset",
     "filters": "of a stream with another --filter",
     "sensors": "of other sources: the sensors differ",
+    "turned": "of pictures with another side up: --up",
 }

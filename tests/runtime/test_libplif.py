@@ -220,6 +220,9 @@ def test_a_snapshot_goes_on_where_it_was_made(digits_plif: Path, events: np.ndar
             CSession(handle, framing="duration:20ms", reset="every:9").restore(
                 kept[: len(CSession(handle, framing="duration:20ms").snapshot())]
             )
+        turned = [CSession(handle, framing="duration:20ms,orientation=upright", upright=way) for way in (1, 2)]
+        with pytest.raises(PlifError, match="of a session with other options"):
+            turned[1].restore(turned[0].snapshot())
         for at in range(0, 900, 8):  # the header, the framer's numbers, the evidence's
             damaged = bytearray(kept)
             damaged[at : at + 8] = b"\xff" * 7 + b"\x7f"
@@ -228,7 +231,7 @@ def test_a_snapshot_goes_on_where_it_was_made(digits_plif: Path, events: np.ndar
                 list(second.feed(events[middle : middle + 500]))
             except PlifError:
                 pass
-        for session in (first, second):
+        for session in (first, second, *turned):
             session.free()
     handle.close()
 

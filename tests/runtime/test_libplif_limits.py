@@ -28,7 +28,7 @@ pytestmark = [
 ]
 NO_MEMORY = -4
 # A snapshot: its header, then the framer's numbers, then what is known of the first row (snapshot.c, session.h).
-HEADER, FRAMER = 304, 38 * 8
+HEADER, FRAMER = 312, 38 * 8
 MOST_SEEN, OPEN_US, TICKED_US, IS_TICKED = (HEADER + 8 * field for field in (6, 9, 24, 25))
 STEPS = HEADER + FRAMER + 9 * 8
 FRAMES = (

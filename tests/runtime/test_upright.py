@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,15 @@ def test_a_recording_of_a_stream_keeps_which_way_is_up(artifact: tuple[str | Non
     assert [(d.label, d.score) for d in model.stream(str(tmp_path / "kept"))] == said
     assert open_source(str(tmp_path / "kept" / "events.aedat")).upright == "rotate90"
     assert model.stream(str(tmp_path / "kept"), up="top").source.upright == "identity"
+
+
+def test_a_state_goes_on_with_the_same_side_up_only(artifact: tuple[str | None, Path], tmp_path: Path) -> None:
+    view, path = artifact
+    model, file, state = runtime.load(path), str(standing(tmp_path, "left")), str(tmp_path / "s.npz")
+    list(model.stream(file, up="left", state=state))
+    model.stream(f"{file}?up=left", state=state)
+    with pytest.raises(PlifError, match="of pictures with another side up") if view else nullcontext():
+        model.stream(file, up="right", state=state)
 
 
 def test_a_person_is_shown_what_a_format_turns_and_asked(

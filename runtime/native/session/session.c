@@ -44,6 +44,7 @@ static int make_framer(plif_session *s, const char *framing, const int shape[3],
         s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
     if (s->filters) plif_filters_sensor(s->filters, &width, &height);
     if (upright) TRY(see_upright(&s->framing));
+    s->turned = s->framing.orientation == UPRIGHT ? o->upright : 0;
     TRY(plif_framer_init(&s->framer, &s->framing, shape, width, height, o->upright,
                          (Extent){o->total_events, o->first_us, o->last_us}));
     s->takes_events = 1;

@@ -27,6 +27,7 @@ struct plif_session {
     Filters *filters;  /* NULL: none */
     int64_t filter;    /* a sum of their text, which a snapshot keeps */
     int width, height; /* of the sensor */
+    int turned;        /* how a picture becomes upright, where the framing turns it */
     Framer framer;
     Decider decider;
     int takes_events; /* else `why_not` */

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RULES = 31 };
+enum { RULES = 32 };
 
 typedef struct {
     char magic[8];
@@ -31,7 +31,7 @@ static Header header_of(const plif_session *s) {
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
     Header h = {"PLIFSNAP",
-                5,
+                6,
                 (int64_t)plif_snapshot_size(s),
                 {0},
                 {s->takes_events,
@@ -45,6 +45,7 @@ static Header header_of(const plif_session *s) {
                  f->binary,
                  f->swapped,
                  f->orientation,
+                 s->turned,
                  f->crop,
                  s->framer.extent.total,
                  s->framer.extent.first_us,
