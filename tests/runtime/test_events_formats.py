@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -310,6 +311,13 @@ def test_a_cut_aedat4_file_gives_what_was_readable_and_a_note(make: Make) -> Non
             continue
         assert decoded.tolist() == events[: len(decoded)].tolist()
         assert len(decoded) == len(events) or "reading stopped after" in source.notes[0]
+
+
+def test_an_aedat4_file_is_read_whatever_bytes_its_name_has(make: Make) -> None:
+    pytest.importorskip("aedat", reason="AEDAT 4 files need the aedat package")
+    whole = real_or_shipped("davis346_346x260_0p13s.aedat4", "aedat4.aedat4")
+    named = make(whole.read_bytes(), os.fsdecode(b"caf\xe9.aedat4"))  # Latin-1, and no UTF-8
+    assert events_sha256(read_events(named)) == events_sha256(read_events(whole))
 
 
 # --- EVT 2, EVT 3, DAT --------------------------------------------------------------------------------------

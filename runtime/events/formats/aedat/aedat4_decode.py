@@ -7,6 +7,7 @@ cannot catch; here only this process ends. H is {stream: [width, height]} of the
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from runtime.events.formats.child import PIECE, run_decoder, write_record
 def decode(path: str) -> None:
     import aedat
 
-    decoder = aedat.Decoder(path)
+    found = os.fsencode(path) == path.encode(errors="replace")  # it takes names that are UTF-8 only
+    decoder = aedat.Decoder(path if found else "/dev/fd/0")
     streams = decoder.id_to_stream().items()
     sensors = {key: (s["width"], s["height"]) for key, s in streams if s.get("type") == "events"}
     write_record(b"H", json.dumps(sensors).encode())
