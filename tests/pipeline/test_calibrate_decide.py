@@ -15,7 +15,8 @@ from plif_export import export
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source, write_nmnist
-from runtime.measure.decisions.calibrate import cheapest
+from runtime.measure.decisions.calibrate import calibrate_decide, cheapest
+from runtime.measure.evaluate.calibrate_exit import require_room
 from runtime.model.card import check_model_card, read_card
 from runtime.stream.options import LIVE_RULES
 from tests.conftest import REPOSITORY
@@ -123,6 +124,18 @@ def test_what_cannot_be_shown_or_done_is_said_and_nothing_is_written(
     assert run([*words, "--calibrate-decide", "0"]) == run([*words, "--negatives", FEED]) == 2
     assert run([*words, "--calibrate-decide", "9", "--calibrate-exit", "1%"]) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_read_or_written_is_said_before_minutes_are_spent(folder: Path, tmp_path: Path) -> None:
+    model, done = runtime.load(folder / "m.onnx"), list[int]()
+    (tmp_path / "junk").write_bytes(b"junk")
+    for wrong in ("/nowhere.bin", str(tmp_path / "junk"), f"udp://127.0.0.1:{free_port()}?format=t64&sensor=34x34"):
+        with pytest.raises(PlifError, match=wrong.replace("?", r"\?")):
+            calibrate_decide(model, "digits:9", 60, [FEED, wrong], progress=lambda n, _: done.append(n))
+    for place in (tmp_path, tmp_path / "no" / "new.onnx"):
+        with pytest.raises(PlifError, match=r"expected a place for a file|no folder .*no to write it into"):
+            require_room(folder / "m.onnx", place, "decide")
+    assert not done
 
 
 @pytest.mark.parametrize("decide", ["leak", {}, {"rule": ""}, {"rule": "a\nb"}, {"rule": 3}, {"rule": "x" * 3000}])

@@ -23,7 +23,7 @@ from runtime.api import Model
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.data.dataset import EventSet
 from runtime.data.recordings import find_recordings
-from runtime.events import open_source
+from runtime.events import Source, open_source
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
@@ -128,11 +128,11 @@ def calibrate_decide(
     if not isinstance(dataset, EventSet):
         raise PlifError(f"{data}: holds images, and a feed has events")
     chosen = range(len(dataset) if limit is None else min(limit, len(dataset)))
-    other, specs = find_other(model.classes), list(all_of(negatives))
+    other, sources = find_other(model.classes), [_recorded(spec) for spec in all_of(negatives)]
     gestures: list[Gesture] = []
     without: list[Outputs] = []
-    rates = len(chosen) + len(specs) + len(GRID)
-    for done, steps in enumerate(_stepped(model, framing, dataset, chosen, specs)):
+    rates = len(chosen) + len(sources) + len(GRID)
+    for done, steps in enumerate(_stepped(model, framing, dataset, chosen, sources)):
         label = dataset.label(chosen[done]) if done < len(chosen) else other
         if steps.frames and label == other:
             without.append(steps)
@@ -269,8 +269,17 @@ def all_of(specs: Iterable[str]) -> Iterator[str]:
             yield spec
 
 
+def _recorded(spec: str) -> Source:
+    """One of the negatives; asked before minutes are spent. Raises PlifError where it has no end, or is none."""
+    source = open_source(spec)
+    if source.live:
+        source.close()
+        raise PlifError(f"--negatives {spec}: has no end; expected recordings, and sim:NAME?seconds=..")
+    return source
+
+
 def _stepped(
-    model: Model, framing: Framing, dataset: EventSet, chosen: Iterable[int], specs: Iterable[str]
+    model: Model, framing: Framing, dataset: EventSet, chosen: Iterable[int], sources: Iterable[Source]
 ) -> Iterator[Outputs]:
     """The samples, then the other negatives; a sample that cannot be read has no frames, as evaluation leaves it out."""
     for i in chosen:
@@ -281,11 +290,7 @@ def _stepped(
             continue
         framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
         yield step_all(model, _frames(framer, one.events), RESET)
-    for spec in specs:
-        source = open_source(spec)
-        if source.live:
-            source.close()
-            raise PlifError(f"--negatives {spec}: has no end; expected recordings, and sim:NAME?seconds=..")
+    for source in sources:
         yield step_all(model, SourceFramer(source, framing, model.input_shape), RESET)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from runtime.api import Model
 from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
 from runtime.engines.event.plif_writer import with_card
@@ -105,7 +105,8 @@ def calibrate_exit(
 def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
     """The kind of a file whose card with `exit`, or `decide`, can be written to `path`; asked before minutes are spent.
 
-    Raises PlifError for what is neither an ONNX nor a .plif file, nor with `decide` a model.pt, and where `path` is that file.
+    Raises PlifError for what is neither an ONNX nor a .plif file, nor with `decide` a model.pt, and where `path` is that file or
+    no place for one.
     """
     kind = kind_of(artifact)
     if kind.name == "c" and key == KEY:
@@ -118,6 +119,9 @@ def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
         )
     if path.exists() and path.samefile(artifact):
         raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
+    check_replaceable(path)
+    if not path.parent.is_dir():
+        raise PlifError(f"{path}: there is no folder {path.parent} to write it into")
     return kind
 
 
