@@ -65,7 +65,7 @@ SESSIONS = (
     ("duration:20ms", "sum", "never", "hot:30ms,refractory:1ms"),
     ("events:n=9,max=5ms", "kofn", "silence:30", "background:5ms,roi:1:1:7:7,down:2,rotate:90"),
 )
-HEADER, MOVING = 304, 5_500  # bytes of a snapshot: whose it is, and what moves but for the arrays
+HEADER, MOVING = 312, 5_500  # bytes of a snapshot: whose it is, and what moves but for the arrays
 SUFFIXES = (".raw", ".bin", ".dat", ".aedat", ".bs2")
 # Sensor and network (three bytes), then framing, decide, reset, filter, a file that "@" names; calls follow behind a zero
 RULES = (
