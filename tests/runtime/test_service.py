@@ -194,7 +194,7 @@ def test_the_changes_of_the_answer_can_be_saved_and_need_the_token(pushed: Pushe
     status, text = pushed.get("/decisions.csv?source=push")
     rows = list(csv.DictReader(io.StringIO(text)))
     changes = json.loads(pushed.get("/decisions.json")[1])
-    assert status == 200 and list(rows[0]) == ["when", "t_us", "step", "label", "score"]
+    assert status == 200 and list(rows[0]) == ["when", "t_us", "step", "label", "score", "why"]
     assert [row["label"] for row in rows] == [change["label"] or "" for change in changes][: len(rows)]
     assert all(a["label"] != b["label"] for a, b in pairwise(changes))
 
