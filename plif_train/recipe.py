@@ -89,7 +89,7 @@ class Recipe:
     clip_norm: float | None = _key(TRAINING, None, "shorten gradients that are longer than this", above=0)
     bias_limit: float | None = _key(TRAINING, None, "keep folded biases at or below it (0.95): no spikes in silence", above=0)
     slow: float | None = _key(
-        TRAINING, None, "share of neurons before the readout that remember for 200 ms at least (tau=channel)", above=0, most=1)
+        TRAINING, None, "share of neurons before the readout that remember for 200 ms at least (tau=channel)", least=0, most=1)
     rate_penalty: float = _key(TRAINING, 0.0, "times the mean firing rate, added to the loss: fewer spikes", least=0)
     accumulate: int = _key(TRAINING, 1, "compute each batch in this many parts, in less memory", least=1)
     patience: int | None = _key(TRAINING, None, "stop after this many epochs without a better accuracy", least=1, free=True)
