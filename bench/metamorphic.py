@@ -26,13 +26,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.data.variation import CUT_PX, HARD, SWAPS, Clip, allows, exchanged
+from plif_train.data.samples import events_of
+from plif_train.data.variation import HARD, SWAPS, Clip, allows, cut_away, exchanged
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
 from runtime.engines.session import whole_votes
-from runtime.events import frames_of, make_events
+from runtime.events import frames_of
 from runtime.events.framer import UPRIGHT
 from runtime.events.framing import Framing, framing_of
 from runtime.native.rules import find_other, view_of
@@ -47,10 +48,6 @@ def _about_the_middle(factor: float) -> Change:
         return Clip(clip.t, cx + factor * (clip.x - cx), cy + factor * (clip.y - cy), clip.p)
 
     return change
-
-
-def _above_the_body(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
-    return clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
 
 
 def _hard(kind: str) -> Change:
@@ -70,7 +67,7 @@ CHANGES: dict[str, Change] = {
     "30 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.3),
     "10 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.1),
     "ON and OFF exchanged": lambda clip, *_: Clip(clip.t, clip.x, clip.y, ~clip.p),
-    "body cut away": _above_the_body,
+    "body cut away": lambda clip, _, size: cut_away(clip, size),
     **{name: _hard(kind) for name, kind in NO_GESTURE.items()},
 }
 
@@ -84,12 +81,9 @@ def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> C
 
 def firing(model: Model, clip: Clip, size: Size, framing: Framing) -> np.ndarray:
     """The firing rate of each class's voters over the whole clip, which is seen as it is. float64 [classes]"""
-    x, y = np.rint(clip.x), np.rint(clip.y)
-    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
-    events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
     session, steps = model.session(), 0
     votes = np.zeros(len(model.classes))
-    for frame in frames_of(events, replace(framing, orientation="stored"), model.input_shape, size):
+    for frame in frames_of(events_of(clip, size), replace(framing, orientation="stored"), model.input_shape, size):
         votes += whole_votes(session.step(frame[None])[0], model.voters)
         steps += 1
     return votes / max(steps * model.voters, 1)

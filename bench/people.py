@@ -39,17 +39,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from bench.decide import Seen, measure_level, see
 from bench.metamorphic import CHANGES, Change, Size, as_seen
-from plif_train.data.variation import HARD, SWAPS, Clip, exchanged
+from plif_train.data.samples import events_of
+from plif_train.data.variation import HARD, SWAPS, Clip, backwards, exchanged
 from runtime.api import Model
 from runtime.base.progress import Progress
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
 from runtime.data.simulate_gesture import Staging, record
-from runtime.events import make_events, open_source
+from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.decisions.calibrate import GRID, IDLE, RESET
-from runtime.measure.decisions.labels import Outputs, Said, say, step_all
+from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, every_frame
+from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import find_other
 from runtime.simulate.figure import SIZE_PX
@@ -128,14 +129,8 @@ class Judged:
         self.cases.append((case.group, self.step(case.events, case.size), right))
 
     def step(self, events: np.ndarray, size: Size) -> Outputs:
-        framing = replace(self.framing, orientation="stored")
-
-        def frames() -> Iterator[Any]:
-            framer = Framer(framing, self.model.input_shape, size, None, "identity")
-            yield from framer.frames(events)
-            yield from framer.closing()
-
-        return step_all(self.model, frames(), RESET)
+        framer = Framer(replace(self.framing, orientation="stored"), self.model.input_shape, size, None, "identity")
+        return step_all(self.model, every_frame(framer, events), RESET)
 
     def hear(self, spec: str) -> Seen:
         return see(self.model, str(self.framing), open_source(spec), None, RESET, "sum")
@@ -144,7 +139,7 @@ class Judged:
         """Of each group, whether each answer was right."""
         found: dict[str, list[bool]] = {}
         for group, steps, right in self.cases:
-            shown = longest(say(self.model, rule, RESET, steps)[soft], steps)
+            shown = answer_of(say(self.model, rule, RESET, steps)[soft], steps)
             found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
         return found
 
@@ -191,38 +186,24 @@ class Judged:
 
     def rights_of(self, group: str, rule: str) -> list[bool]:
         mine = [(steps, right) for name, steps, right in self.cases if name == f"drawn, {group}"]
-        return [longest(say(self.model, rule, RESET, steps).firm, steps) == right for steps, right in mine]
+        return [answer_of(say(self.model, rule, RESET, steps).firm, steps) == right for steps, right in mine]
 
 
-def longest(said: np.ndarray, steps: Outputs) -> int | None:
+def answer_of(said: np.ndarray, steps: Outputs) -> int | None:
     """The class that was shown longest, None where none was. said int64 [steps]."""
-    shown: dict[int, int] = {}
-    before_us = steps.frames[0].t_start_us if steps.frames else 0
-    for one, frame in zip(said.tolist(), steps.frames, strict=True):
-        if one >= 0:
-            shown[one] = shown.get(one, 0) + frame.t_end_us - before_us
-        before_us = frame.t_end_us
-    return max(shown, key=lambda one: shown[one]) if shown else None
-
-
-def whole_events(clip: Clip, size: Size) -> np.ndarray:
-    """The events [N] of a clip that are in the picture."""
-    x, y = np.rint(clip.x), np.rint(clip.y)
-    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
-    return make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
+    starts_us = [frame.t_start_us for frame in steps.frames[:1]]
+    return longest(said.tolist(), np.diff([*starts_us, *(frame.t_end_us for frame in steps.frames)]).tolist())
 
 
 def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Change]) -> Iterator[Case]:
     """A recording under each change, and with no motion, and backwards."""
     rng = np.random.default_rng(0)
     for change, make in changes.items():
-        yield Case(f"{name}, {change}", whole_events(make(clip, rng, size), size), size, label)
-    end = clip.t[-1] if len(clip) else 0.0
-    back = Clip((end - clip.t)[::-1], clip.x[::-1], clip.y[::-1], ~clip.p[::-1])
+        yield Case(f"{name}, {change}", events_of(make(clip, rng, size), size), size, label)
     turned = CLASSES[exchanged(list(CLASSES), SWAPS["reverse"])[CLASSES.index(label)]]
-    yield Case(f"{name}, backwards", whole_events(back, size), size, turned)
+    yield Case(f"{name}, backwards", events_of(backwards(clip) if len(clip) else clip, size), size, turned)
     for change, hard in NO_MOTION.items():
-        yield Case(f"{name}, {change}", whole_events(hard(clip, rng), size), size, None)
+        yield Case(f"{name}, {change}", events_of(hard(clip, rng), size), size, None)
 
 
 def drawn(performers: int) -> Iterator[Case]:

@@ -12,6 +12,7 @@ import torch
 
 import plif_train
 from plif_train.network.network import Network
+from runtime.engines.session import Session
 from runtime.events.stimulus import events_like, images
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
@@ -46,3 +47,17 @@ def frames(net: Network, rng: np.random.Generator, T: int = 6, streams: int = 2)
         image = images(streams, shape, net.normalisation, rng)
         return np.broadcast_to(image, (T, *image.shape)).copy()
     return events_like(T, streams, shape, None, rng)
+
+
+def same_steps(session: Session, expected: Session, x: np.ndarray) -> list[np.ndarray]:
+    """Steps two sessions of three streams over frames x [10, 3, C, H, W], with a reset and a step of two streams between; asserts
+    equal outputs, and gives the session's membranes as they were before the last four steps."""
+    y = session.run(x[:5])
+    assert y.sum() > 1
+    np.testing.assert_array_equal(y, expected.run(x[:5]))
+    for both in (session, expected):
+        both.reset(rows=[1])
+        both.step(x[5, [0, 2]], rows=[0, 2])
+    snapshot = session.snapshot()
+    np.testing.assert_array_equal(session.run(x[6:]), expected.run(x[6:]))
+    return snapshot

@@ -29,6 +29,13 @@ FLOOR_US = 40_000  # a recording's floor is looked for in stretches of this leng
 FLOOR_PIXELS = 16  # and in squares of the picture of this side
 
 
+def events_of(clip: Clip, size: tuple[int, int]) -> np.ndarray:
+    """The events [N] of a clip that are in a picture of (width, height)."""
+    x, y = np.rint(clip.x), np.rint(clip.y)
+    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
+    return make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
+
+
 class EventSamples:
     """The rows of one set. `framing` must follow a clock; windows have `steps` frames of shape (C, H, W). y int64 [N]."""
 
@@ -55,10 +62,7 @@ class EventSamples:
 
     def _draw(self, row: LabelledStretch, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         clip, labels = self.windows.draw(row, rng)
-        x, y = np.rint(clip.x), np.rint(clip.y)
-        width, height = self.windows.size
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        events = make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
+        events = events_of(clip, self.windows.size)
         if len(events):  # the grid begins at the first event: so do the labels
             late = round(float(events["t"][0]) / self.windows.step_us)
             labels = np.concatenate([labels[late:], np.full(late, UNASKED)])  # frames after the window are empty

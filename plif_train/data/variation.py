@@ -109,10 +109,10 @@ def vary(
     if rng.random() < how.get("mirror", (0,))[0]:
         clip, label = Clip(clip.t, width - 1 - clip.x, clip.y, clip.p), swaps["mirror"][label]
     if len(clip) and rng.random() < how.get("reverse", (0,))[0]:
-        clip = Clip((clip.t[-1] - clip.t)[::-1], clip.x[::-1], clip.y[::-1], ~clip.p[::-1])
+        clip = backwards(clip)
         label = swaps["reverse"][label]
     if len(clip) and rng.random() < how.get("cut", (0,))[0]:
-        clip = clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
+        clip = cut_away(clip, size)
     clip = _move(clip, how, size, rng)
     if "thin" in how and rng.random() < how["thin"][0]:
         clip = clip.pick(rng.random(len(clip)) < np.exp(rng.uniform(np.log(LEAST_KEPT), 0)))
@@ -132,6 +132,16 @@ def vary(
             )
         )
     return (join(more) if len(more) > 1 else clip), label
+
+
+def backwards(clip: Clip) -> Clip:
+    """A clip that is not empty, backwards in time: what was brighter is darker."""
+    return Clip((clip.t[-1] - clip.t)[::-1], clip.x[::-1], clip.y[::-1], ~clip.p[::-1])
+
+
+def cut_away(clip: Clip, size: tuple[int, int]) -> Clip:
+    """A clip that is not empty without the body below the hands."""
+    return clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
 
 
 def _move(clip: Clip, how: Mapping[str, tuple[float, ...]], size: tuple[int, int], rng: np.random.Generator) -> Clip:

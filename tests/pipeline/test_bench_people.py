@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.people import NO_MOTION, OF_CLIPS, OF_DRAWN, Judged, changed, longest
+from bench.people import NO_MOTION, OF_CLIPS, OF_DRAWN, Judged, answer_of, changed
 from plif_export import export
 from plif_train.data.variation import Clip
 from plif_train.loop import checkpoint
@@ -42,10 +42,10 @@ def test_what_is_shown_longest_is_the_answer_whatever_it_began_with() -> None:
     ends_us = (20_000, 40_000, 60_000, 80_000)
     frames = [Frame(np.zeros(0, np.float32), end - 20_000, end, 1) for end in ends_us]
     steps = Outputs(frames, np.zeros((4, 1, 11)))
-    assert longest(np.array([3, 5, 5, -1]), steps) == 5
-    assert longest(np.array([-1, -1, 2, -1]), steps) == 2
-    assert longest(np.array([-1, -1, -1, -1]), steps) is None
-    assert longest(np.zeros(0, np.int64), Outputs([], np.zeros(0))) is None
+    assert answer_of(np.array([3, 5, 5, -1]), steps) == 5
+    assert answer_of(np.array([-1, -1, 2, -1]), steps) == 2
+    assert answer_of(np.array([-1, -1, -1, -1]), steps) is None
+    assert answer_of(np.zeros(0, np.int64), Outputs([], np.zeros(0))) is None
 
 
 def test_each_change_says_which_class_is_right_or_that_none_is() -> None:

@@ -19,7 +19,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run as command
 from runtime.engines.available import CHECKS, OTHER
 from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
-from tests.networks import firing, frames
+from tests.networks import firing, frames, same_steps
 
 pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
 
@@ -60,14 +60,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_steps_as_the_engine_on_the_cpu_does(path: Path, x: np.ndarray, engine: str) -> None:
     session, expected = runtime.load(path, engine).session(3), runtime.load(path, "onnxruntime").session(3)
     assert all(not v.any() for v in session.snapshot())  # nothing is left of the runs before the recording
-    y = session.run(x[:5])
-    assert y.sum() > 1
-    np.testing.assert_array_equal(y, expected.run(x[:5]))
-    for both in (session, expected):
-        both.reset(rows=[1])
-        both.step(x[5, [0, 2]], rows=[0, 2])
-    snapshot = session.snapshot()
-    np.testing.assert_array_equal(session.run(x[6:]), expected.run(x[6:]))
+    snapshot = same_steps(session, expected, x)
     session.restore(snapshot)
     session.run(x[6:])
     for found, v in zip(session.snapshot(), expected.snapshot(), strict=True):

@@ -289,11 +289,12 @@ def _stepped(
             yield Outputs([], np.zeros(0))
             continue
         framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
-        yield step_all(model, _frames(framer, one.events), RESET)
+        yield step_all(model, every_frame(framer, one.events), RESET)
     for source in sources:
         yield step_all(model, SourceFramer(source, framing, model.input_shape), RESET)
 
 
-def _frames(framer: Framer, events: np.ndarray) -> Iterator[Frame]:
+def every_frame(framer: Framer, events: np.ndarray) -> Iterator[Frame]:
+    """All frames of a recording of events [N]."""
     yield from framer.frames(events)
     yield from framer.closing()

@@ -87,15 +87,20 @@ def hear(said: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, l
     first, end = (int(np.searchsorted(t_us, one, "right")) for one in span)
     mine, lasts_us = said[first:end].tolist(), np.diff(t_us, prepend=0)[first:end]
     at = mine.index(label) if label in mine else None
-    shown: dict[int, int] = {}
-    for one, lasts in zip(mine, lasts_us, strict=True):
-        if one >= 0:
-            shown[one] = shown.get(one, 0) + int(lasts)
-    right = bool(shown) and max(shown, key=lambda one: shown[one]) == label
+    right = longest(mine, lasts_us) == label
     if at is None:
         return Heard(None, 0, right)
     onset_ms = max(int(t_us[first + at]) - since_us, 0) / 1e3
     return Heard(onset_ms, sum(a != b for a, b in pairwise(mine[at:])), right)
+
+
+def longest(said: Iterable[int], lasts_us: Iterable[int]) -> int | None:
+    """The class that was shown for longest, None where none was: `said` after each step, below zero for none."""
+    shown: dict[int, int] = {}
+    for one, lasts in zip(said, lasts_us, strict=True):
+        if one >= 0:
+            shown[one] = shown.get(one, 0) + int(lasts)
+    return max(shown, key=lambda one: shown[one]) if shown else None
 
 
 def false_labels(
