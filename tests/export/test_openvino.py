@@ -258,9 +258,12 @@ def test_a_folder_that_does_something_else_is_caught_and_the_layer_named(
         "spike threshold": lambda n: replace_constant(n, f"fc2.fires{tag}", lambda th: th * 1.001),
     }
     path = broken(same_shapes[form], tmp_path, changes[change] if isinstance(change, str) else change)
-    report = verify(path, firing(SAME_SHAPES))
+    # a threshold that is wrong by 0.001 shows in the numbers of most seeds, in those of 0; the structure shows it always
+    report = verify(path, firing(SAME_SHAPES), structure="ignored", seed=0)
     assert not report.passed and report.failed_at is not None
     assert report.failed_at["layer"] == layer and "engine openvino" in report.failed_at["what"]
+    report = verify(path, firing(SAME_SHAPES))
+    assert not report.passed and report.structure
 
 
 def weight_of(network: Any, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
