@@ -237,6 +237,7 @@ def describe(run: Run) -> dict[str, Any]:
                 "format": stream.source.format,
                 "sensor": list(stream.source.sensor),
                 "upright": stream.source.upright,
+                "up_said": stream.source.up_said,
                 "live": stream.source.live,
                 "count": stream.source.count() if run.framing.kind == "count" else None,
                 "events": f"events-{number}.aedat" if several else "events.aedat",

@@ -45,11 +45,13 @@ def is_recording(spec: str) -> bool:
 
 @dataclass(frozen=True)
 class RecordedEvents:
-    """The file of one source: its name beside recording.json, (width, height), how it becomes upright, its events if known."""
+    """The file of one source: its name beside recording.json, (width, height), how it becomes upright and whether a person said
+    so, its events if known."""
 
     file: str
     sensor: tuple[int, int]
     upright: str
+    up_said: bool
     count: int | None
 
 
@@ -155,7 +157,7 @@ def _parse_source(entry: dict[str, Any]) -> RecordedEvents:
     count = entry.get("count")
     if count is not None and not (type(count) is int and 0 <= count <= MOST_EVENTS):
         raise ValueError("count")
-    return RecordedEvents(name, tuple(sensor), entry["upright"], count)
+    return RecordedEvents(name, tuple(sensor), entry["upright"], entry.get("up_said") is True, count)
 
 
 def _line_of_text(value: object) -> str:

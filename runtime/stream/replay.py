@@ -36,7 +36,7 @@ class RecordedSource(FileSource):
         super().__init__(str(run.folder / entry.file), entry.sensor)
         if len(run.sources) == 1:
             self.name = str(run.folder)
-        self.upright, self.sensor_from = entry.upright, "recording"
+        self.upright, self.up_said, self.sensor_from = entry.upright, entry.up_said, "recording"
         self.run, self.number, self.stepped = run, number, stepped
         if entry.count is not None and stepped:
             self._count = entry.count  # of the whole recording, even where the recorder was cut off

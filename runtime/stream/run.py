@@ -77,7 +77,12 @@ class Run:
                 opened.append(one if isinstance(one, Source) else self._open(one, options))
             endless = [self._is_endless(found) for found in opened]
             self.options = options.complete(str(self.framing), endless, card_margin(model.card), card_rule(model.card))
-            self._make_streams(opened)
+            try:
+                self._make_streams(opened)
+            except PlifError as error:
+                if options.decide is None and str(error).startswith("--decide"):
+                    raise PlifError(f"{model.path.name}: its card's rule, {error}; say another: --decide") from None
+                raise
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
             choice = model.engine_choice
             self._doubt = choice.doubt(self.session.streams) if choice is not None else None

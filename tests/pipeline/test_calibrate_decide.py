@@ -71,6 +71,11 @@ def test_a_feed_takes_the_rule_of_the_card_and_a_recording_does_not(folder: Path
     assert plain.stream(FEED).options.decide == LIVE_RULES[0]
     assert model.stream(FEED, decide="leak").options.decide == "leak"
     assert model.stream(str(folder / "noise" / "a.bin")).options.decide == "sum"
+    model.card["decide"]["rule"] = "leak:7q"
+    with pytest.raises(PlifError, match=r"new.onnx: its card's rule, --decide leak:7q: .*; say another: --decide"):
+        model.stream(FEED)
+    with pytest.raises(PlifError, match=r"^--decide leak:8q: "):
+        model.stream(FEED, decide="leak:8q")
 
 
 def test_libplif_takes_the_rule_of_the_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -260,6 +260,9 @@ def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind
         ("", None, None),
         ("192.168.1", None, None),
         ("127.0.0.1\0", None, None),
+        ("0.0.0.0", None, None),  # every address to listen on, and nobody's to send from
+        ("255.255.255.255", None, None),
+        ("::", None, None),
     ],
 )
 def test_a_host_is_an_address_however_it_is_written(host: str, four: str | None, six: str | None) -> None:

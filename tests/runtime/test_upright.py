@@ -161,6 +161,8 @@ def test_a_recording_of_a_stream_keeps_which_way_is_up(artifact: tuple[str | Non
     with Recorder(tmp_path / "kept") as recorder:
         said = [(d.label, d.score) for d in model.stream(str(file), up="left", observers=[recorder])]
     record = json.loads((tmp_path / "kept" / "recording.json").read_text())
+    again = model.stream(str(tmp_path / "kept"))
+    assert list(again) and not any("Is this upright?" in note for note in again.streams[0].notes)
     assert record["options"]["up"] == "left" and record["sources"][0]["upright"] == "rotate90"
     assert [(d.label, d.score) for d in model.stream(str(tmp_path / "kept"))] == said
     assert open_source(str(tmp_path / "kept" / "events.aedat")).upright == "rotate90"
