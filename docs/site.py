@@ -6,7 +6,6 @@ import importlib
 import re
 from typing import Any
 
-import typer
 from mkdocs.structure.files import File, Files
 
 from runtime.cli.main import COMMANDS, app
@@ -32,14 +31,13 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 def commands() -> str:
     """Each command of plif with what `--help` prints."""
-    group: Any = typer.main.get_command(app)
     page = [
         "# Commands",
         "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted, "
         "141 who read the output went away (`| head -1`).",
     ]
     for name in COMMANDS:
-        command = group.get_command(None, name)
+        command = app.get_command(None, name)
         context = command.context_class(command, info_name=f"plif {name}", terminal_width=80)
         page.append(f"## plif {name}\n\n```\n{command.get_help(context)}\n```")
     return "\n\n".join(page)

@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from plif_export.options import CheckOptions, Destination, ExportOptions, ProofSamples, VerifyOptions
 from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 from runtime.model.artifacts import kind_of
@@ -37,7 +35,7 @@ class Aliases(OptionRecord):
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="A model.pt, a SpikingJelly state_dict or a NIR file.")],
+    model: Annotated[Path, Argument("A model.pt, a SpikingJelly state_dict or a NIR file.")],
     to: Destination,
     how: ExportOptions,
     aliases: Aliases,
@@ -95,7 +93,7 @@ def _say_next(artifact: Path, form: str) -> None:
 
 
 def verify(
-    artifact: Annotated[Path, typer.Argument(help="An exported artifact.")],
+    artifact: Annotated[Path, Argument("An exported artifact.")],
     against: ProofOptions,
     recordings: ProofSamples,
     how: VerifyOptions,
@@ -139,7 +137,7 @@ def verify(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="A model.pt, a state_dict, a NIR file, or an exported artifact.")],
+    file: Annotated[Path, Argument("A model.pt, a state_dict, a NIR file, or an exported artifact.")],
     how: CheckOptions,
     output: Output,
 ) -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from plif_train.options import TrainingOptions
 from plif_train.recipe import KEYS, nearest, option_of, read_recipe, shipped, table, type_of
 from runtime.base.errors import Interrupted, PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 
@@ -45,11 +43,18 @@ else:
     Typed = _typed()
 
 
-def _show_keys(asked: bool) -> None:
-    if asked:
-        for name, may, default, help in table():
-            say(f"{name:<13} {help}", f"{'':<13} {may}{f'; {default}' if default else ''}")
-        raise typer.Exit
+def _show_keys() -> None:
+    for name, may, default, help in table():
+        say(f"{name:<13} {help}", f"{'':<13} {may}{f'; {default}' if default else ''}")
+
+
+class RecipeOptions(OptionRecord):
+    """Keys of a recipe that have no option of their own."""
+
+    settings: list[str] | None = option(
+        "Any key of a recipe; several times.", "--set", default=None, metavar="KEY=VALUE"
+    )
+    help_recipe: bool = option("What --set takes.", "--help-recipe", default=False, eager=_show_keys)
 
 
 def _taken_apart(words: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any], list[str]]:
@@ -87,9 +92,9 @@ def _taken_apart(words: list[str]) -> tuple[list[str], dict[str, Any], dict[str,
     return found, method, keys, notes
 
 
-def _checked(words: list[str] | None) -> list[str]:
-    _taken_apart(words or [])
-    return words or []
+def _checked(context: Any, argument: Any, words: list[str]) -> list[str]:
+    _taken_apart(words)
+    return words
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -106,21 +111,15 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 def train(
     words: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
+            f"RECIPE: a .toml, or {' '.join(shipped())}; NETWORK: {_PRESETS}, or a notation string",
             metavar="[RECIPE] [NETWORK]",
             callback=_checked,
-            show_default=False,
-            help=f"RECIPE: a .toml, or {' '.join(shipped())}; NETWORK: {_PRESETS}, or a notation string",
         ),
     ] = None,
     *,
     how: TrainingOptions,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of a recipe; several times.")
-    ] = None,
-    help_recipe: Annotated[
-        bool, typer.Option("--help-recipe", is_eager=True, callback=_show_keys, help="What --set takes.")
-    ] = False,
+    recipe: RecipeOptions,
     keys: Typed,
     output: Output,
 ) -> None:
@@ -138,7 +137,7 @@ def train(
         for note in notes:
             say(f"plif: {note}", err=True)
         typed = {name: value for name, value in vars(keys).items() if value not in (None, [])}
-        said = _settings(settings or [])
+        said = _settings(recipe.settings or [])
         if twice := sorted((typed.keys() & said.keys()) | (older.keys() & {*typed, *said})):
             raise PlifError(f"{' '.join(option_of(twice[0], said.get(twice[0], '...')))}: {twice[0]} is given twice")
         job = job_of(named, how, {**method, **typed, **said, **older}, text=True)

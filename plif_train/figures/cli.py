@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from plif_train.figures.options import FigureOptions, SubjectOptions
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import read_list
+from runtime.base.options import Argument
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def figures(
-    model: Annotated[Path, typer.Argument(help="model.pt, a folder of training runs, or an exported model.onnx")],
+    model: Annotated[Path, Argument("model.pt, a folder of training runs, or an exported model.onnx")],
     shown: SubjectOptions,
     how: FigureOptions,
     output: Output,

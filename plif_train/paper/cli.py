@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from plif_train.recipe import KEYS
 from runtime.base.errors import Interrupted, PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 
@@ -38,7 +36,7 @@ class PaperOptions(OptionRecord):
 
 
 def paper(
-    row: Annotated[str | None, typer.Argument(help="Such as table-s2:fashion-mnist:A, table-4:lif-16, fig-s2.")] = None,
+    row: Annotated[str | None, Argument("Such as table-s2:fashion-mnist:A, table-4:lif-16, fig-s2.")] = None,
     *,
     how: PaperOptions,
     output: Output,
@@ -73,6 +71,8 @@ def paper(
 
 
 def _train(row: Row, data: str, how: PaperOptions) -> None:
+    import click
+
     from plif_train.loop.resume import resume_path
     from runtime.base.files import make_folder
     from runtime.cli.main import app
@@ -86,9 +86,9 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
         words.append("--overwrite" if overwrite else "--resume")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            code = typer.main.get_command(app)(words, prog_name="plif", standalone_mode=False)
+            code = app(words, prog_name="plif", standalone_mode=False)
         if code:
-            raise typer.Exit(code)
+            raise click.exceptions.Exit(code)
     except Interrupted:
         goes_on = f"{kept} holds how far it came; the same command goes on{' without --overwrite' * overwrite}"
         raise Interrupted(goes_on if kept.exists() else "nothing was written") from None

@@ -44,6 +44,7 @@ def option(
     choices: Sequence[str] = (),
     typed: Any = None,
     metavar: str | None = None,
+    eager: Callable[[], None] | None = None,
 ) -> Any:
     """A field that is an option; without a default it must be given.
 
@@ -51,9 +52,24 @@ def option(
     parse    reads the text that the command line has for it: (where, text or value) -> value; Python may give either
     least, most   of a number;  choices: the values there are
     typed    what the command line hands on, where it is neither text to parse nor of the field's type
+    eager    what a flag does instead of the command, whatever else is given
     """
     about = {"help": help, "flags": flags, "parse": parse, "least": least, "most": most}
-    return field(default=default, metadata={**about, "choices": choices, "typed": typed, "metavar": metavar})
+    return field(
+        default=default, metadata={**about, "choices": choices, "typed": typed, "metavar": metavar, "eager": eager}
+    )
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A parameter of a command that stands without a name on the command line: Annotated[Path, Argument("What it is.")].
+
+    callback  (context, parameter, value) -> value, before the command runs
+    """
+
+    help: str
+    metavar: str | None = None
+    callback: Callable[[Any, Any, Any], Any] | None = None
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))

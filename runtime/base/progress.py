@@ -1,6 +1,6 @@
 """A progress bar on a terminal, and nothing anywhere else: no log lines in pipes.
 
-rich draws it; it comes with typer, and is imported where a bar is drawn.
+rich draws it, and is imported where a bar is drawn.
 """
 
 from __future__ import annotations

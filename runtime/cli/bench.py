@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from runtime.base.errors import PlifError
-from runtime.base.options import flag_of, options_of
+from runtime.base.options import Argument, flag_of, options_of
 from runtime.base.progress import Progress
 from runtime.base.text import say
 from runtime.cli.output import Output
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts in the step form, or a model.pt beside them.")],
+    artifacts: Annotated[list[Path], Argument("Artifacts in the step form, or a model.pt beside them.")],
     how: BenchOptions,
     asked: ServedOptions,
     output: Output,

@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from runtime.base.declared import GestureOptions, LimitOptions, MotionOptions, NmnistOptions
 from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.progress import Progress
 from runtime.cli.output import Output
 
@@ -38,9 +36,7 @@ class Places(OptionRecord):
 def data(
     name: Annotated[
         str | None,
-        typer.Argument(
-            help=f"A set to check, or {SIMULATED}, {GESTURES}, {MOTION} to make one; the list when not given."
-        ),
+        Argument(f"A set to check, or {SIMULATED}, {GESTURES}, {MOTION} to make one; the list when not given."),
     ] = None,
     *,
     places: Places,

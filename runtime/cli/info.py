@@ -5,14 +5,12 @@ In Python: runtime.model.card.read_card.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from runtime.base.options import Argument
 from runtime.base.text import column, width
 from runtime.base.version import __version__
 from runtime.cli.output import Output
@@ -37,9 +35,7 @@ PACKAGES = (
 
 
 def info(
-    file: Annotated[
-        Path | None, typer.Argument(help="A model.pt or an artifact; the environment when not given.")
-    ] = None,
+    file: Annotated[Path | None, Argument("A model.pt or an artifact; the environment when not given.")] = None,
     *,
     output: Output,
 ) -> None:
@@ -173,6 +169,8 @@ def _engine(record: dict[str, Any]) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
+    from importlib import metadata
+
     from runtime.base.children import PARTS, not_confined
     from runtime.engines.available import engine_lacks, what_is
     from runtime.engines.vulkan import adapters
@@ -181,8 +179,8 @@ def environment() -> dict[str, Any]:
     engines, lacks = engine_lacks(), not_confined()
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             versions[package] = None
     return {
         "plif": __version__,

@@ -5,32 +5,30 @@ stream, which then ends in order), 141 who read the output went away, as `| head
 whole, and nothing is said. Whatever else goes wrong is one line on stderr. With --json stdout holds one JSON document
 (stream: one a line) and nothing else.
 
-A command's module is imported when the command runs, and by `plif --help`, which lists the first line of its docstring. So
-these modules import nothing heavy at their top: no NumPy, no torch, no engine.
+A command's module is imported when the command runs; `plif --help` reads the first line of its docstring without. These modules
+import nothing heavy at their top: no NumPy, no torch, no engine.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import os
 import select
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field
-from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from types import CodeType
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
-import typer.core
+import click
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.base.options import OptionRecord, flag_of, options_of
 from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.signals import catch_signals, exit_code, let_go
+
+if TYPE_CHECKING:
+    from importlib.abc import InspectLoader
 
 UNREAD = 141  # what a shell says of `yes` in `yes | head -1`
 
@@ -38,7 +36,7 @@ _TRAIN = (("torch",), "train")
 _EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
 
 # name -> (module, function, what must be installed, the extra that brings it). To add a command, write its function, whose
-# parameters are arguments and records of options (runtime/base/options.py), and enter it here.
+# parameters are arguments and records of options (runtime/cli/commands.py), and enter it here.
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "info": ("runtime.cli.info", "info", (), ""),
     "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
@@ -57,111 +55,96 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
 }
 
 
-class _Commands(typer.core.TyperGroup):
+class _Commands(click.Group):
     """The commands of COMMANDS, each imported when it is asked for."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        # Names alone: Typer lists them, and since 0.20 it also offers the nearest one for a name that is not there.
-        self.commands.update(dict.fromkeys(COMMANDS))  # type: ignore[arg-type]
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         return _command(cmd_name) if cmd_name in COMMANDS else None
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """A name may be two words, or an old one."""
         if args[0] not in COMMANDS:
             from runtime.cli.old_names import renamed
 
             args = renamed(args)
         both = " ".join(args[:2])
-        return super().resolve_command(ctx, [both, *args[2:]] if both in COMMANDS else args)
+        if both in COMMANDS:
+            args = [both, *args[2:]]
+        if args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], COMMANDS, 1))
+            ctx.fail(f"No such command '{args[0]}'.{near}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _lacks(name) or _first_line(name)) for name in COMMANDS])
 
 
-def _command(name: str) -> Any:
-    """The command as Typer runs it; one whose extra is not installed says what to install, whatever its options."""
+def _command(name: str) -> click.Command:
+    """The command as click runs it; one whose extra is not installed says what to install, whatever its options."""
     module, function, needs, extra = COMMANDS[name]
     if not needs:
         # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    if all(importlib.util.find_spec(package) for package in needs):
-        run_it = typer_command(getattr(importlib.import_module(module), function))
-        single.command(name, context_settings=getattr(run_it, "context_settings", None))(run_it)
-        return typer.main.get_command(single)
+    lacks = _lacks(name)
+    if not lacks:
+        from runtime.cli.commands import command_of
+
+        return command_of(name, getattr(importlib.import_module(module), function))
 
     def missing() -> None:
         raise MissingExtra(f"plif {name}", extra)
 
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    single.command(name, context_settings=anything, help=f"Not installed: pip install 'plif[{extra}]'")(missing)
-    return typer.main.get_command(single)
+    return click.Command(name, anything, callback=missing, help=lacks)
 
 
-def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
-    """The records that a command takes, by the names of its parameters."""
-    hints = get_type_hints(command)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionRecord)}
+def _lacks(name: str) -> str:
+    """What to install for a command; "" where all is there."""
+    *_, needs, extra = COMMANDS[name]
+    return "" if all(map(importlib.util.find_spec, needs)) else f"Not installed: pip install 'plif[{extra}]'"
 
 
-def typer_command(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command as Typer takes it; one without records is as it was."""
-    records = records_of(command)
-    if not records:
-        return command
-    own = inspect.signature(command, eval_str=True).parameters
-
-    @wraps(command)
-    def call(**said: Any) -> Any:
-        given = {name: value for name, value in said.items() if name in own}
-        for name, record in records.items():
-            given[name] = record(**{each.name: said[each.name] for each in options_of(record)})
-        return command(**given)
-
-    found = {one.name: one for each in own.values() for one in _parameters(each, records.get(each.name))}
-    parameters = [*found.values()]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {each.name: each.annotation for each in parameters}
-    return call
+def _first_line(name: str) -> str:
+    """Of a command's docstring, from the compiled module, which is not run: the list of commands imports none of them."""
+    module, function, *_ = COMMANDS[name]
+    spec = importlib.util.find_spec(module)
+    code = cast("InspectLoader", spec and spec.loader).get_code(module)
+    assert code is not None
+    found = next(part for part in code.co_consts if isinstance(part, CodeType) and part.co_name == function)
+    return str(found.co_consts[0] or "").partition("\n")[0]
 
 
-def _parameters(own: inspect.Parameter, record: type[OptionRecord] | None) -> Iterator[inspect.Parameter]:
-    if record is None:
-        yield own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    types = get_type_hints(record)
-    for each in options_of(record):
-        default = inspect.Parameter.empty if each.default is MISSING else each.default
-        kind = _annotation(each, types[each.name])
-        yield inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+def _show_completion(ctx: click.Context, option: click.Parameter, shell: str | None) -> None:
+    if shell:
+        from click.shell_completion import get_completion_class
+
+        found = get_completion_class(shell)
+        if found is None:
+            ctx.fail(f"--show-completion {shell}: expected bash, zsh or fish")
+        say(*found(app, {}, "plif", "_PLIF_COMPLETE").source().splitlines())
+        ctx.exit()
 
 
-def _annotation(each: Field[Any], declared: Any) -> Any:
-    about = each.metadata
-    kind = about["typed"] or (str | None if about["parse"] is not None else declared)
-    flags = about["flags"] or [flag_of(each)]
-    return Annotated[kind, typer.Option(*flags, help=about["help"], metavar=about["metavar"])]
-
-
-app = typer.Typer(
-    name="plif",
-    cls=_Commands,
+app = _Commands(
+    "plif",
     help="Deploy spiking neural networks: train, export, prove, evaluate, stream.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        say(f"plif {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
-    pass
+    params=[
+        click.Option(
+            ["--show-completion"], metavar="SHELL", is_eager=True, expose_value=False, callback=_show_completion,
+            help="What makes bash, zsh or fish complete plif, to add to its start-up file.",
+        )
+    ],
+)  # fmt: skip
+click.version_option(__version__, message="plif %(version)s")(app)
 
 
 def main() -> None:
@@ -204,19 +187,17 @@ def run(arguments: list[str]) -> int:
         kind = "interrupted" if error.exit_code == 130 else "error"
         say(f"plif: {kind}: {error}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.Abort):
         code = 130
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and _unread():
-            return UNREAD
-        # Usage errors are classes of click in older Typer, of Typer itself since 0.29; both format their own message.
-        if not hasattr(error, "format_message"):
-            return _unexpected(error)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            say(*error.format_message().splitlines(), err=True)
-        else:
-            say(f"plif: error: {' '.join(error.format_message().split())} (see plif --help)", err=True)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(*error.format_message().splitlines(), err=True)
         return 2
+    except click.ClickException as error:
+        asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "plif"
+        say(f"plif: error: {' '.join(error.format_message().split())} (see {asked} --help)", err=True)
+        return 2
+    except Exception as error:
+        return UNREAD if isinstance(error, BrokenPipeError) and _unread() else _unexpected(error)
     if code == 130:
         say("plif: interrupted", err=True)
     return code
@@ -225,10 +206,10 @@ def run(arguments: list[str]) -> int:
 def _typed(arguments: list[str]) -> int:
     outputs = sys.stdout, sys.stderr
     try:
-        code = typer.main.get_command(app)(arguments, prog_name="plif", standalone_mode=False)
+        code = app(arguments, prog_name="plif", standalone_mode=False)
     except SystemExit as left:
         sys.stdout, sys.stderr = outputs
-        if isinstance(left.__context__, BrokenPipeError):  # Typer takes it for itself, and hides it from who flushes
+        if isinstance(left.__context__, BrokenPipeError):  # click takes it for itself, and hides it from who flushes
             raise left.__context__ from None
         raise
     return code if isinstance(code, int) else 0

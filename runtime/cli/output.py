@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 
 if TYPE_CHECKING:
     from runtime.api import Model
     from runtime.base.declared import Opening
 
-Artifact = Annotated[Path, typer.Argument(help="An exported artifact, or a model.pt (runs in PyTorch).")]
+Artifact = Annotated[Path, Argument("An exported artifact, or a model.pt (runs in PyTorch).")]
 
 SENSOR_FROM = {
     "source": "as the source says",

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from runtime.base.declared import Opening
+from runtime.base.options import Argument
 from runtime.base.progress import Progress
 from runtime.base.text import cell
 from runtime.cli.output import Artifact, Output, open_model, raise_problems, say_engine
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def predict(
     artifact: Artifact,
-    recordings: Annotated[list[Path], typer.Argument(help="Recordings, and folders of recordings.")],
+    recordings: Annotated[list[Path], Argument("Recordings, and folders of recordings.")],
     how: PredictOptions,
     opening: Opening,
     output: Output,

@@ -9,10 +9,8 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from runtime.base.declared import Opening, SendOptions
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_engine
 from runtime.stream.options import StreamOptions
@@ -30,11 +28,11 @@ class WatchOptions(OptionRecord):
 
 
 def stream(
-    artifact: Annotated[Path, typer.Argument(help="An exported artifact in the step form.")],
+    artifact: Annotated[Path, Argument("An exported artifact in the step form.")],
     sources: Annotated[
         list[str],
-        typer.Argument(
-            help="A recording, a folder of --record, - (CSV on stdin), "
+        Argument(
+            "A recording, a folder of --record, - (CSV on stdin), "
             "udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH, tcp://HOST:PORT, "
             "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
         ),
@@ -100,8 +98,8 @@ def stream(
 
 
 def send(
-    source: Annotated[str, typer.Argument(help="A recording, or sim:digits?seed=1.")],
-    target: Annotated[str, typer.Argument(help="udp://HOST:PORT?format=t64|t32|spif|jaer")],
+    source: Annotated[str, Argument("A recording, or sim:digits?seed=1.")],
+    target: Annotated[str, Argument("udp://HOST:PORT?format=t64|t32|spif|jaer")],
     how: SendOptions,
     output: Output,
 ) -> None:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.base.hdf5 import read_hdf5
 from runtime.model.readers import c_source, engine_file, onnx_wire, plif_file, torch_zip, web_page
 from runtime.model.readers.engine_file import MOST_CARD
 
@@ -77,6 +76,8 @@ def _onnx_card(path: Path) -> str:
 
 
 def _nir_card(path: Path) -> str:
+    from runtime.base.hdf5 import read_hdf5
+
     found = read_hdf5(path, "a NIR file").get(f"node/metadata/{CARD_KEY}")
     if found is None or not isinstance(found.values, bytes):
         raise PlifError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import typer
+import click
 
 from runtime.cli.main import app
 from runtime.cli.old_names import OLD_NAMES
@@ -81,10 +81,9 @@ def _plif(words: list[str], whole: bool) -> str | None:
         return None if words or not whole else "plif alone does nothing"
     if words[0] in OLD_NAMES:
         return f"{words[0]} is an old name"
-    group: Any = typer.main.get_command(app)
     try:
-        _, command, words = group.resolve_command(typer.Context(group), words)
-    except Exception as error:  # of click in older Typer, of Typer itself in newer ones
+        _, command, words = app.resolve_command(click.Context(app), words)
+    except click.ClickException as error:
         return str(error)
     if not whole and words and words[-1].startswith("--"):
         names = {"--help", *(name for option in command.params for name in option.opts + option.secondary_opts)}

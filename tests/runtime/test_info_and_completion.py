@@ -13,6 +13,7 @@ import pytest
 
 from runtime.base.text import width
 from runtime.cli.info import environment, environment_lines
+from runtime.cli.main import run
 from runtime.engines import ENGINES, available, engine_names
 from runtime.engines.available import CHECKS, engine_lacks, lack_of, what_is, why_not
 
@@ -72,12 +73,12 @@ def test_the_columns_of_info_never_meet_whatever_the_widths(name: str) -> None:
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    bash = {"_PLIF_COMPLETE": "complete_bash"}
-    assert plif(**bash, COMP_WORDS="plif st", COMP_CWORD="1").split() == ["stream"]
-    assert "--decide" in plif(**bash, COMP_WORDS="plif stream --de", COMP_CWORD="2").split()
+    bash = {"_PLIF_COMPLETE": "bash_complete"}
+    assert plif(**bash, COMP_WORDS="plif st", COMP_CWORD="1").split() == ["plain,stream"]
+    assert "plain,--decide" in plif(**bash, COMP_WORDS="plif stream --de", COMP_CWORD="2").split()
 
 
 def test_the_script_for_a_shell_is_printed() -> None:
-    """For the shell that is named; without this variable Typer prints it for the one that started it, which may be a plain sh."""
-    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    assert "complete -o default -F" in plif("--show-completion", "bash", **named)
+    for shell, words in (("bash", "complete -o nosort -F"), ("zsh", "#compdef plif"), ("fish", "complete ")):
+        assert words in plif("--show-completion", shell)
+    assert run(["--show-completion", "cmd"]) == 2

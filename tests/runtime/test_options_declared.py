@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import runtime
 from runtime.base.errors import PlifError
 from runtime.base.options import options_of
-from runtime.cli.main import COMMANDS, app, records_of, run
+from runtime.cli.commands import records_of
+from runtime.cli.main import COMMANDS, app, run
 from runtime.cli.old_names import OLD_NAMES
 from tests.conftest import REPOSITORY
 
@@ -84,8 +84,7 @@ ALL = [name for name in COMMANDS if name not in NOT_YET]
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_option_of_a_command_is_a_field_of_a_record_with_its_default_and_help(name: str) -> None:
-    group: Any = typer.main.get_command(app)
-    command = group.get_command(None, name)
+    command = app.get_command(None, name)
     declared = record_fields(name)
     shown = {each.name: each for each in command.params if each.param_type_name == "option"}
     assert set(shown) - {"help"} == set(declared)

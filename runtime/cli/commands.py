@@ -1,0 +1,102 @@
+"""A command's function as click has it: what is declared in its signature becomes arguments, options and help.
+
+file: Annotated[Path, Argument("An exported artifact.")]        an argument; a default makes it optional, a list takes several
+output: Output                                                  options: the fields of a record (runtime/base/options.py)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import click
+
+from runtime.base.options import OptionRecord, flag_of, options_of
+
+
+class NamedArgument(click.Argument):
+    """An argument with a line in the help of its command; click has that since 8.5."""
+
+    about = ""
+
+
+class Command(click.Command):
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(each.human_readable_name, each.about) for each in self.params if isinstance(each, NamedArgument)]
+        if rows:
+            with formatter.section("Arguments"):
+                formatter.write_dl(rows)
+        super().format_options(ctx, formatter)
+
+
+def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
+    """The records that a command takes, by the names of its parameters."""
+    hints = get_type_hints(command)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionRecord)}
+
+
+def command_of(name: str, function: Callable[..., Any]) -> Command:
+    """The function `name` as a command."""
+    records = records_of(function)
+    own = inspect.signature(function).parameters
+    hints = get_type_hints(function, include_extras=True)
+    arguments = [_argument(own[each], hint) for each, hint in hints.items() if get_origin(hint) is Annotated]
+    options = {each.name: each for record in records.values() for each in _options(record)}
+
+    def call(**said: Any) -> Any:
+        said = {key: [*value] or None if isinstance(value, tuple) else value for key, value in said.items()}
+        given = {each: said[each] for each in own if each not in records}
+        for each, record in records.items():
+            given[each] = record(**{one.name: said[one.name] for one in options_of(record)})
+        return function(**given)
+
+    settings = {"show_default": True} | getattr(function, "context_settings", {})
+    params: list[click.Parameter] = [*arguments, *options.values()]
+    return Command(name, settings, callback=call, params=params, help=inspect.getdoc(function))
+
+
+def _argument(own: inspect.Parameter, hint: Any) -> NamedArgument:
+    kind, said = get_args(hint)
+    kind, many = _one_of(kind)
+    required = own.default is inspect.Parameter.empty
+    found = NamedArgument(
+        [own.name], type=kind, nargs=-1 if many else 1, required=required, metavar=said.metavar, callback=said.callback
+    )
+    found.about = said.help + "  [required]" * required
+    return found
+
+
+def _options(record: type[OptionRecord]) -> Iterator[click.Option]:
+    types = get_type_hints(record)
+    for each in options_of(record):
+        yield _option(each, types[each.name])
+
+
+def _option(each: Field[Any], declared: Any) -> click.Option:
+    about = each.metadata
+    kind, many = _one_of(about["typed"] or (str if about["parse"] is not None else declared))
+    flags, flag = about["flags"] or [flag_of(each)], kind is bool
+    if flag and not about["flags"]:
+        flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
+    shape: dict[str, Any] = {"is_flag": True} if flag else {"type": kind, "multiple": many}
+    if each.default is MISSING:
+        shape["required"] = True
+    else:
+        shape["default"] = each.default
+    if (eager := about["eager"]) is not None:
+        shape |= {"is_eager": True, "callback": lambda ctx, _, asked: (eager(), ctx.exit()) if asked else None}
+    return click.Option([each.name, *flags], help=about["help"], metavar=about["metavar"], **shape)
+
+
+def _one_of(kind: Any) -> tuple[Any, bool]:
+    """list[Path] | None -> what click takes for a Path, and that there may be several."""
+    kinds = [one for one in get_args(kind) if one is not NoneType]
+    if get_origin(kind) is list:
+        return _one_of(kinds[0])[0], True
+    if NoneType in get_args(kind):
+        return _one_of(kinds[0])
+    return click.Path(path_type=Path) if kind is Path else kind, False
