@@ -29,6 +29,7 @@ from runtime.measure.evaluate.trace import Trace, trace
 from runtime.measure.options import ExitOptions
 from runtime.measure.report import curves
 from runtime.measure.report.paired import compare, mcnemar
+from runtime.measure.report.report import make_report
 from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
@@ -125,6 +126,21 @@ def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) ->
     bad.per_class[0]["class"] = evil
     text = page(EvaluationReport(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil))
     assert "<img src=x" not in text and "&lt;img src=x" in text
+
+
+def test_curves_are_of_the_steps_that_evaluation_took_and_nothing_runs_again(shipped: Path, tmp_path: Path) -> None:
+    model = runtime.load(shipped, "onnxruntime")
+    again = trace(model, SplitOf(DIGITS).open(model), range(20))
+    result = evaluate(model, DIGITS, out=tmp_path, batch=7)
+    for found, expected in zip(result.traces, again, strict=True):
+        assert (found.sample, found.truth) == (expected.sample, expected.truth)
+        np.testing.assert_array_equal(found.votes, expected.votes)
+        np.testing.assert_array_equal(found.events, expected.events)
+    heard: list[int] = []
+    report = make_report(model, result, tmp_path, progress=lambda done, of: heard.append(done))
+    assert report.traced == 20 and not heard, "samples were run again"
+    early = evaluate(model, DIGITS, out=tmp_path, exit_margin=0.2)
+    assert not early.traces and make_report(model, early, tmp_path).traced == 20, "all steps are run for the curves"
 
 
 def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(shipped: Path, tmp_path: Path) -> None:

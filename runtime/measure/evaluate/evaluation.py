@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -35,6 +35,7 @@ from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_
 from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
+from runtime.measure.evaluate.trace import Trace
 from runtime.measure.options import EvaluateOptions
 from runtime.measure.report.metrics import (
     ClassRow,
@@ -74,6 +75,7 @@ class Evaluation:
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
     data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.report.metrics.list_sha256)
     predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
+    traces       the first samples step by step; none where exit_margin ended some early
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
     against      another model on the same samples, or None
     """
@@ -109,6 +111,7 @@ class Evaluation:
     versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
     truths: list[int | None] = field(repr=False, default_factory=list)
+    traces: list[Trace] = field(repr=False, default_factory=list)
     against: Against | None = None
 
     def compare(self, other: Evaluation, path: str | Path) -> None:
@@ -128,8 +131,9 @@ class Evaluation:
         }
 
     def to_dict(self) -> dict[str, object]:
-        """All but `truths`, which the data set knows."""
-        return {key: value for key, value in asdict(self).items() if key != "truths"}
+        """All but `truths`, which the data set knows, and `traces`, of which the curves are."""
+        found = asdict(replace(self, truths=[], traces=[]))
+        return {key: value for key, value in found.items() if key not in ("truths", "traces")}
 
 
 @with_fields(EvaluateOptions)
@@ -219,6 +223,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,
+        traces=statistics.traces,
     )
 
 

@@ -16,11 +16,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, read_regular, whole_or_nothing
 from runtime.base.latency import Latencies
 from runtime.base.version import __version__
 from runtime.measure.evaluate.predictions import Prediction
+from runtime.measure.evaluate.trace import Trace
 
 FOLDER, PLAN = "shards", "plan.json"
 LEAST_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write
@@ -73,11 +76,13 @@ class Statistics:
     """Of one shard, or of several added up.
 
     rates  {layer: (sum of firing rates, how many)};  calls  times of the engine's calls, ms;  notes  what readers remarked
+    traces  of the first samples
     """
 
     rates: dict[str, tuple[float, int]] = field(default_factory=dict)
     calls: Latencies = field(default_factory=Latencies)
     notes: list[str] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
 
     def add_rates(self, rates: Mapping[str, Sequence[float]]) -> None:
         for layer, (total, count) in rates.items():
@@ -89,6 +94,7 @@ class Statistics:
         self.add_rates(other.rates)
         self.calls.add_counts(other.calls.counts())
         self.add_notes(other.notes)
+        self.traces += other.traces
 
     def add_notes(self, notes: Sequence[str]) -> None:
         """Adds remarks, each once, and MOST_NOTES of them at most."""
@@ -152,6 +158,10 @@ class Shards:
             "rates": statistics.rates,
             "calls": statistics.calls.counts(),
             "notes": statistics.notes,
+            "traces": [
+                (one.sample, one.truth, one.votes.tolist(), None if one.events is None else one.events.tolist())
+                for one in statistics.traces
+            ],
         }
         with whole_or_nothing(self.path(k)) as (part,), part.open("w", encoding="ascii") as file:
             file.write(json.dumps(head) + "\n")
@@ -168,6 +178,7 @@ class Shards:
             statistics = Statistics(notes=[str(note) for note in head["notes"]])
             statistics.add_rates(head["rates"])
             statistics.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
+            statistics.traces = [_trace(*row) for row in head["traces"]]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             raise PlifError(f"{self.path(k)}: is damaged; remove it and go on with --resume") from None
         return statistics, found
@@ -192,6 +203,11 @@ def _prediction(row: list[Any]) -> Prediction:
     found = dict(zip(Prediction.__dataclass_fields__, row, strict=True))
     size = found["sensor"]
     return Prediction(**{**found, "scores": tuple(found["scores"]), "sensor": None if size is None else tuple(size)})
+
+
+def _trace(sample: int, truth: int, votes: list[list[float]], events: list[float] | None) -> Trace:
+    """votes  [T, classes];  events  [T]"""
+    return Trace(sample, truth, np.array(votes, np.float64), None if events is None else np.array(events, np.float64))
 
 
 def read_plan(folder: Path) -> ShardPlan | None:

@@ -1,10 +1,14 @@
-"""Samples step by step: the votes of every step and the events of every frame, which all curves are drawn from."""
+"""Samples step by step: the votes of every step and the events of every frame, which all curves are drawn from.
+
+An evaluation without an early exit writes down those of its first MOST_TRACED samples (worker.py); `trace` runs others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,11 +17,12 @@ from runtime.data import Dataset
 from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.batches import run_batch
+from runtime.measure.evaluate.batches import Batch, run_batch
 from runtime.measure.evaluate.samples import read
 from runtime.native.rules import answers_of
 
 BATCH = 16
+MOST_TRACED = 1000  # samples of an evaluation
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,22 @@ class Trace:
     votes: np.ndarray
     events: np.ndarray | None
 
-    @property
+    @cached_property
     def evidence(self) -> np.ndarray:
         """float64 [T, classes]: the votes up to and with each step."""
         total: np.ndarray = np.cumsum(self.votes, axis=0)
         return total
 
-    @property
+    @cached_property
     def answers(self) -> np.ndarray:
         """int64 [T]: the answer after each step; NONE without a vote."""
         return answers_of(self.evidence)
+
+
+def trace_of(batch: Batch, row: int, sample: int, truth: int, x: np.ndarray) -> Trace:
+    """Of one row of a batch that took all its steps, with its input float32 [T, C, H, W], or [C, H, W] of a still image."""
+    events = x.sum(axis=(1, 2, 3), dtype=np.float64) if x.ndim == 4 else None
+    return Trace(sample, truth, batch.votes[: batch.steps[row], row].copy(), events)
 
 
 def trace(
@@ -59,10 +70,7 @@ def trace(
     for group in _read_ahead(dataset, samples, session.streams):
         if group:
             batch = run_batch(session, [x for _, x in group])
-            for column, (i, x) in enumerate(group):
-                votes = batch.votes[: batch.steps[column], column].copy()
-                events = None if model.static else x.sum(axis=(1, 2, 3), dtype=np.float64)
-                found.append(Trace(i, dataset.label(i), votes, events))
+            found += (trace_of(batch, n, i, dataset.label(i), x) for n, (i, x) in enumerate(group))
         if progress:
             progress(len(found), len(samples))
     return found

@@ -27,6 +27,7 @@ from runtime.measure.evaluate.batches import Batch, run_batch
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
 from runtime.measure.evaluate.shards import ShardPlan, Shards, Statistics
+from runtime.measure.evaluate.trace import MOST_TRACED, Trace, trace_of
 from runtime.stream.decide import NOT_SURE
 
 Answer = TypeVar("Answer")
@@ -128,6 +129,7 @@ class Worker:
             for call_ms in found.call_ms:
                 statistics.calls.add(call_ms)
             statistics.add_notes(found.notes)
+            statistics.traces += found.traces
             right = sum(one.predicted == one.truth for one in found.predictions if one.error is None)
             unreadable = sum(one.error is not None for one in found.predictions)
             told(Outcome(len(found.predictions), right, unreadable))
@@ -179,6 +181,12 @@ class Worker:
             }
             ms = round(sum(ran.call_ms) / len(usable), 4)
             answers.rates, answers.call_ms = ran.rates, ran.call_ms
+            if self.shards.plan.exit_margin is None:  # else not every sample took all its steps
+                answers.traces = [
+                    trace_of(ran, n, one.i, self.dataset.label(one.i), one.x)
+                    for n, one in enumerate(usable)
+                    if one.i < MOST_TRACED and one.x is not None
+                ]
         for one in batch.samples:
             path, label = self.dataset.path(one.i), self.dataset.label(one.i)
             truth = None if label == UNKNOWN else label
@@ -192,9 +200,10 @@ class Worker:
 
 @dataclass
 class _Answers:
-    """What one batch gave. `notes` are remarks of the readers, the rest as in Batch."""
+    """What one batch gave. `notes` are remarks of the readers, `traces` of the first samples, the rest as in Batch."""
 
     predictions: list[Prediction] = field(default_factory=list)
     rates: dict[str, tuple[float, int]] = field(default_factory=dict)
     call_ms: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)

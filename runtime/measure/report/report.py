@@ -23,13 +23,12 @@ from runtime.data import Dataset
 from runtime.measure.evaluate.evaluation import Evaluation
 from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
 from runtime.measure.evaluate.samples import SplitOf, read
-from runtime.measure.evaluate.trace import trace
+from runtime.measure.evaluate.trace import MOST_TRACED, trace
 from runtime.measure.report import curves
 from runtime.measure.report.activity import Activity, measure_activity, why_not
 from runtime.measure.report.curves import Row
 from runtime.model.card import Card
 
-MOST_TRACED = 1000  # samples of the curves
 MOST_WATCHED = 100  # samples in which every neuron is watched
 MOST_MISTAKES = 12
 MOST_CHANGED = 40  # decisions that differ from --against, on the page
@@ -109,7 +108,7 @@ def make_report(
     report = EvaluationReport(result, model.card, command, stress=stress or [])
     _add_predictions(report, dataset, folder)
     count = min(len(result.predictions), MOST_TRACED)
-    traces = trace(model, dataset, range(count), progress=progress)
+    traces = result.traces or trace(model, dataset, range(count), progress=progress)
     report.traced = len(traces)
     if traces:
         report.by_steps, report.by_events = curves.by_steps(traces), curves.by_events(traces)
