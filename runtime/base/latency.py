@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+Z95 = 1.959963984540054  # of the normal distribution: 95 % lie within +- Z95
 _LOWEST_MS = 1e-3
 _BINS_PER_DECADE = 231  # neighbouring bins differ by 1 %
+PERCENTS = (50, 99)
 _DECADES = 8  # 1 us .. 100 s
 
 
@@ -66,6 +69,18 @@ class Latencies:
         place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
         return _middle_ms(place)
 
+    def interval(self, percent: float) -> tuple[float | None, float | None]:
+        """The 95 % interval of that percentile, in milliseconds, whatever the distribution: between two order statistics.
+
+        Of n durations so many lie below it: p n, give or take 1.96 sqrt(n p (1 - p)). An end is None where n is too small for it.
+        """
+        n, p = self.count, percent / 100
+        half = Z95 * math.sqrt(n * p * (1 - p))
+        low, high = math.floor(n * p - half), math.ceil(n * p + half) + 1
+        return self.percentile(100 * low / n) if low > 0 else None, self.percentile(
+            100 * high / n
+        ) if 0 < high <= n else None
+
     def below(self, bounds_ms: Sequence[float]) -> list[int]:
         """How many durations lie below each bound, within the 1 % of a bin."""
         self.enter()
@@ -90,7 +105,11 @@ class Latencies:
 
     def to_dict(self) -> dict[str, float | None]:
         """{"p50": ms, "p99": ms} with four digits, as commands print them."""
-        return {f"p{percent}": _rounded(self.percentile(percent)) for percent in (50, 99)}
+        return {f"p{percent}": _rounded(self.percentile(percent)) for percent in PERCENTS}
+
+    def intervals(self) -> dict[str, list[float | None]]:
+        """{"p50": [low, high], "p99": ...}, their 95 % intervals, as `to_dict`."""
+        return {f"p{percent}": [_rounded(end) for end in self.interval(percent)] for percent in PERCENTS}
 
 
 def _middle_ms(place: int) -> float:

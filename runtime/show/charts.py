@@ -42,15 +42,27 @@ class Line:
     dashed: bool = False
 
 
-def lines(title: str, x: str, y: str, series: Sequence[Line], *, percent: bool = True, low: float | None = None) -> str:
-    """Lines over numbers. percent: y is a share (0..1); low: where the y axis begins, else below the least value."""
+@dataclass(frozen=True)
+class LineChart:
+    """Shares (0..1) over numbers: the names of both axes, and the lines. low: where the y axis begins, else below the least."""
+
+    title: str
+    x: str
+    y: str
+    series: Sequence[Line]
+    low: float | None = None
+
+
+def lines(chart: LineChart) -> str:
+    """The drawing of a line chart."""
+    series = chart.series
     xs = [p[0] for line in series for p in line.points]
     ys = [p[1] for line in series for p in line.points] + [e for s in series for b in s.bands or () for e in b]
     x_axis = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    top = min(1.0, max(ys)) if percent else max(ys)
-    floor = min(ys) if low is None else low
-    y_axis = _Axis(floor, top if top > floor else floor + 1, HEIGHT - BOTTOM, TOP, most=1.0 if percent else None)
-    parts = _frame(x_axis, y_axis, x, y, percent)
+    top = min(1.0, max(ys))
+    floor = min(ys) if chart.low is None else chart.low
+    y_axis = _Axis(floor, top if top > floor else floor + 1, HEIGHT - BOTTOM, TOP, most=1.0)
+    parts = _frame(x_axis, y_axis, chart.x, chart.y, percent=True)
     for n, line in enumerate(series):
         colour = f"var(--c{n % COLOURS + 1})"
         places = [(x_axis(a), y_axis(b)) for a, b in line.points]
@@ -63,7 +75,7 @@ def lines(title: str, x: str, y: str, series: Sequence[Line], *, percent: bool =
         parts.append(f'<polyline points="{path}" {style}/>')
         if len(places) <= 24 and not line.dashed:
             parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.8" fill="{colour}"/>' for px, py in places]
-    return _svg(title, HEIGHT, parts) + _legend(series)
+    return _svg(chart.title, HEIGHT, parts) + _legend(series)
 
 
 def bars(title: str, names: Sequence[str], values: Sequence[float], *, texts: Sequence[str], colour: int = 1) -> str:
@@ -84,7 +96,7 @@ def bars(title: str, names: Sequence[str], values: Sequence[float], *, texts: Se
 
 
 def histogram(title: str, x: str, y: str, edges: Sequence[float], counts: Sequence[float]) -> str:
-    """Vertical bars between edges (one more than counts); the x axis is of the bins, so edges may be logarithmic."""
+    """Vertical bars between edges (one more than counts), which are equally wide on a logarithmic x axis."""
     x_axis = _Axis(0, len(counts), LEFT, WIDTH - RIGHT, ticks=False)
     y_axis = _Axis(0, max([*counts, 1]), HEIGHT - BOTTOM, TOP)
     parts = _frame(x_axis, y_axis, x, y, percent=False)
@@ -94,18 +106,16 @@ def histogram(title: str, x: str, y: str, edges: Sequence[float], counts: Sequen
             f'<rect x="{left:.1f}" y="{up:.1f}" width="{max(right - left, 1):.1f}" height="{HEIGHT - BOTTOM - up:.1f}" '
             f'fill="var(--c1)"/>'
         )
-    every = max(1, math.ceil(len(edges) / 8))
-    for i in range(0, len(edges), every):
-        parts.append(
-            f'<text x="{x_axis(i):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(edges[i])}</text>'
-        )
+    for tick in round_ticks(edges[0], edges[-1]):
+        at = x_axis(len(counts) * math.log(tick / edges[0]) / math.log(edges[-1] / edges[0]))
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(tick)}</text>')
     return _svg(title, HEIGHT, parts)
 
 
 def matrix(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """A confusion matrix [true][predicted]: the count in each cell, shaded by its share of the row."""
     n = len(counts)
-    cell = max(20, min(46, 520 // max(n, 1)))
+    cell = max(20, min(46, 400 // max(n, 1)))
     shown = [_text(name) for name in names]
     left = min(200, 30 + 7 * max(len(name) for name in shown))
     width, height = left + n * cell + 10, n * cell + 14 + left
@@ -174,6 +184,17 @@ class _Axis:
     def __call__(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high (both above 0) for a logarithmic axis, the roundest of which there are three."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((10,), (10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
+        found = [float(f"{digit}e{power - 1}") for power in powers for digit in digits]
+        found = [tick for tick in found if low <= tick <= high]
+        if len(found) >= 3:
+            break
+    return found
 
 
 def _round_step(step: float) -> float:

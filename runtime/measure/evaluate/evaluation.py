@@ -69,6 +69,7 @@ class Evaluation:
     Fractions are 0..1, confusion[true][predicted]. T is the most steps a sample took; latency is of one call of the engine for
     a batch, throughput of this run, reading included.
 
+    latency_interval_ms  {"p50": [low, high], "p99": ...}, 95 %; None where there were too few calls to tell
     threads      of each worker that read and run batches side by side (runtime/measure/evaluate/worker.py)
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unanswered   samples without an answer: wrong, and in no column of confusion
@@ -96,6 +97,7 @@ class Evaluation:
     mean_steps: float = 0.0
     exit_margin: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
+    latency_interval_ms: dict[str, list[float | None]] = field(default_factory=dict)
     per_class: list[ClassRow] = field(repr=False, default_factory=list)
     macro_f1: float | None = None
     workers: int = 1
@@ -201,6 +203,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         engine=model.engine.name,
         batch=shards.plan.batch,
         latency_ms=statistics.calls.to_dict(),
+        latency_interval_ms=statistics.calls.intervals(),
         throughput_per_s=round(tally.now / seconds, 3),
         firing_rates=statistics.mean_rates(),
         confusion=table.confusion.tolist(),

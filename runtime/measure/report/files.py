@@ -62,12 +62,13 @@ def model_card(report: EvaluationReport) -> str:
     provenance: dict[str, object] = found if isinstance(found, dict) else {}
     name = str(r.artifact.get("path", "network")).rsplit("/", 1)[-1]
     file = printable(shlex.quote(name))
+    task = "image-classification" if card["input"]["kind"] == "static" else "other"  # the hub has none for events
     head = {
         "license": provenance.get("licence"),
         "library_name": "plif",
-        "pipeline_tag": "image-classification" if card["input"]["kind"] == "static" else "other",
+        "pipeline_tag": task,
         "tags": ["spiking-neural-network", "plif", "onnx", *["event-camera"] * (card["input"]["kind"] == "events")],
-        "model-index": [{"name": name, "results": [_result(report)]}],
+        "model-index": [{"name": name, "results": [_result(report, task)]}],
     }
     low, high = (100 * end for end in r.interval)
     rows: list[tuple[str, str | None]] = [
@@ -90,7 +91,9 @@ def model_card(report: EvaluationReport) -> str:
         rows.append(("synaptic operations a sample", f"{report.activity.synops:,.0f}"))
         rows.append(("energy a sample, estimate", f"{report.activity.nanojoules / 1e3:.3g} µJ ({ENERGY_SOURCE})"))
     rows += [
-        (markdown(key, MOST), markdown(str(value), MOST)) for key, value in provenance.items() if value is not None
+        (f"provenance: {markdown(key, MOST)}", markdown(str(value), MOST))
+        for key, value in provenance.items()
+        if value is not None
     ]
     table = "\n".join(f"| {key} | {value} |" for key, value in rows if value is not None)
     return (
@@ -101,10 +104,10 @@ def model_card(report: EvaluationReport) -> str:
     )
 
 
-def _result(report: EvaluationReport) -> dict[str, object]:
+def _result(report: EvaluationReport, task: str) -> dict[str, object]:
     r = report.result
     return {
-        "task": {"type": "image-classification"},
+        "task": {"type": task, "name": "classification"},
         "dataset": {"name": r.data, "type": r.data.partition(":")[0], "split": r.split},
         "metrics": [{"type": "accuracy", "value": round(r.accuracy, 6)}]
         + ([] if r.macro_f1 is None else [{"type": "f1", "value": round(r.macro_f1, 6)}]),

@@ -20,12 +20,12 @@ from typing import TypedDict
 import numpy as np
 
 from runtime.base.files import measure
+from runtime.base.latency import Z95
 from runtime.base.version import __version__
 from runtime.engines.choice import processor
 from runtime.model.card import Card
 from runtime.model.digest import digest_of
 
-Z95 = 1.959963984540054  # of the normal distribution: 95 % lie within +- Z95
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch", "ray")
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.measure.report.drawings import line_charts
 from runtime.measure.report.parts import (
     STYLE,
-    accuracy_line,
     make_table,
     milliseconds,
     part_of,
@@ -23,7 +23,6 @@ from runtime.measure.report.parts import (
 from runtime.measure.report.report import EvaluationReport, Mistake
 from runtime.measure.report.synops import ENERGY_SOURCE
 from runtime.show import charts
-from runtime.show.charts import Line
 from runtime.show.png import data_uri, input_picture
 
 
@@ -87,36 +86,21 @@ def _classes(report: EvaluationReport) -> str:
     matrix = charts.matrix("Confusion matrix", r.confusion, r.classes) if len(r.classes) <= 60 else ""
     text = "A row is a true class, a column an answer; blue is right, red is wrong." if matrix else ""
     text += " Samples without an answer are in no column." if r.unanswered and matrix else ""
-    return section("Classes", text, f'<div class="two"><div>{matrix}</div><div>{table}</div></div>')
+    return section("Classes", text, f'<div class="beside"><div>{matrix}</div>{table}</div>')
 
 
 def _steps(report: EvaluationReport) -> str:
-    parts = []
-    if len(report.by_steps) > 1:
-        line = accuracy_line("accuracy", report.by_steps, "steps")
-        parts.append(charts.lines("Accuracy against time-steps", "time-steps seen", "accuracy", [line]))
-    if report.by_events:
-        line = accuracy_line("accuracy", report.by_events, "events")
-        binary = "binary" in str(report.card.get("framing"))
-        x = f"{'active pixels' if binary else 'events'} of each sample seen"
-        parts.append(charts.lines("Accuracy against events", x, "accuracy", [line], low=0))
+    shown = line_charts(report)
+    parts = [charts.lines(shown[name]) for name in ("accuracy-by-steps", "accuracy-by-events") if name in shown]
     text = f"The answer after each prefix of the first {report.traced} samples. The band is the 95 % interval."
     return section("Accuracy against time and events", text, side_by_side(parts)) if parts else ""
 
 
 def _exit(report: EvaluationReport) -> str:
-    if len(report.exits) < 2:
+    chart = line_charts(report).get("early-exit")
+    if chart is None:
         return ""
-    accuracy = [(row["steps"], row["accuracy"]) for row in report.exits]
-    bands = [(row["low"], row["high"]) for row in report.exits]
     full = report.by_steps[-1]["accuracy"]
-    ends = [(accuracy[0][0], full), (accuracy[-1][0], full)]
-    chart = charts.lines(
-        "Accuracy against the mean number of steps, with an early exit",
-        "mean steps a sample",
-        "accuracy",
-        [Line("with an early exit", accuracy, bands), Line("all steps", ends, dashed=True)],
-    )
     kept = [row for row in report.exits if row["accuracy"] >= full - 0.005]
     chosen = min(kept, key=lambda row: row["steps"]) if kept else report.exits[-1]
     shown = sorted({id(row): row for row in (*report.exits[:: max(1, len(report.exits) // 7)], chosen)}.items())
@@ -130,21 +114,13 @@ def _exit(report: EvaluationReport) -> str:
         f"{report.traced} samples a margin of {chosen['margin']:.3g} takes {100 * chosen['steps_share']:.0f} % of the steps "
         f"and {points_lost(full - chosen['accuracy'])}. A margin is chosen on other data: plif eval --calibrate-exit."
     )
-    return section("Early exit", text, side_by_side([chart, table]))
+    return section("Early exit", text, side_by_side([charts.lines(chart), table]))
 
 
 def _scores(report: EvaluationReport) -> str:
     if not report.reliability or report.ece is None:
         return ""
-    line = Line(
-        "measured",
-        [(row["score"], row["accuracy"]) for row in report.reliability],
-        [(row["low"], row["high"]) for row in report.reliability],
-    )
-    ideal = Line("score = accuracy", [(0, 0), (1, 1)], dashed=True)
-    chart = charts.lines(
-        "Reliability: accuracy against score", "score (share of votes)", "accuracy", [line, ideal], low=0
-    )
+    chart = charts.lines(line_charts(report)["calibration"])
     rows = [
         [f"{row['from']:.1f} to {row['to']:.1f}", row["samples"], f"{row['score']:.3f}", percent(row["accuracy"])]
         for row in report.reliability
@@ -186,9 +162,13 @@ def _mistake(one: Mistake, classes: Sequence[str]) -> str:
     return (
         f'<figure><img src="{data_uri(input_picture(one.picture))}" alt="sample {p.sample}"><figcaption><b>{safe(said)}</b>, '
         f"is {safe(truth)}<br>lead {p.margin or 0:.2f}<br>"
-        f"{safe(p.path.replace(chr(92), '/').rsplit('/', 2)[-1] if p.path.count('/') < 2 else '/'.join(p.path.split('/')[-2:]))}"
-        "</figcaption></figure>"
+        f"{_place(p.path)}</figcaption></figure>"
     )
+
+
+def _place(path: str) -> str:
+    """The last folder and the name: /data/Test/3/13.bin -> 3/13.bin"""
+    return safe("/".join(path.split("/")[-2:]))
 
 
 def _neurons(report: EvaluationReport) -> str:
@@ -255,7 +235,8 @@ def _against(report: EvaluationReport) -> str:
         + " difference beyond chance (at 5 %)."
     )
     rows = [
-        [safe(row["path"]), *(safe(str(row[key])) for key in ("truth", "this", "other"))] for row in report.changed[:20]
+        [_place(row["path"]), *(safe(str(row[key])) for key in ("truth", "this", "other"))]
+        for row in report.changed[:20]
     ]
     return section(
         "Against another network", text, make_table(["sample", "truth", "this", "the other"], rows) if rows else ""
@@ -268,18 +249,18 @@ def _stress(report: EvaluationReport) -> str:
         return ""
     parts: list[str] = []
     pairs: list[tuple[str, float]] = []
+    shown = line_charts(report)
     for kind in kinds:
-        rows = [row for row in report.stress if row["stress"] == kind]
-        if len(rows) > 2:
-            line = Line(kind, [(row["level"], row["accuracy"]) for row in rows], [(r["low"], r["high"]) for r in rows])
-            chart = charts.lines(rows[0]["what"], rows[0]["unit"], "accuracy", [line], low=0)
-            parts.append(f"<div><p><b>{safe(rows[0]['what'])}</b></p>{chart}</div>")
+        chart = shown.get(f"stress-{kind}")
+        if chart is not None:
+            parts.append(f"<div><p><b>{safe(chart.title)}</b></p>{charts.lines(chart)}</div>")
         else:
+            rows = [row for row in report.stress if row["stress"] == kind]
             pairs += [(f"{kind}" if row["level"] else "as it is", row["accuracy"]) for row in rows[len(pairs) > 0 :]]
     if pairs:
         names, values = [name for name, _ in pairs], [value for _, value in pairs]
-        chart = charts.bars("Mirrored and swapped", names, values, texts=[f"{100 * v:.1f} %" for v in values])
-        parts.append(f"<div><p><b>mirrored, and with ON and OFF swapped</b></p>{chart}</div>")
+        bars = charts.bars("Mirrored and swapped", names, values, texts=[f"{100 * v:.1f} %" for v in values])
+        parts.append(f"<div><p><b>mirrored, and with ON and OFF swapped</b></p>{bars}</div>")
     text = f"The first {report.stress[0]['samples']} samples, with their events changed before they become frames."
     return section("Under stress", text, side_by_side(parts))
 

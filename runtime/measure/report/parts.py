@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from runtime.base.text import printable
-from runtime.measure.report.curves import Row
 from runtime.show import charts
-from runtime.show.charts import Line
 
 STYLE = (
     charts.STYLE
@@ -23,6 +21,7 @@ p { margin: 6px 0 12px; max-width: 75ch } p.soft, td.soft, .tile span { color: v
 .tile { background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px }
 .tile b { display: block; font-size: 1.35rem; font-weight: 650 } .tile span { font-size: .85rem }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 22px; align-items: start }
+.beside { display: flex; flex-wrap: wrap; gap: 22px } .beside > :first-child { flex: 1 1 min(100%, 380px) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .92rem; margin: 8px 0 }
 th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--rule); white-space: nowrap }
 th:first-child, td:first-child { text-align: left } th { color: var(--soft); font-weight: 600 }
@@ -52,10 +51,6 @@ def make_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     body = "".join(f"<tr>{''.join(cells('td', row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{"".join(cells("th", head))}</tr>{body}</table></div>'
-
-
-def accuracy_line(name: str, rows: Sequence[Row], x: str) -> Line:
-    return Line(name, [(row[x], row["accuracy"]) for row in rows], [(row["low"], row["high"]) for row in rows])
 
 
 def safe(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from runtime.api import Model
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.base.latency import Latencies
+from runtime.base.text import without_folders
 from runtime.data import Dataset
 from runtime.measure.evaluate.evaluation import Evaluation
 from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
@@ -44,7 +45,7 @@ class Mistake:
 
 @dataclass
 class EvaluationReport:
-    """All that the page shows; what is None or empty has no section.
+    """All that the page shows; what is None or empty has no section. It is for others, so paths are without folders.
 
     result      the evaluation;  card: of the artifact
     traced      samples of the curves by_steps, by_events and exits
@@ -105,7 +106,7 @@ def make_report(
 ) -> EvaluationReport:
     """The report of an evaluation whose predictions lie in `folder`."""
     dataset = SplitOf(result.data, result.split).open(model)
-    report = EvaluationReport(result, model.card, command, stress=stress or [])
+    report = EvaluationReport(*_for_others(result, model.card, command), stress=stress or [])
     _add_predictions(report, dataset, folder)
     count = min(len(result.predictions), MOST_TRACED)
     traces = result.traces or trace(model, dataset, range(count), progress=progress)
@@ -123,6 +124,19 @@ def make_report(
     if reason is not None:
         report.left_out.append(f"neurons and synaptic operations: {model.path.name} {reason}")
     return report
+
+
+def _for_others(result: Evaluation, card: Card, command: str | None) -> tuple[Evaluation, Card, str | None]:
+    """The same without the folders of this machine."""
+    artifact, against = result.artifact.copy(), result.against and result.against.copy()
+    for named in (artifact, against):
+        if named and "path" in named:
+            named["path"] = without_folders(named["path"])
+    provenance = card.get("provenance")
+    if isinstance(provenance, dict):
+        card = card | {"provenance": {key: without_folders(str(value)) for key, value in provenance.items()}}
+    shown = replace(result, data=without_folders(result.data), artifact=artifact, against=against)
+    return shown, card, None if command is None else without_folders(command)
 
 
 def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -> None:
