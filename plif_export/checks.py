@@ -20,7 +20,8 @@ from plif_export.cards import make_card
 from plif_export.options import CallerFacts, CheckOptions, ExportOptions
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic.interpret import start, step
-from plif_export.readers import read
+from plif_export.readers import example_of, read
+from plif_export.readers.code import network_of
 from plif_export.readers.facts import ModelFacts
 from plif_export.readers.rules import Problem
 from plif_export.targets import find_target
@@ -131,9 +132,10 @@ def check(
     to: str = "onnx",
     output: int | None = None,
     options: Mapping[str, str] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> CheckReport:
-    """What of a live module is supported. example_input and the options as in export."""
-    options, caller = options or {}, CallerFacts(output=output)
+    """What of a live module is supported. example_input, or the shape (C, H, W) of one step, and the options as in export."""
+    options, caller = options or {}, CallerFacts(output=output, shape=shape)
     target, report = find_target(to, options), CheckReport(to)
     if isinstance(module, Network):
         source = read(module)
@@ -142,9 +144,7 @@ def check(
     from plif_export.readers.module.check import compare
     from plif_export.readers.module.reader import examine
 
-    if example_input is None:
-        raise PlifError("check(module, example_input): one step [B, ...] is needed for the shapes")
-    traced, problems = examine(module, example_input, caller)
+    traced, problems = examine(module, example_of(module, example_input, caller), caller)
     if traced is not None and not problems:
         problems = compare(traced).problems
     entries = traced.entries if traced is not None else []
@@ -165,7 +165,10 @@ def check(
 def check_file(path: str | Path, **said: Any) -> CheckReport:
     """What of a file is supported. Raises PlifError when the file cannot be read at all. said: the fields of CheckOptions."""
     chosen = ExportOptions(**vars(CheckOptions(**said)))
-    to, path = chosen.to, Path(path)
+    to, network = chosen.to, network_of(path)
+    if isinstance(network, nn.Module):
+        return check(network, to=to, options=chosen.options, shape=chosen.shape)
+    path = Path(path)
     target, report = find_target(to, chosen.options), CheckReport(to)
     if path.suffix in (".onnx", ".engine", ".plif", ".html") or path.is_dir():
         card = read_card(path)

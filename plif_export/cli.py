@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +16,13 @@ from runtime.base.text import say
 from runtime.cli.output import Output, print_json
 from runtime.model.artifacts import kind_of
 
+CODE = "my_module.py:NAME, a module or what makes one: code, which is run"
+
 
 class ProofOptions(OptionRecord):
     """What an artifact is proved against."""
 
-    against: Path = option("The model.pt, state_dict or NIR file it was made from.")
+    against: Path = option(f"The model.pt, state_dict or NIR file it was made from, or {CODE}.")
 
 
 class DemoOptions(OptionRecord):
@@ -35,7 +39,7 @@ class Aliases(OptionRecord):
 
 
 def export(
-    model: Annotated[Path, Argument("A model.pt, a SpikingJelly state_dict or a NIR file.")],
+    model: Annotated[Path, Argument(f"A model.pt, a SpikingJelly state_dict, a NIR file, or {CODE}.")],
     to: Destination,
     how: ExportOptions,
     aliases: Aliases,
@@ -48,7 +52,8 @@ def export(
     if aliases.half or aliases.int8:
         how = replace(how, precision="fp16" if aliases.half else "int8")
     try:
-        result = run(model, to.path, **vars(how))
+        with redirect_stdout(sys.stderr):  # where what the model's own code prints is no result
+            result = run(model, to.path, **vars(how))
     except ParityFailed as failure:
         if output.as_json:
             print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
@@ -107,7 +112,8 @@ def verify(
     if data and how.steps:
         raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
     inputs = samples(artifact, data, recordings.limit) if data else None
-    report = run(artifact, against.against, inputs, **vars(how))
+    with redirect_stdout(sys.stderr):
+        report = run(artifact, against.against, inputs, **vars(how))
     if output.as_json:
         print_json(report.to_dict())
     else:
@@ -137,14 +143,17 @@ def verify(
 
 
 def check(
-    file: Annotated[Path, Argument("A model.pt, a state_dict, a NIR file, or an exported artifact.")],
+    file: Annotated[
+        Path, Argument(f"A model.pt, a state_dict, a NIR file, an exported artifact, or {CODE}.")
+    ],
     how: CheckOptions,
     output: Output,
 ) -> None:
     """What of this model or artifact is supported, and where; exit code 1 when something is not."""
     from plif_export.checks import check_file
 
-    report = check_file(file, **vars(how))
+    with redirect_stdout(sys.stderr):
+        report = check_file(file, **vars(how))
     output.show(report.to_dict(), report.lines)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")

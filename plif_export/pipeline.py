@@ -20,6 +20,7 @@ from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import read
+from plif_export.readers.code import network_of
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.c_size import Size
@@ -75,16 +76,18 @@ def export(
     """Writes an artifact and its report, after the parity gate passed.
 
     model          a model.pt, a SpikingJelly state_dict (with `network`), a NIR file, or a live nn.Module: a
-                   plif_train.Network, or any other that is made of layers of torch.nn, SpikingJelly, snnTorch or Norse
+                   plif_train.Network, or any other that is made of layers of torch.nn, SpikingJelly, snnTorch or Norse; or
+                   "my_module.py:NAME", which runs that code and takes the module that NAME is, or returns
     path           where to; beside the model under its usual name when None
     example_input  one step [B, ...], or the sequence or image that forward takes; only its shape is used. A module that is not
-                   ours needs it
+                   ours needs it, or shape=
     options        form="step", precision="fp32", to="onnx", ...: the fields of ExportOptions (plif_export/options.py)
     Raises CheckFailed when the gate does not pass (nothing is written then), PlifError for what cannot be exported.
     """
     began = time.perf_counter()
     chosen = ExportOptions(**options)
-    source = read(model, example_input, chosen)
+    network = network_of(model)
+    source = read(network, example_input, chosen)
     target = find_target(chosen.to, chosen.options)
     math = chosen.math or target.math
     check_arguments(chosen, math, source, target, example_input)
@@ -103,7 +106,7 @@ def export(
     decide = {name: text for name, text in chosen.options.items() if name not in target.of_the_day}
     if decide:
         card["options"] = decide
-    if (known := provenance(model, chosen.metadata)) is not None:
+    if (known := provenance(network, chosen.metadata)) is not None:
         card["provenance"] = known
     target.check(graph, card, chosen.options)
     unnamed = [] if source.facts.classes_named else [UNNAMED]

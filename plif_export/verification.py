@@ -27,6 +27,7 @@ from plif_export.proof.structure import LATER, Difference, card_differences, cla
 from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
 from plif_export.readers import read
+from plif_export.readers.code import network_of
 from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, add_faults, load_onnx, onnx_sha256
@@ -52,7 +53,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
             the runtime runs it (the gate itself runs the file in ONNX Runtime). What a model without a card does not say, as in
             export, is compared with the artifact's card; what is not said is not proved, and the report lists it
     """
-    artifact = Path(artifact)
+    artifact, model = Path(artifact), network_of(model)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")

@@ -7,6 +7,7 @@
                    neurons, lower.py the graph; check.py compares it with the module; reader.py puts all this together
     libraries      neurons and layers of other libraries
     nir            a NIR file
+    code           the module that `my_module.py:net` names
 
 `read` looks at the model and calls the right reader.
 """
@@ -16,9 +17,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from plif_export.options import CallerFacts
+from plif_export.options import CallerFacts, Layers
 from plif_export.readers.checkpoint.ours import trained_model
 from plif_export.readers.facts import TrainedModel
 from plif_train.network.network import Network
@@ -33,7 +35,7 @@ def read(
     """Reads a model.pt, a state_dict, a NIR file or a live module. Raises PlifError for what cannot be exported.
 
     example_input  one step [B, ...], or what forward takes (a sequence, an image); the shape is used. A module that is not ours
-                   needs it
+                   needs it, or the caller's shape of one step
     caller         what the model does not say itself; of a model with a card nothing of it is used
     """
     caller = caller or CallerFacts()
@@ -45,12 +47,17 @@ def read(
         raise PlifError(f"cannot export a {type(model).__name__}; expected a file such as model.pt, or an nn.Module")
     from plif_export.readers.module.reader import read_module
 
-    if example_input is None:
+    return read_module(model, example_of(model, example_input, caller), caller)
+
+
+def example_of(module: nn.Module, given: object, caller: Layers) -> object:
+    """An input of a module: the one that was given, or one step of the caller's shape."""
+    if given is None and caller.shape is None:
         raise PlifError(
-            f"a {type(model).__name__} does not say the shape of its input; give one step: "
+            f"a {type(module).__name__} does not say the shape of its input; give that of one step, --shape 2,34,34, or: "
             "export(module, 'm.onnx', torch.zeros(1, 2, 34, 34))"
         )
-    return read_module(model, example_input, caller)
+    return torch.zeros(1, *caller.shape) if given is None and caller.shape else given
 
 
 def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:

@@ -1,0 +1,72 @@
+"""A network that Python code makes, as `my_module.py:net` names it.
+
+The code is run, and so is what it imports: it is trusted, as is the command line that names it (SECURITY.md). Nothing that a file
+says leads here, and a path where a file lies is that file, whatever its name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+
+MAKES = "an nn.Module, or a function without arguments that returns one"
+
+
+def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
+    """The module that `path.py:NAME` names, made by running that file; any other model as it is.
+
+    As with a script, the code can import what lies beside it, from here on. Raises PlifError with the line of the file where the
+    code fails, and where NAME is nothing that is or makes a module.
+    """
+    path, _, name = str(model).rpartition(":") if isinstance(model, str | Path) else ("", "", "")
+    if name.endswith(".py"):
+        path, name = str(model), ""
+    if not path.endswith(".py") or (name and os.path.lexists(str(model))):
+        return model
+    code, file = read_regular(path, "Python code that makes a network"), str(Path(path).absolute())
+    if not name.isidentifier():
+        raise PlifError(f"{path}: is Python code; which network of it? expected {path}:NAME, which names {MAKES}")
+    home = ModuleType(f"{Path(path).stem}_py")  # not the name of a library
+    home.__file__ = file
+    sys.modules[home.__name__] = home  # where dataclasses and typing look for a class's module
+    if os.path.dirname(file) not in sys.path:
+        sys.path.insert(0, os.path.dirname(file))
+    _run(path, file, lambda: exec(compile(code, file, "exec"), vars(home)))
+    if name not in vars(home):
+        own = [each for each, value in vars(home).items() if _may_be_one(value, home.__name__)]
+        raise PlifError(f"{path}: has no '{name}'; it has {', '.join(own) or 'nothing that makes a network'}")
+    found, what = vars(home)[name], "is"
+    if callable(found) and not isinstance(found, nn.Module):
+        found, what = _run(str(model), file, found), "returns"
+    if not isinstance(found, nn.Module):
+        raise PlifError(f"{model}: {what} '{type(found).__name__}'; expected {MAKES}")
+    return found
+
+
+def _run(what: str, file: str, run: Callable[[], object]) -> object:
+    try:
+        return run()
+    except (Exception, SystemExit) as error:  # whatever the user's own Python raises
+        if os.environ.get("PLIF_TRACEBACK"):
+            raise
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+        said = str(error)
+        if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
+            lines, said = [error.lineno], error.msg
+        where = f"{what}, line {lines[-1]}" if lines else what
+        hint = "PLIF_TRACEBACK=1 shows all" if lines else f"expected {MAKES}"
+        raise PlifError(f"{where}: {type(error).__name__}: {' '.join(said.split())} ({hint})") from error
+
+
+def _may_be_one(value: object, home: str) -> bool:
+    return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == home)
