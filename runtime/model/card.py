@@ -12,12 +12,13 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, get_args
 
 from runtime.base.errors import PlifError
 from runtime.base.text import printable
 from runtime.model.artifacts import CARD_KEY, kind_of
 from runtime.model.program import check as check_program
+from runtime.model.records import ArtifactCard, ModelCard, Output, StateRecord, required
 
 __all__ = [
     "CARD_KEY",
@@ -42,72 +43,6 @@ MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
-
-
-class NodeRecord(TypedDict):
-    """A node of a card's `graph`; params: {name: the tensor of the file}."""
-
-    name: str
-    op: str
-    inputs: list[str]
-    shape: list[int]
-    attrs: dict[str, Any]
-    params: dict[str, str]
-
-
-class GraphRecord(TypedDict):
-    """A card's `graph`."""
-
-    input: str
-    output: str
-    hoisted: list[str]
-    nodes: list[NodeRecord]
-
-
-class StateRecord(TypedDict):
-    """One of a card's `states`. Older cards have no `variable` (runtime.model.graph.variable_of)."""
-
-    name: str
-    input: str
-    output: str
-    shape: list[int]
-    dtype: str
-    initial: float
-    layer: str
-    variable: str
-
-
-_KEYS: dict[str, tuple[type, ...]] = {
-    "format": (str,),
-    "format_version": (int,),
-    "input": (dict,),
-    "T": (int,),
-    "classes": (list,),
-    "framing": (str, type(None)),
-    "normalisation": (dict, type(None)),
-    "versions": (dict,),
-}
-
-_MODEL_KEYS = _KEYS | {"notation": (str,), "options": (dict,), "training": (dict, type(None))}
-
-_ARTIFACT_KEYS = _KEYS | {
-    "notation": (str, type(None)),
-    "form": (str,),
-    "precision": (str,),
-    "math": (str,),
-    "batch": (int, type(None)),
-    "states": (list,),
-    "taus": (dict,),
-    "v_threshold": (float, int, dict),
-    "v_reset": (float, int, type(None), dict),
-    "output": (dict,),
-    "graph": (dict,),
-    "source_sha256": (str, type(None)),
-    "parity": (dict, str, type(None)),
-}
-
-OUTPUTS = ("votes", "spikes", "currents", "membrane")
-_STATE_KEYS = ("name", "input", "output", "shape", "dtype", "initial", "layer")
 
 
 def read_card(path: str | Path) -> Card:
@@ -179,12 +114,12 @@ def _whole(text: str) -> int:
 
 def check_model_card(card: Card, where: str = "model card") -> None:
     """Raises PlifError for a model card of another version, or with a key that is missing or of another type."""
-    _check_common(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION, _MODEL_KEYS)
+    _check_common(card, where, MODEL_FORMAT, MODEL_FORMAT_VERSION, ModelCard)
 
 
 def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     """Raises PlifError for an artifact card of another version, or with a key that is missing or of another type."""
-    _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, _ARTIFACT_KEYS)
+    _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, ArtifactCard)
     if card["form"] not in ("step", "unrolled"):
         raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
     if not card["states"]:
@@ -195,7 +130,7 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     if not isinstance(graph.get("input"), str) or not isinstance(graph.get("output"), str) or not graph.get("nodes"):
         raise PlifError(f"{where}: its graph lacks an input, an output or its nodes; export the model again")
     for state in card["states"]:
-        missing = [key for key in _STATE_KEYS if not isinstance(state, dict) or key not in state]
+        missing = [key for key in required(StateRecord) if not isinstance(state, dict) or key not in state]
         if missing:
             raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
         _check_shape(state["shape"], f"{where}: state {state['name']}")
@@ -213,8 +148,10 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
                 f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null"
             )
     output = card["output"]
-    if output.get("kind") not in OUTPUTS or not _positive(output.get("voters", 1)):
-        raise PlifError(f"{where}: output {output}; expected a kind of {', '.join(OUTPUTS)} and a number of voters")
+    if output.get("kind") not in get_args(Output) or not _positive(output.get("voters", 1)):
+        raise PlifError(
+            f"{where}: output {output}; expected a kind of {', '.join(get_args(Output))} and a number of voters"
+        )
     if "shape" in output:
         _check_shape(output["shape"], f"{where}: output")
     _check_programs(graph["nodes"], where)
@@ -261,7 +198,8 @@ def _check_format(card: Card, where: str, name: str, version: int) -> None:
         )
 
 
-def _check_keys(card: Card, where: str, keys: Mapping[str, tuple[type, ...]]) -> None:
+def _check_keys(card: Card, where: str, record: type) -> None:
+    keys = required(record)
     missing = [key for key in keys if key not in card]
     if missing:
         raise PlifError(f"{where}: the card lacks {', '.join(missing)}; the file was damaged or edited")
@@ -271,10 +209,10 @@ def _check_keys(card: Card, where: str, keys: Mapping[str, tuple[type, ...]]) ->
             raise PlifError(f"{where}: {key} is a {type(card[key]).__name__}; expected {expected}")
 
 
-def _check_common(card: Card, where: str, name: str, version: int, keys: Mapping[str, tuple[type, ...]]) -> None:
+def _check_common(card: Card, where: str, name: str, version: int, record: type) -> None:
     """Checks what both kinds of card have: format, keys, T, input, classes and normalisation."""
     _check_format(card, where, name, version)
-    _check_keys(card, where, keys)
+    _check_keys(card, where, record)
     if not _positive(card["T"]) or card["T"] > MOST_STEPS:
         raise PlifError(f"{where}: T is {_short(card['T'])}; expected a number of time-steps from 1 to {MOST_STEPS}")
     if card["input"].get("kind") not in ("events", "static"):

@@ -33,12 +33,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from runtime.base.errors import PlifError
-from runtime.model.card import GraphRecord, StateRecord
 from runtime.model.neurons import values_of as values_of
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Node as Node
 from runtime.model.ops.operation import Shape as Shape
 from runtime.model.ops.shapes import Misfit, shape_of
+from runtime.model.records import GraphRecord, StateRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.forms import ELSEWHERE, Forms
 from runtime.engines.event.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
-from runtime.model.card import NodeRecord
 from runtime.model.ops.operation import Counts
+from runtime.model.records import NodeRecord
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
 Field = int | float | np.ndarray  # of an operation; an array is kept, and the operation gets its address

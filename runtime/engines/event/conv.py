@@ -31,7 +31,7 @@ from runtime.engines.event.layout import (
     tiles,
     whole,
 )
-from runtime.model.card import NodeRecord
+from runtime.model.records import NodeRecord
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list

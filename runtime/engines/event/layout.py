@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from runtime.model.card import NodeRecord
 from runtime.model.ops.operation import Counts
+from runtime.model.records import NodeRecord
 from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]

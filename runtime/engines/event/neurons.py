@@ -14,10 +14,10 @@ from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Builder, Fields
 from runtime.engines.event.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
 from runtime.engines.event.values import Values, bits
-from runtime.model.card import NodeRecord
 from runtime.model.graph import values_of
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.program import input_names
+from runtime.model.records import NodeRecord
 from runtime.model.symbol import SymbolicMath, tensor
 from runtime.native import FROM_FLOATS, FROM_SPIKES
 

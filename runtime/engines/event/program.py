@@ -21,11 +21,12 @@ from runtime.engines.event.layout import LayerOutput, Layout, Shape3, along_both
 from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
-from runtime.model.card import Card, NodeRecord
+from runtime.model.card import Card
 from runtime.model.graph import Node, values_of, variable_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
+from runtime.model.records import NodeRecord
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 

@@ -18,8 +18,8 @@ from runtime.engines.event.assemble import Key, assemble
 from runtime.engines.event.builder import Fields
 from runtime.engines.event.values import Values
 from runtime.engines.event.views import Array, Sizes, View, Views, reshaped
-from runtime.model.card import NodeRecord
 from runtime.model.ops.operation import choosing, repeating, windowed
+from runtime.model.records import NodeRecord
 from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
 MOST_MATRIX = 1 << 26  # numbers of the matrix that resizes an axis

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from runtime import native
 from runtime.engines.event.builder import Builder, Fields
 from runtime.engines.event.layout import LayerOutput, ParameterPack, aligned, as_map, lanes
-from runtime.model.card import NodeRecord
+from runtime.model.records import NodeRecord
 from runtime.native import FROM_FLOATS
 
 Sizes = Sequence[int]

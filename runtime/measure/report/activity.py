@@ -28,10 +28,11 @@ from runtime.measure.report.synops import (
     synaptic_layers,
 )
 from runtime.model.artifacts import kind_of
-from runtime.model.card import Card, NodeRecord, read_card
+from runtime.model.card import Card, read_card
 from runtime.model.graph import spikes, state_in, state_out
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import runnable, with_taps
+from runtime.model.records import NodeRecord
 
 SATURATED = 0.95
 CHANNEL_AXIS = 0  # of a layer's shape

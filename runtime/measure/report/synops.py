@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.model.card import Card, NodeRecord
+from runtime.model.card import Card
 from runtime.model.ops import spatial
 from runtime.model.readers.onnx_contents import read_initializers
+from runtime.model.records import NodeRecord
 
 SYNAPTIC = ("Conv", "Linear", "ConvTranspose")
 
