@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from runtime.base.text import printable
 from runtime.model.digest import sentence
-
-# What the card of an artifact keeps of its report.
-SUMMARY = (
-    "passed", "steps", "streams", "spikes", "spike_mismatches", "excused", "max_abs_dv", "free_running_mismatches",
-    "decisions", "decisions_changed", "untested", "not_proved",
-)  # fmt: skip
+from runtime.model.records import PARITY
 
 MOST_LINES = 10  # of what differs, for people; JSON has all
+
+
+class Divergence(TypedDict):
+    """Where something differs first."""
+
+    layer: str
+    step: int
+
+
+class Failure(Divergence):
+    """The first that failed, and what it was."""
+
+    what: str
+
+
+class Digest(TypedDict):
+    """Of a file that existed.
+
+    changed  names of the parts that are not as they were exported
+    """
+
+    sha256: str | None
+    changed: list[str]
+
+
+class StructureRecord(TypedDict):
+    """A place where an artifact is not what the exporter writes of the model."""
+
+    where: str
+    expected: str
+    found: str
+
+
+Shown = TypedDict("Shown", {"what": str, "for": str, "how": str})
+
+
+class Thorough(TypedDict):
+    """Of a thorough proof.
+
+    steps, parted      of the long run, and how often it parted
+    restarts, nearest  of the search, and how near to its bound a difference came there (MEMBRANE bounds are too many)
+    """
+
+    steps: int
+    parted: int
+    restarts: int
+    nearest: float
 
 
 @dataclass
@@ -45,12 +87,11 @@ class Report:
     precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
-    digest        of a file that existed: {sha256, changed: names of parts}; None where its card has none
-    structure     where the artifact is not what the exporter writes of the model: where, expected, found; empty when equal
-    thorough      of a thorough proof: the steps of the long run, how often it parted, restarts of the search, and how near to its
-                  bound a difference came there (MEMBRANE bounds are too many)
+    digest        None where the card has none
+    structure     empty when equal
+    thorough      None where nobody asked for one
     seed          of what was drawn;  inputs: the least and the largest number that went in
-    failed_at     the first failure: layer, step, what
+    failed_at     the first failure
     first_divergence  layer and step with which the first difference begins, on the stimulus; where there is none, of what failed
     untested      layers that no input, spikes or membranes made fire (or rest), so that nothing was shown about their thresholds
     not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
@@ -73,15 +114,15 @@ class Report:
     rows: int = 0
     engine: str | None = None
     engine_steps: int = 0
-    thorough: dict[str, float] | None = None
+    thorough: Thorough | None = None
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
-    digest: dict[str, Any] | None = None
-    structure: list[dict[str, str]] = field(default_factory=list)
-    failed_at: dict[str, Any] | None = None
+    digest: Digest | None = None
+    structure: list[StructureRecord] = field(default_factory=list)
+    failed_at: Failure | None = None
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
-    first_divergence: dict[str, Any] | None = None
+    first_divergence: Divergence | None = None
     decisions: int = 0
     decisions_changed: int = 0
     untested: list[str] = field(default_factory=list)
@@ -91,7 +132,7 @@ class Report:
     def __repr__(self) -> str:
         return f"<Report: {printable(self.sentence())}>"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {**asdict(self), "shown": self.shown()}
 
     def sentence(self) -> str:
@@ -126,7 +167,7 @@ class Report:
         shown = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
         return [*shown[:MOST_LINES], *more]
 
-    def shown(self) -> list[dict[str, str]]:
+    def shown(self) -> list[Shown]:
         """What holds for all inputs, for all steps, and what was sampled: {what, for, how} (docs/numerics.md has the table)."""
         numbers = ("numbers", "sampled", f"{self.steps} steps of {self.streams} streams")
         found = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
@@ -185,7 +226,7 @@ class Report:
 
     def summary(self) -> dict[str, object]:
         """What the card of an artifact keeps of the report."""
-        found: dict[str, object] = {key: getattr(self, key) for key in SUMMARY}
+        found: dict[str, object] = {key: getattr(self, key) for key in PARITY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
             found["rounding_mismatches"] = self.rounding_mismatches
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}

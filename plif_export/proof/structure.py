@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from plif_export.proof.report import StructureRecord
 from runtime.base.files import read_regular
 from runtime.model.artifacts import CARD_FILE, CARD_KEY
 from runtime.model.card import Card, parse_card
@@ -50,7 +51,7 @@ class Difference:
     def __str__(self) -> str:
         return f"{self.where} is {self.found}; the model gives {self.expected}"
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> StructureRecord:
         return {"where": self.where, "expected": self.expected, "found": self.found}
 
 

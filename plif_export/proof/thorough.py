@@ -19,7 +19,7 @@ from plif_export.proof.compare import count_off
 from plif_export.proof.forced import teacher_forced
 from plif_export.proof.probe import BESIDE_THRESHOLD, of_all_layers
 from plif_export.proof.reference import Reference
-from plif_export.proof.report import Report
+from plif_export.proof.report import Report, Thorough
 from plif_export.proof.subjects.subject import Case, States, Subject, cases
 from runtime.events.stimulus import MOST
 from runtime.model.graph import Graph, state_key
@@ -37,7 +37,7 @@ def thorough(
     """Both, on what has passed the gate. frames: T -> [T, 1, ...];  start {key: [1, ...]};  file: what judges the subject in the
     long run, the reference where there is none. Fails the report, and says in it what was tried."""
     bounds = Bounds(graph, subject.half)
-    tried: dict[str, float] = {"steps": 0, "parted": 0, "restarts": 0, "nearest": 0.0}
+    tried: Thorough = {"steps": 0, "parted": 0, "restarts": 0, "nearest": 0.0}
     report.thorough = tried
     _run_long(subject, file, reference, frames, start, bounds, report, tried)
     _search(subject, graph, bounds, report, tried, rng)
@@ -45,7 +45,7 @@ def thorough(
 
 def _run_long(
     subject: Subject, file: Subject | None, reference: Reference, frames: Callable[[int], Array], start: State,
-    bounds: Bounds, report: Report, tried: dict[str, float],
+    bounds: Bounds, report: Report, tried: Thorough,
 ) -> None:  # fmt: skip
     def case_of(x: Array, states: States) -> Case:
         keyed = {state_key(layer, name): v for layer, state in states.items() for name, v in state.items()}
@@ -81,7 +81,7 @@ def _run_long(
 
 
 def _search(
-    subject: Subject, graph: Graph, bounds: Bounds, report: Report, tried: dict[str, float], rng: np.random.Generator
+    subject: Subject, graph: Graph, bounds: Bounds, report: Report, tried: Thorough, rng: np.random.Generator
 ) -> None:
     """RESTARTS frames, drawn anew and changed in turns."""
     best = np.zeros((subject.chunk, 1, *graph.input_shape), np.float32)
