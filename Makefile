@@ -125,8 +125,9 @@ $(VENV)/all: $(BIN)/python $(SOURCES)
 
 $(VENV)/dev: $(VENV)/all
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
-	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against; a test says so where they are missing.
-	-for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106; do \
+	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against, and axe-core (MPL-2.0), to check our pages;
+	@# a test says so where they are missing.
+	-for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106 axe-playwright-python==0.1.8; do \
 	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
 	touch $@
 

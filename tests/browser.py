@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+AXE = "axe_playwright_python-*.whl"  # brings axe-core (MPL-2.0), which looks for what keeps people from using a page
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless=new",
@@ -27,10 +29,19 @@ FLAGS = (
     "--remote-debugging-port=0",
     "--hide-scrollbars",
 )
+KEYS = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39}
 
 
 def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def find_axe() -> str | None:
+    """axe-core's script, where `make test` has fetched it."""
+    for wheel in sorted((Path(sys.prefix) / "bindings").glob(AXE)):
+        with zipfile.ZipFile(wheel) as content:
+            return content.read("axe_playwright_python/axe.min.js").decode()
+    return None
 
 
 class NavigationError(AssertionError):
@@ -142,6 +153,36 @@ class Browser:
     def mouse(self, kind: str, x: float, y: float) -> None:
         """kind: mousePressed, mouseMoved or mouseReleased, with the left button, at a place of the window."""
         self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def press(self, key: str) -> None:
+        """A key, as a person presses it: one of KEYS, or a character."""
+        code, text = (KEYS[key], "\r" if key == "Enter" else "") if key in KEYS else (ord(key.upper()), key)
+        known = {"key": key, "windowsVirtualKeyCode": code}
+        self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **known)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **known)
+
+    def tab_order(self, stops: int) -> list[str]:
+        """What the Tab key comes to from the top of the page on: ids, else tag names."""
+        self.run("document.activeElement.blur()")
+        found = []
+        for _ in range(stops):
+            self.press("Tab")
+            found.append(self.run("document.activeElement.id || document.activeElement.tagName.toLowerCase()"))
+        return found
+
+    def barriers(self, axe: str) -> list[str]:
+        """What axe-core calls serious or critical on this page, a line a rule."""
+        self.run(axe + ";0")
+        return self.run(
+            "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations"
+            ".filter((rule) => ['serious', 'critical'].includes(rule.impact))"
+            ".map((rule) => [rule.id, ...rule.nodes.slice(0, 3).map((node) => node.target.join(' '))].join(' ')))"
+        )
+
+    def printed(self, path: Path) -> Path:
+        """The page on paper, a PDF."""
+        path.write_bytes(base64.b64decode(self._call("Page.printToPDF", printBackground=True, paperWidth=8.27)["data"]))
+        return path
 
     def screenshot(self, path: Path, full: bool = True) -> Path:
         """A picture of the page."""

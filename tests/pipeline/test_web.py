@@ -75,8 +75,7 @@ def test_the_page_is_one_file_of_5_MB_at_most_and_may_ask_for_nothing_else(page:
     (library,) = blocks(page.read_bytes(), "application/wasm")  # one for all networks
     assert library[1][:4] == b"\0asm" and len(library[1]) <= 250_000
     assert page.stat().st_size <= 5_000_000 and [file.name for file in page.parent.iterdir()] == ["index.html"]
-    browser.click("#sample")
-    browser.until("document.getElementById('step').textContent === 'step 9'")
+    browser.until("document.getElementById('step').textContent === 'step 9'")  # nobody clicked: it plays by itself
     assert browser.text("#label") == "7" and browser.run(
         "[...document.querySelectorAll('main')].every((e) => !e.hidden)"
     )

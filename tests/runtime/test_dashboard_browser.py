@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plif_export import export
-from tests.browser import Browser, find_chromium
+from tests.browser import Browser, find_axe, find_chromium
 from tests.networks import digits_network
 
 pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
@@ -24,7 +24,8 @@ if CHROMIUM is None:
 
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 ENDLESS = "sim:digits?seed=3&seconds=600"
-CLASSES = (HOSTILE, "a clap with both hands high above the head", *"23456789")
+# two names that begin alike, as those of DVS128 Gesture do
+CLASSES = (HOSTILE, *(f"a clap with both hands high above the head, {way}" for way in ("fast", "slow")), *"3456789")
 
 
 class Streaming:
@@ -160,6 +161,45 @@ def test_a_class_keeps_its_colour_and_decisions_can_be_saved(streaming: Streamin
     assert browser.run("document.getElementById('names').hidden")
     browser.resize(390, 900)
     browser.until("!document.getElementById('names').hidden && document.querySelectorAll('#names li').length > 0")
+
+
+def test_no_class_name_is_cut_at_any_width(streaming: Streaming, browser: Browser) -> None:
+    """Two that begin alike would read the same; and no name has two lines while there is room beside it."""
+    browser.open(streaming.address)
+    browser.until(READY)
+    heard = browser.run("""(() => { window.written = []; const fillText = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) { written.push(String(text)); fillText.call(this, text, ...rest); };
+        return true; })()""")
+    assert heard
+    for width in (320, 860, 1366, 2560):
+        browser.resize(width, 900)
+        browser.until(f"innerWidth === {width}")
+        names = browser.run(
+            "(() => { draw(); return [...document.querySelectorAll('#bars li > span')].map((e) => ({ text: e.textContent,"
+            " cut: e.scrollWidth > e.clientWidth + 1 || getComputedStyle(e).textOverflow !== 'clip', lines: e.clientHeight / 18,"
+            " bar: e.nextSibling.clientWidth })); })()"
+        )
+        assert [name["text"] for name in names] == list(CLASSES)
+        assert not [name for name in names if name["cut"]], width
+        assert not [name for name in names if name["lines"] > 1.5 and name["bar"] > 90], (width, names)
+    assert not [text for text in browser.run("written") if "…" in text and "clap" in text]
+
+
+def test_the_dashboard_is_for_keyboards_and_screen_readers_too(streaming: Streaming, browser: Browser) -> None:
+    axe = find_axe()
+    if axe is None:
+        pytest.skip("axe-core is not in .venv/bindings (make test fetches it)")
+    browser.open(streaming.address)
+    browser.until(f"{READY} && !document.getElementById('startstop').disabled")
+    for width in (390, 1366):
+        for dark in (False, True):
+            browser.resize(width, 900)
+            browser.set_dark(dark)
+            browser.until(f"innerWidth === {width}")
+            assert browser.barriers(axe) == [], (width, dark)
+    assert browser.run("document.querySelectorAll('h1').length") == 1
+    assert browser.run("document.getElementById('label').ariaLive") == "polite"
+    assert {"startstop", "reset", "save-csv", "save-json"} <= set(browser.tab_order(8))
 
 
 def test_class_names_are_text_and_never_code(streaming: Streaming, browser: Browser) -> None:

@@ -4,7 +4,7 @@
     page/libplif.js     the functions of plif.h that the page calls
     page/camera.js      a small event camera that looks at what is drawn
     page/app.js         what a person sees and touches
-    page/index.html, page/style.css
+    page/index.html, page/style.css     after look.js and look.css, which the dashboard has, too
 
 What JavaScript has of plif's rules are lines of text, as `plif stream` takes them; what they mean is C's.
 """
@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.model.readers.web_page import block
+from runtime.show import dashboard
 from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX
 from runtime.stream.options import LIVE_RULES
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("libplif.js", "camera.js", "app.js")  # each uses those before it
+LOOK = Path(dashboard.__file__).parent / "page"
+SCRIPTS = (LOOK / "look.js", PAGE / "libplif.js", PAGE / "camera.js", PAGE / "app.js")  # each uses those before it
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ def write_page(networks: Sequence[PageNetwork]) -> str:
             data.append(block("application/x-recording", {"data-of": part.name, "data-name": name}, content))
     path = {"x": [round(v, 3) for v in PATH_X_PX], "y": [round(v, 3) for v in PATH_Y_PX]}
     live = dict(zip(("decide", "reset"), LIVE_RULES, strict=True))
-    script = '"use strict";\n' + "\n".join(_text(name) for name in SCRIPTS)
-    script = _filled(script, PATH=json.dumps(path), LIVE=json.dumps(live))
-    return _filled(_text("index.html"), STYLE=_text("style.css"), DATA="\n".join(data), SCRIPT=script)
+    style = _text(LOOK / "look.css", PAGE / "style.css")
+    script = _filled(_text(*SCRIPTS), PATH=json.dumps(path), LIVE=json.dumps(live))
+    return _filled(_text(PAGE / "index.html"), STYLE=style, DATA="\n".join(data), SCRIPT=script)
 
 
-def _text(name: str) -> str:
-    return (PAGE / name).read_text("utf-8")
+def _text(*files: Path) -> str:
+    return "\n".join(file.read_text("utf-8") for file in files)
 
 
 def _filled(text: str, **parts: str) -> str:

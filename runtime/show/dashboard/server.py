@@ -82,7 +82,8 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         self._clients: set[_OpenPage] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        style, script = _page_file("style.css"), _page_file("app.js")
+        style = _page_file("look.css") + _page_file("style.css")
+        script = _page_file("look.js") + _page_file("app.js")
         self._page = _Page(_page_file("index.html"), style, script)
         self._locked = _Page(_page_file("locked.html"), style)
         routes = [

@@ -1,14 +1,12 @@
 // The page: a network, what it sees, what it decides. `plif` is for scripts: plif.run(name, bytes, file) gives every decision.
 
 const LIVE = @LIVE@; // the rules of feeds without an end: {decide, reset}
-const LOOK_MS = 40; // between two frames of a recording that is played, and two looks of the live camera
+const LOOK_MS = 40; // between two looks of the live camera, and at most between two frames of a recording that is played
 
-const $ = (id) => document.getElementById(id);
 const unpack = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const COLOURS = ["#1f6fb4", "#d1495b", "#2a8a57", "#c77d0a", "#8450b0", "#159a9c", "#b04a8f", "#6b7f1e", "#5d6975", "#a15c38", "#3f51b5"];
 
 const networks = new Map(); // name -> Model
-let lib, network, sample, history = [], timer = null, session = null, recording = null;
+let lib, network, sample, history = [], frame = null, timer = null, session = null, recording = null;
 
 const parts = (kind) => [...document.querySelectorAll(`script[type="application/x-${kind}"]`)];
 
@@ -27,7 +25,7 @@ function add(name, title, bytes) {
   model.draws = model.classes.join("") === "0123456789" && `${model.shape}` === "2,34,34";
   model.about = `${channels}x${height}x${width}, ${model.framing}, ${model.states.length} layers of neurons, ${card.precision}, WebAssembly`;
   networks.set(name, model);
-  $("which").append(Object.assign(text("option", title), { value: name }));
+  $("which").append(new Option(title, name));
 }
 
 function run(name, bytes, file, rules = {}) {
@@ -61,32 +59,56 @@ function choose(name) {
   $("about").textContent = network.about;
   $("picture").width = width;
   $("picture").height = height;
-  $("how").textContent = network.draws ? "draw a digit; the camera then moves over it three times" : "move the pointer: a bright ball before the camera";
+  $("how").textContent = network.draws ? "draw a digit, or press its key; the camera then moves over it three times"
+    : "move the pointer, or press the arrows: a bright ball before the camera";
   $("look").hidden = !network.draws;
   sample = parts("recording").find(({ dataset }) => dataset.of === name);
   $("sample").hidden = !sample;
   $("which").value = name;
+  const names = network.classes.map((name) => name.replaceAll("_", " "));
+  Object.assign(network, { names, layers: network.states.map((name) => name.replace(/^v\./, "")) });
+  makeBars(names);
+  $("proof").replaceChildren(...proof(network.card).map(([name, said]) => {
+    const line = document.createElement("div");
+    line.append(element("dt", name), element("dd", said));
+    return line;
+  }));
   clearPad();
   begin();
 }
 
+// What the card says of the proof, as [name, sentence]: whoever made the file wrote it.
+function proof({ parity, precision, source_sha256, digest, versions }) {
+  const count = (number) => Number(number).toLocaleString("en"), said = [];
+  if (Object(parity) !== parity) said.push(["proof", parity ?? "not run"]);
+  else {
+    said.push([parity.passed ? "passed" : "FAILED", `${count(parity.spike_mismatches)} of ${count(parity.spikes)} spikes differ from PyTorch (${count(parity.excused)} excused), over ${count(parity.steps)} steps`]);
+    if (parity.untested?.length) said.push(["not tested", `${parity.untested.join(", ")}: never fired`]);
+    if ("rounding_mismatches" in parity)
+      said.push([precision, `${count(parity.free_running_mismatches)} spikes and ${count(parity.decisions_changed)} of ${count(parity.decisions)} decisions differ from the model in fp32`]);
+  }
+  return [...said, ["made from", `SHA-256 ${source_sha256 ?? "-"}`], ["network", `SHA-256 ${digest?.sha256 ?? "-"}`], ["plif", versions?.plif ?? "-"]];
+}
+
 function begin() {
   history = [];
+  frame = null;
   $("banner").hidden = true;
-  show(null);
+  show();
 }
 
 function stop() {
-  clearInterval(timer);
+  clearTimeout(timer);
   session?.free();
   recording?.free();
   timer = session = recording = null;
+  $("sample").textContent = "Play a recording";
 }
 
 function see(decision) {
   history.push({ ...decision, rates: session.rates() });
-  drawFrame(session.frame());
-  show(decision);
+  frame = session.frame();
+  show();
 }
 
 function play(bytes, name) {
@@ -98,10 +120,16 @@ function play(bytes, name) {
   if (!session.events) throw new Error(`${name}: there is no event in it`);
   session.rates(); // counted from now on
   const decisions = session.decide(recording);
-  timer = setInterval(guarded(() => {
+  $("sample").textContent = "Stop";
+  let t_us = 0;
+  const next = guarded(() => {
     const { value, done } = decisions.next();
-    done ? stop() : see(value);
-  }), LOOK_MS);
+    if (done) return stop();
+    see(value);
+    timer = setTimeout(next, Math.min(LOOK_MS, (value.t_us - t_us) / 1000)); // as fast as it was, and never slow
+    t_us = value.t_us;
+  });
+  timer = setTimeout(next, LOOK_MS);
 }
 
 function complain(text) {
@@ -121,13 +149,11 @@ const readFile = async (file) => {
 
 // --- pictures -------------------------------------------------------------------------------------------------------
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-function drawFrame(frame) {
+function drawFrame() {
   const [, height, width] = network.shape, context = $("picture").getContext("2d"), size = height * width;
   context.clearRect(0, 0, width, height);
-  for (const [p, name] of [[0, "--off"], [1, "--on"]]) {
-    context.fillStyle = colour(name);
+  for (const [p, name] of frame ? [[0, "off"], [1, "on"]] : []) {
+    context.fillStyle = css(name);
     for (let i = 0; i < size; i++) {
       if (!frame[p * size + i]) continue;
       context.globalAlpha = Math.min(1, 0.35 + 0.25 * frame[p * size + i]);
@@ -137,61 +163,41 @@ function drawFrame(frame) {
   context.globalAlpha = 1;
 }
 
-function show(decision) {
-  const best = decision && decision.label !== null;
-  $("label").textContent = best ? decision.label.replaceAll("_", " ") : "none yet";
+function show() {
+  const decision = history.at(-1), best = decision && decision.label !== null, { names, layers } = network;
+  drawFrame();
+  say("label", best ? names[decision.index] : "none yet");
   $("label").className = best ? "label" : "label none";
-  $("soft").textContent = decision?.soft && decision.soft !== decision.label ? `soon: ${decision.soft.replaceAll("_", " ")}` : "\u00a0";
+  say("soft", decision?.soft && decision.soft !== decision.label ? `soon: ${decision.soft.replaceAll("_", " ")}` : "\u00a0");
   $("step").textContent = decision ? `step ${decision.step}` : "";
-  const votes = decision ? decision.votes : network.classes.map(() => 0), most = Math.max(1, ...votes);
-  $("bars").replaceChildren(...network.classes.map((name, i) => {
-    const item = document.createElement("li"), bar = document.createElement("u"), fill = document.createElement("i");
-    fill.style.width = `${(100 * votes[i]) / most}%`;
-    bar.append(fill);
-    item.className = best && i === decision.index ? "best" : "";
-    item.append(text("span", name.replaceAll("_", " ")), bar, text("b", votes[i]));
-    return item;
-  }));
-  plot("votes", network.classes.map((_, i) => history.map((each) => each.votes[i])), network.classes);
-  plot("rates", network.states.map((_, i) => history.map((each) => each.rates[i])), network.states.map((name) => name.replace(/^v\./, "")));
+  const votes = decision ? decision.votes : names.map(() => 0), most = Math.max(1, ...votes);
+  names.forEach((_, i) => setBar(i, (100 * votes[i]) / most, Number(votes[i].toFixed(1)), best && i === decision.index));
+  plot("votes", names, (each) => each.votes);
+  plot("rates", layers, (each) => each.rates);
+  nameColours("votes-names", names, names.map((_, i) => i).filter((i) => votes[i] > 0.12 * most));
+  nameColours("rates-names", layers, layers.map((_, i) => i));
   const times = history.map((each) => each.latency_ms).sort((a, b) => a - b);
   const at = (share) => (times.length ? `${times[Math.min(times.length - 1, Math.floor(share * times.length))].toFixed(2)} ms` : "–");
   const tiles = [["median", at(0.5)], ["99 of 100 below", at(0.99)], ["steps", times.length], ["votes for it", best ? `${Math.round(100 * decision.score)} %` : "–"]];
   $("times").replaceChildren(...tiles.map(([name, value]) => {
     const tile = document.createElement("div");
-    tile.append(text("span", name), text("b", value));
+    tile.append(element("span", name), element("b", value));
     return tile;
   }));
 }
 
-function text(tag, content) {
-  const element = document.createElement(tag);
-  element.textContent = content;
-  return element;
-}
-
-function plot(id, series, names) {
-  const canvas = $(id), scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const c = canvas.getContext("2d"), most = Math.max(1e-9, ...series.flat()), steps = Math.max(2, history.length);
-  c.scale(scale, scale);
-  c.font = "11px system-ui, sans-serif";
-  c.strokeStyle = colour("--line");
+function plot(id, names, values) {
+  const { c, width, height } = sheet(id), most = Math.max(1e-9, ...history.flatMap(values)), steps = Math.max(2, history.length);
+  c.strokeStyle = css("line");
   c.strokeRect(0.5, 0.5, width - 1, height - 1);
-  c.fillStyle = colour("--faint");
-  if (history.length) c.fillText(most < 1 ? `${(100 * most).toFixed(1)} %` : most, 5, 14);
-  series.forEach((values, k) => {
-    if (!values.length) return;
-    c.strokeStyle = COLOURS[k % COLOURS.length];
-    c.lineWidth = 1.6;
+  c.fillStyle = css("faint");
+  if (history.length) c.fillText(most < 1 ? `${(100 * most).toFixed(1)} %` : Number(most.toFixed(1)), 6, 12);
+  c.lineWidth = 1.6;
+  names.forEach((_, k) => {
+    c.strokeStyle = hue(k);
     c.beginPath();
-    values.forEach((v, t) => c.lineTo((t / (steps - 1)) * (width - 70), height - 6 - (v / most) * (height - 26)));
+    history.forEach((each, t) => c.lineTo((t / (steps - 1)) * width, height - 6 - (values(each)[k] / most) * (height - 30)));
     c.stroke();
-    c.fillStyle = c.strokeStyle;
-    if (values[values.length - 1] > 0.12 * most) {
-      c.fillText(names[k].replaceAll("_", " ").slice(0, 11), width - 66, Math.max(12, height - 4 - (values[values.length - 1] / most) * (height - 26)));
-    }
   });
 }
 
@@ -216,6 +222,22 @@ pad.addEventListener("pointermove", (event) => {
   else ball = place(event);
 });
 pad.addEventListener("pointerup", () => (drawing = false));
+pad.addEventListener("keydown", (event) => {
+  const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (network.draws && /^[0-9]$/.test(event.key)) write(event.key);
+  else if (network.draws && event.key === "Enter") $("look").click();
+  else if (!network.draws && way) {
+    event.preventDefault();
+    ball = (ball ?? [140, 140]).map((at, i) => Math.max(0, Math.min(280, at + 20 * way[i])));
+    guarded(watch)();
+  }
+});
+
+function write(digit) {
+  clearPad();
+  Object.assign(ink, { fillStyle: "#fff", font: "230px sans-serif", textAlign: "center", textBaseline: "middle" });
+  ink.fillText(digit, 140, 148);
+}
 
 function place(event) {
   const box = pad.getBoundingClientRect();
@@ -255,7 +277,7 @@ function watch() {
   session = new Session(network, { ...LIVE, decide: network.card.decide ? null : LIVE.decide }); // null: the file's rule
   session.rates();
   let t = 0;
-  timer = setInterval(guarded(() => {
+  const look = guarded(() => {
     clearPad();
     if (ball) {
       ink.fillStyle = "#fff";
@@ -271,8 +293,10 @@ function watch() {
     for (let i = 0; i < events.length; i += ROOM) for (const decision of session.feed(lib.take(events.slice(i, i + ROOM)))) see(decision);
     for (let decision = session.tick(t); decision; decision = session.tick(t)) see(decision);
     t += LOOK_MS * 1000;
-    if (!drawing && history.length > 400) stop();
-  }), LOOK_MS);
+    if (!drawing && history.length > 400) return stop();
+    timer = setTimeout(look, LOOK_MS);
+  });
+  look();
 }
 
 $("look").onclick = guarded(() => {
@@ -280,7 +304,7 @@ $("look").onclick = guarded(() => {
   digit ? play(watchDigit(digit), "drawn.bin") : complain("draw a digit first");
 });
 $("clear").onclick = () => { stop(); clearPad(); begin(); };
-$("sample").onclick = guarded(() => play(unpack(sample.textContent), sample.dataset.name));
+$("sample").onclick = guarded(() => (recording ? stop() : play(unpack(sample.textContent), sample.dataset.name)));
 $("file").onchange = (event) => event.target.files[0] && readFile(event.target.files[0]);
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]); });
@@ -296,6 +320,9 @@ function readRecording(bytes, name) {
 guarded(() => {
   lib = new Libplif(unpack($("libplif").textContent));
   for (const { dataset, textContent } of parts("plif")) add(dataset.name, dataset.title, unpack(textContent));
-  if (networks.size) choose([...networks.keys()][0]);
+  const wanted = location.hash.slice(1); // as in index.html#gesture
+  if (networks.size) choose(networks.has(wanted) ? wanted : [...networks.keys()][0]);
+  if (sample && !matchMedia("(prefers-reduced-motion: reduce)").matches) $("sample").click();
 })();
+for (const [on, what] of [[window, "resize"], [AT_NIGHT, "change"]]) on.addEventListener(what, () => network && show());
 window.plif = { networks: [...networks.keys()], run, choose, unpack, watchDigit, readRecording };

@@ -1,16 +1,8 @@
-"use strict";
 // One message is one picture: the page asks for the next when it has drawn the last, so a slow page never makes a queue.
 // Message: uint32 LE length of the JSON, the JSON, then OFF counts and ON counts of the picture, one byte a pixel.
 
-const $ = (id) => document.getElementById(id);
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const KEY = "plif-token";
 const POINTS = 750;      // kept for the charts, as the server keeps
-// of class 0, 1, ...: on a light and on a dark ground (the ten of Tableau, darker and lighter, and three more)
-const HUES = [["#1f6fb4", "#58a9f0"], ["#c77d0a", "#f0b35a"], ["#2a8a57", "#4cc38a"], ["#c23b4b", "#ff7a7a"], ["#8450b0", "#b88be0"],
-  ["#8c564b", "#c49a8e"], ["#c2489c", "#f294cf"], ["#5b6670", "#aab4be"], ["#8a8a14", "#cccc4d"], ["#0f8f9c", "#4fcfdb"],
-  ["#3f51b5", "#8fa0ff"], ["#b5562b", "#ff9d6b"], ["#4d7c0f", "#a3d45a"]];
-const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const AFTERGLOW = 0.62;  // what is left of a pixel in the next picture
 
 const address = new URL(location.href);
@@ -92,15 +84,7 @@ function begin() {
   glow = [new Float32Array(facts.width * facts.height), new Float32Array(facts.width * facts.height)];
   $("upright").hidden = !facts.upright;
   $("upright").textContent = facts.upright;
-  const bars = $("bars");
-  bars.replaceChildren(...facts.classes.map((name) => {
-    const row = document.createElement("li"), text = document.createElement("span"), track = document.createElement("i"), number = document.createElement("b");
-    text.textContent = name; text.title = name;
-    track.append(document.createElement("i"));
-    row.append(text, track, number);
-    return row;
-  }));
-  bars.style.setProperty("--names", Math.min(11.5, 0.6 + 0.56 * Math.max(...facts.classes.map((name) => name.length))) + "em");
+  makeBars(facts.classes);
   $("facts").replaceChildren(...facts.lines.map(([name, value]) => row(name, value)));
   $("which").hidden = facts.sources.length < 2;
   if ($("which").children.length !== facts.sources.length) $("which").replaceChildren(...facts.sources.map(([name, text]) => new Option(text, name)));
@@ -113,16 +97,14 @@ function row(name, value) {
 }
 
 function pair(name, value) {
-  const dt = document.createElement("dt"), dd = document.createElement("dd");
-  dt.textContent = name; dd.textContent = value;
-  return [dt, dd];
+  return [element("dt", name), element("dd", value)];
 }
 
 function age() { return last.last_event_age_s === null ? "" : " for " + last.last_event_age_s.toFixed(last.last_event_age_s < 10 ? 1 : 0) + " s"; }
 
 function state(kind, text) {
   $("state").className = "pill " + kind;
-  $("state").textContent = text;
+  say("state", text);
   const alive = kind === "running" || kind === "stopped";
   $("startstop").disabled = $("reset").disabled = !alive;
   $("startstop").textContent = kind === "stopped" ? "Start" : "Stop";
@@ -155,10 +137,9 @@ function draw() {
 function drawAnswer() {
   const answer = last.answer;
   const label = $("label");
-  const text = answer ? (answer.label === null ? answer.why || "not sure" : answer.label) : "waiting for events";
-  if (label.textContent !== text) label.textContent = text;
+  say("label", answer ? (answer.label === null ? answer.why || "not sure" : answer.label) : "waiting for events");
   label.classList.toggle("none", !answer || answer.label === null);
-  $("soft").textContent = answer && answer.soft !== null && answer.soft !== answer.label ? "soon: " + answer.soft : "\u00a0";
+  say("soft", answer && answer.soft !== null && answer.soft !== answer.label ? "soon: " + answer.soft : "\u00a0");
   const share = answer ? Math.max(0, Math.min(1, answer.score)) : 0;
   $("bar").style.width = 100 * share + "%";
   $("meter").setAttribute("aria-valuenow", Math.round(100 * share));
@@ -175,12 +156,8 @@ function drawAnswer() {
   $("t-dropped").classList.toggle("bad", last.account.dropped > 0);
   const now = points.length ? points[points.length - 1].votes : facts.classes.map(() => 0);
   const most = Math.max(1e-9, facts.voters > 1 ? 1 : Math.max(...now.map(Math.abs)));
-  Array.from($("bars").children).forEach((row, i) => {
-    row.children[1].firstChild.style.width = Math.max(0, Math.min(100, 100 * now[i] / most)) + "%";
-    row.children[2].textContent = facts.voters > 1 ? (100 * now[i]).toFixed(0) + " %" : now[i].toFixed(2);
-    row.classList.toggle("best", !!answer && answer.index === i);
-    row.children[1].firstChild.style.background = !!answer && answer.index === i ? hue(i) : "";
-  });
+  facts.classes.forEach((_, i) => setBar(i, Math.max(0, Math.min(100, 100 * now[i] / most)),
+    facts.voters > 1 ? (100 * now[i]).toFixed(0) + " %" : now[i].toFixed(2), !!answer && answer.index === i));
 }
 
 function expose(bytes) {
@@ -215,20 +192,6 @@ function drawPicture() {
   if (drawn.length > 4) $("fps").textContent = Math.round(1000 * (drawn.length - 1) / (drawn[drawn.length - 1] - drawn[0])) + " pictures a second";
 }
 
-function sheet(id) {  // a canvas in device pixels, drawn in CSS pixels
-  const canvas = $(id), scale = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
-  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
-    canvas.width = Math.round(width * scale); canvas.height = Math.round(height * scale);
-  }
-  const c = canvas.getContext("2d");
-  c.setTransform(scale, 0, 0, scale, 0, 0);
-  c.clearRect(0, 0, width, height);
-  c.font = "11.5px " + getComputedStyle(document.body).fontFamily;
-  c.textBaseline = "middle";
-  return { c, width, height };
-}
-
 function axis(c, left, right, bottom) {  // time below a chart; points are drawn evenly in time
   const from = points[0].t, to = Math.max(points[points.length - 1].t, from + 1);
   const x = (t) => left + (right - left) * (t - from) / (to - from);
@@ -244,7 +207,9 @@ function axis(c, left, right, bottom) {  // time below a chart; points are drawn
 function drawVotes() {
   const { c, width, height } = sheet("votes");
   if (points.length < 2) return waiting(c, width, height);
-  const wide = width > 560, left = 46, top = 8, right = width - (wide ? 150 : 12), bottom = height - 22;
+  // names stand beside their lines where there is room for the widest, and else below the chart: none is cut
+  const room = 20 + widest(c, facts.classes), wide = width > 560 && room < 0.4 * width;
+  const left = 46, top = 8, right = width - (wide ? room : 12), bottom = height - 22;
   const x = axis(c, left, right, bottom);
   let low = 0, high = facts.voters > 1 ? 0.1 : 1e-9;
   const best = facts.classes.map(() => -Infinity);
@@ -271,30 +236,16 @@ function drawVotes() {
     points.forEach((point, n) => n ? c.lineTo(x(point.t), y(point.votes[i])) : c.moveTo(x(point.t), y(point.votes[i])));
     c.stroke();
   }
-  legend([...named.keys()].sort((a, b) => a - b), !wide);
-  if (!wide) return;
+  $("names").hidden = wide;
+  if (!wide) return nameColours("names", facts.classes, [...named.keys()].sort((a, b) => a - b));
   const ends = [...named.keys()].map((i) => ({ i, at: y(points[points.length - 1].votes[i]) })).sort((a, b) => a.at - b.at);
   for (let n = 1; n < ends.length; n++) ends[n].at = Math.max(ends[n].at, ends[n - 1].at + 15);
   for (let n = ends.length - 1, floor = bottom; n >= 0; n--) { ends[n].at = Math.min(ends[n].at, floor); floor = ends[n].at - 15; }
   c.textAlign = "left";
   for (const { i, at } of ends) {
     c.fillStyle = named.get(i);
-    c.fillText(fit(c, facts.classes[i], width - right - 12), right + 8, at);
+    c.fillText(facts.classes[i], right + 8, at);
   }
-}
-
-function hue(i) { return HUES[i % HUES.length][dark() ? 1 : 0]; }  // of class i
-
-function legend(classes, narrow) {  // the names below the chart, where there is no room beside it
-  const list = $("names");
-  list.hidden = !narrow;
-  if (!narrow) return;
-  list.replaceChildren(...classes.map((i) => {
-    const item = document.createElement("li"), dot = document.createElement("i");
-    dot.style.background = hue(i);
-    item.append(dot, facts.classes[i]);
-    return item;
-  }));
 }
 
 function drawDecisions() {
@@ -305,7 +256,7 @@ function drawDecisions() {
   $("decisions").replaceChildren(...rows.map((one) => {
     const line = document.createElement("tr");
     const cells = [clock(one.t_us), new Date(one.when).toLocaleTimeString([], { hour12: false }), one.label ?? one.why ?? "no answer", (100 * one.score).toFixed(0) + " %"];
-    line.append(...cells.map((text) => { const cell = document.createElement("td"); cell.textContent = text; return cell; }));
+    line.append(...cells.map((text) => element("td", text)));
     const i = facts.classes.indexOf(one.label), dot = document.createElement("i");
     if (i >= 0) { dot.style.background = hue(i); line.children[2].prepend(dot); }
     return line;
@@ -330,7 +281,7 @@ function drawRates() {
   const layers = facts.layers;
   if (!layers.length) return waiting(c, width, height, "not measured by this engine");
   if (points.length < 2) return waiting(c, width, height);
-  const left = 62, right = width - 56, top = 4, bottom = height - 22, gap = 4;
+  const left = Math.min(16 + widest(c, layers), 0.4 * width), right = width - 56, top = 4, bottom = height - 22, gap = 4;
   const x = axis(c, left, right, bottom), row = (bottom - top) / layers.length;
   const heat = rgb(colours.heat), ground = rgb(colours.track);
   layers.forEach((layer, l) => {
@@ -401,7 +352,7 @@ function drawAccount() {
     row.append(dt, dd);
     return row;
   }));
-  $("notes").replaceChildren(...last.notes.map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
+  $("notes").replaceChildren(...last.notes.map((text) => element("li", text)));
 }
 
 // ---- small things --------------------------------------------------------------------------------------------------
@@ -419,6 +370,7 @@ function nice(step) {
   const power = 10 ** Math.floor(Math.log10(step));
   return [1, 2, 5, 10].map((m) => m * power).find((v) => v >= step * 0.999) || power;
 }
+const widest = (c, texts) => Math.max(...texts.map((text) => c.measureText(text).width));
 function fit(c, text, width) {
   if (c.measureText(text).width <= width) return text;
   while (text.length > 1 && c.measureText(text + "…").width > width) text = text.slice(0, -1);
@@ -437,5 +389,5 @@ function clock(us) {
 }
 
 window.addEventListener("resize", () => requestAnimationFrame(draw));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => requestAnimationFrame(draw));
+AT_NIGHT.addEventListener("change", () => requestAnimationFrame(draw));
 connect();
