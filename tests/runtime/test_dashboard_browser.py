@@ -168,7 +168,8 @@ def test_no_class_name_is_cut_at_any_width(streaming: Streaming, browser: Browse
     browser.open(streaming.address)
     browser.until(READY)
     heard = browser.run("""(() => { window.written = []; const fillText = CanvasRenderingContext2D.prototype.fillText;
-        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) { written.push(String(text)); fillText.call(this, text, ...rest); };
+        CanvasRenderingContext2D.prototype.fillText = function (...words) {
+            written.push(String(words[0])); fillText.apply(this, words); };
         return true; })()""")
     assert heard
     for width in (320, 860, 1366, 2560):
