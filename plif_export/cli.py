@@ -143,9 +143,7 @@ def verify(
 
 
 def check(
-    file: Annotated[
-        Path, Argument(f"A model.pt, a state_dict, a NIR file, an exported artifact, or {CODE}.")
-    ],
+    file: Annotated[Path, Argument(f"A model.pt, a state_dict, a NIR file, an exported artifact, or {CODE}.")],
     how: CheckOptions,
     output: Output,
 ) -> None:
