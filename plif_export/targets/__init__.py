@@ -41,4 +41,4 @@ def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
             known = f"it has {', '.join(target.options)}" if target.options else "it has none"
             flag = f"--{option}" if option in BUDGETS else f"--set {option}"
             raise PlifError(f"{flag}: --to {name} has no such option; {known}")
-    return target
+    return target.chosen(options or {})

@@ -10,6 +10,7 @@ C is code, and what a proof compiles it runs. So a proof writes both texts once 
 file that is not equal to them byte for byte. `plif verify --run` runs it all the same.
 
 --set input=float|uint8     what a frame is made of; uint8 by itself where the framing is binary (0 or 1)
+--set layout=arduino        a library for the Arduino IDE, with a self-test (c_library.py)
 --flash 512K --ram 256K     a network that does not fit is refused, with the layer that is too large
 """
 
@@ -54,7 +55,7 @@ class CTarget(Target):
     beside: ClassVar[tuple[str, ...]] = (".h",)
     forms: ClassVar[tuple[str, ...]] = ("step",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
-    options: ClassVar[tuple[str, ...]] = ("input", *BUDGETS)
+    options: ClassVar[tuple[str, ...]] = ("input", "layout", *BUDGETS)
     of_the_day: ClassVar[tuple[str, ...]] = BUDGETS
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
@@ -69,17 +70,34 @@ class CTarget(Target):
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         return map_problems(graph) + examine(graph)[1]
 
+    def chosen(self, options: Mapping[str, str]) -> Target:
+        if setting(options, "layout", word("files", "arduino"), "files") == "files":
+            return self
+        from plif_export.targets.c_library import ArduinoTarget
+
+        return ArduinoTarget()
+
+    def stem(self, name: str) -> str:
+        """What an artifact of this name calls its files."""
+        return name.removesuffix(self.suffix)
+
+    def made(self, graph: Graph, card: Card, stem: str, input_type: str) -> CFiles:
+        return write_c(graph, card, stem, input_type)
+
+    def lay(self, texts: Texts, card: Card, path: Path) -> None:
+        """Writes both texts where they belong."""
+        path.write_text(texts.source, "utf-8")
+        header_of(path).write_text(texts.header, "utf-8")
+
     def write(self, job: ExportJob, path: Path) -> None:
-        stem = job.name.removesuffix(self.suffix)
+        stem = self.stem(job.name)
         input_type = _input_type(job.options, job.card)
-        files = write_c(job.graph, job.card, stem, input_type)
+        files = self.made(job.graph, job.card, stem, input_type)
         size = measure(files, stem)
         _require_fit(size, _budgets(job.options), job.graph, job.card, input_type)
         job.card.update(target=self.name, memory=size.totals())
         seal(job.card, Contents(parts_of(files.source, files.header)))
-        texts = _with_card(files, job.card, stem)
-        path.write_text(texts.source, "utf-8")
-        header_of(path).write_text(texts.header, "utf-8")
+        self.lay(_with_card(files, job.card, stem), job.card, path)
         job.size = size
         if find_compiler() is None:
             job.not_run = "there is no C compiler here (gcc, clang or cc)"
@@ -98,7 +116,7 @@ class CTarget(Target):
         assert job is not None
         texts = read_texts(path)
         input_type = "uint8_t" if "typedef uint8_t " in texts.header else "float"
-        ours = _with_card(write_c(job.graph, job.card, texts.name, input_type), card, texts.name)
+        ours = _with_card(self.made(job.graph, job.card, texts.name, input_type), card, texts.name)
         if texts != ours and not job.run:
             found, expected = ({f"{t.name}.c": t.source, f"{t.name}.h": t.header} for t in (texts, ours))
             first = next(differences(found, expected))

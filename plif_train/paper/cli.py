@@ -75,7 +75,7 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
 
     from plif_train.loop.resume import resume_path
     from runtime.base.files import make_folder
-    from runtime.cli.main import app
+    from runtime.cli.main import invoke
 
     out, overwrite = how.out, how.overwrite
     new = not out.exists()
@@ -86,7 +86,7 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
         words.append("--overwrite" if overwrite else "--resume")
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            code = app(words, prog_name="plif", standalone_mode=False)
+            code = invoke(words)
         if code:
             raise click.exceptions.Exit(code)
     except Interrupted:

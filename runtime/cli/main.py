@@ -181,13 +181,13 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _one_line_warning
     os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
-        code = _typed(arguments)
+        code = invoke(arguments)
         sys.stdout.flush()
     except PlifError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
         say(f"plif: {kind}: {error}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         code = 130
     except click.exceptions.NoArgsIsHelpError as error:
         say(*error.format_message().splitlines(), err=True)
@@ -203,15 +203,19 @@ def run(arguments: list[str]) -> int:
     return code
 
 
-def _typed(arguments: list[str]) -> int:
-    outputs = sys.stdout, sys.stderr
+def invoke(arguments: list[str]) -> int:
+    """Parses and runs a command line: gives its exit code, or raises what went wrong, usage errors of click among it."""
+    completing = os.environ.get("_PLIF_COMPLETE")
+    if completing:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(app, {}, "plif", "_PLIF_COMPLETE", completing)
     try:
-        code = app(arguments, prog_name="plif", standalone_mode=False)
-    except SystemExit as left:
-        sys.stdout, sys.stderr = outputs
-        if isinstance(left.__context__, BrokenPipeError):  # click takes it for itself, and hides it from who flushes
-            raise left.__context__ from None
-        raise
+        # not click's own main, which hides from us that nobody reads the output
+        with app.make_context("plif", [*arguments]) as context:
+            code = app.invoke(context)
+    except click.exceptions.Exit as left:
+        code = left.exit_code
     return code if isinstance(code, int) else 0
 
 

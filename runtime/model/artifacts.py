@@ -5,7 +5,7 @@
     onnx       one file; the card is in its metadata
     plif       one flat file that C maps into memory: card, operations and weights of the event engine
     web        a web page with a .plif file in it, and libplif to run it
-    c          NAME.c, whose last comment is the card, and NAME.h beside it
+    c          NAME.c, whose last comment is the card, and NAME.h beside it; or an Arduino library, a folder, with both
     nir        one HDF5 file; the card is in the metadata of its graph
     openvino   a folder with model.xml, model.bin and card.json
     triton     a folder, the model repository of a Triton server, with card.json beside the model's folder
@@ -135,7 +135,7 @@ KINDS: list[Kind] = [
     Kind(
         "c",
         ".c",
-        lambda path, head: head == c_source.FIRST,
+        lambda path, head: head == c_source.FIRST or c_source.is_library(path),
         c_source.read_card_text,
         None,
         "it is source code: compile it into your program (docs/c.md)",

@@ -6,7 +6,9 @@
    0            -> the states after a reset                                                         with PLIF_PROBE
    1 states x   -> of each layer h, s and the states after it, then y                               with PLIF_PROBE
    2 states x, and of each layer s and the states after it -> the same. What lies behind a layer gets those in place of its own
-   3 T x[T]     -> y[T] from a reset: what the network does as it is shipped, too                                       */
+   3 T x[T]     -> y[T] from a reset: what the network does as it is shipped, too
+   4 T          -> sum of the weights, [T] sums of each layer and of y, spikes of each layer        with PLIF_TESTED
+   5            -> what the self-test says                                                          with PLIF_TESTED */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +29,14 @@ static void get(void *to, size_t size, int count) {
 static void put(const float from[], int count) {
     if (fwrite(from, sizeof *from, (size_t)count, stdout) != (size_t)count) exit(4);
 }
+
+#ifdef PLIF_TESTED
+#define LAYERS JOIN(PLIF_BIG, _LAYERS)
+
+static void put_word(uint32_t word) {
+    if (fwrite(&word, sizeof word, 1, stdout) != 1) exit(4);
+}
+#endif
 
 static void step(void) {
     static JOIN(PLIF_NAME, _input) frame[INPUTS];
@@ -70,6 +80,27 @@ int main(void) {
         }
         return 0;
     }
+#ifdef PLIF_TESTED
+    if (what == 4) {
+        static JOIN(PLIF_NAME, _input) frame[INPUTS];
+        int32_t fired[LAYERS] = {0};
+        uint32_t state = 1, sum = plif_test_weights();
+        put_word(sum);
+        get(&steps, sizeof steps, 1);
+        for (int32_t t = 0; t < steps; t++) {
+            plif_test_frame(frame, &state);
+            JOIN(PLIF_NAME, _step)(frame, y);
+            for (int i = 0; i <= LAYERS; i++) put_word(plif_test_layer(i, y));
+            for (int i = 0; i < LAYERS; i++) fired[i] += JOIN(PLIF_NAME, _spikes)(i);
+        }
+        for (int i = 0; i < LAYERS; i++) put_word((uint32_t)fired[i]);
+        return 0;
+    }
+    if (what == 5) {
+        put_word((uint32_t)JOIN(PLIF_NAME, _selftest)());
+        return 0;
+    }
+#endif
 #ifdef PLIF_PROBE
     if (what == 0) {
         for (int i = 0; i < STATES; i++) put(plif_states[i].values, plif_states[i].size);

@@ -10,6 +10,7 @@ from plif_export.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
 from plif_export.writers.c.program import CProgram, CValue, count_type, element, listing, nest, offset, unpacking
+from plif_export.writers.c.selftest import Expected, declaration, self_test
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 
@@ -26,13 +27,14 @@ class CFiles:
     problems: list[Problem] = field(default_factory=list)
 
 
-def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float") -> CFiles:
-    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t"."""
+def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", tested: Expected | None = None) -> CFiles:
+    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". tested: with a self-test."""
     program, problems = examine(graph, input_type)
     made = CFiles("", "", program, problems)
     if not problems:
-        made.header = _header(program, card, stem)
-        made.source = _source(program, card, stem)
+        name = identifier(stem)
+        made.header = _header(program, card, stem, declaration(name, name.upper()) if tested else "")
+        made.source = _source(program, card, stem) + (self_test(program, name, tested) if tested else "")
     return made
 
 
@@ -67,7 +69,7 @@ def _tau(tau: float | list[float] | None) -> str:
     return f"{tau:.4g}" if isinstance(tau, int | float) else f"{min(tau):.4g} to {max(tau):.4g}"
 
 
-def _header(program: CProgram, card: Card, stem: str) -> str:
+def _header(program: CProgram, card: Card, stem: str, declared: str) -> str:
     name, shape = identifier(stem), card["input"]["shape"]
     big = name.upper()
     voters = card["output"].get("voters", 1)
@@ -134,7 +136,7 @@ void {name}_step(const {name}_input x[], float y[]);
 
 /* How many neurons of a layer fired in the last step, for a monitor of firing rates. */
 int {name}_spikes(int layer);
-
+{declared}
 #ifdef __cplusplus
 }}
 #endif

@@ -1,4 +1,4 @@
-"""Generated C: NAME.c, whose last comment is the card, and NAME.h beside it.
+"""Generated C: NAME.c, whose last comment is the card, and NAME.h beside it; or both in `src` of an Arduino library, a folder.
 
 /* plif.card
 digest SHA-256
@@ -19,6 +19,7 @@ from runtime.base.files import open_regular
 FIRST = b"/* plif:"  # with which both files begin
 BEGIN, END = "/* plif.card\n", "\n*/\n"
 MOST_SOURCE = 1 << 29  # bytes
+LIBRARY = "library.properties"
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,27 @@ class Texts:
     header: str
 
 
+def is_library(path: Path) -> bool:
+    """Whether a folder is an Arduino library."""
+    return (path / LIBRARY).is_file() and path.is_dir()
+
+
+def source_of(path: Path) -> Path:
+    """The source file of an artifact: itself, or that in an Arduino library. Raises PlifError where that has none, or several."""
+    if not path.is_dir():
+        return path
+    found = sorted((path / "src").glob("*.c"))
+    if len(found) != 1:
+        raise PlifError(
+            f"{path / 'src'}: has {len(found)} files *.c; expected the one that plif wrote; export it again"
+        )
+    return found[0]
+
+
 def read_texts(path: Path) -> Texts:
     """A source file and the header that it has to include, each read once; also where they are being written
     (runtime/base/files.py). Raises PlifError where there is no such file, or no text."""
+    path = source_of(path)
     name = re.sub(r"^\.(.*)\.[0-9a-f]+\.part$", r"\1", path.name).removesuffix(".c")
     return Texts(name, read_text(path), read_text(header_of(path)))
 
@@ -62,7 +81,7 @@ def card_comment(card: str, digest: str) -> str:
 
 def read_card_text(path: Path) -> str:
     """The card as JSON text."""
-    _, begin, rest = read_text(path).rpartition(BEGIN)
+    _, begin, rest = read_text(source_of(path)).rpartition(BEGIN)
     if not begin or not rest.endswith(END):
         raise PlifError(f"{path}: has no card at its end; its header has none, name the .c file, or export it again")
     return rest.removesuffix(END).partition("\n")[2]

@@ -18,7 +18,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.hdf5 import read_hdf5
-from runtime.model.readers.c_source import header_of, parts_of, read_text
+from runtime.model.readers.c_source import parts_of, read_texts
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -73,7 +73,8 @@ def read_openvino(path: Path) -> Contents:
 
 def read_c(path: Path) -> Contents:
     """Raises PlifError where the source or its header cannot be read."""
-    return Contents(parts_of(read_text(path), read_text(header_of(path))))
+    texts = read_texts(path)
+    return Contents(parts_of(texts.source, texts.header))
 
 
 def _constants_not_finite(layers: list[Element], weights: bytes) -> str | None:

@@ -1,0 +1,154 @@
+"""--to c --set layout=arduino: the same two files in a library that the Arduino IDE takes, with a self-test.
+
+    NAME_arduino/library.properties             what the IDE shows
+    NAME_arduino/src/NAME.c, NAME.h             as --to c writes them, with NAME_selftest() (plif_export/writers/c/selftest.py)
+    NAME_arduino/examples/check/check.ino       runs the self-test on the board, says what it found, and times a step
+
+What the self-test expects, the program itself gives here, before the gate asks the very same text layer by layer.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from plif_export.proof.structure import Places
+from plif_export.proof.subjects.compiled import compile_here, find_compiler, run_here
+from plif_export.targets.c import CTarget
+from plif_export.writers.c import CFiles, write_c
+from plif_export.writers.c.names import comment, identifier
+from plif_export.writers.c.selftest import INEXACT, LIMITS, STEPS, Expected
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.model.card import Card
+from runtime.model.graph import Graph
+from runtime.model.readers.c_source import LIBRARY, Texts, read_texts
+
+SKETCH = "examples/check/check.ino"
+
+
+class ArduinoTarget(CTarget):
+    """A folder in place of two files."""
+
+    suffix: ClassVar[str] = "_arduino"
+    beside: ClassVar[tuple[str, ...]] = ()
+    folder: ClassVar[bool] = True
+
+    def stem(self, name: str) -> str:
+        return identifier(name.removesuffix(self.suffix))
+
+    def made(self, graph: Graph, card: Card, stem: str, input_type: str) -> CFiles:
+        files = super().made(graph, card, stem, input_type)
+        if files.problems:
+            return files
+        own = INEXACT.search("".join(files.program.functions))
+        if own is not None:
+            raise PlifError(
+                f"--set layout=arduino: its self-test compares bits, and {own[0]} has others on another board; leave it out"
+            )
+        compiler = find_compiler()
+        if compiler is None:
+            raise PlifError(
+                "--set layout=arduino: a C compiler (gcc, clang or cc) makes what the self-test compares with, and here is none; "
+                "install one"
+            )
+        for limit in LIMITS if card["input"]["kind"] == "events" else (0,):
+            asked = write_c(graph, card, stem, input_type, Expected(limit))
+            expected, fired = _asked(asked, stem, limit, len(files.program.shown), compiler)
+            if fired:
+                break
+        return write_c(graph, card, stem, input_type, expected)
+
+    def lay(self, texts: Texts, card: Card, path: Path) -> None:
+        for place, text in {**_library(texts, card), **_sources(texts)}.items():
+            file = path / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+
+    def named(self, path: Path, card: Card) -> str:
+        return read_texts(path).name + self.suffix
+
+    def anatomy(self, path: Path, card: Card) -> Places:
+        texts = read_texts(path)
+        made = _sources(texts)
+        files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if not file.is_dir()}
+        beside = {
+            place: read_regular(file).decode("utf-8", "backslashreplace")
+            for place, file in files.items()
+            if place not in made
+        }
+        return {**super().anatomy(path, card), **beside}
+
+
+def _asked(files: CFiles, stem: str, limit: int, layers: int, compiler: str) -> tuple[Expected, bool]:
+    """What the program of these files gives, and whether every layer fired."""
+    with tempfile.TemporaryDirectory(prefix="plif-c-") as folder:
+        source, program = Path(folder) / f"{stem}.c", Path(folder) / "asked"
+        source.write_text(files.source, "utf-8")
+        source.with_suffix(".h").write_text(files.header, "utf-8")
+        compile_here(compiler, source, identifier(stem), program, ("-DPLIF_TESTED",))
+        found = np.frombuffer(run_here(program, struct.pack("=ii", 4, STEPS)).stdout, np.uint32)
+    sums = found[1 : 1 + STEPS * (layers + 1)].reshape(STEPS, layers + 1)
+    return Expected(limit, int(found[0]), sums.tolist()), bool(found[1 + sums.size :].all())
+
+
+def _sources(texts: Texts) -> dict[str, str]:
+    return {f"src/{texts.name}.c": texts.source, f"src/{texts.name}.h": texts.header}
+
+
+def _library(texts: Texts, card: Card) -> dict[str, str]:
+    """What is beside the sources: {place: text}."""
+    name = texts.name
+    shape = "x".join(map(str, card["input"]["shape"]))
+    what = f"{comment(card['notation'] or 'read from a module')}, {shape} to {len(card['classes'])} classes, {card['precision']}"
+    return {
+        LIBRARY: f"""name={name}
+version={card["versions"]["plif"]}
+author=plif
+maintainer=plif
+sentence=A spiking network as C: {what}.
+paragraph=Exported by plif; {name}_selftest() checks compiler, FPU and flash on the board.
+category=Data Processing
+url=https://arxiv.org/abs/2007.05785
+architectures=*
+includes={name}.h
+""",
+        SKETCH: SKETCH_TEXT.replace("NAME", name).replace("BIG", name.upper()),
+    }
+
+
+SKETCH_TEXT = """// Runs the self-test of NAME, says what it found, and times a step: open the serial monitor at 115200 baud.
+#include <NAME.h>
+
+static NAME_input x[BIG_INPUTS];  // a frame: for your own, see the top of NAME.h
+static float y[BIG_CLASSES];
+static const char *const layers[] = BIG_LAYER_NAMES;
+
+void setup() {
+  Serial.begin(115200);
+  while (!Serial && millis() < 5000) {
+  }
+  const int wrong = NAME_selftest();
+  if (wrong == 0) {
+    Serial.println("self-test passed: this board gives what was proved");
+  } else if (wrong < 0) {
+    Serial.println("self-test FAILED: a weight is not as it was written");
+  } else {
+    Serial.print("self-test FAILED: first differs ");
+    Serial.println(wrong <= BIG_LAYERS ? layers[wrong - 1] : "the output");
+  }
+  NAME_reset();
+}
+
+void loop() {
+  const unsigned long began = micros();
+  NAME_step(x, y);
+  Serial.print("a step of an empty frame takes us: ");
+  Serial.println(micros() - began);
+  delay(1000);
+}
+"""

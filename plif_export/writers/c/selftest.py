@@ -1,0 +1,129 @@
+"""NAME_selftest(): whether compiler, floating-point unit and flash of a board give what was proved.
+
+Frames come from a generator of a line, so that they take no flash. Sums over the bits of every membrane and output after each
+step are compared with those that the proved program gave here; another sum is over all weights as they lie in flash. The sums
+are FNV-1a, of words; a subnormal number counts as 0, which processors that flush make of it.
+
+Who makes the numbers asks a program whose table is empty (plif_export/targets/c_library.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from plif_export.writers.c.program import CProgram
+
+STEPS = 12
+LIMITS = (16, 48, 128)  # of 256: how many numbers of a frame are 1; the first with which every layer fires is taken
+CONSTANT = re.compile(r"^static const (\w+) (\w+)\[(\d+)\] = ", re.MULTILINE)
+INEXACT = re.compile(r"\b(expf|logf|tanhf)\b")  # which each mathematical library rounds its own way
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a self-test compares with.  limit: of LIMITS, 0 of images;  weights: the sum of all constants;  steps: the sums
+    [STEPS][LAYERS + 1] of every layer and of y."""
+
+    limit: int
+    weights: int = 0
+    steps: Sequence[Sequence[int]] = ()
+
+
+def declaration(name: str, big: str) -> str:
+    """What the header says."""
+    return f"""
+/* Whether this board gives what was proved, {STEPS} steps from a reset: 0; -1 where a weight is not as it was written; else
+   1 + the first layer that differs, {big}_LAYERS + 1 for the output. */
+int {name}_selftest(void);
+"""
+
+
+def self_test(program: CProgram, name: str, expected: Expected) -> str:
+    """The code of the self-test, which stands behind that of the network."""
+    big = name.upper()
+    weights = "".join(
+        f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADDED[kind].format(f'{array}[i]')};\n"
+        for kind, array, size in CONSTANT.findall("".join(program.constants))
+    )
+    layers = "".join(
+        f"    case {i}:\n"
+        + "".join(_added(buffer, prod(shown.shape)) for buffer in shown.states.values())
+        + f"        sum = (sum ^ (uint32_t){name}_spikes({i})) * 16777619u;\n        break;\n"
+        for i, shown in enumerate(program.shown)
+    )
+    image = "(float)(*state >> 8) / 8388608.0f - 1.0f"  # -1 to 1, without rounding
+    value = f"(*state >> 24) < {expected.limit}u" if expected.limit else image
+    table = ",\n    ".join("{" + ", ".join(f"0x{each:08X}u" for each in step) + "}" for step in expected.steps or [[0]])
+    return f"""
+/* --- self-test: frames of a generator, and the sums that the proved program gave --- */
+
+#include <string.h>
+
+static const uint32_t plif_test_sums[{STEPS}][{len(program.shown) + 1}] = {{
+    {table}}};
+
+/* Adds the bits of a number to a sum; a subnormal is 0 */
+static uint32_t plif_test_add(uint32_t sum, float value)
+{{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (!(bits & 0x7F800000u))
+        bits = 0;
+    return (sum ^ bits) * 16777619u;
+}}
+
+static uint32_t plif_test_weights(void)
+{{
+    uint32_t sum = 2166136261u;
+{weights}    return sum;
+}}
+
+static void plif_test_frame({name}_input x[], uint32_t *state)
+{{
+    for (int i = 0; i < {big}_INPUTS; i++) {{
+        *state = *state * 1664525u + 1013904223u;
+        x[i] = {value};
+    }}
+}}
+
+static uint32_t plif_test_layer(int layer, const float y[])
+{{
+    uint32_t sum = 2166136261u;
+    switch (layer) {{
+{layers}    default:
+{_added("y", f"{big}_CLASSES")}    }}
+    return sum;
+}}
+
+int {name}_selftest(void)
+{{
+    static {name}_input x[{big}_INPUTS];
+    float y[{big}_CLASSES];
+    uint32_t state = 1;
+    int wrong = plif_test_weights() == 0x{expected.weights:08X}u ? 0 : -1;
+    {name}_reset();
+    for (int t = 0; !wrong && t < {STEPS}; t++) {{
+        plif_test_frame(x, &state);
+        {name}_step(x, y);
+        for (int layer = 0; !wrong && layer <= {big}_LAYERS; layer++)
+            if (plif_test_layer(layer, y) != plif_test_sums[t][layer])
+                wrong = 1 + layer;
+    }}
+    {name}_reset();
+    return wrong;
+}}
+"""
+
+
+_ADDED = {
+    "float": "plif_test_add(sum, {})",
+    "int8_t": "(sum ^ (uint8_t){}) * 16777619u",
+    "int32_t": "(sum ^ (uint32_t){}) * 16777619u",
+}
+
+
+def _added(values: str, size: object) -> str:
+    return f"        for (int i = 0; i < {size}; i++)\n            sum = plif_test_add(sum, {values}[i]);\n"
