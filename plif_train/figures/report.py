@@ -17,10 +17,10 @@ STYLE = (
 
 
 def write_report(path: Path, title: str, figures: Sequence[tuple[Path, str]], text: str) -> None:
-    """`figures` are (PNG file, caption)."""
+    """`figures` are (PNG file, caption);  text: the table, "" where there is none."""
     title = printable(title)
     parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"]
-    parts.append(f"<h1>{html.escape(title)}</h1><pre>{html.escape(text)}</pre>")
+    parts.append(f"<h1>{html.escape(title)}</h1>" + (f"<pre>{html.escape(text)}</pre>" if text else ""))
     for picture, caption in figures:
         data = base64.b64encode(picture.read_bytes()).decode()
         words = html.escape(printable(caption))

@@ -25,8 +25,10 @@ _COMMANDS = {
     '"': "textquotedblright", "'": "textquoteright", "`": "textquoteleft",
     "ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L",
 }  # fmt: skip
-_LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {char: f"\\{name}{{}}" for char, name in _COMMANDS.items()}
-_LATEX["-"] = "-{}"  # two would be a dash
+_LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
+    char: f"{{{char}}}" for char in "[]*"
+}  # after \\ they mean something
+_LATEX |= {char: f"\\{name}{{}}" for char, name in _COMMANDS.items()}
 _FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 _MARKUP = re.compile(r"[!#$&*:<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.", re.IGNORECASE)  # within a line
 _NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -107,4 +109,4 @@ def latex(text: str, most: int = MOST) -> str:
             found[-1] = f"\\{_ACCENTS[char]}{{{found[-1]}}}"
         else:
             found.append(_LATEX.get(char) or (char if char.isascii() else f"U+{ord(char):04X}"))
-    return "".join(found)
+    return re.sub("-(?=-)", "-{}", "".join(found))  # two would be a dash

@@ -80,6 +80,10 @@ class JudgeOptions(EvaluateOptions):
     stress: bool = option(
         "Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped.", default=False
     )
+    latex: bool = option(
+        "Also tables, figures as PDF, the proof in a sentence and BibTeX, for a paper: latex/results.tex in --out.",
+        default=False,
+    )
     min_accuracy: float | None = option("Exit 1 where accuracy (0..1) is lower.", default=None, least=0, most=1)
     max_changed: float | None = option(
         "Exit 1 where a larger share (0..1) of decisions differs from --against.", default=None, least=0, most=1
@@ -90,6 +94,8 @@ class JudgeOptions(EvaluateOptions):
         super().__post_init__()
         if self.max_changed is not None and self.against is None:
             raise PlifError("--max-changed: changed from what? Name it with --against FILE")
+        if self.latex and self.out is None:
+            raise PlifError("--latex: writes files for a paper; name a folder for them with --out DIR")
 
 
 class ExitOptions(OptionRecord):

@@ -17,6 +17,7 @@ from runtime.measure.evaluate.stress import measure_stress
 from runtime.measure.options import EvaluateOptions, JudgeOptions
 from runtime.measure.report.curves import Row
 from runtime.measure.report.files import write_report
+from runtime.measure.report.latex import require_drawing, write_latex
 from runtime.measure.report.report import make_report
 
 
@@ -45,6 +46,8 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     command  what a user typed, for the record;  shown: with progress bars
     """
     bars = JudgeOptions(data=data, **options)
+    if bars.latex:
+        require_drawing()
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))
@@ -61,6 +64,8 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
             stressed = judged.stressed
             report = make_report(model, result, bars.out, command=command, stress=stressed, progress=progress.update)
         judged.written += write_report(report, bars.out)[:3]
+        if bars.latex:
+            judged.written += write_latex(report, bars.out)[:1]
     unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
     first = "".join(
         f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]

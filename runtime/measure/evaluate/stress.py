@@ -99,10 +99,10 @@ class Stress:
 
 STRESSES: dict[str, Stress] = {
     "dropped": Stress(_drop, "events are lost", "share of events lost", (0, 0.1, 0.25, 0.5, 0.75, 0.9)),
-    "noise": Stress(_noise, "noise", "noise events, as a share of the events", (0, 0.1, 0.25, 0.5, 1)),
-    "hot": Stress(_hot_pixels, "hot pixels", f"pixels that fire every {HOT_EVERY_US} µs", (0, 1, 2, 5, 10)),
+    "noise": Stress(_noise, "noise is added", "noise events, as a share of the events", (0, 0.1, 0.25, 0.5, 1)),
+    "hot": Stress(_hot_pixels, "pixels are hot", f"pixels that fire every {HOT_EVERY_US} µs", (0, 1, 2, 5, 10)),
     "stretched": Stress(_stretch, "time is stretched", "times as long", (0.5, 0.75, 1, 1.5, 2), plain=1),
-    "shifted": Stress(_shift, "shifted", "share of the width", (0, 0.03, 0.06, 0.12, 0.25)),
+    "shifted": Stress(_shift, "the picture is shifted", "share of the width", (0, 0.03, 0.06, 0.12, 0.25)),
     "mirrored": Stress(_mirror, "mirrored", "0 or 1", (0, 1)),
     "swapped": Stress(_swap, "polarity swapped", "0 or 1", (0, 1)),
 }

@@ -38,7 +38,13 @@ def line_charts(report: EvaluationReport) -> dict[str, LineChart]:
     for kind in dict.fromkeys(row["stress"] for row in report.stress):
         rows = [row for row in report.stress if row["stress"] == kind]
         if len(rows) > 2:
-            add(f"stress-{kind}", rows[0]["what"], rows[0]["unit"], [_line(kind, rows, "level")], low=0)
+            add(
+                f"stress-{kind}",
+                f"Accuracy where {rows[0]['what']}",
+                rows[0]["unit"],
+                [_line(kind, rows, "level")],
+                low=0,
+            )
     return found
 
 

@@ -1,0 +1,264 @@
+"""An evaluation for a paper: DIR/latex.
+
+    results.tex      compiles alone: pdflatex results, bibtex results, pdflatex results, twice; any LaTeX engine takes it
+    proof.tex, accuracy.tex, latency.tex, classes.tex, layers.tex    its parts, to \\input into one's own; they need booktabs
+    NAME.pdf         its figures, a column wide
+    references.bib   what is cited
+
+Numbers are those of the evaluation, and texts of others are set as they are (runtime.base.text.latex).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from runtime.base.errors import MissingExtra
+from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.text import latex
+from runtime.base.version import __version__
+from runtime.measure.evaluate.stress import STRESSES
+from runtime.measure.report.drawings import line_charts
+from runtime.measure.report.metrics import wilson
+from runtime.measure.report.parts import short_count
+from runtime.measure.report.report import EvaluationReport
+
+FOLDER, BIB = "latex", "references.bib"
+FIGURES = (
+    *("confusion", "accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration", "latency"),
+    *(f"stress-{kind}" for kind in STRESSES),
+)
+SETS = {  # who made a data set
+    "nmnist": "orchard2015nmnist",
+    "dvs128-gesture": "amir2017gesture",
+    "cifar10-dvs": "li2017cifar10dvs",
+    "mnist": "lecun1998mnist",
+    "fashion-mnist": "xiao2017fashion",
+    "cifar10": "krizhevsky2009cifar",
+}
+MOST = 60  # characters of a name
+MOST_CLASSES = 40  # on one page
+INTERVAL = r"95\,\% interval"
+
+
+def require_drawing() -> None:
+    """Raises MissingExtra where figures cannot be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingExtra("plif eval --latex", "export") from None
+
+
+def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
+    """Writes the folder `latex` of an evaluation; returns its files, results.tex first. Those of an older run go away."""
+    place = make_folder(folder / FOLDER)
+    texts = {name: text for name, make in PARTS.items() if (text := make(report))}
+    figures = _figures(report)
+    texts["results"] = _document(report, [*texts], {name: caption for name, (caption, _) in figures.items()})
+    bib = Path(__file__).with_name(BIB).read_text("utf-8").replace("VERSION", __version__)
+    names = [f"{name}.tex" for name in ("results", *PARTS)] + [BIB] + [f"{name}.pdf" for name in FIGURES]
+    contents = {f"{name}.tex": text for name, text in texts.items()} | {BIB: bib}
+    with whole_or_nothing(*(place / name for name in names)) as parts:
+        for name, part in zip(names, parts, strict=True):
+            if name in contents:
+                part.write_text(contents[name], encoding="ascii")
+            elif (figure := figures.get(name.removesuffix(".pdf"))) is not None:
+                figure[1](part)
+    return [path for name in names if (path := place / name).is_file()]
+
+
+def _figures(report: EvaluationReport) -> dict[str, tuple[str, Callable[[Path], None]]]:
+    """{name: (caption, who draws it into a file)}"""
+    from runtime.show import pdf
+
+    r, (edges, counts) = report.result, report.times
+    found = {name: (latex(chart.title), partial(pdf.lines, chart)) for name, chart in line_charts(report).items()}
+    if len(r.classes) <= MOST_CLASSES:
+        caption = "Confusion matrix: a row is a true class, a column an answer"
+        found["confusion"] = caption, partial(pdf.matrix, np.array(r.confusion), r.classes)
+    if counts:
+        drawn = partial(pdf.histogram, "milliseconds a sample", "samples", edges, counts)
+        found["latency"] = "Time of the engine for a sample", drawn
+    return {name: found[name] for name in FIGURES if name in found}
+
+
+def _document(report: EvaluationReport, parts: Sequence[str], figures: Mapping[str, str]) -> str:
+    lines = [
+        "% Made by plif eval --latex, and written over by the next one: \\input the parts into a paper of yours.",
+        r"\documentclass{article}",
+        r"\usepackage{booktabs,graphicx}",
+        r"\usepackage[margin=25mm]{geometry}",
+        r"\setlength{\belowcaptionskip}{4pt}",
+        r"\begin{document}",
+        rf"\section*{{{_name(report)}}}",
+        *(rf"\input{{{part}}}" for part in parts),
+    ]
+    for name, caption in figures.items():
+        lines.append(_float("figure", name, f"{caption}.", rf"\includegraphics{{{name}.pdf}}"))
+    lines += [r"\bibliographystyle{plain}", rf"\bibliography{{{BIB.removesuffix('.bib')}}}", r"\end{document}", ""]
+    return "\n".join(lines)
+
+
+def _proof(report: EvaluationReport) -> str:
+    """What was proved of the artifact, in a sentence."""
+    parity, name = report.card.get("parity"), _name(report)
+    if not isinstance(parity, dict):
+        return f"Nothing was proved of {name}: no comparison with the network that it comes from is in its card.\n"
+    kind = r" of PLIF neurons~\cite{fang2021plif}" if "PLIF" in str(report.card.get("notation")) else ""
+    differ, excused = parity["spike_mismatches"], parity["excused"]
+    lines = [
+        f"The exported network{kind}, {name}, was compared with the one that it was made from, spike by spike~\\cite{{plif}}: of "
+        f"{parity['spikes']} spikes in {parity['steps']} time-steps {differ or 'none'} differed"
+        + (f", {excused} of them where a membrane lies within rounding of its threshold" if excused else "")
+        + f", membrane potentials differed by at most {_small(parity['max_abs_dv'])}, and "
+        f"{parity['decisions_changed'] or 'none'} of {parity['decisions']} decisions changed."
+    ]
+    if not parity["passed"]:
+        lines.append("The comparison failed.")
+    for key, words in (("untested", "Layers that did not fire in it"), ("not_proved", "Not proved")):
+        if parity.get(key):
+            lines.append(f"{words}: {latex(', '.join(map(str, parity[key])))}.")
+    return " ".join(lines) + "\n"
+
+
+def _accuracy(report: EvaluationReport) -> str:
+    r = report.result
+    rows = [_accuracy_row(_name(report), r.accuracy, r.correct, r.samples, r.macro_f1, r.mean_steps)]
+    key = SETS.get(r.data.partition(":")[0])
+    made = rf"~\cite{{{key}}}" if key else ""
+    where = f"{latex(r.data, MOST)}, {latex(r.split)} split{made}"
+    caption = rf"Accuracy on {where}, with Wilson's {INTERVAL}~\cite{{wilson1927}}."
+    if r.unanswered:
+        caption += f" {r.unanswered} samples without an answer count as wrong."
+    if r.against is not None:
+        other = r.against
+        rows.append(
+            _accuracy_row(latex(other["path"], MOST), other["accuracy"], other["correct"], r.samples, None, None)
+        )
+        caption += (
+            f" They differ in {other['decisions_changed']} decisions; McNemar's exact test~\\cite{{mcnemar1947}}: "
+            f"p = {_small(other['p'])}."
+        )
+    head = ["Network", r"Accuracy (\%)", "Interval", "Correct", r"Macro F1 (\%)", "Steps"]
+    return _table("accuracy", caption, head, rows)
+
+
+def _accuracy_row(
+    name: str, accuracy: float, correct: int, samples: int, f1: float | None, steps: float | None
+) -> list[str]:
+    return [
+        name,
+        _percent(accuracy, ".2f"),
+        _shares(wilson(correct, samples)),
+        f"{correct} of {samples}",
+        _percent(f1, ".2f"),
+        "--" if steps is None else f"{steps:.3g}",
+    ]
+
+
+def _latency(report: EvaluationReport) -> str:
+    r = report.result
+    times = []
+    for key in ("p50", "p99"):
+        ms, *ends = ("--" if t is None else f"{t:.3g}" for t in (r.latency_ms[key], *r.latency_interval_ms[key]))
+        times += [ms, f"[{', '.join(ends)}]"]
+    processor = latex(r.versions.get("processor", "this machine"), MOST)
+    caption = (
+        f"Milliseconds of a call of the engine, which steps a batch, on {processor}: percentiles with {INTERVAL}s from order "
+        "statistics, with a dash where there were too few calls. Throughput has reading in it."
+    )
+    head = ["Engine", "Precision", "Batch", "p50", "Interval", "p99", "Interval", "Samples/s"]
+    row = [
+        latex(r.engine),
+        latex(str(report.card.get("precision", ""))),
+        str(r.batch),
+        *times,
+        f"{r.throughput_per_s:.4g}",
+    ]
+    return _table("latency", caption, head, [row])
+
+
+def _classes(report: EvaluationReport) -> str:
+    r = report.result
+    if len(r.classes) > MOST_CLASSES:
+        return ""
+    rows = []
+    for i, row in enumerate(r.per_class):
+        ends = _shares(wilson(r.confusion[i][i], row["samples"])) if row["samples"] else "--"
+        shown = [_percent(row["precision"]), _percent(row["recall"]), ends, _percent(row["f1"])]
+        rows.append([latex(row["class"], MOST), str(row["samples"]), *shown])
+    caption = f"Each class of {latex(r.data, MOST)}, in percent, with the {INTERVAL} of its recall."
+    return _table("classes", caption, ["Class", "Samples", "Precision", "Recall", "Interval", "F1"], rows)
+
+
+def _layers(report: EvaluationReport) -> str:
+    a = report.activity
+    if a is None:
+        return ""
+    rows = [
+        [
+            latex(layer.layer, MOST),
+            r"$\times$".join(map(str, layer.shape)),
+            _percent(layer.rate, ".2f"),
+            str(layer.dead),
+            str(layer.saturated),
+        ]
+        for layer in a.layers
+    ]
+    dense = sum(ops.dense for ops in a.operations)
+    caption = (
+        rf"Neurons over {a.samples} samples; dead ones never fired, saturated ones in 95\,\% of the time-steps or more. "
+        rf"A sample takes {short_count(a.synops)} synaptic operations, {_percent(a.synops / dense)}\,\% of a dense "
+        rf"network's~\cite{{yik2023neurobench}}; an estimate of this arithmetic alone is "
+        rf"{a.nanojoules / 1e3:.3g}\,$\mu$J~\cite{{horowitz2014energy}}."
+    )
+    return _table("layers", caption, ["Layer", "Neurons", r"Rate (\%)", "Dead", "Saturated"], rows)
+
+
+PARTS = {"proof": _proof, "accuracy": _accuracy, "latency": _latency, "classes": _classes, "layers": _layers}
+
+
+def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A floating table, whose first column is of texts and the others of numbers."""
+    lines = [
+        r"\small",
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        r"\toprule",
+        rf"{' & '.join(head)} \\",
+        r"\midrule",
+    ]
+    lines += [rf"{' & '.join(row)} \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return _float("table", name, caption, "\n".join(lines)) + "\n"
+
+
+def _float(kind: str, name: str, caption: str, body: str) -> str:
+    end = rf"\end{{{kind}}}"
+    label = rf"\label{{{'tab' if kind == 'table' else 'fig'}:plif-{name}}}"
+    said = [rf"\caption{{{caption}}}", label]
+    parts = [*said, body] if kind == "table" else [body, *said]
+    return "\n".join([rf"\begin{{{kind}}}[htbp]", r"\centering", *parts, end])
+
+
+def _percent(share: float | None, digits: str = ".1f") -> str:
+    return "--" if share is None else format(100 * share, digits)
+
+
+def _small(value: float) -> str:
+    """0.012 or $1.2 \\cdot 10^{-5}$"""
+    if value == 0 or value >= 1e-3:
+        return f"{value:.2g}"
+    digits, exponent = f"{value:.1e}".split("e")
+    return rf"${digits} \cdot 10^{{{int(exponent)}}}$"
+
+
+def _shares(interval: tuple[float, float]) -> str:
+    """ "[96.2, 98.2]", in percent"""
+    return f"[{', '.join(_percent(end) for end in interval)}]"
+
+
+def _name(report: EvaluationReport) -> str:
+    return latex(report.result.artifact.get("path", "network"), MOST)
