@@ -19,8 +19,7 @@ from plif_export.passes import prepare
 from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from plif_export.prove import prove
-from plif_export.readers import read
-from plif_export.readers.code import network_of
+from plif_export.readers import network_of, read
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
 from plif_export.targets.c_size import Size

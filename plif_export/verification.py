@@ -26,8 +26,7 @@ from plif_export.proof.report import Report
 from plif_export.proof.structure import LATER, Difference, card_differences, claims_of, differences, layer_of
 from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
-from plif_export.readers import read
-from plif_export.readers.code import network_of
+from plif_export.readers import network_of, read
 from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, add_faults, load_onnx, onnx_sha256

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -48,6 +49,19 @@ def read(
     from plif_export.readers.module.reader import read_module
 
     return read_module(model, example_of(model, example_input, caller), caller)
+
+
+def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
+    """The module that `path.py:NAME` names, whose code is run; any other model as it is, and a path where a file lies, whatever
+    its name."""
+    path, _, name = str(model).rpartition(":") if isinstance(model, str | Path) else ("", "", "")
+    if name.endswith(".py"):
+        path, name = str(model), ""
+    if not path.endswith(".py") or (name and os.path.lexists(str(model))):
+        return model
+    from plif_export.readers.code import run_code
+
+    return run_code(path, name)
 
 
 def example_of(module: nn.Module, given: object, caller: Layers) -> object:

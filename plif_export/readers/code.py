@@ -21,17 +21,12 @@ from runtime.base.files import read_regular
 MAKES = "an nn.Module, or a function without arguments that returns one"
 
 
-def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
-    """The module that `path.py:NAME` names, made by running that file; any other model as it is.
+def run_code(path: str, name: str) -> nn.Module:
+    """The module that `name` is in a Python file, or makes, by running that file.
 
     As with a script, the code can import what lies beside it, from here on. Raises PlifError with the line of the file where the
-    code fails, and where NAME is nothing that is or makes a module.
+    code fails, and where the name is nothing that is or makes a module.
     """
-    path, _, name = str(model).rpartition(":") if isinstance(model, str | Path) else ("", "", "")
-    if name.endswith(".py"):
-        path, name = str(model), ""
-    if not path.endswith(".py") or (name and os.path.lexists(str(model))):
-        return model
     code, file = read_regular(path, "Python code that makes a network"), str(Path(path).absolute())
     if not name.isidentifier():
         raise PlifError(f"{path}: is Python code; which network of it? expected {path}:NAME, which names {MAKES}")
@@ -46,9 +41,9 @@ def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
         raise PlifError(f"{path}: has no '{name}'; it has {', '.join(own) or 'nothing that makes a network'}")
     found, what = vars(home)[name], "is"
     if callable(found) and not isinstance(found, nn.Module):
-        found, what = _run(str(model), file, found), "returns"
+        found, what = _run(f"{path}:{name}", file, found), "returns"
     if not isinstance(found, nn.Module):
-        raise PlifError(f"{model}: {what} '{type(found).__name__}'; expected {MAKES}")
+        raise PlifError(f"{path}:{name}: {what} '{type(found).__name__}'; expected {MAKES}")
     return found
 
 

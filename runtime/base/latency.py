@@ -6,14 +6,16 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 Z95 = 1.959963984540054  # of the normal distribution: 95 % lie within +- Z95
 _LOWEST_MS = 1e-3
 _BINS_PER_DECADE = 231  # neighbouring bins differ by 1 %
-PERCENTS = (50, 99)
 _DECADES = 8  # 1 us .. 100 s
+
+Percentiles = TypedDict("Percentiles", {"p50": float | None, "p99": float | None})  # noqa: UP013
 
 
 class Latencies:
@@ -103,13 +105,13 @@ class Latencies:
         edges = _LOWEST_MS * 10 ** (np.arange(first, last + 2) / bins_per_decade)
         return [float(f"{edge:.4g}") for edge in edges], counts[first : last + 1].tolist()
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> Percentiles:
         """{"p50": ms, "p99": ms} with four digits, as commands print them."""
-        return {f"p{percent}": _rounded(self.percentile(percent)) for percent in PERCENTS}
+        return {"p50": _rounded(self.percentile(50)), "p99": _rounded(self.percentile(99))}
 
     def intervals(self) -> dict[str, list[float | None]]:
         """{"p50": [low, high], "p99": ...}, their 95 % intervals, as `to_dict`."""
-        return {f"p{percent}": [_rounded(end) for end in self.interval(percent)] for percent in PERCENTS}
+        return {f"p{percent}": [_rounded(end) for end in self.interval(percent)] for percent in (50, 99)}
 
 
 def _middle_ms(place: int) -> float:

@@ -5,15 +5,19 @@ In Python: Model.stream, whose observers record (runtime.stream.record) and show
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from runtime.base.declared import Opening, SendOptions
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_engine
 from runtime.stream.options import StreamOptions
+
+if TYPE_CHECKING:
+    from runtime.events.lines import StreamSummary
 
 
 class WatchOptions(OptionRecord):
@@ -110,7 +114,7 @@ def send(
     output.show({"events": sent}, lambda: [f"sent {sent} events"])
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: StreamSummary) -> None:
     for name, one in summary.get("sources", {}).items():
         size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}"
         say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
@@ -131,7 +135,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         say(f"note: {note}", err=True)
 
 
-def _account(summary: dict[str, Any]) -> str:
+def _account(summary: Mapping[str, object]) -> str:
     counts = ", ".join(
         f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
     )

@@ -19,7 +19,7 @@ from runtime.engines.model import OpenModel
 from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census, Lost, nothing_lost
 from runtime.measure.evaluate.evaluation import scratch
-from runtime.measure.evaluate.predictions import Prediction, check_table, json_row, write_table
+from runtime.measure.evaluate.predictions import Prediction, PredictionRow, check_table, json_row, write_table
 from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
 from runtime.measure.options import PredictOptions
@@ -55,6 +55,15 @@ class Recordings:
         return Unlabelled(self.paths, framing, shape, classes, self.sensor, self.csv, trained, self.up)
 
 
+class PredictedRow(PredictionRow):
+    """A recording.
+
+    milliseconds  of the engine: the calls of its batch, divided by the rows in it
+    """
+
+    milliseconds: float | None
+
+
 @dataclass
 class Predicted:
     """What `plif predict --json` prints.
@@ -82,7 +91,9 @@ class Predicted:
     lost: Lost = field(default_factory=nothing_lost)
 
     def to_dict(self) -> dict[str, object]:
-        rows = [asdict(one) | json_row(one, self.classes) for one in self.predictions]
+        rows: list[PredictedRow] = [
+            {**json_row(one, self.classes), "milliseconds": one.milliseconds} for one in self.predictions
+        ]
         return asdict(replace(self, predictions=[])) | {"predictions": rows}
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 from runtime.base.errors import PlifError
 from runtime.base.text import printable
 from runtime.model.artifacts import CARD_KEY, kind_of
 from runtime.model.program import check as check_program
-from runtime.model.records import ArtifactCard, ModelCard, Output, StateRecord, required
+from runtime.model.records import ArtifactCard, ModelCard, Output, StateRecord
 
 __all__ = [
     "CARD_KEY",
@@ -272,3 +274,24 @@ def _positive(n: object) -> bool:
 
 def _number(n: object) -> bool:
     return isinstance(n, int | float) and not isinstance(n, bool)
+
+
+def kinds_of(hint: object) -> tuple[type, ...]:
+    """The types of Python that `json` gives for an annotation: float -> (float, int)."""
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return tuple(kind for each in get_args(hint) for kind in kinds_of(each))
+    if origin is Literal:
+        return (str,)
+    if hint is float:
+        return float, int
+    found = dict if is_typeddict(hint) else origin or hint
+    assert isinstance(found, type)
+    return (found,)
+
+
+@cache
+def required(record: type) -> dict[str, tuple[type, ...]]:
+    """The keys that a record must have, and of which types they are."""
+    optional: frozenset[str] = vars(record)["__optional_keys__"]
+    return {key: kinds_of(hint) for key, hint in get_type_hints(record).items() if key not in optional}

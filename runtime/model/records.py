@@ -1,13 +1,10 @@
-"""What the JSON of a card says, key by key. card.py holds a card against this, and docs/schemas/card.json is made of it.
-
-To add a key, say it here, first of all as one that a card may have.
+"""What the JSON of a card says, key by key. card.py holds a card against this, and docs/schemas/card.json is made of it; to add a
+key, say it here.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, TypedDict
 
 Output = Literal["votes", "spikes", "currents", "membrane"]
 
@@ -213,24 +210,3 @@ class ArtifactCard(_Artifact, MayBeInCard, total=False):
     triton: dict[str, str]
     nir: dict[str, object]
     files: dict[str, str]
-
-
-def kinds_of(hint: object) -> tuple[type, ...]:
-    """The types of Python that `json` gives for an annotation: float -> (float, int)."""
-    origin = get_origin(hint)
-    if origin is UnionType:
-        return tuple(kind for each in get_args(hint) for kind in kinds_of(each))
-    if origin is Literal:
-        return (str,)
-    if hint is float:
-        return float, int
-    found = dict if is_typeddict(hint) else origin or hint
-    assert isinstance(found, type)
-    return (found,)
-
-
-@cache
-def required(record: type) -> dict[str, tuple[type, ...]]:
-    """The keys that a record must have, and of which types they are."""
-    optional: frozenset[str] = vars(record)["__optional_keys__"]
-    return {key: kinds_of(hint) for key, hint in get_type_hints(record).items() if key not in optional}

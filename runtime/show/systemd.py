@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.base.text import printable
+from runtime.events.lines import StreamSummary
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 
@@ -60,7 +61,7 @@ class Systemd(Observer):
     def on_note(self, source: str, text: str) -> None:
         sd_notify(f"STATUS={printable(text)}", self._address)
 
-    def on_summary(self, summary: dict[str, object]) -> None:
+    def on_summary(self, summary: StreamSummary) -> None:
         sd_notify("STOPPING=1", self._address)
 
     def _beat(self) -> None:

@@ -26,6 +26,7 @@ from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
     from runtime.events.frame import Frame
+    from runtime.events.lines import StreamSummary
     from runtime.stream.decide import Decision
     from runtime.stream.run import Run
     from runtime.stream.stream import Stream
@@ -173,7 +174,7 @@ class Upright(Observer):
             if self._seen[source].sum() >= ENOUGH:
                 self._show(source)
 
-    def on_summary(self, summary: dict[str, object]) -> None:
+    def on_summary(self, summary: StreamSummary) -> None:
         for source in [name for name, seen in self._seen.items() if seen.any()]:
             self._show(source)
 

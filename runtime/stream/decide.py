@@ -14,6 +14,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
+from runtime.events.lines import DecisionLine
 from runtime.native.interface import NativeSession, PlifDecision, PlifNetwork, error
 from runtime.native.rules import names_of
 
@@ -47,9 +48,9 @@ class Decision:
     why: str | None = None
     soft: str | None = None
 
-    def to_dict(self, source: bool = False) -> dict[str, object]:
+    def to_dict(self, source: bool = False) -> DecisionLine:
         """One line of --json; `source` where there are several."""
-        line: dict[str, object] = {
+        line: DecisionLine = {
             "t_us": self.t_us,
             "step": self.step,
             "label": self.label,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from runtime.events.frame import Frame
+from runtime.events.lines import StreamSummary
 from runtime.stream.decide import Decision
 
 BEAT_S = 0.5
@@ -61,7 +62,7 @@ class Observer:
     def on_note(self, source: str, text: str) -> None:
         """One line that a person should read: lost, back, overloaded."""
 
-    def on_summary(self, summary: dict[str, Any]) -> None:
+    def on_summary(self, summary: StreamSummary) -> None:
         """Once, at the end, also after an interrupt."""
 
 

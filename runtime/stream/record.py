@@ -27,6 +27,7 @@ from runtime.base.files import make_folder, measure, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.events.frame import Frame
+from runtime.events.lines import StreamSummary
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
@@ -56,8 +57,8 @@ class Recorder(Observer):
         self._pending: dict[
             str, dict[str, object]
         ] = {}  # what on_reset and on_frame said of the step that is being made
-        self._metrics: dict[str, object] | None = None  # the newest account and times; None when they are on disk
-        self._last_metrics: dict[str, object] | None = None  # those at the end
+        self._metrics: Mapping[str, object] | None = None  # the newest account and times; None when they are on disk
+        self._last_metrics: Mapping[str, object] | None = None  # those at the end
         self._error: PlifError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._write_all, name="plif-record", daemon=True)
@@ -146,7 +147,7 @@ class Recorder(Observer):
                 self._metrics = metrics
         self._wait(256, line=_line(line))
 
-    def on_summary(self, summary: dict[str, object]) -> None:
+    def on_summary(self, summary: StreamSummary) -> None:
         with self._change:
             self._last_metrics = {**summary, "complete": True}
         if self._thread.ident is not None:
@@ -211,7 +212,7 @@ class Recorder(Observer):
             self._decisions.write(b"".join(lines))
             self._decisions.flush()
 
-    def _sync(self, metrics: dict[str, object] | None) -> None:
+    def _sync(self, metrics: Mapping[str, object] | None) -> None:
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
             os.fsync(file.fileno())
         if metrics is not None:

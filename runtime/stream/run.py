@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing, framing_of
+from runtime.events.lines import StreamSummary
 from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import ASK, Source, turns_itself
@@ -345,7 +345,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> StreamSummary:
         """The last line of `plif stream --json`: the account of every event, and the times.
 
         With several sources their sums, the worst percentiles, and each source's own under `sources`.

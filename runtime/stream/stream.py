@@ -8,16 +8,17 @@ Which models stream, and what a source is.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.base.latency import Latencies
+from runtime.base.latency import Latencies, Percentiles
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
+from runtime.events.lines import StreamSummary
 from runtime.events.sources.base import Source
 from runtime.native.interface import AFRESH, GAP, IDLE, LOST
 from runtime.stream.decide import NOT_SURE, Decision, Rules
@@ -119,10 +120,10 @@ class Stream:
             self._observers.on_decision(decision)
         return decision
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> StreamSummary:
         """The account of every event of this source, and its times."""
         account = self.account
-        found: dict[str, Any] = {
+        found: StreamSummary = {
             "events_in": account.events_in,
             "events_used": account.used,
             "events_filtered": account.filtered,
@@ -149,21 +150,31 @@ class Stream:
         return found
 
 
-def add_up(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def add_up(summaries: dict[str, StreamSummary]) -> StreamSummary:
     """The summaries of streams side by side, by their names, as one; that of a single one as it is."""
     each = list(summaries.values())
     if len(each) == 1:
         return each[0]
-    counts = dict.fromkeys(key for one in each for key in one if isinstance(one[key], int) and key != "waiting_most")
-    total: dict[str, Any] = {key: sum(one.get(key, 0) for one in each) for key in counts}
-    total["label"], total["framing"] = None, each[0]["framing"]
-    for key in ("latency_ms", "lag_ms"):
-        percentiles = [one[key] for one in each]
-        total[key] = {
-            p: max((one[p] for one in percentiles if one[p] is not None), default=None) for p in percentiles[0]
-        }
-    total["notes"] = [note for one in each for note in one["notes"]]
-    return {**total, "sources": summaries}
+    counts: dict[str, int] = {}
+    for one in each:
+        for key, value in one.items():
+            if isinstance(value, int) and key != "waiting_most":
+                counts[key] = counts.get(key, 0) + value
+    total: Mapping[str, object] = {
+        **counts,
+        "label": None,
+        "framing": each[0]["framing"],
+        "latency_ms": _worst([one["latency_ms"] for one in each]),
+        "lag_ms": _worst([one["lag_ms"] for one in each]),
+        "notes": [note for one in each for note in one["notes"]],
+        "sources": summaries,
+    }
+    return cast(StreamSummary, total)
+
+
+def _worst(each: Sequence[Percentiles]) -> Percentiles:
+    p50s, p99s = ([value for one in each if (value := one[p]) is not None] for p in ("p50", "p99"))
+    return {"p50": max(p50s, default=None), "p99": max(p99s, default=None)}
 
 
 def check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:

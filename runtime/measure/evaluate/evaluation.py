@@ -26,6 +26,7 @@ import numpy as np
 from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.base.latency import Percentiles
 from runtime.base.options import with_fields
 from runtime.data import with_options
 from runtime.data.dataset import first_names
@@ -62,6 +63,13 @@ class Against(TypedDict):
     p: float
 
 
+class DataList(TypedDict, total=False):
+    """Which samples: how many, and the SHA-256 of their paths and classes (runtime.measure.report.metrics.list_sha256)."""
+
+    samples: int
+    sha256: str
+
+
 @dataclass
 class Evaluation:
     """What `plif eval --json` prints.
@@ -74,7 +82,6 @@ class Evaluation:
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unanswered   samples without an answer: wrong, and in no column of confusion
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
-    data_list    {"samples", "sha256"} of the paths and classes (runtime.measure.report.metrics.list_sha256)
     predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
     traces       the first samples step by step; none where exit_margin ended some early
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
@@ -87,7 +94,7 @@ class Evaluation:
     T: int
     engine: str
     batch: int
-    latency_ms: dict[str, float | None]
+    latency_ms: Percentiles
     throughput_per_s: float
     firing_rates: dict[str, float]
     confusion: list[list[int]] = field(repr=False)
@@ -107,7 +114,7 @@ class Evaluation:
     unanswered: int = 0
     lost: Lost = field(default_factory=nothing_lost)
     artifact: Identity = field(default_factory=Identity)
-    data_list: dict[str, object] = field(default_factory=dict)
+    data_list: DataList = field(default_factory=DataList)
     sensor: list[int] | None = None
     sensor_from: str | None = None
     versions: dict[str, str] = field(default_factory=dict)

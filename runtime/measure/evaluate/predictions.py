@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 import numpy as np
 
@@ -31,11 +31,36 @@ from runtime.stream.decide import NOT_SURE
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
 FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)
-BEFORE = ("sample", "path", "truth", "predicted")  # columns before the scores, and behind them
-BEHIND = ("margin", "steps", "events", "error", "why", "sensor", "sensor_from", "events_used", "events_lost")
 SCORE = "score_"
 NONE = -1  # the answer as a number, where there is none
 MUCH = 0.01  # a recording that lost a larger share of its events is no longer what the camera saw
+
+
+class PredictionRow(TypedDict):
+    """A sample in a file of predictions, as Prediction says it, with the names of its classes.
+
+    scores  in the order of the classes;  margin: how far the highest is above the second
+    why     why it has no label, or how many of its events were lost
+    """
+
+    sample: int
+    path: str
+    truth: str | None
+    predicted: str | None
+    scores: list[float]
+    margin: float | None
+    steps: int
+    events: int | None
+    error: str | None
+    why: str | None
+    sensor: tuple[int, int] | None
+    sensor_from: str | None
+    events_used: int | None
+    events_lost: int | None
+
+
+_NAMES = tuple(PredictionRow.__annotations__)
+BEFORE, BEHIND = _NAMES[: _NAMES.index("scores")], _NAMES[_NAMES.index("scores") + 1 :]  # of the scores: columns
 
 
 @dataclass(frozen=True)
@@ -99,22 +124,30 @@ def columns(classes: Sequence[str]) -> list[str]:
     return [*BEFORE, *(SCORE + cell(name) for name in classes), *BEHIND]
 
 
-def json_row(one: Prediction, classes: Sequence[str]) -> dict[str, object]:
+def json_row(one: Prediction, classes: Sequence[str]) -> PredictionRow:
     """A line of predictions.jsonl, with the texts as they are."""
     truth, predicted = (None if i is None else classes[i] for i in (one.truth, one.predicted))
-    before = {
+    return {
         "sample": one.sample,
         "path": one.path,
         "truth": truth,
         "predicted": predicted,
         "scores": list(one.scores),
+        "margin": one.margin,
+        "steps": one.steps,
+        "events": one.events,
+        "error": one.error,
+        "why": one.remark,
+        "sensor": one.sensor,
+        "sensor_from": one.sensor_from,
+        "events_used": one.events_used,
+        "events_lost": one.events_lost,
     }
-    return before | {name: getattr(one, name) for name in BEHIND} | {"why": one.remark}
 
 
 def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
     """A line of predictions.csv. Numbers are written so that reading them gives the same float64."""
-    row = json_row(one, classes) | {"sensor": None if one.sensor is None else "{}x{}".format(*one.sensor)}
+    row = {**json_row(one, classes), "sensor": None if one.sensor is None else "{}x{}".format(*one.sensor)}
     before, behind = ([cell(v) if isinstance(v := row[name], str) else v for name in part] for part in (BEFORE, BEHIND))
     return [*before, *(one.scores or [""] * len(classes)), *behind]
 

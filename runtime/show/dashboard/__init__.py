@@ -15,7 +15,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
     from runtime.events import Frame
+    from runtime.events.lines import StreamSummary
     from runtime.stream.decide import Decision
     from runtime.stream.run import Run
     from runtime.stream.stream import Stream
@@ -129,7 +130,7 @@ class Dashboard(Observer):
     def on_note(self, source: str, text: str) -> None:
         self._boards[source].note(text)
 
-    def on_summary(self, summary: dict[str, Any]) -> None:
+    def on_summary(self, summary: StreamSummary) -> None:
         self._ended = True
         for board in self._boards.values():
             for note in summary["notes"]:
