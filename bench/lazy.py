@@ -1,4 +1,4 @@
-"""Lazy neurons (docs/event-engine.md) beside the same engine that steps every neuron in every step: times and their ratio.
+"""Lazy neurons (docs/event-engine-inside.md) beside the same engine that steps every neuron in every step: times and their ratio.
 
     python bench/lazy.py
     python bench/lazy.py --rounds 20 --json

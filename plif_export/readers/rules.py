@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from runtime.base.errors import PlifError
 from runtime.model.refusals import NeverSupported, Unsupported, require
 
-REGISTER = "register it: docs/other-libraries.md"
+REGISTER = "register it: docs/own-neurons.md"
 
 
 @dataclass(frozen=True)

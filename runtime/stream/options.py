@@ -13,7 +13,7 @@ from runtime.base.declared import ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import option
 
-# Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live.md).
+# Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live-rules.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
 LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"

@@ -77,7 +77,7 @@ def refusal(words: list[str], whole: bool = True) -> str | None:
 
 def _plif(words: list[str], whole: bool) -> str | None:
     """What the real command says when it parses and converts the words, without being run."""
-    if not words or words == ["--version"]:
+    if not words or words in (["--version"], ["--help"]):
         return None if words or not whole else "plif alone does nothing"
     if words[0] in OLD_NAMES:
         return f"{words[0]} is an old name"

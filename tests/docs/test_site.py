@@ -40,6 +40,12 @@ def test_the_list_of_pages_names_each_page() -> None:
     assert lost == ["README.md"]
 
 
+@pytest.mark.parametrize("name", ("other-libraries", "event-engine", "live", "web", "c"))
+def test_a_page_to_begin_with_is_read_in_five_minutes(name: str) -> None:
+    """At 250 words a minute, tables counted and code not; what is longer goes to a page behind it."""
+    assert len(FENCE.sub("", (REPOSITORY / "docs" / f"{name}.md").read_text()).split()) <= 5 * 250
+
+
 def test_the_readme_fits_two_screens() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 100
 

@@ -1,4 +1,4 @@
-"""The table of docs/other-libraries.md: every network of docs/networks.txt, exported and proved, or refused with the line.
+"""The table of docs/peers.md: every network of docs/networks.txt, exported and proved, or refused with the line.
 
     python -m tests.peers.table                     # all of it, an hour or two
     python -m tests.peers.table norse/LIFCell ...   # some
@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.peers import listed, make
 
-PAGE = Path(__file__).parents[2] / "docs" / "other-libraries.md"
+PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 RECORD = PAGE.with_name("networks.json")
 BEGIN, END = "<!-- table: python -m tests.peers.table -->", "<!-- end of the table -->"
 SECONDS = 900

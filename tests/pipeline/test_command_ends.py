@@ -92,7 +92,7 @@ def test_the_step_whose_line_nobody_reads_is_recorded_too(folder: Path, tmp_path
 
 def test_a_pipe_of_another_kind_that_breaks_is_an_error() -> None:
     program = "from runtime.cli import main as cli\ndef run(_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
-    program += "cli._typed = run\ncli.main()"
+    program += "cli.invoke = run\ncli.main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "plif: error: Broken pipe\n")
 

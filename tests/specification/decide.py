@@ -1,4 +1,4 @@
-"""How the votes of the steps add up to an answer, and when there is none (docs/live.md, Deciding).
+"""How the votes of the steps add up to an answer, and when there is none (docs/live-rules.md, Deciding).
 
 c       votes [classes] of a step: whole spikes, rint(y voters)
 dt      from the end of the frame before to the end of this one; time that goes back counts as none

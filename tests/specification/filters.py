@@ -1,4 +1,4 @@
-"""Which events pass `--filter A,B,C`, and where they go (docs/live.md, Filters).
+"""Which events pass `--filter A,B,C`, and where they go (docs/live-rules.md, Filters).
 
 Each filter works on what the one before it lets pass.
 """

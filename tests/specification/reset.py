@@ -1,4 +1,4 @@
-"""When membranes and evidence start afresh, and when they fade (docs/live.md, Deciding, --reset)."""
+"""When membranes and evidence start afresh, and when they fade (docs/live-rules.md, Deciding, --reset)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All of it together: events -> frames -> votes of the network -> decisions (docs/events.md, docs/live.md)."""
+"""All of it together: events -> frames -> votes of the network -> decisions (docs/events.md, docs/live-rules.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Neurons of other libraries: which equation of runtime/model/neurons.py each is, and how to step it from a given state.
 
 NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
-own: `register_neuron`; docs/other-libraries.md has an example of twenty lines.
+own: `register_neuron`; docs/own-neurons.md has an example of twenty lines.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A reader (Operation.torch of runtime/model/ops) takes a `RecordedCall` and gives a `NewNode`: an operation of the graph with its
 inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the
-graph; `call.array(i)` one that is static. docs/other-libraries.md lists them.
+graph; `call.array(i)` one that is static. docs/reading-modules.md lists them.
 """
 
 from __future__ import annotations

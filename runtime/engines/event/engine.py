@@ -8,7 +8,7 @@ runtime/native/engine), up to a number that follows from the network's size.
 
 It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
 initializers only, not the nodes. A .plif file holds the operations that this makes, ready to be run. fp16 is refused, since
-engines round its sums in different orders. docs/event-engine.md has the measurements.
+engines round its sums in different orders. docs/event-engine-inside.md has the measurements.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ NEVER = 2.0  # a share of spikes that no row reaches
 
 @dataclass(frozen=True)
 class Forms:
-    """How a program sums int8 weights (docs/event-engine.md).
+    """How a program sums int8 weights (docs/event-engine-inside.md).
 
     pairs       weights are added as pairs of bytes; else as int16
     bytes_from  share of spikes from which a row of a map is multiplied as bytes; NEVER on paths that cannot
