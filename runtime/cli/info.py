@@ -52,7 +52,7 @@ def card_lines(card: Card) -> list[str]:
     """A card for reading; `--json` has all of it."""
     rows = [
         ("format", f"{card['format']} {card['format_version']}"),
-        ("network", card["notation"]),
+        ("network", card["notation"] or "-"),
         ("input", f"{card['input']['kind']} {'x'.join(map(str, card['input']['shape']))}"),
         ("T", card["T"]),
         ("classes", f"{len(card['classes'])}: {', '.join(card['classes'])}{_named(card)}"),
