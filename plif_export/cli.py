@@ -13,6 +13,7 @@ from plif_export.options import CheckOptions, Destination, ExportOptions, ProofS
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
+from runtime.cli.junit import GateOptions
 from runtime.cli.output import Output, print_json
 from runtime.model.artifacts import kind_of
 
@@ -102,6 +103,7 @@ def verify(
     against: ProofOptions,
     recordings: ProofSamples,
     how: VerifyOptions,
+    also: GateOptions,
     output: Output,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
@@ -109,11 +111,13 @@ def verify(
     from plif_export.verification import verify as run
 
     data = recordings.data
-    if data and how.steps:
-        raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
-    inputs = samples(artifact, data, recordings.limit) if data else None
-    with redirect_stdout(sys.stderr):
-        report = run(artifact, against.against, inputs, **vars(how))
+    with also.told("verify", artifact) as gates:
+        if data and how.steps:
+            raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
+        inputs = samples(artifact, data, recordings.limit) if data else None
+        with redirect_stdout(sys.stderr):
+            report = run(artifact, against.against, inputs, **vars(how))
+        gates += report.gates()
     if output.as_json:
         print_json(report.to_dict())
     else:

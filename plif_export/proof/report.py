@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TypedDict
 
+from runtime.base.errors import Gate
 from runtime.base.text import printable
 from runtime.model.digest import sentence
 from runtime.model.records import PARITY
@@ -199,6 +200,19 @@ class Report:
         if self.digest["changed"]:
             return sentence(self.digest["changed"])
         return f"digest {self.digest['sha256']}: card, weights and graph are as they were exported"
+
+    def gates(self) -> list[Gate]:
+        """Each layer, the structure and the digest, and what else failed."""
+        found = {layer.name: Gate(layer.name) for layer in self.layers}
+        found |= {name: Gate(name, skipped="nothing made it fire, so nothing was shown") for name in self.untested}
+        compared = not any(what.startswith("structure") for what in self.not_proved)
+        structure = None if self.passed or not self.structure else self.structure_lines()[0]
+        found["structure"] = Gate("structure", structure, None if compared else "not compared")
+        changed = self.digest_sentence() if self.digest is None or self.digest["changed"] else None
+        found["digest"] = Gate("digest", *((None, changed) if self.digest is None else (changed, None)))
+        if self.failed_at is not None:
+            found[self.failed_at["layer"]] = Gate(self.failed_at["layer"], self.sentence())
+        return [*found.values()]
 
     def fail(self, layer: str, step: int, what: str) -> None:
         """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""

@@ -5,6 +5,8 @@ The command line prints the one line and exits with `exit_code`; a user never se
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from runtime.base.text import printable
 
 # What comes of taking apart what strangers wrote, as if it were what it should be.
@@ -31,6 +33,14 @@ class CheckFailed(PlifError):
     """The check that the user asked for ran and failed (parity, a metric below its bar)."""
 
     exit_code = 1
+
+
+class Gate(NamedTuple):
+    """A part of a check that the user asked for: why it failed, or why it says nothing; neither where it passed."""
+
+    name: str
+    failed: str | None = None
+    skipped: str | None = None
 
 
 class Interrupted(PlifError):

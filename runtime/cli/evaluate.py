@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.base.declared import Opening
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
+from runtime.cli.junit import GateOptions
 from runtime.cli.output import SENSOR_FROM, Artifact, Output, command_line, open_model, raise_problems, say_engine
 from runtime.measure.options import ExitOptions, JudgeOptions
 
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
 OF_CALIBRATION = {"--split", "--limit", "--out"}
 
 
-def evaluate(artifact: Artifact, how: JudgeOptions, exits: ExitOptions, opening: Opening, output: Output) -> None:
+def evaluate(
+    artifact: Artifact, how: JudgeOptions, exits: ExitOptions, also: GateOptions, opening: Opening, output: Output
+) -> None:
     """Batch accuracy on a data set, and the report of it."""
     from runtime.measure.evaluate.evaluation import begun_engine
     from runtime.measure.evaluate.judge import judge
 
     if exits.calibrate_exit is not None or exits.calibrate_decide is not None:
-        _calibrate(artifact, how, exits, opening, output)
+        _calibrate(artifact, how, exits, also, opening, output)
         return
-    model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None, rates=True)
-    judged = judge(model, **vars(how), command=command_line(), shown=True)
+    with also.told("eval", artifact) as gates:
+        model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None, rates=True)
+        judged = judge(model, **vars(how), command=command_line(), shown=True)
+        gates += judged.gates
     say_engine(model)
     output.show(
         judged.to_dict(), lambda: [*_evaluation_lines(judged.result, judged.written), *_stress_lines(judged.stressed)]
@@ -41,12 +46,14 @@ def evaluate(artifact: Artifact, how: JudgeOptions, exits: ExitOptions, opening:
     raise_problems(judged.problems)
 
 
-def _calibrate(artifact: Path, how: JudgeOptions, exits: ExitOptions, opening: Opening, output: Output) -> None:
+def _calibrate(
+    artifact: Path, how: JudgeOptions, exits: ExitOptions, also: GateOptions, opening: Opening, output: Output
+) -> None:
     from runtime.measure.decisions.calibrate import calibrate_decide
     from runtime.measure.evaluate.calibrate_exit import calibrate_exit, require_room, write_key
 
     key = "exit" if exits.calibrate_exit is not None else "decide"
-    if wrong := [flag for flag in how.given() if flag not in OF_CALIBRATION]:
+    if wrong := [flag for flag in how.given() | also.given() if flag not in OF_CALIBRATION]:
         raise PlifError(f"--calibrate-{key}: evaluates nothing, so {wrong[0]} says nothing; leave it out")
     if how.out is None:
         raise PlifError(f"--calibrate-{key}: writes a new artifact; name it with -o NEW")

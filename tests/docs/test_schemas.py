@@ -24,6 +24,7 @@ from tests.recordings import some_events
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
+ONE = ("--batch", "2", "--workers", "1")
 Says = Callable[..., list[Any]]
 
 
@@ -77,8 +78,10 @@ def test_the_schemas_in_docs_are_those_of_the_records_in_code() -> None:
 
 
 def test_an_evaluation_is_as_its_schema_says(says: Says) -> None:
-    check("eval", *says("eval", "model.onnx", "--data", "digits:6"))
-    check("eval", *says("eval", "model.onnx", "--data", "digits:4", "--against", "model.pt", "--exit-margin", "0.5"))
+    check("eval", *says("eval", "model.onnx", "--data", "digits:6", *ONE))
+    check(
+        "eval", *says("eval", "model.onnx", "--data", "digits:4", *ONE, "--against", "model.pt", "--exit-margin", "0.5")
+    )
 
 
 @pytest.mark.large

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.api import Model, load
-from runtime.base.errors import CheckFailed, PlifError
+from runtime.base.errors import CheckFailed, Gate, PlifError
 from runtime.base.options import with_fields
 from runtime.base.progress import Progress
 from runtime.measure.evaluate.census import problems
@@ -25,6 +25,7 @@ from runtime.measure.report.report import make_report
 class Judgement:
     """An evaluation, and what came of it.
 
+    gates     the bars, and whether all recordings were read
     stressed  rows of runtime.measure.evaluate.stress;  written: the files
     problems  bars that were missed, recordings that could not be read or lost events
     """
@@ -33,6 +34,7 @@ class Judgement:
     stressed: list[Row] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     problems: list[PlifError] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         return self.result.to_dict() | ({"stress": self.stressed} if self.stressed else {})
@@ -70,8 +72,11 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     first = "".join(
         f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]
     )
-    judged.problems = [CheckFailed(line) for line in _missed(bars, result)]
-    judged.problems += problems(result.samples + unreadable, unreadable, first, result.lost, told)
+    judged.gates = [*_bars(bars, result)]
+    judged.problems = [CheckFailed(bar.failed) for bar in judged.gates if bar.failed]
+    unread = [*problems(result.samples + unreadable, unreadable, first, result.lost, told)]
+    judged.gates.append(Gate("all recordings", "; ".join(map(str, unread)) or None))
+    judged.problems += unread
     return judged
 
 
@@ -88,18 +93,23 @@ def _other(bars: JudgeOptions, how: dict[str, Any], model: Model, shown: bool) -
         return evaluate(other, progress=progress.update, **how)
 
 
-def _missed(bars: JudgeOptions, result: Evaluation) -> Iterator[str]:
-    """A line for each bar that the result misses."""
-    if bars.min_accuracy is not None and result.accuracy < bars.min_accuracy:
+def _bars(bars: JudgeOptions, result: Evaluation) -> Iterator[Gate]:
+    """Each bar that was set, and whether the result misses it."""
+    if bars.min_accuracy is not None:
         low, high = result.interval
-        yield (
-            f"accuracy {result.accuracy:.4f} (95 % interval {low:.4f} - {high:.4f}) is below "
-            f"--min-accuracy {bars.min_accuracy:g}"
-        )
+        bar = f"--min-accuracy {bars.min_accuracy:g}"
+        missed = f"accuracy {result.accuracy:.4f} (95 % interval {low:.4f} - {high:.4f}) is below {bar}"
+        yield Gate(bar, missed if result.accuracy < bars.min_accuracy else None)
     if bars.max_changed is not None and result.against is not None:
-        changed, n = result.against["decisions_changed"], len(result.predictions)
-        if changed > bars.max_changed * n:
-            yield f"{changed} of {n} decisions changed ({changed / n:.4f}), more than --max-changed {bars.max_changed:g}"
+        changed, n, bar = (
+            result.against["decisions_changed"],
+            len(result.predictions),
+            f"--max-changed {bars.max_changed:g}",
+        )
+        missed = f"{changed} of {n} decisions changed ({changed / n:.4f}), more than {bar}"
+        yield Gate(bar, missed if changed > bars.max_changed * n else None)
     p99 = result.latency_ms["p99"]
-    if bars.max_p99_ms is not None and p99 is not None and p99 > bars.max_p99_ms:
-        yield f"p99 of a call is {p99:g} ms at batch {result.batch}, more than --max-p99-ms {bars.max_p99_ms:g}"
+    if bars.max_p99_ms is not None and p99 is not None:
+        bar = f"--max-p99-ms {bars.max_p99_ms:g}"
+        missed = f"p99 of a call is {p99:g} ms at batch {result.batch}, more than {bar}"
+        yield Gate(bar, missed if p99 > bars.max_p99_ms else None)
