@@ -63,12 +63,11 @@ def test_a_command_that_ends_with_an_error_leaves_it_as_the_case_that_failed(fol
 
 
 def test_each_bar_of_an_evaluation_is_a_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.networks import digits_network
-
     monkeypatch.chdir(tmp_path)
-    plif_train.save(digits_network("count:T=8"), "model.pt")
+    options = {"T": 4, "framing": "count:T=4", "classes": tuple("0123456789")}
+    plif_train.save(firing("FC12-PLIF-FC10-PLIF", (2, 34, 34), **options), "model.pt")
     export("model.pt", verify=False)
-    bars = ["--min-accuracy", "1", "--against", "model.pt", "--max-changed", "0", "--junit", "gates.xml"]
+    bars = ["--min-accuracy", "1", "--against", "model.onnx", "--max-changed", "0", "--junit", "gates.xml"]
     assert run(["eval", "model.onnx", "--data", "digits:4", "--batch", "2", "--workers", "1", *bars]) == 1
     found = cases("gates.xml", failures=1)
     assert [*found] == ["--min-accuracy 1", "--max-changed 0", "all recordings"]
