@@ -82,7 +82,7 @@ debug: # build/debug/libplif.so, and how plif is told to use it
 	    $(LIBPLIF_C) -o build/debug/libplif.so -lm
 	@echo export PLIF_LIBRARY='$(CURDIR)/build/debug/libplif.so'
 
-site: $(VENV)/all # build/site: docs/ as a web site; a broken link or a page that no list names is an error
+site: web # build/site: docs/ as a web site, with the demo; a broken link or a page that no list names is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/mkdocs build --quiet --strict
 

@@ -1,9 +1,14 @@
-"""Pages of the web site that are made when it is built: the reference, from --help and docstrings. mkdocs.yml calls `on_...`."""
+"""Pages of the web site that are made when it is built: the reference, from --help and docstrings, and the notebook. The demo that
+`make web` makes plays on the first page. mkdocs.yml calls `on_...`."""
 
 from __future__ import annotations
 
+import base64
 import importlib
+import json
 import re
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -11,22 +16,73 @@ from mkdocs.structure.files import File, Files
 from runtime.cli.main import COMMANDS, app
 
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
+DEMO = Path(__file__).resolve().parents[1] / "build" / "web" / "index.html"
+# Of a network that a camera shows gestures to; played once, as soon as it is seen, and not where motion is unwelcome
+FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network in this page decides which gesture it sees"></iframe>'
+BEGIN = "<!-- the demo plays here -->"  # in README.md
 
 
 def on_files(files: Files, config: Any) -> Files:
-    files.append(File.generated(config, "commands.md", content=commands()))
-    files.append(File.generated(config, "api.md", content=api()))
+    pages: dict[str, str | bytes] = {"commands.md": commands(), "api.md": api()}
+    pages |= notebook("quickstart", Path(config["docs_dir"], "quickstart.ipynb"))
+    if DEMO.exists():
+        pages["demo.html"] = DEMO.read_bytes()
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """A link to the notebook leads to its page; the demo is there where `make web` has made it (`make site` does)."""
+    markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
+    return markdown.replace(BEGIN, FRAME if DEMO.exists() else "")
+
+
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Lists of parameters in docstrings, `name   what it is`, keep their lines."""
-    columns = r"<p>(?=(?:(?!</p>).)*\S {3,}\S)"
-    return (
-        re.sub(columns, '<p style="white-space: pre-wrap">', html, flags=re.DOTALL)
-        if page.file.src_uri == "api.md"
-        else html
-    )
+    """Docstrings' lists of parameters are tables."""
+    return re.sub(r"<p>((?:(?!</p>).)*)</p>", columns, html, flags=re.DOTALL) if page.file.src_uri == "api.md" else html
+
+
+def on_post_page(html: str, **_: Any) -> str:
+    """The theme's dialog has no name for screen readers."""
+    return html.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+
+
+def columns(paragraph: re.Match[str]) -> str:
+    """A paragraph of a docstring; as a table where it begins with `name   what it is`, up to a line that does not."""
+    lines = paragraph[1].split("\n")
+    first = re.match(r"[\w, ]*\w {2,}(?=\S)", lines[0])
+    if first is None:
+        return paragraph[0]
+    wide, rows, after = first.end(), [], list[str]()
+    for line in lines:
+        name, text = line[:wide].strip(), line[wide:]
+        if after or not (line[wide - 1] == " " and text.strip()):
+            after.append(line)
+        elif name:
+            rows.append([name, text])
+        else:
+            rows[-1][1] += "\n" + text
+    made = "".join(f'<tr><th scope="row">{name}</th><td>{text}</td></tr>' for name, text in rows)
+    return f'<table class="columns">{made}</table>' + ("<p>" + "\n".join(after) + "</p>" if after else "")
+
+
+def notebook(name: str, path: Path) -> dict[str, str | bytes]:
+    """The page of a notebook with the outputs that it holds, and the pictures among them, by their names."""
+    page, files, number = list[str](), dict[str, str | bytes](), count(1)
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        page.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = f"{name}-{next(number)}.png"
+                files[picture] = base64.b64decode(data["image/png"])
+                page.append(f"![What the cell above draws]({picture})")
+            else:
+                page.append("```text\n" + "".join(data.get("text/plain", output.get("text", ""))).strip() + "\n```")
+    page.append(f"[The notebook]({path.name}), to run it.")
+    return {f"{name}.md": "\n\n".join(page), **files}
 
 
 def commands() -> str:
