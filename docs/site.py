@@ -16,7 +16,6 @@ from mkdocs.structure.files import File, Files
 from runtime.cli.main import COMMANDS, app
 
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
-DEMO = Path(__file__).resolve().parents[1] / "build" / "web" / "index.html"
 # Of a network that a camera shows gestures to; played once, as soon as it is seen, and not where motion is unwelcome
 FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network in this page decides which gesture it sees"></iframe>'
 BEGIN = "<!-- the demo plays here -->"  # in README.md
@@ -25,17 +24,24 @@ BEGIN = "<!-- the demo plays here -->"  # in README.md
 def on_files(files: Files, config: Any) -> Files:
     pages: dict[str, str | bytes] = {"commands.md": commands(), "api.md": api()}
     pages |= notebook("quickstart", Path(config["docs_dir"], "quickstart.ipynb"))
-    if DEMO.exists():
-        pages["demo.html"] = DEMO.read_bytes()
+    if demo(config).exists():
+        pages["demo.html"] = demo(config).read_bytes()
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """A link to the notebook leads to its page; the demo is there where `make web` has made it (`make site` does)."""
+def demo(config: Any) -> Path:
+    """The page of `make web`, of which `make site` is in need; another build of the site goes without."""
+    return Path(config["config_file_path"]).parent / config["extra"]["demo"]
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """A link to the notebook leads to its page; the first page has the demo, and room for it."""
+    if BEGIN in markdown:
+        page.meta["hide"] = ["toc"]
     markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
-    return markdown.replace(BEGIN, FRAME if DEMO.exists() else "")
+    return markdown.replace(BEGIN, FRAME if demo(config).exists() else "")
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

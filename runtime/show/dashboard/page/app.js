@@ -389,5 +389,5 @@ function clock(us) {
 }
 
 window.addEventListener("resize", () => requestAnimationFrame(draw));
-AT_NIGHT.addEventListener("change", () => requestAnimationFrame(draw));
+AT_NIGHT.addEventListener("change", draw); // at once: printing waits for no frame
 connect();
