@@ -36,7 +36,11 @@ def schemas() -> dict[str, Schema]:
     """{name of the file: schema}"""
     return {
         "eval": _of(
-            "plif eval --json", Evaluation, {"stress": list[dict[str, object]]}, ("stress",), left_out="truths"
+            "plif eval --json",
+            Evaluation,
+            {"stress": list[dict[str, object]]},
+            ("stress",),
+            left_out=("truths", "traces"),
         ),
         "predict": _of("plif predict --json", Predicted, {"predictions": list[PredictedRow]}),
         "verify": _of("plif verify --json", Report, {"shown": list[Shown]}),
@@ -45,7 +49,9 @@ def schemas() -> dict[str, Schema]:
     }
 
 
-def _of(title: str, record: type, more: Schema, optional: tuple[str, ...] = (), left_out: str = "") -> Schema:
+def _of(
+    title: str, record: type, more: Schema, optional: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
+) -> Schema:
     """Of a result: its record, and what `to_dict` adds to it, {key: annotation}, or leaves out."""
     defs: dict[str, Schema] = {}
     return _document(title, _record(record, defs, more, optional, left_out), defs)
@@ -91,11 +97,11 @@ def _record(
     defs: dict[str, Schema],
     more: Schema | None = None,
     optional: tuple[str, ...] = (),
-    left_out: str = "",
+    left_out: tuple[str, ...] = (),
 ) -> Schema:
     hints, told = {**get_type_hints(record), **(more or {})}, _told(record)
     keys = [each.name for each in fields(record)] if is_dataclass(record) else [*get_type_hints(record)]
-    keys = [key for key in dict.fromkeys([*keys, *(more or {})]) if key != left_out]
+    keys = [key for key in dict.fromkeys([*keys, *(more or {})]) if key not in left_out]
     optional += tuple(getattr(record, "__optional_keys__", ()))
     about = _line((inspect.getdoc(record) or "").partition("\n\n")[0])
     return {

@@ -1,5 +1,5 @@
-"""Pages of the web site that are made when it is built: the reference, from --help and docstrings, and the notebook. The demo that
-`make web` makes plays on the first page. mkdocs.yml calls `on_...`."""
+"""Pages of the web site that are made when it is built: the reference, from --help and docstrings, and the notebook. The demo
+that `make web` makes plays on the first page. mkdocs.yml calls `on_...`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.cli.main import COMMANDS, app
 
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 # Of a network that a camera shows gestures to; played once, as soon as it is seen, and not where motion is unwelcome
-FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network in this page decides which gesture it sees"></iframe>'
+FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network in this page says which gesture it sees"></iframe>'
 BEGIN = "<!-- the demo plays here -->"  # in README.md
 
 

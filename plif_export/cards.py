@@ -67,6 +67,7 @@ def make_card(
         "normalisation": facts.normalisation,
         **({"view": facts.view} if facts.view else {}),
         **({"sensor": list(facts.sensor)} if facts.sensor else {}),
+        **({"trained_on": facts.trained_on} if facts.trained_on else {}),
         **({"decide": facts.decide} if facts.decide else {}),
         "graph": graph.record(),
         "source_sha256": source_sha256,

@@ -35,6 +35,7 @@ class ModelFacts:
     normalisation  {"mean": [C numbers], "std": [C numbers]} of images
     view           "upright": recordings that their format stores turned must be turned; None: as stored
     sensor         (width, height) of the recordings that it was trained on; None where it is not known
+    trained_on     what those recordings were like (runtime/events/fit.py); None where it is not known
     decide         the model's card's: by which rule feeds are decided; None: not said
     unsaid         which of CLAIMS neither the model nor its owner said: usual values stand in for them
     """
@@ -49,6 +50,7 @@ class ModelFacts:
     unsaid: tuple[str, ...] = ()
     view: str | None = None
     sensor: tuple[int, int] | None = None
+    trained_on: dict[str, object] | None = None
     decide: dict[str, object] | None = None
 
     @property
@@ -70,7 +72,8 @@ class ModelFacts:
     def of(cls, net: Network) -> ModelFacts:
         meta = net.meta
         claimed = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing", "normalisation")}
-        return cls(str(net.notation), **claimed, view=meta.view, sensor=meta.sensor, decide=meta.decide)
+        seen = {name: getattr(meta, name) for name in ("view", "sensor", "trained_on", "decide")}
+        return cls(str(net.notation), **claimed, **seen)
 
     @classmethod
     def from_caller(cls, caller: CallerFacts, graph: Graph) -> ModelFacts:

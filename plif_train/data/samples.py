@@ -22,6 +22,7 @@ from runtime.base.progress import Progress
 from runtime.data import Dataset
 from runtime.data.dataset import EventSet
 from runtime.events import frames_of, make_events
+from runtime.events.fit import Fate
 from runtime.events.framing import Framing
 
 LEAD_US = 1_200_000  # of a recording before a row, for onsets and rests
@@ -60,6 +61,14 @@ class EventSamples:
         x = np.stack([frames for frames, _ in drawn])
         return Samples(torch.from_numpy(x), torch.from_numpy(np.stack([labels for _, labels in drawn])))
 
+    def look(self, i: int, rng: np.random.Generator) -> Fate:
+        """What is known of a new window of sample i, all of whose events are in its frames."""
+        clip, _ = self.windows.draw(self.rows[i], rng)
+        events, steps = events_of(clip, self.windows.size), self.windows.steps
+        on = float(events["p"].mean()) if len(events) else None
+        whole = (len(events), len(events), 0, self.windows.size, "recording", steps, on)
+        return Fate(*whole, round(steps * self.windows.step_us))
+
     def _draw(self, row: LabelledStretch, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         clip, labels = self.windows.draw(row, rng)
         events = events_of(clip, self.windows.size)
@@ -92,6 +101,12 @@ class Mixture:
             parts.append(begin + torch.cat(found)[:wanted])
         numbers = torch.cat(parts)
         return numbers[torch.randperm(len(numbers))]
+
+    def looks(self, count: int) -> list[Fate]:
+        """What is known of so many windows, each set's share of them; the same ones every time, and no generator moves."""
+        rng = np.random.default_rng(0)
+        which = [np.full(round(share * count), k) for k, share in enumerate(self.shares)]
+        return [self.sets[k].look(int(rng.integers(len(self.sets[k]))), rng) for k in np.concatenate(which)]
 
     def pick(self, indices: Tensor) -> Samples:
         """As EventSamples.pick, each from its own set."""

@@ -73,6 +73,7 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         "versions": versions(),
         **({"view": meta.view} if meta.view else {}),
         **({"sensor": list(meta.sensor)} if meta.sensor else {}),
+        **({"trained_on": meta.trained_on} if meta.trained_on else {}),
         **({"decide": meta.decide} if meta.decide and training is None else {}),  # one of other weights says nothing
     }
     cards.check_model_card(card)
@@ -155,6 +156,7 @@ def _empty(card: cards.Card) -> Network:
         view=card.get("view"),
         sensor=_sensor(card),
         decide=card.get("decide"),
+        trained_on=card.get("trained_on"),
     )
     with torch.device("meta"):
         return Network(parse(card["notation"]), options, meta)

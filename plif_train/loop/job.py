@@ -31,6 +31,10 @@ from runtime.base.grammar import parse_set
 from runtime.base.text import say
 from runtime.data import Dataset, find, open_dataset
 from runtime.data.dataset import EventSet
+from runtime.events.fit import trained_on
+
+LOOKED_AT = 64  # recordings of a set that are read once more
+LOOKS = 512  # windows of a mixture, which lies in memory: the rare kinds, too
 
 
 @dataclass
@@ -122,9 +126,11 @@ class TrainingJob:
         quiet = world.rank > 0
         train_set: TrainSet
         if self.parts:
-            train_set = load_mixture(self.parts, net, self.limits["train"], quiet)
+            train_set = mixture = load_mixture(self.parts, net, self.limits["train"], quiet)
+            net.meta = replace(net.meta, trained_on=trained_on(mixture.looks(LOOKS), net.meta.shape))
         else:
             train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.how.cache, quiet)
+            net.meta = replace(net.meta, trained_on=_trained_on(opened["train"], len(train_set), net.meta.shape))
         test_set = load_samples(opened["test"], self.limits["test"], "reading test", self.how.cache, quiet)
         self.started = True
         return train(
@@ -220,6 +226,13 @@ def simulation_note(data: str, *others: str) -> dict[str, str]:
         raise PlifError(
             f"{note}: not the note of a simulated set, expected JSON with 'what'; make the set again"
         ) from None
+
+
+def _trained_on(dataset: Dataset, limit: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
+    """What the recordings of a split are like, for the card, by LOOKED_AT of them; None of images."""
+    if not isinstance(dataset, EventSet):
+        return None
+    return trained_on([dataset.frames(i)[1] for i in spread(dataset, min(limit, LOOKED_AT))], shape)
 
 
 def start_note(start: Path) -> dict[str, str]:

@@ -91,6 +91,7 @@ class Meta:
         None  # (width, height) of the recordings that it was trained on, if all had the same
     )
     decide: dict[str, object] | None = field(default=None, compare=False)  # the card's: how feeds are decided
+    trained_on: dict[str, object] | None = field(default=None, compare=False)  # what recordings (runtime/events/fit.py)
 
     def __post_init__(self) -> None:
         if self.kind not in ("events", "static"):

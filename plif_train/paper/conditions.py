@@ -32,6 +32,7 @@ NOT_COMPARED = {
     "decide": "how feeds are decided, long after",
     "view": "follows from the data set",
     "sensor": "follows from the data set",
+    "trained_on": "follows from the data set",
 }
 # What a training record may hold of the data, null apart.
 _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (

@@ -60,6 +60,15 @@ def column(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+def short(n: float) -> str:
+    """A count or a rate in few characters: "48.2 k"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if n >= size:
+            n /= 1e3 if unit == "k" else size
+            return f"{n:.1f} {unit}" if n < 100 else f"{n:.0f} {unit}"
+    return f"{n:.0f}"
+
+
 def say(*lines: str, err: bool = False, file: TextIO | None = None) -> None:
     """Prints lines for a person, on stdout, stderr or `file`, each at once. A character that the output cannot hold is "?"."""
     out = file or (sys.stderr if err else sys.stdout)

@@ -1,22 +1,37 @@
-"""`plif info`: the card of a model or an artifact, or the environment.
+"""`plif info`: the card of a model or an artifact, what a recording is and which network it fits, or the environment.
 
-In Python: runtime.model.card.read_card.
+In Python: runtime.model.card.read_card, runtime.measure.describe.describe.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from runtime.base.options import Argument
+from runtime.base.declared import ViewOptions
+from runtime.base.errors import PlifError
+from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import column, width
 from runtime.base.version import __version__
-from runtime.cli.output import Output
-from runtime.model.card import Card, read_card
+from runtime.cli.output import SENSOR_FROM, Output
+from runtime.model.artifacts import KINDS
+from runtime.model.card import RANGES, Card, read_card
 from runtime.model.digest import KEY, digest_of
 
+if TYPE_CHECKING:
+    from runtime.measure.describe import Described
+
+TURNED = {
+    "identity": "as stored",
+    "rotate180": "turned by 180 degrees",
+    "rotate90": "turned by 90 degrees",
+    "rotate270": "turned by 270 degrees",
+    "flip_y": "flipped",
+}
+UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are elsewhere in this picture: --up"}
 PACKAGES = (
     "numpy",
     "onnxruntime",
@@ -34,18 +49,75 @@ PACKAGES = (
 )
 
 
+class ComparedOptions(OptionRecord):
+    """With what a recording is compared."""
+
+    model: Path | None = option(
+        "Whether the recording fits this model or artifact.", "--for", default=None, metavar="MODEL"
+    )
+
+
 def info(
-    file: Annotated[Path | None, Argument("A model.pt or an artifact; the environment when not given.")] = None,
+    file: Annotated[
+        Path | None, Argument("A model.pt, an artifact or a recording; the environment when not given.")
+    ] = None,
     *,
+    what: ComparedOptions,
+    view: ViewOptions,
     output: Output,
 ) -> None:
-    """The card of a model or artifact, or the environment. Needs neither torch nor an engine."""
+    """What a model, an artifact or a recording is, or the environment. Needs neither torch nor an engine."""
+    asked = [flag for option in (what, view) for flag in option.given()]
     if file is None:
+        if asked:
+            raise PlifError(f"info {asked[0]}: is about a recording; name one")
         found = environment()
         output.show(found, lambda: environment_lines(found))
-    else:
-        card = read_card(file)
+    elif not asked and (card := _card_of(file)) is not None:
         output.show(card, lambda: card_lines(card))
+    else:
+        from runtime.measure.describe import describe
+
+        described = describe(str(file), what.model, **vars(view))
+        output.show(described.to_dict(), lambda: recording_lines(described))
+
+
+def _card_of(file: Path) -> Card | None:
+    """The card; None of what neither is nor is called as a model or an artifact."""
+    try:
+        return read_card(file)
+    except PlifError:
+        if file.is_dir() or file.suffix in {Path(f"_{kind.suffix}").suffix for kind in KINDS} | {".pth"}:
+            raise
+        return None
+
+
+def recording_lines(found: Described) -> list[str]:
+    """A recording for reading: what it is, whether it fits, and its picture."""
+    from runtime.events.fit import UNLIKE, in_words
+
+    rows = [
+        ("format", found.format),
+        ("sensor", f"{found.sensor[0]}x{found.sensor[1]}, {SENSOR_FROM[found.sensor_from]}"),
+        ("events", f"{found.events}, of which {found.events_lost} cannot be used"),
+        ("duration", f"{found.duration_s:.6g} s"),
+        ("rate", "-" if found.rate is None else in_words("rate", found.rate)),
+        ("polarity", "-" if found.polarity is None else in_words("polarity", found.polarity)),
+        ("upright", f"{TURNED[found.upright]}, {UP_FROM[found.upright_from]}"),
+    ]
+    if (fit := found.fit) is not None:
+        said = fit["trained_on"]
+        for name in RANGES:
+            if name in said:
+                seen = in_words(name, fit["seen"][name]) if name in fit["seen"] else "-"
+                rows.append((f"for {name}", f"{seen}; trained on {in_words(name, *said[name])}"))
+        verdict = {
+            True: "fits",
+            False: f"{UNLIKE}: {'; '.join(fit['why'])}",
+            None: "does not say what it was trained on",
+        }
+        rows.append(("fit", f"{fit['model']}: {verdict[fit['fits']]}"))
+    return [*in_columns(rows), *found.picture, *(f"note: {note}" for note in found.notes)]
 
 
 def card_lines(card: Card) -> list[str]:
@@ -210,5 +282,10 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
     rows.append(("sandbox", ", ".join(found["sandbox"])))
     rows += [(f"  not {name}", why) for name, why in found["sandbox_not_here"].items()]
     rows += [(name, version or "not installed") for name, version in found["packages"].items()]
+    return in_columns(rows)
+
+
+def in_columns(rows: Sequence[tuple[str, object]]) -> list[str]:
+    """Labels and texts, side by side."""
     most = max(width(label) for label, _ in rows)
     return [f"{column(label, most)}  {text}" for label, text in rows]

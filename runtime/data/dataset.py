@@ -14,6 +14,7 @@ import numpy.typing as npt
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data.archive import unpack
 from runtime.events import framed, frames_in, open_source
+from runtime.events.fit import Fate
 from runtime.events.formats import nmnist
 from runtime.events.framing import Framing
 from runtime.events.size import sizes_to_try
@@ -113,22 +114,6 @@ class Recorded(NamedTuple):
     invalid: int = 0
 
 
-@dataclass(frozen=True)
-class Fate:
-    """Where the events of a sample went. What a filter or the framing leaves out is neither used nor lost.
-
-    events       in the recording
-    events_used  of these in its frames;  events_lost: outside the sensor, invalid or late
-    sensor, sensor_from   (width, height), and who says so, as in Source
-    """
-
-    events: int
-    events_used: int
-    events_lost: int
-    sensor: tuple[int, int]
-    sensor_from: str
-
-
 class EventSet:
     """Recordings as frames. A subclass gives `recording(i)`, the events of sample i, or `recorded(i)`."""
 
@@ -199,7 +184,8 @@ class EventSet:
         one = self.recorded(i)
         frames, went = framed(one.events, self.framing, self.shape, one.sensor, one.upright)
         lost = one.invalid + went.late + went.invalid
-        return frames, Fate(len(one.events) + one.invalid, went.used, lost, one.sensor, one.sensor_from)
+        t, said = one.events["t"], (one.sensor, one.sensor_from, len(frames), float(one.events["p"].mean()))
+        return frames, Fate(len(t) + one.invalid, went.used, lost, *said, max(0, int(t[-1] - t[0])))
 
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
@@ -241,9 +227,9 @@ class FileEventSet(EventSet):
         found = frames_in(self._paths[i], self.framing, self.shape, sensor, out)
         if found is None:
             return None
-        frames, events, used = found
+        frames, events, (used, on, duration_us) = found
         said = self.sensor_from if self.sensor else "model" if self.trained else "guess"
-        return frames, Fate(events, used, 0, sensor, said)
+        return frames, Fate(events, used, 0, sensor, said, len(frames), on / events, duration_us)
 
 
 def read_recording(

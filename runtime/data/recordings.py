@@ -182,7 +182,7 @@ class Folder(FileEventSet):
             return next(iter(sizes)) if len(sizes) == 1 else None
         width, height = size = max(guessed, key=lambda size: size[0] * size[1])
         if size != self.trained:
-            why = unlike(size, self.shape, self.trained)
+            why = unlike(size, self.shape)
             taken = f"is a guess for all of them{f', and {why}' if why else ''}"
             _warn(f"{self.name}: its recordings do not say their sensor: {width}x{height} {taken}; {advice}")
         return size

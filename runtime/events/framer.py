@@ -91,7 +91,7 @@ class Framer(NativeSession):
             first_us=first_us,
             last_us=last_us,
         )
-        self.shape = shape
+        self.shape, self.source_size = shape, source_size
         self.account = Account()
         self.now_s = 0.0  # when this packet came
         self._overlaps = framing.pieces > 1

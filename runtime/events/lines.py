@@ -52,6 +52,7 @@ class StreamSummary(_Summary, total=False):
     label          of the last step; null for several sources
     lag_ms         behind the feed
     sensor         [width, height], and sensor_from who says so: source, recording, asked, model or guess
+    fit            whether its events are as those of the network's training (runtime/events/fit.py)
     frames_merged, frames_dropped   by an overload;  waiting_most: frames in the queue, at most
     returns        how often a live source came back
     datagrams      of a UDP source, by fate
@@ -60,6 +61,7 @@ class StreamSummary(_Summary, total=False):
 
     sensor: list[int]
     sensor_from: str
+    fit: dict[str, object]
     frames_merged: int
     frames_dropped: int
     waiting_most: int

@@ -71,11 +71,9 @@ def guess_sensor(
     return (width, height), 0
 
 
-def unlike(sensor: tuple[int, int], shape: Sequence[int], trained: Sequence[int] | None = None) -> str | None:
-    """Why a guessed sensor is unlikely for a network of input shape (C, H, W), trained on recordings of another sensor
-    (width, height): half a line, or None."""
-    if trained is not None and tuple(trained) != sensor:
-        return f"not the {trained[0]}x{trained[1]} of the network's training"
+def unlike(sensor: tuple[int, int], shape: Sequence[int]) -> str | None:
+    """Why a guessed sensor (width, height) is unlikely for a network of input shape (C, H, W) of unknown training: half a line or
+    None."""
     height, width = shape[-2:]
     if sensor[0] < width or sensor[1] < height:
         return f"smaller than the network's input of {width}x{height}"

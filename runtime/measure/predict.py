@@ -16,6 +16,7 @@ from runtime.base.options import with_fields
 from runtime.data import Dataset
 from runtime.data.recordings import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
+from runtime.events.fit import Fit
 from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census, Lost, nothing_lost
 from runtime.measure.evaluate.evaluation import scratch
@@ -71,6 +72,7 @@ class Predicted:
     recordings   how many there are;  unreadable: how many of them could not be read
     answers      {class: recordings that were taken for it};  unanswered: those that have no label, as their `why` says
     lost         as in Census (runtime/measure/evaluate/census.py)
+    fit          of the recordings and the network (runtime/events/fit.py)
     predictions  in the order of the recordings; empty where they were written to `out`
     """
 
@@ -89,6 +91,7 @@ class Predicted:
     first_unreadable: str | None = None
     unanswered: int = 0
     lost: Lost = field(default_factory=nothing_lost)
+    fit: dict[str, object] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         rows: list[PredictedRow] = [
@@ -137,7 +140,7 @@ def predict(
             artifact=artifact_identity(model.path, model.card),
             out=None if out is None else str(out),
         )
-        statistics, census = Statistics(), Census(lost=result.lost)
+        statistics, census = Statistics(), Census(Fit(model.card), lost=result.lost)
         found = _counted(census.watch(shards.predictions(statistics)), result)
         if out is None:
             result.predictions = list(found)
@@ -145,7 +148,8 @@ def predict(
             write_table(found, model.classes, out)
     result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
     show_notes(statistics)
-    census.remark("plif predict", "say it: --sensor WxH", how.sensor, model.input_shape, model.card.get("sensor"))
+    census.remark("plif predict", "say it: --sensor WxH", how.sensor)
+    result.fit = census.fit.to_dict()
     return result
 
 

@@ -42,6 +42,7 @@ MOST_NAME = 256  # characters of a class or a layer
 MOST_RULE = 2048  # characters of a rule of deciding
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
+RANGES = ("rate", "polarity", "events_a_pixel")  # that `trained_on` has (runtime/events/fit.py)
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
 Card = dict[str, Any]
@@ -231,8 +232,9 @@ def _check_common(card: Card, where: str, name: str, version: int, record: type)
     if decide is not None and not (isinstance(rule, str) and 0 < len(rule) <= MOST_RULE and rule.isprintable()):
         raise PlifError(f"{where}: decide {_short(decide)}; expected its rule as --decide takes it, or no such key")
     sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
-    if sensor is not None and not (isinstance(sensor, list) and len(sensor) == 2 and all(map(_positive, sensor))):
+    if sensor is not None and not _is_size(sensor):
         raise PlifError(f"{where}: sensor {_short(sensor)}; expected [width, height], or no such key")
+    _check_trained_on(card.get("trained_on", {}), where)
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
     for name in card["classes"]:
@@ -266,6 +268,25 @@ def _short(value: object) -> str:
     """A value of the card for an error message, which hostile ones could make a page long."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a number of more than 64 bits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _check_trained_on(said: object, where: str) -> None:
+    """Refuses what says the training's recordings in another way than runtime/events/fit.py reads it."""
+    known = said if isinstance(said, dict) else {"size": ""}
+    sized = known.get("size") is None or _is_size(known["size"])
+    if not sized or not all(_is_range(known[name]) for name in RANGES if name in known):
+        ranges = ", ".join(f"{name} [low, high]" for name in RANGES)
+        raise PlifError(
+            f"{where}: trained_on {_short(said)}; expected size [width, height] or null, {ranges}, or no such key"
+        )
+
+
+def _is_size(said: object) -> bool:
+    return isinstance(said, list) and len(said) == 2 and all(map(_positive, said))
+
+
+def _is_range(said: object) -> bool:
+    return isinstance(said, list) and len(said) == 2 and all(map(_number, said)) and 0 <= said[0] <= said[1]
 
 
 def _positive(n: object) -> bool:

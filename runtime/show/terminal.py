@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from runtime.base.text import column, printable, say, width
+from runtime.base.text import column, printable, say, short, width
+from runtime.events.fit import UNLIKE
 from runtime.events.sources.base import ASK, turns_itself
 from runtime.show.event_rate import EventRate
 from runtime.stream.observe import Observer
@@ -206,19 +207,11 @@ class Notes(Observer):
 
 
 def _print_note(source: str, text: str, err: TextIO) -> None:
-    say(f"plif: note: {source}: {text}", file=err)
+    say(f"plif: {'warning' if UNLIKE in text else 'note'}: {source}: {text}", file=err)
 
 
 def answer_text(decision: Decision) -> str:
     return printable(decision.label) if decision.label is not None else decision.why or "not sure"
-
-
-def short(n: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if n >= size:
-            n /= 1e3 if unit == "k" else size
-            return f"{n:.1f} {unit}" if n < 100 else f"{n:.0f} {unit}"
-    return f"{n:.0f}"
 
 
 def clock(t_us: int) -> str:

@@ -25,10 +25,10 @@ from runtime.base.errors import PlifError
 from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
+from runtime.events.fit import Fit
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing, framing_of
 from runtime.events.lines import StreamSummary
-from runtime.events.size import unlike
 from runtime.events.sources import open_source
 from runtime.events.sources.base import ASK, Source, turns_itself
 from runtime.stream.controls import Controls
@@ -123,7 +123,8 @@ class Run:
                 name=name,
             )
             rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
-            self.streams.append(Stream(name, frames, first_row, rules, self._observers, ends_early))
+            fit = Fit(self.model.card)
+            self.streams.append(Stream(name, frames, first_row, rules, self._observers, fit, ends_early))
             first_row += rules.rows
 
     def _free_name(self, name: str) -> str:
@@ -192,15 +193,10 @@ class Run:
             self.close()
 
     def _advise(self) -> None:
-        """Notes options that are allowed but rarely meant (a sum over a feed without an end, a pace that a pipe cannot have),
-        and a guess that is unlikely."""
+        """Notes options that are allowed but rarely meant: a sum over a feed without an end, a pace that a pipe cannot have."""
         decide, reset = str(self.options.decide), str(self.options.reset)
         adds_up = decide.split(",")[0] == "sum" and reset.split(":")[0] in ("recording", "never", "silence")
         for stream in self.streams:
-            why = unlike(stream.source.sensor, self.model.input_shape, self.model.card.get("sensor"))
-            if why is not None and stream.source.sensor_from == "guess":
-                width, height = stream.source.sensor
-                stream.notes.append(f"{stream.name}: the guessed sensor of {width}x{height} is {why}: say it: --sensor")
             if (text := self._about_up(stream.source)) is not None:
                 stream.notes.append(f"{stream.name}: {text}")
                 self._observers.on_note(stream.name, text)
@@ -326,6 +322,8 @@ class Run:
             self._leave_state(self._state)
         for stream in self.streams:
             stream.account.close()
+            if self._stage is not Stage.MADE:
+                stream.judge(ended=self._stage is Stage.READ and not self._is_endless(stream.source))
         if self._stage in (Stage.RUNS, Stage.READ):
             self._stage = Stage.TOLD
             if self._observers.on_summary:

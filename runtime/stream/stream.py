@@ -17,6 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies, Percentiles
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
+from runtime.events.fit import Fate, Fit
 from runtime.events.frame import Frame
 from runtime.events.lines import StreamSummary
 from runtime.events.sources.base import Source
@@ -38,6 +39,8 @@ class Stream:
     numbers    the rows of the batch that are its own
     queue      where frames wait, of a source that is read by a thread
     pending    the frame that is to be stepped next
+    fit        whether its events are as those of the network's training: looked at when as many steps were made as a sample of
+               training has, and at the end
     steps      decisions so far, and of the run that it goes on from; last and last_frame are the latest
     """
 
@@ -48,8 +51,12 @@ class Stream:
         first_row: int,
         rules: Rules,
         observers: Observers,
+        fit: Fit,
         ends_early: bool = False,
     ) -> None:
+        self.fit, self._unseen = fit, fit.steps  # and how many of the first steps are still to come
+        self._seen = np.zeros(frames.framer.shape[0])  # of these: counts of each channel
+        self._frames, self._first_us = 0, 0  # frames of the grid, and when the first began
         self.name, self.frames, self.source = name, frames, frames.source
         self.account = frames.account
         self.rules = rules
@@ -109,16 +116,39 @@ class Stream:
             why=None if winner is not None else "idle" if found.index == IDLE else NOT_SURE,
             soft=None if found.soft < 0 else rules.classes[found.soft],
         )
+        if not self._frames:
+            self._first_us = frame.t_start_us
+        self._frames += frame.merged
         self.steps += 1
         if self.steps % ENTERED == 0:
             self.latency.enter()
             self.lag.enter()
         self.last, self.last_frame = decision, frame
+        if self._unseen:
+            self._unseen -= 1
+            self._seen += frame.x.sum((1, 2))
+            if not self._unseen:
+                self.judge()
         if self._observers.on_frame:
             self._observers.on_frame(self.name, frame, y[found.row], rates, latency_ms)
         if self._observers.on_decision:
             self._observers.on_decision(decision)
         return decision
+
+    def judge(self, ended: bool = False) -> None:
+        """Whether what came so far, or, at its end, the whole, fits the network; says it once where it does not."""
+        if self.last_frame is None or self.fit.recordings:
+            return
+        used, counts, framer = self.account.used, self._seen, self.frames.framer
+        on = counts[-1] / counts.sum() if counts.any() else None
+        if on is not None and framer.framing.polarity == "swapped":
+            on = 1 - on
+        span_us = self.last_frame.t_end_us - self._first_us
+        seen = Fate(used, used, 0, framer.source_size, self.source.sensor_from, self._frames, on, span_us)
+        if ended or any(self.fit.compare(seen, goes_on=True)):
+            self.fit.add(self.name, seen, goes_on=not ended)
+            if line := self.fit.line():
+                self._observers.on_note(self.name, line)
 
     def summary(self) -> StreamSummary:
         """The account of every event of this source, and its times."""
@@ -136,6 +166,7 @@ class Stream:
             "framing": str(self.frames.framer.framing),
             "sensor": list(self.source.sensor),
             "sensor_from": self.source.sensor_from,
+            "fit": self.fit.to_dict(),
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
             "notes": [*self.frames.notes, *self.notes],

@@ -9,8 +9,8 @@
     reset.py     when membranes and evidence start afresh, and when they fade
     stream.py    all of it together: frames -> votes -> decisions
 
-It is what docs/events.md and docs/live-rules.md say, in full. `test_*.py` here give it and the product the same random lines, events
-and votes, and compare; subject.py alone knows what they compare it with. It imports nothing of the product.
+It is what docs/events.md and docs/live-rules.md say, in full. `test_*.py` here give it and the product the same random lines,
+events and votes, and compare; subject.py alone knows what they compare it with. It imports nothing of the product.
 
 To change a rule: change the sentence in the docs, then the equation here, see the tests fail, then change the product.
 """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypedDict, TypeVar
 
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.events.size import unlike
+from runtime.events.fit import Fit
 from runtime.measure.evaluate.predictions import MUCH, Prediction
 
 T = TypeVar("T")
@@ -45,10 +45,12 @@ def nothing_lost() -> Lost:
 class Census:
     """Counted in the one pass over all predictions.
 
+    fit         of these recordings and the network
     unanswered  those that could be read and have no label
     sensors     how many there are of each (size, who says it)
     """
 
+    fit: Fit
     samples: int = 0
     unreadable: Unread = field(default_factory=nothing_unread)
     unanswered: int = 0
@@ -74,6 +76,8 @@ class Census:
             self.lost["first"].append({"path": one.path, "events": one.events, "events_lost": one.events_lost})
         if one.sensor is not None and one.sensor_from is not None:
             self.sensors[one.sensor, one.sensor_from] += 1
+        if one.fate is not None:
+            self.fit.add(one.path, one.fate)
 
     @property
     def sensor(self) -> tuple[int, int] | None:
@@ -85,23 +89,22 @@ class Census:
         """Who says it of all, None where these differ."""
         return _only({said for _, said in self.sensors})
 
-    def remark(
-        self, name: str, advice: str, asked: tuple[int, int] | None, shape: Sequence[int], trained: Sequence[int] | None
-    ) -> None:
-        """Warns of sensors that the recordings did not say, and of those that say another one than was asked for."""
+    def remark(self, name: str, advice: str, asked: tuple[int, int] | None) -> None:
+        """Warns of sensors that the recordings did not say, of those that say another one than was asked for, and of recordings
+        that do not fit the network."""
         silent = {size: n for (size, said), n in self.sensors.most_common() if said in ("model", "guess")}
         if silent:
-            sizes = (self._taken(size, n, shape, trained) for size, n in [*silent.items()][:MOST_SIZES])
+            sizes = (self._taken(size, n) for size, n in [*silent.items()][:MOST_SIZES])
             count = sum(silent.values())
             _warn(f"{name}: {count} of {self.samples} recordings do not say their sensor: {'; '.join(sizes)}; {advice}")
         other = sum(n for (size, said), n in self.sensors.items() if said == "recording" and size != asked)
         if asked is not None and other:
             _warn(f"{name}: {other} recordings say another sensor than {asked[0]}x{asked[1]}, and are read as they say")
+        if line := self.fit.line():
+            _warn(f"{name}: {line}")
 
-    def _taken(self, size: tuple[int, int], n: int, shape: Sequence[int], trained: Sequence[int] | None) -> str:
-        why = unlike(size, shape, trained)
-        guess = f"a guess{f', {why}' if why else ''}"
-        said = "as in the network's training" if (size, "model") in self.sensors else guess
+    def _taken(self, size: tuple[int, int], n: int) -> str:
+        said = "as in the network's training" if (size, "model") in self.sensors else "a guess"
         return f"{size[0]}x{size[1]} for {n} ({said})"
 
 

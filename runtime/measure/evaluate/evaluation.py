@@ -31,6 +31,7 @@ from runtime.base.options import with_fields
 from runtime.data import with_options
 from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits, chosen_margin
+from runtime.events.fit import Fit
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
 from runtime.measure.evaluate.run import Progress, run, show_notes
@@ -82,6 +83,7 @@ class Evaluation:
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unanswered   samples without an answer: wrong, and in no column of confusion
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
+    fit          of the recordings and the network (runtime/events/fit.py), None for images
     predictions  the class of each sample, NONE (-1) where it has no answer; truths: its own, None where it is not known
     traces       the first samples step by step; none where exit_margin ended some early
     mean_steps   steps that a sample took; fewer than T where exit_margin ended some early
@@ -117,6 +119,7 @@ class Evaluation:
     data_list: DataList = field(default_factory=DataList)
     sensor: list[int] | None = None
     sensor_from: str | None = None
+    fit: dict[str, object] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     predictions: list[int] = field(repr=False, default_factory=list)
     truths: list[int | None] = field(repr=False, default_factory=list)
@@ -180,7 +183,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
             model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin=exit_margin, progress=progress
         )
         seconds = time.perf_counter() - began
-        table, statistics = _Table(len(model.classes)), Statistics()
+        table, statistics = _Table(len(model.classes), Census(Fit(model.card))), Statistics()
         found = table.census.watch(table.watch(shards.predictions(statistics)))
         if out is not None:
             write_predictions(found, model.classes, folder)
@@ -190,7 +193,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
     show_notes(statistics)
     census = table.census
     advice = f"say it: {data.partition('?')[0]}?sensor=WIDTHxHEIGHT"
-    census.remark(data, advice, getattr(dataset, "sensor", None), model.input_shape, model.card.get("sensor"))
+    census.remark(data, advice, getattr(dataset, "sensor", None))
     correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum() + table.unanswered.sum())
     per_class = class_metrics(table.confusion.tolist(), model.classes, table.unanswered.tolist())
     without = [row["class"] for row in per_class if not row["samples"]]
@@ -230,6 +233,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         data_list={"samples": count, "sha256": shards.plan.list},
         sensor=list(census.sensor) if census.sensor else None,
         sensor_from=census.sensor_from,
+        fit=None if model.static else census.fit.to_dict(),
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,
@@ -253,12 +257,12 @@ def scratch() -> Iterator[Path]:
 class _Table:
     """What is counted in the one pass over all predictions. confusion  int64 [true][predicted];  unanswered  int64 [true]"""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, census: Census) -> None:
         self.confusion, self.unanswered = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
         self.predictions: list[int] = []
         self.steps = self.all_steps = 0
         self.truths: list[int | None] = []
-        self.census = Census()
+        self.census = census
 
     def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         """The same predictions, counted."""

@@ -26,6 +26,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
 from runtime.base.grammar import parse_size
 from runtime.base.text import cell
+from runtime.events.fit import Fate
 from runtime.native.rules import answers_of
 from runtime.stream.decide import NOT_SURE
 
@@ -76,7 +77,8 @@ class Prediction:
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
     error         why it could not be read; None where it could
     why           why it has no label although it could be read
-    events, events_used, events_lost, sensor, sensor_from   as in Fate (runtime/data/dataset.py); None for still images
+    events, events_used, events_lost, sensor, sensor_from, frames, polarity, duration_us   as in Fate (runtime/events/fit.py):
+                  None for still images
     """
 
     sample: int
@@ -92,12 +94,24 @@ class Prediction:
     sensor_from: str | None = None
     events_used: int | None = None
     events_lost: int | None = None
+    frames: int | None = None
+    polarity: float | None = None
+    duration_us: int | None = None
 
     @property
     def predicted(self) -> int | None:
         """The class with the highest score, the lowest among equals; None where there is a `why` not, or no score but 0."""
         found = int(answers_of(np.array(self.scores))) if self.scores and self.why is None else -1
         return None if found < 0 else found
+
+    @property
+    def fate(self) -> Fate | None:
+        """Of its events; None where they are not known."""
+        if self.events is None or self.sensor is None:
+            return None
+        lost, said = self.events_lost or 0, str(self.sensor_from)
+        where = (self.events, self.events_used or 0, lost, self.sensor, said)
+        return Fate(*where, self.frames or 0, self.polarity, self.duration_us or 0)
 
     @property
     def lost_much(self) -> bool:

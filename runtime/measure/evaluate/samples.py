@@ -13,8 +13,9 @@ import numpy as np
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.data import Dataset, find, open_dataset
-from runtime.data.dataset import EventSet, Fate, first_names
+from runtime.data.dataset import EventSet, first_names
 from runtime.engines.model import OpenModel
+from runtime.events.fit import Fate
 from runtime.events.framing import framing_of
 
 

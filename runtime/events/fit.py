@@ -1,0 +1,159 @@
+"""Does a recording fit a network? What is seen of its events, what the card says of training, and where these are far apart.
+
+    card["trained_on"] = {"samples": 64, "size": [34, 34], "rate": [6450, 19100], "polarity": [0.466, 0.516],
+                          "events_a_pixel": [0.173, 0.511]}
+
+    samples         how many recordings, or windows of a mixture, were looked at
+    size            (width, height) of the sensor; null where the recordings differ
+    rate            events a second
+    polarity        the share of ON among the events, 0..1
+    events_a_pixel  events in a frame, divided by the pixels of a frame
+
+The last three are ranges, from the 5th to the 95th hundredth of the samples. Far from them is where answers are lost. Points of
+accuracy that the three networks in models/ lose, the least and the most, on 100 real digits and 72 held-out simulated gestures:
+
+    SIDE      the scene in the middle of a sensor 1.25 times as wide and high: 4 to 7, 1.5 times: 3 to 23; cut to 0.9: at most 3,
+              to 0.8: 12 to 17
+    DENSITY   a quarter of the events, about half of the low end: 3 to 8, a tenth: 5 to 70; as much noise as events: 29 to 53
+    SHARE     half of one polarity left out: at most 5, three quarters: at most 26
+    TEMPO     ten times as fast: 28 and 43 where frames follow a clock, none where they count events. It tells a clock of another
+              unit and another kind of scene, DENSITY the rest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.base.text import short
+from runtime.events.size import unlike
+from runtime.model.card import RANGES
+
+if TYPE_CHECKING:
+    from runtime.model.card import Card
+
+SIDE = 1.25  # how many times as long or as short a side of the sensor may be
+DENSITY = 2.0  # how many times above and below its range the number of events a pixel may be,
+TEMPO = 10.0  # and the rate
+SHARE = 0.2  # how far from its range the share of ON may be
+ENOUGH = 400  # events that tell a share: it is right to 0.05 then
+MANY = 20  # one recording of a set in so many may be far: training left out as many at each end
+UNLIKE = "unlike what the network was trained on"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What is known of the events of a recording, or of a feed so far, and where they went. What a filter or the framing leaves
+    out is neither used nor lost.
+
+    events       that came
+    events_used  of these in its frames;  events_lost: outside the sensor, invalid or late
+    sensor, sensor_from   (width, height), and who says so, as in Source
+    frames       how many there were
+    polarity     the share of ON, 0..1; None where there is no event
+    duration_us  from the first event to the last
+    """
+
+    events: int
+    events_used: int
+    events_lost: int
+    sensor: tuple[int, int]
+    sensor_from: str
+    frames: int = 0
+    polarity: float | None = None
+    duration_us: int = 0
+
+    def numbers(self, shape: Sequence[int]) -> dict[str, float]:
+        """{name of RANGES: value} of those that are known, for a network with an input of shape (C, H, W)."""
+        found = {}
+        if self.duration_us > 0:
+            found["rate"] = 1e6 * self.events / self.duration_us
+        if self.polarity is not None and self.events >= ENOUGH and shape[0] == 2:
+            found["polarity"] = self.polarity
+        if self.frames:
+            found["events_a_pixel"] = self.events_used / (self.frames * shape[-2] * shape[-1])
+        return found
+
+
+def trained_on(each: Sequence[Fate], shape: Sequence[int]) -> dict[str, Any]:
+    """What a card says of the recordings that a network of input shape (C, H, W) was trained on: see above."""
+    sizes = {one.sensor for one in each}
+    found: dict[str, Any] = {"samples": len(each), "size": list(sizes.pop()) if len(sizes) == 1 else None}
+    numbers = [one.numbers(shape) for one in each]
+    for name in RANGES:
+        if values := [one[name] for one in numbers if name in one]:
+            found[name] = [float(f"{end:.3g}") for end in np.quantile(values, (0.05, 0.95))]
+    return found
+
+
+class Fit:
+    """Compares recordings with the card of a network, one after the other.
+
+    recordings  how many were looked at;  far: how many are far from the training
+    why, first  of the first of these: what is far, and its name
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.shape: list[int] = card["input"]["shape"]
+        self.steps = int(card["T"])  # of a sample of the training
+        self.trained: dict[str, Any] = card.get("trained_on") or {"size": card.get("sensor")}
+        self.recordings = self.far = 0
+        self.first: str | None = None
+        self.why: list[str] = []
+
+    def add(self, name: str, seen: Fate, goes_on: bool = False) -> None:
+        """Compares one. goes_on: as of `compare`."""
+        found = [*self.compare(seen, goes_on)]
+        self.recordings += 1
+        self.far += bool(found)
+        if found and self.first is None:
+            self.first, self.why = name, found
+
+    def compare(self, seen: Fate, goes_on: bool = False) -> Iterator[str]:
+        """What is far from the training, each in half a line. goes_on: more events may come, so none are missed yet."""
+        size, trained = seen.sensor, self.trained.get("size")
+        why = None if trained or seen.sensor_from != "guess" else unlike(size, self.shape)
+        if trained and not all(1 / SIDE <= a / b <= SIDE for a, b in zip(size, trained, strict=True)):
+            why = f"not {trained[0]}x{trained[1]}"
+        if why:
+            guess = ", a guess: say it with --sensor" if seen.sensor_from == "guess" else ""
+            yield f"a sensor of {size[0]}x{size[1]}, {why}{guess}"
+        numbers, few = seen.numbers(self.shape), False
+        for name, times in (("events_a_pixel", DENSITY), ("rate", TEMPO)):
+            low, high = self.trained.get(name) or (None, None)
+            if name in numbers and low is not None and high is not None:
+                below = numbers[name] < low / times
+                few = few or below
+                if numbers[name] > high * times or (below and not goes_on):
+                    yield f"{in_words(name, numbers[name])}, not {in_words(name, low, high)}"
+        low, high = self.trained.get("polarity") or (0.0, 1.0)
+        share = numbers.get("polarity", low)
+        if not few and not low - SHARE <= share <= high + SHARE:
+            yield f"{in_words('polarity', share)}, not {in_words('polarity', low, high)}"
+
+    def line(self) -> str | None:
+        """What a person should know, once; None where (nearly) all recordings fit."""
+        if self.far * MANY <= self.recordings:
+            return None
+        which = "" if self.recordings == 1 else f"{self.far} of {self.recordings} recordings are "
+        first = "" if self.recordings == 1 else f"{self.first}: "
+        return f"{which}{UNLIKE}: {first}{'; '.join(self.why)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """fits: None where the card says nothing of the training; the rest as above."""
+        known = any(self.trained.get(name) for name in ("size", *RANGES))
+        fits = self.far * MANY <= self.recordings if self.recordings and (known or self.far) else None
+        return {"fits": fits, "recordings": self.recordings, "far": self.far, "first": self.first, "why": self.why}
+
+
+def in_words(name: str, *values: float) -> str:
+    """A number of RANGES with its unit, or without it both ends of a range."""
+    many = len(values) > 1
+    if name == "rate":
+        return " to ".join(map(short, values)) + " events a second" * (not many)
+    if name == "polarity":
+        return " to ".join(f"{100 * value:.0f}" for value in values) + " % ON" * (not many)
+    return " to ".join(f"{value:.2g}" for value in values) + " events a pixel and frame" * (not many)

@@ -1,0 +1,115 @@
+"""What a recording is: `plif info RECORDING`, and whether it fits a network: `--for MODEL`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.events import open_source
+from runtime.events.fit import Fate, Fit
+from runtime.events.framing import framing_of
+from runtime.model.card import read_card
+from runtime.show.terminal import COLUMNS, ROWS, drawn
+from runtime.stream.source_framer import SourceFramer
+
+
+@dataclass(frozen=True)
+class Described:
+    """What `plif info RECORDING --json` prints.
+
+    events, events_lost, sensor, sensor_from, polarity   as in Fate (runtime/events/fit.py), whose duration_us is duration_s
+    rate     events a second, None where all have one time
+    upright  how the stored picture becomes upright, one of UPRIGHT; upright_from: "asked" or, as its format has it, "format"
+    picture  all events, upright, as lines of text of which a character is twice as high as wide
+    fit      as Fit gives it, of `model`, and beside its `trained_on` what is `seen` here in its framing; None without a model
+    """
+
+    recording: str
+    format: str
+    sensor: tuple[int, int]
+    sensor_from: str
+    events: int
+    events_lost: int
+    duration_s: float
+    rate: float | None
+    polarity: float | None
+    upright: str
+    upright_from: str
+    picture: list[str]
+    notes: list[str]
+    fit: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def describe(
+    recording: str,
+    model: Path | None = None,
+    *,
+    sensor: tuple[int, int] | None = None,
+    csv: str | None = None,
+    up: str | None = None,
+) -> Described:
+    """Reads a recording, or a simulated one that ends, from its beginning to its end.
+
+    model            a model.pt or an artifact with which it is compared
+    sensor, csv, up  what the recording does not say (runtime.events.open_source)
+    Raises PlifError for what is no recording, for a live source, and for a model that takes no events.
+    """
+    card = None if model is None else read_card(model)
+    trained = None if card is None or "sensor" not in card else (card["sensor"][0], card["sensor"][1])
+    source = open_source(recording, asked=sensor, csv=csv, trained=trained, up=up)
+    if source.live or source.endless:
+        raise PlifError(
+            f"{recording}: has no end, and info reads to the end; record it first: plif stream MODEL {recording} --record DIR"
+        )
+    width, height = source.sensor[:: -1 if source.upright in ("rotate90", "rotate270") else 1]
+    columns = max(1, min(COLUMNS, width, round(2 * ROWS * width / height)))
+    rows = max(1, min(ROWS, round(columns * height / width / 2)))
+    whole = SourceFramer(source, "count:T=1,orientation=upright", (2, rows, columns))
+    counts, duration_us = np.zeros((2, rows, columns)), 0
+    for frame in whole:
+        counts += frame.x
+        duration_us = frame.t_end_us - frame.t_start_us
+    events, lost = whole.account.events_in, whole.account.invalid + whole.account.late
+    on = float(counts[1].sum() / counts.sum()) if counts.any() else None
+    fit = None
+    if card is not None:
+        framing = framing_of(card)
+        if framing is None:
+            raise PlifError(f"{model}: takes still images, not events")
+        seen = _seen(SourceFramer(source, framing, tuple(card["input"]["shape"])), lost, on, duration_us)
+        judged = Fit(card)
+        judged.add(recording, seen)
+        numbers = {"size": list(seen.sensor), **seen.numbers(judged.shape)}
+        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": judged.trained}
+    return Described(
+        recording=recording,
+        format=source.format,
+        sensor=source.sensor,
+        sensor_from=source.sensor_from,
+        events=events,
+        events_lost=lost,
+        duration_s=duration_us / 1e6,
+        rate=1e6 * events / duration_us if duration_us > 0 else None,
+        polarity=on,
+        upright=source.upright,
+        upright_from="asked" if source.up_said else "format",
+        picture=drawn(counts.sum(0)),
+        notes=whole.notes,
+        fit=fit,
+    )
+
+
+def _seen(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -> Fate:
+    """All frames of a recording, of which the rest is known."""
+    count = used = 0
+    for frame in frames:
+        count, used = count + frame.merged, used + frame.events
+    source = frames.source
+    return Fate(frames.account.events_in, used, lost, source.sensor, source.sensor_from, count, on, duration_us)
