@@ -46,7 +46,7 @@ def check_arguments(
             f"the model's framing '{facts.framing}' makes {framed_T} frames, but its T is {facts.T}; save it with equal ones"
         )
     if source.has_card and options.T is not None and options.form != "unrolled":
-        raise PlifError("--T belongs to --form unrolled; the step form runs for any number of steps")
+        raise PlifError(f"--T belongs to --form unrolled; the {options.form} form runs for any number of steps")
     if example_input is not None and source.has_card and tuple(example_input.shape[1:]) != tuple(facts.shape):
         found, expected = list(example_input.shape), ", ".join(map(str, facts.shape))
         raise PlifError(f"example_input is {found}; expected one step [B, {expected}]")
@@ -80,16 +80,16 @@ def destination(
     model: str | Path | Module, path: str | Path | None, options: ExportOptions, T: int, math: str, target: Target
 ) -> Path:
     """The path of the artifact: `path` where it fits the target. When None, beside the model's file, named as that
-    + _T20 when unrolled + _fp16 or _int8 + _exact or _folded when not the target's default + the target's suffix.
+    + _T20 or _loop by the form + _fp16 or _int8 + _exact or _folded when not the target's default + the target's suffix.
 
     Raises PlifError where nothing can be written there.
     """
     if path is None:
         if not isinstance(model, str | Path):
             raise PlifError(f"where to? A live network has no file name to go by: export(net, 'model{target.suffix}')")
-        unrolled = f"_T{T}" if options.form == "unrolled" else ""
+        form = {"step": "", "unrolled": f"_T{T}"}.get(options.form, f"_{options.form}")
         precision = "" if options.precision == "fp32" else f"_{options.precision}"
-        named = unrolled + precision + ("" if math == target.math else f"_{math}") + target.suffix
+        named = form + precision + ("" if math == target.math else f"_{math}") + target.suffix
         return Path(model).with_name(Path(model).stem + named)
     path = Path(path)
     if not target.folder and not path.name.endswith(target.suffix):

@@ -141,7 +141,9 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
 
     seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
 
-    form: str = option("step (streams) or unrolled (T steps a call).", default="step")
+    form: str = option(
+        "step (streams), unrolled (T steps a call) or loop (any number of steps a call).", default="step"
+    )
     precision: str = option("fp32, fp16 or int8.", default="fp32")
     flash: str | None = option(
         "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c", default=None

@@ -103,7 +103,7 @@ def expected_of(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
     static = source.facts.kind == "static" and card["form"] == "unrolled"
     graph = prepare(source.graph, card["math"], static, card["precision"])
     # Unrolled, an export may choose its T; and nobody need say one.
-    own = "T" not in source.facts.unsaid and (card["form"] == "step" or not source.has_card)
+    own = "T" not in source.facts.unsaid and (card["form"] != "unrolled" or not source.has_card)
     chosen = {key: card[key] for key in ("form", "precision", "math", "batch")}
     sha256 = source.sha256 if source.sha256 and card["source_sha256"] else card["source_sha256"]
     expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], source_sha256=sha256, **chosen)

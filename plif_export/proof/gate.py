@@ -14,12 +14,13 @@ once, over what a subject shows; a file is asked about every layer and step, an 
     untested        a layer that is silent or saturated throughout is named: nothing was shown about it on this input
     random spikes   weights and thresholds that the input leaves unused (probe.py)
     rows            streams are rows of a batch, and no row may touch another
+    loop            what takes any number of steps in a call does what its step, which passed, does as often, for three numbers
     card            whoever runs the artifact believes its card, so the card must be the one that the model gives
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from runtime.model.graph import Graph, state_key, variable_of
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
 MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8
+LOOPS = (1, 3, 7)  # steps in a call of a loop form
 FEW = 20  # flips say nothing about layers that hardly fire
 
 
@@ -101,6 +103,8 @@ def check(
         _compare_rows(subject, x, states, bounds, report)
     if report.passed:
         random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+    if report.passed:
+        _compare_loops(subject, x, states, bounds, report)
     report.untested = bounds.untested
     if report.passed and expected is not None:
         _compare_cards(subject.card, expected, report)
@@ -141,6 +145,8 @@ def check_engine(
             _compare_rows(subject, x, start, bounds, report)
         if report.passed:
             random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+        if report.passed:
+            _compare_loops(subject, x, start, bounds, report)
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
@@ -227,7 +233,6 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
     more = subject.chunk if subject.unrolled else min(subject.rows_steps, len(x))
     sizes = (subject.batch,) if subject.batch else tuple(filter(subject.fits, ROWS_TOGETHER))
     large = bounds.weights > LARGE
-    names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
     for count in sizes:
         steps = more if count == sizes[-1] else subject.chunk
         # each stream is another part of the stimulus, moved to the side, and so are the membranes
@@ -238,16 +243,48 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
             together = _run(subject, subject.call, np.stack(frames, axis=1), stacked)
             for b in [0, 1, 2, count - 1][:count] if large else range(count):
                 alone = _run(subject, subject.alone, frames[b][:, None], states[b])
-                for i, (layer, name) in enumerate(names):  # in forward order, so that the first layer is named
-                    off = count_off(together[i][b : b + 1], alone[i], steps * bounds.largest.get(layer, 0.0))
-                    if off:
-                        what = f"a stream beside {count - 1} others gives other {name} than alone ({off} differ)"
-                        report.fail(layer, 0, subject.signature + what)
-                        return
+                mine = [values[b : b + 1] for values in together]
+                for layer, name, off in _others(subject, mine, alone, steps, bounds):
+                    what = f"a stream beside {count - 1} others gives other {name} than alone ({off} differ)"
+                    report.fail(layer, 0, subject.signature + what)
+                    return
         except CannotRun as problem:
             report.fail(problem.layer, 0, f"{subject.signature}{problem}")
             return
         report.rows = max(report.rows, count)
+
+
+def _compare_loops(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
+    """A loop form in one call of T steps against T calls of its step, for three T, within the same bound as rows."""
+    rows = x.shape[1] if subject.batch is None else 1
+    states = {key: np.concatenate([state[key] for state in start[:rows]]) for key in start[0]}
+    for T in LOOPS:
+        loop = subject.in_calls_of(T)
+        if loop is None:
+            return
+        frames = x[:, :rows].take(range(T), 0, mode="wrap")
+        try:
+            found, wanted = (
+                _run(one, one.call if one.batch is None else one.alone, frames, states) for one in (loop, subject)
+            )
+        except CannotRun as problem:
+            report.fail(problem.layer, 0, f"{subject.signature}in a call of {T} steps, {problem}")
+            return
+        for layer, name, off in _others(subject, found, wanted, T, bounds):
+            what = f"a call of {T} steps gives other {name} than its step as often ({off} differ)"
+            report.fail(layer, 0, subject.signature + what)
+            return
+    report.loops = list(LOOPS)
+
+
+def _others(
+    subject: Subject, found: list[Array], wanted: list[Array], steps: int, bounds: Bounds
+) -> Iterator[tuple[str, str, int]]:
+    """What differs of what `_run` gave, over so many steps: (layer, name, how many numbers), in forward order."""
+    names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
+    for (layer, name), one, other in zip(names, found, wanted, strict=True):
+        if off := count_off(one, other, steps * bounds.largest.get(layer, 0.0)):
+            yield layer, name, off
 
 
 def _run(subject: Subject, call: Callable[[Array, States], Answer], x: Array, start: State) -> list[Array]:

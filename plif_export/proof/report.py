@@ -87,6 +87,7 @@ class Report:
 
     precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
+    loops         of a loop form: the numbers of steps that were compared in one call
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
     digest        None where the card has none
     structure     empty when equal
@@ -113,6 +114,7 @@ class Report:
     outputs_off: int = 0
     probed: int = 0
     rows: int = 0
+    loops: list[int] = field(default_factory=list)
     engine: str | None = None
     engine_steps: int = 0
     thorough: Thorough | None = None
@@ -172,6 +174,8 @@ class Report:
         """What holds for all inputs, for all steps, and what was sampled: {what, for, how} (docs/numerics.md has the table)."""
         numbers = ("numbers", "sampled", f"{self.steps} steps of {self.streams} streams")
         found = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
+        if self.loops:
+            found.append(("loop", "sampled", f"calls of {', '.join(map(str, self.loops))} steps"))
         if self.passed and not self.structure and not any(what.startswith("structure") for what in self.not_proved):
             rounded = "" if self.precision == "fp32" else f", weights rounded to {self.precision}"
             how = f"as this version writes the model, by identities of real numbers{rounded}"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from plif_export.proof.structure import Places, of_onnx
 from plif_export.targets.target import ExportJob, Target, load_onnx
-from runtime.model.card import Card
+from runtime.model.card import FORMS, Card
 
 
 class OnnxTarget(Target):
@@ -15,6 +15,7 @@ class OnnxTarget(Target):
 
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
+    forms: ClassVar[tuple[str, ...]] = FORMS
 
     def write(self, job: ExportJob, path: Path) -> None:
         path.write_bytes(job.proto.SerializeToString(deterministic=True))

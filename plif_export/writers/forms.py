@@ -1,4 +1,4 @@
-"""The two forms of a network as ONNX.
+"""The forms of a network as ONNX.
 
 The step form is the canonical artifact: it streams.
 
@@ -12,6 +12,10 @@ The unrolled form makes T steps in one call, layer by layer, for offline evaluat
 Convolutions run over all T * B rows at once; only the recurrence of the neurons goes step by step. Where a layer reads what it
 did in the last step (a State node "before"), all that lies on that loop goes step by step with it. The state comes in and goes
 out, so chunks of T steps chain.
+
+The loop form makes any number of steps in one call: its one node is a Scan around the step (runtime/model/readers/onnx_loop.py).
+
+    x [T, B, C, H, W] and states -> y [T, B, classes] and states         T is free
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from plif_export.circles import circles
 from plif_export.writers.emit import neuron, stateless, states
 from plif_export.writers.emitter import BATCH, Emitter, tensor_info
 from runtime.model.graph import Graph, Node, spikes, state_in, state_out
+from runtime.model.readers.onnx_loop import loop_of
 
 
 def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
@@ -54,6 +59,20 @@ def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer"
         [tensor_info("y", [rows, *graph[graph.output].shape]), *state_outputs],
         "step",
     )
+
+
+def write_loop(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
+    """A graph as a loop over its step, as `write_step` writes that."""
+    return in_a_loop(graph, write_step(graph, T, batch, dialect))
+
+
+def in_a_loop(graph: Graph, step: onnx.ModelProto) -> onnx.ModelProto:
+    """The loop form of a graph from its step form."""
+    variables = [(node.layer, variable) for node in graph.neurons for variable in node.initial]
+    held = {state_in(*of): state_out(*of) for of in variables}
+    model = onnx.load_model_from_string(loop_of(step.SerializeToString(deterministic=True), graph.input, held))
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
@@ -188,4 +207,5 @@ class _Unrolled:
 FORMS: dict[str, Callable[[Graph, int, int | None, str], onnx.ModelProto]] = {
     "step": write_step,
     "unrolled": write_unrolled,
+    "loop": write_loop,
 }

@@ -4,6 +4,7 @@ A call reads x and the membranes, and writes y, the firing rates and the next me
 lie where the engine wants them:
 
     PingPong   in two sets of arrays: a call reads one set and writes the other, then the sets change places
+    InLoops    the same, of an engine that also takes a sequence in one call
     Resident   on the engine's device; the arrays here are a copy, which is made only when somebody asks for it
 
 Membranes of a session in the event engine: a unit without input is not stepped until it gets some, or somebody looks.
@@ -75,12 +76,42 @@ class PingPong(Buffers):
         self._phase = 0  # which set the next call reads
 
     def run(self) -> None:
-        self._calls[self._phase]()
+        self._turn(self._calls)
+
+    def _turn(self, calls: tuple[Callable[[], None], Callable[[], None]]) -> None:
+        calls[self._phase]()
         self._phase = 1 - self._phase
 
     def membranes(self) -> list[np.ndarray]:
         """As Buffers says: float32 [rows, ...] of each state, the set that the next call reads."""
         return self._sets[self._phase]
+
+
+class InLoops(PingPong):
+    """Membranes in two sets of arrays, and a call that takes a sequence: `bind` takes x and y with an axis of steps in front,
+    and rates [T * rows], as well."""
+
+    def __init__(
+        self, card: Card, rows: int, rates: bool, sets: tuple[list[np.ndarray], list[np.ndarray]], bind: Bind
+    ) -> None:
+        super().__init__(card, rows, rates, sets, bind)
+        self._bind = bind
+        self._many: Many | None = None  # arrays for calls of so many steps
+
+    def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """As Buffers says, in one call."""
+        if len(x) == 1:
+            return super().run_steps(x)
+        if self._many is None or len(self._many.x) != len(x):
+            self._many = many = Many(self, len(x))
+            v, other = self._sets
+            self._loops = (
+                self._bind(many.x, v, many.y, other, many.rates),
+                self._bind(many.x, other, many.y, v, many.rates),
+            )
+        self._many.x[...] = x
+        self._turn(self._loops)
+        return self._many.y.copy(), self._many.rates
 
 
 class Resident(Buffers):
@@ -140,16 +171,16 @@ class LazyMembranes(Buffers):
         self.owed = [np.zeros(-(-rows * n // native.OWED_FLOATS), np.uint8) for n in floats]
         run, self._settle = bind(self.x, v, self.y, v, self.rates, self.owed, None)
         self.run = run  # type: ignore[method-assign]  # what is bound is the call itself
-        self._many: _Many | None = None  # arrays for calls of so many steps
+        self._many: Many | None = None  # arrays for calls of so many steps
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As Buffers says, in one call: a row takes all its steps while its membranes are in the cache."""
         if self._many is None or len(self._many.x) != len(x):
-            self._many = _Many(self, len(x))
-        many = self._many
-        many.x[...] = x
-        many.call()
-        return many.y.copy(), many.rates
+            self._many = many = Many(self, len(x))
+            self._run_many, _ = self._bind(many.x, self._v, many.y, self._v, many.rates, self.owed, len(x))
+        self._many.x[...] = x
+        self._run_many()
+        return self._many.y.copy(), self._many.rates
 
     def membranes(self) -> list[np.ndarray]:
         """As Buffers says: float32 [rows, ...] of each state."""
@@ -157,11 +188,10 @@ class LazyMembranes(Buffers):
         return self._v
 
 
-class _Many:
+class Many:
     """What a call of several steps reads and writes, beside the membranes."""
 
-    def __init__(self, one: LazyMembranes, steps: int) -> None:
+    def __init__(self, one: Buffers, steps: int) -> None:
         self.x = np.zeros((steps, *one.x.shape), np.float32)
         self.y = np.zeros((steps, *one.y.shape), np.float32)
         self.rates = {layer: np.zeros(steps * values.size, np.float32) for layer, values in one.rates.items()}
-        self.call = one._bind(self.x, one._v, self.y, one._v, self.rates, one.owed, steps)[0]

@@ -83,7 +83,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measu
 
 def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
     """Milliseconds of each call of the session, one for each entry of x [calls, ...]."""
-    call = session.run if session.model.unrolled else session.step
+    call = session.step if session.model.card["form"] == "step" else session.run
     times = []
     for x_t in x:
         began = time.perf_counter()
@@ -94,9 +94,9 @@ def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
 
 def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
     """What the calls of a round get, float32 [calls, (T,) rows, ...]: active and silent."""
-    unrolled, static, T = card["form"] == "unrolled", card["input"]["kind"] == "static", int(card["T"])
-    calls = 1 if unrolled else STEPS
-    x = seen_by(card, calls * T if unrolled and not static else calls, session.streams, np.random.default_rng(0))
-    if unrolled and not static:
+    in_steps, static, T = card["form"] == "step", card["input"]["kind"] == "static", int(card["T"])
+    calls = STEPS if in_steps else 1
+    x = seen_by(card, calls if in_steps or static else T, session.streams, np.random.default_rng(0))
+    if not in_steps and not static:
         x = x.reshape(calls, T, *x.shape[1:])
     return x, x if static else np.zeros_like(x)  # a still image is never silent

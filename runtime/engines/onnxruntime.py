@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,11 +18,12 @@ import numpy as np
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.engines import Engine
-from runtime.engines.buffers import Arrays, Rates
+from runtime.engines.buffers import Arrays, Buffers, InLoops, PingPong, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.onnx_contents import read_model
+from runtime.model.readers.onnx_contents import read_step
+from runtime.model.readers.onnx_loop import loop_of
 from runtime.model.readers.onnx_wire import runnable, with_rates
 from runtime.native import cores
 
@@ -42,7 +44,7 @@ class OnnxRuntime(Engine):
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card = path, card
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = runnable(read_model(path), ort.__version__)
+        self._bytes = runnable(read_step(path), ort.__version__)
         if self.rates:
             taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
             self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
@@ -57,14 +59,18 @@ class OnnxRuntime(Engine):
         raise NotImplementedError
 
     def _open(
-        self, settings: ort.SessionOptions, provider_options: dict[str, str] | None, advice: str
+        self,
+        settings: ort.SessionOptions,
+        provider_options: dict[str, str] | None,
+        advice: str,
+        model: bytes | None = None,
     ) -> ort.InferenceSession:
         """A session on the provider, or, without options, on that of the settings; `advice` ends the message of the error where
-        it cannot be opened."""
+        it cannot be opened. model: other bytes than the engine's own"""
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         providers = None if provider_options is None else [(self.provider, provider_options)]
         try:
-            return ort.InferenceSession(self._bytes, settings, providers=providers, enable_fallback=0)
+            return ort.InferenceSession(model or self._bytes, settings, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
@@ -79,7 +85,8 @@ def reason_of(error: Exception) -> str:
 
 
 class OnnxRuntimeEngine(OnnxRuntime):
-    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong)."""
+    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong). A loop file is opened twice: its step, and, with the first
+    sequence, the loop around it, here with the firing rates of every step."""
 
     name: ClassVar[str] = "onnxruntime"
     provider: ClassVar[str] = "CPUExecutionProvider"
@@ -99,24 +106,38 @@ class OnnxRuntimeEngine(OnnxRuntime):
                 stacklevel=3,
             )
 
-    def open(self) -> ort.InferenceSession:
+    def open(self, model: bytes | None = None) -> ort.InferenceSession:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = self._options.threads or cores()
         settings.inter_op_num_threads = 1
         if self._options.flush_denormals:
             settings.add_session_config_entry("session.set_denormal_as_zero", "1")
-        return self._open(settings, {}, "export it again")
+        return self._open(settings, {}, "export it again", model)
+
+    @cached_property
+    def _loop(self) -> ort.InferenceSession:
+        """What takes sequences."""
+        states = {state["input"]: state["output"] for state in self.card["states"]}
+        return self.open(loop_of(self._bytes, self.card["graph"]["input"], states))
+
+    def buffers(self, rows: int, rates: bool = False) -> Buffers:
+        kind = InLoops if self.card["form"] == "loop" else PingPong
+        return kind(self.card, rows, rates, self.membranes(rows), self.bind)
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """As Engine says; all arrays float32 [rows, ...], bound by address."""
-        binding = self._session.io_binding()
+        """As Engine says, and as InLoops does for a loop file; all arrays float32, bound by address."""
+        steps = x.shape[: x.ndim - len(self.card["input"]["shape"])]  # and rows
+        in_a_loop = self.card["form"] == "loop" and len(steps) > 1
+        session = self._loop if in_a_loop else self._session
+        binding = session.io_binding()
         inputs, outputs = by_name(self.card, x, v, y, v_next)
-        outputs |= {output: (rates or {})[layer] for layer, output in self.rates.items()}
+        counted = {output: (rates or {})[layer] for layer, output in self.rates.items()}
+        outputs |= {output: rate.reshape(steps) if in_a_loop else rate for output, rate in counted.items()}
         for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, array in arrays.items():
                 bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         keep_alive = (inputs, outputs)  # the binding holds addresses only
-        run = self._session.run_with_iobinding
+        run = session.run_with_iobinding
 
         def call(_: object = keep_alive) -> None:
             run(binding)

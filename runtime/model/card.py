@@ -20,7 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.base.text import printable
 from runtime.model.artifacts import CARD_KEY, kind_of
 from runtime.model.program import check as check_program
-from runtime.model.records import ArtifactCard, ModelCard, Output, StateRecord
+from runtime.model.records import ArtifactCard, Form, ModelCard, Output, StateRecord
 
 __all__ = [
     "CARD_KEY",
@@ -42,6 +42,7 @@ MOST_NAME = 256  # characters of a class or a layer
 MOST_RULE = 2048  # characters of a rule of deciding
 MOST_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MOST_NUMBERS = 1 << 28  # in an input or a state of one stream
+FORMS = get_args(Form)
 RANGES = ("rate", "polarity", "events_a_pixel")  # that `trained_on` has (runtime/events/fit.py)
 MOST = (2 - 2**-23) * 2.0**127  # the largest float32, in which engines compute
 
@@ -123,8 +124,8 @@ def check_model_card(card: Card, where: str = "model card") -> None:
 def check_artifact_card(card: Card, where: str = "artifact card") -> None:
     """Raises PlifError for an artifact card of another version, or with a key that is missing or of another type."""
     _check_common(card, where, ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, ArtifactCard)
-    if card["form"] not in ("step", "unrolled"):
-        raise PlifError(f"{where}: form '{card['form']}'; expected step or unrolled")
+    if card["form"] not in FORMS:
+        raise PlifError(f"{where}: form '{card['form']}'; expected one of {', '.join(FORMS)}")
     if not card["states"]:
         raise PlifError(f"{where}: it has no states, so nothing in it remembers; export the model again")
     if card["batch"] is not None and not _positive(card["batch"]):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
+Form = Literal["step", "unrolled", "loop"]
 Output = Literal["votes", "spikes", "currents", "membrane"]
 
 
@@ -165,7 +166,7 @@ PARITY = tuple(_Parity.__annotations__)
 
 class _Artifact(CardRecord):
     notation: str | None
-    form: Literal["step", "unrolled"]
+    form: Form
     precision: str
     math: str
     batch: int | None

@@ -25,6 +25,7 @@ from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from plif_export.writers import FORMS
+from plif_export.writers.forms import in_a_loop
 from runtime.base.errors import PlifError
 from tests.export.exact_networks import written
 from tests.export.mutated_networks import NETWORKS, WHOLE
@@ -33,20 +34,22 @@ from tests.export.mutations_of_graphs import GRAPHS, Mutant
 
 WAYS = ("step", "unrolled", "event", "openvino", "nir")
 STEPS = 8  # of the stimulus, fewer than an export takes: what it leaves silent is shown by random spikes
-FILES = ("step", "unrolled", "openvino")  # which are made from an ONNX file
+FILES = ("step", "unrolled", "loop", "openvino")  # which are made from an ONNX file
 
 
 def judge(source: TrainedModel, mutant: Mutant, way: str, math: str, folder: Path) -> Report:
     """The gate on a mutant. Raises PlifError where it cannot be written or opened at all."""
-    form = "unrolled" if way == "unrolled" else "step"
+    form = way if way in FORMS else "step"
     proto, card = written(source, form, math)
     wrong = prepare(mutant.graph or source.graph, math, source.facts.kind == "static" and form == "unrolled")
+    in_loop = form == "loop"  # whose step is what is changed
     target = find_target(way if way in ("openvino", "nir") else "onnx")
-    changed = FORMS[form](wrong, source.facts.T, None, target.dialect)
+    changed = FORMS["step" if in_loop else form](wrong, source.facts.T, None, target.dialect)
     if mutant.file is not None:
         mutant.file(changed)
+    changed = in_a_loop(wrong, changed) if in_loop else changed
     card = {**card, **(mutant.card or {})}
-    if way in ("step", "unrolled"):
+    if way in FORMS:
         set_card(changed, card)
         return prove(changed, card, source, steps=STEPS)
     own = {**card, "graph": wrong.record()} if way == "event" else card  # the engine runs the graph of the card

@@ -6,29 +6,64 @@ file, with the spikes of its layers as further outputs, runs on its own.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import onnx
+import onnxruntime as ort
 
 from plif_export.proof.arithmetic.interpret import Array
 from plif_export.proof.compare import Observation
 from plif_export.proof.reference import Reference
-from plif_export.proof.subjects.slices import CannotRun, cut, run, with_outputs
-from plif_export.proof.subjects.subject import Answer, Case, States, Subject
+from plif_export.proof.subjects.slices import CannotRun, cut, open_model, run, step_model, with_outputs
+from plif_export.proof.subjects.subject import Answer, Case, States, Subject, of_so_many_steps
 from runtime.base.errors import PlifError
 from runtime.model.card import Card, output_shape
 from runtime.model.graph import key_of, spikes
 
 
-class SlicedFile(Subject):
-    """layers: the model's, in forward order. Raises PlifError for a file that cannot be cut into them."""
+class WholeFile(Subject):
+    """The file as it is, opened. layers: those whose spikes it shows, as further outputs."""
+
+    def __init__(self, whole: ort.InferenceSession, card: Card, layers: list[str], where: str) -> None:
+        super().__init__(card, where)
+        self.whole, self.layers, self.input = whole, layers, card["graph"]["input"]
+
+    def call(self, x: Array, states: States) -> Answer:
+        rows, records = x.shape[1], self.card["states"]
+        names = ["y", *(record["output"] for record in records), *(spikes(layer) for layer in self.layers)]
+        feed = {self.input: self.inputs(x)}
+        feed |= {r["input"]: states[layer][name] for r, (layer, name) in zip(records, self.states, strict=True)}
+        found = run(self.whole, names, feed, "states", f"the whole file cannot run {rows} streams")
+        y = found["y"] if self.unrolled else found["y"][None]
+        expected = [self.chunk, rows, *output_shape(self.card)]
+        if list(y.shape) != expected:
+            raise CannotRun("output", f"y is {list(y.shape)} for {rows} streams; expected {expected}")
+        for record in records:
+            v = found[record["output"]]
+            if list(v.shape) != [rows, *record["shape"]]:
+                raise CannotRun(record["layer"], f"{record['output']} is {list(v.shape)} for {rows} streams")
+        after = self.by_layer(found[record["output"]] for record in records)
+        fired = {layer: found[spikes(layer)].reshape(self.chunk, rows, -1) for layer in self.layers}
+        layers = {layer: {k: Observation({}, s=s[k]) for k in range(self.chunk)} for layer, s in fired.items()}
+        for layer, state in after.items():
+            s = fired[layer][-1] if layer in fired else None
+            layers.setdefault(layer, {})[self.chunk - 1] = Observation(state, s=s)
+        return Answer(y, layers)
+
+
+class SlicedFile(WholeFile):
+    """The file, or the step that is in a loop file, in slices. layers: the model's, in forward order. Raises PlifError for a file
+    that cannot be cut into them."""
 
     shows_spikes = asks_layers = True
     rows_steps = 4
 
     def __init__(self, model: onnx.ModelProto, card: Card, layers: list[str], where: str = "artifact") -> None:
-        super().__init__(card, where)
-        self.model, self.layers = model, layers
-        self.input = card["graph"]["input"]
+        self.file = model
+        if card["form"] == "loop":
+            model = step_model(model, where)
+        super().__init__(with_outputs(model, [spikes(layer) for layer in layers], where), card, layers, where)
         # (layer, variable) -> the tensors of the state that comes in and of the one that goes out
         self.ends = {key: (r["input"], r["output"]) for key, r in zip(self.states, card["states"], strict=True)}
         self.variables = {layer: [name for own, name in self.states if own == layer] for layer in layers}
@@ -45,7 +80,14 @@ class SlicedFile(Subject):
             own |= {self.state(layer, name, self.chunk) for name in self.variables[layer]}
             self.slices[layer] = cut(model, layer, outputs, boundary - own, f"{where}: layer {layer}")
         self.output = cut(model, "output", ["y"], boundary, f"{where}: output")
-        self.whole = with_outputs(model, [spikes(layer) for layer in layers], where)
+
+    def in_calls_of(self, T: int) -> WholeFile | None:
+        card = of_so_many_steps(self.card, T)
+        return None if card is None else WholeFile(self._loop, card, [], self.where)
+
+    @cached_property
+    def _loop(self) -> ort.InferenceSession:
+        return open_model(self.file, self.where)
 
     def h(self, layer: str, k: int) -> str:
         """The tensor of the membrane before the reset, in step k of a call."""
@@ -92,27 +134,6 @@ class SlicedFile(Subject):
             )
             for k, s in enumerate(np.split(fired, self.chunk))
         }
-
-    def call(self, x: Array, states: States) -> Answer:
-        rows, records = x.shape[1], self.card["states"]
-        names = ["y", *(record["output"] for record in records), *(spikes(layer) for layer in self.layers)]
-        feed = {self.input: self.inputs(x)}
-        feed |= {r["input"]: states[layer][name] for r, (layer, name) in zip(records, self.states, strict=True)}
-        found = run(self.whole, names, feed, "states", f"the whole file cannot run {rows} streams")
-        y = found["y"] if self.unrolled else found["y"][None]
-        expected = [self.chunk, rows, *output_shape(self.card)]
-        if list(y.shape) != expected:
-            raise CannotRun("output", f"y is {list(y.shape)} for {rows} streams; expected {expected}")
-        for record in records:
-            v = found[record["output"]]
-            if list(v.shape) != [rows, *record["shape"]]:
-                raise CannotRun(record["layer"], f"{record['output']} is {list(v.shape)} for {rows} streams")
-        after = self.by_layer(found[record["output"]] for record in records)
-        fired = {layer: found[spikes(layer)].reshape(self.chunk, rows, -1) for layer in self.layers}
-        layers = {layer: {k: Observation({}, s=s[k]) for k in range(self.chunk)} for layer, s in fired.items()}
-        for layer, s in fired.items():
-            layers[layer][self.chunk - 1] = Observation(after[layer], s=s[-1])
-        return Answer(y, layers)
 
 
 def refuse_another_model(card: Card, reference: Reference, shape: list[int], where: str) -> None:

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 
 from runtime.base.errors import PlifError
 from runtime.engines.onnxruntime import reason_of
-from runtime.model.readers.onnx_wire import runnable
+from runtime.model.readers.onnx_loop import step_of
+from runtime.model.readers.onnx_wire import NotProtobuf, runnable
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
 
@@ -112,6 +113,14 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str], where: str) -> or
     whole.CopyFrom(model)
     whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     return open_model(whole, where)
+
+
+def step_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The step that is in a loop file. Raises PlifError for a file that is none."""
+    try:
+        return onnx.load_model_from_string(step_of(model.SerializeToString(deterministic=True)))
+    except (NotProtobuf, UnicodeDecodeError):
+        raise PlifError(f"{where}: its Scan is no loop around a step; export it again") from None
 
 
 def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:

@@ -1,9 +1,11 @@
 """What the gate asks: anything that can be stepped. An adapter makes a subject of it.
 
     SlicedFile      an ONNX file, cut into its layers: shows h, spikes and states of every layer in every step
+    WholeFile       an ONNX file as it is
     EngineSession   an engine's session, as users run it: shows the output of a call, and the states after it
 
-The gate asks both the same questions. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
+The gate asks all the same questions. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
+A loop form is asked step by step; in calls of T steps it is a subject of its own (`in_calls_of`), as if unrolled over T.
 A *case* is one call of which everything is known beforehand: what goes in, and what has to come out.
 
 The gate runs an engine as users run it. The file itself runs in ONNX Runtime, slice by slice (sliced_file.py). What has kernels
@@ -126,14 +128,18 @@ class Subject(ABC):
         self.states = [(str(record["layer"]), variable_of(record)) for record in card["states"]]
         self.signature = ""  # what a failure begins with
 
-    @abstractmethod
     def forced(self, case: Case) -> Answer:
         """A call in which each layer starts from the case's states and, where it can be given them, gets the case's spikes.
         Raises CannotRun."""
+        return self.alone(case.x, case.start)
 
     @abstractmethod
     def call(self, x: Array, states: States) -> Answer:
         """A call on its own spikes: x [steps, rows, C, H, W] and the states before it. Raises CannotRun."""
+
+    def in_calls_of(self, T: int) -> Subject | None:
+        """The same artifact in calls of T steps; None where it has calls of one kind alone."""
+        return None
 
     def initial(self) -> States:
         """The states after a reset; empty where only the card has them."""
@@ -164,14 +170,20 @@ class Subject(ABC):
         return x if self.unrolled and not self.static else x[0]
 
 
+def of_so_many_steps(card: Card, T: int) -> Card | None:
+    """The card of a loop form as that of the unrolled form that it is for T steps; None of other forms."""
+    sequence = {**card["input"], "kind": "events"}  # also of images, of which it takes one for each step
+    return {**card, "form": "unrolled", "T": T, "input": sequence} if card["form"] == "loop" else None
+
+
 HALF = 2.0**-10  # twice float16's rounding of a current
 
 
 class EngineSession(Subject):
     """Sessions of an opened artifact, one for each number of rows that was asked for."""
 
-    def __init__(self, model: Model, where: str = "artifact") -> None:
-        super().__init__(model.card, where)
+    def __init__(self, model: Model, where: str = "artifact", card: Card | None = None) -> None:
+        super().__init__(card or model.card, where)
         self.model = model
         self.engine = model.engine.name
         self.signature = f"engine {self.engine}: "
@@ -179,8 +191,9 @@ class EngineSession(Subject):
         self.half = HALF if half else 0.0
         self._sessions: dict[int, Session] = {}
 
-    def forced(self, case: Case) -> Answer:
-        return self.alone(case.x, case.start)
+    def in_calls_of(self, T: int) -> EngineSession | None:
+        card = of_so_many_steps(self.card, T)
+        return None if card is None else EngineSession(self.model, self.where, card)
 
     def call(self, x: Array, states: States) -> Answer:
         session = self._session(x.shape[1])

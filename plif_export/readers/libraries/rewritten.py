@@ -114,6 +114,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         "each of its T steps has a weight of its own (conduct)",
         "train LIFNode or ParametricLIFNode, whose weights are the same in every step",
     ),
+    "spikingjelly.activation_based.layer.attention.TemporalWiseAttention": (
+        "the weight of a step is made of all T steps, later ones too",
+        "train attention among channels or pixels of one step",
+    ),
 }
 
 

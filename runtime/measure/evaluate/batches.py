@@ -5,6 +5,7 @@ Each sample is a row of the batch. A row starts from reset and sees its own fram
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class Batch:
              zeros where a sample has no such step
     steps    time-steps of each sample
     call_ms  milliseconds of each step of all samples; of an unrolled artifact of each call. Several samples that are equally long
-             take their steps in one call, and then each of its steps has its share of the time
+             take their steps in one call, and so do all of a loop form; then each of its steps has its share of the time
     rates    {layer: [sum of the firing rates (0..1) of every step and sample, how many these are]}
     """
 
@@ -80,7 +81,7 @@ def run_batch(
     batch = Batch(np.zeros((max(steps), count, len(model.classes))), steps)
     evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
     rates: dict[str, list[np.ndarray]] = {}
-    for first, x, rows in _calls(model, samples, steps, at_once=count > 1 and exit_margin is None):
+    for first, x, rows in _calls(model, samples, steps, single=exit_margin is not None):
         if stopped is not None and stopped.is_set():
             raise Stopped
         began = time.perf_counter()
@@ -103,12 +104,13 @@ def run_batch(
 
 
 def _calls(
-    model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int], at_once: bool
+    model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int], single: bool
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first step, x, rows) of each call: x holds frames [T, rows, ...] of `rows`, or their images.
 
-    steps    of each sample; they may become fewer between two calls
-    at_once  samples that are equally long take all their steps in one call, where their frames are no more than MOST_AT_ONCE
+    steps   of each sample; they may become fewer between two calls
+    single  each step is a call. Else several samples that are equally long take all their steps in one, where their frames are no
+            more than MOST_AT_ONCE, and those of a loop form as many as that allows
     """
     every = np.arange(len(steps))
     if model.static and model.unrolled:
@@ -126,21 +128,26 @@ def _calls(
             )
         for t in range(0, len(x), model.T):
             yield t, x[t : t + model.T], every
-    elif at_once and model.static and model.T * len(samples) * samples[0].nbytes <= MOST_AT_ONCE:
-        image = np.stack(list(samples))
-        yield 0, np.broadcast_to(image, (model.T, *image.shape)), every
-    elif at_once and isinstance(samples, np.ndarray) and samples.nbytes <= MOST_AT_ONCE:
-        yield 0, samples, every
     else:  # shorter recordings end first; their rows then keep their state
-        for t in range(max(steps)):
-            rows = np.flatnonzero(np.asarray(steps) > t)
-            if not len(rows):  # all ended early
-                return
+        frame, loop, t = 4 * math.prod(model.card["input"]["shape"]), model.card["form"] == "loop", 0
+        alike = isinstance(samples, np.ndarray) or model.static
+        whole = len(steps) > 1 and alike and max(steps) * len(steps) * frame <= MOST_AT_ONCE
+        while len(rows := np.flatnonzero(np.asarray(steps) > t)):
+            n = 1
+            if not single and (loop or whole):
+                most = MOST_AT_ONCE // (
+                    1 if len(rows) == len(every) else len(every)
+                )  # each number of rows has its copy
+                n = max(1, min(int(np.asarray(steps)[rows].min()) - t, most // (len(rows) * frame)))
             if isinstance(samples, np.ndarray):
-                x = samples[t] if len(rows) == len(every) else samples[t, rows]
+                x = samples[t : t + n] if len(rows) == len(every) else samples[t : t + n, rows]
+            elif model.static:
+                image = np.stack([samples[i] for i in rows.tolist()])
+                x = np.broadcast_to(image, (n, *image.shape))
             else:
-                x = np.stack([samples[i] if model.static else samples[i][t] for i in rows.tolist()])
-            yield t, x[None], rows
+                x = np.stack([samples[i][t : t + n] for i in rows.tolist()], axis=1)
+            yield t, x, rows
+            t += n
 
 
 def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:

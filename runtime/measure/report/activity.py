@@ -30,7 +30,7 @@ from runtime.measure.report.synops import (
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, read_card
 from runtime.model.graph import spikes, state_in, state_out
-from runtime.model.readers.onnx_contents import read_model
+from runtime.model.readers.onnx_contents import read_step
 from runtime.model.readers.onnx_wire import runnable, with_taps
 from runtime.model.records import NodeRecord
 
@@ -210,7 +210,7 @@ class _Tapped:
         settings.log_severity_level = 4
         settings.intra_op_num_threads = threads or 1
         try:
-            model = runnable(with_taps(read_model(path), taps), ort.__version__)
+            model = runnable(with_taps(read_step(path), taps), ort.__version__)
             self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own
             reason = " ".join(str(error).split())[:200]

@@ -3,7 +3,7 @@
 Alone: nothing in it leads to another file or has no end. What opens a model follows names in it: a tensor may have its data in
 another file, anywhere on the disk. So every message that may hold a tensor is looked at, and a field that plif writes nowhere is
 refused, in place of guessing what it may hold. Graphs within nodes are among these: they are the bodies of loops, which may turn
-for ever.
+for ever; but that of a Scan has as many turns as its input has steps (onnx_loop.py).
 
 Weights: the card's graph says which initializers there are and what they mean; tensors are found by name, as NumPy arrays. Field
 numbers are those of TensorProto in onnx.proto3.
@@ -33,6 +33,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import PART, Contents, not_finite
+from runtime.model.readers.onnx_loop import SCAN, step_of
 from runtime.model.readers.onnx_wire import (
     TENSOR_NAME,
     TENSOR_TYPE,
@@ -126,7 +127,7 @@ class _Reader:
                 found += values
             elif nested[number] != "tensor":
                 found.append((number, wire, self.message(nested[number], a, b, depth + 1)))
-            elif depth > 1:  # of a node
+            elif kind != "graph":  # of a node
                 found.append((number, wire, self.tensor("a node", a, b)))
             else:
                 self.initializer(a, b)
@@ -174,7 +175,7 @@ MOST_FIELDS = 4_000_000  # a network of 8 layers in 64 steps has 60,000
 
 # The fields of each message that plif writes, by their numbers in onnx.proto3, and the message that a field holds. Not
 # here are, for example, training (20) and functions (25) of a model, sparse tensors (15 of a graph, 22 of an attribute), and
-# graphs within nodes (6 and 11 of an attribute).
+# graphs within nodes (6 and 11 of an attribute), but for the body of a Scan, in which there is no other graph.
 ALLOWED: dict[str, dict[int, str | None]] = {
     "model": dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 14)) | {7: "graph"},
     "graph": dict.fromkeys((2, 10, 11, 12, 13, 16)) | {1: "node", 5: "tensor"},
@@ -185,6 +186,11 @@ ALLOWED: dict[str, dict[int, str | None]] = {
 NODE_DOMAIN = 7
 TENSOR_DIMS, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 4, 9, 10
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
+ALLOWED |= {  # a Scan of the file's own graph; in its body no node is one
+    "scan": ALLOWED["node"] | {5: "attribute of a scan"},
+    "attribute of a scan": ALLOWED["attribute"] | {6: "body"},
+    "body": ALLOWED["graph"],
+}
 
 
 def read_model(path: str | Path) -> bytes:
@@ -195,6 +201,15 @@ def read_model(path: str | Path) -> bytes:
         data = file.read(size)
         _Walk(path, data).message("model", 0, len(data))
     return data
+
+
+def read_step(path: str | Path) -> bytes:
+    """As read_model, of a loop file the step form that is in it."""
+    data = read_model(path)
+    try:
+        return step_of(data)
+    except (NotProtobuf, UnicodeDecodeError):
+        raise not_onnx(Path(path), len(data)) from None
 
 
 class _Walk:
@@ -217,13 +232,20 @@ class _Walk:
             if (inside := known[number]) is not None:
                 if wire != 2:
                     raise NotProtobuf
+                if (kind, inside) == ("graph", "node") and self.is_scan(a, b):
+                    inside = "scan"
                 self.message(inside, a, b)
             elif kind == "tensor":
                 if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and (wire != 0 or a)):
                     name = text_field(self.file, start, end, TENSOR_NAME) or "?"
                     raise PlifError(f"{self.path}: tensor '{name}' keeps its data in another file; export it again")
-            elif kind == "node" and number == NODE_DOMAIN and (wire != 2 or a != b):
+            elif kind in ("node", "scan") and number == NODE_DOMAIN and (wire != 2 or a != b):
                 raise PlifError(f"{self.path}: a node of another domain than ONNX's own; export it again")
+
+    def is_scan(self, start: int, end: int) -> bool:
+        """Whether a node says once what it is, and that is a Scan."""
+        ops = list(messages(self.file, start, end, onnx_wire.NODE_OP))
+        return len(ops) == 1 and text_field(self.file, start, end, onnx_wire.NODE_OP) == SCAN
 
 
 TENSOR_NOTES = (12, 16)  # doc_string, metadata_props
@@ -238,7 +260,7 @@ def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.nd
     """
     wanted = set(names)
     found: dict[str, np.ndarray] = {}
-    data = read_model(path)
+    data = read_step(path)
     file = io.BytesIO(data)
     try:
         for start, end in messages(file, 0, len(data), onnx_wire.MODEL_GRAPH):

@@ -242,8 +242,8 @@ def in_float32(model: bytes) -> bytes:
             casts[name] = f"{name}.float32"
             graph += put_node("Cast", [name], casts[name], {"to": FLOAT})
     for part in parts:
-        graph += _node_in_float32(file, part, casts) if part[0] == GRAPH_NODE else _copied(file, part)
-    return b"".join(_copied(file, span) for span in rest) + put(MODEL_GRAPH, graph)
+        graph += _node_in_float32(file, part, casts) if part[0] == GRAPH_NODE else copied(file, part)
+    return b"".join(copied(file, span) for span in rest) + put(MODEL_GRAPH, graph)
 
 
 def _node_in_float32(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> bytes:
@@ -258,9 +258,9 @@ def _node_in_float32(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> by
             names.append(casts.get(name, name))
         elif number == NODE_ATTRIBUTE and op == "Cast":
             to = [(n, w, FLOAT if n == ATTRIBUTE_INT and i in REDUCED else i, j) for n, w, i, j in fields(file, a, b)]
-            made += put(NODE_ATTRIBUTE, b"".join(_copied(file, field) for field in to))
+            made += put(NODE_ATTRIBUTE, b"".join(copied(file, field) for field in to))
         elif number != NODE_OP:
-            made += _copied(file, (number, wire, a, b))
+            made += copied(file, (number, wire, a, b))
     if op in ("ConvInteger", "MatMulInteger"):
         op, names, zeros = op.removesuffix("Integer"), names[:2], names[2:]
         for i, zero in enumerate(zeros):
@@ -270,7 +270,8 @@ def _node_in_float32(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> by
     return before + put(GRAPH_NODE, inputs + put(NODE_OP, op.encode()) + made)
 
 
-def _copied(file: BinaryIO, field: Span) -> bytes:
+def copied(file: BinaryIO, field: Span) -> bytes:
+    """A field of a file as it is, to be written."""
     number, wire, start, end = field
     if wire == 0:
         return put(number, start)
