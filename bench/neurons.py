@@ -3,8 +3,8 @@
     python bench/neurons.py
     python bench/neurons.py --rounds 20 --only PLIF,Leaky --json
 
-PLIF has a kernel of its own; the others are programs (docs/event-engine-inside.md). Their parameters are chosen so that every
-kind charges, fires and resets as the PLIF network does, so that all have its rates: the second state of LIFCell and NIR-CubaLIF
+PLIF has a kernel, the others are programs (docs/event-engine-inside.md). Their parameters are chosen so that every kind
+charges, fires and resets as the PLIF network does, so that all have its rates: the second state of LIFCell and NIR-CubaLIF
 forgets in a step. Times are those of the processor in the thread, ms.
 """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from pathlib import Path
+from string import Template
 from typing import ClassVar
 
 import numpy as np
@@ -117,38 +118,38 @@ url=https://arxiv.org/abs/2007.05785
 architectures=*
 includes={name}.h
 """,
-        SKETCH: SKETCH_TEXT.replace("NAME", name).replace("BIG", name.upper()),
+        SKETCH: SKETCH_TEXT.substitute(name=name, BIG=name.upper()),
     }
 
 
-SKETCH_TEXT = """// Runs the self-test of NAME, says what it found, and times a step: open the serial monitor at 115200 baud.
-#include <NAME.h>
+SKETCH_TEXT = Template("""// The self-test of $name, and the time of a step: open the serial monitor at 115200 baud.
+#include <$name.h>
 
-static NAME_input x[BIG_INPUTS];  // a frame: for your own, see the top of NAME.h
-static float y[BIG_CLASSES];
-static const char *const layers[] = BIG_LAYER_NAMES;
+static ${name}_input x[${BIG}_INPUTS];  // a frame: for your own, see the top of $name.h
+static float y[${BIG}_CLASSES];
+static const char *const layers[] = ${BIG}_LAYER_NAMES;
 
 void setup() {
   Serial.begin(115200);
   while (!Serial && millis() < 5000) {
   }
-  const int wrong = NAME_selftest();
+  const int wrong = ${name}_selftest();
   if (wrong == 0) {
     Serial.println("self-test passed: this board gives what was proved");
   } else if (wrong < 0) {
     Serial.println("self-test FAILED: a weight is not as it was written");
   } else {
     Serial.print("self-test FAILED: first differs ");
-    Serial.println(wrong <= BIG_LAYERS ? layers[wrong - 1] : "the output");
+    Serial.println(wrong <= ${BIG}_LAYERS ? layers[wrong - 1] : "the output");
   }
-  NAME_reset();
+  ${name}_reset();
 }
 
 void loop() {
   const unsigned long began = micros();
-  NAME_step(x, y);
+  ${name}_step(x, y);
   Serial.print("a step of an empty frame takes us: ");
   Serial.println(micros() - began);
   delay(1000);
 }
-"""
+""")

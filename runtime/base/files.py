@@ -21,8 +21,10 @@ ADDRESSES = ("http", "https", "hf", "s3", "gs", "ftp")
 
 def no_such(path: str | Path, expected: str = "a file") -> PlifError:
     """The error of a path where nothing is; an address is none, since plif asks no network for a file."""
-    if str(path).partition(":/")[0] in ADDRESSES:
-        return PlifError(f"{path}: an address, and plif downloads nothing: fetch the file first and name it")
+    scheme, _, rest = str(path).partition(":/")
+    if scheme in ADDRESSES:  # pathlib has made one slash of two
+        address = f"{scheme}://{rest.lstrip('/')}"
+        return PlifError(f"{address}: an address, and plif downloads nothing: fetch the file first and name it")
     if ".py:" in str(path):
         return PlifError(f"{path}: no such file; code is run by plif export, verify and check alone; export it first")
     return PlifError(f"{path}: no such file; expected {expected}")

@@ -17,6 +17,7 @@ import os
 import select
 import sys
 import warnings
+from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -178,7 +179,7 @@ def _reopen() -> None:
 
 def run(arguments: list[str]) -> int:
     """The command line as a function: arguments -> exit code."""
-    warnings.showwarning = _one_line_warning
+    warnings.showwarning = _lines_of_warnings()
     os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
         code = invoke(arguments)
@@ -194,7 +195,10 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "plif"
-        say(f"plif: error: {' '.join(error.format_message().split())} (see {asked} --help)", err=True)
+        short = isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--")
+        typed = [word for word in arguments if short and len(word) > 2 and word.startswith(error.option_name)]  # -json
+        near = "".join(f" Did you mean '-{word}'?" for word in typed[:1])
+        say(f"plif: error: {' '.join(error.format_message().split())}{near} (see {asked} --help)", err=True)
         return 2
     except Exception as error:
         return UNREAD if isinstance(error, BrokenPipeError) and _unread() else _unexpected(error)
@@ -241,6 +245,14 @@ def _unexpected(error: Exception) -> int:
     return 2
 
 
-def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, PlifWarning):
-        say(f"plif: warning: {message}", err=True)
+def _lines_of_warnings() -> Callable[..., None]:
+    """Prints warnings of ours in a line each, the same one once: the splits of a set may each have it."""
+    said = set[str]()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = str(message)
+        if issubclass(category, PlifWarning) and text not in said:
+            said.add(text)
+            say(f"plif: warning: {text}", err=True)
+
+    return show

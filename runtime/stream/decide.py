@@ -1,7 +1,6 @@
 """What is decided after a step, and by which rules: when state begins anew, how evidence adds up, when there is an answer.
 
-The rules are libplif's (resetting.h, decide.c, idle.h); docs/live-rules.md says them for users, tests/specification in
-plain Python.
+The rules are libplif's (resetting.h, decide.c, idle.h); docs/live-rules.md says them, tests/specification in plain Python.
 """
 
 from __future__ import annotations

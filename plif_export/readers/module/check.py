@@ -73,7 +73,7 @@ class _Check:
         self.steps = max(steps, 2 * CHUNK if large else STEPS)
         neurons = sum(math.prod(layer.region.shape) for layer in self.layers.values())
         self.in_batch = 2 if large or neurons > MANY else 4
-        self.silent = {name: layer.region.path or name for name, layer in self.layers.items()}
+        self.silent = [*self.layers]
         owned = {n for layer in self.layers.values() for n in layer.region.nodes}
         self.current: dict[str, TraceNode] = {}  # of a layer: what it reads, where the place of that is known
         for name, layer in self.layers.items():
@@ -89,12 +89,12 @@ class _Check:
             self._batches()
         except _Different as problem:
             return Compared([Problem("forward", type(self.form.module).__name__, *problem.args)])
-        for name, path in self.silent.items():
+        for name in self.silent:
             given = f"whatever current it was given (up to {LOUDER[-1]:g} thresholds)"
             if name not in self.current and name not in self.alike:
                 given = "and no current of its own could be given to it"
-            self.found.notes.append(f"{path}: never fired, {given}; only its states were compared")
-        self.found.untested = list(self.silent)
+            self.found.notes.append(f"{name}: never fired, {given}; only its states were compared")
+        self.found.untested = self.silent
         readout = self.reading.readout
         if self.form.kind == "step" or readout.how not in ("sum", "mean") or not readout.folded:
             self.found.not_proved.append("that the outputs of all steps are added up")
@@ -222,7 +222,7 @@ class _Check:
             for mine, theirs in pairs:
                 wrong = ~near(mine[-len(theirs) :], theirs).flatten(1).all(1)
                 if bool(wrong.any()):
-                    differ.append((path, len(mine) - len(theirs) + int(wrong.int().argmax())))
+                    differ.append((name, len(mine) - len(theirs) + int(wrong.int().argmax())))
         comparable = ran.y.numel() == found.y.numel()
         if not comparable or not bool((same := near(ran.y.reshape(found.y.shape), found.y)).all()):
             stacked = comparable and self.reading.readout.how == "stack"
@@ -259,7 +259,7 @@ class _Stretch:
         if not drive and not self.calls:
             check.find_hooks(ran, found)
         fired = {name for name in check.silent if bool((ran.values[check.layers[name].spikes] != 0).any())}
-        check.silent = {name: path for name, path in check.silent.items() if name not in fired}
+        check.silent = [name for name in check.silent if name not in fired]
         self.start, self.state, self.calls = ran.start, ran.state, self.calls + 1
         self.first += T if self.form.kind == "step" else 0
 

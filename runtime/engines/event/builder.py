@@ -24,9 +24,8 @@ from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 Field = int | float | np.ndarray  # of an operation; an array is kept, and the operation gets its address
 Fields = dict[str, Field]
 
-# Share of spikes in a row of a map from which multiplying all of it is faster (measured: docs/event-engine-inside.md). Adding up
-# runs nearly as fast as the processor can load, so this share is high: with AVX2 the two ways are equal only where nearly
-# all fire.
+# Share of spikes in a row of a map from which multiplying all of it is faster (docs/event-engine-inside.md). Adding up runs
+# nearly as fast as the processor can load, so this share is high: with AVX2 the two ways are equal only where nearly all fire.
 DENSE_FROM = {"scalar": 2.0, "avx2": 0.95, "avx512": 0.7, "neon": 0.95, "amx": 0.7}
 
 MOST_ARENA = 1 << 30  # bytes of working memory of one thread
