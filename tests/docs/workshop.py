@@ -9,6 +9,7 @@ import plif_export
 import plif_train
 from runtime.events import write_nmnist
 from runtime.simulate.gestures import CLASSES
+from tests.code import MY_MODULE
 from tests.networks import firing
 from tests.recordings import aedat2_bytes, evt3_bytes, some_events
 from tests.runtime.motions import bvh, waving, write_collection
@@ -55,5 +56,6 @@ def fill(folder: Path) -> None:
     for name in ("walk.bvh", "motions/other_gestures/walk.bvh"):
         (folder / name).write_text(bvh(waving(30)))
     write_collection(folder / "motions.npz", ("1", "2"), waving(40))
+    (folder / "my_module.py").write_text(MY_MODULE)
     (folder / "my.toml").write_text('network = "nmnist"\nepochs = 10\naugment = "none"\n')
     (folder / "train.log").write_text("epoch 1\n")
