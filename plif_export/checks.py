@@ -20,7 +20,8 @@ from plif_export.cards import make_card
 from plif_export.options import CallerFacts, CheckOptions, ExportOptions
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic.interpret import start, step
-from plif_export.readers import example_of, network_of, read
+from plif_export.readers import network_of, read
+from plif_export.readers.code import example_of
 from plif_export.readers.facts import ModelFacts
 from plif_export.readers.rules import Problem
 from plif_export.targets import find_target

@@ -18,10 +18,9 @@ import hashlib
 import os
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from plif_export.options import CallerFacts, Layers
+from plif_export.options import CallerFacts
 from plif_export.readers.checkpoint.ours import trained_model
 from plif_export.readers.facts import TrainedModel
 from plif_train.network.network import Network
@@ -46,6 +45,7 @@ def read(
         return trained_model(model, has_card=True)
     if not isinstance(model, nn.Module):
         raise PlifError(f"cannot export a {type(model).__name__}; expected a file such as model.pt, or an nn.Module")
+    from plif_export.readers.code import example_of
     from plif_export.readers.module.reader import read_module
 
     return read_module(model, example_of(model, example_input, caller), caller)
@@ -62,16 +62,6 @@ def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
     from plif_export.readers.code import run_code
 
     return run_code(path, name)
-
-
-def example_of(module: nn.Module, given: object, caller: Layers) -> object:
-    """An input of a module: the one that was given, or one step of the caller's shape."""
-    if given is None and caller.shape is None:
-        raise PlifError(
-            f"a {type(module).__name__} does not say the shape of its input; give that of one step, --shape 2,34,34, or: "
-            "export(module, 'm.onnx', torch.zeros(1, 2, 34, 34))"
-        )
-    return torch.zeros(1, *caller.shape) if given is None and caller.shape else given
 
 
 def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
