@@ -17,7 +17,8 @@ from runtime.cli.main import COMMANDS, app
 
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 # Of a network that a camera shows gestures to; played once, as soon as it is seen, and not where motion is unwelcome
-FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network in this page says which gesture it sees"></iframe>'
+FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network decides which gesture it sees"></iframe>'
+NAMES = r"[\w, ]*\w {2,}(?=\S)"  # of parameters, and the blanks before what they are
 BEGIN = "<!-- the demo plays here -->"  # in README.md
 
 
@@ -37,10 +38,11 @@ def demo(config: Any) -> Path:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """A link to the notebook leads to its page; the first page has the demo, and room for it."""
+    """A link to the notebook leads to the page that is made of it; the first page has the demo, and room for it."""
+    if page.file.src_uri != "quickstart.md":
+        markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
     if BEGIN in markdown:
         page.meta["hide"] = ["toc"]
-    markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
     return markdown.replace(BEGIN, FRAME if demo(config).exists() else "")
 
 
@@ -57,13 +59,15 @@ def on_post_page(html: str, **_: Any) -> str:
 def columns(paragraph: re.Match[str]) -> str:
     """A paragraph of a docstring; as a table where it begins with `name   what it is`, up to a line that does not."""
     lines = paragraph[1].split("\n")
-    first = re.match(r"[\w, ]*\w {2,}(?=\S)", lines[0])
+    first = re.match(NAMES, lines[0])
     if first is None:
         return paragraph[0]
-    wide, rows, after = first.end(), [], list[str]()
+    rows, after = list[list[str]](), list[str]()
     for line in lines:
-        name, text = line[:wide].strip(), line[wide:]
-        if after or not (line[wide - 1] == " " and text.strip()):
+        named = re.match(NAMES, line)
+        at = named.end() if named else first.end()  # a long name moves its own text alone
+        name, text = line[:at].strip(), line[at:]
+        if after or line[at - 1] != " ":
             after.append(line)
         elif name:
             rows.append([name, text])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -50,16 +51,70 @@ def test_the_readme_fits_two_screens() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 100
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+def built(folder: Path, demo: Path) -> Path:
+    """The site, in a folder of its own; demo: the page of `make web`, if it is there."""
     pytest.importorskip("mkdocs", reason="the site needs the extra docs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PLIF_DEMO": str(demo)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    commands = (tmp_path / "site" / "commands" / "index.html").read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a warning, and without a demo."""
+    folder = tmp_path_factory.mktemp("site")
+    return built(folder / "site", folder / "none.html")
+
+
+def page(site: Path, name: str) -> str:
+    return (site / name / "index.html").read_text()
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
+    commands = page(site, "commands")
     assert "--exit-margin" in commands and "--help-recipe" in commands and "Not installed" not in commands
-    reference = (tmp_path / "site" / "api" / "index.html").read_text()
+    reference = page(site, "api")
     shown = ("plif.load", "plif.Model.verify", "runtime.load", "plif_export.export", "plif_train.train")
     assert all(f'id="{name}"' in reference for name in shown)
     assert "https://fonts" not in reference
+
+
+def test_lists_of_parameters_in_docstrings_are_tables(site: Path) -> None:
+    reference = page(site, "api")
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th><td>(.*?)</td></tr>', reference, re.DOTALL)
+    assert ("path", "the file") in rows and len(rows) > 60
+    assert any(name == "engine" and "or a name: event" in text for name, text in rows)  # a row goes on below
+    inputs = [text for name, text in rows if name == "inputs" and "non-zero start state" in text]
+    assert len(inputs) == 1 and "options" not in inputs[0]  # `options steps=`, one blank after the name
+    assert [name for name, _ in rows if name.startswith("first_d") or name == "layers"] == [
+        "first_divergence",
+        "layers",
+    ]
+    assert not re.findall(r"<p>\w+ {2,}\w[^<]*</p>", reference)
+
+
+def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
+    shown = page(site, "quickstart")
+    assert "((4, 2, 34, 34), '3')" in html.unescape(re.sub("<[^>]*>", "", shown))
+    assert 'src="../quickstart-1.png"' in shown and (site / "quickstart-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'href="quickstart/"' in page(site, "") and 'href="../quickstart.ipynb"' in shown
+
+
+def test_the_first_page_says_what_plif_is_shows_it_and_installs_it_in_a_line(site: Path) -> None:
+    shown = page(site, "")
+    assert "<title>plif</title>" in shown and 'src="dashboard.png"' in shown
+    assert "pip<span" in shown and "iframe" not in shown  # no demo was made
+
+
+def test_how_to_has_four_groups_each_with_three_pages_for_one_reader() -> None:
+    text = (REPOSITORY / "docs" / "README.md").read_text()
+    groups = re.findall(r"^## (.*)\n\n(?:(?!^## ).*\n)*?.*\*\*Your three pages:\*\*", text, re.MULTILINE)
+    names = ["A network of your own", "Beside a camera", "On other machines", "Is it good enough?"]
+    menu = (REPOSITORY / "mkdocs.yml").read_text()
+    assert groups == names and all(f"  - {name}:\n" in menu for name in names)
+    pages = dict.fromkeys(names, 0)
+    for name in names:
+        pages[name] = menu.partition(f"  - {name}:\n")[2].partition("\n  - ")[0].count(".md")
+    assert all(2 < n < 10 for n in pages.values()), pages
