@@ -80,7 +80,7 @@ def destination(
     model: str | Path | Module, path: str | Path | None, options: ExportOptions, T: int, math: str, target: Target
 ) -> Path:
     """The path of the artifact: `path` where it fits the target. When None, beside the model's file, named as that
-    + _T20 or _loop by the form + _fp16 or _int8 + _exact or _folded when not the target's default + the target's suffix.
+    + _T20 or _loop by the form + _fp16, _int8, ... + _exact or _folded when not the target's default + the target's suffix.
 
     Raises PlifError where nothing can be written there.
     """

@@ -144,7 +144,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
     form: str = option(
         "step (streams), unrolled (T steps a call) or loop (any number of steps a call).", default="step"
     )
-    precision: str = option("fp32, fp16 or int8.", default="fp32")
+    precision: str = option("fp32, fp16, or weights of whole numbers: int8, int4 or ternary.", default="fp32")
     flash: str | None = option(
         "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c", default=None
     )

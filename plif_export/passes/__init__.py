@@ -7,17 +7,19 @@ rounding.py, and put it where it belongs in `prepare`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from plif_export.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
 from plif_export.passes.rounding import cast_half, quantize_weights
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph
+from runtime.model.grids import GRIDS
 
 MATHS = ("exact", "folded")
 PRECISIONS: dict[str, Callable[[Graph], Graph]] = {
     "fp32": lambda graph: graph,
     "fp16": cast_half,
-    "int8": quantize_weights,
+    **{name: partial(quantize_weights, grid=grid) for name, grid in GRIDS.items()},
 }
 
 
@@ -26,7 +28,7 @@ def prepare(graph: Graph, math: str, static: bool, precision: str = "fp32") -> G
 
     math       "folded" moves tau into the weights, "exact" leaves it
     static     the input is one image for all time-steps: what depends on it alone is marked
-    precision  "fp16" and "int8" round the weights of layers that read spikes
+    precision  "fp16" and those of GRIDS round the weights of layers that read spikes
     """
     if math not in MATHS:
         raise PlifError(f"math '{math}': expected one of {', '.join(MATHS)}")

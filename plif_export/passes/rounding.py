@@ -17,14 +17,11 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node
+from runtime.model.grids import SMALLEST, Grid, bits_of, find_grid, grid_of_row
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
 
-MOST_WEIGHT = 127
-RATIOS = np.linspace(1.0, 0.8, 21, dtype=np.float32)  # 0.7 was never the best of any channel seen
-SMALLEST = np.float32(np.finfo(np.float32).tiny) * 127  # a channel below this is zero: its scale would be subnormal
-
-
+STEPS = 21  # scales that are tried
 # Above this, sums of two products of a count and an 8-bit weight (255 * 64 * 2) leave the int16 in which x86 processors
 # without VNNI form them.
 MOST = 64
@@ -75,43 +72,56 @@ def cast_half(graph: Graph) -> Graph:
     return _reduced(graph, reduce)
 
 
-def quantize_weights(graph: Graph) -> Graph:
-    """int8 weights, one scale for each output channel.
+def quantize_weights(graph: Graph, grid: Grid) -> Graph:
+    """Weights of whole numbers, one scale for each output channel.
 
-        W8 = round(W / scale) in -127 .. 127
-        x = float32(sum W8 k) * scale + b           the sum is whole numbers, exact in any order
+        Wk = round(W / scale) in -most .. most
+        x = float32(sum Wk k) * scale + b           the sum is whole numbers, exact in any order
 
-    The scale is the one of RATIOS * max |W| / 127 over the channel with the least squared error of its weights: cutting off the
+    A channel that lies on such a grid already (runtime/model/grids.py) keeps its numbers and its scale. Of any other the scale is
+    that of STEPS between grid.lowest and 1 times max |W| / most with the least squared error of its weights: cutting off the
     largest few a little makes all steps finer. No calibration: spikes are whole numbers, so rounding of weights is the only
     loss. Preserves weights within half a scale, but for those that are cut off; the interpreter runs the same whole-number sums.
+    The attribute "bits" says of a layer that fewer than 8 hold its numbers.
     """
 
     def reduce(node: Node, area: int) -> Node:
-        weight, scale = quantized(node.params["weight"], node.name)
-        attrs = node.attrs if area == 1 else {**node.attrs, "area": area}
-        return node.with_(attrs=attrs, params={**node.params, "weight": weight, "scale": scale})
+        weight, scale = quantized(node.params["weight"], node.name, grid)
+        more = {"area": area} if area != 1 else {}
+        if (bits := bits_of(weight)) < 8:
+            more["bits"] = bits
+        return node.with_(attrs={**node.attrs, **more}, params={**node.params, "weight": weight, "scale": scale})
 
     return _reduced(graph, reduce)
 
 
-def quantized(weight: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+def quantized(weight: np.ndarray, where: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Float weights [O, ...] -> int8 [O, ...] and float32 scale [O]."""
     flat = weight.reshape(len(weight), -1)
     if not np.isfinite(flat).all():
-        raise PlifError(f"layer {where}: a weight is not a finite number, which int8 cannot hold; train it again")
-    largest = np.abs(flat).max(axis=1, initial=0)
-    usual = np.where(largest >= SMALLEST, largest / np.float32(MOST_WEIGHT), np.float32(1)).astype(np.float32)
-    scale = np.array([_best(row, step) for row, step in zip(flat, usual, strict=True)], np.float32)
-    return _rounded(flat, scale[:, None]).astype(np.int8).reshape(weight.shape), scale
+        raise PlifError(
+            f"layer {where}: a weight is not a finite number, which {grid.name} cannot hold; train it again"
+        )
+    if (found := find_grid(weight, grid.bits)) is not None:
+        return found[0], np.broadcast_to(found[1], len(weight)).copy()
+    rows = [grid_of_row(row, grid.bits) or _nearest(row, grid) for row in flat]
+    return np.stack([whole for whole, _ in rows]).reshape(weight.shape), np.array(
+        [scale for _, scale in rows], np.float32
+    )
 
 
-def _best(row: np.ndarray, usual: np.float32) -> float:
-    """The scale of one channel [n]; the usual one, max |W| / 127, among equals."""
-    scales = usual * RATIOS
-    errors = [float(np.square(_rounded(row, scale) * scale - row, dtype=np.float64).sum()) for scale in scales]
-    return float(scales[int(np.argmin(errors))])
+def _nearest(row: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.float32]:
+    """One channel [n] -> int8 [n] and its scale; the usual one, max |W| / most, among equals."""
+    largest = np.abs(row).max(initial=0)
+    usual = largest / np.float32(grid.most) if largest >= SMALLEST else np.float32(1)
+    scales = np.float32(usual) * np.linspace(1.0, grid.lowest, STEPS, dtype=np.float32)
+    errors = [
+        float(np.square(_rounded(row, scale, grid.most) * scale - row, dtype=np.float64).sum()) for scale in scales
+    ]
+    scale = scales[int(np.argmin(errors))]
+    return _rounded(row, scale, grid.most).astype(np.int8), scale
 
 
-def _rounded(weight: np.ndarray, scale: np.ndarray | np.float32) -> np.ndarray:
+def _rounded(weight: np.ndarray, scale: np.float32, most: int) -> np.ndarray:
     """Whole numbers, still in float32."""
-    return np.rint(weight / scale).clip(-MOST_WEIGHT, MOST_WEIGHT)
+    return np.rint(weight / scale).clip(-most, most)

@@ -38,10 +38,10 @@ from runtime.base.errors import PlifError
 from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
+from runtime.model.grids import GRIDS
 
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
-MOST_FLIPS = 0.1  # of a layer's spikes, in one step; trained networks lose 0.1 to 2 % of theirs to int8
 LOOPS = (1, 3, 7)  # steps in a call of a loop form
 FEW = 20  # flips say nothing about layers that hardly fire
 
@@ -176,9 +176,10 @@ def _count_flips(subject: Subject, history: History, report: Report) -> None:
     the model's spikes and membranes. (What the whole file does on its own spikes adds the consequences of those flips.)
 
     The gate judges a file by the interpreter on the weights that the same pass rounded, so a pass that rounds badly would be
-    judged by its own mistake. Hence one bound here: rounding alone may not change a tenth of a layer's spikes.
-    The subject must show spikes.
+    judged by its own mistake. Hence one bound here: rounding alone may not change a tenth of a layer's spikes, or what
+    the grid of fewer bits says. The subject must show spikes.
     """
+    most = GRIDS.get(report.precision, GRIDS["int8"]).flips
     flips = dict.fromkeys(history.layers, 0)
     for case in cases(history, subject.chunk):
         for name, steps in subject.forced(case).layers.items():
@@ -189,7 +190,7 @@ def _count_flips(subject: Subject, history: History, report: Report) -> None:
     for layer in report.layers:
         layer.rounding_mismatches += flips[layer.name]
         fired = history.layers[layer.name].spikes
-        if flips[layer.name] > FEW + MOST_FLIPS * fired:
+        if flips[layer.name] > FEW + most * fired:
             what = f"{report.precision} weights change {flips[layer.name]} of its {fired} spikes, too many for rounding"
             report.fail(layer.name, 0, f"{what}; use a higher precision")
 

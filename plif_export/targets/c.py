@@ -41,6 +41,7 @@ from runtime.events.framing import Framing
 from runtime.model.card import Card, encode
 from runtime.model.digest import digest_of, seal
 from runtime.model.graph import Graph
+from runtime.model.grids import GRIDS
 from runtime.model.readers.c_source import Texts, card_comment, code_of, header_of, parts_of, read_texts
 from runtime.model.readers.contents import Contents
 
@@ -54,7 +55,7 @@ class CTarget(Target):
     suffix: ClassVar[str] = ".c"
     beside: ClassVar[tuple[str, ...]] = (".h",)
     forms: ClassVar[tuple[str, ...]] = ("step",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", *GRIDS)
     options: ClassVar[tuple[str, ...]] = ("input", "layout", *BUDGETS)
     of_the_day: ClassVar[tuple[str, ...]] = BUDGETS
 
@@ -172,7 +173,7 @@ def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Car
 def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:
     """Advice: int8 where that is enough, else how much smaller the input has to be (maps shrink with its area)."""
     if card["precision"] == "fp32":
-        smaller = of_arrays(examine(quantize_weights(graph), input_type)[0])
+        smaller = of_arrays(examine(quantize_weights(graph, GRIDS["int8"]), input_type)[0])
         flash, ram = smaller.flash + (size.code or 0), smaller.ram
         if flash <= budgets.get("flash", flash) and ram <= budgets.get("ram", ram):
             return f"--precision int8 takes {kilo(flash)} of flash and {kilo(ram)} of RAM"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from plif_export.passes import PRECISIONS
 from plif_export.proof.structure import Places, of_onnx
 from plif_export.targets.target import ExportJob, Target, load_onnx
 from runtime.model.card import FORMS, Card
@@ -16,6 +17,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
     forms: ClassVar[tuple[str, ...]] = FORMS
+    precisions: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)
 
     def write(self, job: ExportJob, path: Path) -> None:
         path.write_bytes(job.proto.SerializeToString(deterministic=True))

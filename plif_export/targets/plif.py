@@ -22,8 +22,11 @@ from runtime.engines.event.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
+from runtime.model.grids import GRIDS
 from runtime.model.readers.plif_file import ARRAY, pack, read_bytes, records, take_apart, text_of
 from runtime.model.readers.plif_program import contents_of, read_plif
+
+IN_BYTES = {"int4": "i1", "uint4": "u1"}
 
 
 class PlifTarget(Target):
@@ -32,7 +35,7 @@ class PlifTarget(Target):
     name: ClassVar[str] = "plif"
     suffix: ClassVar[str] = ".plif"
     forms: ClassVar[tuple[str, ...]] = ("step",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", *GRIDS)
     engine: ClassVar[str | None] = "event"
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
@@ -55,7 +58,8 @@ class PlifTarget(Target):
 
     def packed(self, job: ExportJob, path: Path, cpus: Sequence[str]) -> bytes:
         """The bytes of a .plif file with programs for these CPU paths; the card is sealed."""
-        weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in job.proto.graph.initializer}
+        arrays = ((tensor.name, onnx.numpy_helper.to_array(tensor)) for tensor in job.proto.graph.initializer)
+        weights = {name: array.astype(IN_BYTES.get(array.dtype.name, array.dtype)) for name, array in arrays}
         job.card.update(target=self.name)
         sections, facts = sections_of(job.card, weights, job.name, cpus)
         seal(job.card, contents_of(path, sections, facts))

@@ -1,7 +1,7 @@
 """The emitter: collects the nodes and initializers of one ONNX graph.
 
 Names are stable and readable, and nothing varies: the same graph gives the same bytes. Opset 20 and IR 10 are what ONNX
-Runtime on GPUs and TensorRT 10 and 11 all read.
+Runtime on GPUs and TensorRT 10 and 11 all read; opset 21 has weights of 4 bits.
 
 Convolutions and linear layers with float16 or int8 weights are written so:
 
@@ -12,6 +12,9 @@ Convolutions and linear layers with float16 or int8 weights are written so:
         x -> Cast to UINT8 -> MatMulInteger, weights INT8 [in, out]                             -> Cast -> Mul scale -> Add bias
     Which operand is the unsigned one decides whether ONNX Runtime finds a fast kernel: the other way round the convolution
     takes 18 times as long, with the same sums.
+
+    4 and 2 bits, dialect "integer": the same, of weights UINT4 = W + 8, zero point 8, or INT4, two in a byte; ONNX has no kernels
+    of fewer. A Cast makes bytes of them, once, when a session is made: as fast as int8. (DequantizeLinear runs in each step.)
 
     int8, dialect "qdq", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
         x -> QuantizeLinear -> DequantizeLinear -> Conv or Gemm (weight -> DequantizeLinear, a scale for each output), bias
@@ -34,12 +37,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
+from runtime.model.grids import middle_of, pack
 from runtime.model.ops.operation import repeating
 
-OPSET = 20
+OPSET, OPSET_PACKED = 20, 21
 IR_VERSION = 10
 BATCH = "B"  # the name of the dynamic batch axis
-ZERO_POINT = 128  # of the unsigned weights
+PACKED = {TensorProto.INT4, TensorProto.UINT4}
 
 
 class Emitter:
@@ -79,6 +83,21 @@ class Emitter:
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
+
+    def whole(self, node: Node, unsigned: bool) -> str:
+        """The weight of a layer of whole numbers as INT8 [in, out], or as UINT8 [O, I, ...] around the middle; its name."""
+        name, bits, weight = f"{node.name}.weight", node.attrs.get("bits", 8), node.params["weight"]
+        weight = weight.astype(np.int16) + middle_of(bits) if unsigned else weight.T
+        if bits == 8:
+            return self.weight(name, weight.astype(np.uint8 if unsigned else np.int8))
+        if name not in self.initializers:
+            kind, whole = ("UINT4", TensorProto.UINT8) if unsigned else ("INT4", TensorProto.INT8)
+            packed = pack(weight, 4).tobytes()
+            self.initializers[name] = helper.make_tensor(
+                name, TensorProto.DataType.Value(kind), weight.shape, packed, raw=True
+            )
+            self.nodes.append(helper.make_node("Cast", [name], [f"{name}8"], name=f"{name}8/Cast", to=whole))
+        return f"{name}8"
 
     def parameters(self, node: Node) -> list[str]:
         """The weight and the bias of a node, where it has them."""
@@ -123,8 +142,9 @@ class Emitter:
         self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], form: str
     ) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, f"plif_{form}", inputs, outputs, list(self.initializers.values()))
+        opset = OPSET_PACKED if PACKED & {each.data_type for each in self.initializers.values()} else OPSET
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="plif"
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="plif"
         )
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -142,18 +162,18 @@ def _half(e: Emitter, node: Node, x: str, place: Mapping[str, object], out: str)
 
 
 def _integer(e: Emitter, node: Node, x: str, place: Mapping[str, object], out: str) -> str:
-    name, weight, area = node.name, node.params["weight"], node.attrs.get("area", 1)
+    name, area, middle = node.name, node.attrs.get("area", 1), middle_of(node.attrs.get("bits", 8))
     kind = TensorProto.INT8 if node.op == "Conv" else TensorProto.UINT8
     if area != 1:  # k / area is not always a float32, so k is rounded
         x = e.op("Mul", [x, e.weight(f"{name}.area", np.float32(area))], f"{name}.counts")
         x = e.op("Round", [x], f"{name}.whole")
     x = e.op("Cast", [x], f"{name}.x8", to=kind)
     if node.op == "Conv":
-        w = e.weight(f"{name}.weight", (weight.astype(np.int16) + ZERO_POINT).astype(np.uint8))
-        zero_points = [e.weight("zero.int8", np.int8(0)), e.weight("zero_point.uint8", np.uint8(ZERO_POINT))]
-        total = e.op("ConvInteger", [x, w, *zero_points], f"{name}.sum", **place)
+        zero_point = e.weight(f"zero_point.uint{8 if middle == 128 else 4}", np.uint8(middle))
+        operands = [x, e.whole(node, unsigned=True), e.weight("zero.int8", np.int8(0)), zero_point]
+        total = e.op("ConvInteger", operands, f"{name}.sum", **place)
     else:
-        total = e.op("MatMulInteger", [x, e.weight(f"{name}.weight", weight.T)], f"{name}.sum")
+        total = e.op("MatMulInteger", [x, e.whole(node, unsigned=False)], f"{name}.sum")
     total = e.op("Cast", [total], f"{name}.whole_current", to=TensorProto.FLOAT)
     return _biased(e, node, out, "Mul", [total, _scale(e, node)])
 

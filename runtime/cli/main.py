@@ -195,8 +195,8 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "plif"
-        short = isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--")
-        typed = [word for word in arguments if short and len(word) > 2 and word.startswith(error.option_name)]  # -json
+        short = error.option_name if isinstance(error, click.NoSuchOption) else "--"
+        typed = [word for word in arguments if short[:2] != "--" and len(word) > 2 and word.startswith(short)]  # -json
         near = "".join(f" Did you mean '-{word}'?" for word in typed[:1])
         say(f"plif: error: {' '.join(error.format_message().split())}{near} (see {asked} --help)", err=True)
         return 2

@@ -212,7 +212,7 @@ def test_verify_against_another_model_fails(tmp_path: Path) -> None:
         ({"form": "loop"}, "--form loop: --to onnx writes step, unrolled"),
         ({"T": 4}, "--T belongs to --form unrolled"),
         ({"math": "fast"}, "--math fast"),
-        ({"precision": "int4"}, "--precision int4: --to onnx writes fp32, fp16, int8"),
+        ({"precision": "int3"}, "--precision int3: --to onnx writes fp32, fp16, int8, int4, ternary"),
         ({"to": "tensorrt"}, "--to tensorrt"),
         ({"form": "unrolled", "T": 0}, "expected 1 to 4096"),
         ({"batch": -1}, "expected 1 to 65536"),

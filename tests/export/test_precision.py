@@ -1,4 +1,4 @@
-"""fp16 and int8: every network that exports in fp32 does so rounded, in both forms and both dialects, with the same proof."""
+"""Every network that exports in fp32 does so in fp16, int8, int4 and ternary: both forms, both dialects, the same proof."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from runtime.model.grids import GRIDS, Grid
 from runtime.model.readers.onnx_wire import runnable
 from tests.conftest import crossed
 from tests.export.test_export import VARIANTS
 from tests.foreign import scale_to_threshold
 from tests.networks import firing, frames, scaled
 
-WAYS = (("fp16", "integer"), ("int8", "integer"), ("int8", "qdq"))
-REDUCED = ("fp16", "int8")
+WAYS = (*((precision, "integer") for precision in ("fp16", *GRIDS)), ("int8", "qdq"))
+REDUCED = ("fp16", *GRIDS)
 FORM_NAMES = ("step", "unrolled")
 
 
@@ -107,8 +108,8 @@ class Sequences(nn.Module):
 def test_sequences_and_average_pools_of_odd_area_pass(precision: str, dialect: str) -> None:
     source = read(scale_to_threshold(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
     graph = prepare(source.graph, "folded", False, precision)
-    assert len(rounded(graph)) == (3 if precision == "int8" else 2)  # no float16 holds a third
-    assert [n.attrs["area"] for n in graph if "area" in n.attrs] == ([3] if precision == "int8" else [])
+    assert len(rounded(graph)) == (2 if precision == "fp16" else 3)  # no float16 holds a third
+    assert [n.attrs["area"] for n in graph if "area" in n.attrs] == ([] if precision == "fp16" else [3])
     for form in ("step", "unrolled"):
         report = proved(source, precision, dialect, form)
         assert report.passed and report.untested == [], report.sentence()
@@ -181,20 +182,21 @@ def test_what_a_layer_reads_decides_its_precision() -> None:
     }  # fmt: skip
 
 
-def test_rounding_keeps_zeros_signs_and_the_largest_weight_and_refuses_what_is_no_number() -> None:
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_rounding_keeps_zeros_signs_and_the_largest_weight_and_refuses_what_is_no_number(grid: Grid) -> None:
     weight = np.random.default_rng(0).normal(size=(6, 5, 3, 3)).astype(np.float32)
     weight[2] = 0
     weight[3] = 1e-42  # subnormal
     weight[4, 0, 0, 0] = -40.0
-    whole, scale = quantized(weight, "conv")
+    whole, scale = quantized(weight, "conv", grid)
     assert whole.dtype == np.int8 and scale.dtype == np.float32 and scale.shape == (6,)
     assert not whole[2:4].any() and (scale > 1e-30).all()
-    plain = np.abs(weight[:2]).max(axis=(1, 2, 3), keepdims=True) / 127
+    plain = np.abs(weight[:2]).max(axis=(1, 2, 3), keepdims=True) / grid.most
     error = np.square(whole[:2] * scale[:2].reshape(-1, 1, 1, 1) - weight[:2]).sum()
     assert error <= np.square(np.rint(weight[:2] / plain) * plain - weight[:2]).sum()
-    assert whole.min() >= -127 and np.array_equal(-whole, quantized(-weight, "conv")[0])
+    assert whole.min() >= -grid.most and np.array_equal(-whole, quantized(-weight, "conv", grid)[0])
     with pytest.raises(PlifError, match="layer conv: a weight is not a finite number"):
-        quantized(np.array([[np.inf, 1.0]], np.float32), "conv")
+        quantized(np.array([[np.inf, 1.0]], np.float32), "conv", grid)
 
 
 def test_weights_too_large_for_float16_are_refused(tmp_path: Path) -> None:
@@ -211,7 +213,8 @@ def test_weights_too_large_for_float16_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize(
-    ("option", "precision"), [("--half", "fp16"), ("--int8", "int8"), ("--precision=int8", "int8")]
+    ("option", "precision"),
+    [("--half", "fp16"), ("--int8", "int8"), *((f"--precision={name}", name) for name in GRIDS)],
 )
 def test_the_command_line_writes_proves_evaluates_and_compares(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, precision: str
@@ -251,10 +254,11 @@ def test_step_and_unrolled_agree_in_every_spike_and_rows_do_not_touch(tmp_path: 
     assert verify(step, net, x).passed
 
 
-def test_int8_is_a_quarter_of_the_size_fp16_half(tmp_path: Path) -> None:
+def test_int8_is_a_quarter_of_the_size_fp16_half_and_fewer_bits_half_of_int8(tmp_path: Path) -> None:
     net = scaled(plif_train.build("nmnist", channels=16, hidden=400))
-    size = {p: export(net, tmp_path / f"{p}.onnx", precision=p).bytes for p in ("fp32", "fp16", "int8")}
+    size = {p: export(net, tmp_path / f"{p}.onnx", precision=p, verify=False).bytes for p in ("fp32", *REDUCED)}
     assert size["int8"] < 0.3 * size["fp32"] and size["fp16"] < 0.55 * size["fp32"]
+    assert size["int4"] < 0.55 * size["int8"] and size["ternary"] < 0.55 * size["int8"]
 
 
 @pytest.mark.parametrize("precision", REDUCED)
@@ -265,15 +269,18 @@ def test_a_rounded_file_is_plain_onnx_and_the_same_bytes_each_time(tmp_path: Pat
     model = onnx.load(first.path)
     onnx.checker.check_model(model, full_check=True)
     kinds = {node.op_type for node in model.graph.node}
-    assert ({"ConvInteger", "MatMulInteger"} <= kinds) == (precision == "int8")
+    assert ({"ConvInteger", "MatMulInteger"} <= kinds) == (precision != "fp16")
 
 
+@pytest.mark.parametrize("precision", GRIDS)
 @pytest.mark.parametrize("form", FORM_NAMES)
-def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(tmp_path: Path, form: str) -> None:
+def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(
+    tmp_path: Path, form: str, precision: str
+) -> None:
     """Before 1.24 ONNX Runtime has a kernel for uint8 alone; `make jetson` and `make oldest` run it."""
     fp32, int8 = (
-        export(firing(), tmp_path / "m.onnx", precision=precision, form=form, verify=False).path.read_bytes()
-        for precision in ("fp32", "int8")
+        export(firing(), tmp_path / "m.onnx", precision=p, form=form, verify=False).path.read_bytes()
+        for p in ("fp32", precision)
     )
     unsigned = runnable(int8, "1.23.2")
     assert runnable(fp32, "1.23.2") == fp32 and runnable(int8, "1.24.0") == int8
@@ -288,6 +295,16 @@ def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(t
     feed = {name: rng.poisson(0.7, shape).astype(np.float32) for name, shape in shapes.items()}
     for found, expected in zip(*(session.run(None, feed) for session in sessions), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_of_four_bits_name_the_onnx_runtime_that_they_need(tmp_path: Path) -> None:
+    whole = {p: export(firing(), tmp_path / f"{p}.onnx", precision=p, verify=False).path.read_bytes() for p in GRIDS}
+    assert runnable(whole["int8"], "1.22.0")
+    for precision in ("int4", "ternary"):
+        with pytest.raises(
+            PlifError, match=r"ONNX Runtime 1\.23 or later, and this is 1\.22\.0: update it, use --engine event"
+        ):
+            runnable(whole[precision], "1.22.0")
 
 
 def test_what_an_onnx_runtime_has_no_kernel_for_is_not_to_be_exported_again(tmp_path: Path) -> None:

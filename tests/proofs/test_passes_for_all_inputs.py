@@ -15,6 +15,7 @@ from plif_export.passes import prepare, rounding
 from plif_export.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
 from plif_export.passes.rounding import cast_half, quantize_weights
 from runtime.model.graph import Graph, Node
+from runtime.model.grids import GRIDS, Grid
 from tests.proofs.symbols import KNOWN, ROUNDED, all_equal, each, nearest, prove, reals, run
 
 THRESHOLD = z3.Real("threshold")
@@ -160,8 +161,11 @@ def test_what_is_computed_once_for_a_still_image_depends_on_no_membrane_and_no_s
         assert {node.name for node in graph if not changing & symbols_of(found[node.name])} == once
 
 
-def test_int8_is_the_network_whose_weights_are_whole_numbers_times_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quantized(weight: Any, where: str) -> tuple[Any, Any]:
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_a_rounded_network_is_the_one_whose_weights_are_whole_numbers_times_the_scale(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantized(weight: Any, where: str, grid: Grid) -> tuple[Any, Any]:
         return each(lambda w: z3.ToReal(z3.Int(f"whole {w}")), weight), reals(f"{where} scale", len(weight))
 
     def as_real(node: Node) -> Node:
@@ -180,7 +184,8 @@ def test_int8_is_the_network_whose_weights_are_whole_numbers_times_the_scale(mon
     )
     graph = Graph(shape, nodes, "b_neuron")
     monkeypatch.setattr(rounding, "quantized", quantized)
-    reduced = quantize_weights(graph)
+    monkeypatch.setattr(rounding, "bits_of", lambda whole: grid.bits)
+    reduced = quantize_weights(graph, grid)
     real = {node.name: as_real(node) for node in reduced if "scale" in node.params}
     assert set(real) == {"conv", "fc"} and reduced["fc"].attrs["area"] == 2
     x, state = started(graph)
@@ -193,12 +198,13 @@ def test_int8_is_the_network_whose_weights_are_whole_numbers_times_the_scale(mon
         prove(all_equal(one[name], each(lambda y: z3.substitute(y, *((w, t) for t, w in ROUNDED)), other[name])))
 
 
-def test_int8_moves_a_weight_by_half_a_scale_at_most_unless_it_is_cut_off() -> None:
+@pytest.mark.parametrize("most", [grid.most for grid in GRIDS.values()])
+def test_rounding_moves_a_weight_by_half_a_scale_at_most_unless_it_is_cut_off(most: int) -> None:
     weight, scale = reals("w", 1), reals("scale", 1)
-    (whole,), (w,), (s,) = rounding._rounded(weight, scale), weight, scale
+    (whole,), (w,), (s,) = rounding._rounded(weight, scale, most), weight, scale
     known = nearest(*ROUNDED[-1])
-    prove(z3.And(whole >= -127, whole <= 127, z3.IsInt(whole)), s > 0, known)
-    prove(z3.And(2 * (w - whole * s) <= s, 2 * (whole * s - w) <= s), s > 0, known, w <= 127 * s, w >= -127 * s)
+    prove(z3.And(whole >= -most, whole <= most, z3.IsInt(whole)), s > 0, known)
+    prove(z3.And(2 * (w - whole * s) <= s, 2 * (whole * s - w) <= s), s > 0, known, w <= most * s, w >= -most * s)
 
 
 def test_fp16_moves_a_weight_by_a_relative_2_to_minus_11_or_by_2_to_minus_25() -> None:

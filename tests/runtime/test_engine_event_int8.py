@@ -237,7 +237,7 @@ HOSTILE = [
     ("layer conv2 reads counts over 1, its card says 4", attribute("conv2", area=4)),
     ("layer conv2: the file has no tensor nothing", edit("conv2", params={"weight": "nothing", "scale": "conv2.scale"})),
     ("conv2.weight is uint8; this engine computes in float32", edit("conv2", params={"weight": "conv2.weight"})),
-    ("precision fp16; engine event computes in fp32 and int8: use --engine onnxruntime", lambda p, c: c.update(precision="fp16")),
+    ("precision fp16; engine event computes in fp32, int8, int4, ternary: use", lambda p, c: c.update(precision="fp16")),
 ]  # fmt: skip
 
 

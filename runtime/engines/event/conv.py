@@ -31,6 +31,7 @@ from runtime.engines.event.layout import (
     tiles,
     whole,
 )
+from runtime.model.grids import from_file
 from runtime.model.records import NodeRecord
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
@@ -137,15 +138,13 @@ def _check_size(b: Builder, node: NodeRecord, shape: tuple[int, ...]) -> None:
 
 
 def _int8(b: Builder, node: NodeRecord) -> np.ndarray:
-    """A quantised weight as int8: as it is, or uint8 around 128, which ConvInteger runs faster."""
+    """A quantised weight as int8."""
     name, weight = b.tensor(node, "weight")
-    if weight.dtype == np.uint8:
-        return (weight ^ 128).view(np.int8)
-    if weight.dtype != np.int8:
+    if weight.dtype not in (np.int8, np.uint8):
         raise b.damaged(
             f"layer {node['name']}: {name} is {weight.dtype}; a layer with a scale has int8 or uint8 weights"
         )
-    return weight
+    return from_file(weight, node["attrs"].get("bits", 8))
 
 
 def _scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> np.ndarray:

@@ -39,9 +39,10 @@ from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.graph import variable_of
+from runtime.model.grids import GRIDS
 from runtime.model.readers.onnx_contents import read_initializers
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", *GRIDS)
 
 
 @dataclass
@@ -54,7 +55,7 @@ class _Scratch:
 
 
 class EventEngine(Engine):
-    """Runs .onnx artifacts, fp32 or int8, with the native kernels, from the graph in their card; .plif files and pages with one.
+    """Runs .onnx artifacts, of PRECISIONS, with the native kernels, from the graph in their card; .plif files and pages with one.
 
     threads  the most that a step takes; exactly that many where the options say so
     """
@@ -68,13 +69,13 @@ class EventEngine(Engine):
             raise PlifError(f"engine event: device '{options.device}'; this engine runs on cpu only")
         if card.get("precision") not in PRECISIONS:
             raise PlifError(
-                f"{path}: precision {card.get('precision')}; engine event computes in {' and '.join(PRECISIONS)}: "
+                f"{path}: precision {card.get('precision')}; engine event computes in {', '.join(PRECISIONS)}: "
                 "use --engine onnxruntime"
             )
         self.card = card
         self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
-        self.path = native.PATHS[native.choose_path(amx=card["precision"] == "int8")]
+        self.path = native.PATHS[native.choose_path(amx=card["precision"] in GRIDS)]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
         self._kept: object  # what the program's addresses lead to
         if kind_of(path).name in ("plif", "web"):
@@ -93,7 +94,7 @@ class EventEngine(Engine):
         card = self.card
         try:
             weights = _weights(path, card)
-            ways = forms.fastest(self.path) if card["precision"] == "int8" else None
+            ways = forms.fastest(self.path) if card["precision"] in GRIDS else None
             layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path, ways).compile()
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:

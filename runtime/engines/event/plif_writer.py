@@ -22,6 +22,7 @@ from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
+from runtime.model.grids import GRIDS
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS, read_bytes
 from runtime.model.readers.plif_program import Facts, State, contents_of, read_plif
@@ -79,7 +80,7 @@ def facts_of(card: Card) -> Facts:
         voters=int(card["output"].get("voters", 1)),
         T=int(card["T"]),
         static=card["input"]["kind"] == "static",
-        int8=card["precision"] == "int8",
+        int8=card["precision"] in GRIDS,
         framing=card["framing"] or "",
         upright=card.get("view") is not None,
         decide=card_rule(card) or "",

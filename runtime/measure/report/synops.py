@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.model.card import Card
+from runtime.model.grids import from_file
 from runtime.model.ops import spatial
 from runtime.model.readers.onnx_contents import read_initializers
 from runtime.model.records import NodeRecord
@@ -142,8 +143,8 @@ def _weight(node: NodeRecord, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """float32 or float16, or int8 where the layer was quantised; [O, I, ...] as the graph has it."""
     name, zero_points = _tensors(node)
     weight: np.ndarray = weights[name]
-    if weight.dtype == np.uint8:  # around 128, which ConvInteger runs faster
-        return np.asarray(weight ^ 128).view(np.int8)
+    if weight.dtype == np.uint8:
+        return from_file(weight, node["attrs"].get("bits", 8))
     if weight.dtype == np.int8 and node["op"] == "Linear" and zero_points not in weights:
         return np.transpose(weight)  # as MatMulInteger reads it
     return weight

@@ -31,6 +31,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
+from runtime.model.grids import unpack
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import PART, Contents, not_finite
 from runtime.model.readers.onnx_loop import SCAN, step_of
@@ -249,7 +250,9 @@ class _Walk:
 
 
 TENSOR_NOTES = (12, 16)  # doc_string, metadata_props
-DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}  # TensorProto.DataType -> NumPy
+# TensorProto.DataType -> NumPy; the last two are UINT4 and INT4, which it lacks
+DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8", 21: "u1", 22: "i1"}
+PACKED = (21, 22)
 
 
 def read_initializers(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -316,14 +319,19 @@ def _tensor(file: BinaryIO, header: Header, where: str) -> np.ndarray:
     if header.kind not in DTYPES:
         raise PlifError(f"{where}: has data type {header.kind}; expected one of {sorted(DTYPES)} (float32 is 1)")
     dtype = np.dtype(DTYPES[header.kind])
-    expected = math.prod(dims) * dtype.itemsize
+    count = math.prod(dims)
+    expected = (count + 1) // 2 if header.kind in PACKED else count * dtype.itemsize
     start, end = header.data[0] if len(header.data) == 1 else (0, 0)
     if end - start != expected or len(dims) > 8:
         raise PlifError(
             f"{where}: holds {end - start} bytes; expected {expected} for shape {dims}; the file was damaged"
         )
     file.seek(start)
-    return np.frombuffer(file.read(expected), dtype).reshape(dims)
+    data = file.read(expected)
+    if header.kind in PACKED:
+        whole = unpack(np.frombuffer(data, np.uint8), 4, count)
+        return (whole if dtype == np.int8 else whole.view(np.uint8) & 15).reshape(dims)
+    return np.frombuffer(data, dtype).reshape(dims)
 
 
 def varints(buffer: bytes) -> list[int]:

@@ -7,6 +7,7 @@ varint, 1 is 8 bytes, 5 is 4 bytes, 2 is a length and that many bytes. Field num
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
 TENSOR_TYPE, TENSOR_NAME = 2, 8
-FLOAT, REDUCED = 1, {2, 3, 10}  # TensorProto.DataType: UINT8, INT8, FLOAT16
+FLOAT, REDUCED = 1, {2, 3, 10, 21, 22}  # TensorProto.DataType: UINT8, INT8, FLOAT16, UINT4, INT4
 # A setting of ONNX Runtime, with in_float32: it would multiply the scale of int8 weights into them, and sum what is not whole.
 SCALE_LAST = ("optimization.disable_specified_optimizers", "ConvMulFusion")
 
@@ -191,19 +192,27 @@ def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
     return model + put(MODEL_GRAPH, graph)
 
 
-# What protobuf writes before and behind a type: of a node Cast, and of the zero point of counts.
-_TYPES = ((b'"\x04Cast*\t\n\x02to\x18', b"\xa0\x01\x02"), (b"\x10", b"B\tzero.int8"))
+# What protobuf writes before and behind a type: of a node Cast that is not a weight's, and of the zero point of counts.
+_TYPES = (rb'((?<!\.weight8/Cast)"\x04Cast\*\t\n\x02to\x18)\x03(\xa0\x01\x02)', rb"(\x10)\x03(B\tzero\.int8)")
+_PACKED = re.compile(rb'\.weight8/Cast"\x04Cast')
 
 
 def runnable(model: bytes, onnxruntime: str) -> bytes:
     """The model in the types for which that version of ONNX Runtime has kernels.
 
     Before 1.24, the last for Python 3.10, it convolves uint8, but no int8. The counts that a ConvInteger reads are 0 to 64, so
-    all sums are the same numbers: a Cast to int8, and the zero point, change their type, and nothing else.
+    all sums are the same numbers: a Cast to int8, and the zero point, change their type, and nothing else. Before 1.23 it makes
+    no bytes of weights of 4 bits: raises PlifError for these.
     """
-    if tuple(map(int, onnxruntime.split(".")[:2])) < (1, 24):
-        for before, behind in _TYPES:
-            model = model.replace(before + b"\x03" + behind, before + b"\x02" + behind)
+    version = tuple(map(int, onnxruntime.split(".")[:2]))
+    if version < (1, 23) and _PACKED.search(model):
+        raise PlifError(
+            f"weights of 4 bits need ONNX Runtime 1.23 or later, and this is {onnxruntime}: update it, use --engine event, or "
+            "export with --precision int8"
+        )
+    if version < (1, 24):
+        for types in _TYPES:
+            model = re.sub(types, lambda found: found[1] + b"\x02" + found[2], model)
     return model
 
 

@@ -1,0 +1,140 @@
+"""Weights on a grid: a scale for each output, times whole numbers of 8, 4 or 2 bits, zero among them.
+
+    W[o] = scale[o] * k[o]         k of `bits` bits: -2^(bits-1) .. 2^(bits-1) - 1
+
+What these precisions are stands here, and everything that has one reads it: how many bits, how weights are rounded to it, how
+they are packed, and which weights lie on one already, whoever trained them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+
+WIDTHS = (2, 4, 8)  # bits of a packed number
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A precision of weights.
+
+    bits    of a weight
+    lowest  of the scales that rounding tries, as a share of max |W| / most: the fewer bits, the more large weights are cut off
+    flips   share of a layer's spikes that rounding may change in one step
+    """
+
+    name: str
+    bits: int
+    lowest: float
+    flips: float
+
+    @property
+    def most(self) -> int:
+        """Rounding gives -most to most. Who trained for it may use one more below."""
+        return (1 << self.bits - 1) - 1
+
+
+GRIDS = {
+    grid.name: grid
+    for grid in (
+        Grid("int8", 8, 0.8, 0.1),  # 0.7 was never the best of any channel seen
+        Grid("int4", 4, 0.5, 0.5),
+        Grid("ternary", 2, 0.2, 1.0),
+    )
+}
+
+
+def bits_of(whole: np.ndarray) -> int:
+    """The fewest bits, of WIDTHS, that hold every number of an int8 array [...]."""
+    numbers = whole.astype(np.int16)
+    most = max(int(numbers.max(initial=0)), int(-1 - numbers.min(initial=0)))
+    return next(bits for bits in WIDTHS if most < 1 << bits - 1)
+
+
+def pack(whole: np.ndarray, bits: int) -> np.ndarray:
+    """Whole numbers [...] -> uint8 [n]: the lowest `bits` of each, in their order in memory; the first in the lowest bits."""
+    apart = 8 // bits
+    flat = whole.astype(np.uint8).ravel() & (1 << bits) - 1
+    filled = np.append(flat, np.zeros(-flat.size % apart, np.uint8)).reshape(-1, apart)
+    packed: np.ndarray = np.bitwise_or.reduce(filled << np.arange(0, 8, bits, dtype=np.uint8), axis=1)
+    return packed
+
+
+def unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """uint8 [n] -> the int8 [count] that `pack` packed."""
+    sign = 1 << bits - 1
+    fields: np.ndarray = packed[:, None] >> np.arange(0, 8, bits, dtype=np.uint8) & (1 << bits) - 1
+    whole: np.ndarray = (fields ^ sign).astype(np.int16) - sign
+    return whole.astype(np.int8).reshape(-1)[:count]
+
+
+def from_file(weight: np.ndarray, bits: int) -> np.ndarray:
+    """A weight [...] as ONNX files hold it -> int8: unsigned ones lie around the middle, for the kernels that are fast."""
+    return (weight.astype(np.int16) - middle_of(bits)).astype(np.int8) if weight.dtype == np.uint8 else weight
+
+
+def middle_of(bits: int) -> int:
+    """The zero of unsigned numbers of an ONNX file, which has types of 8 and 4 bits."""
+    return 128 if bits > 4 else 8
+
+
+# --- which weights lie on a grid --------------------------------------------------------------------------------------------
+
+EXACT = (
+    2.0**-21
+)  # of a weight: the roundings to float32 of a product, of two folds, and of the largest weight, from which it goes
+SMALLEST = np.float32(np.finfo(np.float32).tiny) * 127  # a scale should not be subnormal
+GLANCE = 1024  # weights that show most tensors to be on no grid
+
+
+def find_grid(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray] | None:
+    """(int8 [O, ...], float32 scale [1] or [O]) of float weights [O, ...] that are a scale, of all or of each output, times whole
+    numbers of so many bits, or of fewer where these do; None of others."""
+    for fewer in (width for width in WIDTHS if width <= bits):
+        for rows in (weight.reshape(1, -1), weight.reshape(len(weight), -1)):
+            found = list(takewhile(lambda row: row is not None, (grid_of_row(row, fewer) for row in rows)))
+            if len(found) == len(rows):
+                wholes, scales = zip(*(row for row in found if row is not None), strict=True)
+                return np.concatenate(wholes).reshape(weight.shape), np.array(scales, np.float32)
+    return None
+
+
+def grid_of_row(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | None:
+    """(int8 [n], scale) of weights [n], with the fewest bits that do; None where so many do not.
+
+    If the largest is k times the scale, the scale is that weight / k: each k is tried. Of the floats around, the scale is the one
+    whose products are the weights themselves, or nearest to them.
+    """
+    most = 1 << bits - 1
+    if np.unique(np.abs(row[:GLANCE])).size > most + 1:
+        return None
+    sizes = np.unique(np.abs(row)).astype(np.float64)
+    sizes = sizes[sizes != 0]
+    if not sizes.size:
+        return np.zeros(len(row), np.int8), np.float32(1)
+    if sizes.size > most or sizes[0] < SMALLEST or not np.isfinite(sizes[-1]):
+        return None
+    largest = np.arange(1, most + 1)
+    counts = sizes[:, None] * largest / sizes[-1]  # [sizes, largest]
+    fits = (np.abs(counts - np.rint(counts)) <= EXACT * counts).all(axis=0)
+    if not fits.any():
+        return None
+    at = int(fits.argmax())
+    near = np.float32(sizes[-1] / largest[at])
+    scales = np.array([near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(np.inf))])
+    whole = np.rint(counts[:, at]).astype(np.float32)
+    scale = scales[int(np.abs(scales[:, None] * whole - sizes).sum(axis=1).argmin())]
+    rounded = np.rint(row / scale)
+    return None if rounded.max() >= most else (rounded.astype(np.int8), scale)
+
+
+def grid_named(weight: np.ndarray) -> str | None:
+    """What people are told of weights [O, ...]: "4 bits a channel"; None of those on no grid."""
+    found = None if weight.dtype != np.float32 or not weight.size else find_grid(weight)
+    return (
+        None
+        if found is None
+        else f"{bits_of(found[0])} bits {'a tensor' if len(found[1]) == 1 < len(weight) else 'a channel'}"
+    )
