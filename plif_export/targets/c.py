@@ -171,12 +171,12 @@ def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Car
 
 
 def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:
-    """Advice: int8 where that is enough, else how much smaller the input has to be (maps shrink with its area)."""
-    if card["precision"] == "fp32":
-        smaller = of_arrays(examine(quantize_weights(graph, GRIDS["int8"]), input_type)[0])
+    """Advice: weights of fewer bits where that is enough, else how much smaller the input has to be (maps shrink with it)."""
+    for name, grid in GRIDS.items() if card["precision"] == "fp32" else ():
+        smaller = of_arrays(examine(quantize_weights(graph, grid), input_type)[0])
         flash, ram = smaller.flash + (size.code or 0), smaller.ram
         if flash <= budgets.get("flash", flash) and ram <= budgets.get("ram", ram):
-            return f"--precision int8 takes {kilo(flash)} of flash and {kilo(ram)} of RAM"
+            return f"--precision {name} takes {kilo(flash)} of flash and {kilo(ram)} of RAM"
     share = min(budget / getattr(size, key) for key, budget in budgets.items())
     shape = card["input"]["shape"]
     if len(shape) < 3:

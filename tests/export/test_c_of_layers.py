@@ -18,6 +18,7 @@ from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
+from runtime.model.grids import GRIDS
 from tests.export.test_graph_layers import CASES, PLIF_1, attention
 from tests.export.test_target_c import compiled, sanitized
 from tests.programs import linear, traced, trained
@@ -80,6 +81,6 @@ def test_sanitizers_find_nothing_in_any_layer(tmp_path: Path, case: str) -> None
     assert passes(between(op, shape), tmp_path, make=sanitized)
 
 
-@pytest.mark.parametrize("precision", ("fp32", "int8"))
+@pytest.mark.parametrize("precision", ("fp32", *GRIDS))
 def test_a_spiking_transformer_is_written_as_c(tmp_path: Path, precision: str) -> None:
     assert passes(attention(), tmp_path, precision)

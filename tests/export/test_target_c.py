@@ -28,6 +28,7 @@ from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
+from runtime.model.grids import GRIDS
 from runtime.model.readers.c_source import read_texts
 from runtime.native import is_built
 from tests.export.test_random_networks import ALL, Case
@@ -90,7 +91,7 @@ def sample() -> list[Case]:
     """Every network once, each option as often as its alternatives; a fourth of them always runs."""
     return [
         Case(seed, seed % 4 < 2, ("layer", "channel")[seed // 2 % 2], "step", 7, ("exact", "folded")[seed // 3 % 2],
-             ("fp32", "int8")[seed % 5 == 4])
+             ("fp32", "fp32", "ternary", "int4", "int8")[seed % 5])
         for seed in range(SEEDS)
     ]  # fmt: skip
 
@@ -103,7 +104,7 @@ def test_random_networks_pass_the_gate_as_c(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.large
 @pytest.mark.parametrize("case", [case for case in ALL if case.form == "step" and case.T < 64], ids=str)
-@pytest.mark.parametrize("precision", ("fp32", "int8"))
+@pytest.mark.parametrize("precision", ("fp32", *GRIDS))
 def test_all_random_networks_pass_the_gate_as_c(case: Case, precision: str, tmp_path: Path) -> None:
     check_case(case._replace(precision=precision), tmp_path, STRICT)
 
@@ -117,7 +118,7 @@ def test_sanitizers_find_nothing(case: Case, tmp_path: Path) -> None:
 @pytest.mark.large
 @needs_sanitizers
 @pytest.mark.parametrize("case", [case for case in ALL if case.form == "step" and case.T < 64], ids=str)
-@pytest.mark.parametrize("precision", ("fp32", "int8"))
+@pytest.mark.parametrize("precision", ("fp32", *GRIDS))
 def test_sanitizers_find_nothing_in_any_network(case: Case, precision: str, tmp_path: Path) -> None:
     check_case(case._replace(precision=precision), tmp_path, (), sanitized)
 
@@ -202,6 +203,28 @@ def test_a_wrong_line_of_c_fails_the_gate_at_its_layer(
     path = changed(small, tmp_path, pattern, new)
     report = prove(None, read_card(path), read(firing()), steps=3, opened=compiled(path, QUICK))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
+
+
+@pytest.mark.parametrize("precision", ("int4", "ternary"))
+def test_packed_weights_are_two_or_four_in_a_byte_clean_and_a_changed_one_is_caught(
+    precision: str, small: Path, tmp_path: Path
+) -> None:
+    path = export(firing(), tmp_path / "net.c", to="c", precision=precision).path
+    sizes = [
+        {name: int(n) for name, n in re.findall(r"static const u?int8_t (\w+)\[(\d+)\]", source.read_text())}
+        for source in (path, small)
+    ]
+    apart = 8 // GRIDS[precision].bits
+    assert sizes[0].keys() == sizes[1].keys() and all(sizes[0][name] * apart >= n for name, n in sizes[1].items())
+    assert sum(sizes[0].values()) < 1.02 / apart * sum(sizes[1].values())
+    for compiler in filter(shutil.which, ("gcc", "clang")):
+        subprocess.run(
+            [compiler, "-std=c99", "-O3", *STRICT, "-pedantic", "-c", path, "-o", tmp_path / "net.o"], check=True
+        )
+    (tmp_path / "other").mkdir()
+    other = changed(path, tmp_path / "other", r"(uint8_t fc2_w\[\d+\] = \{\s)", r"\g<1>1^")
+    report = prove(None, read_card(other), read(firing()), steps=3, opened=compiled(other, QUICK))
+    assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "fc2"
 
 
 def test_a_program_that_is_another_without_the_probe_fails(small: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from plif_export.writers.c.program import CProgram, CValue, count_type, element,
 from plif_export.writers.c.selftest import Expected, declaration, self_test
 from runtime.model.card import Card
 from runtime.model.graph import Graph
+from runtime.model.grids import GRIDS
 
 FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind is told
 
@@ -47,7 +48,7 @@ def _facts(card: Card, program: CProgram) -> list[str]:
         if output["kind"] == "votes"
         else f"{output['kind']}, by class"
     )
-    rounded = ", int8 weights where a layer reads spikes, membranes float32" if card["precision"] == "int8" else ""
+    rounded = " weights where a layer reads spikes, membranes float32" if card["precision"] in GRIDS else ""
     lines = [
         f"network   {card['notation'] or 'read from a module'}",
         f"input     {card['input']['kind']} {shape} ({program.input_type}), channel 1 = ON",

@@ -3,12 +3,14 @@
     x[o] = b[o] + sum W[o][c][ky][kx] over the spikes c at place (y * stride - padding + ky * dilation, ...)
     int8    x[o] = float32(sum W8 k) * scale[o] + b[o]        whole numbers k, the sum is int32
 
+Weights of 4 and 2 bits lie two and four in a byte, each plus 8 or 2, so that none is below zero; a row begins with a byte.
 The weights lie as [ky][kx][c][o]: what one spike adds is one row. A linear layer is a convolution whose kernel is the map. The
 order of a sum is b, then ky, kx and c, that of the event engine without vectors: the same bits, wherever float32 is IEEE 754.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -17,6 +19,7 @@ from plif_export.readers.rules import require
 from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.program import CProgram, CValue, Product, element, indent, index_type, nest, offset, strides
 from runtime.model.graph import Node
+from runtime.model.grids import pack
 from runtime.model.ops.operation import place_of
 
 MOST_ON_STACK = 256  # sums of one place; more are a static array
@@ -45,11 +48,18 @@ def product(program: CProgram, node: Node) -> Product:
         rows = weight.reshape(groups, per, share, *kernel).transpose(3, 4, 0, 2, 1)  # [ky][kx][g][i][o]
     name = program.constant(
         f"{program.id(node)}_w",
-        np.ascontiguousarray(rows),
-        f"{node.name}: weights [ky][kx][c][o], {list(weight.shape)} before",
+        _stored(node, rows),
+        f"{node.name}: weights [ky][kx][c][o]{_about_bits(node)}, {list(weight.shape)} before",
     )
     add = _adding(
-        program, node, source, f"{name} + (ky * {kernel[1]} + kx) * {inputs * per}", "iy", "ix", (ih, iw), groups
+        program,
+        node,
+        source,
+        f"{name} + (ky * {kernel[1]} + kx) * {inputs * _numbers(node, per)}",
+        "iy",
+        "ix",
+        (ih, iw),
+        groups,
     )
     way = transposed_tap if transposed else tap
     step = [
@@ -96,8 +106,11 @@ def _linear(program: CProgram, node: Node, source: CValue) -> Product:
         source = CValue("x", "x", (prod(source.shape),), (prod(source.shape),))
     channels, places = source.channels, source.places
     rows = weight.reshape(len(weight), channels, places).transpose(2, 1, 0)  # [place][c][o]
-    name = program.constant(f"{program.id(node)}_w", np.ascontiguousarray(rows), f"{node.name}: weights [place][c][o]")
-    add = _adding(program, node, source, f"{name} + q * {channels * len(weight)}", "0", "q", (1, places), 1)
+    about = f"{node.name}: weights [place][c][o]{_about_bits(node)}"
+    name = program.constant(f"{program.id(node)}_w", _stored(node, rows), about)
+    add = _adding(
+        program, node, source, f"{name} + q * {channels * _numbers(node, len(weight))}", "0", "q", (1, places), 1
+    )
     loops = f"""    const int p = 0;
     for (int o = 0; o < {len(weight)}; o++)
         sum[o] = @START@;
@@ -129,6 +142,31 @@ def _tokens(program: CProgram, node: Node, source: CValue) -> Product:
     return _product(program, node, indent(loops) + body, offset([*at, "o"], strides(node.shape), node.shape))
 
 
+def _bits(node: Node) -> int:
+    """Of each weight, as it is stored; 0 for float32."""
+    return int(node.attrs.get("bits", 8)) if "scale" in node.params else 0
+
+
+def _about_bits(node: Node) -> str:
+    bits = _bits(node)
+    return f", {8 // bits} outputs in a byte" if 0 < bits < 8 else ""
+
+
+def _numbers(node: Node, outputs: int) -> int:
+    """How many numbers of its constant a row of so many outputs takes."""
+    return -(-outputs * _bits(node) // 8) if _bits(node) else outputs
+
+
+def _stored(node: Node, rows: np.ndarray) -> np.ndarray:
+    """Weights [..., o] as the constant has them: float32, int8, or uint8 of several."""
+    bits, outputs = _bits(node), rows.shape[-1]
+    if bits in (0, 8):
+        return np.ascontiguousarray(rows)
+    room = _numbers(node, outputs) * 8 // bits - outputs
+    filled = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, room)])
+    return pack(filled + np.int8(1 << bits - 1), bits)
+
+
 def _type(node: Node) -> str:
     return "int32_t" if "scale" in node.params else "float"
 
@@ -151,7 +189,9 @@ def _product(program: CProgram, node: Node, loops: str, scattered: str | None = 
         area = int(node.attrs.get("area", 1))
         scale = node.params["scale"] if area == 1 else node.params["scale"] * np.float32(1 / area)
         name = program.constant(
-            f"{program.id(node)}_scale", scale.astype(np.float32), f"{node.name}: the real weight is W8 * scale[o]"
+            f"{program.id(node)}_scale",
+            scale.astype(np.float32),
+            f"{node.name}: the real weight is W{_bits(node)} * scale[o]",
         )
         current = rounded(f"(float){total} * {name}[o]")
     start = "0"
@@ -170,7 +210,7 @@ def _product(program: CProgram, node: Node, loops: str, scattered: str | None = 
             program.count(ram=4 * outputs)
     else:
         loops = loops.replace("@STORE@", f"@OUT@[{scattered}] = {current};")
-    equation = "float(sum W8 k) * scale + b" if "scale" in node.params else "b + sum W s"
+    equation = f"float(sum W{_bits(node)} k) * scale + b" if "scale" in node.params else "b + sum W s"
     return Product(node, head, loops, current, f"{node.name}: x = {equation}")
 
 
@@ -190,29 +230,52 @@ def _adding(
     groups: int,
 ) -> str:
     """The statement that adds what one place of the input gives, with weights that begin at `weights`."""
-    int8, outputs, channels = "scale" in node.params, node.shape[0], source.channels
+    bits, outputs, channels = _bits(node), node.shape[0], source.channels
     at = column if row == "0" else f"({row} * {size[1]} + {column})"
     per, share = outputs // groups, channels // groups
-    suffix = ("_i8" if int8 else "_f32") + ("_groups" if groups > 1 else "")
+    suffix = (f"_i{bits}" if bits else "_f32") + ("_groups" if groups > 1 else "")
     grouped = f", {share}" if groups > 1 else ""
     if source.kind == "spikes":
         index = index_type(channels)
         name = program.helper(
-            f"add_fired_{index[:-2]}{suffix}", _add_spikes(f"add_fired_{index[:-2]}{suffix}", index, int8, groups > 1)
+            f"add_fired_{index[:-2]}{suffix}", _add_spikes(f"add_fired_{index[:-2]}{suffix}", index, bits, groups > 1)
         )
         return f"{name}(sum, {weights}, {source.name}_c + {at} * {channels}, {source.name}_n[{at}], {per}{grouped});"
     kind = program.input_type if source.kind == "x" else "float"
-    area = int(node.attrs.get("area", 1)) if int8 else 1
+    area = int(node.attrs.get("area", 1)) if bits else 1
     name = f"add_{kind.removesuffix('_t')}{suffix}"
-    program.helper(name, _add_numbers(name, kind, int8, groups > 1))
+    program.helper(name, _add_numbers(name, kind, bits, groups > 1))
     apart = size[0] * size[1] if source.kind == "x" else 1
     begin = f"frame + {at}" if source.kind == "x" else f"{source.name} + {at} * {channels}"
-    scaled = f", {area}" if int8 else ""
+    scaled = f", {area}" if bits else ""
     return f"{name}(sum, {weights}, {begin}, {channels}, {apart}, {per}{grouped}{scaled});"
 
 
-def _add_spikes(name: str, index: str, int8: bool, groups: bool) -> str:
-    total, weight = ("int32_t", "int8_t") if int8 else ("float", "float")
+def _row(bits: int, channel: str) -> tuple[str, str, str]:
+    """(type of a sum, type of a weight, where the row of a channel begins), in C."""
+    if not bits:
+        return "float", "float", f"w + {channel} * outputs"
+    if bits == 8:
+        return "int32_t", "int8_t", f"w + {channel} * outputs"
+    return "int32_t", "uint8_t", f"w + {channel} * ((outputs + {8 // bits - 1}) / {8 // bits})"
+
+
+def _add_outputs(bits: int, added: Callable[[str], str]) -> str:
+    """The statements that add a row to `out`; added(weight): what is added."""
+    if bits in (0, 8):
+        return f"for (int o = 0; o < outputs; o++)\n    out[o] += {added('row[o]')};\n"
+    apart, mask, zero = 8 // bits, (1 << bits) - 1, 1 << bits - 1
+    each = [added(f"((row[b] >> {bits * j} & {mask}) - {zero})") for j in range(apart)]
+    lines = "".join(f"    out[{j}] += {text};\n" for j, text in enumerate(each))
+    return f"""for (int b = 0; b < outputs / {apart}; b++, out += {apart}) {{
+{lines}}}
+for (int o = 0; o < outputs % {apart}; o++)
+    out[o] += {added(f"((row[outputs / {apart}] >> o * {bits} & {mask}) - {zero})")};
+"""
+
+
+def _add_spikes(name: str, index: str, bits: int, groups: bool) -> str:
+    total, weight, row = _row(bits, "c[k]")
     target = "sum" if not groups else "sum + c[k] / share * outputs"
     about = "; each of its group" if groups else ""
     more = ", int share" if groups else ""
@@ -220,36 +283,32 @@ def _add_spikes(name: str, index: str, int8: bool, groups: bool) -> str:
 static void {name}({total} sum[], const {weight} w[], const {index} c[], int n, int outputs{more})
 {{
     for (int k = 0; k < n; k++) {{
-        const {weight} *row = w + c[k] * outputs;
+        const {weight} *row = {row};
         {total} *out = {target};
-        for (int o = 0; o < outputs; o++)
-            out[o] += row[o];
-    }}
+{indent(_add_outputs(bits, str), 2)}    }}
 }}
 """
 
 
-def _add_numbers(name: str, kind: str, int8: bool, groups: bool) -> str:
-    total, weight = ("int32_t", "int8_t") if int8 else ("float", "float")
+def _add_numbers(name: str, kind: str, bits: int, groups: bool) -> str:
+    total, weight, row = _row(bits, "c")
     number_ = "in[c * apart]" if kind == "float" else "(float)in[c * apart]"
     value = f"const float a = {number_};"
-    if int8:
+    if bits:
         value = f"const int32_t a = (int32_t)({number_} * (float)area + 0.5f); /* whole */"
     target = "sum" if not groups else "sum + c / share * outputs"
-    added = "row[o] * a" if int8 else rounded("row[o] * a")
-    more = (", int share" if groups else "") + (", int area" if int8 else "")
+    added = _add_outputs(bits, lambda w: f"{w} * a" if bits else rounded(f"{w} * a"))
+    more = (", int share" if groups else "") + (", int area" if bits else "")
+    inside = f"if (a < 0 || a > 0) {{\n{indent(added)}}}\n" if 0 < bits < 8 else f"if (a < 0 || a > 0)\n{indent(added)}"
     return f"""/* sum[o] += W[c][o] a[c] for each channel c that is not 0; channels lie `apart` numbers apart */
 static void {name}(
     {total} sum[], const {weight} w[], const {kind} in[], int channels, int apart, int outputs{more})
 {{
     for (int c = 0; c < channels; c++) {{
         {value}
-        const {weight} *row = w + c * outputs;
+        const {weight} *row = {row};
         {total} *out = {target};
-        if (a < 0 || a > 0)
-            for (int o = 0; o < outputs; o++)
-                out[o] += {added};
-    }}
+{indent(inside, 2)}    }}
 }}
 """
 

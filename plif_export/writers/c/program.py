@@ -172,7 +172,7 @@ class CProgram:
 
     def constant(self, wanted: str, values: np.ndarray, about: str) -> str:
         """A constant array [...] of float32, int8 or other whole numbers; `about`: a comment. Returns its name."""
-        types = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
+        types = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
         name = self.names.new(wanted)
         self.constants.append(
             f"{remark(about)}\nstatic const {types[values.dtype.name]} {name}[{values.size}] = {{\n{array(values)}}};\n"
