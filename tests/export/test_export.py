@@ -209,7 +209,7 @@ def test_verify_against_another_model_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"form": "loop"}, "--form loop: --to onnx writes step, unrolled"),
+        ({"form": "both"}, "--form both: --to onnx writes step, unrolled, loop"),
         ({"T": 4}, "--T belongs to --form unrolled"),
         ({"math": "fast"}, "--math fast"),
         ({"precision": "int3"}, "--precision int3: --to onnx writes fp32, fp16, int8, int4, ternary"),

@@ -196,19 +196,24 @@ ALLOWED |= {  # a Scan of the file's own graph; in its body no node is one
 
 def read_model(path: str | Path) -> bytes:
     """The bytes of an ONNX file, of which each tensor is inside. Raises PlifError for any other file."""
-    path = Path(path)
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[bytes, bool]:
+    """The same, and whether there is a Scan in it."""
     with onnx_file(path) as (file, size):
         file.seek(0)
         data = file.read(size)
-        _Walk(path, data).message("model", 0, len(data))
-    return data
+        walk = _Walk(path, data)
+        walk.message("model", 0, len(data))
+    return data, walk.scans
 
 
 def read_step(path: str | Path) -> bytes:
     """As read_model, of a loop file the step form that is in it."""
-    data = read_model(path)
+    data, scans = _read(Path(path))
     try:
-        return step_of(data)
+        return step_of(data) if scans else data
     except (NotProtobuf, UnicodeDecodeError):
         raise not_onnx(Path(path), len(data)) from None
 
@@ -217,7 +222,7 @@ class _Walk:
     def __init__(self, path: Path, data: bytes) -> None:
         self.path, self.data = path, data
         self.file: BinaryIO = io.BytesIO(data)
-        self.fields = 0
+        self.fields, self.scans = 0, False
 
     def message(self, kind: str, start: int, end: int) -> None:
         """Looks at the message in bytes [start, end), and at those in it."""
@@ -234,7 +239,7 @@ class _Walk:
                 if wire != 2:
                     raise NotProtobuf
                 if (kind, inside) == ("graph", "node") and self.is_scan(a, b):
-                    inside = "scan"
+                    inside, self.scans = "scan", True
                 self.message(inside, a, b)
             elif kind == "tensor":
                 if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and (wire != 0 or a)):
