@@ -212,7 +212,8 @@ def page(found: list[Trial], missing: list[str]) -> str:
         "# What passes, from which library to which target",
         "",
         "Made by `python docs/targets_table.py`, which exports a small network of each kind for every combination. Listed are",
-        "the precisions whose artifact passed the gate, in the step form; `+T` where the unrolled form passed in them as well.",
+        "the precisions whose artifact passed the gate, in the step form; `+T` where the unrolled form passed in them as well,",
+        "`+loop` where that of any number of steps did.",
         "A number is the note below that says, in the exporter's words, why the rest was refused. *Italic*: written and proved",
         "as ONNX, but this machine could not run the artifact itself: engines for GPUs are made and checked, and run where the",
         "GPU is.",
@@ -240,18 +241,18 @@ def _cell(here: list[Trial], notes: dict[str, int]) -> str:
         return f"*{one.precision}*" if one.said and not one.said.startswith("run by") else one.precision
 
     step = {one.precision: one for one in here if one.form == "step" and one.passed}
-    unrolled = {one.precision for one in here if one.form == "unrolled" and one.passed}
     text = " ".join(shown(one) for one in step.values())
-    if unrolled:
-        text += " +T" if unrolled == set(step) else f" +T ({' '.join(sorted(unrolled))})"
+    for form, mark in (("unrolled", "+T"), ("loop", "+loop")):
+        if passed := {one.precision for one in here if one.form == form and one.passed}:
+            text += f" {mark}" if passed == set(step) else f" {mark} ({' '.join(sorted(passed))})"
     refused = dict.fromkeys(_plain(one.said) for one in here if not one.passed)
     numbers = sorted(notes.setdefault(reason, len(notes) + 1) for reason in refused)
     return " ".join([text, ", ".join(f"[{number}]" for number in numbers)]).strip() or "-"
 
 
 def _plain(reason: str) -> str:
-    """A refusal without the layers that it also holds for."""
-    return re.sub(r" \(\d+ more: [^)]*\)", "", reason)
+    """A refusal without the layers that it also holds for, and of forms without the one that was asked for."""
+    return re.sub(r"^--form \w+: | \(\d+ more: [^)]*\)", "", reason)
 
 
 def column(text: str, target: str) -> dict[str, tuple[str, list[str]]]:

@@ -33,16 +33,18 @@ def test_what_it_says_is_what_an_export_says(script: ModuleType, tmp_path: Path)
         for target, form, precision in (
             ("onnx", "step", "fp32"),
             ("onnx", "unrolled", "fp32"),
+            ("onnx", "loop", "fp32"),
             ("triton", "step", "fp32"),
             ("triton", "unrolled", "fp32"),
+            ("triton", "loop", "fp32"),
         )
     ]
-    assert [one.passed for one in found] == [True, True, True, False]
+    assert [one.passed for one in found] == [True, True, True, True, False, False]
     page = script.page(found, ["theirs: nothing is not installed"])
     (row,) = [line for line in page.splitlines() if line.startswith("| ours")]
     cells = dict(zip(TARGETS, (cell.strip() for cell in row.split("|")[2:]), strict=False))
-    assert cells["onnx"] == "fp32 +T" and cells["triton"] == "fp32 [1]" and cells["nir"] == "-"
-    assert "1. --form unrolled: --to triton writes step" in page and "Not tried: theirs" in page
+    assert cells["onnx"] == "fp32 +T +loop" and cells["triton"] == "fp32 [1]" and cells["nir"] == "-"
+    assert "1. --to triton writes step" in page and "Not tried: theirs" in page
 
 
 @pytest.mark.parametrize("target", ("openvino", "nir", "triton"))
