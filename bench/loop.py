@@ -20,12 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import plif_train  # noqa: E402
-import runtime  # noqa: E402
-from bench.machine import machine  # noqa: E402
-from plif_export import export  # noqa: E402
-from runtime.api import Model  # noqa: E402
-from runtime.events.stimulus import seen_by  # noqa: E402
+import plif_train
+import runtime
+from bench.machine import machine
+from plif_export import export
+from runtime.api import Model
+from runtime.events.stimulus import seen_by
 
 FORMS = ("step", "loop", "unrolled")
 Row = dict[str, dict[str, float]]  # "bytes" and each engine: what each form has
