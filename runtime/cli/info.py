@@ -59,7 +59,7 @@ class ComparedOptions(OptionRecord):
 
 def info(
     file: Annotated[
-        Path | None, Argument("A model.pt, an artifact or a recording; the environment when not given.")
+        str | None, Argument("A model.pt, an artifact or a recording; the environment when not given.")
     ] = None,
     *,
     what: ComparedOptions,
@@ -73,12 +73,12 @@ def info(
             raise PlifError(f"info {asked[0]}: is about a recording; name one")
         found = environment()
         output.show(found, lambda: environment_lines(found))
-    elif not asked and (card := _card_of(file)) is not None:
+    elif not asked and (card := _card_of(Path(file))) is not None:
         output.show(card, lambda: card_lines(card))
     else:
         from runtime.measure.describe import describe
 
-        described = describe(str(file), what.model, **vars(view))
+        described = describe(file, what.model, **vars(view))
         output.show(described.to_dict(), lambda: recording_lines(described))
 
 

@@ -323,7 +323,7 @@ class Run:
         for stream in self.streams:
             stream.account.close()
             if self._stage is not Stage.MADE:
-                stream.judge(ended=self._stage is Stage.READ and not self._is_endless(stream.source))
+                stream.judge(last=True, goes_on=self._stage is not Stage.READ or self._is_endless(stream.source))
         if self._stage in (Stage.RUNS, Stage.READ):
             self._stage = Stage.TOLD
             if self._observers.on_summary:

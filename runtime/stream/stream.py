@@ -135,8 +135,9 @@ class Stream:
             self._observers.on_decision(decision)
         return decision
 
-    def judge(self, ended: bool = False) -> None:
-        """Whether what came so far, or, at its end, the whole, fits the network; says it once where it does not."""
+    def judge(self, last: bool = False, goes_on: bool = True) -> None:
+        """Whether what came so far, or, the `last` time, all of it, fits the network; says once where it does not. goes_on: more events
+        might have come, so none are missed."""
         if self.last_frame is None or self.fit.recordings:
             return
         used, counts, framer = self.account.used, self._seen, self.frames.framer
@@ -145,8 +146,8 @@ class Stream:
             on = 1 - on
         span_us = self.last_frame.t_end_us - self._first_us
         seen = Fate(used, used, 0, framer.source_size, self.source.sensor_from, self._frames, on, span_us)
-        if ended or any(self.fit.compare(seen, goes_on=True)):
-            self.fit.add(self.name, seen, goes_on=not ended)
+        if last or any(self.fit.compare(seen, goes_on)):
+            self.fit.add(self.name, seen, goes_on)
             if line := self.fit.line():
                 self._observers.on_note(self.name, line)
 

@@ -87,6 +87,21 @@ def edited(folder: Path, path: Path, change: Any) -> Path:
         (lambda m, c: c["input"].update(shape=[2, 16]), "expected [channels, height, width]"),
         (lambda m, c: c.update(normalisation={"mean": [0.0], "std": [1.0]}), "expected 2 numbers"),
         (lambda m, c: c.update(output={"kind": "votes", "voters": 0}), "expected a kind of"),
+        *(
+            (
+                lambda m, c, said=said: c.update(trained_on=said),
+                "expected size [width, height] or null, rate [low, high]",
+            )
+            for said in (
+                None,
+                [1],
+                {"size": 34},
+                {"rate": [2, 1]},
+                {"rate": [1]},
+                {"polarity": [-1, 0]},
+                {"rate": "fast"},
+            )
+        ),
     ],
 )
 def test_a_card_that_lies_is_refused(folder: Path, tmp_path: Path, change: Any, says: str) -> None:

@@ -66,7 +66,8 @@ def test_the_summary_of_a_stream_says_the_size_who_said_it_and_that_a_guess_is_u
         found[sensor] = running.summary()
     assert (found[None]["sensor"], found[None]["sensor_from"]) == ([240, 180], "guess")
     assert len([note for note in found[None]["notes"] if "is a guess" in note]) == 1
-    assert len([note for note in found[None]["notes"] if "not as wide for its height" in note]) == 1
+    (why,) = found[None]["fit"]["why"]
+    assert "not as wide for its height" in why and found[240, 180]["fit"]["fits"] is None
     assert (found[240, 180]["sensor"], found[240, 180]["sensor_from"], found[240, 180]["notes"]) == (
         [240, 180],
         "asked",

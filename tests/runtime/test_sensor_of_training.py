@@ -57,7 +57,7 @@ def test_the_card_has_the_sensor_and_it_is_taken_for_smaller_recordings_and_dama
 def test_a_recording_of_a_larger_sensor_is_a_guess_and_unlikely_for_the_model(model: Model, tmp_path: Path) -> None:
     found = summary(model, write(tmp_path / "large.bin", 240, 180))
     assert (found["sensor"], found["sensor_from"]) == ([240, 180], "guess")
-    assert any("not the 128x128 of the network's training" in note for note in found["notes"])
+    assert found["fit"]["why"] == ["a sensor of 240x180, not 128x128, a guess: say it with --sensor"]
     with pytest.raises(PlifError, match=r"20 of 2000 events lie outside 128x128.*say it: --sensor"):
         summary(model, write(tmp_path / "doubt.bin", 128, 128, stray=20))
 
