@@ -228,7 +228,7 @@ def simulation_note(data: str, *others: str) -> dict[str, str]:
         ) from None
 
 
-def _trained_on(dataset: Dataset, limit: int, shape: tuple[int, int, int]) -> dict[str, Any] | None:
+def _trained_on(dataset: Dataset, limit: int, shape: tuple[int, int, int]) -> dict[str, object] | None:
     """What the recordings of a split are like, for the card, by LOOKED_AT of them; None of images."""
     if not isinstance(dataset, EventSet):
         return None

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -78,10 +78,10 @@ class Fate:
         return found
 
 
-def trained_on(each: Sequence[Fate], shape: Sequence[int]) -> dict[str, Any]:
+def trained_on(each: Sequence[Fate], shape: Sequence[int]) -> dict[str, object]:
     """What a card says of the recordings that a network of input shape (C, H, W) was trained on: see above."""
     sizes = {one.sensor for one in each}
-    found: dict[str, Any] = {"samples": len(each), "size": list(sizes.pop()) if len(sizes) == 1 else None}
+    found: dict[str, object] = {"samples": len(each), "size": list(sizes.pop()) if len(sizes) == 1 else None}
     numbers = [one.numbers(shape) for one in each]
     for name in RANGES:
         if values := [one[name] for one in numbers if name in one]:
@@ -99,7 +99,9 @@ class Fit:
     def __init__(self, card: Card) -> None:
         self.shape: list[int] = card["input"]["shape"]
         self.steps = int(card["T"])  # of a sample of the training
-        self.trained: dict[str, Any] = card.get("trained_on") or {"size": card.get("sensor")}
+        said = card.get("trained_on", {})
+        self.size: list[int] | None = said.get("size", card.get("sensor"))
+        self.ranges: dict[str, tuple[float, float]] = {name: said[name] for name in RANGES if name in said}
         self.recordings = self.far = 0
         self.first: str | None = None
         self.why: list[str] = []
@@ -114,7 +116,7 @@ class Fit:
 
     def compare(self, seen: Fate, goes_on: bool = False) -> Iterator[str]:
         """What is far from the training, each in half a line. goes_on: more events may come, so none are missed yet."""
-        size, trained = seen.sensor, self.trained.get("size")
+        size, trained = seen.sensor, self.size
         why = None if trained or seen.sensor_from != "guess" else unlike(size, self.shape)
         if trained and not all(1 / SIDE <= a / b <= SIDE for a, b in zip(size, trained, strict=True)):
             why = f"not {trained[0]}x{trained[1]}"
@@ -123,13 +125,13 @@ class Fit:
             yield f"a sensor of {size[0]}x{size[1]}, {why}{guess}"
         numbers, few = seen.numbers(self.shape), False
         for name, times in (("events_a_pixel", DENSITY), ("rate", TEMPO)):
-            low, high = self.trained.get(name) or (None, None)
-            if name in numbers and low is not None and high is not None:
+            if name in numbers and name in self.ranges:
+                low, high = self.ranges[name]
                 below = numbers[name] < low / times
                 few = few or below
                 if numbers[name] > high * times or (below and not goes_on):
                     yield f"{in_words(name, numbers[name])}, not {in_words(name, low, high)}"
-        low, high = self.trained.get("polarity") or (0.0, 1.0)
+        low, high = self.ranges.get("polarity", (0.0, 1.0))
         share = numbers.get("polarity", low)
         if not few and not low - SHARE <= share <= high + SHARE:
             yield f"{in_words('polarity', share)}, not {in_words('polarity', low, high)}"
@@ -142,10 +144,10 @@ class Fit:
         first = "" if self.recordings == 1 else f"{self.first}: "
         return f"{which}{UNLIKE}: {first}{'; '.join(self.why)}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """fits: None where the card says nothing of the training; the rest as above."""
-        known = any(self.trained.get(name) for name in ("size", *RANGES))
-        fits = self.far * MANY <= self.recordings if self.recordings and (known or self.far) else None
+        known = self.recordings and (self.size or self.ranges or self.far)
+        fits = self.far * MANY <= self.recordings if known else None
         return {"fits": fits, "recordings": self.recordings, "far": self.far, "first": self.first, "why": self.why}
 
 

@@ -43,7 +43,7 @@ class Described:
     notes: list[str]
     fit: dict[str, Any] | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -87,7 +87,8 @@ def describe(
         judged = Fit(card)
         judged.add(recording, seen)
         numbers = {"size": list(seen.sensor), **seen.numbers(judged.shape)}
-        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": judged.trained}
+        said = {"size": judged.size, **judged.ranges}
+        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": said}
     return Described(
         recording=recording,
         format=source.format,

@@ -235,7 +235,11 @@ def _check_common(card: Card, where: str, name: str, version: int, record: type)
     sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
     if sensor is not None and not _is_size(sensor):
         raise PlifError(f"{where}: sensor {_short(sensor)}; expected [width, height], or no such key")
-    _check_trained_on(card.get("trained_on", {}), where)
+    seen = card.get("trained_on", {})  # runtime/events/fit.py
+    ranges = [seen[name] for name in RANGES if name in seen] if isinstance(seen, dict) else [None]
+    if not all(map(_is_range, ranges)) or (seen.get("size") is not None and not _is_size(seen["size"])):
+        expected = f"size [width, height] or null, {', '.join(RANGES)} [low, high], or no such key"
+        raise PlifError(f"{where}: trained_on {_short(seen)}; expected {expected}")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{where}: classes must be a list of names, one for each output")
     for name in card["classes"]:
@@ -269,17 +273,6 @@ def _short(value: object) -> str:
     """A value of the card for an error message, which hostile ones could make a page long."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a number of more than 64 bits"
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _check_trained_on(said: object, where: str) -> None:
-    """Refuses what says the training's recordings in another way than runtime/events/fit.py reads it."""
-    known = said if isinstance(said, dict) else {"size": ""}
-    sized = known.get("size") is None or _is_size(known["size"])
-    if not sized or not all(_is_range(known[name]) for name in RANGES if name in known):
-        ranges = ", ".join(f"{name} [low, high]" for name in RANGES)
-        raise PlifError(
-            f"{where}: trained_on {_short(said)}; expected size [width, height] or null, {ranges}, or no such key"
-        )
 
 
 def _is_size(said: object) -> bool:

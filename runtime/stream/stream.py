@@ -136,8 +136,8 @@ class Stream:
         return decision
 
     def judge(self, last: bool = False, goes_on: bool = True) -> None:
-        """Whether what came so far, or, the `last` time, all of it, fits the network; says once where it does not. goes_on: more events
-        might have come, so none are missed."""
+        """Whether what came so far, or, the `last` time, all of it, fits the network; says once where it does not. goes_on: more
+        events might have come, so none are missed."""
         if self.last_frame is None or self.fit.recordings:
             return
         used, counts, framer = self.account.used, self._seen, self.frames.framer

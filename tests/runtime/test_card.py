@@ -90,7 +90,7 @@ def edited(folder: Path, path: Path, change: Any) -> Path:
         *(
             (
                 lambda m, c, said=said: c.update(trained_on=said),
-                "expected size [width, height] or null, rate [low, high]",
+                "expected size [width, height] or null, rate",
             )
             for said in (
                 None,

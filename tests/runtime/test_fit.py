@@ -296,7 +296,7 @@ def test_info_compares_a_recording_with_a_model(
     assert run(["info", str(path), "--for", str(digits), "--json"]) == 0
     fit = json.loads(capsys.readouterr().out)["fit"]
     assert fit["why"] == ["a sensor of 128x128, not 34x34"] and fit["seen"]["size"] == [128, 128]
-    assert fit["trained_on"] == read_card(digits)["trained_on"] and set(fit["seen"]) == {
+    assert {"samples": 64, **fit["trained_on"]} == read_card(digits)["trained_on"] and set(fit["seen"]) == {
         "size",
         "rate",
         "polarity",

@@ -1,6 +1,6 @@
 """An engineer has files of four cameras, and a network: which of them fits? Real command lines alone.
 
-What has hurt engineers: a file of another camera got an answer without a word, and nothing said what a file is and which way is up.
+What has hurt engineers: a file of another camera got an answer without a word, and nothing said what a file is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.conftest import REPOSITORY
 from tests.recorded import SHIPPED, unpack_clips
 from tests.recordings import aedat2_bytes, evt3_bytes, some_events
 
+pytestmark = pytest.mark.machines  # nine processes
 UNLIKE = "unlike what the network was trained on"
 
 
