@@ -106,7 +106,7 @@ def _proof(report: EvaluationReport) -> str:
     """What was proved of the artifact, in a sentence."""
     parity, name = report.card.get("parity"), _name(report)
     if not isinstance(parity, dict):
-        return f"Nothing was proved of {name}: no comparison with the network that it comes from is in its card.\n"
+        return f"Nothing was proved of {name}: its card holds no comparison with another network.\n"
     kind = r" of PLIF neurons~\cite{fang2021plif}" if "PLIF" in str(report.card.get("notation")) else ""
     differ, excused = parity["spike_mismatches"], parity["excused"]
     lines = [
