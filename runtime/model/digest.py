@@ -15,7 +15,6 @@ Work that leaves the interpreter free, such as hashing, beside other work of the
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,6 +126,8 @@ def _meaning(card: Mapping[str, object], left_out: tuple[str, ...] = ()) -> str:
 
 
 def _sha256(value: Mapping[str, object]) -> str:
+    import hashlib  # with OpenSSL: not to show a card
+
     return hashlib.sha256(encode(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +192,16 @@ def test_a_program_without_a_main_guard_may_have_workers(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [2, 64] and done.stderr.count("once") == 1
+
+
+def test_a_record_is_its_values_and_cannot_be_changed() -> None:
+    from runtime.base.declared import LimitOptions
+
+    one, other = LimitOptions(limit=3), LimitOptions(limit=4)
+    assert one == replace(other, limit=3) != other and len({one, other, LimitOptions(limit=3)}) == 2
+    assert eval(repr(one), {"LimitOptions": LimitOptions}) == one
+    for wrong in (lambda: setattr(one, "limit", 5), lambda: LimitOptions(limt=3)):
+        with pytest.raises(
+            (FrozenInstanceError, TypeError), match="LimitOptions: (limit cannot be changed|has no limt)"
+        ):
+            wrong()

@@ -8,7 +8,6 @@ digest SHA-256
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,4 +97,6 @@ def code_of(source: str) -> str:
 
 
 def _sha256(text: str) -> str:
+    import hashlib  # with OpenSSL: not to show a card
+
     return hashlib.sha256(text.encode()).hexdigest()

@@ -20,7 +20,6 @@ up. A file is made for one version of the operations. A library that has others 
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +88,8 @@ def read_card_text(path: Path) -> str:
 
 def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes:
     """The bytes of a file. sections: all but the card; facts: the numbers of the header, in the order of FACTS."""
+    import hashlib  # with OpenSSL: not to show a card
+
     body, places = bytearray(), []
     for section in ({"card": card.encode()} | sections).values():
         body += bytes(-len(body) % ALIGNMENT)
