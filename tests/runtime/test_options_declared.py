@@ -202,6 +202,6 @@ def test_a_record_is_its_values_and_cannot_be_changed() -> None:
     assert eval(repr(one), {"LimitOptions": LimitOptions}) == one
     for wrong in (lambda: setattr(one, "limit", 5), lambda: LimitOptions(limt=3)):
         with pytest.raises(
-            (FrozenInstanceError, TypeError), match="LimitOptions: (limit cannot be changed|has no limt)"
+            (FrozenInstanceError, TypeError), match=r"LimitOptions: (limit cannot be changed|has no limt)"
         ):
             wrong()

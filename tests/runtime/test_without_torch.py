@@ -149,8 +149,8 @@ ENGINES = ("torch", "onnx", "onnxruntime", "openvino", "matplotlib")
 HEAVY = (*ENGINES, "click", "rich", "importlib.metadata", "subprocess")
 # What `plif --help` and `plif info MODEL` start without: they are to cost at most 80 ms (python bench/startup.py --command).
 NOT_TO_START = (
-    *ENGINES, "_hashlib", "numpy", "pydantic", "rich", "typer", "asyncio", "ctypes", "email", "importlib.metadata", "importlib.resources",
-    "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children", "runtime.base.hdf5",
+    *ENGINES, "numpy", "pydantic", "rich", "typer", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
+    "importlib.resources", "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children", "runtime.base.hdf5",
 )  # fmt: skip
 
 
