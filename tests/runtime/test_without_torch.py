@@ -150,7 +150,8 @@ HEAVY = (*ENGINES, "click", "rich", "importlib.metadata", "subprocess")
 # What `plif --help` and `plif info MODEL` start without: they are to cost at most 80 ms (python bench/startup.py --command).
 NOT_TO_START = (
     *ENGINES, "numpy", "pydantic", "rich", "typer", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
-    "importlib.resources", "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children", "runtime.base.hdf5",
+    "importlib.resources", "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children",
+    "runtime.base.hdf5",
 )  # fmt: skip
 
 
