@@ -77,8 +77,9 @@ def refusal(words: list[str], whole: bool = True) -> str | None:
 
 def _plif(words: list[str], whole: bool) -> str | None:
     """What the real command says when it parses and converts the words, without being run."""
-    if not words or words in (["--version"], ["--help"]):
-        return None if words or not whole else "plif alone does nothing"
+    if not words or words[0].startswith("--"):
+        names = {"--help", *(name for option in app.params for name in option.opts)}
+        return None if not whole or {*words[:1]} & names else f"plif alone does nothing, and has no {words[:1]}"
     if words[0] in OLD_NAMES:
         return f"{words[0]} is an old name"
     try:
