@@ -7,7 +7,7 @@ output: Output                                                  options: the fie
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field
 from pathlib import Path
 from types import NoneType
@@ -35,16 +35,20 @@ class Command(click.Command):
 
 def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
     """The records that a command takes, by the names of its parameters."""
-    hints = get_type_hints(command)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionRecord)}
+    found = {name: each.annotation for name, each in parameters_of(command).items()}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, OptionRecord)}
+
+
+def parameters_of(command: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """With annotations that are no text. typing's own reader makes others of those with a default of None, before Python 3.11."""
+    return inspect.signature(command, eval_str=True).parameters
 
 
 def command_of(name: str, function: Callable[..., Any]) -> Command:
     """The function `name` as a command."""
     records = records_of(function)
-    own = inspect.signature(function).parameters
-    hints = get_type_hints(function, include_extras=True)
-    arguments = [_argument(own[each], hint) for each, hint in hints.items() if get_origin(hint) is Annotated]
+    own = parameters_of(function)
+    arguments = [_argument(each) for each in own.values() if get_origin(each.annotation) is Annotated]
     options = {each.name: each for record in records.values() for each in _options(record)}
 
     def call(**said: Any) -> Any:
@@ -59,8 +63,8 @@ def command_of(name: str, function: Callable[..., Any]) -> Command:
     return Command(name, settings, callback=call, params=params, help=inspect.getdoc(function))
 
 
-def _argument(own: inspect.Parameter, hint: Any) -> NamedArgument:
-    kind, said = get_args(hint)
+def _argument(own: inspect.Parameter) -> NamedArgument:
+    kind, said = get_args(own.annotation)
     kind, many = _one_of(kind)
     required = own.default is inspect.Parameter.empty
     found = NamedArgument(

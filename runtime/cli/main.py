@@ -195,10 +195,11 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "plif"
-        short = error.option_name if isinstance(error, click.NoSuchOption) else "--"
-        typed = [word for word in arguments if short[:2] != "--" and len(word) > 2 and word.startswith(short)]  # -json
-        near = "".join(f" Did you mean '-{word}'?" for word in typed[:1])
-        say(f"plif: error: {' '.join(error.format_message().split())}{near} (see {asked} --help)", err=True)
+        name = error.option_name if isinstance(error, click.NoSuchOption) else "--"
+        typed = [word for word in arguments if name[1:] != "-" and word.startswith(name) and word != name]  # -json
+        near = "".join(f". Did you mean '-{word}'?" for word in typed[:1])
+        text = " ".join(error.format_message().split())
+        say(f"plif: error: {text.removesuffix('.') if near else text}{near} (see {asked} --help)", err=True)
         return 2
     except Exception as error:
         return UNREAD if isinstance(error, BrokenPipeError) and _unread() else _unexpected(error)
