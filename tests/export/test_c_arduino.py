@@ -178,8 +178,19 @@ def _on_board(library: Path, folder: Path, *flags: str) -> str:
     linked = ["-nostartfiles", "--specs=nano.specs", "-T", str(BOARD / "mps2.ld")]
     linked += [f"-Wl,--defsym={name}" for name in ("FLASH_SIZE=512K", "RAM_SIZE=256K", "STEP_STACK=4096")]
     program = folder / "board.elf"
-    subprocess.run(["arm-none-eabi-g++", *common, *objects, *linked, "-o", program], check=True)
-    command = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-chardev", "stdio,id=host"]
+    subprocess.run(["arm-none-eabi-gcc", *common, *objects, *linked, "-o", program], check=True)
+    command = [
+        "qemu-system-arm",
+        "-M",
+        "mps2-an386",
+        "-nographic",
+        "-monitor",
+        "none",
+        "-serial",
+        "none",
+        "-chardev",
+        "stdio,id=host",
+    ]
     command += ["-semihosting-config", "enable=on,target=native,chardev=host", "-kernel", str(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
