@@ -311,6 +311,22 @@ def test_a_layer_that_never_fired_is_untested_in_the_report(tmp_path: Path) -> N
     assert report is not None and report.untested == ["second"] and "untested: second" in report.sentence()
 
 
+def test_a_note_names_a_layer_as_the_report_and_the_file_do() -> None:
+    """Not as PyTorch does: inner.second"""
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Deaf()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)  # type: ignore[no-any-return]
+
+    model = read(Outer(), STEP)
+    assert model.untested == ["inner_second"] and model.notes[0].startswith("inner_second: never fired")
+    assert "inner_second" in {layer.attrs["layer"] for layer in model.graph.neurons}
+
+
 class ByItself(nn.Module):
     """Neurons over all steps, whose currents are rounded otherwise than those of one step, and which are silent by themselves."""
 
