@@ -27,6 +27,7 @@ from plif_export.proof.structure import LATER, Difference, card_differences, cla
 from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
 from plif_export.readers import network_of, read
+from plif_export.readers.code import other_weights
 from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, add_faults, load_onnx, onnx_sha256
@@ -52,7 +53,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
             the runtime runs it (the gate itself runs the file in ONNX Runtime). What a model without a card does not say, as in
             export, is compared with the artifact's card; what is not said is not proved, and the report lists it
     """
-    artifact, model = Path(artifact), network_of(model)
+    artifact, named, model = Path(artifact), model, network_of(model)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
@@ -112,6 +113,8 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
     if changed:
         report.fail(part_layer(changed[0], card), 0, sentence(changed))
+    if report.failed_at is not None and named is not model and other_weights(model, network_of(named)):
+        report.failed_at["what"] += f"; {named} makes other weights each time: load them from a file, or set a seed"
     return report
 
 

@@ -49,6 +49,13 @@ def run_code(path: str, name: str) -> nn.Module:
     return found
 
 
+def other_weights(one: object, other: object) -> bool:
+    """Whether two modules of the same code have other weights."""
+    if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
+        return False
+    return any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=False))
+
+
 def example_of(module: nn.Module, given: object, caller: Layers) -> object:
     """An input of a module: the one that was given, or one step of the caller's shape."""
     if given is None and caller.shape is None:

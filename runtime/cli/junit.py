@@ -51,7 +51,9 @@ def write(path: Path, suite: str, gates: Sequence[Gate]) -> None:
         case = SubElement(cases, "testcase", classname=printable(suite), name=printable(gate.name))
         for kind, said in (("failure", gate.failed), ("skipped", gate.skipped)):
             if said is not None:
-                SubElement(case, kind, message=printable(said))
+                SubElement(case, kind, message=printable(said)).text = printable(
+                    said
+                )  # some show the one, some the other
     indent(top)
     with whole_or_nothing(path) as (part,):
         ElementTree(top).write(part, encoding="utf-8", xml_declaration=True)

@@ -211,3 +211,12 @@ def test_a_live_module_is_checked_by_the_shape_of_one_step(folder: Path) -> None
     assert not check(nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), shape=(2, 2, 2)).supported, "without state"
     with pytest.raises(PlifError, match="does not say the shape of its input"):
         check(nn.Linear(2, 2))
+
+
+def test_code_that_makes_other_weights_each_time_is_told_so(folder: Path) -> None:
+    (folder / "unseeded.py").write_text(CODE.replace("manual_seed(3)", "seed()"))
+    export("unseeded.py:net", "net.onnx", shape=(2, 6, 6), verify=False)
+    failed = verify("net.onnx", "unseeded.py:net").failed_at
+    assert failed and failed["what"].endswith(
+        "unseeded.py:net makes other weights each time: load them from a file, or set a seed"
+    )

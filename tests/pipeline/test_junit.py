@@ -32,6 +32,7 @@ def cases(path: str, failures: int, skipped: int = 0) -> dict[str, str | None]:
     for case in suite:
         assert case.get("classname") == suite.get("name")
         (said,) = [*case] or [None]
+        assert said is None or said.text == said.get("message"), "some services show the one, some the other"
         found[str(case.get("name"))] = None if said is None else f"{said.tag}: {said.get('message')}"
     counts = {name: int(suite.get(name, "")) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": len(found), "failures": failures, "errors": 0, "skipped": skipped}

@@ -109,6 +109,7 @@ def test_the_action_exports_proves_and_evaluates_code(folder: Path) -> None:
 def test_the_action_stops_where_the_proof_fails_and_runs_no_input(folder: Path) -> None:
     codes, _, said = act(folder, model="my_module.py:untrained", export="--shape 2,34,34", data="digits:10")
     assert codes == {"Install": 0, "Export": 0, "Verify": 1} and "parity failed" in said
+    assert "my_module.py:untrained makes other weights each time: load them from a file, or set a seed" in said
     assert "structure" in failures(folder / "plif-reports" / "verify.xml")
     codes, _, _ = act(folder, model='"; touch owned; "', export="--T $(touch owned) `touch owned`")
     assert codes == {"Install": 0, "Export": 2}
