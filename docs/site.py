@@ -1,5 +1,5 @@
-"""Pages of the web site that are made when it is built: the reference, from --help and docstrings, and the notebook. The demo
-that `make web` makes plays on the first page. mkdocs.yml calls `on_...`."""
+"""Pages of the web site that are made when it is built: commands and Python from --help and docstrings, the notebook. The demo of
+`make web` plays on the first page. mkdocs.yml calls `on_...`."""
 
 from __future__ import annotations
 

@@ -109,9 +109,9 @@ class Browser:
     def resize(self, width: int, height: int) -> None:
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
-    def set_dark(self, on: bool) -> None:
+    def set_dark(self, on: bool, paper: bool = False) -> None:
         feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[feature])
+        self._call("Emulation.setEmulatedMedia", media="print" if paper else "", features=[feature])
 
     def open(self, address: str) -> None:
         self._call("Page.navigate", url=address)
@@ -180,10 +180,10 @@ class Browser:
             ".map((rule) => [rule.id, ...rule.nodes.slice(0, 3).map((node) => node.target.join(' '))].join(' ')))"
         )
 
-    def printed(self, path: Path) -> Path:
-        """The page on paper, a PDF."""
-        path.write_bytes(base64.b64decode(self._call("Page.printToPDF", printBackground=True, paperWidth=8.27)["data"]))
-        return path
+    def give(self, selector: str, path: Path) -> None:
+        """A file to an input that asks for one."""
+        found = self._call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")["result"]
+        self._call("DOM.setFileInputFiles", files=[str(path)], objectId=found["objectId"])
 
     def screenshot(self, path: Path, full: bool = True) -> Path:
         """A picture of the page."""
