@@ -16,8 +16,10 @@ from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.event.layout import aligned
 from runtime.model.card import read_card
+from runtime.model.grids import GRIDS
 from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import read_plif
+from runtime.model.readers.plif_program import read_plif, turned
+from tests.export.attacks.artifacts import write_plif
 from tests.networks import digits_network, firing, frames
 
 pytestmark = pytest.mark.skipif(
@@ -61,6 +63,87 @@ def test_the_file_and_the_onnx_form_give_the_same_bits_on_every_path(
                 assert one.rates == other.rates
             assert all(v.tobytes() == other.state[k].tobytes() for k, v in one.state.items())
             assert any(v.any() for v in one.state.values())
+
+
+# Channels for pairs of bytes and for int16, averages that are summed as floats, and rows that are multiplied as bytes.
+PACKED = "c8k3s1-BN-PLIF-APk2s2-c70k3s1-PLIF-c24k3s1-LIF-MPk2s2-FC40-PLIF-FC30-PLIF-APk10s10"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """{precision: (.plif, .onnx)}"""
+    folder, net = tmp_path_factory.mktemp("packed"), firing(PACKED, (2, 20, 16))
+    return {
+        p: tuple(export(net, folder / f"{p}.{to}", to=to, precision=p, verify=False).path for to in ("plif", "onnx"))
+        for p in GRIDS
+    }  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("precision", GRIDS)
+def test_packed_weights_are_the_same_bits_on_every_path(
+    packed: dict[str, tuple[Path, Path]], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = firing(PACKED, (2, 20, 16))
+    x = frames(net, np.random.default_rng(5), T=5, streams=2)
+    for path in PATHS:
+        monkeypatch.setenv("PLIF_CPU", path)
+        one, other = (runtime.load(file, "event", threads=1).session(2) for file in packed[precision])
+        assert all(one.step(x_t).tobytes() == other.step(x_t).tobytes() for x_t in x)
+        assert all(v.tobytes() == other.state[k].tobytes() for k, v in one.state.items())
+
+
+def test_fewer_bits_are_a_smaller_file_and_every_array_is_read_as_it_was_before_it_was_packed(
+    packed: dict[str, tuple[Path, Path]],
+) -> None:
+    sizes = {}
+    for precision, (path, _) in packed.items():
+        sections, _ = plif_file.take_apart(path, path.read_bytes())
+        sizes[precision] = len(sections["weights"])
+        bits = {bits for *_, bits in plif_file.ARRAY.iter_unpack(sections["arrays"])}
+        assert bits == {0, GRIDS[precision].bits % 8}
+        weights = [
+            (operation, read_plif(path).arrays[operation["weight"] - 1])
+            for operation in read_plif(path).programs[0].operations
+            if operation["weight"] and operation["sums"]
+        ]
+        assert len(weights) == 4
+        for operation, array in weights:
+            whole = turned(array) if operation["pairs"] else array
+            assert np.abs(whole.astype(int)).max() == GRIDS[precision].most
+    assert sizes["int4"] < 0.65 * sizes["int8"] and sizes["ternary"] < 0.65 * sizes["int4"]
+
+
+@pytest.mark.parametrize("precision", ("int4", "ternary"))
+def test_one_packed_weight_that_is_another_is_noticed(
+    packed: dict[str, tuple[Path, Path]], precision: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.plif"
+    path.write_bytes(packed[precision][0].read_bytes())
+    sections, facts = plif_file.take_apart(path, path.read_bytes())
+    at = next(at for at, _, _, bits in plif_file.ARRAY.iter_unpack(sections["arrays"]) if bits)
+    weights = bytearray(sections["weights"])
+    weights[at] ^= 1
+    write_plif(path, {**sections, "weights": bytes(weights)}, facts)
+    report = verify(path, firing(PACKED, (2, 20, 16)), steps=4)
+    assert not report.passed and report.failed_at is not None and "weights" in report.failed_at["what"]
+
+
+def test_arrays_that_are_packed_in_no_known_way_are_refused(
+    packed: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    data = packed["int4"][0].read_bytes()
+    table, size = plif_file.HEADER.unpack(data[: plif_file.HEADER.size])[14:16]
+    last = table + size - plif_file.ARRAY.size
+    for number, (kind, bits) in enumerate(((1, 3), (3, 4), (6, 4), (1, -4), (1, 1 << 30))):
+        forged = data[: last + 16] + struct.pack("<2i", kind, bits) + data[last + 24 :]
+        said = opened(forged)
+        assert said is not None and f"of type {kind} in {bits} bits" in said
+        path = tmp_path / f"{number}.plif"
+        path.write_bytes(sealed(forged))
+        with pytest.raises(PlifError, match=rf"type {kind}, {bits} bits"):
+            read_plif(path)
+    said = opened(data[:8] + struct.pack("<I", 5) + data[12:])
+    assert said is not None and "version 5 of .plif files, and this library reads 4" in said
 
 
 def test_the_runtime_takes_it_like_any_artifact(digits_plif: Path) -> None:
@@ -158,9 +241,11 @@ def lies(data: bytes, seed: int, count: int) -> Iterator[bytes]:
         yield data[:at] + struct.pack("<q", (value + (1 << 63)) % (1 << 64) - (1 << 63))[:size] + data[at + size :]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_files_that_lie_are_refused_or_harmless(digits_plif: Path, seed: int) -> None:
-    data = digits_plif.read_bytes()
+@pytest.mark.parametrize("seed", range(3))
+def test_files_that_lie_are_refused_or_harmless(
+    digits_plif: Path, packed: dict[str, tuple[Path, Path]], seed: int
+) -> None:
+    data = (packed["ternary"][0] if seed == 2 else digits_plif).read_bytes()
     found = [opened(lie) for lie in lies(data, seed, 400)]
     assert sum(why is not None for why in found) > 180
     for cut in np.random.default_rng(seed).integers(0, len(data), 40):

@@ -22,10 +22,10 @@ from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
-from runtime.model.grids import GRIDS
+from runtime.model.grids import GRIDS, bits_of, pack
 from runtime.model.readers import plif_file
-from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, POINTERS, read_bytes
-from runtime.model.readers.plif_program import Facts, State, contents_of, read_plif
+from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, PAIRS, POINTERS, read_bytes
+from runtime.model.readers.plif_program import Facts, State, contents_of, read_plif, turned
 
 THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
 MOST_TEXT = 4096  # bytes of a name or a framing
@@ -117,7 +117,9 @@ def _operations(layout: Layout, arrays: _Arrays) -> bytes:
         numbers = [getattr(op, name) for name in OPERATION_FIELDS]
         for i, name in enumerate(OPERATION_FIELDS):
             if name in POINTERS:
-                numbers[i] = arrays.number(kept[numbers[i]]) if numbers[i] else 0
+                whole = op.sums != native.SUM_FLOAT and name.startswith("weight")
+                pairs = bool(op.pairs) and name == "weight"
+                numbers[i] = arrays.number(kept[numbers[i]], whole, pairs) if numbers[i] else 0
         out += plif_file.OPERATION.pack(*numbers)
     return bytes(out)
 
@@ -127,17 +129,20 @@ class _Arrays:
 
     def __init__(self) -> None:
         self.table, self.data = bytearray(), bytearray()
-        self._numbers: dict[tuple[str, bytes], int] = {}
+        self._numbers: dict[tuple[int, int, bytes], int] = {}
 
-    def number(self, array: np.ndarray) -> int:
-        """The number of an array, from 1 on."""
+    def number(self, array: np.ndarray, whole: bool, pairs: bool) -> int:
+        """The number of an array, from 1 on; whole: of weights of whole numbers, which are packed where 4 or 2 bits hold them."""
         dtype = array.dtype.newbyteorder("<")
-        raw = array.astype(dtype, copy=False).tobytes()
-        key = (dtype.str, hashlib.sha256(raw).digest())
+        kind, bits = [np.dtype(each) for each in DTYPES].index(dtype), 8
+        if whole:
+            bits = bits_of(numbers := turned(array) if pairs else array.astype(np.int8))
+        raw = pack(numbers, bits).tobytes() if bits < 8 else array.astype(dtype, copy=False).tobytes()
+        kind, bits = PAIRS if pairs and bits < 8 else kind, bits % 8
+        key = (kind, bits, hashlib.sha256(raw).digest())
         if key not in self._numbers:
             self.data += bytes(-len(self.data) % ALIGNMENT)
-            kind = [np.dtype(each) for each in DTYPES].index(dtype)
-            self.table += plif_file.ARRAY.pack(len(self.data), len(raw), kind, 0)
+            self.table += plif_file.ARRAY.pack(len(self.data), len(raw), kind, bits)
             self.data += raw
             self._numbers[key] = len(self._numbers) + 1
         return self._numbers[key]

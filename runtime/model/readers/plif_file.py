@@ -11,7 +11,8 @@ Everything is little-endian and lies at the places that the header names. runtim
                 the largest tile of sums, bytes of the arena (int64)
     operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
                 0 for none (int64)
-    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES), 0
+    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES, or PAIRS),
+                and 0, or how many bits each takes in the file: 4 or 2, whole numbers, the first in the lowest bits of a byte
     weights     the arrays, each at a multiple of 64 bytes
 
 There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied instead of added
@@ -30,7 +31,7 @@ from runtime.base.files import open_regular, read_regular
 from runtime.model.readers import web_page
 
 MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
-VERSION = 3
+VERSIONS = PLAIN, PACKED = 3, 4  # the second has arrays whose numbers take less than a byte
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
@@ -43,6 +44,9 @@ PROGRAM = struct.Struct("<2i3q")
 OPERATION = struct.Struct("<20i4f12i14q")
 ARRAY = struct.Struct("<2q2i")
 DTYPES = ("<f4", "<i2", "i1", "<i4", "<i8")
+PAIRS = len(
+    DTYPES
+)  # of a packed array: int8, of which every other one from the first on is plus 128 (native/engine/event.h)
 ALIGNMENT = 64
 MOST_CARD = 64 << 20
 
@@ -95,7 +99,8 @@ def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes
         body += bytes(-len(body) % ALIGNMENT)
         places += [HEADER.size + len(body), len(section)]
         body += section
-    header = HEADER.pack(MAGIC, VERSION, HEADER.size, HEADER.size + len(body), *places, *facts, bytes(32))
+    version = PACKED if any(bits for *_, bits in ARRAY.iter_unpack(sections["arrays"])) else PLAIN
+    header = HEADER.pack(MAGIC, version, HEADER.size, HEADER.size + len(body), *places, *facts, bytes(32))
     sha256 = hashlib.sha256(header[:SHA256_AT] + body).digest()
     return header[:SHA256_AT] + sha256 + bytes(body)
 
@@ -110,8 +115,8 @@ def sections_at(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int
     magic, version, header, total, *rest = HEADER.unpack(head)
     if magic != MAGIC or header != HEADER.size:
         raise damaged(path, "its header is not that of a .plif file")
-    if version != VERSION:
-        raise PlifError(f"{path}: version {version} of .plif files; this plif has version {VERSION}: export it again")
+    if version not in VERSIONS:
+        raise PlifError(f"{path}: version {version} of .plif files; this plif has version {PACKED}: export it again")
     if total != size:
         raise damaged(path, f"it has {size} bytes, and says {total}")
     numbers, facts = rest[: 2 * len(SECTIONS)], tuple(rest[2 * len(SECTIONS) : -1])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.model.grids import unpack
 from runtime.model.readers.contents import Contents, not_finite
 from runtime.model.readers.plif_file import (
     ARRAY,
@@ -23,6 +24,7 @@ from runtime.model.readers.plif_file import (
     FACTS,
     OPERATION,
     OPERATION_FIELDS,
+    PAIRS,
     PROGRAM,
     STATE,
     damaged,
@@ -141,11 +143,21 @@ def read_plif(path: Path) -> PlifFile:
     return PlifFile(text_of(path, sections["card"]), known, programs, list(_arrays(path, sections)))
 
 
+def turned(pairs: np.ndarray) -> np.ndarray:
+    """Bytes [n] of PAIRS as whole numbers, and the other way round: every other one from the first on is plus 128, modulo 256."""
+    return pairs ^ np.tile(np.array([-128, 0], np.int8), len(pairs) // 2)
+
+
 def _arrays(path: Path, sections: dict[str, bytes]) -> Iterator[np.ndarray]:
     """The arrays [n], each of its type; read-only."""
     weights = sections["weights"]
-    for at, size, kind, _ in records(path, sections, "arrays", ARRAY):
-        if not (0 <= at <= len(weights) and 0 <= size <= len(weights) - at and 0 <= kind < len(DTYPES)):
-            raise damaged(path, f"an array of {size} bytes and type {kind} at {at} of {len(weights)}")
+    for at, size, kind, bits in records(path, sections, "arrays", ARRAY):
+        known = kind in (0, 1, 2, PAIRS) and bits in (2, 4) if bits else 0 <= kind < len(DTYPES)
+        if not (0 <= at <= len(weights) and 0 <= size <= len(weights) - at and known):
+            raise damaged(path, f"an array of {size} bytes and type {kind}, {bits} bits, at {at} of {len(weights)}")
+        if bits:
+            whole = unpack(np.frombuffer(weights[at : at + size], np.uint8), bits, size * 8 // bits)
+            yield turned(whole) if kind == PAIRS else whole.astype(DTYPES[kind])
+            continue
         dtype = np.dtype(DTYPES[kind])
         yield np.frombuffer(weights[at : at + size // dtype.itemsize * dtype.itemsize], dtype)

@@ -1,6 +1,7 @@
 /* From the bytes of a .plif file to a program that may run. file.h has the contract. */
 #include "file.h"
 #include "../error.h"
+#include "../portable.h"
 #include "../rules/frames/framing.h"
 
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 enum { MOST_RECORDS = 1 << 20, MOST_NUMBERS = 1 << 28, MOST_STEPS = 1 << 20, MOST_ARENA = 1 << 30, SHA256_AT = 224 };
+static const int64_t most_unpacked = (int64_t)1 << 31; /* bytes */
 
 #define REQUIRE_FILE(holds, ...) \
     do { \
@@ -27,10 +29,10 @@ static int check_header(plif_model *m) {
     REQUIRE_FILE(m->bytes >= (int64_t)sizeof(FileHeader) && !memcmp(m->base, magic, sizeof magic),
                  "not a .plif file; make one with: plif export model.pt --to plif");
     const FileHeader *h = m->header = (const FileHeader *)m->base;
-    if (h->version != FILE_VERSION)
+    if (!between(FILE_VERSION, h->version, FILE_PACKED))
         return plif_fail(PLIF_OTHER_VERSION,
                          "version %u of .plif files, and this library reads %d: export the model again",
-                         (unsigned)h->version, FILE_VERSION);
+                         (unsigned)h->version, FILE_PACKED);
     REQUIRE_FILE(h->header_bytes == sizeof(FileHeader) && h->file_bytes == m->bytes,
                  "the file has %lld bytes and says %lld: it was cut short or damaged", (long long)m->bytes,
                  (long long)h->file_bytes);
@@ -105,29 +107,64 @@ static int read_strings(plif_model *m) {
                : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);
 }
 
-static int read_arrays(plif_model *m, int64_t *count) {
+/* Bytes of each number of an array in memory, by its type. */
+static int width_of(const FileArray *a) {
+    return a->type == ARRAY_FLOAT ? 4 : a->type == ARRAY_INT16 ? 2 : a->type == ARRAY_INT8 || a->type == ARRAY_PAIRS;
+}
+
+static int read_arrays(plif_model *m) {
     const FileArray *arrays = section(m, ARRAYS);
     const Section weights = m->header->sections[WEIGHTS];
-    *count = records(m, ARRAYS, sizeof *arrays);
-    REQUIRE_FILE(between(0, *count, MOST_RECORDS), "its table of arrays is damaged");
-    m->buffers = calloc((size_t)*count + 1, sizeof *m->buffers);
-    if (!m->buffers) return plif_fail(PLIF_NO_MEMORY, "no memory for %lld arrays", (long long)*count);
-    for (int64_t i = 0; i < *count; i++) {
+    const int64_t count = records(m, ARRAYS, sizeof *arrays);
+    REQUIRE_FILE(between(0, count, MOST_RECORDS), "its table of arrays is damaged");
+    m->buffers = calloc((size_t)count + 1, sizeof *m->buffers);
+    if (!m->buffers) return plif_fail(PLIF_NO_MEMORY, "no memory for %lld arrays", (long long)count);
+    m->arrays = count;
+    for (int64_t i = 0; i < count; i++) {
         REQUIRE_FILE(between(0, arrays[i].at, weights.bytes) &&
                          between(0, arrays[i].bytes, weights.bytes - arrays[i].at),
                      "array %lld would be %lld bytes at %lld of %lld", (long long)i + 1, (long long)arrays[i].bytes,
                      (long long)arrays[i].at, (long long)weights.bytes);
-        m->buffers[i] = (Buffer){m->base + weights.at + arrays[i].at, arrays[i].bytes};
+        const int bits = arrays[i].bits;
+        REQUIRE_FILE(bits == 0 || ((bits == 2 || bits == 4) && width_of(&arrays[i])),
+                     "array %lld of type %d in %d bits", (long long)i + 1, arrays[i].type, bits);
+        if (!bits) m->buffers[i] = (Buffer){m->base + weights.at + arrays[i].at, arrays[i].bytes};
     }
     return 0;
 }
 
-static int read_operation(const plif_model *m, const FileOperation *from, int64_t arrays, Op *op) {
+/* Array i in memory as the kernels read it, where it is packed in the file and was not asked for before. */
+static int unpack(plif_model *m, int64_t i) {
+    const FileArray *a = (const FileArray *)section(m, ARRAYS) + i;
+    if (!a->bits || m->buffers[i].at) return 0;
+    const uint8_t *from = (const uint8_t *)m->base + m->header->sections[WEIGHTS].at + a->at;
+    const int width = width_of(a), half = 1 << (a->bits - 1);
+    REQUIRE_FILE(a->bytes <= most_unpacked / 16, "array %lld has %lld bytes", (long long)i + 1, (long long)a->bytes);
+    const int64_t numbers = a->bytes * 8 / a->bits, bytes = up(numbers * width + 1, 64);
+    m->unpacked += bytes;
+    REQUIRE_FILE(m->unpacked <= most_unpacked, "its packed arrays take %lld bytes", (long long)m->unpacked);
+    char *to = aligned_alloc(64, (size_t)bytes);
+    if (!to) return plif_fail(PLIF_NO_MEMORY, "no memory for an array of %lld bytes", (long long)bytes);
+    m->buffers[i] = (Buffer){to, numbers * width};
+    for (int64_t n = 0; n < numbers; n++) {
+        const int field = from[n * a->bits / 8] >> n * a->bits % 8 & (2 * half - 1), k = (field ^ half) - half;
+        if (a->type == ARRAY_FLOAT)
+            ((float *)to)[n] = (float)k;
+        else if (a->type == ARRAY_INT16)
+            ((int16_t *)to)[n] = (int16_t)k;
+        else
+            to[n] = (char)(a->type == ARRAY_PAIRS && n % 2 == 0 ? k ^ 128 : k);
+    }
+    return 0;
+}
+
+static int read_operation(plif_model *m, const FileOperation *from, Op *op) {
     const int64_t numbers[6] = {from->weight, from->weight_bytes, from->bias, from->scale, from->alpha, from->code};
     const void *at[6];
     for (int i = 0; i < 6; i++) {
-        REQUIRE_FILE(between(0, numbers[i], arrays), "an operation reads array %lld of %lld", (long long)numbers[i],
-                     (long long)arrays);
+        REQUIRE_FILE(between(0, numbers[i], m->arrays), "an operation reads array %lld of %lld", (long long)numbers[i],
+                     (long long)m->arrays);
+        if (numbers[i]) TRY(unpack(m, numbers[i] - 1));
         at[i] = numbers[i] ? m->buffers[numbers[i] - 1].at : NULL;
     }
     memcpy(op, from, offsetof(Op, weight)); /* the numbers are those of Op, in its order */
@@ -154,8 +191,7 @@ static const FileProgram *choose_program(const plif_model *m, int path) {
 }
 
 static int read_program(plif_model *m, int path, unsigned flags) {
-    int64_t arrays;
-    TRY(read_arrays(m, &arrays));
+    TRY(read_arrays(m));
     const FileProgram *p = choose_program(m, path);
     if (!p)
         return plif_fail(PLIF_UNSUPPORTED,
@@ -167,7 +203,7 @@ static int read_program(plif_model *m, int path, unsigned flags) {
                  (long long)all);
     m->ops = calloc((size_t)p->operations, sizeof *m->ops);
     if (!m->ops) return plif_fail(PLIF_NO_MEMORY, "no memory for %d operations", p->operations);
-    for (int i = 0; i < p->operations; i++) TRY(read_operation(m, &operations[p->first + i], arrays, &m->ops[i]));
+    for (int i = 0; i < p->operations; i++) TRY(read_operation(m, &operations[p->first + i], &m->ops[i]));
     const FileHeader *h = m->header;
     m->program = (Program){
         .ops = m->ops,
@@ -181,7 +217,7 @@ static int read_program(plif_model *m, int path, unsigned flags) {
         .y_floats = h->classes,
         .v_floats = m->v_floats,
         .buffers = m->buffers,
-        .buffer_count = arrays,
+        .buffer_count = m->arrays,
     };
     REQUIRE_FILE(between(0, p->acc_floats, MOST_NUMBERS) && between(0, p->arena_bytes, MOST_ARENA),
                  "a program that needs %lld sums and %lld bytes", (long long)p->acc_floats, (long long)p->arena_bytes);

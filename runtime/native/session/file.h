@@ -15,7 +15,7 @@
 #error "a .plif file is little-endian, and is used where it lies"
 #endif
 
-enum { FILE_VERSION = 3, FILE_PATHS = 5 };
+enum { FILE_VERSION = 3, FILE_PACKED = 4, FILE_PATHS = 5 };
 enum section { CARD, STRINGS, STATES, PROGRAMS, OPERATIONS, ARRAYS, WEIGHTS, SECTIONS };
 
 typedef struct {
@@ -54,9 +54,10 @@ typedef struct {
 } FileOperation;
 
 typedef struct {
-    int64_t at, bytes; /* in the weights */
-    int32_t type, zero;
+    int64_t at, bytes;  /* in the weights */
+    int32_t type, bits; /* bits: 0, or how many each number takes in the file */
 } FileArray;
+enum { ARRAY_FLOAT, ARRAY_INT16, ARRAY_INT8, ARRAY_PAIRS = 5 }; /* the types that may be packed */
 
 _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
 _Static_assert(offsetof(Op, weight) == offsetof(FileOperation, weight), "its numbers lie as those of Op");
@@ -72,8 +73,9 @@ struct plif_model {
     const char **names;           /* the classes, then the states; into the file */
     int64_t *v_floats;            /* [states] */
     Op *ops;
-    Buffer *buffers; /* the arrays */
-    Program program; /* for the CPU path that was chosen */
+    Buffer *buffers;          /* the arrays; of the packed ones those that the program reads, in memory of their own */
+    int64_t arrays, unpacked; /* how many; bytes of that memory */
+    Program program;          /* for the CPU path that was chosen */
 };
 
 /* Checks bytes that lie at a multiple of 64, and fills the model in; path: PATH_*, or -1 for the fastest. */

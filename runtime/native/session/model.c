@@ -89,6 +89,9 @@ void plif_close(plif_model *m) {
     free(m->names);
     free(m->v_floats);
     free(m->ops);
+    for (int64_t i = 0; m->buffers && i < m->arrays; i++) /* those that lie in the file are its own */
+        if (((const FileArray *)(m->base + m->header->sections[ARRAYS].at))[i].bits)
+            aligned_free((void *)m->buffers[i].at);
     free(m->buffers);
     aligned_free(m->copy);
     if (m->map) file_unmap(m->map, (size_t)m->bytes);
