@@ -201,9 +201,8 @@ class Run:
                 stream.notes.append(f"{stream.name}: {text}")
                 self._observers.on_note(stream.name, text)
             if self.options.speed == "real" and stream.source.waits:
-                self._observers.on_note(
-                    stream.name, "--speed real paces recordings; a pipe is read as fast as it is written"
-                )
+                text = "--speed real paces recordings; a pipe is read as fast as it is written"
+                self._observers.on_note(stream.name, text)
             if adds_up and self._is_endless(stream.source):
                 self._observers.on_note(
                     stream.name,

@@ -9,9 +9,8 @@ HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.
     end=10s      nothing for so long: the stream ends
 
 The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
-once. The only queue is the socket's own, which the kernel bounds: what does not fit there is dropped by the kernel, which
-tells us how many datagrams that were (SO_RXQ_OVFL). How many events they held is unknown, so they stand in the notes
-and in `datagrams`, not in the account of events.
+once. The only queue is the socket's own, which the kernel bounds, and it says how many datagrams did not fit (SO_RXQ_OVFL). How
+many events they held is unknown, so they stand in the notes and in `datagrams`, not in the account of events.
 
 UDP cannot prove a sender: a host is the address that stands in a datagram, and whoever forges it is that host. Datagrams of
 others are counted, and said at once. Each sender has a clock of its own, and a datagram whose time jumps waits for the next
@@ -320,8 +319,9 @@ def _written(name: str, host: str, family: socket.AddressFamily) -> str:
     ways = (host, f"::ffff:{host}") if family == socket.AF_INET6 else (host.lower().removeprefix("::ffff:"),)
     for way in ways:
         with suppress(OSError, ValueError):
-            packed = socket.inet_pton(family, way)
-            if packed.strip(b"\0\xff"):  # 0.0.0.0 is every address to listen on, 255.255.255.255 to send to: nobody's
+            if (packed := socket.inet_pton(family, way)).strip(
+                b"\0\xff"
+            ):  # 0.0.0.0 is every address to listen on, 255.255.255.255 to send to: nobody's
                 return socket.inet_ntop(family, packed)
     example = "192.168.1.7" if family == socket.AF_INET else "fd00::7"
     raise PlifError(f"{name}: from={host} is no sender's address here; expected first, any, or one such as {example}")

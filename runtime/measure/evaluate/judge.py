@@ -17,7 +17,6 @@ from runtime.measure.evaluate.stress import measure_stress
 from runtime.measure.options import EvaluateOptions, JudgeOptions
 from runtime.measure.report.curves import Row
 from runtime.measure.report.files import write_report
-from runtime.measure.report.latex import require_drawing, write_latex
 from runtime.measure.report.report import make_report
 
 
@@ -49,6 +48,8 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     """
     bars = JudgeOptions(data=data, **options)
     if bars.latex:
+        from runtime.measure.report.latex import require_drawing, write_latex
+
         require_drawing()
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
