@@ -319,9 +319,7 @@ def _written(name: str, host: str, family: socket.AddressFamily) -> str:
     ways = (host, f"::ffff:{host}") if family == socket.AF_INET6 else (host.lower().removeprefix("::ffff:"),)
     for way in ways:
         with suppress(OSError, ValueError):
-            if (packed := socket.inet_pton(family, way)).strip(
-                b"\0\xff"
-            ):  # 0.0.0.0 is every address to listen on, 255.255.255.255 to send to: nobody's
+            if (packed := socket.inet_pton(family, way)).strip(b"\0\xff"):  # 0.0.0.0, 255.255.255.255: nobody's
                 return socket.inet_ntop(family, packed)
     example = "192.168.1.7" if family == socket.AF_INET else "fd00::7"
     raise PlifError(f"{name}: from={host} is no sender's address here; expected first, any, or one such as {example}")
