@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from plif_export.options import BUDGETS
-from plif_export.targets.target import Target, setting
+from plif_export.targets.target import Target
 from runtime.base.errors import PlifError
-from runtime.base.grammar import word
 
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
@@ -35,17 +34,11 @@ def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
     """The target of that name. Raises PlifError for an unknown one, and for `--set` options that it does not have."""
     if name not in TARGETS:
         raise PlifError(f"--to {name}: this version writes {', '.join(TARGETS)}")
-    target = _made(TARGETS[name])
+    module, attribute = TARGETS[name].split(":")
+    target: Target = getattr(import_module(module), attribute)()
     for option in options or {}:
         if option not in target.options:
             known = f"it has {', '.join(target.options)}" if target.options else "it has none"
             flag = f"--{option}" if option in BUDGETS else f"--set {option}"
             raise PlifError(f"{flag}: --to {name} has no such option; {known}")
-    layout = setting(options or {}, "layout", word("files", *target.layouts), "files")
-    return _made(target.layouts[layout]) if layout in target.layouts else target
-
-
-def _made(place: str) -> Target:
-    module, attribute = place.split(":")
-    target: Target = getattr(import_module(module), attribute)()
-    return target
+    return target.chosen(options or {})

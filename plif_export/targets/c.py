@@ -58,7 +58,6 @@ class CTarget(Target):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", *GRIDS)
     options: ClassVar[tuple[str, ...]] = ("input", "layout", *BUDGETS)
     of_the_day: ClassVar[tuple[str, ...]] = BUDGETS
-    layouts: ClassVar[Mapping[str, str]] = {"arduino": "plif_export.targets.c_library:ArduinoTarget"}
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
@@ -71,6 +70,13 @@ class CTarget(Target):
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         return map_problems(graph) + examine(graph)[1]
+
+    def chosen(self, options: Mapping[str, str]) -> Target:
+        if setting(options, "layout", word("files", "arduino"), "files") == "files":
+            return self
+        from plif_export.targets.c_library import ArduinoTarget
+
+        return ArduinoTarget()
 
     def stem(self, name: str) -> str:
         """What an artifact of this name calls its files."""

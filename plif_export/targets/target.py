@@ -67,7 +67,6 @@ class Target:
     math        of an export that does not say one: "folded" or "exact"
     options     the names that --set takes
     of_the_day  those among them that decide nothing about the artifact
-    layouts     {--set layout=NAME: "module:class" of the target that writes this one's files so}
     engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
     """
 
@@ -82,7 +81,10 @@ class Target:
     options: ClassVar[tuple[str, ...]] = ()
     of_the_day: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
-    layouts: ClassVar[Mapping[str, str]] = {}
+
+    def chosen(self, options: Mapping[str, str]) -> Target:
+        """The target that writes with these options: another one where a layout is asked for."""
+        return self
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
