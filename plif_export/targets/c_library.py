@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import ClassVar
@@ -19,8 +20,9 @@ import numpy as np
 
 from plif_export.proof.structure import Places
 from plif_export.proof.subjects.compiled import compile_here, find_compiler, run_here
+from plif_export.readers.rules import Problem
 from plif_export.targets.c import CTarget
-from plif_export.writers.c import CFiles, write_c
+from plif_export.writers.c import CFiles, examine, write_c
 from plif_export.writers.c.names import comment, identifier
 from plif_export.writers.c.selftest import INEXACT, LIMITS, STEPS, Expected
 from runtime.base.errors import PlifError
@@ -42,15 +44,22 @@ class ArduinoTarget(CTarget):
     def stem(self, name: str) -> str:
         return identifier(name.removesuffix(self.suffix))
 
+    def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
+        """Also what no self-test can compare."""
+        rule, advice = (
+            "the self-test compares bits, and on another board {} has others",
+            "leave --set layout=arduino out",
+        )
+        return super().problems(graph, options) + [
+            Problem(found[1], "C", rule.format(found[2]), advice)
+            for function in examine(graph)[0].functions
+            if (found := INEXACT.search(function)) is not None
+        ]
+
     def made(self, graph: Graph, card: Card, stem: str, input_type: str) -> CFiles:
         files = super().made(graph, card, stem, input_type)
         if files.problems:
             return files
-        own = INEXACT.search("".join(files.program.functions))
-        if own is not None:
-            raise PlifError(
-                f"--set layout=arduino: its self-test compares bits, and {own[0]} has others on another board; leave it out"
-            )
         compiler = find_compiler()
         if compiler is None:
             raise PlifError(

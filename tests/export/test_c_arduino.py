@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plif_export import export, verify
+from plif_export import check, export, verify
 from plif_export.proof.subjects.compiled import find_compiler
 from plif_export.targets.c_size import CORTEX_M4
 from runtime.base.errors import PlifError
@@ -209,7 +209,10 @@ def test_what_another_library_rounds_another_way_is_refused_and_nothing_is_writt
             self.v = h - s
             return torch.sigmoid(s)
 
-    with pytest.raises(PlifError, match=r"layout=arduino: its self-test compares bits, and expf has others"):
+    refused = r"sigmoid \(C\): the self-test compares bits, and on another board expf has others; leave --set layout=arduino out"
+    (problem,) = check(Soft(), torch.zeros(1, 3), **ARDUINO).problems
+    assert problem.startswith("sigmoid (")
+    with pytest.raises(PlifError, match=refused):
         export(Soft(), tmp_path / "net", torch.zeros(1, 3), verify=False, **ARDUINO)
     monkeypatch.setattr("plif_export.targets.c_library.find_compiler", lambda: None)
     with pytest.raises(PlifError, match=r"layout=arduino: a C compiler .* makes what the self-test compares with"):

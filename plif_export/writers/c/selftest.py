@@ -19,7 +19,8 @@ from plif_export.writers.c.program import CProgram
 STEPS = 12
 LIMITS = (16, 48, 128)  # of 256: how many numbers of a frame are 1; the first with which every layer fires is taken
 CONSTANT = re.compile(r"^static const (\w+) (\w+)\[(\d+)\] = ", re.MULTILINE)
-INEXACT = re.compile(r"\b(expf|logf|tanhf)\b")  # which each mathematical library rounds its own way
+# the name of a layer's function, and what each mathematical library rounds its own way
+INEXACT = re.compile(r"\brun_(\w+)\(.*\b(expf|logf|tanhf)\b", re.DOTALL)
 
 
 @dataclass(frozen=True)
