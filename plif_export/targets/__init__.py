@@ -28,17 +28,18 @@ TARGETS: dict[str, str] = {
     "c": "plif_export.targets.c:CTarget",
     "web": "plif_export.targets.web:WebTarget",
 }
+LAYOUTS = {("c", "arduino"): "plif_export.targets.c_library:ArduinoTarget"}  # of the same artifact, by --set layout=
 
 
 def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
     """The target of that name. Raises PlifError for an unknown one, and for `--set` options that it does not have."""
     if name not in TARGETS:
         raise PlifError(f"--to {name}: this version writes {', '.join(TARGETS)}")
-    module, attribute = TARGETS[name].split(":")
+    module, attribute = LAYOUTS.get((name, (options or {}).get("layout", "")), TARGETS[name]).split(":")
     target: Target = getattr(import_module(module), attribute)()
     for option in options or {}:
         if option not in target.options:
             known = f"it has {', '.join(target.options)}" if target.options else "it has none"
             flag = f"--{option}" if option in BUDGETS else f"--set {option}"
             raise PlifError(f"{flag}: --to {name} has no such option; {known}")
-    return target.chosen(options or {})
+    return target

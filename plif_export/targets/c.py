@@ -62,6 +62,9 @@ class CTarget(Target):
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
             raise PlifError("--batch: generated C steps one stream; leave it out")
+        setting(
+            options, "layout", word("files", "arduino"), "files"
+        )  # arduino: targets/__init__.py has found another target
         refuse(self.problems(graph, options))
         budgets = _budgets(options)
         if budgets:
@@ -70,13 +73,6 @@ class CTarget(Target):
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
         return map_problems(graph) + examine(graph)[1]
-
-    def chosen(self, options: Mapping[str, str]) -> Target:
-        if setting(options, "layout", word("files", "arduino"), "files") == "files":
-            return self
-        from plif_export.targets.c_library import ArduinoTarget
-
-        return ArduinoTarget()
 
     def stem(self, name: str) -> str:
         """What an artifact of this name calls its files."""

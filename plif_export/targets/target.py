@@ -82,10 +82,6 @@ class Target:
     of_the_day: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
 
-    def chosen(self, options: Mapping[str, str]) -> Target:
-        """The target that writes with these options: another one where a layout is asked for."""
-        return self
-
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
 
