@@ -1,8 +1,7 @@
 """A student has a network of SpikingJelly and one of snnTorch, and takes home what a thesis needs: real command lines alone.
 
 Both are exported from the student's own module, judged on recordings, and written down for LaTeX. What has hurt students is
-asserted besides: a word on the screen that says nothing, a card with folders of their machine, two rows of one name,
-an empty box.
+asserted, too: a word on the screen that says nothing, a card with folders of their machine, two rows of one name, an empty box.
 """
 
 from __future__ import annotations
