@@ -111,7 +111,10 @@ def test_the_model_card_of_a_stranger_shows_its_names_as_text(render: Callable[[
     shown = " ".join(printable(evil).split())
     cells = [" ".join(cell.split()) for cell in seen.cells]
     found = dict(zip(cells[1::2], cells[2::2], strict=True))
-    assert found["classes"] == f"{shown}, b" and found["network"] == found["framing"] == found[f"provenance: {shown}"] == shown
+    assert (
+        found["classes"] == f"{shown}, b"
+        and found["network"] == found["framing"] == found[f"provenance: {shown}"] == shown
+    )
     assert cells[0] == " ".join(printable(evil.rsplit("/", 1)[-1]).split())
     assert seen.tags <= ALLOWED and seen.links == ["report.html", "metrics.json"]
     assert seen.attributes <= {"href", "class"}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.base.errors import PlifError
+from runtime.base.latency import Latencies
 from runtime.measure.evaluate.predictions import FILES, Prediction, read_csv, write_predictions
 from runtime.measure.report.metrics import class_metrics, list_sha256, macro_f1, wilson
 
@@ -109,3 +110,16 @@ def test_the_hash_of_a_list_knows_order_and_classes_but_not_the_folder() -> None
     assert one == list_sha256([("/mnt/x/0.bin", 0), ("/mnt/x/1.bin", 1)], "/mnt/")
     for other in ([("x/1.bin", 1), ("x/0.bin", 0)], [("x/0.bin", 0), ("x/1.bin", 0)], [("x/0.bin", 0)]):
         assert one != list_sha256(other)
+
+
+def test_the_interval_of_a_percentile_is_that_of_the_textbooks() -> None:
+    times = Latencies()
+    for ms in range(1, 101):
+        times.add(ms)
+    low, high = times.interval(50)
+    assert (low, high) == (pytest.approx(40, rel=0.01), pytest.approx(61, rel=0.01)), (
+        "of 100 values the 40th and the 61st"
+    )
+    low, high = times.interval(99)
+    assert low == pytest.approx(97, rel=0.01) and high is None, "a hundred values say of no time that 99 % are below it"
+    assert Latencies().intervals() == {"p50": [None, None], "p99": [None, None]}

@@ -19,6 +19,7 @@ from plif_train.figures import FIGURES, draw_figure
 from plif_train.figures.activity import FirstLayerSpikes, choose, record
 from plif_train.figures.all_channels import mosaic
 from plif_train.figures.draw import MissingPart
+from plif_train.figures.report import write_report
 from plif_train.figures.subject import FigureModel, open_subject, samples_of
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
@@ -265,3 +266,9 @@ def test_an_exported_network_shows_the_same_spikes_as_its_model(trained: Path, t
     capsys.readouterr()
     assert run(["paper", "figures", str(tmp_path / "model.onnx"), "--only", "tau", "--out", str(tmp_path)]) == 2
     assert "exported, without the record of its training; draw it of its model.pt" in capsys.readouterr().err
+
+
+def test_a_page_without_a_table_has_no_empty_box(tmp_path: Path) -> None:
+    for text, boxes in (("tau", 1), ("", 0)):
+        write_report(tmp_path / "report.html", "figures", [], text)
+        assert (tmp_path / "report.html").read_text().count("<pre>") == boxes
