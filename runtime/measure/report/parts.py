@@ -32,7 +32,8 @@ figure { margin: 0 } figure img { width: 100%; image-rendering: pixelated; borde
 figcaption { font-size: .85rem; overflow-wrap: anywhere } code { overflow-wrap: anywhere; font-size: .9em }
 @media print { body { max-width: none; padding: 0; font-size: 11pt }
   h2, figure, .tile, svg, tr, .two > div { break-inside: avoid }
-  h2, section > p { break-after: avoid } .two { grid-template-columns: 1fr 1fr } .two svg.chart text { font-size: 18px } }
+  h2, section > p { break-after: avoid } .beside svg.chart { max-width: 400px }
+  .two { grid-template-columns: 1fr 1fr } .two svg.chart text { font-size: 18px } }
 """
 )
 
