@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from runtime.cli.main import COMMANDS, app
 
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
-# Of a network that a camera shows gestures to; played once, as soon as it is seen, and not where motion is unwelcome
+# With the network of a camera; it plays once, when it is seen
 FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network decides which gesture it sees"></iframe>'
 NAMES = r"[\w, ]*\w {2,}(?=\S)"  # of parameters, and the blanks before what they are
 BEGIN = "<!-- the demo plays here -->"  # in README.md

@@ -187,7 +187,8 @@ function show() {
 }
 
 function plot(id, names, values) {
-  const { c, width, height } = sheet(id), most = Math.max(1e-9, ...history.flatMap(values)), steps = Math.max(2, history.length);
+  const { c, width, height } = sheet(id), steps = Math.max(2, history.length);
+  const most = history.reduce((high, each) => Math.max(high, ...values(each)), 1e-9);
   c.strokeStyle = css("line");
   c.strokeRect(0.5, 0.5, width - 1, height - 1);
   c.fillStyle = css("faint");
@@ -322,7 +323,13 @@ guarded(() => {
   for (const { dataset, textContent } of parts("plif")) add(dataset.name, dataset.title, unpack(textContent));
   const wanted = location.hash.slice(1); // as in index.html#gesture
   if (networks.size) choose(networks.has(wanted) ? wanted : [...networks.keys()][0]);
-  if (sample && !matchMedia("(prefers-reduced-motion: reduce)").matches) $("sample").click();
+  if (sample && !matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    new IntersectionObserver(([{ isIntersecting }], once) => { // when it is seen, once
+      if (!isIntersecting) return;
+      once.disconnect();
+      if (!session) $("sample").click();
+    }).observe($("picture"));
+  }
 })();
 for (const [on, what] of [[window, "resize"], [AT_NIGHT, "change"]]) on.addEventListener(what, () => network && show());
 window.plif = { networks: [...networks.keys()], run, choose, unpack, watchDigit, readRecording };
