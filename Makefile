@@ -40,6 +40,9 @@ test-all: lint # everything that this machine can run: full-size networks, every
 # What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason. `make oldest` takes
 # 4 GB of an old PyTorch, and is asked for by itself.
 machines: $(VENV)/dev $(VENV)/zig
+	@# what quantises networks, beside what is installed: their lists of versions do not fit ours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .quantizers \
+	    'brevitas==0.13.*' 'torchao==0.18.*' unfoldNd 'dependencies==2.0.1'
 	@# 64-bit ARM is emulated where its tools are there or can be installed; the tests say what is missing
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get && ! { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; }; then apt-get update -qq && \
 	    apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; fi >/dev/null 2>&1 || true
@@ -144,7 +147,7 @@ oldest:
 
 # As on a Jetson with JetPack 6: Python 3.10, whose last ONNX Runtime is 1.23. The runtime in its oldest versions, then beside 1.23;
 # and the gate of every precision in that ONNX Runtime, from this environment, since a PyTorch for Python 3.10 is 4 GB (make oldest).
-PRECISIONS := fp32 fp16 int8
+PRECISIONS := fp32 fp16 int8 int4
 jetson: $(VENV)/all
 	$(OLDEST_PYTHON) -m venv --clear .jetson
 	$(OLDEST_PYTHON) tests/oldest.py cpu > .jetson/constraints.txt

@@ -34,6 +34,7 @@ from runtime.base.options import with_fields
 from runtime.model.artifacts import HDF5, kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
 from runtime.model.graph import Graph, Node
+from runtime.model.grids import named, named_in, sentences
 
 SILENT_STEPS = 40
 MOST_NAMED = 8
@@ -56,7 +57,8 @@ class LayerCheck:
 class CheckReport:
     """The layers of a model, and every problem as one line; the model can be exported when there is none.
 
-    notes  what costs without being wrong: layers of a network for events that fire without any (silent_layers)
+    notes  weights that lie on a grid (on_grids), and what costs without being wrong: layers of a network for events that fire
+           without any (silent_layers)
     """
 
     target: str
@@ -106,6 +108,7 @@ class CheckReport:
         """
         if not self.supported:
             return
+        self.notes = sentences(on_grids(graph))
         graph = prepare(graph, target.math, static=False)
         choices: dict[str, Any] = {"form": target.forms[0], "T": facts.T, "precision": "fp32", "math": target.math}
         card = make_card(facts, graph, **choices, batch=None, source_sha256=None)
@@ -118,7 +121,7 @@ class CheckReport:
             except PlifError as error:
                 self.problems.append(str(error))
         if self.supported and facts.kind == "events":
-            self.notes = silent_layers(graph)
+            self.notes += silent_layers(graph)
 
 
 def _refused(problem: Problem) -> LayerCheck:
@@ -179,6 +182,7 @@ def check_file(path: str | Path, **said: Any) -> CheckReport:
                 )
             for node in card["graph"]["nodes"]:
                 report.add_node(node["name"], node["op"], node["attrs"].get("kind"))
+            report.notes = sentences(named_in(card), advice=False)
         return report
     with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
         head = file.read(8)
@@ -194,6 +198,11 @@ def check_file(path: str | Path, **said: Any) -> CheckReport:
     source = read(path, caller=chosen)
     report.add_graph(source.graph, source.facts, target, chosen.options)
     return report
+
+
+def on_grids(graph: Graph) -> dict[str, str]:
+    """{layer: "4 bits a channel"} of the layers of a graph, as it was read, whose weights lie on a grid."""
+    return named({node.name: node.params["weight"] for node in graph if node.op in ("Conv", "Linear")})
 
 
 def silent_layers(graph: Graph) -> list[str]:

@@ -8,10 +8,13 @@ they are packed, and which weights lie on one already, whoever trained them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
+
+from runtime.model.card import Card
 
 WIDTHS = (2, 4, 8)  # bits of a packed number
 
@@ -130,11 +133,32 @@ def grid_of_row(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | N
     return None if rounded.max() >= most else (rounded.astype(np.int8), scale)
 
 
-def grid_named(weight: np.ndarray) -> str | None:
-    """What people are told of weights [O, ...]: "4 bits a channel"; None of those on no grid."""
-    found = None if weight.dtype != np.float32 or not weight.size else find_grid(weight)
-    return (
-        None
-        if found is None
-        else f"{bits_of(found[0])} bits {'a tensor' if len(found[1]) == 1 < len(weight) else 'a channel'}"
-    )
+# --- what people are told ---------------------------------------------------------------------------------------------------
+
+
+def named(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """{layer: "4 bits a channel"} of those of the layers' weights {layer: [O, ...]} that lie on a grid."""
+    found = {
+        layer: find_grid(weight) for layer, weight in weights.items() if weight.dtype == np.float32 and weight.size
+    }
+    return {
+        layer: f"{bits_of(grid[0])} bits a {'tensor' if len(grid[1]) == 1 < len(grid[0]) else 'channel'}"
+        for layer, grid in found.items()
+        if grid is not None
+    }
+
+
+def named_in(card: Card) -> dict[str, str]:
+    """The same of an artifact, by its card."""
+    nodes = [node for node in card["graph"]["nodes"] if {"weight", "scale"} <= node["params"].keys()]
+    return {node["name"]: f"{node['attrs'].get('bits', 8)} bits a channel" for node in nodes}
+
+
+def sentences(found: Mapping[str, str], advice: bool = True) -> list[str]:
+    """A sentence for each kind of grid. advice: how a model's are kept, too."""
+    lines = []
+    for text in dict.fromkeys(found.values()):
+        line = f"weights of {', '.join(layer for layer, each in found.items() if each == text)}: {text}"
+        kept = next(name for name, grid in GRIDS.items() if text.startswith(f"{grid.bits} "))
+        lines.append(f"{line}; --precision {kept} keeps them as they are" if advice else line)
+    return lines

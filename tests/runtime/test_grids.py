@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.model.grids import GRIDS, WIDTHS, bits_of, find_grid, grid_named, pack, unpack
+from runtime.model.grids import GRIDS, WIDTHS, bits_of, find_grid, named, pack, unpack
 
 RNG = np.random.default_rng
 
@@ -37,7 +37,7 @@ def test_a_grid_is_found_with_exactly_its_scales(bits: int, channels: bool) -> N
             whole, scale, weight = on_grid(bits, least, channels, seed)
             found = find_grid(weight)
             assert found is not None and np.array_equal(found[0], whole) and np.array_equal(found[1], scale)
-            assert grid_named(weight) == f"{bits} bits a {'channel' if channels else 'tensor'}"
+            assert named({"conv": weight}) == {"conv": f"{bits} bits a {'channel' if channels else 'tensor'}"}
             assert find_grid(weight, bits=bits // 2) is None
 
 
@@ -67,8 +67,8 @@ def test_other_weights_are_on_no_grid() -> None:
     unknown[0, 0, 0, 0], large[0, 0, 0, 0] = np.nan, np.inf
     for other in (RNG(0).normal(size=(12, 6, 3, 3)).astype(np.float32), moved, unknown, unknown * 0, large):
         with np.errstate(invalid="ignore"):
-            assert find_grid(other) is None and grid_named(other) is None
-    assert bits_of(whole) == 8 and grid_named(np.zeros((2, 3), np.float32)) == "2 bits a tensor"
+            assert find_grid(other) is None and named({"conv": other}) == {}
+    assert bits_of(whole) == 8 and named({"fc": np.zeros((2, 3), np.float32)}) == {"fc": "2 bits a tensor"}
 
 
 def test_a_channel_of_zeros_has_any_scale_and_one_weight_is_a_scale() -> None:

@@ -23,6 +23,7 @@ from runtime.engines.calibrate import call_times_ms
 from runtime.engines.model import OpenModel
 from runtime.events.stimulus import seen_by
 from runtime.measure.options import BenchOptions
+from runtime.model.grids import named_in
 
 SILENT_STEPS = 300
 STEPS_A_TURN = 10
@@ -33,6 +34,7 @@ class Measurement:
     """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says.
 
     bytes     of the artifact
+    weights   {layer: "4 bits a channel"} of those that are whole numbers
     accuracy, samples, decisions_changed, mcnemar_p, synops   on a data set, where one was named (table.py): changed
               against the first row; synops: effective synaptic operations per sample
     """
@@ -50,6 +52,7 @@ class Measurement:
     rss_mb: float = 0.0
     firing_rates: dict[str, float] = field(default_factory=dict)
     bytes: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
     accuracy: float | None = None
     samples: int | None = None
     decisions_changed: int | None = None
@@ -81,6 +84,7 @@ class _Candidate:
             threads,
             spike_mismatches=parity.get("spike_mismatches") if isinstance(parity, dict) else None,
             bytes=measure(Path(path))[0],
+            weights=named_in(model.card),
             adapter=model.engine.adapter,
             engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
         )

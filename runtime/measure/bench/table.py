@@ -30,7 +30,9 @@ FILES = ("bench.md", "bench.csv", "bench.json")
 COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "artifact": lambda row: row.artifact,
     "engine": lambda row: row.engine,
-    "precision": lambda row: row.precision,
+    "precision": lambda row: ", ".join(
+        [row.precision, *sorted({text.split(" a ")[0] for text in row.weights.values()})]
+    ),
     "MB": lambda row: f"{row.bytes / 1e6:.2f}",
     "accuracy": lambda row: "-" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
     "changed": lambda row: "-" if row.decisions_changed is None else f"{row.decisions_changed} of {row.samples}",
@@ -44,6 +46,7 @@ COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "rates %": lambda row: " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values()),
     "adapter": lambda row: row.adapter or "-",
 }
+MAPS = ("firing_rates", "weights")  # by layer, which no cell of a table holds
 OF_DATA = ("accuracy", "changed", "p", "SynOps")
 
 
@@ -113,9 +116,9 @@ def write_table(rows: Sequence[Measurement], folder: Path) -> list[Path]:
         page.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
         with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             out = csv.writer(file, lineterminator="\n")
-            out.writerow(key for key in content[0] if key != "firing_rates")
+            out.writerow(key for key in content[0] if key not in MAPS)
             for entry in content:
-                values = [value for key, value in entry.items() if key != "firing_rates"]
+                values = [value for key, value in entry.items() if key not in MAPS]
                 out.writerow(cell(value) if isinstance(value, str) else value for value in values)
         document.write_text(json.dumps(content, indent=1) + "\n")
     return paths

@@ -16,6 +16,7 @@ from runtime.base.text import cell, markdown, printable
 from runtime.measure.report.page import page
 from runtime.measure.report.report import EvaluationReport
 from runtime.measure.report.synops import ENERGY_SOURCE
+from runtime.model.grids import named_in, sentences
 
 FIGURES = "figures"  # the folder with a CSV file for each curve
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
@@ -81,6 +82,7 @@ def model_card(report: EvaluationReport) -> str:
             f"{r.mean_steps:.3g}" + ("" if r.exit_margin is None else f" (early exit {r.exit_margin:g})"),
         ),
         ("engine", markdown(f"{r.engine}, {card.get('precision', '')}", MOST)),
+        ("weights", markdown("; ".join(sentences(named_in(card), advice=False)), MOST) or None),
         ("network", _code(card.get("notation"))),
         ("input", " x ".join(map(str, card["input"]["shape"]))),
         ("framing", _code(card.get("framing"))),
