@@ -48,9 +48,9 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     """
     bars = JudgeOptions(data=data, **options)
     if bars.latex:
-        from runtime.measure.report.latex import require_drawing, write_latex
+        from runtime.measure.report.latex import require_drawing
 
-        require_drawing()
+        require_drawing()  # before the work
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))
@@ -68,6 +68,8 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
             report = make_report(model, result, bars.out, command=command, stress=stressed, progress=progress.update)
         judged.written += write_report(report, bars.out)[:3]
         if bars.latex:
+            from runtime.measure.report.latex import write_latex
+
             judged.written += write_latex(report, bars.out)[:1]
     unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
     first = "".join(
