@@ -248,14 +248,6 @@ def test_the_polarity_that_a_stream_sees_is_that_of_the_events_however_they_are_
         assert running.summary()["fit"]["why"] == ["10 % ON, not 45 to 55"], framing
 
 
-def test_what_one_native_call_reads_is_what_python_reads(tmp_path: Path) -> None:
-    write_nmnist(tmp_path / "1" / "a.bin", some_events(3000)) if (tmp_path / "1").mkdir() is None else None
-    data = open_dataset(f"folder:{tmp_path}", framing="count:T=4", shape=SHAPE, trained=(34, 34))
-    native = data.frames_in_one_call(0)  # type: ignore[attr-defined]
-    data.up = "top"  # type: ignore[attr-defined]
-    assert native is not None and native[1] == data.frames(0)[1]  # type: ignore[attr-defined]
-
-
 def test_what_fits_the_networks_that_ship_fits_and_another_camera_does_not(digits: Path, tmp_path: Path) -> None:
     models, clips = REPOSITORY / "models", unpack_clips(tmp_path)
     for name in ("gesture.pt", "gesture-sim.pt"):

@@ -32,11 +32,14 @@ def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def in_python(path: Path, framing: Framing, shape: tuple[int, int, int]) -> tuple[np.ndarray, int, int]:
+def in_python(
+    path: Path, framing: Framing, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, int, tuple[int, int, int]]:
     one = read_recording(path, str(path), SENSOR)
     frames, account = framed(one.events, framing, shape, one.sensor, one.upright)
     assert account.balanced and one.invalid == account.invalid == account.late == 0
-    return frames, len(one.events), account.used
+    t, on = one.events["t"], int(one.events["p"].sum())
+    return frames, len(t), (account.used, on, int(t[-1] - t[0]))
 
 
 @pytest.mark.parametrize("shape", (SHAPE, (1, 34, 34), (2, 16, 20)))
