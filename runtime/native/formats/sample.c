@@ -55,7 +55,8 @@ static int decode(const uint8_t *word, int64_t count, int32_t width, int32_t hei
     return late > extent->first_us; /* one time for all is no clock */
 }
 
-/* All frames of the events; adds to `used` how many of these are in them. 0 where there are fewer or more frames than `room`. */
+/* All frames of the events; adds to `used` how many of these are in them. 0 where there are fewer or more frames than
+ * `room`. */
 static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out, int64_t stride, int64_t room,
                      int64_t *used) {
     Batch batch = {.from = events, .count = count};
