@@ -176,8 +176,10 @@ def of_onnx(proto: onnx.ModelProto, outer: bool = True) -> Places:
     for i in cards:
         del bare.metadata_props[i]
     found = _of_message(bare)
-    for tensor in bare.graph.initializer:  # whose numbers are arrays by now
-        tensor.ClearField("raw_data")
+    bodies = [attribute.g for node in bare.graph.node for attribute in node.attribute]
+    for graph in (bare.graph, *bodies):
+        for tensor in graph.initializer:  # whose numbers are arrays by now
+            tensor.ClearField("raw_data")
     # what no field above shows, such as one of a later version
     return {**found, "bytes": bytes(bare.SerializeToString(deterministic=True)), **({"card": inner} if inner else {})}
 

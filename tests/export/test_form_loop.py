@@ -17,6 +17,7 @@ from torch import nn
 import runtime
 from plif_export import check, export, verify
 from plif_export.proof import gate
+from plif_export.proof.structure import differences, layer_of, of_onnx
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import TARGETS
@@ -239,6 +240,21 @@ def test_only_a_scan_around_plain_nodes_is_opened(files: Path, tmp_path: Path) -
     (tmp_path / "m.onnx").write_bytes(whole.SerializeToString() + put(MODEL_GRAPH, two_ops))
     with pytest.raises(PlifError, match="which plif does not write"):  # of two ops other readers take the last
         read_model(tmp_path / "m.onnx")
+
+
+def test_a_weight_inside_may_be_rounded_otherwise_and_no_more(files: Path) -> None:
+    found = []
+    for ulp in (1, 3):
+        proto = onnx.load(files / "loop_fp32.onnx")
+        tensor = next(t for t in proto.graph.node[0].attribute[0].g.initializer if t.name == "fc1.weight")
+        bits = np.frombuffer(tensor.raw_data, np.int32).copy()
+        bits[0] += ulp
+        tensor.raw_data = bits.tobytes()
+        found.append(list(differences(of_onnx(proto), of_onnx(onnx.load(files / "loop_fp32.onnx")))))
+    assert [[one.rounding for one in each] for each in found] == [[True], [False]]
+    assert (
+        "fc1.weight" in found[1][0].where and layer_of(found[1][0].where, read_card(files / "loop_fp32.onnx")) == "fc1"
+    )
 
 
 def test_a_changed_weight_inside_is_named(files: Path, net: Network, tmp_path: Path) -> None:
