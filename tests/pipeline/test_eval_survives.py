@@ -82,6 +82,7 @@ def fill(folder: Path) -> Path:
     net = digits_network("count:T=8")
     export(net, folder / "step.onnx")
     export(net, folder / "unrolled.onnx", form="unrolled")
+    export(net, folder / "loop.onnx", form="loop", verify=False)
     return folder
 
 
@@ -107,6 +108,7 @@ def whole(folder: Path, data: str) -> tuple[Evaluation, bytes]:
     [
         ("step", 16, 2),
         ("unrolled", 7, 1),
+        ("loop", 3, 1),
         pytest.param("step", 5, 7, marks=pytest.mark.large),
         pytest.param("unrolled", 64, 2, marks=pytest.mark.large),
     ],
