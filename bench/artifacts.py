@@ -21,6 +21,8 @@ from runtime.base.errors import PlifError
 WANTED = {
     ("onnx", "fp32"): ("event", "onnxruntime"),
     ("onnx", "int8"): ("event", "onnxruntime"),
+    ("onnx", "int4"): ("event",),
+    ("onnx", "ternary"): ("event",),
     ("openvino", "fp32"): ("openvino",),
     ("openvino", "int8"): ("openvino",),
 }

@@ -22,6 +22,7 @@ PATH_VARIABLE = "PLIF_CPU"
 LIBRARY_VARIABLE = "PLIF_LIBRARY"  # the path of another build of libplif, as of `make debug`
 
 BLOCK, SEGMENT, WIDE_BLOCK, OWED_FLOATS = 64, 128, 128, 64
+NIBBLES = 4  # of Op.pairs: weights of 4 bits
 
 KINDS = (
     *("ACTIVE", "CONV", "NEURON", "SPIKE_POOL", "MAX_POOL", "AVG_POOL", "AFFINE", "ADD", "UNPACK", "LOAD"),

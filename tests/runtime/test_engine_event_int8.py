@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,47 @@ def test_it_answers_as_onnx_runtime_does(wide: Path, x: np.ndarray) -> None:
             np.testing.assert_allclose(ours.state[name], v, atol=1e-5, rtol=1e-5)
             np.testing.assert_array_equal(ours.state[name] == 0, v == 0)
     assert fired > 10_000
+
+
+FEW_BITS = "c24k3s1-BN-PLIF-MPk2s2-c128k3s1-BN-PLIF-MPk2s2-c256k3s2-BN-PLIF-FC128-PLIF-FC30-PLIF-APk10s10"
+
+
+@pytest.fixture(scope="module", params=("int4", "ternary"))
+def few(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers of whole 128 outputs among others, with weights of few bits."""
+    net = firing(FEW_BITS, shape=(2, 20, 20))
+    return export(net, tmp_path_factory.mktemp("few") / "a.onnx", precision=request.param, verify=False).path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
+    path: str, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = frames(firing(FEW_BITS, shape=(2, 20, 20)), np.random.default_rng(6), T=4, streams=2)
+    monkeypatch.setenv(native.PATH_VARIABLE, path)
+    found = []
+    for most in (None, 0):  # int16 sums where they hold all, and int32 sums everywhere
+        if most is not None:
+            monkeypatch.setattr("runtime.engines.event.conv.MOST_INT16", most)
+        for nibbles in (False, True):
+            monkeypatch.setattr(event_forms, "fastest", lambda _, n=nibbles: event_forms.Forms(True, nibbles=n))
+            model = runtime.load(few, "event", threads=1)
+            assert isinstance(model.engine, EventEngine) and model.engine.path == path
+            kept = [op.pairs for op in model.engine._ops if op.kind == native.KINDS.index("CONV")]
+            assert kept.count(native.NIBBLES) == 3 * nibbles
+            found.append(outcome(model, x))
+    for other in found[1:]:
+        same(other, found[0])
+
+
+def test_rows_of_four_bits_that_are_no_whole_blocks_are_refused(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_forms, "fastest", lambda _: event_forms.Forms(True, nibbles=True))
+    engine = runtime.load(few, "event", threads=1).engine
+    assert isinstance(engine, EventEngine)
+    op = next(op for op in engine._ops if op.pairs == native.NIBBLES)
+    op.block, op.items = native.BLOCK, 2 * op.items
+    said = native.refusal("plif_program_check", ctypes.byref(engine._program))
+    assert said is not None and "weights of 4 bits, with 128 lanes in blocks of 64" in said
 
 
 @pytest.mark.parametrize("path", PATHS)

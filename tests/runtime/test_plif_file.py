@@ -18,7 +18,7 @@ from runtime.engines.event.layout import aligned
 from runtime.model.card import read_card
 from runtime.model.grids import GRIDS
 from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import read_plif, turned
+from runtime.model.readers.plif_program import of_nibbles, read_plif, turned
 from tests.export.attacks.artifacts import write_plif
 from tests.networks import digits_network, firing, frames
 
@@ -65,8 +65,8 @@ def test_the_file_and_the_onnx_form_give_the_same_bits_on_every_path(
             assert any(v.any() for v in one.state.values())
 
 
-# Channels for pairs of bytes and for int16, averages that are summed as floats, and rows that are multiplied as bytes.
-PACKED = "c8k3s1-BN-PLIF-APk2s2-c70k3s1-PLIF-c24k3s1-LIF-MPk2s2-FC40-PLIF-FC30-PLIF-APk10s10"
+# Channels for pairs of bytes, int16 and rows of 4 bits; averages that are summed as floats; rows multiplied as bytes.
+PACKED = "c8k3s1-BN-PLIF-APk2s2-c70k3s1-PLIF-c24k3s1-LIF-MPk2s2-FC128-PLIF-FC30-PLIF-APk10s10"
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_fewer_bits_are_a_smaller_file_and_every_array_is_read_as_it_was_before_
         ]
         assert len(weights) == 4
         for operation, array in weights:
-            whole = turned(array) if operation["pairs"] else array
+            whole = {4: of_nibbles, 1: turned}.get(operation["pairs"], np.array)(array)
             assert np.abs(whole.astype(int)).max() == GRIDS[precision].most
     assert sizes["int4"] < 0.65 * sizes["int8"] and sizes["ternary"] < 0.65 * sizes["int4"]
 
@@ -134,7 +134,7 @@ def test_arrays_that_are_packed_in_no_known_way_are_refused(
     data = packed["int4"][0].read_bytes()
     table, size = plif_file.HEADER.unpack(data[: plif_file.HEADER.size])[14:16]
     last = table + size - plif_file.ARRAY.size
-    for number, (kind, bits) in enumerate(((1, 3), (3, 4), (6, 4), (1, -4), (1, 1 << 30))):
+    for number, (kind, bits) in enumerate(((1, 3), (3, 4), (7, 4), (1, -4), (1, 1 << 30))):
         forged = data[: last + 16] + struct.pack("<2i", kind, bits) + data[last + 24 :]
         said = opened(forged)
         assert said is not None and f"of type {kind} in {bits} bits" in said

@@ -24,6 +24,7 @@ from runtime.engines.event.layout import (
     lanes,
     pack,
     pack_bytes,
+    pack_nibbles,
     pack_pairs,
     pixel_bytes,
     segments,
@@ -31,7 +32,7 @@ from runtime.engines.event.layout import (
     tiles,
     whole,
 )
-from runtime.model.grids import from_file
+from runtime.model.grids import bits_of, from_file
 from runtime.model.records import NodeRecord
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
@@ -72,8 +73,9 @@ def convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[Laye
             weight = weight.astype(np.float32)
         else:
             block = WIDE_BLOCK
-            as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH and dilations[1] == 1
-            fields["pairs"] = int(b.forms.pairs and lanes(outputs[0]) % BLOCK == 0)
+            few = b.forms.nibbles and lanes(outputs[0]) % WIDE_BLOCK == 0 and bits_of(weight) <= 4
+            as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH and dilations[1] == 1 and not few
+            fields["pairs"] = native.NIBBLES if few else int(b.forms.pairs and lanes(outputs[0]) % BLOCK == 0)
             if as_bytes:
                 fields["weight_bytes"] = pack_bytes(weight)
             if not fields["pairs"]:
@@ -84,7 +86,8 @@ def convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[Laye
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w
     b.out.need_registers(0, tile_h * across * block)
     items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
-    packed = pack_pairs(weight) if fields.get("pairs") else pack(weight, block)
+    kept = fields.get("pairs", 0)
+    packed = pack_nibbles(weight) if kept == native.NIBBLES else pack_pairs(weight) if kept else pack(weight, block)
     fields |= {"weight": packed, "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
     return LayerOutput(source.kind, source.map, at), fields | active, tile_h * across * block
 

@@ -19,21 +19,23 @@ class Forms:
 
     pairs       weights are added as pairs of bytes; else as int16
     bytes_from  share of spikes from which a row of a map is multiplied as bytes; NEVER on paths that cannot
+    nibbles     weights that 4 bits hold are added as such, and never multiplied as bytes
     """
 
     pairs: bool
     bytes_from: float = NEVER
+    nibbles: bool = False
 
 
 # Of programs for a processor that is not at hand (.plif files), by path; measured on a Zen 4 and, for amx, on a Xeon.
 ELSEWHERE = {
-    "scalar": Forms(pairs=True),
-    "avx2": Forms(pairs=True),
-    "avx512": Forms(pairs=True, bytes_from=0.55),
+    "scalar": Forms(pairs=True, nibbles=True),
+    "avx2": Forms(pairs=True, nibbles=True),
+    "avx512": Forms(pairs=True, bytes_from=0.55, nibbles=True),
     "neon": Forms(pairs=False),
     "amx": Forms(pairs=False, bytes_from=0.02),
 }
-WAYS = ("int16", "pairs", "bytes")  # as plif_measure_form counts them
+WAYS = ("int16", "pairs", "bytes", "nibbles")  # as plif_measure_form counts them
 DENSITIES = {"sparse": 0.1, "dense": 0.3}  # shares of spikes at which they are timed
 LEAST = ELSEWHERE["amx"].bytes_from  # below that the list is nearly free
 
@@ -56,7 +58,10 @@ def fastest(path: str) -> Forms:
     bytes_from, times = usual.bytes_from, added.times.get(added.best)
     if times and as_bytes:
         bytes_from = crossing(times, as_bytes["dense"], bytes_from)
-    return Forms(added.best == "pairs", bytes_from)
+    few = tuned("nibbles").times.get("nibbles")
+    others = [each for each in (times, as_bytes) if each]
+    nibbles = few is not None and all(few[part] <= each[part] for each in others for part in DENSITIES)
+    return Forms(added.best == "pairs", bytes_from, nibbles)
 
 
 def crossing(added: Mapping[str, float], as_bytes: float, usual: float) -> float:

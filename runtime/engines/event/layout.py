@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from runtime.model import grids
 from runtime.model.ops.operation import Counts
 from runtime.model.records import NodeRecord
 from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
@@ -189,6 +190,18 @@ def pack_pairs(weight: np.ndarray) -> np.ndarray:
         pairs[...] = part
         pairs[..., 0] ^= np.int8(-128)
         at += part.size
+    return out
+
+
+def pack_nibbles(weight: np.ndarray) -> np.ndarray:
+    """int8 [O, I, kh, kw] of -8 to 7, lanes(O) in whole 128s -> blocks of 128 outputs, each [kh][kw][I][32 numbers of 16 bits, of
+    outputs k, 32 + k, 64 + k and 96 + k, each plus 8], as int8 (runtime/native/engine/kernels/rows.h)."""
+    o, i, kh, kw = weight.shape
+    full = np.zeros((lanes(o), i, kh, kw), np.int8)
+    full[:o] = weight
+    parts = full.reshape(-1, 4, 32, i, kh, kw).transpose(0, 4, 5, 3, 2, 1)
+    out = aligned((full.size // 2,), np.int8)
+    out[:] = grids.pack(parts + np.int8(8), 4).view(np.int8)
     return out
 
 

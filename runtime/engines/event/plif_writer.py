@@ -24,8 +24,8 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.grids import GRIDS, bits_of, pack
 from runtime.model.readers import plif_file
-from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, OPERATION_FIELDS, PAIRS, POINTERS, read_bytes
-from runtime.model.readers.plif_program import Facts, State, contents_of, read_plif, turned
+from runtime.model.readers.plif_file import ALIGNMENT, DTYPES, NIBBLES, OPERATION_FIELDS, PAIRS, POINTERS, read_bytes
+from runtime.model.readers.plif_program import Facts, State, contents_of, of_nibbles, read_plif, turned
 
 THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
 MOST_TEXT = 4096  # bytes of a name or a framing
@@ -118,7 +118,7 @@ def _operations(layout: Layout, arrays: _Arrays) -> bytes:
         for i, name in enumerate(OPERATION_FIELDS):
             if name in POINTERS:
                 whole = op.sums != native.SUM_FLOAT and name.startswith("weight")
-                pairs = bool(op.pairs) and name == "weight"
+                pairs = op.pairs if name == "weight" else 0
                 numbers[i] = arrays.number(kept[numbers[i]], whole, pairs) if numbers[i] else 0
         out += plif_file.OPERATION.pack(*numbers)
     return bytes(out)
@@ -131,14 +131,18 @@ class _Arrays:
         self.table, self.data = bytearray(), bytearray()
         self._numbers: dict[tuple[int, int, bytes], int] = {}
 
-    def number(self, array: np.ndarray, whole: bool, pairs: bool) -> int:
+    def number(self, array: np.ndarray, whole: bool, pairs: int) -> int:
         """The number of an array, from 1 on; whole: of weights of whole numbers, which are packed where 4 or 2 bits hold them."""
         dtype = array.dtype.newbyteorder("<")
-        kind, bits = [np.dtype(each) for each in DTYPES].index(dtype), 8
-        if whole:
+        kind, bits = [np.dtype(each) for each in DTYPES].index(dtype), 0
+        if whole and pairs == native.NIBBLES:
+            bits = bits_of(numbers := of_nibbles(array))
+        elif whole:
             bits = bits_of(numbers := turned(array) if pairs else array.astype(np.int8))
-        raw = pack(numbers, bits).tobytes() if bits < 8 else array.astype(dtype, copy=False).tobytes()
-        kind, bits = PAIRS if pairs and bits < 8 else kind, bits % 8
+        if bits in (0, 4 if pairs == native.NIBBLES else 8):  # as it lies in memory
+            bits, raw = 0, array.astype(dtype, copy=False).tobytes()
+        else:
+            kind, raw = {native.NIBBLES: NIBBLES, 1: PAIRS}.get(pairs, kind), pack(numbers, bits).tobytes()
         key = (kind, bits, hashlib.sha256(raw).digest())
         if key not in self._numbers:
             self.data += bytes(-len(self.data) % ALIGNMENT)

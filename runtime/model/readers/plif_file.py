@@ -11,8 +11,8 @@ Everything is little-endian and lies at the places that the header names. runtim
                 the largest tile of sums, bytes of the arena (int64)
     operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
                 0 for none (int64)
-    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES, or PAIRS),
-                and 0, or how many bits each takes in the file: 4 or 2, whole numbers, the first in the lowest bits of a byte
+    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES, PAIRS or
+                NIBBLES), and 0, or how many bits each takes in the file: 4 or 2, whole, the first in the lowest bits of a byte
     weights     the arrays, each at a multiple of 64 bytes
 
 There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied instead of added
@@ -47,6 +47,7 @@ DTYPES = ("<f4", "<i2", "i1", "<i4", "<i8")
 PAIRS = len(
     DTYPES
 )  # of a packed array: int8, of which every other one from the first on is plus 128 (native/engine/event.h)
+NIBBLES = PAIRS + 1  # two whole numbers in a byte, each plus 8
 ALIGNMENT = 64
 MOST_CARD = 64 << 20
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.model.grids import unpack
+from runtime.model.grids import pack, unpack
 from runtime.model.readers.contents import Contents, not_finite
 from runtime.model.readers.plif_file import (
     ARRAY,
     DTYPES,
     FACTS,
+    NIBBLES,
     OPERATION,
     OPERATION_FIELDS,
     PAIRS,
@@ -148,16 +149,27 @@ def turned(pairs: np.ndarray) -> np.ndarray:
     return pairs ^ np.tile(np.array([-128, 0], np.int8), len(pairs) // 2)
 
 
+def to_nibbles(whole: np.ndarray) -> np.ndarray:
+    """Whole numbers [n] of -8 to 7 -> int8 [n / 2], two in each, plus 8."""
+    return pack(whole + np.int8(8), 4).view(np.int8)
+
+
+def of_nibbles(packed: np.ndarray) -> np.ndarray:
+    """The same the other way round."""
+    return unpack(packed.view(np.uint8) ^ np.uint8(0x88), 4, 2 * packed.size)
+
+
 def _arrays(path: Path, sections: dict[str, bytes]) -> Iterator[np.ndarray]:
     """The arrays [n], each of its type; read-only."""
     weights = sections["weights"]
     for at, size, kind, bits in records(path, sections, "arrays", ARRAY):
-        known = kind in (0, 1, 2, PAIRS) and bits in (2, 4) if bits else 0 <= kind < len(DTYPES)
+        known = kind in (0, 1, 2, PAIRS, NIBBLES) and bits in (2, 4) if bits else 0 <= kind < len(DTYPES)
         if not (0 <= at <= len(weights) and 0 <= size <= len(weights) - at and known):
             raise damaged(path, f"an array of {size} bytes and type {kind}, {bits} bits, at {at} of {len(weights)}")
         if bits:
             whole = unpack(np.frombuffer(weights[at : at + size], np.uint8), bits, size * 8 // bits)
-            yield turned(whole) if kind == PAIRS else whole.astype(DTYPES[kind])
+            made = {PAIRS: turned, NIBBLES: to_nibbles}.get(kind)
+            yield whole.astype(DTYPES[kind]) if made is None else made(whole)
             continue
         dtype = np.dtype(DTYPES[kind])
         yield np.frombuffer(weights[at : at + size // dtype.itemsize * dtype.itemsize], dtype)

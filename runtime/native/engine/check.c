@@ -231,8 +231,10 @@ static int check_conv(Check *c, const Op *op) {
     REQUIRE(inputs <= INT32_MAX, PLIF_WRONG_FIELD, "an output with %lld inputs", (long long)inputs);
     REQUIRE(!op->pairs || (ints && lanes % BLOCK == 0), PLIF_WRONG_FIELD,
             "pairs of bytes, with %d lanes and sums of kind %d", lanes, op->sums);
-    const int64_t weights = op->pairs ? inputs * lanes : ints ? inputs * up(lanes, 32) * 2 : inputs * lanes * 4;
-    TRY(plif_check_pointer(c, "weight", op->weight, weights));
+    REQUIRE(op->pairs != NIBBLES || (lanes % WIDE_BLOCK == 0 && op->block == WIDE_BLOCK), PLIF_WRONG_FIELD,
+            "weights of 4 bits, with %d lanes in blocks of %d", lanes, op->block);
+    const int64_t bits = inputs * up(lanes, ints ? 32 : 16) * weight_bits(op);
+    TRY(plif_check_pointer(c, "weight", op->weight, bits / 8));
     const int64_t as_bytes = (int64_t)op->kh * op->kw * up(op->ic, 64) * up(lanes, 32);
     if (op->dense_row) TRY(plif_check_pointer(c, "weight_bytes", op->weight_bytes, as_bytes));
     TRY(plif_check_pointer(c, "bias", op->bias, lanes * 4));
@@ -263,7 +265,8 @@ static int check_vector(const Check *c, const Op *op, int64_t expected) {
 static int check_operation(Check *c, const Op *op) {
     REQUIRE(between(OP_ACTIVE, op->kind, OP_PRODUCT) && between(FROM_X, op->from, FROM_SPIKES), PLIF_WRONG_FIELD,
             "kind %d, reads a value of kind %d", op->kind, op->from);
-    REQUIRE(op->pairs == 0 || (op->pairs == 1 && op->kind == OP_CONV), PLIF_WRONG_FIELD, "pairs %d", op->pairs);
+    REQUIRE(op->pairs == 0 || ((op->pairs == 1 || op->pairs == NIBBLES) && op->kind == OP_CONV), PLIF_WRONG_FIELD,
+            "pairs %d", op->pairs);
     const int is_neuron = op->kind == OP_NEURON || (op->kind == OP_CONV && op->state >= 0);
     const int program = op->kind == OP_TENSOR || (is_neuron && op->charge == CHARGE_PROGRAM);
     REQUIRE(between(0, op->eager, 1) && (program || !(op->lines | op->once | op->registers | op->gives)),

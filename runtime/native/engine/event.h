@@ -14,6 +14,7 @@
  *   weights  float: [block of 64 outputs][ky][kx][input][16, 32 or 64 outputs]
  *            int16: [block of 128 outputs][ky][kx][input][32, 64 or 128 outputs]; a last block of 80 or 96 lanes as two
  *            pairs: int8 [block of 128 outputs][ky][kx][input][each 64 outputs][32]{output k + 128, output 32 + k} (rows.h)
+ *            NIBBLES: uint16 [block of 128 outputs][ky][kx][input][32]{four of 4 bits, plus 8, of outputs k + 32 n} (rows.h)
  *            bytes: [16 outputs][ky][kx][64 inputs][4 inputs at a time: 16][16 outputs][4 inputs], for dense8.h
  *   active   the active lists that a convolution reads: for each row of the input map and each segment of 128 channels, the
  *            nonzero inputs in the order of pixels (see active.h) */
@@ -25,7 +26,7 @@
 #define PLIF_HAS_AMX 1
 #endif
 
-enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535 };
+enum { BLOCK = 64, SEGMENT = 128, WIDE_BLOCK = 128, OWED_FLOATS = 64, MOST_SIDE = 65535, NIBBLES = 4 };
 
 /* BEFORE: a state as a value, as it was before the step; it comes before the neuron that changes it. SPACE: room for a
  * map, in which TENSOR, REDUCE and PRODUCT write, see tensor.h. SETTLE: of plif_settle alone, no program has it. */
@@ -51,10 +52,11 @@ typedef struct {
     int32_t tile_h, tile_w;         /* output pixels of one piece of a convolution */
     int32_t voters;
     float v_threshold, v_reset;
-    float dense_from;     /* of active lists: from this share of spikes on a row is dense (see active.h) */
-    float area;           /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
-    int32_t sums, block;  /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
-    int32_t pairs, eager; /* whether int8 weights are kept as pairs of bytes and not as int16; no step may wait */
+    float dense_from;    /* of active lists: from this share of spikes on a row is dense (see active.h) */
+    float area;          /* of active lists of averages of spikes: value * area is a whole count; 0: no averages */
+    int32_t sums, block; /* sum_kind; outputs of one piece of a convolution, BLOCK or WIDE_BLOCK */
+    int32_t pairs,
+        eager; /* int8 weights are kept as int16 (0), as pairs of bytes (1) or as NIBBLES; no step may wait */
     int32_t lines, once, registers, gives; /* of CHARGE_PROGRAM: see machine.h; FROM_SPIKES or FROM_FLOATS */
     int32_t stride_y, pad_y;               /* of convolutions and pools, where `stride` and `pad` are those of x */
     int32_t dilation, dilation_y;          /* places between the taps of a kernel */
@@ -173,6 +175,10 @@ static inline int lanes_of(int channels) {
 static inline int64_t tile_floats(const Op *op) {
     if (op->kind != OP_CONV) return 0;
     return (int64_t)op->tile_h * (op->dense_row ? (op->tile_w + 15) / 16 * 16 : op->tile_w) * op->block;
+}
+/* Of one weight of a convolution in memory. */
+static inline int weight_bits(const Op *op) {
+    return op->pairs == NIBBLES ? 4 : op->pairs ? 8 : op->sums >= SUM_INT16 ? 16 : 32;
 }
 static inline int64_t owed_bytes(int64_t floats) { return (floats + OWED_FLOATS - 1) / OWED_FLOATS; }
 static inline int blocks_of(int channels) { return (channels + BLOCK - 1) / BLOCK; }

@@ -55,7 +55,7 @@ static void write_ops(Op *ops, const char *weights, const float *ones, int pairs
     conv->weight = weights, conv->weight_bytes = (const int8_t *)weights, conv->bias = conv->scale = ones;
 }
 
-enum { INT16_ROWS, BYTE_PAIRS, ROWS_AS_BYTES };
+enum { INT16_ROWS, BYTE_PAIRS, ROWS_AS_BYTES, ROWS_OF_NIBBLES };
 
 /* Nanoseconds of one step of the layer on one path in one way, at both shares of spikes. Only AVX512 and AMX have rows as bytes.
  * Returns 0 where there is no memory. */
@@ -69,7 +69,7 @@ int plif_measure_form(int path, int way, const double densities[2], double ns[2]
         for (int i = 0; i < CHANNELS; i++) ones[i] = 1;
         scatter((uint64_t *)(arena + SPIKES), densities[d]);
         Op ops[2];
-        write_ops(ops, weights, ones, way == BYTE_PAIRS, way == ROWS_AS_BYTES);
+        write_ops(ops, weights, ones, way == ROWS_OF_NIBBLES ? NIBBLES : way == BYTE_PAIRS, way == ROWS_AS_BYTES);
         const Program program = {
             .ops = ops, .count = 2, .path = path, .acc_floats = HEIGHT * WIDTH * WIDE_BLOCK, .arena_bytes = ARENA};
         const Call call = {.rows = 1, .steps = 1};

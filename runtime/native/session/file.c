@@ -107,9 +107,10 @@ static int read_strings(plif_model *m) {
                : plif_framing_room(&framing, (int64_t)m->header->c * m->header->h * m->header->w);
 }
 
-/* Bytes of each number of an array in memory, by its type. */
+/* Bits of each number of an array in memory, by its type; 0 for one that is never packed. */
 static int width_of(const FileArray *a) {
-    return a->type == ARRAY_FLOAT ? 4 : a->type == ARRAY_INT16 ? 2 : a->type == ARRAY_INT8 || a->type == ARRAY_PAIRS;
+    static const int widths[] = {32, 16, 8, 0, 0, 8, 4};
+    return between(0, a->type, ARRAY_NIBBLES) ? widths[a->type] : 0;
 }
 
 static int read_arrays(plif_model *m) {
@@ -140,18 +141,20 @@ static int unpack(plif_model *m, int64_t i) {
     const uint8_t *from = (const uint8_t *)m->base + m->header->sections[WEIGHTS].at + a->at;
     const int width = width_of(a), half = 1 << (a->bits - 1);
     REQUIRE_FILE(a->bytes <= most_unpacked / 16, "array %lld has %lld bytes", (long long)i + 1, (long long)a->bytes);
-    const int64_t numbers = a->bytes * 8 / a->bits, bytes = up(numbers * width + 1, 64);
+    const int64_t numbers = a->bytes * 8 / a->bits, bytes = up(numbers * width / 8 + 1, 64);
     m->unpacked += bytes;
     REQUIRE_FILE(m->unpacked <= most_unpacked, "its packed arrays take %lld bytes", (long long)m->unpacked);
     char *to = aligned_alloc(64, (size_t)bytes);
     if (!to) return plif_fail(PLIF_NO_MEMORY, "no memory for an array of %lld bytes", (long long)bytes);
-    m->buffers[i] = (Buffer){to, numbers * width};
+    m->buffers[i] = (Buffer){to, numbers * width / 8};
     for (int64_t n = 0; n < numbers; n++) {
         const int field = from[n * a->bits / 8] >> n * a->bits % 8 & (2 * half - 1), k = (field ^ half) - half;
         if (a->type == ARRAY_FLOAT)
             ((float *)to)[n] = (float)k;
         else if (a->type == ARRAY_INT16)
             ((int16_t *)to)[n] = (int16_t)k;
+        else if (a->type == ARRAY_NIBBLES)
+            to[n / 2] = (char)(n % 2 ? to[n / 2] | (k + 8) << 4 : k + 8);
         else
             to[n] = (char)(a->type == ARRAY_PAIRS && n % 2 == 0 ? k ^ 128 : k);
     }

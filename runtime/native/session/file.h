@@ -57,7 +57,7 @@ typedef struct {
     int64_t at, bytes;  /* in the weights */
     int32_t type, bits; /* bits: 0, or how many each number takes in the file */
 } FileArray;
-enum { ARRAY_FLOAT, ARRAY_INT16, ARRAY_INT8, ARRAY_PAIRS = 5 }; /* the types that may be packed */
+enum { ARRAY_FLOAT, ARRAY_INT16, ARRAY_INT8, ARRAY_PAIRS = 5, ARRAY_NIBBLES }; /* the types that may be packed */
 
 _Static_assert(sizeof(FileHeader) == 256 && sizeof(FileState) == 16 && sizeof(FileProgram) == 32, "as in plif_file.py");
 _Static_assert(offsetof(Op, weight) == offsetof(FileOperation, weight), "its numbers lie as those of Op");

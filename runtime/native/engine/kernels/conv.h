@@ -24,12 +24,8 @@ INLINE int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b)
  * untouched. */
 INLINE void add_taps(const Op *op, const Context *ctx, const Tile *t, uint64_t *touched, int lane, int L, int sums) {
     const int ints = sums >= SUM_INT16, segments = segments_of(op->ic);
-    const int bytes = sums == SUM_INT16 ? 2 : 4,
-              weight_bytes = op->pairs ? 1
-                             : ints    ? 2
-                                       : 4,
-              row_bytes = L * weight_bytes;
-    const char *weight = (const char *)op->weight + (int64_t)op->kh * op->kw * op->ic * lane * weight_bytes;
+    const int bytes = sums == SUM_INT16 ? 2 : 4, row_bytes = L * weight_bits(op) / 8;
+    const char *weight = (const char *)op->weight + (int64_t)op->kh * op->kw * op->ic * lane * weight_bits(op) / 8;
     const float *start = sums == SUM_FLOAT ? op->bias + lane : nothing;
     adder *const add = adder_of(L, add_kind_of(op, sums)), *const multiply = adder_of(L, MULTIPLY);
     for (int ky = 0; ky < op->kh; ky++)

@@ -118,6 +118,49 @@ INLINE uint64_t add_row_pairs(char *acc, const char *weight, const char *start, 
     return now;
 }
 
+/* The same with weights of 4 bits, each plus 8, four in 16 bits: those of outputs k, 32 + k, 64 + k and 96 + k of each
+ * 128. Of the bytes, S is the sum modulo 256 and H that of their upper halves. The sum of the lower halves is then
+ * S - 16 H modulo 256, and exact: 16 inputs of at most 15 are below 256. After so many the sums of the pixel grow. */
+INLINE uint64_t add_row_nibbles(char *acc, const char *weight, const char *start, uint64_t seen, const ActiveRow *row,
+                                int q0, int q1, int wide) {
+    enum { L = 128, SHORTS = 2 * REGISTER, N = 32 / SHORTS, AT_MOST = 16 };
+    const int bytes = wide ? 4 : 2;
+    const uint32_t *starts = row->starts, *pixels = row->pixels, from_k = row->first[q0], to_k = row->first[q1];
+    const uint16_t *lists = row->lists;
+    uint64_t now = seen;
+    for (uint32_t k = from_k; k < to_k; k++) {
+        const uint32_t to = starts[k + 1], p = pixels[k] - (uint32_t)q0;
+        uint32_t i = starts[k];
+        char *a = acc + (int64_t)p * L * bytes;
+        const char *from = seen >> p & 1 ? a : start;
+        now |= 1ull << p;
+        do {
+            const uint32_t end = to - i < AT_MOST ? to : i + AT_MOST;
+            const usr added = (usr){0} + (uint16_t)(8 * (end - i));
+            ucr s[N] = {{0}}, h[N] = {{0}};
+            for (; i < end; i++) {
+                const ucr *w = (const ucr *)(weight + (uint32_t)lists[i] * (uint32_t)(L / 2 / UNIT));
+                for (int j = 0; j < N; j++) {
+                    ucr x = w[j];
+                    IN_REGISTER(x);
+                    s[j] += x;
+                    h[j] += (ucr)((usr)x >> 4) & 15;
+                }
+            }
+            for (int j = 0; j < N; j++) {
+                const usr high = (usr)h[j], low = (usr)(s[j] - ((ucr)(high << 4) & 0xf0));
+                const int output = j * SHORTS;
+                add_sums(a, from, output, (sr)((low & 255) - added), wide);
+                add_sums(a, from, output + 32, (sr)((high & 255) - added), wide);
+                add_sums(a, from, output + 64, (sr)((low >> 8) - added), wide);
+                add_sums(a, from, output + 96, (sr)((high >> 8) - added), wide);
+            }
+            from = a;
+        } while (i < to);
+    }
+    return now;
+}
+
 /* The same sums in the same order where most inputs are spikes: `pixels` pixels use each loaded row of weights. */
 INLINE void dense_pixels(float *acc, const char *weight, const float *start, uint64_t seen, const float *in, int size,
                          int L, int pixels) {
@@ -171,6 +214,8 @@ typedef uint64_t adder(float *acc, const char *weight, const float *start, uint6
 #define ADDERS_PAIRS(L) \
     ADDER(add_pairs16_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 0)) \
     ADDER(add_pairs32_##L, add_row_pairs((char *)acc, weight, (const char *)start, seen, row, q0, q1, L, 1))
+ADDER(add_nibbles16, add_row_nibbles((char *)acc, weight, (const char *)start, seen, row, q0, q1, 0))
+ADDER(add_nibbles32, add_row_nibbles((char *)acc, weight, (const char *)start, seen, row, q0, q1, 1))
 ADDERS(16)
 ADDERS(32)
 ADDERS(64)
@@ -181,14 +226,25 @@ ADDERS_INT(128)
 ADDERS_PAIRS(64)
 ADDERS_PAIRS(128)
 
-enum add_kind { ADD_SPIKES, ADD_VALUES, MULTIPLY, ADD_INT16, ADD_INT32, ADD_PAIRS16, ADD_PAIRS32 };
+enum add_kind {
+    ADD_SPIKES,
+    ADD_VALUES,
+    MULTIPLY,
+    ADD_INT16,
+    ADD_INT32,
+    ADD_PAIRS16,
+    ADD_PAIRS32,
+    ADD_NIBBLES16,
+    ADD_NIBBLES32
+};
 
 INLINE int add_kind_of(const Op *op, int sums) {
     if (sums < SUM_INT16) return op->values >= 0 ? ADD_VALUES : ADD_SPIKES;
-    return (op->pairs ? ADD_PAIRS16 : ADD_INT16) + (sums == SUM_INT32);
+    const int kind = op->pairs == NIBBLES ? ADD_NIBBLES16 : op->pairs ? ADD_PAIRS16 : ADD_INT16;
+    return kind + (sums == SUM_INT32);
 }
 
-/* L is 16, 32, 64 or 128; 16 int16 would not fill a register, nor 32 pairs. */
+/* L is 16, 32, 64 or 128; 16 int16 would not fill a register, nor 32 pairs; NIBBLES are of 128. */
 INLINE adder *adder_of(int L, int kind) {
     static adder *const all[][4] = {
         {add_spikes_16, add_spikes_32, add_spikes_64, add_spikes_128},
@@ -198,6 +254,8 @@ INLINE adder *adder_of(int L, int kind) {
         {0, add_int32_32, add_int32_64, add_int32_128},
         {0, 0, add_pairs16_64, add_pairs16_128},
         {0, 0, add_pairs32_64, add_pairs32_128},
+        {0, 0, 0, add_nibbles16},
+        {0, 0, 0, add_nibbles32},
     };
     return all[kind][L >= 128 ? 3 : L >= 64 ? 2 : L >= 32];
 }

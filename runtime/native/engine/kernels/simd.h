@@ -36,6 +36,7 @@ typedef int16_t half_sr
 
 typedef uint32_t uir __attribute__((vector_size(4 * REGISTER), may_alias));
 typedef uint16_t usr __attribute__((vector_size(4 * REGISTER), may_alias));
+typedef uint8_t ucr __attribute__((vector_size(4 * REGISTER), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 
