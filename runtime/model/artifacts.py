@@ -135,7 +135,7 @@ KINDS: list[Kind] = [
     Kind(
         "c",
         ".c",
-        lambda path, head: head == c_source.FIRST or c_source.is_library(path),
+        lambda path, head: c_source.is_library(path) if not head else head == c_source.FIRST,
         c_source.read_card_text,
         None,
         "it is source code: compile it into your program (docs/c.md)",
