@@ -74,8 +74,8 @@ def say(*lines: str, err: bool = False, file: TextIO | None = None) -> None:
     out = file or (sys.stderr if err else sys.stdout)
     encoding = getattr(out, "encoding", None) or "utf-8"
     for line in lines:
-        text = printable(line, MOST_OF_A_LINE)
-        print(text.encode(encoding, "replace").decode(encoding), file=out, flush=True)
+        text = printable(line, MOST_OF_A_LINE).encode(encoding, "replace").decode(encoding)
+        print(f"{text}\n", end="", file=out, flush=True)  # with its end in one piece: Ctrl-C may come behind any piece
 
 
 def cell(text: str) -> str:

@@ -32,7 +32,7 @@ class Texts:
 
 def is_library(path: Path) -> bool:
     """Whether a folder is an Arduino library."""
-    return (path / LIBRARY).is_file() and path.is_dir()
+    return (path / LIBRARY).is_file()
 
 
 def source_of(path: Path) -> Path:
