@@ -4,8 +4,8 @@
     loop   x [T, B, ...], states -> y [T, B, ...], states       one node, a Scan, whose body is the step with its weights
 
 A Scan takes as many steps as its input has, so that no file turns for ever, as one with a Loop may; ONNX Runtime is as fast
-with either. The weights are in the body: ONNX Runtime folds and packs none from outside (a fifth slower in float32, and other
-bits than those of the step).
+with either. The weights are in the body: ONNX Runtime folds and packs none from outside, which is a third slower in float32, and
+gives other bits than the step (docs/export.md).
 
 Outside, tensors have the names that they have in the step form. Inside, the ends of the body have INSIDE behind them, since no
 name may stand for two tensors.
