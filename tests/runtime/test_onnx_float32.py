@@ -1,4 +1,4 @@
-"""Files with float16 and int8 weights, written with float32 sums: the same sums, in nothing but float32."""
+"""Files with float16 weights and with whole numbers, written with float32 sums: the same sums, in nothing but float32."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from plif_export import export
+from runtime.model.grids import GRIDS
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import REDUCED, SCALE_LAST, in_float32
 from tests.networks import firing, frames
@@ -20,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("float32")
     net = firing()
     paths: dict[str, Path] = {
-        p: export(net, folder / f"{p}.onnx", precision=p, verify=False).path for p in ("fp32", "fp16", "int8")
+        p: export(net, folder / f"{p}.onnx", precision=p, verify=False).path for p in ("fp32", "fp16", *GRIDS)
     }
     return {precision: read_model(path) for precision, path in paths.items()}
 
@@ -40,8 +41,9 @@ def run(model: bytes) -> list[np.ndarray]:
     return seen
 
 
-def test_whole_numbers_have_the_same_sums_to_the_last_bit(files: dict[str, bytes]) -> None:
-    before, after = run(files["int8"]), run(in_float32(files["int8"]))
+@pytest.mark.parametrize("precision", GRIDS)
+def test_whole_numbers_have_the_same_sums_to_the_last_bit(files: dict[str, bytes], precision: str) -> None:
+    before, after = run(files[precision]), run(in_float32(files[precision]))
     assert sum(y.sum() for y in before[::5]) > 1
     for expected, found in zip(before, after, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -52,7 +54,7 @@ def test_halves_are_summed_in_float32(files: dict[str, bytes]) -> None:
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("precision", ("fp16", "int8"))
+@pytest.mark.parametrize("precision", ("fp16", *GRIDS))
 def test_only_weights_are_of_another_type(files: dict[str, bytes], precision: str) -> None:
     model = onnx.load_from_string(in_float32(files[precision]))
     onnx.checker.check_model(model, full_check=True)
