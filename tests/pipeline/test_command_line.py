@@ -68,7 +68,7 @@ class Bomb:
         (["info", "cut.pt"], "it was cut short"),
         (["export", "missing.pt"], "missing.pt: no such file"),
         (["export", "model.onnx"], "is an exported artifact, not a model"),
-        (["export", "model.pt", "--form", "loop"], "--form loop"),
+        (["export", "model.pt", "--form", "both"], "--form both"),
         (["export", "model.pt", "--T", "many"], "--T"),
         (["export", "model.pt", "-o", "nowhere/m.onnx"], "its folder does not exist"),
         (["export", "model.pt", "--precision", "int4"], "--precision int4"),
