@@ -200,7 +200,7 @@ def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make:
         ) from None
 
 
-class _Arrays:
+class _AsArrays:
     """float32 tensors as arrays, others as None."""
 
     def tensor(
@@ -218,7 +218,7 @@ class _Arrays:
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
     """{name: float32 [...]} of a model.pt. Raises PlifError for any other file."""
     with open_regular(path, EXPECTED) as file:
-        content = read_index(file, path, make=_Arrays())
+        content = read_index(file, path, make=_AsArrays())
     weights = content.get("weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise PlifError(f"{path}: holds no weights by name, expected {EXPECTED}")
