@@ -85,9 +85,8 @@ def middle_of(bits: int) -> int:
 
 # --- which weights lie on a grid --------------------------------------------------------------------------------------------
 
-EXACT = (
-    2.0**-21
-)  # of a weight: the roundings to float32 of a product, of two folds, and of the largest weight, from which it goes
+# Of a weight: the roundings to float32 of a product, of two folds, and of the largest weight, from which the scale is taken.
+EXACT = 2.0**-21
 SMALLEST = np.float32(np.finfo(np.float32).tiny) * 127  # a scale should not be subnormal
 GLANCE = 1024  # weights that show most tensors to be on no grid
 
