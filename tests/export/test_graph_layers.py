@@ -113,7 +113,7 @@ def alone(op: Node, shape: tuple[int, ...]) -> Graph:
 
 
 def outputs(graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
-    """y [T, B, ...] for x [T, B, ...] of the golden model and of both forms in ONNX Runtime."""
+    """y [T, B, ...] for x [T, B, ...] of the golden model and of all forms in ONNX Runtime."""
     found = {"golden model": interpret.run(graph, x)[0]}
     states = {state_in(n.layer, v): np.full((x.shape[1], *n.shape), i, np.float32) for n in graph.neurons
               for v, i in n.initial.items()}  # fmt: skip
@@ -123,9 +123,9 @@ def outputs(graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
         )
         wanted = {i.name for i in session.get_inputs()}
         feed = {name: value for name, value in states.items() if name in wanted}
-        steps = [x] if form == "unrolled" else list(x)
+        steps = list(x) if form == "step" else [x]
         y = [session.run(["y"], {"x": part, **feed})[0] for part in steps]  # no operation here has a state of its own
-        found[form] = y[0] if form == "unrolled" else np.stack(y)
+        found[form] = np.stack(y) if form == "step" else y[0]
     return found
 
 

@@ -33,12 +33,12 @@ def in_onnx(graph: Graph, x: np.ndarray, form: str) -> tuple[np.ndarray, dict[st
     names = [(n.layer, variable) for n in graph.neurons for variable in n.initial]
     state = {state_in(*name): start[state_key(*name)] for name in names}
     outputs, y = ["y", *(state_out(*name) for name in names)], []
-    for part in [x] if form == "unrolled" else x:
+    for part in x if form == "step" else [x]:
         y_t, *after = session.run(outputs, {"x": part, **state})
         y.append(y_t)
         state = dict(zip(state, after, strict=True))
     after_all = {state_key(*name): state[state_in(*name)] for name in names}
-    return (y[0] if form == "unrolled" else np.stack(y)), after_all
+    return (np.stack(y) if form == "step" else y[0]), after_all
 
 
 def counts(T: int, B: int, *shape: int, seed: int = 0, mean: float = 0.6) -> np.ndarray:
