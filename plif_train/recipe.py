@@ -81,6 +81,8 @@ class Recipe:
         TRAINING, "A", "keep the best test epoch, the best on 15 % held back, the last", ("A", "B", "C"), flag=True)
     seed: int = _key(TRAINING, 2020, "of weights, order, dropout, augmentation", least=0, most=2**31 - 1, flag=True)
     precision: str = _key(TRAINING, "fp32", "autocast; membranes stay float32", ("fp32", "bf16", "fp16"), flag=True)
+    weights: str | None = _key(
+        TRAINING, None, "round those that meet spikes, as --precision of an export does", ("int8", "int4", "ternary"))
     device: str = _key(TRAINING, "auto", "cpu, cuda:1, auto; 0,1 (two GPUs), cpu:2 (processes)", flag=True, free=True)
     loss: str = _key(TRAINING, "rate-mse", "of the firing rates, or of each step", ("rate-mse", "step-mse", "ce", "tet"))
     augment: str = _key(

@@ -31,6 +31,7 @@ from plif_train.loop.log import Epoch, Log
 from plif_train.loop.parallel import World, open_device, parse_devices
 from plif_train.loop.projection import keep_slow, limit_biases
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
+from plif_train.loop.rounded import RoundedWeights
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
@@ -97,13 +98,15 @@ def train(
     file = ResumeFile(resume_path(out), net, recipe, about, samples, world.size)
     done, best = 0, {"accuracy": -1.0, "epoch": 0}
     if resume:
-        point = file.restore(*state)
+        with loop.weights.learning():
+            point = file.restore(*state)
         done, file.processes = point.epoch, max(world.size, point.processes)
         best = point.best if out.exists() else best
         if recipe.t_max is None and point.t_max != recipe.epochs:  # the cosine stays what it was
             loop.recipe = file.recipe = recipe = replace(recipe, t_max=point.t_max)
     elif first:
-        file.write(done, best, *state)
+        with loop.weights.learning():
+            file.write(done, best, *state)
     log = Log(out, done, tensorboard) if first else None
     if log is not None and not done:
         log.start(net)
@@ -141,7 +144,8 @@ def train(
             if first:
                 checkpoint.save(net, out, record)
         if first:
-            file.write(done, best, *state)
+            with loop.weights.learning():
+                file.write(done, best, *state)
         if on_epoch is not None:
             on_epoch(result)
     if log is not None:
@@ -188,6 +192,7 @@ class _Loop:
     world: World
     optimizer: torch.optim.Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
+    weights: RoundedWeights = field(init=False)
 
     def __post_init__(self) -> None:
         device = torch.device(self.recipe.device).type
@@ -195,6 +200,7 @@ class _Loop:
         fused = device in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.recipe.lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
+        self.weights = RoundedWeights(self.net, self.recipe.weights)
 
     def run_epoch(self, samples: TrainSet, epoch: int) -> tuple[float, float]:
         """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
@@ -234,7 +240,8 @@ class _Loop:
                 if recipe.clip_norm is not None:
                     self.scaler.unscale_(self.optimizer)
                     torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
-                self.scaler.step(self.optimizer)
+                with self.weights.learning():
+                    self.scaler.step(self.optimizer)
                 self.scaler.update()
                 if recipe.bias_limit is not None:
                     limit_biases(net, recipe.bias_limit)

@@ -23,6 +23,7 @@ from plif_train.paper.rows import rows
 from plif_train.recipe import KEYS, NETWORK, changed, option_of, read_recipe, shipped, table
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.card import read_card
+from runtime.model.grids import GRIDS
 from tests.conftest import REPOSITORY
 from tests.train.small import TrainingRun
 
@@ -61,7 +62,7 @@ def test_a_file_options_set_and_python_train_the_same_network(plif: TrainingRun,
 
 
 def test_what_a_key_may_be_is_what_the_training_has() -> None:
-    for key, known in (("loss", LOSSES), ("bn", MODES), ("surrogate", SURROGATES), ("precision", PRECISIONS)):
+    for key, known in (("loss", LOSSES), ("bn", MODES), ("surrogate", SURROGATES), ("precision", PRECISIONS), ("weights", GRIDS)):
         assert set(KEYS[key].metadata["choices"]) == set(known), key
     names = {name for name, key in KEYS.items() if key.metadata["group"] == NETWORK}
     assert {"bias", "init_tau", "tau", "surrogate", "detach_reset", "dropout"} == names & set(

@@ -45,12 +45,12 @@ def test_the_file_is_the_latest_best_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("protocol", ["A", "B"])
+@pytest.mark.parametrize(("protocol", "weights"), [("A", None), ("B", None), ("A", "int4")])
 @pytest.mark.parametrize("after", [1, 2])
 def test_an_interrupted_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
-    after: int, protocol: str, tmp_path: Path
+    after: int, protocol: str, weights: str | None, tmp_path: Path
 ) -> None:
-    recipe = Recipe(epochs=3, batch_size=8, lr=3e-3, protocol=protocol)
+    recipe = Recipe(epochs=3, batch_size=8, lr=3e-3, protocol=protocol, weights=weights)
     data, test = bars(41), bars(12, seed=1)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
