@@ -62,7 +62,13 @@ def test_a_file_options_set_and_python_train_the_same_network(plif: TrainingRun,
 
 
 def test_what_a_key_may_be_is_what_the_training_has() -> None:
-    for key, known in (("loss", LOSSES), ("bn", MODES), ("surrogate", SURROGATES), ("precision", PRECISIONS), ("weights", GRIDS)):
+    for key, known in (
+        ("loss", LOSSES),
+        ("bn", MODES),
+        ("surrogate", SURROGATES),
+        ("precision", PRECISIONS),
+        ("weights", GRIDS),
+    ):
         assert set(KEYS[key].metadata["choices"]) == set(known), key
     names = {name for name, key in KEYS.items() if key.metadata["group"] == NETWORK}
     assert {"bias", "init_tau", "tau", "surrogate", "detach_reset", "dropout"} == names & set(
