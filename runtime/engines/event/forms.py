@@ -60,7 +60,7 @@ def fastest(path: str) -> Forms:
         bytes_from = crossing(times, as_bytes["dense"], bytes_from)
     few = tuned("nibbles").times.get("nibbles")
     others = [each for each in (times, as_bytes) if each]
-    nibbles = few is not None and all(few[part] <= each[part] for each in others for part in DENSITIES)
+    nibbles = all(few[part] <= each[part] for each in others for part in DENSITIES) if few else usual.nibbles
     return Forms(added.best == "pairs", bytes_from, nibbles)
 
 
