@@ -148,8 +148,8 @@ def named(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def named_in(card: Card) -> dict[str, str]:
-    """The same of an artifact, by its card."""
-    nodes = [node for node in card["graph"]["nodes"] if {"weight", "scale"} <= node["params"].keys()]
+    """The same of an artifact, by its card; a model's says nothing of its weights."""
+    nodes = [node for node in card.get("graph", {"nodes": []})["nodes"] if {"weight", "scale"} <= node["params"].keys()]
     return {node["name"]: f"{node['attrs'].get('bits', 8)} bits a channel" for node in nodes}
 
 
