@@ -2,6 +2,7 @@
 
     pip install emx-onnx-cgen                                  in an environment of its own
     python bench/c.py --emx /path/emx-onnx-cgen --frames frames.f32
+    python bench/c.py --frames frames.f32 --precision int8,int4,ternary       ours alone
 
 The digits network that ships, in float32 and int8, on the frames of a recording. Code lines: without the numbers. Flash, RAM and
 instructions: for a Cortex-M4F by arm-none-eabi-gcc -O2, counted by QEMU's board mps2-an386 (-icount shift=0, SysTick); RAM is
@@ -49,14 +50,15 @@ EMX = ("--large-weight-threshold", "0", "--large-temp-threshold", "0", "--restri
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--emx", required=True, help="the program emx-onnx-cgen")
+    parser.add_argument("--emx", help="the program emx-onnx-cgen; ours alone when not given")
+    parser.add_argument("--precision", default="fp32,int8")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "nmnist-digits.pt")
     parser.add_argument("--frames", type=Path, required=True, help="float32 frames, one after the other")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        for precision in ("fp32", "int8"):
+        for precision in options.precision.split(","):
             folder = Path(name) / precision
             folder.mkdir()
             rows += compare(options, precision, folder)
@@ -67,7 +69,8 @@ def compare(options: argparse.Namespace, precision: str, folder: Path) -> list[d
     source = export(options.model, folder / "net.c", to="c", precision=precision, verify=False).path
     model = export(options.model, folder / "net.onnx", precision=precision, batch=1, verify=False).path
     card = read_card(model)
-    subprocess.run([options.emx, "compile", model, folder / "emx.c", *EMX], check=True, capture_output=True)
+    if options.emx:
+        subprocess.run([options.emx, "compile", model, folder / "emx.c", *EMX], check=True, capture_output=True)
     (folder / "ours_adapter.c").write_text(
         '#include "net.h"\nvoid bench_reset(void) { net_reset(); }\n'
         "void bench_step(const float x[], float y[]) { net_step(x, y); }\n"
@@ -75,10 +78,9 @@ def compare(options: argparse.Namespace, precision: str, folder: Path) -> list[d
     (folder / "emx_adapter.c").write_text(emx_adapter(card))
     steps = options.frames.stat().st_size // (4 * prod(card["input"]["shape"]))
     sizes = (f"-DSTEPS={steps}", f"-DINPUTS={prod(card['input']['shape'])}", f"-DCLASSES={len(card['classes'])}")
-    programs = {
-        "plif": (source, folder / "ours_adapter.c"),
-        "emx-onnx-cgen": (folder / "emx.c", folder / "emx_adapter.c"),
-    }
+    programs = {"plif": (source, folder / "ours_adapter.c")}
+    if options.emx:
+        programs["emx-onnx-cgen"] = (folder / "emx.c", folder / "emx_adapter.c")
     rows = {
         who: {"program": who, "precision": precision, **on_board(options, files, sizes, folder)}
         for who, files in programs.items()
@@ -103,11 +105,13 @@ def compare(options: argparse.Namespace, precision: str, folder: Path) -> list[d
         for who in programs:
             shell = f"ulimit -s unlimited; {folder / who} {options.frames} {20 if who == 'plif' else 4}"
             seconds[who].append(float(subprocess.run(["sh", "-c", shell], check=True, capture_output=True).stdout))
-    ratios = np.array(seconds["emx-onnx-cgen"]) / np.array(seconds["plif"])
     for who, row in rows.items():
         row["steps_per_s"] = round(1 / float(np.median(seconds[who])), 1)
-    rows["plif"]["times_as_fast"] = [round(float(v), 2) for v in np.percentile(ratios, (50, 0, 100))]
-    rows["plif"]["same_outputs"] = rows["plif"].pop("outputs") == rows["emx-onnx-cgen"].pop("outputs")
+    outputs = [row.pop("outputs") for row in rows.values()]
+    if options.emx:
+        ratios = np.array(seconds["emx-onnx-cgen"]) / np.array(seconds["plif"])
+        rows["plif"]["times_as_fast"] = [round(float(v), 2) for v in np.percentile(ratios, (50, 0, 100))]
+        rows["plif"]["same_outputs"] = outputs[0] == outputs[1]
     return list(rows.values())
 
 
