@@ -71,7 +71,7 @@ class Bomb:
         (["export", "model.pt", "--form", "both"], "--form both"),
         (["export", "model.pt", "--T", "many"], "--T"),
         (["export", "model.pt", "-o", "nowhere/m.onnx"], "its folder does not exist"),
-        (["export", "model.pt", "--precision", "int4"], "--precision int4"),
+        (["export", "model.pt", "--precision", "int3"], "--precision int3"),
         (["verify", "model.onnx", "--against", "missing.pt"], "missing.pt"),
         (["verify", "model.onnx"], "against"),
         (["eval", "model.onnx", "--data", "nmnist:nowhere"], "nowhere"),
@@ -237,13 +237,13 @@ def test_a_signal_during_an_export_leaves_nothing_half_written_and_is_said(
     how: signal.Signals, folder: Path, tmp_path: Path
 ) -> None:
     program = (
-        "import time\n"
+        "import sys, time\n"
         "from plif_export import pipeline\n"
         "from runtime.cli.main import main\n"
         "prove = pipeline.prove\n"
         "def takes_long(*arguments, **options):\n"  # asleep: in a destructor of the engine Python would lose the interrupt
         "    report = prove(*arguments, **options)\n"
-        "    print('proving', flush=True)\n"
+        "    print('proving', file=sys.__stdout__, flush=True)\n"
         "    time.sleep(100)\n"
         "    return report\n"
         "pipeline.prove = takes_long\n"

@@ -25,13 +25,13 @@ from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
 CALLS = {
-    "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions"}),
+    "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions", "GateOptions"}),
     "predict": ("runtime.measure.predict:predict", {"Opening", "Output"}),
     "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
     "send": ("runtime.events.send:send", {"Output"}),
     "bench": ("runtime.measure.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output", "Aliases"}),
-    "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples"}),
+    "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
     "check": ("plif_export.checks:check_file", {"Output"}),
     "paper figures": ("plif_train.figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
