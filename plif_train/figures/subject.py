@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class TrainingRun:
 class FigureModel(SubjectOptions):
     """What figures are drawn of, and how. `notes` says which files of a folder were left out."""
 
-    runs: list[TrainingRun] = field(kw_only=False)
+    runs: list[TrainingRun]
     notes: tuple[str, ...] = ()
 
     @property
@@ -145,7 +145,7 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
     Other .pt files of a folder are left out, with a note. PlifError when there is no model.
     """
     if not path.is_dir():
-        return FigureModel([TrainingRun(path, read_card(path))], **options)
+        return FigureModel(runs=[TrainingRun(path, read_card(path))], **options)
     runs, notes = [], []
     for file in sorted(file for file in path.rglob("*.pt") if not file.name.endswith(".resume.pt")):
         try:
@@ -160,7 +160,7 @@ def open_subject(path: Path, **options: Any) -> FigureModel:
             run.name = run.path.relative_to(path).with_suffix("").as_posix()
     if not runs:
         raise PlifError(f"{path}: no model in it, expected model.pt files of plif train")
-    return FigureModel(runs, notes=tuple(notes), **options)
+    return FigureModel(runs=runs, notes=tuple(notes), **options)
 
 
 def samples_of(card: Card, data: str, count: int, only: str | None) -> tuple[np.ndarray, list[str]]:

@@ -190,7 +190,7 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
     assert "written while training" in capsys.readouterr().err
     assert run(["paper", "figures", str(tmp_path / "model.pt"), "--only", "fig-9"]) == 2
     assert "expected some of course" in capsys.readouterr().err
-    subject = FigureModel(open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
+    subject = FigureModel(runs=open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
     with pytest.raises(PlifError, match="channels 0 to 3"):
         _ = subject.chosen
     assert read_card(tmp_path / "model.pt")["T"] == 4

@@ -93,7 +93,7 @@ def test_a_log_that_is_not_the_model_s_is_not_drawn_and_a_card_may_lack_its_epoc
     path.with_suffix(".csv").write_text(path.with_suffix(".csv").read_text().replace("0.5", "0.6"))
     for name in ("course", "tau", "fig-s1"):
         with pytest.raises(PlifError, match="no row of the model beside it"):
-            draw_figure(name, FigureModel([TrainedRun(path, read_card(path))]))
+            draw_figure(name, FigureModel(runs=[TrainedRun(path, read_card(path))]))
     (tmp_path / "bare").mkdir()
     bare = make_run(tmp_path / "bare", "bare", [0.9], epoch=None)
     bare.with_suffix(".csv").unlink()
