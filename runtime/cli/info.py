@@ -20,8 +20,6 @@ from runtime.cli.output import SENSOR_FROM, Output
 from runtime.model.artifacts import KINDS
 from runtime.model.card import RANGES, Card, read_card
 from runtime.model.digest import KEY, digest_of
-from runtime.model.grids import named, named_in, sentences
-from runtime.model.readers.torch_zip import read_weights
 
 if TYPE_CHECKING:
     from runtime.measure.describe import Described
@@ -76,8 +74,7 @@ def info(
         found = environment()
         output.show(found, lambda: environment_lines(found))
     elif not asked and (card := _card_of(Path(file))) is not None:
-        weights = grids_of(Path(file), card)
-        said = sentences(weights, advice="states" not in card)
+        weights, said = grids_of(card)
         output.show({**card, "weights": weights} if weights else card, lambda: [*card_lines(card), *said])
     else:
         from runtime.measure.describe import describe
@@ -124,12 +121,14 @@ def recording_lines(found: Described) -> list[str]:
     return [*in_columns(rows), *found.picture, *(f"note: {note}" for note in found.notes)]
 
 
-def grids_of(file: Path, card: Card) -> dict[str, str]:
-    """{layer: "4 bits a channel"} of the layers of a model or an artifact whose weights are whole numbers times a scale."""
-    if "states" in card:
-        return named_in(card)
-    weights = {name.removesuffix(".weight"): weight for name, weight in read_weights(file).items()}
-    return named({layer: weight for layer, weight in weights.items() if weight.ndim > 1})
+def grids_of(card: Card) -> tuple[dict[str, str], list[str]]:
+    """({layer: "4 bits a channel"}, lines that say it) of an artifact's weights of whole numbers; of a model `plif check` says it."""
+    if not any("scale" in node["params"] for node in card.get("graph", {"nodes": []})["nodes"]):
+        return {}, []  # and no NumPy is loaded
+    from runtime.model.grids import named_in, sentences
+
+    found = named_in(card)
+    return found, sentences(found, advice=False)
 
 
 def card_lines(card: Card) -> list[str]:

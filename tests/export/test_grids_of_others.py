@@ -146,7 +146,7 @@ def test_linear_layers_of_torchao_are_kept(bits: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, net[6].weight_fake_quantizer(net[6].weight).detach().numpy())
 
 
-def test_info_and_check_name_the_bits_of_a_model_and_of_what_was_made_of_it(
+def test_check_names_the_bits_of_a_model_and_info_too_of_what_was_made_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net = firing("c8k3s1-BN-PLIF-c8k3s1-BN-PLIF-MPk2s2-FC20-PLIF-FC30-PLIF-APk10s10")
@@ -155,8 +155,6 @@ def test_info_and_check_name_the_bits_of_a_model_and_of_what_was_made_of_it(
         weight.copy_(ByHand(7)(weight))
     model = tmp_path / "m.pt"
     plif_train.save(net, model)
-    assert run(["info", str(model)]) == 0
-    assert "weights of conv2: 4 bits a channel; --precision int4 keeps them as they are" in capsys.readouterr().out
     assert run(["check", str(model)]) == 0
     assert "note: weights of conv2: 4 bits a channel; --precision int4" in capsys.readouterr().out
     made = export(model, precision="int8", verify=False).path
