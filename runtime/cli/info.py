@@ -122,7 +122,7 @@ def recording_lines(found: Described) -> list[str]:
 
 
 def grids_of(card: Card) -> tuple[dict[str, str], list[str]]:
-    """({layer: "4 bits a channel"}, lines that say it) of an artifact's weights of whole numbers; of a model `plif check` says it."""
+    """{layer: "4 bits a channel"} of an artifact's weights of whole numbers, and lines that say it (of a model: `plif check`)."""
     if not any("scale" in node["params"] for node in card.get("graph", {"nodes": []})["nodes"]):
         return {}, []  # and no NumPy is loaded
     from runtime.model.grids import named_in, sentences

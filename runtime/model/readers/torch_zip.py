@@ -15,8 +15,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
-import numpy as np
-
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular, read_regular
 from runtime.model.readers.stored_zip import NotPlain, Stored
@@ -198,31 +196,6 @@ def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make:
         raise PlifError(
             f"{path}: its index cannot be read: damaged, or not only tensors; expected {expected}"
         ) from None
-
-
-class _AsArrays:
-    """float32 tensors as arrays, others as None."""
-
-    def tensor(
-        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
-    ) -> np.ndarray | None:
-        if storage.kind != "Float":
-            return None
-        numbers = np.frombuffer(storage.within.read(storage.name), "<f4")[offset:]
-        return np.lib.stride_tricks.as_strided(numbers, shape, [4 * step for step in stride], writeable=False)
-
-    def parameter(self, tensor: object, requires_grad: bool) -> object:
-        return tensor
-
-
-def read_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: float32 [...]} of a model.pt. Raises PlifError for any other file."""
-    with open_regular(path, EXPECTED) as file:
-        content = read_index(file, path, make=_AsArrays())
-    weights = content.get("weights") if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
-        raise PlifError(f"{path}: holds no weights by name, expected {EXPECTED}")
-    return {str(name): weight for name, weight in weights.items() if isinstance(weight, np.ndarray)}
 
 
 def _find_index(within: Stored) -> tuple[str, bytes]:
