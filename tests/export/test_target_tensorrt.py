@@ -197,7 +197,7 @@ def test_what_tensorrt_parses_is_what_passed_the_gate_byte_for_byte(
     real = gate.check
 
     def spy(subject: Any, *rest: Any, **named: Any) -> Any:
-        proved.append(hashlib.sha256(onnx_bytes(subject.model)).hexdigest())
+        proved.append(hashlib.sha256(onnx_bytes(subject.file)).hexdigest())
         return real(subject, *rest, **named)
 
     monkeypatch.setattr(gate, "check", spy)
