@@ -157,7 +157,8 @@ jetson: $(VENV)/all
 	    PYTHONPATH=.jetson/gate $(BIN)/plif export models/nmnist-digits.pt --precision $$precision -o .jetson/$$precision.onnx || exit 1; done
 	for target in plif c; do \
 	    PYTHONPATH=.jetson/gate $(BIN)/plif export models/nmnist-digits.pt --precision int8 --to $$target -o .jetson/int8.$$target || exit 1; done
-	cd .jetson && for precision in $(PRECISIONS); do for engine in auto onnxruntime; do \
+	@# in 4 bits a report's rates need ONNX Runtime 1.23
+	cd .jetson && for precision in $(filter-out int4,$(PRECISIONS)); do for engine in auto onnxruntime; do \
 	    bin/plif eval $$precision.onnx --data digits:50 --engine $$engine --out $$engine 2>> said || { cat said; exit 1; }; done; done
 	! grep 'not measured' .jetson/said
 	.jetson/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime==1.23.*'
