@@ -1,7 +1,6 @@
 """Code of somebody who has a network in a Python file: `my_module.py`, of torch alone."""
 
-MY_MODULE = """
-import torch
+NEURON = """
 from torch import nn
 
 
@@ -13,7 +12,11 @@ class IF(nn.Module):
         s = (v >= 1).float()
         self.v = v * (1 - s)
         return s
+"""
 
+MY_MODULE = f"""
+import torch
+{NEURON}
 
 def untrained():
     net = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 17 * 17, 16), IF(), nn.Linear(16, 10), IF())

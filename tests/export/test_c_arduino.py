@@ -15,6 +15,7 @@ from plif_export.targets.c_size import CORTEX_M4
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
+from tests.board import QEMU
 from tests.conftest import REPOSITORY
 from tests.networks import firing
 
@@ -180,18 +181,14 @@ def _on_board(library: Path, folder: Path, *flags: str) -> str:
     program = folder / "board.elf"
     subprocess.run(["arm-none-eabi-gcc", *common, *objects, *linked, "-o", program], check=True)
     command = [
-        "qemu-system-arm",
-        "-M",
-        "mps2-an386",
-        "-nographic",
-        "-monitor",
-        "none",
-        "-serial",
-        "none",
+        *QEMU,
         "-chardev",
         "stdio,id=host",
+        "-semihosting-config",
+        "enable=on,target=native,chardev=host",
+        "-kernel",
+        str(program),
     ]
-    command += ["-semihosting-config", "enable=on,target=native,chardev=host", "-kernel", str(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
 

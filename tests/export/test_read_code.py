@@ -15,6 +15,7 @@ from plif_train import Network
 from runtime import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
+from tests.code import NEURON
 from tests.networks import firing
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -91,20 +92,6 @@ if __name__ == "__main__":
     raise SystemExit("training")
 """
 
-NEURONS = """
-from torch import nn
-
-
-class IF(nn.Module):
-    v = None
-
-    def forward(self, x):
-        v = x if self.v is None else self.v + x
-        s = (v >= 1).float()
-        self.v = v * (1 - s)
-        return s
-"""
-
 
 def line_of(text: str) -> int:
     return 1 + next(at for at, line in enumerate(CODE.splitlines()) if text in line)
@@ -117,7 +104,7 @@ def small() -> Network:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_module.py").write_text(CODE)
-    (tmp_path / "if_neuron.py").write_text(NEURONS)
+    (tmp_path / "if_neuron.py").write_text(NEURON)
     (tmp_path / "torn.py").write_text("import torch\n\ndef net(:\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

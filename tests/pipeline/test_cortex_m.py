@@ -18,12 +18,12 @@ from plif_export.readers import read
 from plif_export.targets.c_size import CORTEX_M4
 from runtime.model.card import read_card
 from runtime.model.readers.c_source import read_texts
+from tests.board import QEMU
 from tests.networks import firing, frames
 
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "tests" / "data" / "cortex_m"
 TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm", "make")
-QEMU = ("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none")
 
 missing = [tool for tool in TOOLS if shutil.which(tool) is None]
 pytestmark = [pytest.mark.machines, pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")]
