@@ -8,7 +8,6 @@ it escapes by itself, and keeps the text exact.
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 import unicodedata
 from typing import TextIO
@@ -17,19 +16,6 @@ MOST = 2_000  # characters of an error, a name or a note
 MOST_OF_A_LINE = 20_000  # of a line that lists things, such as a thousand classes
 
 _FORMULA = re.compile(r"[=+\-@]")
-_ACCENTS = dict(
-    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
-)
-_COMMANDS = {
-    "\\": "textbackslash", "<": "textless", ">": "textgreater", "|": "textbar", "^": "textasciicircum", "~": "textasciitilde",
-    '"': "textquotedblright", "'": "textquoteright", "`": "textquoteleft",
-    "ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L",
-}  # fmt: skip
-_LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
-    char: f"{{{char}}}" for char in "[]*"
-}  # after \\ they mean something
-_LATEX |= {char: f"\\{name}{{}}" for char, name in _COMMANDS.items()}
-_FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 _MARKUP = re.compile(r"[!#$&*:<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.", re.IGNORECASE)  # within a line
 _NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
@@ -87,17 +73,6 @@ def cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text.lstrip()) and not _NUMBER.fullmatch(text.strip()) else text
 
 
-def without_folders(text: str) -> str:
-    """A command, path or data set as it may be shown to others: absolute paths lose the folders of this machine, which name its
-    user, too: "plif info /home/ann/m.onnx" -> "plif info m.onnx", "nmnist:/data/x" -> "nmnist:x"."""
-    try:
-        words = shlex.split(text)
-    except ValueError:  # it is no command
-        return " ".join(_FOLDERS.sub(r"\1", word) for word in text.split())
-    shown = [_FOLDERS.sub(r"\1", word) for word in words]
-    return text if shown == words else shlex.join(shown)
-
-
 def markdown(text: str, most: int = MOST) -> str:
     """A text for a heading or a cell of a table in Markdown, which is rendered as it is: no markup, no link, no HTML, one cell.
 
@@ -105,17 +80,3 @@ def markdown(text: str, most: int = MOST) -> str:
     means something else in each of them.
     """
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(text, most))
-
-
-def latex(text: str, most: int = MOST) -> str:
-    """A text for LaTeX, set as it is: no command, no formula, no comment, and ASCII alone, so that every engine and font has it.
-
-    What no accent makes of ASCII is named by its code point, U+624B.
-    """
-    found: list[str] = []
-    for char in unicodedata.normalize("NFD", printable(text, most)):
-        if char in _ACCENTS and found and found[-1].isalpha():
-            found[-1] = f"\\{_ACCENTS[char]}{{{found[-1]}}}"
-        else:
-            found.append(_LATEX.get(char) or (char if char.isascii() else f"U+{ord(char):04X}"))
-    return re.sub("-(?=-)", "-{}", "".join(found))  # two would be a dash

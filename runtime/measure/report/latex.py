@@ -5,11 +5,13 @@
     NAME.pdf         its figures, a column wide
     references.bib   what is cited
 
-Numbers are those of the evaluation, and texts of others are set as they are (runtime.base.text.latex).
+Numbers are those of the evaluation, and texts of others are set as they are (`latex`, below).
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,13 +20,27 @@ import numpy as np
 
 from runtime.base.errors import MissingExtra
 from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.text import latex
+from runtime.base.text import MOST as MOST_OF_A_TEXT
+from runtime.base.text import printable
 from runtime.base.version import __version__
 from runtime.measure.evaluate.stress import STRESSES
 from runtime.measure.report.drawings import line_charts
 from runtime.measure.report.metrics import wilson
 from runtime.measure.report.parts import short_count
 from runtime.measure.report.report import EvaluationReport
+
+_ACCENTS = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
+)
+_COMMANDS = {
+    "\\": "textbackslash", "<": "textless", ">": "textgreater", "|": "textbar", "^": "textasciicircum", "~": "textasciitilde",
+    '"': "textquotedblright", "'": "textquoteright", "`": "textquoteleft",
+    "ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L",
+}  # fmt: skip
+_LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
+    char: f"{{{char}}}" for char in "[]*"
+}  # after \\ they mean something
+_LATEX |= {char: f"\\{name}{{}}" for char, name in _COMMANDS.items()}
 
 FOLDER, BIB = "latex", "references.bib"
 FIGURES = (
@@ -262,3 +278,17 @@ def _shares(interval: tuple[float, float]) -> str:
 
 def _name(report: EvaluationReport) -> str:
     return latex(report.result.artifact.get("path", "network"), MOST)
+
+
+def latex(text: str, most: int = MOST_OF_A_TEXT) -> str:
+    """A text for LaTeX, set as it is: no command, no formula, no comment, and ASCII alone, so that every engine and font has it.
+
+    What no accent makes of ASCII is named by its code point, U+624B.
+    """
+    found: list[str] = []
+    for char in unicodedata.normalize("NFD", printable(text, most)):
+        if char in _ACCENTS and found and found[-1].isalpha():
+            found[-1] = f"\\{_ACCENTS[char]}{{{found[-1]}}}"
+        else:
+            found.append(_LATEX.get(char) or (char if char.isascii() else f"U+{ord(char):04X}"))
+    return re.sub("-(?=-)", "-{}", "".join(found))  # two would be a dash

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import heapq
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,7 +21,6 @@ from runtime.api import Model
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.base.latency import Latencies
-from runtime.base.text import without_folders
 from runtime.data import Dataset
 from runtime.measure.evaluate.evaluation import Evaluation
 from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
@@ -29,6 +30,8 @@ from runtime.measure.report import curves
 from runtime.measure.report.activity import Activity, measure_activity, why_not
 from runtime.measure.report.curves import Row
 from runtime.model.card import Card
+
+_FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 
 MOST_WATCHED = 100  # samples in which every neuron is watched
 MOST_MISTAKES = 12
@@ -185,3 +188,14 @@ def _inputs(dataset: Dataset, count: int) -> Iterator[np.ndarray]:
 
 def _bins(edges: list[float], counts: list[int]) -> Iterator[tuple[float, float, int]]:
     return zip(edges, edges[1:], counts, strict=False)
+
+
+def without_folders(text: str) -> str:
+    """A command, path or data set as it may be shown to others: absolute paths lose the folders of this machine, which name its
+    user, too: "plif info /home/ann/m.onnx" -> "plif info m.onnx", "nmnist:/data/x" -> "nmnist:x"."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # it is no command
+        return " ".join(_FOLDERS.sub(r"\1", word) for word in text.split())
+    shown = [_FOLDERS.sub(r"\1", word) for word in words]
+    return text if shown == words else shlex.join(shown)
