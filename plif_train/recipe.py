@@ -84,7 +84,8 @@ class Recipe:
     weights: str | None = _key(
         TRAINING, None, "round those that meet spikes, as --precision of an export does", ("int8", "int4", "ternary"))
     device: str = _key(TRAINING, "auto", "cpu, cuda:1, auto; 0,1 (two GPUs), cpu:2 (processes)", flag=True, free=True)
-    loss: str = _key(TRAINING, "rate-mse", "of the firing rates, or of each step", ("rate-mse", "step-mse", "ce", "tet"))
+    loss: str = _key(
+        TRAINING, "rate-mse", "of the firing rates, or of each step", ("rate-mse", "step-mse", "step-ce", "ce", "tet"))
     augment: str = _key(
         TRAINING, "mnist:random_affine,cifar10:random_crop_flip", "none, a function of data.augment, or SET:FUNCTION,...")
     bn: str = _key(TRAINING, "per-step", "statistics of batch normalisation", ("per-step", "joint", "frozen"))
@@ -92,6 +93,7 @@ class Recipe:
     bias_limit: float | None = _key(TRAINING, None, "keep folded biases at or below it (0.95): no spikes in silence", above=0)
     slow: float | None = _key(
         TRAINING, None, "share of neurons before the readout that remember for 200 ms at least (tau=channel)", least=0, most=1)
+    fixed: str | None = _key(TRAINING, None, "layers that stay as they are, by name: conv1,conv2")
     rate_penalty: float = _key(TRAINING, 0.0, "times the mean firing rate, added to the loss: fewer spikes", least=0)
     accumulate: int = _key(TRAINING, 1, "compute each batch in this many parts, in less memory", least=1)
     patience: int | None = _key(TRAINING, None, "stop after this many epochs without a better accuracy", least=1, free=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from plif_train.data.samples import EventSamples, Mixture, load_events
 from plif_train.data.sets import spread
 from plif_train.data.windows import parse_variation
+from plif_train.network.losses import BY_STEP
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe, changed
 from runtime.base.errors import PlifError
@@ -50,9 +51,10 @@ def explicit(recipe: Recipe) -> Recipe:
 
 def check_parts(parts: list[Part], recipe: Recipe) -> None:
     """PlifError when a recipe cannot train on windows of events, whose steps have labels of their own."""
-    if parts and recipe.loss != "step-mse":
+    if parts and recipe.loss not in BY_STEP:
         raise PlifError(
-            f"--mix and --vary give each step a label, which loss {recipe.loss} does not take: use --set loss=step-mse"
+            f"--mix and --vary give each step a label, which loss {recipe.loss} does not take: use --set "
+            f"loss={' or '.join(BY_STEP)}"
         )
     if parts and recipe.protocol == "B":
         raise PlifError("--mix and --vary: protocol B holds back samples, which windows of events are not; use A or C")

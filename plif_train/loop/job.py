@@ -17,7 +17,7 @@ from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.evaluate import Augment
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, open_device
-from plif_train.loop.projection import begin_slow, check_limit, check_slow
+from plif_train.loop.projection import begin_slow, check_limit, check_slow, fix_layers
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
@@ -97,6 +97,7 @@ class TrainingJob:
         open_device(device)
         torch.manual_seed(recipe.seed)
         net = self._network()
+        fix_layers(net, recipe.fixed)
         if recipe.bias_limit is not None:
             check_limit(net, recipe.bias_limit)
         if recipe.slow is not None:

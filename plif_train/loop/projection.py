@@ -1,4 +1,6 @@
-"""What is kept after each optimiser step: biases that cost nothing in silence, and neurons that remember.
+"""What a training keeps: layers as they are, biases that cost nothing in silence, and neurons that remember.
+
+Fixed layers have no gradient, and neither have those before them: a step costs less the more of the first ones are fixed.
 
 Biases: the one that a BN folds to stays below the threshold.
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plif_train.network.layers import BatchNorm
 from plif_train.network.network import Network
@@ -26,6 +28,26 @@ from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 
 SLOW_US, LEAST_US, SLOW_LAYERS = (300_000.0, 600_000.0), 200_000.0, 2
+
+
+def fix_layers(net: Network, names: str | None) -> list[nn.Parameter]:
+    """What is left to train where the layers of these names (conv1,conv2) stay as they are, with their BN and neurons.
+    PlifError for a name that is none, and where nothing is left."""
+    fixed = set((names or "").replace(" ", "").split(",")) - {""}
+    layers = {_layer_of(name) for name, _ in net.named_parameters()}
+    if strangers := sorted(fixed - layers):
+        raise PlifError(f"fixed: no layer {strangers[0]} has weights, expected some of {', '.join(sorted(layers))}")
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(_layer_of(name) not in fixed)
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not learning:
+        raise PlifError(f"fixed: {names} are all layers; expected one at least that is trained")
+    return learning
+
+
+def _layer_of(parameter: str) -> str:
+    """conv1.weight, conv1_bn.bias, conv1_neuron.w -> conv1"""
+    return parameter.partition(".")[0].partition("_")[0]
 
 
 def check_limit(net: Network, limit: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from plif_train.data.samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.data.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
 from plif_train.data.windows import IDLE, LabelledStretch, Windows, parse_variation
-from plif_train.network.losses import UNASKED, count_right, step_mse
+from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right, step_ce, step_mse
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import EventSet
@@ -274,17 +274,29 @@ def test_a_mixture_has_its_shares_and_draws_the_same_again_from_the_same_seed() 
     assert one.y[:, 0].tolist() == mix.y[order[:6]].tolist()
 
 
-def test_the_loss_of_steps_wants_no_vote_in_idle_ones_and_leaves_the_unasked_out() -> None:
+def test_the_losses_of_steps_want_no_vote_in_idle_ones_and_leave_the_unasked_out() -> None:
     y = torch.rand(3, 1, 2)
     labels = torch.tensor([[1], [IDLE], [UNASKED]])
     expected = (y[0, 0, 0] ** 2 + (y[0, 0, 1] - 1) ** 2 + y[1, 0, 0] ** 2 + y[1, 0, 1] ** 2) / 6
     assert torch.isclose(step_mse(y, labels), expected)
+    votes = torch.cat([10 * y[:2, 0], torch.full((2, 1), 3.0)], 1)
+    assert torch.isclose(step_ce(y, labels), -(votes.log_softmax(1)[0, 1] + votes.log_softmax(1)[1, 2]) / 3)
+    none, all_ = torch.zeros(1, 1, 2), torch.ones(1, 1, 2)
+    idle = torch.tensor([[IDLE]])
+    assert all(float(LOSSES[name](none, idle)) < float(LOSSES[name](all_, idle)) for name in BY_STEP)
+
+
+@pytest.mark.parametrize("name", BY_STEP)
+def test_a_loss_of_steps_adds_up_over_the_parts_of_a_batch(name: str) -> None:
+    loss = LOSSES[name]
     y, labels = torch.rand(4, 6, 2), torch.tensor([[1, 0, 1, IDLE, 1, 0]] + 3 * [[UNASKED, 0, 1, 1, 1, UNASKED]])
-    parts = [step_mse(y[:, k : k + 2], labels[:, k : k + 2]) / 3 for k in (0, 2, 4)]
-    assert torch.isclose(sum(parts, torch.zeros(())), step_mse(y, labels))
-    y, labels = torch.rand(3, 1, 2), torch.tensor([[1], [IDLE], [UNASKED]])
-    whole = torch.tensor([1])
-    assert torch.isclose(step_mse(y, whole), step_mse(y, whole.expand(3, 1)))
+    parts = [loss(y[:, k : k + 2], labels[:, k : k + 2]) / 3 for k in (0, 2, 4)]
+    assert torch.isclose(sum(parts, torch.zeros(())), loss(y, labels))
+    y, whole = torch.rand(3, 1, 2), torch.tensor([1])
+    assert torch.isclose(loss(y, whole), loss(y, whole.expand(3, 1)))
+
+
+def test_right_answers_are_counted_over_the_steps_with_a_class() -> None:
     assert count_right(torch.tensor([[[0.9, 0.0]], [[0.0, 0.5]]]), torch.tensor([[IDLE], [1]])) == (1, 1)
     assert count_right(torch.zeros(2, 1, 2), torch.full((2, 1), IDLE)) == (0, 0)
 

@@ -97,6 +97,12 @@ def test_losses_are_the_formulas_of_their_sources() -> None:
     expected = {
         "rate-mse": float(((rate - hot) ** 2).sum() / (B * C)),
         "step-mse": sum(float(((y[t] - hot) ** 2).sum() / (B * C)) for t in range(T)) / T,
+        "step-ce": -sum(
+            math.log(math.exp(10 * y[t, b, labels[b]]) / (sum(math.exp(10 * v) for v in y[t, b]) + math.exp(3)))
+            for t in range(T)
+            for b in range(B)
+        )
+        / (T * B),
         "ce": -sum(math.log(math.exp(rate[b, labels[b]]) / sum(math.exp(v) for v in rate[b])) for b in range(B)) / B,
         "tet": 0.95 * crosses + 0.05 * float(((y - 1) ** 2).mean()),
     }

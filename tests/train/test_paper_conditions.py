@@ -29,7 +29,8 @@ OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another valu
     Recipe: {
         "epochs": 3, "batch_size": 8, "lr": 2e-3, "t_max": 10, "seed": 1, "protocol": "C", "precision": "bf16", "weights": "int4",
         "device": "cuda:1", "loss": "ce", "bn": "joint", "rate_penalty": 0.1, "accumulate": 2, "patience": 3,
-        "compile": True, "clip_norm": 1.0, "bias_limit": 0.95, "slow": 0.25, "augment": "random_affine", "mix": (0.5,),
+        "compile": True, "clip_norm": 1.0, "bias_limit": 0.95, "slow": 0.25, "fixed": "conv1",
+        "augment": "random_affine", "mix": (0.5,),
         "vary": ("thin:0.5",), "data": ("folder",), "limit_train": 10, "limit_test": 10,
     },
     Options: {

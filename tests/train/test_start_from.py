@@ -154,6 +154,28 @@ def test_slow_neurons_remember_for_as_long_as_is_said_however_they_are_trained(
     assert min(slow_taus_ms(trained)) >= 200 * (1 - 1e-6)
 
 
+def test_fixed_layers_stay_as_they_are_and_the_others_learn(plif: TrainingRun, tmp_path: Path) -> None:
+    start, data = model(tmp_path / "a.pt"), folder(tmp_path / "d", CLASSES)
+    net = load(start)
+    scale_to_fire(net, (torch.rand(5, 4, 2, 32, 32) < 0.2).float())
+    checkpoint.save(net, start)
+    command = [
+        "train", "live", "--from", "a.pt", "--data", f"folder:{data}", "--epochs", "2", "--batch-size", "2", "--lr", "0.1",
+        "--T", "10", "--set", "bn=frozen", "--device", "cpu", "--overwrite", "--out", "fixed.pt", "--set",
+    ]  # fmt: skip
+    code, _, err = plif(*command, "fixed=conv1, fc1")
+    assert code == 0, err
+    before, after = load(start).state_dict(), load(tmp_path / "fixed.pt").state_dict()
+    learnt = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert learnt == {"fc2.weight", "fc2_neuron.w"}
+    for names, message in (
+        ("conv2", "fixed: no layer conv2 has weights, expected some of conv1, fc1, fc2"),
+        ("conv1,fc1,fc2", "fixed: conv1,fc1,fc2 are all layers; expected one at least that is trained"),
+    ):
+        code, _, err = plif(*command, f"fixed={names}")
+        assert code == 2 and message in err
+
+
 WIDER = "c12k5s4-BN-PLIF-MPk2s2-DP-FC40-PLIF-FC30-PLIF-APk10s10"
 
 

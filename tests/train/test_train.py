@@ -158,7 +158,7 @@ def test_one_batch_can_be_learned_by_heart(precision: str, tmp_path: Path) -> No
 
 
 @pytest.mark.one_in(2)
-@pytest.mark.parametrize("loss", ["rate-mse", "step-mse", "ce", "tet"])
+@pytest.mark.parametrize("loss", ["rate-mse", "step-mse", "step-ce", "ce", "tet"])
 def test_every_loss_learns(loss: str, tmp_path: Path) -> None:
     recipe = Recipe(epochs=10, batch_size=8, lr=1e-2, loss=loss)
     record = train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "m.pt")
@@ -474,7 +474,7 @@ def test_frames_are_kept_and_found_again_by_the_command(plif: TrainingRun, digit
         (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "seed: no such file"),
         (
             ["train", "mnist", "--data", "mnist:.", "--set", "loss=l1"],
-            "loss l1: expected rate-mse, step-mse, ce or tet",
+            "loss l1: expected rate-mse, step-mse, step-ce, ce or tet",
         ),
         (["train", "mnist", "--data", "mnist:.", "--set", "surrogate=relu"], "surrogate"),
         (["train", "mnits", "--data", "nmnist:."], "mnits"),

@@ -33,9 +33,9 @@ from runtime.native.rules import find_other
 from runtime.stream.options import LIVE_RULES
 from runtime.stream.source_framer import SourceFramer
 
-TAUS_MS = {"leak": (50, 80, 120, 200, 400), "own": (50, 80, 120, 200, 300)}
-MARGINS = (0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-GRID = [f"{kind}:{tau}ms,margin={m:g}" for kind, taus in TAUS_MS.items() for tau in taus for m in MARGINS]
+TAUS_MS = (50, 80, 120, 200, 300, 400)
+MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+GRID = [f"{kind}:{tau}ms,margin={m:g}" for kind in ("leak", "own") for tau in TAUS_MS for m in MARGINS]
 IDLE, RESET = ",idle=auto", LIVE_RULES[1]
 TRIES = 4  # of margins for each class, with ever fewer false labels
 
