@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from plif_train.api import train
     from plif_train.data.sets import Samples, load_samples
     from plif_train.loop.checkpoint import load, save
-    from plif_train.network.ensemble import ensemble
     from plif_train.network.firing import scale_to_fire
     from plif_train.network.network import Network, Options
     from plif_train.network.presets import build
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _HOME = {
     "build": "network.presets",
-    "ensemble": "network.ensemble",
     "load": "loop.checkpoint",
     "save": "loop.checkpoint",
     "Network": "network.network",
@@ -43,19 +41,7 @@ _HOME = {
     "train": "api",
 }
 
-__all__ = [
-    "Network",
-    "Options",
-    "Recipe",
-    "Samples",
-    "build",
-    "ensemble",
-    "load",
-    "load_samples",
-    "save",
-    "scale_to_fire",
-    "train",
-]
+__all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_samples", "save", "scale_to_fire", "train"]
 
 
 def __getattr__(name: str) -> Any:
