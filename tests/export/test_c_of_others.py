@@ -46,7 +46,9 @@ class Place:
 
     def compile_after(self, commands: str) -> None:
         """Commands before a program is compiled; an object (-c) is what plif wrote anew, to be measured, and never runs."""
-        self.compiler.write_text(f'#!/bin/sh\ncase " $* " in *" -c "*) ;; *) {commands} ;; esac\nexec {self.real} "$@"\n')
+        self.compiler.write_text(
+            f'#!/bin/sh\ncase " $* " in *" -c "*) ;; *) {commands} ;; esac\nexec {self.real} "$@"\n'
+        )
 
     def edit(self, new: Callable[[str], str], suffix: str = ".c") -> None:
         path = self.path.with_suffix(suffix)
