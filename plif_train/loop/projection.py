@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plif_train.network.layers import BatchNorm
 from plif_train.network.network import Network
@@ -30,19 +30,18 @@ from runtime.events.framing import Framing
 SLOW_US, LEAST_US, SLOW_LAYERS = (300_000.0, 600_000.0), 200_000.0, 2
 
 
-def fix_layers(net: Network, names: str | None) -> list[nn.Parameter]:
-    """What is left to train where the layers of these names (conv1,conv2) stay as they are, with their BN and neurons.
-    PlifError for a name that is none, and where nothing is left."""
+def fix_layers(net: Network, names: str | None) -> None:
+    """The layers of these names (conv1,conv2) get no gradients any more, nor do their BN and neurons. PlifError for a name that
+    is none, and where nothing is left to train."""
     fixed = set((names or "").replace(" ", "").split(",")) - {""}
     layers = {_layer_of(name) for name, _ in net.named_parameters()}
     if strangers := sorted(fixed - layers):
         raise PlifError(f"fixed: no layer {strangers[0]} has weights, expected some of {', '.join(sorted(layers))}")
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad_(_layer_of(name) not in fixed)
-    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    if not learning:
+    if fixed == layers:
         raise PlifError(f"fixed: {names} are all layers; expected one at least that is trained")
-    return learning
+    for name, parameter in net.named_parameters():
+        if _layer_of(name) in fixed:
+            parameter.requires_grad_(False)
 
 
 def _layer_of(parameter: str) -> str:
