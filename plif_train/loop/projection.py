@@ -1,6 +1,6 @@
 """What a training keeps: layers as they are, biases that cost nothing in silence, and neurons that remember.
 
-Fixed layers have no gradient, and neither have those before them: a step costs less the more of the first ones are fixed.
+Fixed layers get no gradient, and none is computed before the first layer that learns: fix the first ones, and a step costs less.
 
 Biases: the one that a BN folds to stays below the threshold.
 
@@ -25,6 +25,7 @@ from torch import Tensor
 from plif_train.network.layers import BatchNorm
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
+from runtime.base.grammar import read_list
 from runtime.events.framing import Framing
 
 SLOW_US, LEAST_US, SLOW_LAYERS = (300_000.0, 600_000.0), 200_000.0, 2
@@ -33,19 +34,19 @@ SLOW_US, LEAST_US, SLOW_LAYERS = (300_000.0, 600_000.0), 200_000.0, 2
 def fix_layers(net: Network, names: str | None) -> None:
     """The layers of these names (conv1,conv2) get no gradients any more, nor do their BN and neurons. PlifError for a name that
     is none, and where nothing is left to train."""
-    fixed = set((names or "").replace(" ", "").split(",")) - {""}
-    layers = {_layer_of(name) for name, _ in net.named_parameters()}
+    fixed = set(read_list("fixed", names, example="conv1,conv2")) if names else set()
+    layers = {_block_of(name) for name, _ in net.named_parameters()}
     if strangers := sorted(fixed - layers):
         raise PlifError(f"fixed: no layer {strangers[0]} has weights, expected some of {', '.join(sorted(layers))}")
     if fixed == layers:
         raise PlifError(f"fixed: {names} are all layers; expected one at least that is trained")
     for name, parameter in net.named_parameters():
-        if _layer_of(name) in fixed:
+        if _block_of(name) in fixed:
             parameter.requires_grad_(False)
 
 
-def _layer_of(parameter: str) -> str:
-    """conv1.weight, conv1_bn.bias, conv1_neuron.w -> conv1"""
+def _block_of(parameter: str) -> str:
+    """The convolution or linear layer whose name a parameter carries: conv1.weight, conv1_bn.bias, conv1_neuron.w -> conv1"""
     return parameter.partition(".")[0].partition("_")[0]
 
 

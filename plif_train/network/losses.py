@@ -43,6 +43,7 @@ def step_ce(y: Tensor, labels: Tensor) -> Tensor:
     """y [T, B, classes], labels as of step_mse, where IDLE is the class of no vote -> a number."""
     if labels.dim() == 1:
         labels = labels.expand(len(y), -1)
+    # labels % (classes + 1): IDLE, -1, is the last class
     z = SHARPNESS * torch.cat([y, torch.full_like(y[..., :1], NO_VOTE)], 2)
     each = F.cross_entropy(z.flatten(0, 1), labels.flatten() % z.shape[2], reduction="none").view(labels.shape)
     return (each * (labels != UNASKED)).mean()
