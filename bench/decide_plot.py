@@ -29,7 +29,7 @@ def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             front.append(row)
     figure, axis = plt.subplots(figsize=(8, 4.6 + 0.2 * len(front)))
     low = min(row["accuracy"] for row in rows)
-    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^"), ("own", "D")):
+    for kind, marker in (("leak", "o"), ("kofn", "s"), ("sum", "^"), ("own", "D"), ("cusum", "v")):
         mine = [row for row in rows if row["rule"].startswith(kind)]
         if mine:
             x, y = [row[key] for row in mine], [row["onset_p50_ms"] for row in mine]

@@ -51,7 +51,14 @@ FILTERS = (
     "swap",
 )
 RESETS = ("never", "every:8", "every:9/3", "silence:30", "decay:20ms", "recording")
-RULES = ("sum,margin=0.3,release=0.1", "kofn:2/4,release=1", "own,idle=auto", "leak:60ms,idle=40k", "sum,exit=0.05")
+RULES = (
+    "sum,margin=0.3,release=0.1",
+    "kofn:2/4,release=1",
+    "own,idle=auto",
+    "leak:60ms,idle=40k",
+    "sum,exit=0.05",
+    "cusum",
+)
 PUSH = """
 import json, sys, numpy, runtime
 from runtime.events import read_events

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* Of functions that run once a file or a stream: small rather than fast. */
+#define COLD __attribute__((cold))
+
 /* What went wrong: `code` of the last call, `text` of the last one that failed. Who handles a failure puts back
  * what there was before. */
 typedef struct {

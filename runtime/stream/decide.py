@@ -28,7 +28,8 @@ class Decision:
     t_us        end of the frame, in the time of the recording
     step        number of the step, from 0
     label       the class, or None: nothing happens, or the evidence is not enough. The firm answer
-    soft        the class that leads at once, by half of what `label` needs (soft=), or None: sooner, and more often wrong
+    soft        the class that leads at once, by half of what `label` needs (soft=; of cusum by anything), or None: sooner, and
+                more often wrong
     index       its number, or None
     score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at
     votes       spikes of each class since the reset (sums of y where the network does not vote)

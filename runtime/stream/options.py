@@ -24,8 +24,8 @@ class StreamOptions(ViewOptions):
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
     decide: str | None = option(
-        f"sum (default of recordings), leak[:500ms] (default of feeds: the card's rule, else {LIVE_RULES[0]}), kofn[:3/5] "
-        "or own[:80ms], then ,margin= ,release= ,soft= ,exit= ,idle= (events a second, or auto) ,other=.",
+        f"sum (default of recordings), leak[:500ms] (default of feeds: the card's rule, else {LIVE_RULES[0]}), kofn[:3/5], "
+        "own[:80ms] or cusum[:300ms], then ,margin= ,release= ,soft= ,exit= ,idle= (events a second, or auto) ,other= ,drift=.",
         default=None,
     )
     reset: str | None = option(

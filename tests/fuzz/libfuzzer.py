@@ -60,7 +60,7 @@ SESSIONS = (
     ("events:n=50,max=5ms", "own:50ms,margin=0.01,idle=auto", "every:20/3", None),
     ("time:T=16", "leak:50ms", "never", None),
     ("duration:30ms,T=9,pad=zero", "leak:50ms,idle=2k", "silence:30", None),
-    ("duration:30ms,T=50", "own:40ms", "decay:20ms", None),
+    ("duration:30ms,T=50", "cusum:40ms,drift=0.05", "decay:20ms", None),
     ("duration:7ms,orientation=sj,resize=crop,value=binary", "sum", "every:8/8", None),
     ("duration:20ms", "sum", "never", "hot:30ms,refractory:1ms"),
     ("events:n=9,max=5ms", "kofn", "silence:30", "background:5ms,roi:1:1:7:7,down:2,rotate:90"),

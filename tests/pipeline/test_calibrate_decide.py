@@ -15,7 +15,9 @@ from plif_export import export
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source, write_nmnist
-from runtime.measure.decisions.calibrate import calibrate_decide, cheapest
+from runtime.events.frame import Frame
+from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, calibrate_decide, cheapest
+from runtime.measure.decisions.labels import Outputs, hear, say
 from runtime.measure.evaluate.calibrate_exit import require_room
 from runtime.model.card import check_model_card, read_card
 from runtime.stream.options import LIVE_RULES
@@ -147,6 +149,27 @@ def test_what_cannot_be_read_or_written_is_said_before_minutes_are_spent(folder:
 def test_a_card_whose_rule_is_none_is_refused(folder: Path, decide: object) -> None:
     with pytest.raises(PlifError, match="expected its rule as --decide takes it"):
         check_model_card({**read_card(folder / "m.pt"), "decide": decide})
+
+
+def test_a_gesture_comes_out_of_what_was_before_it(folder: Path) -> None:
+    """Of two seconds without a gesture the last comes before it, on end: a rule that remembers that second is late."""
+    model, votes = runtime.load(folder / "m.onnx"), np.eye(10, dtype=np.float32)
+
+    def steps(first_us: int, count: int, one: int) -> Outputs:
+        frames = [Frame(np.zeros(0), first_us + i * 20_000, first_us + (i + 1) * 20_000, 9) for i in range(count)]
+        return Outputs(frames, np.repeat(votes[one][None, None], count, 0))
+
+    before, fresh = steps(7_000_000, 100, 3), Gesture(steps(40_000, 40, 5), 5, 40_000)
+    late = fresh.after(before)
+    ends = [frame.t_end_us for frame in late.steps.frames]
+    assert len(ends) == CONTEXT_US // 20_000 + 40 == len(late.steps.y) and set(np.diff(ends)) == {20_000}
+    assert before.frames[-1].t_end_us == 9_000_000 and late.since_us == 40_000 == ends[49]
+    heard = [
+        hear(say(model, rule, "never", one.steps).firm, one.steps.frames, (40_000, 840_000), 40_000, 5).onset_ms
+        for rule in ("leak:50ms,margin=0.2", "leak:400ms,margin=0.2")
+        for one in (fresh, late)
+    ]
+    assert heard[0] == heard[2] == 20 < heard[1] < heard[3]
 
 
 def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:

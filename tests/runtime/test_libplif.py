@@ -50,6 +50,7 @@ RULES = (
         ("own:50ms,margin=0.01,other=8ms,idle=auto", "silence:30"),
     ),
     *(("kofn:3/5,idle=auto", "decay:20ms"), ("sum,exit=0.05", "every:30")),
+    *(("cusum:50ms,drift=0.05,margin=0.02,idle=auto", "every:20/3"), ("cusum,other=60ms,release=0.01", "decay:20ms")),
 )
 REAL = (
     *(*RULES[:5], ("own", "silence:200"), ("own:120ms,margin=0.1,idle=auto,other=100ms", "every:20/3")),

@@ -32,53 +32,62 @@ class Rule:
     other_us: int | None = None
     exit: float | None = None
     soft: float | None = None
+    drift: float | None = None
 
     def margin_of(self, one: int) -> float:
         return self.margins[one] if self.margins else self.margin
 
     def soft_of(self, one: int) -> float:
-        """Half of the margin, where soft= is not given."""
-        return self.margin_of(one) / 2 if self.soft is None else self.soft
+        """Where soft= is not given, half of the margin, of cusum 0."""
+        usual = 0.0 if self.kind == "cusum" else self.margin_of(one) / 2
+        return usual if self.soft is None else self.soft
 
 
 def parse(text: str) -> Rule:
-    """`sum`, `leak[:500ms]`, `kofn[:3/5]` or `own[:80ms]`, then options in any order. Blanks may stand around an option.
+    """`sum`, `leak[:500ms]`, `kofn[:3/5]`, `own[:80ms]` or `cusum[:300ms]`, then options in any order,
+    with blanks around them or none.
 
     margin is at most 1: one number, or one for each class, 0.2/0.4/0.3, of 128 at most; then the margin is the least of them.
-    release is at most margin, which it is where it is not given; of own at most 1; of kofn a whole number of steps, at most K,
-    and 0 where it is not given. Only idle may end in k, for a thousand. exit is above 0. soft is at most 1, and kofn has none.
-    `own` alone is own:80ms,margin=0.25,release=0.05,other=400ms.
+    release is at most margin, which it is where it is not given; of own and cusum at most 1; of kofn a whole number of steps, at
+    most K, and 0 where it is not given. Only idle may end in k, for a thousand. exit is above 0. soft is at most 1, and kofn has
+    none. drift is at most 1. `own` alone is own:80ms,margin=0.25,release=0.05,other=400ms, `cusum` alone
+    cusum:300ms,margin=0.05,release=0,other=400ms,drift=0.15.
     """
     first, *parts = text.split(",")
     kind, _, argument = first.partition(":")
-    usual = {"sum": "", "leak": "500ms", "kofn": "3/5", "own": "80ms"}
+    usual = {"sum": "", "leak": "500ms", "kofn": "3/5", "own": "80ms", "cusum": "300ms"}
     require(kind in usual and (kind != "sum" or not argument), first)
     argument = argument or usual[kind]
-    extra = {"sum": ("exit", "soft"), "leak": ("soft",), "own": ("other", "soft")}.get(kind, ())
-    given = options([part.strip() for part in parts], ("margin", "release", "idle", *extra))
+    extra = {"sum": ("exit", "soft"), "leak": ("soft",), "own": ("other", "soft"), "cusum": ("other", "soft", "drift")}
+    given = options([part.strip() for part in parts], ("margin", "release", "idle", *extra.get(kind, ())))
     if kind == "own":
         given = {"margin": "0.25", "release": "0.05", "other": "400ms", **given}
+    if kind == "cusum":
+        given = {"margin": "0.05", "release": "0", "other": "400ms", "drift": "0.15", **given}
     k, n = (int(part) for part in match("([0-9]{1,4})/([0-9]{1,4})", argument)) if kind == "kofn" else (0, 0)
     each = tuple(decimal(one.strip()) for one in given.get("margin", "0").split("/"))
     margin = min(each)
     release = decimal(given["release"]) if "release" in given else 0.0 if kind == "kofn" else margin
     require(kind != "kofn" or (0 < k <= n and release.is_integer()), "kofn: 0 < K <= N, and release a number of steps")
     require(
-        max(each) <= 1 and len(each) <= 128 and release <= {"kofn": k, "own": 1}.get(kind, margin),
+        max(each) <= 1 and len(each) <= 128 and release <= {"kofn": k, "own": 1, "cusum": 1}.get(kind, margin),
         "margin or release is too large",
     )
     soft = decimal(given["soft"]) if "soft" in given else None
     require(soft is None or soft <= 1, "soft is at most 1")
+    drift = decimal(given["drift"]) if "drift" in given else None
+    require(drift is None or drift <= 1, "drift is at most 1")
     leave = decimal(given["exit"]) if "exit" in given else None
     require(leave != 0, "exit is above 0")
     return Rule(
-        *(kind, time_us(argument) if kind in ("leak", "own") else None, k, n, margin),
+        *(kind, time_us(argument) if kind in ("leak", "own", "cusum") else None, k, n, margin),
         margins=each if len(each) > 1 else (),
         release=release,
         idle=rate_of(given["idle"]) if "idle" in given else None,
         other_us=time_us(given["other"]) if "other" in given else None,
         exit=leave,
         soft=soft,
+        drift=drift,
     )
 
 
@@ -142,7 +151,7 @@ class Sum:
         return first if first is not None and self.leads(first, self.rule.soft_of(first)) else None
 
     def held(self, dt_us: int) -> int | None:
-        """own:   lead(first) >= margin:  first leads.     s(answer) < release:  none.     else it stays, whatever leads
+        """own, cusum:   lead(first) >= margin:  first leads.     s(answer) < release, or 0:  none.     else it stays
 
         A class that leads and is not the answer becomes it at once. Only "other" has to lead for other=TIME on end, of which a
         step counts for half at most, since what was between two frames is no lead. While "other" leads, an answer stays even
@@ -156,7 +165,8 @@ class Sum:
             return first
         if other_leads and self.led_us >= self.rule.other_us:
             return self.other
-        stays = self.answer is not None and (other_leads or self.share(self.answer) >= self.rule.release)
+        s = 0.0 if self.answer is None else self.share(self.answer)
+        stays = other_leads or (s > 0 and s >= self.rule.release)
         return self.answer if stays else None
 
     def is_enough(self) -> bool:
@@ -179,6 +189,32 @@ class Sum:
 
     def fade(self, factor: float) -> None:
         self.E, self.W = [e * factor for e in self.E], self.W * factor
+
+
+class Cusum(Sum):
+    """S_i = clip(S_i + (c_i / voters - 3/4 r_i / voters - drift) min(dt / tau, 1/2), 0, 1)        r_i = max_j c_j,  j != i
+
+    Page's cumulative sum (Biometrika 1954) of evidence for a class against nothing: what was before leaves it at 0 and no lower.
+    s and lead are S. The rest is as for own.
+    """
+
+    def add(self, c: list[float], dt_us: int) -> None:
+        part = min(max(dt_us, 0) / self.rule.tau_us, 0.5)
+        rivals = [max((other for k, other in enumerate(c) if k != i), default=0.0) for i in range(len(c))]
+        for i, r in enumerate(rivals):
+            gain = (c[i] - 0.75 * r) / self.voters - self.rule.drift
+            self.E[i] = min(max(self.E[i] + gain * part, 0.0), 1.0)
+        self.answer = self.held(dt_us)
+
+    def share(self, one: int) -> float:
+        return self.E[one]
+
+    lead = share
+
+    @property
+    def says_something(self) -> bool:
+        """S > 0 for a class that is not "other"."""
+        return any(value > 1e-9 for i, value in enumerate(self.E) if i != self.other)
 
 
 class KofN:

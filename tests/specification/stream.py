@@ -99,7 +99,7 @@ def decisions_of(
     """
     rule, policy = decide.parse(rule_text), reset.parse(reset_text)
     other = next((i for i, name in enumerate(classes) if name in decide.OTHERS), None)
-    kind = decide.KofN if rule.kind == "kofn" else decide.Sum
+    kind = {"kofn": decide.KofN, "cusum": decide.Cusum}.get(rule.kind, decide.Sum)
 
     def afresh() -> Row:
         return Row(kind(rule, len(classes), voters, T, other), [0.0] * len(classes))

@@ -209,7 +209,7 @@ class CRule(c.Structure):
     _fields_ = (
         *(("kind", c.c_int), ("tau_us", c.c_int64), ("k", c.c_int), ("n", c.c_int)),
         *((name, c.c_double) for name in ("margin", "release", "idle_per_s")),
-        *(("idle_auto", c.c_int), ("other_us", c.c_int64), ("exit_margin", c.c_double)),
+        *(("idle_auto", c.c_int), ("other_us", c.c_int64), ("drift", c.c_double), ("exit_margin", c.c_double)),
         *(("soft", c.c_double), ("classes", c.c_int), ("margins", c.c_double * 128)),
         *(("other", c.c_int), ("exit_lead", c.c_double)),  # of a network
     )
@@ -249,12 +249,13 @@ class Libplif:
         numbers = {name: said[name] for name in ("k", "n", "margin", "release")}
         times = {"tau_us": out.tau_us or None, "other_us": out.other_us or None}
         return {
-            "kind": ("sum", "leak", "kofn", "own")[out.kind],
+            "kind": ("sum", "leak", "kofn", "own", "cusum")[out.kind],
             **numbers,
             **times,
             "idle": idle,
             "exit": out.exit_margin or None,
             "soft": None if out.soft < 0 else out.soft,
+            "drift": out.drift if out.kind == 4 else None,
             "margins": tuple(out.margins[: out.classes]),
         }
 

@@ -67,7 +67,7 @@ def labels(said: list[Decision]) -> set[str]:
 
 @pytest.mark.parametrize("framing", ["count:T=5", "time:T=5", "duration:5ms,T=5", "events:n=9,max=1s"])
 def test_a_framing_of_a_whole_recording_has_no_silence(subject: Subject, framing: str) -> None:
-    for rule in ("sum", "leak,idle=auto", "kofn,idle=0", "own,idle=2k"):
+    for rule in ("sum", "leak,idle=auto", "kofn,idle=0", "own,idle=2k", "cusum"):
         for reset in ("never", "recording", "every:5", "silence:9", "decay:9ms"):
             try:
                 require_silence(framing, rule, reset)
@@ -82,7 +82,7 @@ FRAMINGS = ("duration:10ms", "duration:40ms,every=10ms,value=binary", "events:n=
 
 
 @pytest.mark.parametrize("framing", [*FRAMINGS, "count:T=60", "time:T=50", "duration:20ms,T=60"])
-@pytest.mark.parametrize("rule", ["sum", "leak:120ms,margin=0.2", "kofn:3/5", "own"])
+@pytest.mark.parametrize("rule", ["sum", "leak:120ms,margin=0.2", "kofn:3/5", "own", "cusum"])
 def test_each_rule_with_each_framing(subject: Subject, framing: str, rule: str) -> None:
     assert len(labels(compare(subject, rule, framing=framing))) > 1
 
@@ -110,7 +110,17 @@ def test_own_and_the_class_other(subject: Subject, margins: str, tau: str, other
     assert "not sure" in labels(said) and len(labels(said)) > 3
 
 
-@pytest.mark.parametrize("rule", ["sum", "leak:60ms", "kofn:2/5", "own:60ms"])
+@pytest.mark.parametrize(
+    "margins", ["", ",margin=0.3,drift=0.05", ",margin=0.02,release=0.4,drift=0", ",margin=0,drift=0.4"]
+)
+@pytest.mark.parametrize(("tau", "other"), [("", ""), (":30ms", ",other=50ms"), (":900ms", ",other=1us,soft=0.1")])
+def test_cusum_and_the_class_other(subject: Subject, margins: str, tau: str, other: str) -> None:
+    rule = f"cusum{tau}{margins}{other}"
+    said = compare(subject, rule) + compare(subject, rule, seeds=1, parts="a other back other b other on other pause")
+    assert "not sure" in labels(said) and len(labels(said)) > 2
+
+
+@pytest.mark.parametrize("rule", ["sum", "leak:60ms", "kofn:2/5", "own:60ms", "cusum:60ms"])
 def test_a_margin_for_each_class(subject: Subject, rule: str) -> None:
     """With a large margin for four of five classes, and the same small one for the last, there is less often an answer."""
     some, few = ([d.index is None for d in compare(subject, f"{rule},margin={m}")] for m in ("0.02", "1/1/1/1/0.02"))
@@ -120,7 +130,14 @@ def test_a_margin_for_each_class(subject: Subject, rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["sum,margin=0.2", "leak:100ms,margin=0.3", "own:200ms,margin=0.5", "kofn:3/5,margin=0.3"]
+    "rule",
+    [
+        "sum,margin=0.2",
+        "leak:100ms,margin=0.3",
+        "own:200ms,margin=0.5",
+        "kofn:3/5,margin=0.3",
+        "cusum:200ms,margin=0.3",
+    ],
 )
 def test_the_soft_answer_comes_before_the_firm_one(subject: Subject, rule: str) -> None:
     """Both are those of the specification; when an answer becomes another class, the soft one mostly was that class already."""
@@ -135,7 +152,7 @@ def test_own_where_many_steps_end_at_the_same_time(subject: Subject) -> None:
     compare(subject, "own:50ms,margin=0.01,release=0.3,other=1us", framing="count:T=900")
 
 
-@pytest.mark.parametrize("rule", ["sum", "leak:100ms,margin=0.1", "kofn:2/5", "own:50ms"])
+@pytest.mark.parametrize("rule", ["sum", "leak:100ms,margin=0.1", "kofn:2/5", "own:50ms", "cusum:50ms"])
 @pytest.mark.parametrize("reset", ["never", "silence:30"])
 def test_idle_below_a_rate_of_events(subject: Subject, rule: str, reset: str) -> None:
     said = labels(compare(subject, f"{rule},idle=0.7k", reset))
@@ -143,7 +160,9 @@ def test_idle_below_a_rate_of_events(subject: Subject, rule: str, reset: str) ->
 
 
 @pytest.mark.one_in(2)
-@pytest.mark.parametrize("rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "kofn:3/5,margin=1", "own:50ms"])
+@pytest.mark.parametrize(
+    "rule", ["leak:120ms,margin=0.2", "leak:50ms", "kofn:3/5", "kofn:3/5,margin=1", "own:50ms", "cusum:50ms"]
+)
 def test_idle_as_quiet_as_the_noise_that_is_learnt(subject: Subject, rule: str) -> None:
     later = "noise b noise on e d noise noise back noise noise pause noise"
     said = set[str]()
@@ -161,7 +180,7 @@ def test_an_early_exit_is_final_until_the_next_reset(subject: Subject) -> None:
         compare(subject, rule, reset)
 
 
-@pytest.mark.parametrize("rule", ["sum", "leak:80ms,margin=0.1,idle=700", "kofn:2/4", "own:80ms"])
+@pytest.mark.parametrize("rule", ["sum", "leak:80ms,margin=0.1,idle=700", "kofn:2/4", "own:80ms", "cusum:80ms"])
 @pytest.mark.parametrize(
     "reset",
     [

@@ -41,7 +41,7 @@ LATER = {
     "stream m.plif recording.cvs": "recording.cvs: no such file; expected a recording",
     "stream m.plif r.csv --framing durration:10ms": "'durration' is no kind of framing; expected count:T=20, duration:10ms",
     "stream m.plif r.csv --framing duration:10": "'10', is not a time; expected a whole number of microseconds from 1 on",
-    "stream m.plif r.csv --decide leek:500ms": "--decide leek:500ms: expected sum, leak[:500ms], kofn[:3/5] or own[:80ms]",
+    "stream m.plif r.csv --decide leek:500ms": "--decide leek:500ms: expected sum, leak[:500ms], kofn[:3/5], own[:80ms] or",
     "stream m.plif r.csv --filter hott": "'hott' is no filter; expected hot, refractory,",
     "stream m.plif udp://7777": "expected a host and a port from 1 to 65535, as udp://127.0.0.1:7777",
     "stream m.plif sim:digit": "'digit' is not simulated, expected sim:digits?seed=7",

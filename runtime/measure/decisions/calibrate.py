@@ -4,8 +4,10 @@
     kept    a rule whose rate is surely small: the upper end of the 95 % interval of f / h is at most the rate that was asked for
     missed  gestures whose label was not shown for longer than any other
 
-Of the rules that are kept the one that misses fewest is taken, of equals the quickest. Each class may get a margin of its own:
-where few fire, a smaller one. It stays only where it misses fewer, and where the rule as a whole was seen to keep the rate.
+A gesture comes after a second of one of the negatives, as in a feed: what was shown before it is evidence against it, and a rule
+that remembers long is late. Of the rules that are kept the one that misses fewest is taken, of equals the quickest. Each class
+may get a margin of its own: where few fire, a smaller one. It stays only where it misses fewer, and where the rule as a whole
+was seen to keep the rate.
 Calibrate on other recordings than those that trained the network or will judge it: the rule is the best of many on these.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,10 +36,16 @@ from runtime.native.rules import find_other
 from runtime.stream.options import LIVE_RULES
 from runtime.stream.source_framer import SourceFramer
 
-TAUS_MS = (50, 80, 120, 200, 300, 400)
-MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-GRID = [f"{kind}:{tau}ms,margin={m:g}" for kind in ("leak", "own") for tau in TAUS_MS for m in MARGINS]
+OF_OWN = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
+OF_CUSUM = (0.005, 0.01, 0.02, 0.03, 0.06, 0.12, 0.2, 0.4, 1.0)
+MEMORIES = {  # and the margins that are tried with each
+    **{f"leak:{tau}ms": (0.0, *OF_OWN) for tau in (120, 300)},
+    **{f"own:{tau}ms": OF_OWN for tau in (50, 80, 120, 200, 300)},
+    **{f"cusum:{tau}ms,drift={drift:g}": OF_CUSUM for tau in (300, 600) for drift in (0.1, 0.2, 0.3, 0.4)},
+}
+GRID = [f"{memory},margin={m:g}" for memory, margins in MEMORIES.items() for m in margins]
 IDLE, RESET = ",idle=auto", LIVE_RULES[1]
+CONTEXT_US = 1_000_000  # of a negative before a gesture
 TRIES = 4  # of margins for each class, with ever fewer false labels
 
 
@@ -73,10 +82,21 @@ class DecideCalibration:
 
 
 class Gesture(NamedTuple):
-    """A positive, and its class."""
+    """A positive, its class, and when it begins: what is before comes from a negative."""
 
     steps: Outputs
     label: int
+    since_us: int
+
+    def after(self, before: Outputs) -> Gesture:
+        """The same after the last second of `before`."""
+        end_us, mine = before.frames[-1].t_end_us, self.steps.frames
+        first = next(i for i, frame in enumerate(before.frames) if frame.t_end_us > end_us - CONTEXT_US)
+        moved = [copy(frame) for frame in before.frames[first:]]
+        for frame in moved:
+            frame.t_start_us += self.since_us - end_us
+            frame.t_end_us += self.since_us - end_us
+        return self._replace(steps=Outputs([*moved, *mine], np.concatenate([before.y[first:], self.steps.y])))
 
 
 class Tried(NamedTuple):
@@ -137,7 +157,7 @@ def calibrate_decide(
         if steps.frames and label == other:
             without.append(steps)
         elif steps.frames and label is not None:
-            gestures.append(Gesture(steps, label))
+            gestures.append(Gesture(steps, label, steps.frames[0].t_start_us))
         if progress:
             progress(done + 1, rates)
     found = _Trial(model, gestures, without, per_hour)
@@ -168,7 +188,10 @@ class _Trial:
     """Rules on stored outputs."""
 
     def __init__(self, model: Model, gestures: list[Gesture], without: list[Outputs], per_hour: float) -> None:
-        self.model, self.gestures, self.without = model, gestures, without
+        self.model, self.without = model, without
+        self.gestures = (
+            [one.after(without[i % len(without)]) for i, one in enumerate(gestures)] if without else gestures
+        )
         self.classes, self.other = len(model.classes), find_other(model.classes)
         self.hours = sum(f.t_end_us - f.t_start_us for one in without for f in one.frames) / 3.6e9
         self.most, self.per_hour = -1, per_hour  # false labels that show the rate
@@ -200,10 +223,9 @@ class _Trial:
         return Tried(rule, false, missed, onsets_ms)
 
     def _hear(self, rule: str, gesture: Gesture, soft: bool) -> Heard:
-        frames = gesture.steps.frames
-        first_us, last_us = frames[0].t_start_us, frames[-1].t_end_us
+        frames, since_us = gesture.steps.frames, gesture.since_us
         said = say(self.model, rule + IDLE, RESET, gesture.steps)[soft]
-        return hear(said, frames, (first_us, last_us), first_us, gesture.label)
+        return hear(said, frames, (since_us, frames[-1].t_end_us), since_us, gesture.label)
 
     def best(self, progress: Callable[[int], None] | None) -> Tried:
         """Raises CheckFailed where no rule keeps the rate."""
@@ -222,7 +244,7 @@ class _Trial:
         best = min(kept, key=lambda one: one.cost)
         by_memory: dict[str, list[Tried]] = {}
         for one in tried:
-            by_memory.setdefault(one.rule.partition(",")[0], []).append(one)
+            by_memory.setdefault(one.rule.rpartition(",margin=")[0], []).append(one)
         for memory, rows in by_memory.items():
             own = self._margins(memory, rows, best)
             best = best if own is None else own
@@ -234,7 +256,7 @@ class _Trial:
             missed, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
             if missed >= best.missed.sum():
                 return None
-            found = self.run(f"{memory},margin=" + "/".join(f"{MARGINS[i]:g}" for i in each))
+            found = self.run(f"{memory},margin=" + "/".join(f"{MEMORIES[memory][i]:g}" for i in each))
             if found.false.sum() <= self.most:
                 return found if found.missed.sum() < best.missed.sum() else None
         return None

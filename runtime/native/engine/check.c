@@ -322,7 +322,7 @@ static int check_operation(Check *c, const Op *op) {
     return take_floats(c, op);
 }
 
-int plif_program_check(const Program *program, char *text, int64_t room) {
+COLD int plif_program_check(const Program *program, char *text, int64_t room) {
     Check check = {program, -1, 0, text, room}, *c = &check;
     REQUIRE(between(1, program->count, MOST_OPERATIONS) && between(0, program->states, MOST_OPERATIONS),
             PLIF_WRONG_FIELD, "%d operations and %d states; expected at most %d", program->count, program->states,

@@ -88,7 +88,7 @@ static int check_memory(const Check *c, const Op *op, int at, const Line *line, 
     }
 }
 
-int plif_check_lines(const Check *c, const Op *op) {
+COLD int plif_check_lines(const Check *c, const Op *op) {
     uint8_t written[MOST_REGISTERS] = {0};
     int64_t parameters = 0; /* floats that lines read, which are looked for once */
     REQUIRE(between(1, op->lines, MOST_LINES) && between(0, op->once, op->lines) &&

@@ -57,7 +57,7 @@ static int check_view(const Check *c, const Tensor *t, int which, int64_t *param
     return 0;
 }
 
-int plif_check_tensor(const Check *c, const Op *op) {
+COLD int plif_check_tensor(const Check *c, const Op *op) {
     const Tensor *t = op->weight;
     TRY(plif_check_pointer(c, "its tensor", t, offsetof(Tensor, view)));
     TRY(check_sizes(c, op, t));

@@ -193,7 +193,7 @@ static const FileProgram *choose_program(const plif_model *m, int path) {
     return best;
 }
 
-static int read_program(plif_model *m, int path, unsigned flags) {
+COLD static int read_program(plif_model *m, int path, unsigned flags) {
     TRY(read_arrays(m));
     const FileProgram *p = choose_program(m, path);
     if (!p)
@@ -229,7 +229,7 @@ static int read_program(plif_model *m, int path, unsigned flags) {
     return 0;
 }
 
-int plif_file_open(plif_model *m, const char *base, int64_t bytes, unsigned flags, int path) {
+COLD int plif_file_open(plif_model *m, const char *base, int64_t bytes, unsigned flags, int path) {
     m->base = base;
     m->bytes = bytes;
     TRY(check_header(m));

@@ -58,7 +58,7 @@ static Header header_of(const plif_session *s) {
                  bits(d->idle_per_s),
                  d->idle_auto,
                  d->other_us,
-                 bits(d->exit_margin),
+                 bits(d->exit_margin + d->drift), /* no rule has both */
                  bits(d->soft),
                  margins_of(d),
                  r->kind,

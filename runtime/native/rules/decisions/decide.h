@@ -6,14 +6,17 @@
 
 enum { MOST_MARGINS = 128 };
 
+enum { BY_SUM, BY_LEAK, BY_KOFN, BY_OWN, BY_CUSUM }; /* see decide.c */
+
 typedef struct {
-    int kind;               /* see decide.c */
-    int64_t tau_us;         /* leak, own */
+    int kind;
+    int64_t tau_us;         /* leak, own, cusum */
     int k, n;               /* kofn */
     double margin, release; /* margin: the smallest; release: of kofn a number of steps */
     double idle_per_s;      /* events a second; below zero: never idle */
     int idle_auto;          /* the rate is learnt, see idle.h */
-    int64_t other_us;       /* own */
+    int64_t other_us;       /* own, cusum */
+    double drift;           /* cusum */
     double exit_margin;     /* sum; 0: none */
     double soft;            /* below zero: half of the margin */
     int classes;            /* whose own margins these are; 0: all have `margin` */
@@ -28,7 +31,7 @@ typedef struct {
     double weight, share; /* W; the answer's share of all possible spikes */
     int64_t answer;       /* -1: not sure */
     int64_t recent, next; /* kofn: steps that are kept, and where the next goes */
-    double other_us;      /* own: for how long "other" has led */
+    double other_us;      /* own, cusum: for how long "other" has led */
     int64_t is_final;     /* the answer stays until the next reset: an early exit */
 } Evidence;
 

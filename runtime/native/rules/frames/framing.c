@@ -79,7 +79,7 @@ int plif_framing_room(const Framing *f, int64_t cells) {
         (long long)pieces, (long long)cells, (long long)MOST_KEPT);
 }
 
-int plif_framing_parse(const char *text, Framing *framing) {
+COLD int plif_framing_parse(const char *text, Framing *framing) {
     Framing f = {0};
     int colon, more = 0;
     unsigned given = 0;
