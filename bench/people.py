@@ -12,7 +12,7 @@ command line.
                  cut, near, far, faint, at both sides, at half pace, backwards; --clips: recordings of gestures, whole, cut
                  away, 1.5 and 2 times as near, 0.7 times as large, a tenth of the events ... Right: the label was shown longer
                  than any other. With their times shuffled, or one moment again and again, they show no motion: right is
-                 "other", or no label
+                 "other", or no label. "After people": the same outputs after those for a second of somebody who means nothing
     sessions     gestures out of standing still: from recognisable to the right label, changes after it, answers while idle
     false        runs of one label, 50 ms at least, a minute, on people who mean nothing: --motions (held-out actors), moves,
                  everyday people, things, and recordings by --people
@@ -49,8 +49,8 @@ from runtime.data.simulate_gesture import Staging, record
 from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, every_frame
-from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
+from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, Gesture, every_frame
+from runtime.measure.decisions.labels import Outputs, Said, hear, longest, say, step_all
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import find_other
 from runtime.simulate.figure import SIZE_PX
@@ -143,6 +143,18 @@ class Judged:
             found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
         return found
 
+    def after_people(self, rule: str) -> dict[str, list[bool]]:
+        """The gestures of the curve, each after a second of somebody who means nothing."""
+        found: dict[str, list[bool]] = {}
+        before = [one.steps for one in next(iter(self.people.values()))]
+        for i, (group, steps, right) in enumerate(self.cases):
+            if right is not None and steps.frames and group in (f"drawn, {name}" for name in CHOSEN_BY):
+                since_us, end_us = steps.frames[0].t_start_us, steps.frames[-1].t_end_us
+                fed = Gesture(steps, right, since_us).after(before[i % len(before)]).steps
+                heard = hear(say(self.model, rule, RESET, fed).firm, fed.frames, (since_us, end_us), since_us, right)
+                found.setdefault(f"{group}, after people", []).append(heard.right)
+        return found
+
     def false(self, rule: str, groups: Sequence[str]) -> tuple[int, float]:
         """False labels, and hours, on these groups of people."""
         rows = measure_level(self.model, "firm", [], [], *self._of(rule, groups))["negatives"]
@@ -160,7 +172,7 @@ class Judged:
             level: measure_level(self.model, level, self.sessions, said, negatives, against) for level in Said._fields
         }
         shares = {}
-        for group, rights in self.rights(self.rule).items():
+        for group, rights in {**self.rights(self.rule), **self.after_people(self.rule)}.items():
             n, right = len(rights), sum(rights)
             shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson(right, n)]}
         false = {

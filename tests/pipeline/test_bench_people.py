@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.decide import Seen
 from bench.people import NO_MOTION, OF_CLIPS, OF_DRAWN, Judged, answer_of, changed
 from plif_export import export
 from plif_train.data.variation import Clip
@@ -68,6 +69,19 @@ def test_who_says_nothing_is_right_where_nothing_moves_and_never_false(silent: P
     rights = one.rights(one.rule)
     assert [rights[f"drawn, {name}"] for name in NO_MOTION] == [[True], [True]]
     assert [rights[f"drawn, {name}"] for name in OF_DRAWN] == [[False]] * len(OF_DRAWN)
+
+
+def test_people_before_a_gesture_hold_back_who_remembers_them(silent: Path) -> None:
+    def steps(one: int, count: int) -> Outputs:
+        frames = [Frame(np.zeros(0, np.float32), i * 20_000, (i + 1) * 20_000, 9) for i in range(count)]
+        return Outputs(frames, np.repeat(np.eye(11, dtype=np.float32)[one][None, None], count, 0))
+
+    judged = Judged(str(silent), None)
+    judged.cases = [("drawn, near", steps(4, 15), 4), ("drawn, left", steps(4, 15), 4)]
+    judged.people = {"moves": [Seen(steps(10, 200), [], [])]}
+    for rule, right in (("leak:20ms,margin=0.2", True), ("leak:1s,margin=0.2", False)):
+        assert judged.rights(rule) == {"drawn, near": [True], "drawn, left": [True]}
+        assert judged.after_people(rule) == {"drawn, near, after people": [right]}
 
 
 @pytest.mark.large

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runtime.base.latency import Z95
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.frame import Frame
@@ -129,7 +130,7 @@ def false_labels(
 
 def poisson_interval(n: int) -> tuple[float, float]:
     """The 95 % interval of the mean of a Poisson count n, by Byar's approximation."""
-    z = 1.96
+    z = Z95
     low = n * (1 - 1 / (9 * n) - z / (3 * math.sqrt(n))) ** 3 if n else 0.0
     high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * math.sqrt(n + 1))) ** 3
     return max(low, 0.0), high
