@@ -74,6 +74,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_run_timed": (None, P, P, P, P, P),
     # session/frames.c
     "plif_frame_words": (INT, P, P, I64, P, P, DOUBLE, P),
+    # session/stream.c
+    "plif_say": (INT, P, I64, P, P, P),
     # session/file.h and model.c
     "plif_open_for": (P, P, I64, UINT, INT),
     "plif_model_program": (P, P),

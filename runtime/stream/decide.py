@@ -125,3 +125,16 @@ class Rules(NativeSession):
         if self._library.plif_after(self._at, whole.ctypes.data, self._of_found) < 0:
             raise error()
         return self._found
+
+    def say(self, frames: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """`before` and `after` of steps that are stored: int64 [steps, 2], index and soft of each decision.
+
+        frames int64 [steps, 4]: start and end in us, events, flags.  y float32 [steps, rows, classes]
+        """
+        if y.shape[1:] != (self.rows, len(self.classes)) or frames.shape != (len(y), 4):
+            raise PlifError(f"y of shape {list(y.shape)}; expected [{len(frames)}, {self.rows}, {len(self.classes)}]")
+        whole, times = np.ascontiguousarray(y, np.float32), np.ascontiguousarray(frames, np.int64)
+        found = np.empty((len(y), 2), np.int64)
+        if self._library.plif_say(self._at, len(y), times.ctypes.data, whole.ctypes.data, found.ctypes.data) < 0:
+            raise error()
+        return found

@@ -16,7 +16,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source, write_nmnist
 from runtime.events.frame import Frame
-from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, calibrate_decide, cheapest
+from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, Tried, calibrate_decide, cheapest
 from runtime.measure.decisions.labels import Outputs, hear, say
 from runtime.measure.evaluate.calibrate_exit import require_room
 from runtime.model.card import check_model_card, read_card
@@ -170,6 +170,13 @@ def test_a_gesture_comes_out_of_what_was_before_it(folder: Path) -> None:
         for one in (fresh, late)
     ]
     assert heard[0] == heard[2] == 20 < heard[1] < heard[3]
+
+
+def test_a_rule_whose_label_comes_and_goes_comes_last_however_few_it_misses() -> None:
+    none, few = np.zeros(3, np.int64), np.array([0, 4, 1])
+    steady = Tried("", none, few, [300.0, 400.0, 80.0], [0, 0, 3])
+    assert steady.cost < Tried("", none, few, [300.0, 400.0, 90.0], [0, 0, 0]).cost
+    assert steady.cost < Tried("", none, none, [20.0, 20.0, 20.0], [2, 0, 2]).cost < Tried("", none, few, [], []).cost
 
 
 def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:

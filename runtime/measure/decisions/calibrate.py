@@ -5,10 +5,10 @@
     missed  gestures whose label was not shown for longer than any other
 
 A gesture comes after a second of one of the negatives, as in a feed: what was shown before it is evidence against it, and a rule
-that remembers long is late. Of the rules that are kept the one that misses fewest is taken, of equals the quickest. Each class
-may get a margin of its own: where few fire, a smaller one. It stays only where it misses fewer, and where the rule as a whole
-was seen to keep the rate.
-Calibrate on other recordings than those that trained the network or will judge it: the rule is the best of many on these.
+that remembers long is late. Of the rules that are kept, and whose label stays once it is said (in the median gesture), the one
+that misses fewest is taken, of equals the quickest. Each class may get a margin of its own: where few fire, a smaller one. It
+stays only where it misses fewer, and where the rule as a whole was seen to keep the rate. Calibrate on other recordings than
+those that trained the network or will judge it: the rule is the best of many on these.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from runtime.native.rules import find_other
 from runtime.stream.options import LIVE_RULES
 from runtime.stream.source_framer import SourceFramer
 
-OF_OWN = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
-OF_CUSUM = (0.005, 0.01, 0.02, 0.03, 0.06, 0.12, 0.2, 0.4, 1.0)
+OF_LEAK = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+OF_CUSUM = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)
+DRIFTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 MEMORIES = {  # and the margins that are tried with each
-    **{f"leak:{tau}ms": (0.0, *OF_OWN) for tau in (120, 300)},
-    **{f"own:{tau}ms": OF_OWN for tau in (50, 80, 120, 200, 300)},
-    **{f"cusum:{tau}ms,drift={drift:g}": OF_CUSUM for tau in (300, 600) for drift in (0.1, 0.2, 0.3, 0.4)},
+    **{f"{kind}:{tau}ms": OF_LEAK for kind in ("leak", "own") for tau in (50, 80, 120, 200, 300, 400)},
+    **{f"cusum:{tau}ms,drift={d:g}": OF_CUSUM for tau in (100, 200, 300, 600) for d in DRIFTS},
 }
 GRID = [f"{memory},margin={m:g}" for memory, margins in MEMORIES.items() for m in margins]
 IDLE, RESET = ",idle=auto", LIVE_RULES[1]
@@ -100,12 +100,14 @@ class Gesture(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What a rule did: false labels and misses of each class, int64 [classes], and the onsets in ms."""
+    """What a rule did: false labels and misses of each class, int64 [classes]; of gestures whose label was said, when that was in
+    ms, and how often it changed from then on."""
 
     rule: str
     false: np.ndarray
     missed: np.ndarray
     onsets_ms: list[float]
+    changes: list[int]
 
     @property
     def onset_ms(self) -> tuple[float | None, float | None]:
@@ -115,8 +117,10 @@ class Tried(NamedTuple):
         return round(float(np.percentile(self.onsets_ms, 50)), 1), round(float(np.percentile(self.onsets_ms, 90)), 1)
 
     @property
-    def cost(self) -> tuple[int, float]:
-        return int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
+    def cost(self) -> tuple[bool, int, float]:
+        """A label that comes and goes is no label, however short each is."""
+        flickers = not self.changes or float(np.median(self.changes)) > 0
+        return flickers, int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
 
 
 def calibrate_decide(
@@ -211,7 +215,7 @@ class _Trial:
     def run(self, rule: str, soft: bool = False) -> Tried:
         """What a rule does, by its firm answer or by its soft one."""
         false, missed = np.zeros(self.classes, np.int64), np.zeros(self.classes, np.int64)
-        onsets_ms: list[float] = []
+        onsets_ms, changes = list[float](), list[int]()
         for one in self.without:
             said = say(self.model, rule + IDLE, RESET, one)[soft]
             false += false_labels(said, one.frames, self.classes, self.other).counts
@@ -220,7 +224,8 @@ class _Trial:
             missed[gesture.label] += not heard.right
             if heard.onset_ms is not None:
                 onsets_ms.append(heard.onset_ms)
-        return Tried(rule, false, missed, onsets_ms)
+                changes.append(heard.changes)
+        return Tried(rule, false, missed, onsets_ms, changes)
 
     def _hear(self, rule: str, gesture: Gesture, soft: bool) -> Heard:
         frames, since_us = gesture.steps.frames, gesture.since_us
@@ -254,11 +259,11 @@ class _Trial:
         """A margin for each class; None where that is not seen to miss fewer than `best` does."""
         for most in range(self.most, max(self.most - TRIES, -1), -1):
             missed, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
-            if missed >= best.missed.sum():
+            if missed >= best.missed.sum() and not best.cost[0]:
                 return None
             found = self.run(f"{memory},margin=" + "/".join(f"{MEMORIES[memory][i]:g}" for i in each))
             if found.false.sum() <= self.most:
-                return found if found.missed.sum() < best.missed.sum() else None
+                return found if found.cost < best.cost else None
         return None
 
 

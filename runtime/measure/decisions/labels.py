@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,11 +25,18 @@ ALARM_US = 50_000  # a label that is shorter is none
 Span = tuple[int, int]  # from, to, in us
 
 
-class Outputs(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Outputs:
     """A feed as the network saw it: each frame without its pixels, and y [steps, rows, classes]."""
 
     frames: list[Frame]
     y: np.ndarray
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """int64 [steps, 4], as rules take the frames: start and end in us, events, flags."""
+        rows = [(one.t_start_us, one.t_end_us, one.events, one.discontinuity * GAP) for one in self.frames]
+        return np.array(rows, np.int64).reshape(-1, 4)
 
 
 class Said(NamedTuple):
@@ -73,13 +82,9 @@ def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", de
 
 def say(model: OpenModel, decide: str, reset: str, steps: Outputs) -> Said:
     """What a rule says of stored outputs."""
-    rules = rules_of(model, decide, reset)
-    firm, soft = np.empty((2, len(steps.frames)), np.int64)
-    for i, (frame, y) in enumerate(zip(steps.frames, steps.y, strict=True)):
-        rules.before(frame.t_start_us, frame.t_end_us, frame.events, frame.discontinuity * GAP)
-        found = rules.after(y)
-        firm[i], soft[i] = found.index, found.soft
-    return Said(firm, soft)
+    if not steps.frames:
+        return Said(*np.empty((2, 0), np.int64))
+    return Said(*rules_of(model, decide, reset).say(steps.times, steps.y).T)
 
 
 def hear(said: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> Heard:

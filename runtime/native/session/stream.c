@@ -182,6 +182,23 @@ int plif_after(plif_session *s, const float *y, plif_decision *decision) {
     return PLIF_DECIDED;
 }
 
+/* For Python: plif_before and plif_after of outputs that are stored. frames [n][4]: start_us, end_us, events, flags;
+ * y [n][rows][classes]; answers [n][2]: index and soft of each decision. */
+int plif_say(plif_session *s, int64_t n, const int64_t *frames, const float *y, int64_t *answers) {
+    double keep[MOST_ROWS];
+    plif_decision said = {.size = sizeof said};
+    for (int64_t i = 0; i < n; i++, frames += 4, answers += 2) {
+        const int begun = plif_before(s, frames[0], frames[1], frames[2], (int)frames[3], keep);
+        if (begun < 0) return begun;
+        const int decided = plif_after(s, y, &said);
+        if (decided < 0) return decided;
+        y += (int64_t)s->decider.policy.rows * s->decider.classes;
+        answers[0] = said.index;
+        answers[1] = said.soft;
+    }
+    return PLIF_OK;
+}
+
 int plif_account_of(const plif_session *s, plif_account *a) {
     plif_call_begins();
     if (!s || !a)
