@@ -31,7 +31,7 @@ class Decision:
     soft        the class that leads at once, by half of what `label` needs (soft=; of cusum by anything), or None: sooner, and
                 more often wrong
     index       its number, or None
-    score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at
+    score       the winner's share of all possible spikes, voters x steps, in the steps that the rule looks at; of cusum its sum
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
     source      the name of its source

@@ -258,9 +258,7 @@ class _Trial:
     def _margins(self, memory: str, rows: list[Tried], best: Tried) -> Tried | None:
         """A margin for each class; None where that is not seen to miss fewer than `best` does."""
         for most in range(self.most, max(self.most - TRIES, -1), -1):
-            missed, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
-            if missed >= best.missed.sum() and not best.cost[0]:
-                return None
+            _, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
             found = self.run(f"{memory},margin=" + "/".join(f"{MEMORIES[memory][i]:g}" for i in each))
             if found.false.sum() <= self.most:
                 return found if found.cost < best.cost else None
