@@ -16,7 +16,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source, write_nmnist
 from runtime.events.frame import Frame
-from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, Tried, calibrate_decide, cheapest
+from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, Tried, _Trial, calibrate_decide, cheapest
 from runtime.measure.decisions.labels import Outputs, hear, say
 from runtime.measure.evaluate.calibrate_exit import require_room
 from runtime.model.card import check_model_card, read_card
@@ -186,3 +186,12 @@ def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
     assert cheapest(missed, false, 2) == (3 + 0 + 5, [2, 0, 1])
     assert cheapest(missed, false, 0) == (22, [2, 2, 2])
     assert cheapest(missed, false, 9) == (0, [0, 0, 0])
+    assert cheapest(missed, false + 1, 2) == (np.inf, [])
+
+
+def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
+    frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(9000)]
+    without = Outputs(frames, np.zeros((9000, 1, 10), np.float32))
+    trial = _Trial(runtime.load(folder / "m.onnx"), [], [without], 300)
+    many = Tried("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
+    assert 0 < trial.most < 70 and trial._margins("leak:50ms", [many], many) is None

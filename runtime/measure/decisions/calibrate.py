@@ -259,6 +259,8 @@ class _Trial:
         """A margin for each class; None where that is not seen to miss fewer than `best` does."""
         for most in range(self.most, max(self.most - TRIES, -1), -1):
             _, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
+            if not each:
+                break
             found = self.run(f"{memory},margin=" + "/".join(f"{MEMORIES[memory][i]:g}" for i in each))
             if found.false.sum() <= self.most:
                 return found if found.cost < best.cost else None
@@ -266,7 +268,8 @@ class _Trial:
 
 
 def cheapest(missed: np.ndarray, false: np.ndarray, most: int) -> tuple[float, list[int]]:
-    """Which row to take for each class, so that least is missed and at most `most` is false: (missed, a row for each class).
+    """Which row to take for each class, so that least is missed and at most `most` is false: (missed, a row for each class);
+    no rows where none do.
 
     missed, false  int [rows, classes]: what each class would do by that row. A class is taken to be independent of the others
     """
