@@ -10,7 +10,9 @@ from runtime.native.signatures import DOUBLE, I32, I64, INT, SIGNATURES, SIZE, T
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
-PROTOTYPE = re.compile(r"^(?:PLIF_API )?((?:const )?\w+(?: \w+)?[ *]+)(plif_\w+)\(([^()]*)\)\s*[;{]", re.MULTILINE)
+PROTOTYPE = re.compile(
+    r"^(?:PLIF_API |COLD )?((?:const )?\w+(?: \w+)?[ *]+)(plif_\w+)\(([^()]*)\)\s*[;{]", re.MULTILINE
+)
 NUMBERS = {"int": INT, "unsigned": UINT, "int32_t": I32, "int64_t": I64, "size_t": SIZE, "double": DOUBLE, "void": None}
 
 
