@@ -50,7 +50,7 @@ from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
 from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, Gesture, every_frame
-from runtime.measure.decisions.labels import Outputs, Said, hear, longest, say, step_all
+from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import find_other
 from runtime.simulate.figure import SIZE_PX
@@ -149,9 +149,8 @@ class Judged:
         before = [one.steps for one in next(iter(self.people.values()))]
         for i, (group, steps, right) in enumerate(self.cases):
             if right is not None and steps.frames and group in (f"drawn, {name}" for name in CHOSEN_BY):
-                since_us, end_us = steps.frames[0].t_start_us, steps.frames[-1].t_end_us
-                fed = Gesture(steps, right, since_us).after(before[i % len(before)]).steps
-                heard = hear(say(self.model, rule, RESET, fed).firm, fed.frames, (since_us, end_us), since_us, right)
+                fed = Gesture(steps, right, steps.frames[0].t_start_us).after(before[i % len(before)])
+                heard = fed.heard(say(self.model, rule, RESET, fed.steps).firm)
                 found.setdefault(f"{group}, after people", []).append(heard.right)
         return found
 

@@ -245,17 +245,18 @@ class Libplif:
             return {**said, **{name: choices[said[name]] for name, choices in FRAMING_CHOICES.items()}}
         if grammar == "reset":
             return {"kind": ("never", "every", "silence", "decay")[out.kind], **reset_numbers(said)}
+        kind = ("sum", "leak", "kofn", "own", "cusum")[out.kind]
         idle = "auto" if out.idle_auto else None if out.idle_per_s < 0 else out.idle_per_s
         numbers = {name: said[name] for name in ("k", "n", "margin", "release")}
         times = {"tau_us": out.tau_us or None, "other_us": out.other_us or None}
         return {
-            "kind": ("sum", "leak", "kofn", "own", "cusum")[out.kind],
+            "kind": kind,
             **numbers,
             **times,
             "idle": idle,
             "exit": out.exit_margin or None,
             "soft": None if out.soft < 0 else out.soft,
-            "drift": out.drift if out.kind == 4 else None,
+            "drift": out.drift if kind == "cusum" else None,
             "margins": tuple(out.margins[: out.classes]),
         }
 

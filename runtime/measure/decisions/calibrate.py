@@ -98,6 +98,11 @@ class Gesture(NamedTuple):
             frame.t_end_us += self.since_us - end_us
         return self._replace(steps=Outputs([*moved, *mine], np.concatenate([before.y[first:], self.steps.y])))
 
+    def heard(self, said: np.ndarray) -> Heard:
+        """What was said of it, int64 [steps], from its begin to its end."""
+        frames = self.steps.frames
+        return hear(said, frames, (self.since_us, frames[-1].t_end_us), self.since_us, self.label)
+
 
 class Tried(NamedTuple):
     """What a rule did: false labels and misses of each class, int64 [classes]; of gestures whose label was said, when that was in
@@ -220,17 +225,12 @@ class _Trial:
             said = say(self.model, rule + IDLE, RESET, one)[soft]
             false += false_labels(said, one.frames, self.classes, self.other).counts
         for gesture in self.gestures:
-            heard = self._hear(rule, gesture, soft)
+            heard = gesture.heard(say(self.model, rule + IDLE, RESET, gesture.steps)[soft])
             missed[gesture.label] += not heard.right
             if heard.onset_ms is not None:
                 onsets_ms.append(heard.onset_ms)
                 changes.append(heard.changes)
         return Tried(rule, false, missed, onsets_ms, changes)
-
-    def _hear(self, rule: str, gesture: Gesture, soft: bool) -> Heard:
-        frames, since_us = gesture.steps.frames, gesture.since_us
-        said = say(self.model, rule + IDLE, RESET, gesture.steps)[soft]
-        return hear(said, frames, (since_us, frames[-1].t_end_us), since_us, gesture.label)
 
     def best(self, progress: Callable[[int], None] | None) -> Tried:
         """Raises CheckFailed where no rule keeps the rate."""

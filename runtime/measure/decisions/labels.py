@@ -77,13 +77,11 @@ def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", de
         rules.after(y)
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         kept.append(frame)
-    return Outputs(kept, np.array(outputs))
+    return Outputs(kept, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)))
 
 
 def say(model: OpenModel, decide: str, reset: str, steps: Outputs) -> Said:
     """What a rule says of stored outputs."""
-    if not steps.frames:
-        return Said(*np.empty((2, 0), np.int64))
     return Said(*rules_of(model, decide, reset).say(steps.times, steps.y).T)
 
 

@@ -23,14 +23,19 @@ int64_t plif_evidence_doubles(const DecisionRule *r, int classes) {
     return r->kind == BY_KOFN ? (int64_t)r->n * (1 + classes) : classes;
 }
 
-/* The first of the largest; -1 where all are zero. */
+/* The first of the largest. */
+static int first_of(const double *e, int classes) {
+    int first = 0;
+    for (int i = 1; i < classes; i++)
+        if (e[i] > e[first]) first = i;
+    return first;
+}
+
+/* The same; -1 where all are zero. */
 static int winner_of(const double *e, int classes) {
-    int best = 0, any = 0;
-    for (int i = 0; i < classes; i++) {
-        any |= e[i] != 0;
-        if (e[i] > e[best]) best = i;
-    }
-    return any ? best : -1;
+    for (int i = 0; i < classes; i++)
+        if (e[i] != 0) return first_of(e, classes);
+    return -1;
 }
 
 /* By how much class `one` leads the best other class; below zero where another leads. */
@@ -39,14 +44,6 @@ static double lead(const double *e, int classes, int one) {
     for (int i = 0; i < classes; i++)
         if (i != one && e[i] > most) most = e[i];
     return e[one] - most;
-}
-
-/* The first of the largest. */
-static int first_of(const double *e, int classes) {
-    int first = 0;
-    for (int i = 1; i < classes; i++)
-        if (e[i] > e[first]) first = i;
-    return first;
 }
 
 /* How far the first class is before the second. */
