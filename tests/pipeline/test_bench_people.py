@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from bench.decide import Seen
-from bench.people import NO_MOTION, OF_CLIPS, OF_DRAWN, Judged, answer_of, changed
+from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed
 from plif_export import export
 from plif_train.data.variation import Clip
 from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.events.frame import Frame
+from runtime.measure.decisions.calibrate import Gesture
 from runtime.measure.decisions.labels import Outputs
 from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
@@ -64,24 +65,59 @@ def test_each_change_says_which_class_is_right_or_that_none_is() -> None:
 
 def test_who_says_nothing_is_right_where_nothing_moves_and_never_false(silent: Path) -> None:
     one = Judged(str(silent), None)
-    for case in changed("drawn", CLIP, "right_hand_wave", SIZE, OF_DRAWN):
+    for case in changed("drawn", CLIP, "right_hand_wave", SIZE, OF_BOTH):
         one.show(case)
     rights = one.rights(one.rule)
     assert [rights[f"drawn, {name}"] for name in NO_MOTION] == [[True], [True]]
-    assert [rights[f"drawn, {name}"] for name in OF_DRAWN] == [[False]] * len(OF_DRAWN)
+    assert [rights[f"drawn, {name}"] for name in OF_BOTH] == [[False]] * len(OF_BOTH)
+
+
+def steps(one: int, count: int) -> Outputs:
+    """So many steps in which all vote for one class."""
+    frames = [Frame(np.zeros(0, np.float32), i * 20_000, (i + 1) * 20_000, 9) for i in range(count)]
+    return Outputs(frames, np.repeat(np.eye(11, dtype=np.float32)[one][None, None], count, 0))
+
+
+def test_of_a_near_forearm_the_same_movement_counts_whose_ever_it_is(silent: Path) -> None:
+    judged, at = Judged(str(silent), None), CLASSES.index
+    answers = ("left_arm_clockwise", "right_arm_clockwise", "right_arm_counter_clockwise", "air_drums")
+    judged.cases = [("drawn, near", steps(at(one), 15), at("right_arm_clockwise")) for one in answers]
+    judged.cases += [("drawn, far", steps(at(answers[0]), 15), at("right_arm_clockwise"))]
+    assert judged.rights(judged.rule) == {
+        "drawn, near": [False, True, False, False],
+        "drawn, near, by either arm": [True, True, False, False],
+        "drawn, far": [False],
+    }
 
 
 def test_people_before_a_gesture_hold_back_who_remembers_them(silent: Path) -> None:
-    def steps(one: int, count: int) -> Outputs:
-        frames = [Frame(np.zeros(0, np.float32), i * 20_000, (i + 1) * 20_000, 9) for i in range(count)]
-        return Outputs(frames, np.repeat(np.eye(11, dtype=np.float32)[one][None, None], count, 0))
-
-    judged = Judged(str(silent), None)
-    judged.cases = [("drawn, near", steps(4, 15), 4), ("drawn, left", steps(4, 15), 4)]
-    judged.people = {"moves": [Seen(steps(10, 200), [], [])]}
+    judged, people = Judged(str(silent), None), steps(10, 200)
+    judged.after = [("drawn, near", Gesture(steps(4, 15), 4, 0).after(people))]
     for rule, right in (("leak:20ms,margin=0.2", True), ("leak:1s,margin=0.2", False)):
-        assert judged.rights(rule) == {"drawn, near": [True], "drawn, left": [True]}
         assert judged.after_people(rule) == {"drawn, near, after people": [right]}
+
+
+def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(
+    silent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, whole = Judged(str(silent), None), {"near": OF_CLIPS["whole"]}
+    events = next(changed("drawn", CLIP, "right_hand_wave", SIZE, whole)).events
+    judged.people = {"moves": [Seen(judged.step(events, SIZE), [], [])]}
+    people, stepped = judged.people["moves"][0].steps, list[Outputs | None]()
+
+    def spied(events: np.ndarray, size: tuple[int, int], before: Outputs | None = None) -> Outputs:
+        stepped.append(before)
+        return Judged.step(judged, events, size, before)
+
+    monkeypatch.setattr(judged, "step", spied)
+    for group in ("drawn, near", "drawn, left"):
+        judged.show(Case(group, events, SIZE, "right_hand_wave"))
+    ((group, fed),) = judged.after
+    assert stepped == [None, people, None]
+    assert (group, fed.label) == ("drawn, near", 1) and len(fed.steps.frames) > len(judged.cases[0][1].frames)
+    few = events[events["t"] < 20_000]
+    anew, after = Judged.step(judged, few, SIZE).end, Judged.step(judged, few, SIZE, people).end
+    assert anew and after and not np.array_equal(anew[0], after[0])
 
 
 @pytest.mark.large

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,19 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events, open_source, write_nmnist
 from runtime.events.frame import Frame
-from runtime.measure.decisions.calibrate import CONTEXT_US, Gesture, Tried, _Trial, calibrate_decide, cheapest
-from runtime.measure.decisions.labels import Outputs, hear, say
+from runtime.events.framer import Framer
+from runtime.events.framing import Framing
+from runtime.measure.decisions import calibrate
+from runtime.measure.decisions.calibrate import (
+    CONTEXT_US,
+    Gesture,
+    Tried,
+    _Trial,
+    calibrate_decide,
+    cheapest,
+    every_frame,
+)
+from runtime.measure.decisions.labels import Outputs, hear, say, step_all
 from runtime.measure.evaluate.calibrate_exit import require_room
 from runtime.model.card import check_model_card, read_card
 from runtime.stream.options import LIVE_RULES
@@ -172,6 +184,31 @@ def test_a_gesture_comes_out_of_what_was_before_it(folder: Path) -> None:
     assert heard[0] == heard[2] == 20 < heard[1] < heard[3]
 
 
+def test_a_network_goes_on_from_where_a_negative_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = runtime.load(folder / "m.onnx")
+    events = np.concatenate([p.copy() for p in open_source(FEED).packets() if len(p)])
+
+    def frames() -> list[Frame]:
+        return list(
+            every_frame(Framer(Framing.parse("duration:30ms"), model.input_shape, (34, 34), None, "identity"), events)
+        )
+
+    whole, first = step_all(model, frames()), step_all(model, frames()[:20])
+    rest, anew = (step_all(model, frames()[20:], before=before) for before in (first, None))
+    assert np.array_equal(np.concatenate([first.y, rest.y]), whole.y) and not np.array_equal(rest.y, anew.y)
+
+    seen: list[tuple[Outputs, Outputs | None]] = []
+
+    def spied(*args: Any, before: Outputs | None = None) -> Outputs:
+        seen.append((step_all(*args, before=before), before))
+        return seen[-1][0]
+
+    monkeypatch.setattr(calibrate, "step_all", spied)
+    calibrate_decide(model, "digits:4", 2000, [str(folder / "noise")])
+    negatives = [outputs for outputs, _ in seen[:3]]
+    assert [before for _, before in seen] == [None] * 3 + [negatives[i % 3] for i in range(4)]
+
+
 def test_a_rule_whose_label_comes_and_goes_comes_last_however_few_it_misses() -> None:
     none, few = np.zeros(3, np.int64), np.array([0, 4, 1])
     steady = Tried("", none, few, [300.0, 400.0, 80.0], [0, 0, 3])
@@ -183,10 +220,10 @@ def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
     """Two false labels are allowed: they go to the classes where a smaller margin finds most."""
     missed = np.array([[0, 0, 0], [2, 9, 5], [3, 10, 9]])
     false = np.array([[2, 1, 4], [1, 1, 1], [0, 0, 0]])
-    assert cheapest(missed, false, 2) == (3 + 0 + 5, [2, 0, 1])
-    assert cheapest(missed, false, 0) == (22, [2, 2, 2])
-    assert cheapest(missed, false, 9) == (0, [0, 0, 0])
-    assert cheapest(missed, false + 1, 2) == (np.inf, [])
+    assert cheapest(missed, false, 2) == [2, 0, 1]
+    assert cheapest(missed, false, 0) == [2, 2, 2]
+    assert cheapest(missed, false, 9) == [0, 0, 0]
+    assert cheapest(missed, false + 1, 2) == []
 
 
 def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:

@@ -4,11 +4,12 @@
     kept    a rule whose rate is surely small: the upper end of the 95 % interval of f / h is at most the rate that was asked for
     missed  gestures whose label was not shown for longer than any other
 
-A gesture comes after a second of one of the negatives, as in a feed: what was shown before it is evidence against it, and a rule
-that remembers long is late. Of the rules that are kept, and whose label stays once it is said (in the median gesture), the one
-that misses fewest is taken, of equals the quickest. Each class may get a margin of its own: where few fire, a smaller one. It
-stays only where it misses fewer, and where the rule as a whole was seen to keep the rate. Calibrate on other recordings than
-those that trained the network or will judge it: the rule is the best of many on these.
+A gesture comes after one of the negatives, as in a feed: the membranes are those at its end, and the rule has decided about its
+last second. What was shown before is evidence against it; what remembers long, a rule or a network, is late. Of the rules that
+are kept, and whose label stays once it is said (in the median gesture), the one that misses fewest is taken, of equals the
+quickest. Each class may get a margin of its own: where few fire, a smaller one. It stays only where it misses fewer, and where
+the rule as a whole was seen to keep the rate. Calibrate on other recordings than those that trained the network or will judge
+it: the rule is the best of many on these.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class DecideCalibration:
 
 
 class Gesture(NamedTuple):
-    """A positive, its class, and when it begins: what is before comes from a negative."""
+    """A positive, its class, and when it begins: what is before comes from a negative, whose end it was stepped from."""
 
     steps: Outputs
     label: int
@@ -156,22 +157,34 @@ def calibrate_decide(
     dataset = SplitOf(data, split).open(model)
     if not isinstance(dataset, EventSet):
         raise PlifError(f"{data}: holds images, and a feed has events")
-    chosen = range(len(dataset) if limit is None else min(limit, len(dataset)))
+    labels = [dataset.label(i) for i in range(len(dataset) if limit is None else min(limit, len(dataset)))]
     other, sources = find_other(model.classes), [_recorded(spec) for spec in all_of(negatives)]
     gestures: list[Gesture] = []
     without: list[Outputs] = []
-    rates = len(chosen) + len(sources) + len(GRID)
-    for done, steps in enumerate(_stepped(model, framing, dataset, chosen, sources)):
-        label = dataset.label(chosen[done]) if done < len(chosen) else other
-        if steps.frames and label == other:
-            without.append(steps)
-        elif steps.frames and label is not None:
-            gestures.append(Gesture(steps, label, steps.frames[0].t_start_us))
+    steps = len(labels) + len(sources) + len(GRID)
+
+    def advance(done: int) -> None:
         if progress:
-            progress(done + 1, rates)
+            progress(done, steps)
+
+    for done, source in enumerate(sources, 1):
+        without.append(step_all(model, SourceFramer(source, framing, model.input_shape), RESET))
+        advance(done)
+    without = [one for one in without if one.frames]
+    negatives_first = sorted(range(len(labels)), key=lambda i: labels[i] != other)
+    for done, i in enumerate(negatives_first, len(sources) + 1):
+        label = labels[i]
+        before = without[len(gestures) % len(without)] if without and label != other else None
+        shown = _stepped(model, framing, dataset, i, before)
+        if shown.frames and label == other:
+            without.append(shown)
+        elif shown.frames and label is not None:
+            one = Gesture(shown, label, shown.frames[0].t_start_us)
+            gestures.append(one if before is None else one.after(before))
+        advance(done)
     found = _Trial(model, gestures, without, per_hour)
     found.require_enough(data)
-    best = found.best(progress and (lambda done: progress(rates - len(GRID) + done, rates)))
+    best = found.best(lambda done: advance(steps - len(GRID) + done))
     soft = found.run(best.rule, soft=True)
     return DecideCalibration(
         best.rule + IDLE,
@@ -197,10 +210,7 @@ class _Trial:
     """Rules on stored outputs."""
 
     def __init__(self, model: Model, gestures: list[Gesture], without: list[Outputs], per_hour: float) -> None:
-        self.model, self.without = model, without
-        self.gestures = (
-            [one.after(without[i % len(without)]) for i, one in enumerate(gestures)] if without else gestures
-        )
+        self.model, self.gestures, self.without = model, gestures, without
         self.classes, self.other = len(model.classes), find_other(model.classes)
         self.hours = sum(f.t_end_us - f.t_start_us for one in without for f in one.frames) / 3.6e9
         self.most, self.per_hour = -1, per_hour  # false labels that show the rate
@@ -232,13 +242,12 @@ class _Trial:
                 changes.append(heard.changes)
         return Tried(rule, false, missed, onsets_ms, changes)
 
-    def best(self, progress: Callable[[int], None] | None) -> Tried:
+    def best(self, progress: Callable[[int], None]) -> Tried:
         """Raises CheckFailed where no rule keeps the rate."""
         tried: list[Tried] = []
         for done, rule in enumerate(GRID):
             tried.append(self.run(rule))
-            if progress:
-                progress(done + 1)
+            progress(done + 1)
         kept = [one for one in tried if one.false.sum() <= self.most]
         if not kept:
             least = min(int(one.false.sum()) for one in tried)
@@ -258,7 +267,7 @@ class _Trial:
     def _margins(self, memory: str, rows: list[Tried], best: Tried) -> Tried | None:
         """A margin for each class; None where that is not seen to miss fewer than `best` does."""
         for most in range(self.most, max(self.most - TRIES, -1), -1):
-            _, each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
+            each = cheapest(np.array([one.missed for one in rows]), np.array([one.false for one in rows]), most)
             if not each:
                 break
             found = self.run(f"{memory},margin=" + "/".join(f"{MEMORIES[memory][i]:g}" for i in each))
@@ -267,9 +276,8 @@ class _Trial:
         return None
 
 
-def cheapest(missed: np.ndarray, false: np.ndarray, most: int) -> tuple[float, list[int]]:
-    """Which row to take for each class, so that least is missed and at most `most` is false: (missed, a row for each class);
-    no rows where none do.
+def cheapest(missed: np.ndarray, false: np.ndarray, most: int) -> list[int]:
+    """Which row to take for each class, so that least is missed and at most `most` is false; none where no rows do that.
 
     missed, false  int [rows, classes]: what each class would do by that row. A class is taken to be independent of the others
     """
@@ -282,7 +290,7 @@ def cheapest(missed: np.ndarray, false: np.ndarray, most: int) -> tuple[float, l
                 cost = before[n - false[i, one]] + missed[i, one]
                 if cost < sums[n]:
                     sums[n], rows[n] = cost, [*then[n - false[i, one]], i]
-    return float(sums[most]), rows[most]
+    return rows[most]
 
 
 def all_of(specs: Iterable[str]) -> Iterator[str]:
@@ -306,20 +314,14 @@ def _recorded(spec: str) -> Source:
     return source
 
 
-def _stepped(
-    model: Model, framing: Framing, dataset: EventSet, chosen: Iterable[int], sources: Iterable[Source]
-) -> Iterator[Outputs]:
-    """The samples, then the other negatives; a sample that cannot be read has no frames, as evaluation leaves it out."""
-    for i in chosen:
-        try:
-            one = dataset.recorded(i)
-        except PlifError:
-            yield Outputs([], np.zeros(0))
-            continue
-        framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
-        yield step_all(model, every_frame(framer, one.events), RESET)
-    for source in sources:
-        yield step_all(model, SourceFramer(source, framing, model.input_shape), RESET)
+def _stepped(model: Model, framing: Framing, dataset: EventSet, i: int, before: Outputs | None) -> Outputs:
+    """A sample after `before`; one that cannot be read has no frames, as evaluation leaves it out."""
+    try:
+        one = dataset.recorded(i)
+    except PlifError:
+        return Outputs([], np.zeros(0))
+    framer = Framer(framing, model.input_shape, one.sensor, None, one.upright)
+    return step_all(model, every_frame(framer, one.events), RESET, before=before)
 
 
 def every_frame(framer: Framer, events: np.ndarray) -> Iterator[Frame]:

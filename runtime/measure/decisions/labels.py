@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.base.latency import Z95
 from runtime.engines.model import OpenModel
-from runtime.engines.session import Session
+from runtime.engines.session import Session, Snapshot
 from runtime.events.frame import Frame
 from runtime.native.interface import GAP
 from runtime.stream.decide import Rules
@@ -27,10 +27,11 @@ Span = tuple[int, int]  # from, to, in us
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """A feed as the network saw it: each frame without its pixels, and y [steps, rows, classes]."""
+    """A feed as the network saw it: each frame without its pixels, y [steps, rows, classes], and the membranes at its end."""
 
     frames: list[Frame]
     y: np.ndarray
+    end: Snapshot | None = None
 
     @cached_property
     def times(self) -> np.ndarray:
@@ -67,17 +68,26 @@ def rules_of(model: OpenModel, decide: str, reset: str) -> Rules:
     return Rules(model.classes, model.voters, model.T, decide, reset)
 
 
-def step_all(model: OpenModel, frames: Iterable[Frame], reset: str = "never", decide: str = "sum") -> Outputs:
-    """Runs the network once over a whole feed, with the resets that it has under that rule."""
+def step_all(
+    model: OpenModel,
+    frames: Iterable[Frame],
+    reset: str = "never",
+    decide: str = "sum",
+    before: Outputs | None = None,
+) -> Outputs:
+    """Runs the network once over a whole feed, with the resets that it has under that rule; from the membranes on that were
+    there at the end of `before`."""
     rules, kept, outputs = rules_of(model, decide, reset), [], []
     session, rows = Session(model, rules.rows), list(range(rules.rows))
+    if before is not None and before.end is not None:
+        session.restore(before.end)
     for frame in frames:
         rules.begin(frame, frame.discontinuity * GAP, session, rows)
         outputs.append(y := session.step(np.stack([frame.x] * rules.rows)))
         rules.after(y)
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         kept.append(frame)
-    return Outputs(kept, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)))
+    return Outputs(kept, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)), session.snapshot())
 
 
 def say(model: OpenModel, decide: str, reset: str, steps: Outputs) -> Said:

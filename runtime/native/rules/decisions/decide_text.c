@@ -48,28 +48,38 @@ COLD static double margins(Text t, DecisionRule *r) {
     return least;
 }
 
+/* What stands where nothing is said. A release below zero: the margin. */
+static const struct {
+    const char *name;
+    int64_t tau_us;
+    double margin, release, drift;
+} defaults[] = {
+    [BY_SUM] = {.name = "sum", .release = -1},
+    [BY_LEAK] = {.name = "leak", .tau_us = 500000, .release = -1},
+    [BY_KOFN] = {.name = "kofn"},
+    [BY_OWN] = {.name = "own", .tau_us = 80000, .margin = 0.25, .release = 0.05},
+    [BY_CUSUM] = {.name = "cusum", .tau_us = 300000, .margin = 0.05, .drift = 0.15},
+};
+enum { KINDS = sizeof defaults / sizeof *defaults };
+
 COLD static int read_rule(const char *text, DecisionRule *r, Text first) {
     int colon, slash, known = 1;
     const Text kind = plif_cut(&first, ':', &colon);
-    if (plif_is_word(kind, "sum")) {
-        r->kind = BY_SUM;
+    for (r->kind = 0; r->kind < KINDS && !plif_is_word(kind, defaults[r->kind].name);) r->kind++;
+    if (r->kind == BY_SUM) {
         known = !first.n;
-    } else if (plif_is_word(kind, "leak") || plif_is_word(kind, "own") || plif_is_word(kind, "cusum")) {
-        r->kind = plif_is_word(kind, "own") ? BY_OWN : plif_is_word(kind, "leak") ? BY_LEAK : BY_CUSUM;
-        r->tau_us = first.n ? plif_text_us(first) : r->kind == BY_OWN ? 80000 : r->kind == BY_LEAK ? 500000 : 300000;
-        if (!r->tau_us) REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
-    } else if (plif_is_word(kind, "kofn")) {
+    } else if (r->kind == BY_KOFN) {
         const int given = first.n > 0;
-        r->kind = BY_KOFN;
         const int64_t k = given ? plif_whole(plif_cut(&first, '/', &slash), 4) : 3,
                       n = given ? plif_whole(first, 4) : 5;
         known = k >= 1 && n >= k;
         r->k = (int)k;
         r->n = (int)n;
-    } else {
-        known = 0;
+    } else if (r->kind < KINDS) {
+        r->tau_us = first.n ? plif_text_us(first) : defaults[r->kind].tau_us;
+        if (!r->tau_us) REFUSE("--decide %.80s: the time constant, '%.*s', " NO_TIME, text, SHORT(first));
     }
-    if (!known) REFUSE("--decide %.80s: %s", text, EXPECTED);
+    if (!known || r->kind == KINDS) REFUSE("--decide %.80s: %s", text, EXPECTED);
     return 0;
 }
 
@@ -106,7 +116,7 @@ COLD int plif_decide_parse(const char *text, DecisionRule *rule) {
         }
     }
     TRY(read_rule(text, &r, first));
-    const int own = r.kind == BY_OWN, drifts = r.kind == BY_CUSUM, held = own || drifts;
+    const int drifts = r.kind == BY_CUSUM, held = r.kind == BY_OWN || drifts;
     const int released = (given & 1u << RELEASE) != 0;
     const double bound = held ? 1 : values[MARGIN];
     if (given >> OTHER & 1 && !held) REFUSE("--decide %.80s: other= belongs to own and cusum; %s", text, EXPECTED);
@@ -120,9 +130,9 @@ COLD int plif_decide_parse(const char *text, DecisionRule *rule) {
         REFUSE("--decide %.80s: expected margin= from 0 to 1, and release= not above %s", text, held ? "1" : "it");
     if (given >> EXIT & 1 && (r.kind != BY_SUM || values[EXIT] <= 0))
         REFUSE("--decide %.80s: exit= is a share above 0, and belongs to sum", text);
-    r.margin = held && !(given >> MARGIN & 1) ? own ? 0.25 : 0.05 : values[MARGIN];
-    r.release = released ? values[RELEASE] : own ? 0.05 : r.kind == BY_KOFN || drifts ? 0 : r.margin;
-    r.drift = given >> DRIFT & 1 ? values[DRIFT] : drifts ? 0.15 : 0;
+    r.margin = given >> MARGIN & 1 ? values[MARGIN] : defaults[r.kind].margin;
+    r.release = released ? values[RELEASE] : defaults[r.kind].release < 0 ? r.margin : defaults[r.kind].release;
+    r.drift = given >> DRIFT & 1 ? values[DRIFT] : defaults[r.kind].drift;
     r.idle_per_s = given >> IDLE & 1 && !r.idle_auto ? values[IDLE] : -1;
     r.exit_margin = values[EXIT];
     r.soft = given >> SOFT & 1 ? values[SOFT] : -1;
