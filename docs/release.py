@@ -31,7 +31,7 @@ from runtime.events import open_source  # noqa: E402
 from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
-MODELS = ("nmnist-digits", "gesture")
+MODELS = ("nmnist-digits", "gesture-people")
 SOURCES = ("*.c", "*.h", "*.in", "Makefile")
 RECORDING = "sim:digits?seed=3&seconds=1"
 

@@ -29,7 +29,7 @@ from runtime.model.readers.plif_file import read_bytes  # noqa: E402
 from runtime.simulate.source import GestureSource  # noqa: E402
 
 MOST_BYTES = 5_000_000
-NETWORKS = {"digits": ("nmnist-digits.pt", "Digits"), "gesture": ("gesture.pt", "Gestures")}
+NETWORKS = {"digits": ("nmnist-digits.pt", "Digits"), "gesture": ("gesture-people.pt", "Gestures")}
 SAMPLES = {
     "digits": "sim:digits?seed=4&seconds=0.31",
     "gesture": "sim:dvs128-gesture?seed=8&seconds=5&gesture=right_hand_wave",

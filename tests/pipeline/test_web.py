@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.machines,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),
 ]
-MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture.pt"}
+MODELS = {"digits": "nmnist-digits.pt", "gesture": "gesture-people.pt"}
 FORMATS = ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31")
 
 
