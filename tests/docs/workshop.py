@@ -26,6 +26,7 @@ def fill(folder: Path) -> None:
     for name, binary in (
         ("gesture-sim", "duration:40ms,value=binary"),
         ("gesture", "duration:40ms,every=20ms,value=binary"),
+        ("gesture-people", "duration:40ms,every=20ms,value=binary"),
     ):
         net = firing("c4k8s8-BN-PLIF-FC110-PLIF-APk10s10", (2, 128, 128), classes=CLASSES, framing=binary)
         plif_train.save(net, folder / "models" / f"{name}.pt")
