@@ -174,7 +174,18 @@ def test_a_printed_page_is_white_whatever_the_screen_is_and_without_buttons(page
 def test_names_that_begin_alike_are_told_apart_wherever_they_stand(browser: Browser, tmp_path: Path) -> None:
     made = tmp_path / "gesture.html"
     program = "from runtime.cli.main import main; main()"
-    run(sys.executable, "-c", program, "export", "models/gesture-people.pt", "--to", "web", "-o", str(made), "--no-verify")
+    run(
+        sys.executable,
+        "-c",
+        program,
+        "export",
+        "models/gesture-people.pt",
+        "--to",
+        "web",
+        "-o",
+        str(made),
+        "--no-verify",
+    )
     browser.open(made.as_uri())
     for width in (320, 700, 1366):
         browser.resize(width, 900)
