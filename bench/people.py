@@ -20,7 +20,7 @@ command line.
 
 Intervals are 95 %: Wilson's of shares, Byar's of counts. `soft` is the answer given at once. The curve (--plot) has one point
 a rule of the grid of `plif eval --calibrate-decide`: false labels an hour on all people, and the share of drawn gestures
-(whole, cut, near, far) that are missed.
+(whole, cut, near, far) that are missed after people.
 """
 
 from __future__ import annotations
@@ -198,17 +198,13 @@ class Judged:
         return {"rule": self.rule, "gestures": shares, "sessions": sessions, "false_labels": false}
 
     def curve(self, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """False labels an hour, and the share of gestures missed, by each rule of the grid."""
+        """False labels an hour, and the share of gestures missed after people, by each rule of the grid."""
         points = []
         for rule in dict.fromkeys((self.rule, *(one + IDLE for one in GRID))):
-            rights = [one for group in CHOSEN_BY for one in self.rights_of(group, rule)]
+            rights = [one for group in self.after_people(rule).values() for one in group]
             count, hours = self.false(rule, groups)
             points.append({"rule": rule, "per_hour": count / hours, "missed": 1 - sum(rights) / len(rights)})
         return points
-
-    def rights_of(self, group: str, rule: str) -> list[bool]:
-        mine = [(steps, right) for name, steps, right in self.cases if name == f"drawn, {group}"]
-        return [answer_of(say(self.model, rule, RESET, steps).firm, steps) == right for steps, right in mine]
 
 
 def answer_of(said: np.ndarray, steps: Outputs) -> int | None:
