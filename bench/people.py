@@ -8,8 +8,8 @@ Every network answers live, from a reset on, in the frames that its card asks fo
 made as they are needed, of held-out performers by a seed that trained nothing (SEED); what is not made here is named on the
 command line.
 
-    gestures     by 17 performers, 170 windows of 0.8 s: as the set has them (laws 1), as people do them (laws 2), and other
-                 people close by (cut), near, far (4 to 7 m), faint; of laws 2, and of recordings (--clips), the same events cut
+    gestures     by 17 performers, 170 windows of 0.8 s: as the set has them (laws 1), as people do them (laws 2), and the
+                 same people close by (cut), near, far (4 to 7 m), faint; of laws 2, and of recordings (--clips), the events cut
                  away, 1.5 and 2 times as near, 0.7 times as large, at both sides, at half pace, backwards. Right: the label was
                  shown longer than any other. With their times shuffled, or one moment again and again, they show no motion:
                  right is "other", or no label. "After people": from the membranes that somebody who means nothing leaves,

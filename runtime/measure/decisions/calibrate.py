@@ -161,11 +161,11 @@ def calibrate_decide(
     other, sources = find_other(model.classes), [_recorded(spec) for spec in all_of(negatives)]
     gestures: list[Gesture] = []
     without: list[Outputs] = []
-    steps = len(labels) + len(sources) + len(GRID)
+    total = len(labels) + len(sources) + len(GRID)
 
     def advance(done: int) -> None:
         if progress:
-            progress(done, steps)
+            progress(done, total)
 
     for done, source in enumerate(sources, 1):
         without.append(step_all(model, SourceFramer(source, framing, model.input_shape), RESET))
@@ -184,7 +184,7 @@ def calibrate_decide(
         advance(done)
     found = _Trial(model, gestures, without, per_hour)
     found.require_enough(data)
-    best = found.best(lambda done: advance(steps - len(GRID) + done))
+    best = found.best(lambda done: advance(total - len(GRID) + done))
     soft = found.run(best.rule, soft=True)
     return DecideCalibration(
         best.rule + IDLE,
