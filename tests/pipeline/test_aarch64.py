@@ -101,7 +101,7 @@ def test_the_release_decides_about_recordings_as_this_machine_does(built: Path, 
     flags = (f"-I{libplif}/include", f"-L{libplif}/lib", "-lplif", f"-Wl,-rpath,{libplif}/lib")
     decide = program(libplif / "examples/decide.c", tmp_path / "decide", *flags)
     digit, clip = libplif / "recordings/simulated-digits.bin", min(clips.iterdir())
-    for model, recording in (("nmnist-digits", digit), ("gesture", clip)):
+    for model, recording in (("nmnist-digits", digit), ("gesture-people", clip)):
         artifact = libplif / "models" / f"{model}.plif"
         said = streamed(artifact, recording)
         assert run(*decide, str(artifact), str(recording)).splitlines() == said and len(said) > 5
