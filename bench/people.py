@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -42,7 +41,7 @@ import runtime
 from bench.decide import Seen, measure_level, see
 from bench.metamorphic import CHANGES, Change, Size, as_seen
 from plif_train.data.samples import events_of
-from plif_train.data.variation import HARD, SWAPS, Clip, backwards, exchanged
+from plif_train.data.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
 from runtime.api import Model
 from runtime.base.progress import Progress
 from runtime.data import open_dataset
@@ -118,7 +117,7 @@ class Judged:
         self.framing = replace(framing, T=None)
         decide = self.model.card.get("decide")
         self.rule = rule or (str(decide["rule"]) if isinstance(decide, dict) else LIVE_RULES[0])
-        self.other = find_other(self.model.classes)
+        self.other, self.by_other_arm = find_other(self.model.classes), exchanged(self.model.classes, SIDES)
         self.cases: list[tuple[str, Outputs, int | None]] = []
         self.after: list[tuple[str, Gesture]] = []  # the gestures of the curve, after people
         self.sessions: list[Seen] = []
@@ -150,12 +149,8 @@ class Judged:
             shown = answer_of(say(self.model, rule, RESET, steps)[soft], steps)
             found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
             if group == NEAR and right is not None:
-                found.setdefault(f"{NEAR}, by either arm", []).append(shown in (right, self._by_other_arm(right)))
+                found.setdefault(f"{NEAR}, by either arm", []).append(shown in (right, self.by_other_arm[right]))
         return found
-
-    def _by_other_arm(self, label: int) -> int:
-        name = re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", self.model.classes[label])
-        return self.model.classes.index(name)
 
     def after_people(self, rule: str) -> dict[str, list[bool]]:
         """The gestures of the curve, each after somebody who means nothing."""

@@ -92,8 +92,10 @@ def test_of_a_near_forearm_the_same_movement_counts_whose_ever_it_is(silent: Pat
 
 def test_people_before_a_gesture_hold_back_who_remembers_them(silent: Path) -> None:
     judged, people = Judged(str(silent), None), steps(10, 200)
+    judged.cases = [("drawn, cut", steps(4, 15), 4), ("drawn, left", steps(4, 15), 4)]
     judged.after = [("drawn, near", Gesture(steps(4, 15), 4, 0).after(people))]
     for rule, right in (("leak:20ms,margin=0.2", True), ("leak:1s,margin=0.2", False)):
+        assert judged.rights(rule) == {"drawn, cut": [True], "drawn, left": [True]}
         assert judged.after_people(rule) == {"drawn, near, after people": [right]}
 
 
