@@ -33,6 +33,6 @@ WORKDIR /data
 EXPOSE 8080/tcp 3333/udp
 # asks the dashboard; without --dashboard 0.0.0.0:8080 run the container with --no-healthcheck
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+    CMD ["python", "-I", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
 ENTRYPOINT ["plif"]
 CMD ["info"]

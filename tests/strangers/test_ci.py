@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ from tests.docs.commands import refusal
 yaml = pytest.importorskip("yaml")
 ACTION: dict[str, Any] = yaml.safe_load((REPOSITORY / "action.yml").read_text())
 STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
+BASH = str(shutil.which("bash"))
 GIVEN = re.compile(r"\$\{\{ inputs\.([\w-]+) \}\}")
 
 
@@ -38,8 +41,11 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **files, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-def act(folder: Path, **given: str) -> tuple[dict[str, int], dict[str, str], str]:
-    """Runs the action's steps up to the first that fails: {name: exit code}, outputs, and all that was said."""
+def act(folder: Path, path: str = "", **given: str) -> tuple[dict[str, int], dict[str, str], str]:
+    """Runs the action's steps up to the first that fails: {name: exit code}, outputs, and all that was said.
+
+    path: another $PATH than this environment's
+    """
     inputs = {name: about.get("default", "") for name, about in ACTION["inputs"].items()}
     inputs |= {name.replace("_", "-"): value for name, value in given.items()}
     codes: dict[str, int] = {}
@@ -50,10 +56,9 @@ def act(folder: Path, **given: str) -> tuple[dict[str, int], dict[str, str], str
             continue
         env = {name: GIVEN.sub(lambda found: inputs[found[1]], text) for name, text in step.get("env", {}).items()}
         (folder / "step.sh").write_text(step["run"])
-        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "step.sh"]
-        done = subprocess.run(
-            command, cwd=folder, env=environment(folder) | env, capture_output=True, text=True, errors="replace"
-        )
+        command = [BASH, "--noprofile", "--norc", "-eo", "pipefail", "step.sh"]
+        env = environment(folder) | env | ({"PATH": path} if path else {})
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, errors="replace")
         codes[step["name"]] = done.returncode
         said += done.stdout + done.stderr
         if done.returncode:
@@ -84,9 +89,47 @@ def test_the_command_line_takes_every_option_of_the_action() -> None:
         (script,) = [step["run"] for step in STEPS if f"plif {name} " in step["run"]]
         assert text.split()[0] in script
         for option in re.findall(
-            r"(?<!\w)--[a-z][\w-]*", script.partition(f"plif {name}")[2].partition("python -c")[0]
+            r"(?<!\w)--[a-z][\w-]*", script.partition(f"plif {name}")[2].partition("python -I")[0]
         ):
             assert refusal(["plif", name, "model.onnx", option], whole=False) is None, option
+
+
+def test_no_step_of_the_action_and_no_health_check_runs_a_module_of_the_working_directory(tmp_path: Path) -> None:
+    """It is the repository that is checked, or the folder that the service writes into."""
+    folder, programs = tmp_path / "repository", tmp_path / "bin"
+    (folder / "plif-reports" / "eval").mkdir(parents=True)
+    for name in ("json", "pip", "urllib"):
+        (folder / f"{name}.py").write_text("open('mark', 'w')\nraise SystemExit")
+    (folder / "model.onnx.report.json").write_text('{"sha256": "ab"}')
+    (folder / "plif-reports" / "eval" / "metrics.json").write_text('{"accuracy": 0.5}')
+    programs.mkdir()
+    python, plif = programs / "python", programs / "plif"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    plif.write_text("#!/bin/sh\n")
+    for program in (python, plif):
+        program.chmod(0o755)
+    codes, outputs, said = act(folder, model="m", data="d", path=f"{programs}:{os.environ['PATH']}")
+    assert codes == dict.fromkeys(("Install", "Export", "Verify", "Evaluate"), 0), said
+    assert (outputs["sha256"], outputs["accuracy"]) == ("ab", "0.5")
+    plif.unlink()
+    (install,) = [step["run"] for step in STEPS if step["name"] == "Install"]
+    without_plif = {"PATH": str(programs), "GITHUB_ACTION_PATH": str(tmp_path / "not-here")}
+    installed = subprocess.run([BASH, "-ec", install], cwd=folder, env=without_plif, capture_output=True, text=True)
+    assert installed.returncode != 0 and "not-here" in installed.stderr
+    check = re.search(r'"python"(?:, ".+?")+', (REPOSITORY / "Dockerfile").read_text().partition("HEALTHCHECK")[2])
+    assert check is not None
+    subprocess.run([python, *json.loads(f"[{check[0]}]")[1:]], cwd=folder, capture_output=True)
+    assert not (folder / "mark").exists()
+
+
+def test_every_action_that_is_used_is_pinned_to_one_commit() -> None:
+    """A tag can be moved, with what runs under it."""
+    pages = [*(REPOSITORY / ".github").rglob("*.yml"), REPOSITORY / "action.yml", *(REPOSITORY / "docs").glob("*.md")]
+    used = [line for page in pages for line in re.findall(r"^\s*(?:- )?uses: (?!\./)(.+)", page.read_text(), re.M)]
+    pins = {line: re.fullmatch(r"([\w/-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in used}
+    assert len(used) > 5 and not [line for line, pin in pins.items() if pin is None]
+    actions = [pin[1] for pin in pins.values() if pin is not None]
+    assert len(actions) == len({*actions}), "one commit each, wherever it is used"
 
 
 @pytest.mark.machines

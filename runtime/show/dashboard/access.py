@@ -37,7 +37,7 @@ def new_token() -> str:
     if not re.fullmatch(TOKEN_PATTERN, given):
         raise PlifError(
             f"{TOKEN_VARIABLE}: expected 24 to 200 letters, digits, - or _; make one with: "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            "python3 -I -c 'import secrets; print(secrets.token_urlsafe(24))'"
         )
     return given
 
