@@ -60,7 +60,21 @@ def test_each_change_says_which_class_is_right_or_that_none_is() -> None:
     assert len(events["whole"]) == len(CLIP) and events["cut away"]["y"].max() <= 50 + 20
     assert 0.05 < len(events["a tenth of the events"]) / len(CLIP) < 0.2
     assert events["half pace"]["t"][-1] == 2 * events["whole"]["t"][-1]
-    assert len(events["2 times as near"]) < len(events["1.5 times as near"]) < len(CLIP)
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0])
+def test_what_comes_nearer_has_no_holes_and_the_events_of_its_own_pixels(factor: float) -> None:
+    y, x = (places.ravel() + 30.0 for places in np.mgrid[:20, :12])
+    clip = Clip(np.arange(240) * 1000.0, x, y, x % 2 == 0)
+    name = f"{factor:g} times as near"
+    (case,) = (
+        case for case in changed("clips", clip, "air_drums", SIZE, {name: OF_BOTH[name]}) if case.group.endswith(name)
+    )
+    seen, high, wide = case.events, round(20 * factor), round(12 * factor)
+    assert len(seen) == high * wide == len({(e["x"], e["y"]) for e in seen}) and (np.diff(seen["t"]) >= 0).all()
+    assert (seen["y"].min(), seen["x"].min()) == (64 - high / 2, 64 - wide / 2)
+    of = np.floor((np.stack([seen["x"], seen["y"]]) - [[64 - wide / 2], [64 - high / 2]] + 0.5) / factor).astype(int)
+    assert (seen["t"] // 1000 == of[1] * 12 + of[0]).all() and (seen["p"] == (of[0] % 2 == 0)).all()
 
 
 def test_who_says_nothing_is_right_where_nothing_moves_and_never_false(silent: Path) -> None:
