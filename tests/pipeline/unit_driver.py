@@ -6,13 +6,15 @@ Prints one JSON document: what `camera` found as "plif", and for each name in wi
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
 
 DROP_IN = Path("/etc/systemd/system/plif.service.d/try.conf")
-SEND = ("/opt/plif/bin/plif", "send", "sim:digits?seed=3&seconds=1", "udp://127.0.0.1:3333", "--json")
+UNIT = Path("/etc/systemd/system/plif.service")
+SEND = ("/opt/plif/bin/plif", "send", "sim:digits?seed=3&seconds=1", "udp://{}:3333", "--json")
 
 
 def main() -> None:
@@ -31,7 +33,10 @@ def camera() -> dict[str, object]:
     if started.returncode or not files:
         return {"started": started.stderr, "journal": journal()}
     token, mode = files[0].read_text().strip(), files[0].stat().st_mode & 0o777
-    wanted = json.loads(subprocess.run(SEND, capture_output=True, check=True, timeout=60).stdout)["events"]
+    host = re.findall(r"from=([\d.]+)", UNIT.read_text())[-1]  # the camera's; who sends to an own address sends from it
+    subprocess.run(["ip", "address", "add", f"{host}/32", "dev", "lo"], check=True, timeout=60)
+    send = [word.format(host) for word in SEND]
+    wanted = json.loads(subprocess.run(send, capture_output=True, check=True, timeout=60).stdout)["events"]
     end_s, events = time.monotonic() + 60, -1
     while events != wanted and time.monotonic() < end_s:
         time.sleep(0.1)

@@ -87,7 +87,8 @@ def pushed(model: Model) -> Iterator[Pushed]:
 
 def test_health_says_the_state_the_age_of_the_last_event_and_no_names(pushed: Pushed) -> None:
     health = pushed.health()
-    assert set(health) == {"alive", "state", "last_event_age_s", "lag_ms"} and health["alive"]
+    assert set(health) == {"alive", "state", "last_event_age_s", "lag_ms", "refused_hosts"} and health["alive"]
+    assert health["refused_hosts"] == []
     wait_until(lambda: pushed.health()["state"] == "silent")
     assert pushed.health()["last_event_age_s"] > 1
     status = json.loads(pushed.get("/status")[1])["sources"]
@@ -149,16 +150,19 @@ class Sent(Pushed):
                 sender.sendto(next(encode_datagrams(some_events(100), "t64", 100)), ("127.0.0.1", self.source.port))
 
 
-def test_datagrams_of_strangers_are_in_the_metrics(model: Model) -> None:
+def test_datagrams_of_strangers_are_in_the_metrics_and_in_health_with_what_to_type(model: Model) -> None:
     running = Sent(model, source=listen("format=t64", sensor="&sensor=34x34"))
     try:
         wait_until(lambda: running.source.datagrams["foreign"])
-        text = running.get("/metrics")[1]
+        text, (host,) = running.get("/metrics")[1], running.health()["refused_hosts"]
+        (status,) = json.loads(running.get("/status")[1])["sources"].values()
     finally:
         running.close()
     found = re.findall(r'plif_datagrams_total\{source="udp:[^"]+",fate="(\w+)"\} (\d+)', text)
     assert dict(found) == {fate: str(count) for fate, count in running.source.datagrams.items()}
     assert running.source.datagrams["foreign"] == running.source.datagrams["received"] == 1
+    assert (host["host"], host["datagrams"], host["accept"]) == ("127.0.0.2", 1, "from=127.0.0.2")
+    assert status["owner"] == "127.0.0.1" and status["refused_hosts"][0]["host"] == "127.0.0.2"
 
 
 def test_a_histogram_counts_what_lies_below_each_bound() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,9 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import make_events
+from runtime.events.address import Address
 from runtime.events.datagrams import encode_datagrams
+from runtime.events.ownership import HOSTS, NAMED, Ownership, written_address
 from runtime.events.sources import udp
 from runtime.events.sources.udp import UdpSource
 from runtime.stream.source_framer import SourceFramer
@@ -51,9 +54,9 @@ class Port:
         seen = self.source.datagrams
         until(lambda: seen["received"] + seen["foreign"] == self.sent, every_s=0)
 
-    def lose(self) -> None:
-        """Nothing comes from the owner for two seconds, which a datagram of another makes the source see."""
-        self.send(b"no event", "127.0.0.9", after_us=2_000_000)
+    def lose(self, silent_us: int = 2_000_000) -> None:
+        """Nothing comes from the owner for so long, which a datagram of another makes the source see."""
+        self.send(b"no event", "127.0.0.9", after_us=silent_us)
         until(lambda: self.source.lost)
 
     def end(self) -> dict[str, int]:
@@ -79,6 +82,20 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Port]]:
     made[0].source.close()
 
 
+class Owned(Ownership):
+    """That of a stream with from=first, and what it said."""
+
+    def __init__(self) -> None:
+        self.said, self.datagrams = list[str](), dict.fromkeys(("foreign", "takeovers", "dropped_by_kernel"), 0)
+        address = Address.parse("udp://127.0.0.1:7777", ("owner",), "")
+        super().__init__(address, socket.AF_INET, 2.0, self.datagrams, self.said.append)
+
+
+@pytest.fixture
+def ownership() -> Owned:
+    return Owned()
+
+
 @pytest.mark.parametrize("every", (10, 1))
 def test_a_liar_on_another_host_who_creeps_ahead_makes_no_event_late(port: Callable[..., Port], every: int) -> None:
     """Events 0.9 ms ahead of what is expected with the lie before, 100 and 1000 a second, beside 1000 honest datagrams."""
@@ -97,21 +114,42 @@ def test_datagrams_of_another_host_are_said_at_once_and_once_with_what_to_do(por
     for number in range(3):
         there.send(at(1000 * number), CAMERA, after_us=1000)
         assert there.said == [
-            f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first that sent; from={CAMERA} names yours"
+            f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first that sent, until it is silent "
+            f"for 60 s; from={CAMERA} names yours"
         ]
     assert there.end()["foreign"] == 3 and there.frames.account.used == 1
-    assert any(f"3 datagrams of other hosts were not taken ({CAMERA})" in note for note in there.source.notes)
+    assert any(f"3 datagrams of other hosts were not taken ({CAMERA} (3" in note for note in there.source.notes)
 
 
-def test_of_ten_thousand_hosts_that_somebody_forges_a_few_are_named() -> None:
-    source = listen("format=t64")
-    said: list[str] = []
-    source.say = said.append
-    source._change_owner(CAMERA)
+def test_a_host_that_sends_on_is_said_again_each_minute(ownership: Owned) -> None:
+    ownership.change(CAMERA, 0)
+    for now_us in range(0, 180_000_000, 1_000_000):
+        ownership.refuse(OTHER, now_us)
+    assert [re.findall(r"\d+ datagrams", line) for line in ownership.said] == [[], ["61 datagrams"], ["121 datagrams"]]
+
+
+def test_refused_hosts_stand_in_the_status_with_what_to_type(port: Callable[..., Port]) -> None:
+    there = port()
+    assert there.source.status() == {"owner": None, "refused_hosts": []}
+    there.send(at(0))
+    for number in range(3):
+        there.send(at(1000 * number), OTHER)
+    there.now_us += 5_000_000
+    host = {"host": OTHER, "datagrams": 3, "last_s": 5.0, "accept": f"from={OTHER}"}
+    assert there.source.status() == {"owner": CAMERA, "refused_hosts": [host]}
+    there.end()
+
+
+def test_ten_thousand_hosts_that_somebody_forges_hide_none_that_sends_on(ownership: Owned) -> None:
+    ownership.change(CAMERA, 0)
     for number in range(10_000):
-        source._leave(f"10.0.{number >> 8}.{number & 255}")
-    assert len(said) == udp.NAMED == len(source._others) and source.datagrams["foreign"] == 10_000
-    source.close()
+        ownership.refuse(f"10.0.{number >> 8}.{number & 255}", 1000 * number)
+        if number % 3 == 0:
+            ownership.refuse(OTHER, 1000 * number)
+    assert len(ownership.said) == NAMED and ownership.datagrams["foreign"] == 13_334
+    assert len(ownership.refused) == HOSTS and ownership.refused[OTHER][0] > 3000
+    ownership.refuse("10.0.0.0", 80_000_000)
+    assert f"datagrams of {OTHER} (" in ownership.said[-1] and f"from={OTHER} names yours" in ownership.said[-1]
 
 
 def test_a_sender_that_restarts_with_another_port_and_another_clock_is_the_same_host(port: Callable[..., Port]) -> None:
@@ -123,24 +161,40 @@ def test_a_sender_that_restarts_with_another_port_and_another_clock_is_the_same_
     assert there.end()["foreign"] == 0 and there.frames.account.used == 40 and there.said == []
 
 
-def test_another_host_takes_over_when_the_first_is_lost_and_keeps_the_stream_when_that_one_returns(
-    port: Callable[..., Port],
+@pytest.mark.parametrize("still_s", (3, 59))
+def test_a_camera_before_a_still_scene_keeps_its_stream_whoever_sends_meanwhile(
+    port: Callable[..., Port], still_s: int
 ) -> None:
     there = port()
-    there.send(at(0))
-    there.send(at(1000), OTHER, after_us=1_999_999)  # one datagram, and then silence for a little less than two seconds
-    there.send(at(2_000_000), CAMERA)
+    there.send(at(0, 100))
     there.lose()
+    for number in range(10):
+        there.send(at(1000 * number), OTHER, after_us=100_000 * (still_s - 2))
+    for number in range(311):
+        there.send(at(1_000_000 * still_s + 10_000 * number, 100), after_us=10_000)
+    seen = there.end()
+    assert (seen["takeovers"], there.frames.account.used) == (0, 31_200) and there.source.returns == 1
+
+
+def test_another_host_takes_over_when_the_first_was_silent_for_so_long_and_keeps_the_stream_when_that_one_returns(
+    port: Callable[..., Port],
+) -> None:
+    there = port("&owner=10s")
+    there.send(at(0))
+    there.lose()
+    there.send(at(1000), OTHER, after_us=7_999_999)  # a little less than ten seconds
+    there.send(at(10_000_000), CAMERA)
+    there.lose(10_000_000)
     there.send(at(70_000_000), OTHER, after_us=1000)  # it has a clock of its own
-    there.send(at(4_000_000), CAMERA, after_us=1000)
+    there.send(at(20_000_000), CAMERA, after_us=1000)
     there.send(at(70_001_000), OTHER, after_us=1000)
     assert there.source.datagrams["takeovers"] == 1
-    there.lose()
-    there.send(at(7_000_000), CAMERA, after_us=1000)
-    there.send(at(72_000_000), OTHER, after_us=1000)  # is said again
-    assert there.end()["takeovers"] == 2 and there.frames.account.used == 5 and there.source.returns == 2
+    there.lose(10_000_000)
+    there.send(at(30_000_000), CAMERA, after_us=1000)
+    there.send(at(80_000_000), OTHER, after_us=1000)  # is said again
+    assert there.end()["takeovers"] == 2 and there.frames.account.used == 5 and there.source.returns == 3
     assert any(f"no datagram of {CAMERA} for 2.0 s: lost" in line for line in there.said)
-    assert f"nothing comes from {CAMERA} any more: the stream belongs to {OTHER} now" in there.said
+    assert f"nothing came from {CAMERA} for 10 s: the stream belongs to {OTHER} now" in there.said
     assert any(
         f"datagrams of {CAMERA} are not taken: this stream belongs to {OTHER}, the first" in line for line in there.said
     )
@@ -158,17 +212,47 @@ def test_nobody_takes_over_from_a_host_that_is_named(port: Callable[..., Port]) 
     assert there.end()["takeovers"] == 0 and there.frames.account.used == 2
 
 
-def test_nobody_takes_over_while_the_kernel_drops_datagrams_that_may_be_the_owners() -> None:
-    source = listen("format=t64")
-    source._change_owner(CAMERA)
-    source._heard_us, source._empty_us = 1_000_000, 9_000_000
-    assert not source._owner_may_change(10_000_000)
-    source.lost = True
-    assert source._owner_may_change(10_000_000)
-    source.datagrams["dropped_by_kernel"] = 5
-    assert not source._owner_may_change(11_000_000) and not source._owner_may_change(12_999_999)
-    assert source._owner_may_change(13_000_000)
-    source.close()
+def test_nobody_takes_over_while_datagrams_that_may_be_the_owners_wait_or_are_dropped(ownership: Owned) -> None:
+    ownership.change(CAMERA, 1_000_000)
+    assert not ownership.may_change(90_000_000, 90_000_000, lost=False)
+    assert not ownership.may_change(90_000_000, 60_999_999, lost=True), "what came later was not read yet"
+    assert ownership.may_change(90_000_000, 61_000_000, lost=True)
+    ownership.datagrams["dropped_by_kernel"] = 5
+    assert not ownership.may_change(91_000_000, 91_000_000, lost=True)
+    assert not ownership.may_change(150_999_999, 150_999_999, lost=True)
+    assert ownership.may_change(151_000_000, 151_000_000, lost=True)
+
+
+def test_an_owner_that_sends_what_is_no_event_is_not_silent(port: Callable[..., Port]) -> None:
+    there = port()
+    there.send(at(0))
+    for _ in range(7):
+        there.send(b"alive", after_us=10_000_000)
+    there.send(at(0), OTHER)
+    assert there.source.lost and there.end()["takeovers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("&owner=1s", "owner=1s is shorter than lost=2s"),
+        ("&owner=4s&lost=5s", "owner=4s is shorter than lost=5s"),
+        ("&owner=60s&from=any", "with from=any the stream never changes its owner"),
+        (f"&from={CAMERA}&owner=60s", f"with from={CAMERA} the stream never changes its owner"),
+        ("&owner=never", "owner, 'never', is not a time"),
+    ],
+)
+def test_a_time_of_silence_that_can_never_matter_is_refused_in_one_line(options: str, says: str) -> None:
+    with pytest.raises(PlifError) as error:
+        listen(f"format=t64{options}")
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_longer_time_until_a_source_counts_as_lost_holds_for_its_owner_too(port: Callable[..., Port]) -> None:
+    there = port("&lost=90s")
+    there.send(at(0))
+    there.send(at(0), OTHER, after_us=89_000_000)
+    assert any("until it is silent for 90 s" in line for line in there.said) and there.end()["takeovers"] == 0
 
 
 def test_what_is_no_event_makes_nobody_the_owner(port: Callable[..., Port]) -> None:
@@ -177,7 +261,7 @@ def test_what_is_no_event_makes_nobody_the_owner(port: Callable[..., Port]) -> N
         there.send(body, OTHER)
     there.send(at(0) + bytes(12) + b"\7")  # an event, and what is none
     assert there.end()["malformed"] == 3 and (there.frames.account.used, there.frames.account.invalid) == (1, 6)
-    assert there.source._owner == CAMERA
+    assert there.source.status()["owner"] == CAMERA
 
 
 def test_with_from_any_each_sender_has_a_clock_of_its_own_and_nobody_is_refused(port: Callable[..., Port]) -> None:
@@ -235,8 +319,8 @@ def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind
     source = listen("format=t64")
     now_us = 70_000_000
     monkeypatch.setattr(udp, "_now_us", lambda: now_us)
-    source._change_owner(CAMERA)
-    source._heard_us, source.lost = 10_000_000, True
+    source._ownership.change(CAMERA, 10_000_000)
+    source.lost = True
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as liar,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as camera,
@@ -246,7 +330,7 @@ def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind
             sender.sendto(at(0), ("127.0.0.1", source.port))
     view = memoryview(bytearray(1 << 17))
     assert [len(source._take(view, 1 << 16)[0]) for _ in range(3)] == [0, 0, 1]
-    assert source._owner == CAMERA and source.datagrams["foreign"] == 26
+    assert source.status()["owner"] == CAMERA and source.datagrams["foreign"] == 26
     source.close()
 
 
@@ -269,6 +353,6 @@ def test_a_host_is_an_address_however_it_is_written(host: str, four: str | None,
     for family, written in ((socket.AF_INET, four), (socket.AF_INET6, six)):
         if written is None:
             with pytest.raises(PlifError, match="expected first, any, or one such as"):
-                udp._written("udp://", host, family)
+                written_address("udp://", host, family)
         else:
-            assert udp._written("udp://", host, family) == written
+            assert written_address("udp://", host, family) == written

@@ -102,6 +102,10 @@ class Source:
         (Framer.frames_of_words). None where there are only events."""
         return None
 
+    def status(self) -> dict[str, object]:
+        """What a program that looks after the stream should know now, beside the account, for JSON. From any thread."""
+        return {}
+
     def count(self) -> int:
         """How many events packets() yields over a whole recording. PlifError for a live source."""
         if self.live:

@@ -1,20 +1,16 @@
 """Events that come as UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
 
 HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.0 for all. More options:
-    from=first   whose datagrams are taken: of the owner, the first host that sends, from whatever port. Once it is lost, the next
-                 host that sends is the owner, but not while the kernel drops datagrams: they may be the owner's
-    from=HOST    this IP address is the owner, and no other ever
-    from=any     everybody's are
-    lost=2s      nothing for so long: the source counts as lost, until the next datagram
-    end=10s      nothing for so long: the stream ends
+    from=, owner=  whose datagrams are taken (runtime/events/ownership.py); first, 60s
+    lost=2s        nothing for so long: the source counts as lost, until the next datagram
+    end=10s        nothing for so long: the stream ends
 
 The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
 once. The only queue is the socket's own, which the kernel bounds, and it says how many datagrams did not fit (SO_RXQ_OVFL). How
 many events they held is unknown, so they stand in the notes and in `datagrams`, not in the account of events.
 
-UDP cannot prove a sender: a host is the address that stands in a datagram, and whoever forges it is that host. Datagrams of
-others are counted, and said at once. Each sender has a clock of its own, and a datagram whose time jumps waits for the next
-one (timeline.py); events that nobody confirms count as invalid.
+Each sender has a clock of its own, and a datagram whose time jumps waits for the next one (timeline.py); events that nobody
+confirms count as invalid.
 """
 
 from __future__ import annotations
@@ -34,16 +30,16 @@ from runtime.base.errors import PlifError
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES, DatagramDecoder
 from runtime.events.formats.base import Losses
+from runtime.events.ownership import Ownership, plain_address
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.timeline import Timeline
 from runtime.events.sources.usable import pieces, usable
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
-OPTIONS = ("format", "sensor", "from", "lost", "end")
+OPTIONS = ("format", "sensor", "from", "owner", "lost", "end")
 DATAGRAM_BYTES = 65536  # no UDP datagram is longer
 AT_ONCE = 4096  # datagrams, others' too: what is ours waits no longer than these take
 CLOCKS = 64  # of so many senders the time is known: anybody can forge more
-NAMED = 4  # so many hosts that are not taken are named
 WANTED_BUFFER = 8 << 20
 LOST_S = 2.0
 RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
@@ -72,13 +68,8 @@ class UdpSource(Source):
             ("received", "malformed", "foreign", "takeovers", "dropped_by_kernel", "missing"), 0
         )
         family, where = address.resolve(socket.SOCK_DGRAM)
-        self._whose = address.options.get("from", "first")
-        self._owner: str | None = None  # as the socket writes it
-        if self._whose not in ("any", "first"):
-            self._owner = _written(name, self._whose, family)
-        self._others: set[str] = set()  # that were named since it is the owner
+        self._ownership = Ownership(address, family, self._lost_s, self.datagrams, lambda text: self.say(text))
         self._heard_us = self._empty_us = 0  # when something of ours came last, and when nothing waited
-        self._dropped = self._dropped_us = 0  # by the kernel, and when that was known
         self._clocks: dict[object, tuple[DatagramDecoder, Timeline]] = {}  # by sender, the one heard last at the end
         self._refused = False
         self._socket = self._bind(family, where)
@@ -101,6 +92,9 @@ class UdpSource(Source):
             }.get(error.errno or 0, "see who may listen there")
             raise PlifError(f"{self.name}: cannot listen ({error.strerror}): {hint}") from None
         return made
+
+    def status(self) -> dict[str, object]:
+        return self._ownership.status(_now_us())
 
     @property
     def port(self) -> int:
@@ -147,7 +141,8 @@ class UdpSource(Source):
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and silent_s >= self._lost_s:
-                    of = f" of {_plain(self._owner)}" if self._owner else ""
+                    owner = self._ownership.owner
+                    of = f" of {plain_address(owner)}" if owner else ""
                     self.went_away(f"no datagram{of} for {silent_s:.1f} s" + (": lost" if ever else " so far"))
                 if self.tick_s is not None and ever and self._due_us is None:  # what is held is no silence
                     yield TICK
@@ -215,7 +210,8 @@ class UdpSource(Source):
         senders: list[object] = []
         receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
-        now_us, owner, anybody = _now_us(), self._owner, self._whose == "any"
+        now_us, ownership = _now_us(), self._ownership
+        owner, anybody = ownership.owner, ownership.anybody
         for _ in range(AT_ONCE):
             if filled >= room:
                 break
@@ -232,8 +228,10 @@ class UdpSource(Source):
             if extra:
                 self._kernel(extra)
             other = not anybody and sender[0] != owner
-            if other and (ends or not self._owner_may_change(now_us)):
-                self._leave(sender[0])
+            if not other:
+                ownership.heard_us = now_us
+            elif ends or not ownership.may_change(now_us, self._empty_us, self.lost):
+                ownership.refuse(sender[0], now_us)
                 continue
             seen["received"] += 1
             if not fits(size):
@@ -243,7 +241,7 @@ class UdpSource(Source):
             if other:
                 if not self._tells(view[:size]):
                     continue
-                self._change_owner(owner := sender[0])
+                ownership.change(owner := sender[0], now_us)
             filled += size
             ends.append(filled)
             arrived_us.append(_now_us() if stamp else now_us)
@@ -258,36 +256,6 @@ class UdpSource(Source):
             if len(usable(events, self.sensor, losses)):
                 return True
         return False
-
-    def _owner_may_change(self, now_us: int) -> bool:
-        """Whether the next host that sends owns the stream: all that came in the time of silence has been read."""
-        if self._whose != "first" or self._owner is None:
-            return self._owner is None
-        if self._dropped != self.datagrams["dropped_by_kernel"]:
-            self._dropped, self._dropped_us = self.datagrams["dropped_by_kernel"], now_us
-        silent_us = min(self._empty_us - self._heard_us, now_us - self._dropped_us if self._dropped else sys.maxsize)
-        return self.lost and silent_us >= 1e6 * self._lost_s
-
-    def _change_owner(self, host: str) -> None:
-        if self._owner is not None:
-            self.datagrams["takeovers"] += 1
-            self.say(f"nothing comes from {_plain(self._owner)} any more: the stream belongs to {_plain(host)} now")
-        self._owner = host
-        self._others.clear()
-
-    def _leave(self, host: str) -> None:
-        """A datagram of another host came, and is not taken."""
-        self.datagrams["foreign"] += 1
-        if len(self._others) < NAMED and host not in self._others:
-            self._others.add(host)
-            host = _plain(host)
-            self.say(
-                f"datagrams of {host} are not taken: this stream belongs to {self._whom()}; from={host} names yours"
-            )
-
-    def _whom(self) -> str:
-        first = ", the first that sent" + " after a silence" * (self.datagrams["takeovers"] > 0)
-        return _plain(self._owner) + first * (self._whose == "first")
 
     def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
         for level, kind, value in extra:
@@ -305,28 +273,9 @@ class UdpSource(Source):
         if seen["missing"]:
             self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
         if seen["foreign"]:
-            others = ", ".join(map(_plain, sorted(self._others)))
-            self.notes.append(
-                f"{self.name}: {seen['foreign']} datagrams of other hosts were not taken{f' ({others})' * bool(others)}: "
-                f"this stream belongs to {self._whom()}"
-            )
+            self.notes.append(f"{self.name}: {self._ownership.note()}")
         if seen["takeovers"]:
             self.notes.append(f"{self.name}: {seen['takeovers']} times another host took over, after a silence")
-
-
-def _written(name: str, host: str, family: socket.AddressFamily) -> str:
-    """The address as a socket of that family writes it: an IPv4 one stands in ::ffff: for IPv6."""
-    ways = (host, f"::ffff:{host}") if family == socket.AF_INET6 else (host.lower().removeprefix("::ffff:"),)
-    for way in ways:
-        with suppress(OSError, ValueError):
-            if (packed := socket.inet_pton(family, way)).strip(b"\0\xff"):  # 0.0.0.0, 255.255.255.255: nobody's
-                return socket.inet_ntop(family, packed)
-    example = "192.168.1.7" if family == socket.AF_INET else "fd00::7"
-    raise PlifError(f"{name}: from={host} is no sender's address here; expected first, any, or one such as {example}")
-
-
-def _plain(host: str | None) -> str:
-    return (host or "anybody").removeprefix("::ffff:")
 
 
 def _now_us() -> int:

@@ -152,7 +152,8 @@ class Dashboard(Observer):
         return board.message(since, name, self._facts[name] if since <= 0 else None)
 
     def health(self) -> dict[str, object]:
-        """State, age of the last event and lag, of the worst source; nothing that tells what runs here."""
+        """State, age of the last event and lag, of the worst source, and hosts that a UDP source refuses; nothing that tells
+        what runs here."""
         found = [board.status() for board in self._boards.values()]
         worst = next((state for state in ("lost", "silent") if any(s["source_state"] == state for s in found)), None)
         state = self.state
@@ -163,6 +164,7 @@ class Dashboard(Observer):
             "state": worst if worst and state == "running" else state,
             "last_event_age_s": max(ages, default=None),
             "lag_ms": max(lags, default=None),
+            "refused_hosts": [host for s in found for host in s.get("refused_hosts", ())],
         }
 
     def metrics(self) -> str:
@@ -213,6 +215,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         account=stream.account,
         is_lost=(lambda: source.lost) if source.live else None,
         datagrams=source.datagrams,
+        more=source.status,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation, source.upright)
     threads = model.engine.threads

@@ -64,14 +64,16 @@ class Board:
         account: Account,
         is_lost: Callable[[], bool] | None = None,
         datagrams: Mapping[str, int] | None = None,
+        more: Callable[[], dict[str, object]] = dict,
     ) -> None:
-        """is_lost: of a live source, whether it is lost now; None for others, which are always "running". datagrams: as of
-        the source."""
+        """is_lost: of a live source, whether it is lost now; None for others, which are always "running". datagrams, and more
+        for `status`: as of the source."""
         self.layers, self.shape, self.framing, self.upright = layers, shape, framing, upright
         self.latency, self.lag, self.account, self.datagrams = latency, lag, account, datagrams or {}
         self.state = "running"
         self.answers, self.resets = Answers(), Counter[str]()
         self._is_lost, self._began_s, self._heard_s = is_lost, time.perf_counter(), -1.0
+        self._more = more
         self.notes: deque[str] = deque(maxlen=NOTES)
         self._lock = threading.Lock()
         self._voters = voters
@@ -222,6 +224,7 @@ class Board:
             **{f"events_{name}": getattr(account, name) for name in FATES},
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
+            **self._more(),
         }
 
     def _expose(self) -> bytes:

@@ -1,7 +1,7 @@
 """The small server behind the page: Starlette on uvicorn, in a thread of its own.
 
     GET  /          the page, with ?token=; without it a page that asks for the token
-    GET  /healthz   whether the stream runs, the age of the last event, the lag; no token, no facts
+    GET  /healthz   whether the stream runs, the age of the last event, the lag, hosts that are refused; no token, no facts
     GET  /status    the account and the times as JSON; Authorization: Bearer TOKEN
     GET  /metrics   the same for Prometheus; Authorization: Bearer TOKEN
     GET  /decisions.csv, /decisions.json    the changes of the answer, ?source=; Authorization: Bearer TOKEN
