@@ -48,7 +48,7 @@ from runtime.base.version import __version__
 from runtime.data.simulate_motion import record_painted, record_people, split_actors
 from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
-from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.figure import SENSOR
 from runtime.simulate.motion.drawn import Gestures, Moves, stage
 from runtime.simulate.motion.joints import Motion, actors_of, read_motions
 from runtime.simulate.performance import Bout, perform, record_scene
@@ -70,16 +70,18 @@ Recording = tuple[npt.NDArray[np.void], Rows]
 
 @dataclass(frozen=True)
 class Staging:
-    """How a part is shown, beside what it is; the default is as of the first sets. motions: the file of part "people"."""
+    """How a part is shown, beside what it is; the default is as of the first sets. motions: the file of part "people"; size:
+    (width, height) of the camera."""
 
     laws: int = 1
     view: str | None = None
     look: str | None = None
     motions: str | None = None
+    size: tuple[int, int] = SENSOR
 
     def performer(self, key: tuple[int, ...], held_out: bool, conditions: str | None) -> Performer:
         look = conditions if self.look is None else self.look
-        return draw_performer(key, held_out, None if look == LOOKS[0] else look)
+        return draw_performer(key, held_out, None if look == LOOKS[0] else look, self.size)
 
     def view_at(self, number: int) -> str:
         """The view of the window or scene `number`."""
@@ -236,7 +238,9 @@ def _scenes(
 def _people(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
     if how.motions is None:
         raise PlifError(f"{WHAT}: part 'people', expected a file of motions")
-    events, scenes = record_people(key, split_actors(_motions(how.motions), held_out), held_out, look=how.look)
+    events, scenes = record_people(
+        key, split_actors(_motions(how.motions), held_out), held_out, look=how.look, size=how.size
+    )
     return events, [(OTHER, start_us, end_us) for start_us, end_us in scenes]
 
 
@@ -251,7 +255,7 @@ def _make(job: tuple[int, str, int, str, str, Staging]) -> int:
     events, rows = record(seed, split, number, part, staging)
     with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
         with open(recording, "wb") as file:
-            file.write(make_header((SIZE_PX, SIZE_PX)))
+            file.write(make_header(SENSOR))
             write_packets(file, events)
         lines = "".join(f"{gesture + 1},{start_us},{end_us}\n" for gesture, start_us, end_us in rows)
         labels.write_text(f"class,startTime_usec,endTime_usec\n{lines}", encoding="utf-8")

@@ -30,7 +30,7 @@ from runtime.data.dataset import SPLITS
 from runtime.data.recordings import files_of
 from runtime.data.simulated_set import Progress, claim_folder, run_jobs
 from runtime.events.formats.aedat.aedat31 import make_header, write_packets
-from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.figure import SENSOR
 from runtime.simulate.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
 from runtime.simulate.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, Viewpoint
 from runtime.simulate.performance import FRAME_US, record_scene
@@ -108,7 +108,7 @@ def _make(job: Job) -> int:
                 continue
             key = (how.seed, 92, zlib.crc32(f"{folder.name}/{stem}".encode()), view)
             with whole_or_nothing(path) as (target,), open(target, "wb") as recording:
-                recording.write(make_header((SIZE_PX, SIZE_PX)))
+                recording.write(make_header(SENSOR))
                 write_packets(recording, _record_one(key, motion, held_out, how))
     return 1
 
@@ -143,7 +143,7 @@ def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
 
 PEOPLE_S, STRETCH_S = 15.0, 4.0
 GAP_US = 200_000  # between two scenes of a recording
-MOST_HZ, PATIENCE, MOST_SCENES = 350_000, 3, 1000  # events a second
+MOST_HZ, PATIENCE, MOST_SCENES = 350_000, 3, 1000  # events a second of 128 x 128 pixels
 
 
 def record_people(
@@ -152,6 +152,7 @@ def record_people(
     held_out: bool = False,
     seconds: float | None = None,
     look: str | None = None,
+    size: tuple[int, int] = SENSOR,
 ) -> tuple[npt.NDArray[np.void], list[tuple[int, int]]]:
     """Somebody who means nothing, for about so many seconds (PEOPLE_S): events [N] and (start_us, end_us) of each scene.
 
@@ -164,7 +165,8 @@ def record_people(
     rng = np.random.default_rng([*key, 31, int(held_out)])
     drawn = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]
     conditions = None if drawn == LOOKS[0] else drawn
-    performer, too_many = draw_performer(key, held_out, conditions), 0
+    performer, too_many = draw_performer(key, held_out, conditions, size), 0
+    most_hz = MOST_HZ * (size[1] / SENSOR[1]) ** 2
     kinds = [[one for one in motions if one.actor == actor] for actor in actors_of(motions)]
     events, rows, at_us = [], [], 0
     for scene in range(MOST_SCENES):
@@ -176,10 +178,10 @@ def record_people(
         if painter.seen(times).any(1).mean() < 0.5:
             continue
         found = record_painted(performer, painter, course.seconds, (*key, scene))
-        if len(found) > MOST_HZ * course.seconds:
+        if len(found) > most_hz * course.seconds:
             too_many += 1
             if too_many % PATIENCE == 0:
-                performer = draw_performer((*key, too_many), held_out, conditions)
+                performer = draw_performer((*key, too_many), held_out, conditions, size)
             continue
         end_us = at_us + int(course.seconds * 1e6) // FRAME_US * FRAME_US
         found["t"] += at_us

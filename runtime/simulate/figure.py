@@ -1,10 +1,15 @@
-"""A person in front of a camera: joints in space -> a picture of 128 x 128 pixels of linear intensity.
+"""A person in front of a camera: joints in space -> a picture of linear intensity, of 128 x 128 pixels or of another size.
 
 Coordinates are those of the picture: X to the right, Y down, Z towards the camera, in pixels of a person of scale 1, with the
 origin between the shoulders. So the person's right arm (arm 0) is on the left side of the picture, as in DVS128 Gesture.
 A point appears at
 
     (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          near things are larger
+
+A picture of W x H pixels shows as much over its height, z = H / 128 times as large, with the same middle: what lies at (x, y)
+in the one of 128 x 128, the middle of whose first pixel is (0, 0), appears in it at
+
+    (z (x + 1/2 - 64) + W / 2 - 1/2,  z (y + 1/2) - 1/2)
 
 Every part is a tapered capsule: with u the position along the bone, v the signed distance from it and r(u) its radius, a
 pixel is covered by clip(r - d + 1/2, 0, 1), d the distance from the bone, and shaded like a cylinder, 1 - 0.35 (v / r)^2,
@@ -25,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 SIZE_PX = 128
+SENSOR = (SIZE_PX, SIZE_PX)  # (width, height), where none is given
 DEPTH_PX = 230.0  # from the shoulders to the camera
 SHOULDER = (18.0, 2.0)  # half of the width, and how far below the origin
 UPPER_PX, FORE_PX, HAND_PX = 26.0, 24.0, 11.0
@@ -46,7 +52,7 @@ class Appearance:
     cloth: Floats
     hand: Floats
     face: Floats
-    background: Floats  # [128, 128]
+    background: Floats  # [H, W]: the size of the picture
 
 
 @dataclass
@@ -129,21 +135,37 @@ def stack_limbs(limbs: Sequence[Limb]) -> Doubles:
     return found
 
 
+def paint_at(
+    image: Floats,
+    limbs: Doubles,
+    textures: Floats,
+    at: tuple[float, float],
+    scale: float,
+    depth: float = DEPTH_PX,
+    girth: float = 1.0,
+) -> None:
+    """Paints limbs [n, LIMB] over `image` [H, W] of any size; `at` and `scale` are those in the picture of 128 x 128."""
+    height, width = image.shape
+    z = height / SIZE_PX
+    there = (z * at[0] + (z * (1 - SIZE_PX) + width - 1) / 2, z * at[1] + (z - 1) / 2)
+    paint(image, limbs, textures, there, z * scale, depth, girth)
+
+
 class Painter:
     """Paints one person at one place. The picture of the body is kept and painted again only when the body has moved."""
 
-    MOVES_PX = 0.12  # the body is painted again after a movement of this much
+    MOVES_PX = 0.12  # the body is painted again after a movement of this many pixels of its picture
 
     def __init__(self, look: Appearance, cx: float, cy: float, scale: float) -> None:
         self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
-        self._textures = stack_textures(look)
+        self._textures, self._zoom = stack_textures(look), len(look.background) / SIZE_PX
         self._body: Floats | None = None
         self._at: Doubles = np.zeros(0)
 
     def paint(self, pose: Pose, t: int) -> Floats:
-        """The picture float32 [128, 128] at moment t of the pose."""
+        """The picture float32 [H, W] at moment t of the pose."""
         at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
-        if self._body is None or np.abs(at - self._at).max() > self.MOVES_PX:
+        if self._body is None or np.abs(at - self._at).max() * self._zoom > self.MOVES_PX:
             self._body, self._at = self.look.background.copy(), at
             self._paint(self._body, pose, t, self._still_limbs(pose, t))
         image: Floats = self._body.copy()
@@ -182,4 +204,4 @@ class Painter:
     def _paint(self, image: Floats, pose: Pose, t: int, limbs: Sequence[Limb]) -> None:
         dx, dy, factor = pose.body[t].tolist()
         at = (self.cx + dx, self.cy + dy)
-        paint(image, stack_limbs(limbs), self._textures, at, self.scale * factor, DEPTH_PX, self.look.girth)
+        paint_at(image, stack_limbs(limbs), self._textures, at, self.scale * factor, girth=self.look.girth)

@@ -4,8 +4,8 @@
     w(t)     0 while the person stands still; rises from 0 to 1 in the first `raise_us` of a bout, falls in the last `raise_us`
     pose     still + w (gesture - still)
 
-The camera gets a picture every FRAME_US, in which a hand moves by about a pixel; between two pictures the sensor model takes
-the logarithm of intensity as a straight line.
+The camera gets a picture every FRAME_US, in which a hand moves by about a pixel of 128 x 128 (by four of 640 x 480: what passes
+over a pixel meanwhile is not seen); between two pictures the sensor model takes the logarithm of intensity as a straight line.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def record_scene(
     end_us: int,
     seed: tuple[int, ...],
 ) -> Iterator[npt.NDArray[np.void]]:
-    """As `perform`, of any scene before the performer's camera: `paint` gives the pictures [128, 128] at times [T] in us."""
+    """As `perform`, of any scene before the performer's camera: `paint` gives the pictures [H, W] at times [T] in us."""
     camera = Camera(performer.sensor, np.random.default_rng([*seed, 77]), performer.noise)
     times = np.arange(start_us, end_us + 1, FRAME_US)
     scatter = np.random.default_rng([*seed, 78])
@@ -127,7 +127,7 @@ def record_scene(
         events = camera.see(frames)
         if performer.both:
             events = _add_both(events, performer.both, scatter)
-        yield _add_halo(events, performer.halo, scatter)
+        yield _add_halo(events, performer.halo, scatter, performer.size)
 
 
 def _add_both(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
@@ -141,14 +141,18 @@ def _add_both(events: npt.NDArray[np.void], share: float, rng: np.random.Generat
     return both[order_of(both["t"])]
 
 
-def _add_halo(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
+def _add_halo(
+    events: npt.NDArray[np.void], share: float, rng: np.random.Generator, size: tuple[int, int]
+) -> npt.NDArray[np.void]:
     """Adds scattered events around what moves, as real recordings have them (from shadows, reflections and the sensor's own
-    bus), more along rows than across them: a random share of the events is repeated some pixels away, with either polarity."""
+    bus), more along rows than across them: a random share of the events is repeated, with either polarity, some pixels away,
+    which are those of 128 rows: as far in the scene, whatever the size (width, height)."""
+    z = size[1] / SIZE_PX
     again = events[rng.random(len(events)) < share]
-    x = np.rint(again["x"] + rng.normal(0, 12, len(again)))
-    y = np.rint(again["y"] + rng.normal(0, 5, len(again)))
+    x = np.rint(again["x"] + rng.normal(0, 12 * z, len(again)))
+    y = np.rint(again["y"] + rng.normal(0, 5 * z, len(again)))
     again["p"] = rng.random(len(again)) < 0.5
-    inside = (x >= 0) & (x < SIZE_PX) & (y >= 0) & (y < SIZE_PX)
+    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     again["x"], again["y"] = np.where(inside, x, 0), np.where(inside, y, 0)
     both = np.concatenate([events, again[inside]])
     return both[order_of(both["t"])]

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import SIZE_PX, TEXELS, Appearance, Painter
+from runtime.simulate.figure import SENSOR, SIZE_PX, TEXELS, Appearance, Painter
 from runtime.simulate.sensor import Sensor
 from runtime.simulate.wander import ParameterDraws
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Size = tuple[int, int]
 
 RANGES: dict[str, tuple[float, float]] = {
     "scale": (0.7, 1.2),
@@ -76,23 +78,37 @@ class Performer:
     cy: float
     scale: float
     sensor: Sensor
-    noise: Floats  # float32 [128 * 128], mean 1: how much noisier each pixel is
+    noise: Floats  # float32 [H * W], mean 1: how much noisier each pixel is
     light: float
     halo: float
     both: float = 0.0
     flicker: float = 0.0
 
+    @property
+    def size(self) -> Size:
+        """(width, height) of the camera's picture."""
+        height, width = self.look.background.shape
+        return width, height
+
     def make_painter(self) -> Painter:
         return Painter(self.look, self.cx, self.cy, self.scale)
 
 
-def draw_performer(seed: tuple[int, ...], held_out: bool = False, varied: str | None = None) -> Performer:
+def draw_performer(
+    seed: tuple[int, ...], held_out: bool = False, varied: str | None = None, size: Size = SENSOR
+) -> Performer:
     """The performer of a seed: always the same one for the same seed. `varied` asks for harder conditions: "faint" (weak
     contrast, far away), "lamps" (flicker), "texture" (more scattered events and pixels of both polarities) or "plain" (PLAIN);
-    each also stands elsewhere in the picture."""
-    performer = _draw_usual(seed, held_out)
-    if varied is None:
-        return performer
+    each also stands elsewhere in the picture. `size` is (width, height) of the camera: the person, the place and what a pixel
+    is like are the same for any, but each pixel is another one."""
+    performer = _draw_usual(seed, held_out, size)
+    if varied is not None:
+        performer = _vary(performer, varied)
+    return replace(performer, look=replace(performer.look, background=_show_wall(performer.look.background, size)))
+
+
+def _vary(performer: Performer, varied: str) -> Performer:
+    seed, held_out = performer.seed, performer.held_out
     draw = ParameterDraws((*seed, 20_172), held_out)
     value = {name: draw.within(*ends) for name, ends in VARIED.items()}
     cx, cy = performer.cx + value["aside"], performer.cy + 0.5 * draw.within(*VARIED["aside"])
@@ -133,7 +149,8 @@ def _smooth(look: Appearance, share: float) -> Appearance:
     return replace(look, **weaker)
 
 
-def _draw_usual(seed: tuple[int, ...], held_out: bool) -> Performer:
+def _draw_usual(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
+    """Its wall is [128, 128]."""
     draw = ParameterDraws((*seed, 20_171), held_out)
     value = {name: draw.within(*ends) for name, ends in RANGES.items()}
     rng = draw.rng
@@ -158,8 +175,8 @@ def _draw_usual(seed: tuple[int, ...], held_out: bool) -> Performer:
         threshold_off=value["threshold"] / value["on_ratio"] ** 0.5,
         **{name: value[name] for name in ("mismatch", "offset", "refractory_us", "noise_hz")},
     )
-    noise = np.exp(value["noise_spread"] * rng.standard_normal(SIZE_PX * SIZE_PX)).astype(np.float32)
-    noise *= _make_field(rng, 3, 0.8).ravel()
+    noise = np.exp(value["noise_spread"] * rng.standard_normal(size[0] * size[1])).astype(np.float32)
+    noise *= _make_field(rng, 3, 0.8, size).ravel()
     return Performer(
         seed, held_out, look, value["cx"], value["cy"], value["scale"], sensor, noise / noise.mean(), value["light"],
         value["halo"],
@@ -174,15 +191,31 @@ def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
     return np.clip(1 + depth * (coarse + stripes), 0.25, 2.5).astype(np.float32)
 
 
-def _make_field(rng: np.random.Generator, knots: int, spread: float) -> Floats:
-    """A positive field float32 [128, 128], mean about 1, bilinear between knots x knots values."""
+def _make_field(rng: np.random.Generator, knots: int, spread: float, size: Size = SENSOR) -> Floats:
+    """A positive field float32 [H, W], mean about 1, bilinear between knots x knots values."""
     values = np.exp(spread * rng.standard_normal((knots, knots)))
-    at = np.linspace(0, knots - 1, SIZE_PX)
+    across, down = (_between(np.linspace(0, knots - 1, side), knots) for side in size)
+    return np.asarray(down @ values @ across.T, np.float32)
+
+
+def _between(at: Doubles, knots: int) -> Doubles:
+    """What makes values at `at` [N], 0..knots - 1, of those of the knots, linear between two: weights [N, knots]."""
     low = np.minimum(at.astype(int), knots - 2)
-    part = at - low
-    weights = np.zeros((SIZE_PX, knots))
-    weights[np.arange(SIZE_PX), low], weights[np.arange(SIZE_PX), low + 1] = 1 - part, part
-    return np.asarray(weights @ values @ weights.T, np.float32)
+    part, rows = at - low, np.arange(len(at))
+    weights = np.zeros((len(at), knots))
+    weights[rows, low], weights[rows, low + 1] = 1 - part, part
+    return weights
+
+
+def _show_wall(wall: Floats, size: Size) -> Floats:
+    """The wall [128, 128] in a picture [H, W] that shows as much over its height (runtime.simulate.figure); beside it, its mirror
+    image."""
+    width, height = size
+    z, last = height / SIZE_PX, SIZE_PX - 1
+    across = (np.arange(width) - (width - 1) / 2) / z + last / 2
+    down = (np.arange(height) - (height - 1) / 2) / z + last / 2
+    across, down = (last - np.abs(last - at % (2 * last)) for at in (across, down))
+    return np.asarray(_between(down, SIZE_PX) @ wall @ _between(across, SIZE_PX).T, np.float32)
 
 
 def _make_wall(rng: np.random.Generator, tone: float, depth: float) -> Floats:

@@ -219,7 +219,10 @@ def simulate_batch(
 
 
 def _log_intensity(image: Floats, sensor: Sensor) -> Floats:
-    return np.asarray(np.log(np.maximum(image, np.float32(0)) + np.float32(sensor.offset)), np.float32)
+    level: Floats = np.maximum(image, np.float32(0))
+    level += np.float32(sensor.offset)
+    np.log(level, out=level)  # in its place: a picture of a large sensor is more than a cache holds
+    return level
 
 
 def _low_pass(before: Floats, now: Floats, dt_us: float, sensors: Sequence[Sensor]) -> Floats:

@@ -11,6 +11,7 @@ Of a performer:
     seed      who it is, and which gestures come when
     seconds   how long (3)
     gesture   always this one, by name or number 0 to 10; without it each one is drawn
+    sensor    WIDTHxHEIGHT of the camera (128x128), 16 to 2048 pixels a side: the same person over the same part of the height
     split     test (held-out performers, the default) or train
     scene     gestures (the default), everyday (somebody who means no gesture), moves (stands up, sits down, raises an arm ...,
               from all sides) or things (bars and boxes that move)
@@ -19,7 +20,7 @@ Of a performer:
     laws      1 (the default), or 2: gestures in the ranges of people's own
     view      whole, far, cut or near; of people, not of things
 
-Of a motion, beside seed, split and look:
+Of a motion, beside seed, sensor, split and look:
 
     file      the recording of the motion; %26 stands for an & in its name
     seconds   how long; the whole motion when not given. A longer time begins it again
@@ -42,12 +43,12 @@ import numpy.typing as npt
 
 from runtime.base.declared import LOOKS, VIEWS
 from runtime.base.errors import PlifError
-from runtime.base.grammar import Reader, number_or_word, read_query, whole, word
+from runtime.base.grammar import Reader, number_or_word, parse_size, read_query, whole, word
 from runtime.events.array import EVENT_DTYPE
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import pieces
 from runtime.simulate.digits import draw_digit
-from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.figure import SENSOR
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.motion.drawn import Gestures, Moves, stage
 from runtime.simulate.motion.joints import read_motions
@@ -90,9 +91,11 @@ class SimulatedSource(Source):
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec)
         self.values = read_query(spec, spec.partition("?")[2], self.options, self.example)
+        self.sensor = self.values.get("sensor", self.sensor)
         if sensor is not None and tuple(sensor) != self.sensor:
             width, height = self.sensor
-            raise PlifError(f"{spec}: this simulated sensor is {width}x{height}, not {sensor[0]}x{sensor[1]}")
+            remedy = "; ?sensor= draws another" if "sensor" in self.options else ""
+            raise PlifError(f"{spec}: this simulated sensor is {width}x{height}, not {sensor[0]}x{sensor[1]}{remedy}")
         self._end_us, self._seed = round(self.values.get("seconds", 3.0) * 1e6), self.values.get("seed", 0)
 
     def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
@@ -143,6 +146,20 @@ class DigitSource(SimulatedSource):
             yield events[events["t"] < self._end_us]
 
 
+LEAST_PX, MOST_PX = 16, 2048
+
+
+def _sensor(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT of a camera before which somebody stands."""
+    try:
+        found = parse_size("", text)
+    except PlifError:
+        found = (0, 0)
+    if not LEAST_PX <= min(found) <= max(found) <= MOST_PX:
+        raise ValueError(f"WIDTHxHEIGHT, e.g. 346x260, with both from {LEAST_PX} to {MOST_PX}")
+    return found
+
+
 STREAM = 3  # part of the seed: another performer than those of a simulated set, whose splits are 0 (train) and 1 (test)
 CHOICES = {  # the first of each is the usual one
     "split": ("test", "train"),
@@ -165,18 +182,19 @@ class GestureSource(SimulatedSource):
 
     options: ClassVar = {
         **USUAL,
+        "sensor": _sensor,
         "gesture": _gesture,
         "view": word(*VIEWS),
         **{name: word(*known) for name, known in CHOICES.items()},
     }
     example = "sim:dvs128-gesture?seed=7&seconds=30"
-    sensor = (SIZE_PX, SIZE_PX)
+    sensor = SENSOR
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
         split, self._scene, look, laws = (self.values.get(name, known[0]) for name, known in CHOICES.items())
         self._key, self._held_out = (self._seed, STREAM), split == "test"
-        self._performer = draw_performer(self._key, self._held_out, None if look == "usual" else look)
+        self._performer = draw_performer(self._key, self._held_out, None if look == "usual" else look, self.sensor)
         gesture, self._bouts = self.values.get("gesture"), list[Bout]()
         if self._scene == "gestures":
             self._bouts = list(draw_bouts(self._key, self._held_out, self._end_us, gesture, laws == "2"))
@@ -224,6 +242,7 @@ class MotionSource(SimulatedSource):
 
     options: ClassVar = {
         **USUAL,
+        "sensor": _sensor,
         "file": str,
         "loops": whole(1, 10**6),
         "yaw": _signed(-360, 360),
@@ -232,7 +251,7 @@ class MotionSource(SimulatedSource):
         **{name: word(*CHOICES[name]) for name in ("split", "look")},
     }
     example = "sim:motion?file=walk.bvh&yaw=30"
-    sensor = (SIZE_PX, SIZE_PX)
+    sensor = SENSOR
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
@@ -246,7 +265,7 @@ class MotionSource(SimulatedSource):
             raise PlifError(f"{spec}: seconds= and loops=, expected one of them")
         look, split = self.values.get("look", "usual"), self.values.get("split", "test")
         self._key = (self._seed, STREAM)
-        self._performer = draw_performer(self._key, split == "test", None if look == "usual" else look)
+        self._performer = draw_performer(self._key, split == "test", None if look == "usual" else look, self.sensor)
         view = Viewpoint(self.values.get("yaw", 0.0), self.values.get("distance"))
         self._painter = MotionPainter(self._performer, course, view)
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.simulate.figure import DEPTH_PX, SIZE_PX, Limb, stack_limbs
-from runtime.simulate.native import paint
+from runtime.simulate.figure import SIZE_PX, Limb, paint_at, stack_limbs
 from runtime.simulate.performer import Performer, make_texture
 from runtime.simulate.wander import ParameterDraws, wander
 
@@ -86,7 +85,7 @@ class ThingPainter:
         self._textures = np.concatenate([thing.textures for thing in things])
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """The pictures float32 [128, 128] at times [T] in microseconds."""
+        """The pictures float32 [H, W] at times [T] in microseconds."""
         chains = [thing.joints(t_us / 1e6) for thing in self._things]
         for i in range(len(t_us)):
             image, limbs = self._look.background.copy(), list[Limb]()
@@ -94,5 +93,5 @@ class ThingPainter:
                 for k, tone in enumerate(thing.tones):
                     a, b = (*joints[i, k], 0.0), (*joints[i, k + 1], 0.0)
                     limbs.append((a, b, thing.radii[k], thing.radii[k + 1], tone, len(limbs), False))
-            paint(image, stack_limbs(limbs), self._textures, (0.0, 0.0), 1.0, DEPTH_PX, self._look.girth)
+            paint_at(image, stack_limbs(limbs), self._textures, (0.0, 0.0), 1.0, girth=self._look.girth)
             yield image

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from runtime.base.declared import VIEWS
 from runtime.base.errors import PlifError
-from runtime.simulate.figure import CLOTH, DEPTH_PX, FACE, HAND, SIZE_PX, SLEEVE, Appearance, stack_textures
+from runtime.simulate.figure import CLOTH, DEPTH_PX, FACE, HAND, SIZE_PX, SLEEVE, Appearance, paint_at, stack_textures
 from runtime.simulate.motion.joints import JOINTS, J, Motion, facing, front_of, turn, unit
-from runtime.simulate.native import LIMB, paint
+from runtime.simulate.native import LIMB
 from runtime.simulate.performer import Performer
 from runtime.simulate.wander import ParameterDraws
 
@@ -209,7 +209,7 @@ class MotionPainter:
         return np.take_along_axis(found, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
 
     def seen(self, t_us: npt.NDArray[np.int64], names: Sequence[str] = JOINTS) -> npt.NDArray[np.bool_]:
-        """Which of these joints lie in the picture at times [T]: bool [T, names]."""
+        """Which of these joints lie in the picture of 128 x 128, the middle of any other, at times [T]: bool [T, names]."""
         joints = turn(self._acting.at(t_us / 1e6) - self._centre, self._turned)[:, [J[name] for name in names]]
         there = (joints * FLIPPED) @ self._roll
         near = self._scale / (1 - np.minimum(there[:, :, 2:] / self._depth, 0.8))
@@ -218,10 +218,10 @@ class MotionPainter:
         return np.asarray(inside.min(2), np.bool_)
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """The pictures float32 [128, 128] at times [T] in microseconds."""
+        """The pictures float32 [H, W] at times [T] in microseconds."""
         for limbs in self.limbs(t_us):
             image = self._look.background.copy()
-            paint(image, limbs, self._textures, self._at, self._scale, self._depth, self._look.girth)
+            paint_at(image, limbs, self._textures, self._at, self._scale, self._depth, self._look.girth)
             yield image
 
 
