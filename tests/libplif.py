@@ -21,7 +21,7 @@ class CAccount(c.Structure):
 
     _fields_ = (
         ("size", c.c_size_t),
-        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid")),
+        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid", "not_shown")),
     )
 
     def __init__(self) -> None:

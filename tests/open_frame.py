@@ -20,7 +20,7 @@ class OpenFrame(c.Structure):
         for name in (
             *("width", "height", "cells", "gap_us", "span_us", "most_used", "most_seen"),
             *("has_clock", "clock_us", "open_us", "used", "seen"),
-            *("taken", "filtered", "late", "invalid", "first_us", "last_us", "next_us"),
+            *("taken", "filtered", "late", "invalid", "first_us", "last_us", "not_shown"),
         )
     )
 

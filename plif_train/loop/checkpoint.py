@@ -25,6 +25,7 @@ from runtime.base.errors import NONSENSE, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data import DATASETS, sensor_of
+from runtime.events.framing import Framing, is_native
 from runtime.model import card as cards
 from runtime.model.notation import parse
 from runtime.model.readers.torch_zip import Storage, read_index
@@ -76,6 +77,8 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         **({"trained_on": meta.trained_on} if meta.trained_on else {}),
         **({"decide": meta.decide} if meta.decide and training is None else {}),  # one of other weights says nothing
     }
+    if meta.framing is not None and training is not None:  # trained just now: with the word of resize that was used
+        card["framing"] = str(Framing.parse(meta.framing, is_native(card)))
     cards.check_model_card(card)
     return card
 

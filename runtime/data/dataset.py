@@ -156,7 +156,7 @@ class EventSet:
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides their files."""
-        return {"framing": str(self.framing), "shape": list(self.shape)}
+        return {"framing": self.framing.kept, "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
@@ -185,7 +185,7 @@ class EventSet:
         frames, went = framed(one.events, self.framing, self.shape, one.sensor, one.upright)
         lost = one.invalid + went.late + went.invalid
         t, said = one.events["t"], (one.sensor, one.sensor_from, len(frames), float(one.events["p"].mean()))
-        return frames, Fate(len(t) + one.invalid, went.used, lost, *said, max(0, int(t[-1] - t[0])))
+        return frames, Fate(len(t) + one.invalid, went.used, lost, *said, max(0, int(t[-1] - t[0])), went.not_shown)
 
     def frames_in_one_call(
         self, i: int, out: npt.NDArray[np.float32] | None = None
@@ -227,9 +227,9 @@ class FileEventSet(EventSet):
         found = frames_in(self._paths[i], self.framing, self.shape, sensor, out)
         if found is None:
             return None
-        frames, events, (used, on, duration_us) = found
+        frames, events, (used, on, duration_us, not_shown) = found
         said = self.sensor_from if self.sensor else "model" if self.trained else "guess"
-        return frames, Fate(events, used, 0, sensor, said, len(frames), on / events, duration_us)
+        return frames, Fate(events, used, 0, sensor, said, len(frames), on / events, duration_us, not_shown)
 
 
 def read_recording(

@@ -113,9 +113,9 @@ def frames_in(
     shape: Sequence[int],
     sensor: tuple[int, int] | None,
     out: np.ndarray | None = None,
-) -> tuple[np.ndarray, int, tuple[int, int, int]] | None:
-    """(frames float32 [T, C, H, W], events in the file, (of these in the frames, ON, microseconds from the first to the last)),
-    or None. No event of such a file is lost.
+) -> tuple[np.ndarray, int, tuple[int, int, int, int]] | None:
+    """(frames float32 [T, C, H, W], events in the file, (of these in the frames, ON, microseconds from the first to the last, and
+    how many the framing does not show)), or None. No event of such a file is lost.
 
     shape   (C, H, W) of a frame
     sensor  (width, height); None where nobody knows it
@@ -128,8 +128,8 @@ def frames_in(
         return None
     frames = np.empty((T, *shape), np.float32) if out is None else out
     where = (frames.ctypes.data, frames.strides[0] // 4, T)
-    facts = (ctypes.c_int64 * 3)()
+    facts = (ctypes.c_int64 * 4)()
     events = interface.library().plif_sample(
         os.fsencode(path), str(framing).encode(), (ctypes.c_int32 * 3)(*shape), *sensor, *where, facts
     )
-    return None if events < 0 else (frames, events, (facts[0], facts[1], facts[2]))
+    return None if events < 0 else (frames, events, (facts[0], facts[1], facts[2], facts[3]))

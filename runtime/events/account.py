@@ -11,6 +11,7 @@ class Account:
     """Where every event went. It only ever adds, from any thread; nothing is taken back.
 
     events_in  all that came;  used: their frame was stepped;  filtered: cropped away, taken by a filter, or beyond T frames
+    not_shown  of the filtered, those whose pixel the framing does not show (resize=nearest or crop, shape=square)
     late       before the start of the open frame;  invalid: outside the sensor, marked invalid, ...
     dropped    by a live source that could not keep up, in an overload, or at the end
 
@@ -25,6 +26,7 @@ class Account:
         self.used, self.dropped = used, dropped
         self.closed = False  # nothing is entered any more
         self._came, self._filtered, self._late, self._invalid = events_in, filtered, late, invalid
+        self._not_shown = 0
         self._lock = threading.Lock()
 
     def add(self, came: int = 0, *, used: int = 0, filtered: int = 0, invalid: int = 0, dropped: int = 0) -> None:
@@ -44,6 +46,7 @@ class Account:
         self._filtered -= before.filtered
         self._late -= before.late
         self._invalid -= before.invalid
+        self._not_shown -= before.not_shown
 
     def close(self) -> None:
         """The end: what still waits is dropped, and nothing is entered any more."""
@@ -59,6 +62,10 @@ class Account:
     @property
     def filtered(self) -> int:
         return self._filtered + int(self.of_framer.filtered)
+
+    @property
+    def not_shown(self) -> int:
+        return self._not_shown + int(self.of_framer.not_shown)
 
     @property
     def late(self) -> int:

@@ -5,7 +5,7 @@
 
     samples         how many recordings, or windows of a mixture, were looked at
     size            (width, height) of the sensor; null where the recordings differ
-    rate            events a second
+    rate            events a second, of those whose pixel the framing shows
     polarity        the share of ON among the events, 0..1
     events_a_pixel  events in a frame, divided by the pixels of a frame
 
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime.base.text import short
+from runtime.events.framing import Framing, framing_of
 from runtime.events.size import unlike
 from runtime.model.card import RANGES
 
@@ -42,6 +43,7 @@ SHARE = 0.2  # how far from its range the share of ON may be
 ENOUGH = 400  # events that tell a share: it is right to 0.05 then
 MANY = 20  # one recording of a set in so many may be far: training left out as many at each end
 UNLIKE = "unlike what the network was trained on"
+REMEDY = "resize=nearest in the framing shows one pixel of each cell"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Fate:
     out is neither used nor lost.
 
     events       that came
+    events_not_shown   of these, whose pixel the framing does not show
     events_used  of these in its frames;  events_lost: outside the sensor, invalid or late
     sensor, sensor_from   (width, height), and who says so, as in Source
     frames       how many there were
@@ -65,12 +68,13 @@ class Fate:
     frames: int = 0
     polarity: float | None = None
     duration_us: int = 0
+    events_not_shown: int = 0
 
     def numbers(self, shape: Sequence[int]) -> dict[str, float]:
         """{name of RANGES: value} of those that are known, for a network with an input of shape (C, H, W)."""
         found = {}
         if self.duration_us > 0:
-            found["rate"] = 1e6 * self.events / self.duration_us
+            found["rate"] = 1e6 * (self.events - self.events_not_shown) / self.duration_us
         if self.polarity is not None and self.events >= ENOUGH and shape[0] == 2:
             found["polarity"] = self.polarity
         if self.frames:
@@ -92,11 +96,13 @@ def trained_on(each: Sequence[Fate], shape: Sequence[int]) -> dict[str, object]:
 class Fit:
     """Compares recordings with the card of a network, one after the other.
 
+    framing     how their events become frames; the card's when None
     recordings  how many were looked at;  far: how many are far from the training
     why, first  of the first of these: what is far, and its name
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, framing: Framing | None = None) -> None:
+        self.framing = framing or framing_of(card) or Framing("count")  # of still images nothing is compared
         self.shape: list[int] = card["input"]["shape"]
         self.steps = int(card["T"])  # of a sample of the training
         said = card.get("trained_on", {})
@@ -116,25 +122,40 @@ class Fit:
 
     def compare(self, seen: Fate, goes_on: bool = False) -> Iterator[str]:
         """What is far from the training, each in half a line. goes_on: more events may come, so none are missed yet."""
-        size, trained = seen.sensor, self.size
-        why = None if trained or seen.sensor_from != "guess" else unlike(size, self.shape)
-        if trained and not all(1 / SIDE <= a / b <= SIDE for a, b in zip(size, trained, strict=True)):
-            why = f"not {trained[0]}x{trained[1]}"
-        if why:
-            guess = ", a guess: say it with --sensor" if seen.sensor_from == "guess" else ""
-            yield f"a sensor of {size[0]}x{size[1]}, {why}{guess}"
+        remedy = f"; {REMEDY}" if self._sums_up(seen.sensor) else ""
+        yield from self._of_sensor(seen, remedy)
         numbers, few = seen.numbers(self.shape), False
         for name, times in (("events_a_pixel", DENSITY), ("rate", TEMPO)):
             if name in numbers and name in self.ranges:
                 low, high = self.ranges[name]
-                below = numbers[name] < low / times
+                below, above = numbers[name] < low / times, numbers[name] > high * times
                 few = few or below
-                if numbers[name] > high * times or (below and not goes_on):
-                    yield f"{in_words(name, numbers[name])}, not {in_words(name, low, high)}"
+                if above or (below and not goes_on):
+                    advice = remedy if above and name == "events_a_pixel" else ""
+                    yield f"{in_words(name, numbers[name])}, not {in_words(name, low, high)}{advice}"
         low, high = self.ranges.get("polarity", (0.0, 1.0))
         share = numbers.get("polarity", low)
         if not few and not low - SHARE <= share <= high + SHARE:
             yield f"{in_words('polarity', share)}, not {in_words('polarity', low, high)}"
+
+    def _sums_up(self, sensor: tuple[int, int]) -> bool:
+        """Whether a cell has the events of several pixels of the sensor."""
+        pixels = self.framing.pixels(sensor, self.shape)
+        summed = self.framing.resize in ("sum", "auto")
+        return summed and (pixels[0] > self.shape[-1] or pixels[1] > self.shape[-2])
+
+    def _of_sensor(self, seen: Fate, remedy: str) -> Iterator[str]:
+        """What the pixels that are shown tell; remedy: what is to be done where cells have the events of several."""
+        (width, height), trained = seen.sensor, self.size
+        picture, pixels = self.framing.picture(seen.sensor), self.framing.pixels(seen.sensor, self.shape)
+        why = None if trained or seen.sensor_from != "guess" else unlike(picture, self.shape)
+        if trained and not all(1 / SIDE <= a / b <= SIDE for a, b in zip(pixels, trained, strict=True)):
+            why = f"not {trained[0]}x{trained[1]}"
+        if why:
+            guess = ", a guess: say it with --sensor" if seen.sensor_from == "guess" else ""
+            yield f"a sensor of {width}x{height}, {why}{guess}{remedy if self.framing.value == 'binary' else ''}"
+        elif not 1 / SIDE <= picture[0] * pixels[1] / (picture[1] * pixels[0]) <= SIDE:
+            yield f"{width}x{height} pixels pressed into {pixels[0]}x{pixels[1]}; shape=square in the framing shows the middle"
 
     def line(self) -> str | None:
         """What a person should know, once; None where (nearly) all recordings fit."""

@@ -8,18 +8,22 @@
       ,value=count|binary       how many events, or whether there was one
       ,polarity=stored|swapped  channel 1 = ON as stored, or the other way round
       ,orientation=stored|upright|sj|paper
-      ,resize=sum|crop          when the sensor is not as large as the network's input
+      ,resize=auto|nearest|sum|crop   when the sensor is not as large as the network's input
+      ,shape=stretch|square           or not as wide for its height
 
 Times are a number with us, ms or s. The first choice of each option is its default; `str()` leaves defaults out and
-`Framing.parse(str(f)) == f`.
+`Framing.parse(str(f)) == f`. resize=auto is resolved where a network is known (framing_of); where none is, it is sum.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runtime.base.errors import PlifError
+from runtime.base.text import short
 from runtime.native.rules import FRAMING_CHOICES, read_framing, time_us
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ TURNS = {
     "right": "rotate270",
     "bottom": "rotate180",
 }  # up: the side of heads -> a turn
-VIEW = ("value", "polarity", "orientation", "resize")  # the options of every kind, in canonical order
+VIEW = ("value", "polarity", "orientation", "resize", "shape")  # the options of every kind, in canonical order
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Framing:
     value: str = "count"
     polarity: str = "stored"
     orientation: str = "stored"
-    resize: str = "sum"
+    resize: str = "auto"
+    shape: str = "stretch"
     every_us: int | None = None
 
     @property
@@ -66,6 +71,25 @@ class Framing:
         """How many steps of the clock a frame holds: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
+    @property
+    def kept(self) -> str:
+        """Its text in files that are compared with those of before, where no word of resize is sum."""
+        return str(replace(self, resize="auto") if self.resize == "sum" else self)
+
+    def picture(self, sensor: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of the part of a sensor that is shown."""
+        return (min(sensor), min(sensor)) if self.shape == "square" else sensor
+
+    def pixels(self, sensor: tuple[int, int], shape: Sequence[int]) -> tuple[int, int]:
+        """Columns and rows of pixels that are shown to an input of shape (C, H, W): with resize=nearest at most one a cell."""
+        width, height = self.picture(sensor)
+        return (min(width, shape[-1]), min(height, shape[-2])) if self.resize == "nearest" else (width, height)
+
+    def shown(self, sensor: tuple[int, int], shape: Sequence[int]) -> str:
+        """ "; shown: one pixel of 14" where resize=nearest leaves pixels of a sensor out; else ""."""
+        each = math.prod(self.picture(sensor)) / math.prod(self.pixels(sensor, shape))
+        return f"; shown: one pixel of {short(each)}" if each > 1 else ""
+
     def seen(self, view: str | None) -> Framing:
         """The same with the view that a card asks for: "upright" turns what a format says is stored turned.
 
@@ -79,9 +103,12 @@ class Framing:
         return replace(self, orientation="upright")
 
     @classmethod
-    def parse(cls, text: str) -> Framing:
-        """Text -> Framing, read by libplif (framing.c). PlifError names the part that is wrong and what may stand there."""
-        return cls(**read_framing(text))
+    def parse(cls, text: str, native: bool | None = None) -> Framing:
+        """Text -> Framing, read by libplif (framing.c). PlifError names the part that is wrong and what may stand there.
+
+        native  by which resize=auto is resolved, as is_native says; False for a text of a file, in which no word is sum
+        """
+        return cls(**read_framing(text, native))
 
     def __str__(self) -> str:
         parts = []
@@ -103,9 +130,17 @@ class Framing:
 
 
 def framing_of(card: Card, given: str | None = None) -> Framing | None:
-    """The framing of a model's card, or the one that is given in its place, in the view that the card asks for."""
+    """The framing of a model's card, or the one that is given in its place, in the view that the card asks for, with the word
+    of resize: of a card without one it is sum."""
     text = given or card["framing"]
-    return None if text is None else Framing.parse(text).seen(card.get("view"))
+    native = given is not None and is_native(card)
+    return None if text is None else Framing.parse(text, native).seen(card.get("view"))
+
+
+def is_native(card: Card) -> bool:
+    """Whether the sensor of a network's training was as large as its input: each cell was one pixel."""
+    size, shape = card.get("trained_on", {}).get("size"), card["input"]["shape"]
+    return len(shape) == 3 and size == [shape[2], shape[1]]
 
 
 def parse_time_us(where: str, what: str, text: str) -> int:

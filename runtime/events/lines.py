@@ -33,6 +33,7 @@ class _Summary(TypedDict):
     events_in: int
     events_used: int
     events_filtered: int
+    events_not_shown: int
     events_late: int
     events_invalid: int
     events_dropped: int
@@ -49,6 +50,7 @@ class StreamSummary(_Summary, total=False):
     """The account of every event, and the times: of a source, or of all.
 
     events_in      all that came: used, filtered, late, invalid and dropped together
+    events_not_shown   of the filtered, those whose pixel the framing does not show
     label          of the last step; null for several sources
     lag_ms         behind the feed
     sensor         [width, height], and sensor_from who says so: source, recording, asked, model or guess

@@ -84,7 +84,7 @@ def describe(
         if framing is None:
             raise PlifError(f"{model}: takes still images, not events")
         seen = _seen(SourceFramer(source, framing, tuple(card["input"]["shape"])), lost, on, duration_us)
-        judged = Fit(card)
+        judged = Fit(card, framing)
         judged.add(recording, seen)
         numbers = {"size": list(seen.sensor), **seen.numbers(judged.shape)}
         said = {"size": judged.size, **judged.ranges}
@@ -112,5 +112,6 @@ def _seen(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -
     count = used = 0
     for frame in frames:
         count, used = count + frame.merged, used + frame.events
-    source = frames.source
-    return Fate(frames.account.events_in, used, lost, source.sensor, source.sensor_from, count, on, duration_us)
+    source, account = frames.source, frames.account
+    seen = (source.sensor, source.sensor_from, count, on, duration_us, account.not_shown)
+    return Fate(account.events_in, used, lost, *seen)

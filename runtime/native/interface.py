@@ -60,7 +60,7 @@ class PlifFraming(c.Structure):
     _fields_ = (
         ("kind", c.c_int),
         *((name, c.c_int64) for name in ("T", "duration_us", "every_us", "n", "max_us")),
-        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize")),
+        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize", "shape")),
     )
 
 
@@ -106,7 +106,7 @@ class PlifAccount(c.Structure):
 
     _fields_ = (
         ("size", c.c_size_t),
-        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid")),
+        *((name, c.c_int64) for name in ("events_in", "used", "filtered", "late", "invalid", "not_shown")),
     )
 
     def __init__(self) -> None:

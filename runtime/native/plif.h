@@ -105,7 +105,9 @@ PLIF_API const char *plif_cpu(const plif_model *model);                 /* the k
 
 typedef struct plif_options {
     size_t size;         /* sizeof(plif_options) */
-    const char *framing; /* as in `plif stream --framing`; NULL: the file's */
+    /* as in `plif stream --framing`, and resize=auto, as without a word, is resolved for the model; NULL: the file's, in
+     * which no word is sum */
+    const char *framing;
     /* as in `plif stream --decide`: sum, leak:120ms,margin=0.2, kofn:3/5, own, ...; NULL: of a feed (total_events -1)
      * the file's rule where it has one (plif eval --calibrate-decide), else sum; of a recording sum, which ends early
      * where the file says so (plif eval --calibrate-exit) */
@@ -173,13 +175,13 @@ PLIF_API int plif_frame(plif_session *session, const float *x, int64_t start_us,
                         plif_decision *decision);
 
 /* Where the events went: used + filtered + late + invalid are all that came, but for those that wait in the open
- * frame. */
+ * frame. not_shown: of the filtered, those whose pixel the framing does not show (resize=nearest or crop, shape=square). */
 typedef struct plif_account {
     size_t size; /* sizeof(plif_account) */
-    int64_t events_in, used, filtered, late, invalid;
+    int64_t events_in, used, filtered, late, invalid, not_shown;
 } plif_account;
 
-#define PLIF_ACCOUNT {sizeof(plif_account), 0, 0, 0, 0, 0}
+#define PLIF_ACCOUNT {sizeof(plif_account), 0, 0, 0, 0, 0, 0}
 
 PLIF_API int plif_account_of(const plif_session *session, plif_account *account);
 

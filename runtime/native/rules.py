@@ -16,7 +16,8 @@ FRAMING_CHOICES = {
     "value": ("count", "binary"),
     "polarity": ("stored", "swapped"),
     "orientation": ("stored", "upright", "sj", "paper"),
-    "resize": ("sum", "crop"),
+    "resize": ("auto", "nearest", "sum", "crop"),
+    "shape": ("stretch", "square"),
 }  # in the order of C's numbers
 
 
@@ -27,9 +28,15 @@ def _parsed(text: str) -> PlifFraming:
     return found
 
 
-def read_framing(text: str) -> dict[str, Any]:
-    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError."""
+def read_framing(text: str, native: bool | None = None) -> dict[str, Any]:
+    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError.
+
+    native  of a network: whether the sensor of its training was as large as its input, by which resize=auto is resolved;
+            None leaves it
+    """
     found = _parsed(text)
+    if native is not None:
+        library().plif_framing_settle(c.byref(found), native)
     numbers = {name: getattr(found, name) or None for name in ("T", "duration_us", "every_us", "n", "max_us")}
     choices = {name: texts[getattr(found, name)] for name, texts in FRAMING_CHOICES.items()}
     return {"kind": text.partition(":")[0].strip(), **numbers, **choices}

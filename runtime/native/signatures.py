@@ -82,6 +82,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     # rules/frames/framing.h and framing.c
     "plif_framing_room": (INT, P, I64),
     "plif_framing_parse": (INT, TEXT, P),
+    "plif_framing_settle": (None, P, INT),
     "plif_time_us": (I64, TEXT),
     # rules/decisions/decide.h and decide.c
     "plif_decide_parse": (INT, TEXT, P),

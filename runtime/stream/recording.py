@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 from runtime.events.array import T_LIMIT_US
-from runtime.events.framing import UPRIGHT
+from runtime.events.framing import UPRIGHT, Framing
 from runtime.events.size import is_size
 from runtime.stream.options import StreamOptions
 
@@ -145,6 +146,9 @@ def _parse_options(entry: dict[str, object]) -> StreamOptions:
     for name in REPLAYED:
         value = entry.get(name, DEFAULTS.get(name))
         texts[name] = None if value is None and name not in DEFAULTS else _line_of_text(value)
+    if texts["framing"] is not None:
+        with suppress(PlifError):  # what is wrong with it is said when it is used
+            texts["framing"] = str(Framing.parse(texts["framing"], native=False))
     return StreamOptions(**texts)
 
 

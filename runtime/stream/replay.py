@@ -18,6 +18,7 @@ from runtime.base.files import measure
 from runtime.engines.model import OpenModel
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
+from runtime.events.framing import framing_of
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.file import FileSource
 from runtime.stream.options import StreamOptions
@@ -122,7 +123,9 @@ def replayed(
         raise PlifError(f"{folders[0]}: a recording of --record is replayed alone, not beside other sources")
     run = RecordedRun(folders[0])
     options = options.over(run.options)
-    now, then = options.to_dict(), run.options.to_dict()
+    now, then = (
+        one.to_dict() | {"framing": str(framing_of(model.card, one.framing))} for one in (options, run.options)
+    )
     changed = [f"another {name}" for name in MAKE_FRAMES if now[name] != then[name]]
     if measure(model.path)[1] != run.artifact_sha256:
         changed.insert(0, "another artifact")

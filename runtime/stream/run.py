@@ -66,7 +66,7 @@ class Run:
         sources, options = replayed(model, sources, options)
         check_streamable(model, sources, options.speed)
         self.model = model
-        self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING)
+        self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
         self._observers = Observers(observers)
@@ -123,7 +123,7 @@ class Run:
                 name=name,
             )
             rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
-            fit = Fit(self.model.card)
+            fit = Fit(self.model.card, self.framing)
             self.streams.append(Stream(name, frames, first_row, rules, self._observers, fit, ends_early))
             first_row += rules.rows
 

@@ -3,8 +3,9 @@
 FILE is an .npz (a zip, nothing compressed, no pickle) with
 
     header.json       {"format": "plif-stream", "format_version": 4, "digest": of the artifact or null, "states": [[name, shape of
-                      one row], ...], "framing", "decide", "reset", "filters": as texts, "sensors": [[width, height], ...],
-                      "turned": [how each source's pictures become upright; null where the framing takes them as they are]}
+                      one row], ...], "framing" (as Framing.kept), "decide", "reset", "filters": as texts, "sensors": [[width,
+                      height], ...], "turned": [how each source's pictures become upright; null where the framing takes them as
+                      they are]}
     session.steps     int64 [rows], session.I: float32 [rows, ...], state I of the header
     S.rules, S.frames   of source S, uint8: libplif's snapshots of its rules and of its framer; S.filters of its filters
     S.steps, S.reach_s  int64 and float64 [1]: decisions so far; how far back its packets reach
@@ -61,7 +62,7 @@ class StateFile:
             stream.frames.keep_open = True
         self._header = snapshot.header_of(session.model.card, session.streams, FORMAT, FORMAT_VERSION)
         del self._header["streams"]  # the rows of the session follow from sources and --reset
-        self._header |= {"framing": str(framing), "decide": options.decide, "reset": options.reset}
+        self._header |= {"framing": framing.kept, "decide": options.decide, "reset": options.reset}
         self._header |= {"filters": options.filters, "sensors": [list(stream.source.sensor) for stream in streams]}
         turns = framing.orientation == "upright"
         self._header["turned"] = [stream.source.upright if turns else None for stream in streams]

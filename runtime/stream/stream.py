@@ -158,6 +158,7 @@ class Stream:
             "events_in": account.events_in,
             "events_used": account.used,
             "events_filtered": account.filtered,
+            "events_not_shown": account.not_shown,
             "events_late": account.late,
             "events_invalid": account.invalid,
             "events_dropped": account.dropped,

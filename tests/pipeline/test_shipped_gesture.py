@@ -13,8 +13,9 @@ from plif_export import export
 from plif_train.figures.subject import TrainingRun
 from plif_train.loop.checkpoint import load
 from runtime.data.simulate_gesture import record
-from runtime.events import frames_of, open_source, read_events
+from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.framing import framing_of
+from runtime.events.sources.push import PushSource
 from runtime.model.card import read_card
 from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
@@ -82,6 +83,52 @@ def test_the_real_clips_are_right(model: runtime.Model, clips: Path) -> None:
         right[clip.name] = int(votes.argmax()) == int(clip.name.partition("_")[0])
     trained_on_them = model.path.stem != "gesture-sim"
     assert len(right) == 6 and sum(right.values()) >= 5 + trained_on_them, right
+
+
+def larger(clip: Path, sensor: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """1.2 s of a clip of 128x128 as a larger sensor of the same view sees it: all pixels that take the place of one have its
+    events, within 2 ms. And noise, .3 events a second and pixel."""
+    events = read_events(clip, sensor=(128, 128))
+    t0 = int(events["t"][0])
+    events = events[events["t"] < t0 + 1_200_000]
+    (width, height), side = sensor, min(sensor)
+    places = np.ceil(np.arange(129) * side / 128 - 0.5).astype(
+        np.int64
+    )  # of the first pixel, and of the one after the last
+    first = [places[events[axis]] for axis in "xy"]
+    ends = [places[events[axis].astype(int) + 1] for axis in "xy"]
+    parts = []
+    for i, j in np.ndindex(-(-side // 128), -(-side // 128)):
+        x, y = first[0] + i, first[1] + j
+        here = (x < ends[0]) & (y < ends[1])
+        t = events["t"][here] + rng.integers(0, 2000, int(here.sum()))
+        parts.append((t, x[here] + (width - side) // 2, y[here] + (height - side) // 2, events["p"][here]))
+    count = round(0.3 * width * height * 1.2)
+    noise = (t0 + rng.integers(0, 1_200_000, count), rng.integers(0, width, count), rng.integers(0, height, count))
+    parts.append((*noise, rng.random(count) < 0.5))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return make_events(*(column[order] for column in columns))
+
+
+@pytest.mark.parametrize("sensor", [(346, 260), (640, 480)])
+def test_a_camera_of_any_size_shows_a_network_the_pixels_that_it_learned(
+    model: runtime.Model, clips: Path, sensor: tuple[int, int]
+) -> None:
+    """With sums of all pixels, noise fills the frame and none of them is right."""
+    right, told, rng = {}, [], np.random.default_rng(1)
+    for clip in sorted(clips.glob("*.bs2"))[:4]:
+        source = PushSource(*sensor)
+        source.push(larger(clip, sensor, rng))
+        source.end()
+        running = model.stream(source, decide="sum", reset="never", overload="drop:1000")
+        list(running)
+        told.append(running.summary())
+        right[clip.name] = told[-1]["label"] == model.classes[int(clip.name.partition("_")[0])]
+    assert sum(right.values()) >= 3, right
+    for summary in told:
+        assert summary["events_not_shown"] == summary["events_filtered"] > 0.7 * summary["events_in"]
+        assert summary["fit"]["fits"], summary["fit"]
 
 
 @pytest.mark.large

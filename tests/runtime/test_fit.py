@@ -29,7 +29,7 @@ from tests.recordings import aedat2_bytes, some_events
 
 SHAPE = (2, 34, 34)
 SAID = {"samples": 9, "size": [34, 34], "rate": [6e3, 2e4], "polarity": [0.45, 0.55], "events_a_pixel": [0.2, 0.5]}
-CARD = {"input": {"kind": "events", "shape": list(SHAPE)}, "T": 10, "trained_on": SAID}
+CARD = {"input": {"kind": "events", "shape": list(SHAPE)}, "T": 10, "framing": "count:T=10", "trained_on": SAID}
 LIKE = Fate(4000, 4000, 0, (34, 34), "recording", 10, 0.5, 300_000)  # 0.35 events a pixel and frame, 13,333 a second
 
 

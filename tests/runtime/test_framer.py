@@ -37,6 +37,7 @@ TIMED = [
     "duration:1ms",
     "duration:10ms",
     "duration:10ms,value=binary,resize=crop",
+    "duration:10ms,value=binary,resize=nearest,shape=square",
     "duration:50ms,T=7",
     "duration:50ms,T=7,pad=zero",
     "duration:2s,T=3",

@@ -14,7 +14,9 @@ from runtime.model.card import MOST_STEPS
     ("text", "canonical"),
     [
         ("count:T=20", "count:T=20"),
-        ("count:T=20,value=count,polarity=stored,orientation=stored,resize=sum", "count:T=20"),
+        ("count:T=20,value=count,polarity=stored,orientation=stored,resize=auto,shape=stretch", "count:T=20"),
+        ("count:resize=sum,T=20", "count:T=20,resize=sum"),
+        ("count:T=20,shape=square,resize=nearest", "count:T=20,resize=nearest,shape=square"),
         ("duration:10ms", "duration:10ms"),
         ("duration:10000us", "duration:10ms"),
         ("duration:0.5s", "duration:500ms"),
@@ -40,7 +42,8 @@ def test_whatever_is_printed_is_read_back_the_same() -> None:
             "value": random.choice(["count", "binary"]),
             "polarity": random.choice(["stored", "swapped"]),
             "orientation": random.choice(["stored", "upright", "sj", "paper"]),
-            "resize": random.choice(["sum", "crop"]),
+            "resize": random.choice(["auto", "nearest", "sum", "crop"]),
+            "shape": random.choice(["stretch", "square"]),
         }
         view = {name: str(value) for name, value in view.items()}
         number, us = int(random.integers(1, 10**6)), int(random.integers(1, 10**7))

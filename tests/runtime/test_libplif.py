@@ -40,7 +40,12 @@ FRAMINGS = (
     *("events:n=500,max=5ms", "events:n=300,max=3ms,orientation=upright", "count:T=7", "count:T=300"),
     *("time:T=16", "time:T=7,polarity=swapped", "time:T=200,value=binary"),
     *("duration:30ms,T=9,pad=zero", "duration:30ms,T=50", "duration:30ms,T=50,pad=zero,polarity=swapped"),
-    *("duration:7ms,orientation=sj,resize=crop", "duration:7ms,orientation=paper", "duration:40ms,every=10ms,T=200"),
+    *(
+        "duration:7ms,orientation=sj,resize=crop",
+        "duration:7ms,resize=nearest,shape=square",
+        "duration:7ms,orientation=paper",
+        "duration:40ms,every=10ms,T=200",
+    ),
 )
 RULES = (
     *(("sum", "recording"), ("leak:50ms,margin=0.02,release=0.01", "every:7"), ("kofn:3/5,margin=0.02", "never")),
@@ -364,9 +369,9 @@ def test_the_digest_of_a_file_without_an_early_exit_or_a_rule_is_that_of_files_f
     digits_plif: Path,
 ) -> None:
     sections, facts = plif_file.take_apart(digits_plif, digits_plif.read_bytes())
-    assert plif_file.FACTS[-2:] == ("exit", "decide") and facts[-2:] == (0, 0) and len(facts) == 13
-    for kept, added in ((11, (0, 0)), (12, (7, 0)), (13, (0, 1))):
-        said = (*facts[:-2], *added)
+    assert plif_file.FACTS[-3:] == ("exit", "decide", "native") and facts[-3:] == (0, 0, 0) and len(facts) == 14
+    for kept, added in ((11, (0, 0, 0)), (12, (7, 0, 0)), (13, (0, 1, 0)), (14, (0, 0, 1))):
+        said = (*facts[:-3], *added)
         packed = struct.pack(f"<{kept}i", *said[:kept])
         old = hashlib.sha256(sections["strings"] + sections["states"] + packed).hexdigest()
         assert contents_of(digits_plif, sections, said).parts["facts"] == old

@@ -31,6 +31,8 @@ FRAMINGS = (
     "duration:2s,T=4,pad=zero",
     "events:n=50,max=20ms",
     "events:n=1,max=1ms",
+    "events:n=400,max=5ms,resize=nearest,shape=square",
+    "duration:5ms,value=binary,resize=nearest",
     "events:n=4000,max=5ms,value=binary,resize=crop,orientation=sj,polarity=swapped",
 )
 

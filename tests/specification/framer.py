@@ -15,7 +15,7 @@ from tests.specification.view import Cell
 GAP_US = 1_000_000  # more than this, forward or backward, is a discontinuity
 LATE, BEYOND = "late", "beyond"  # in the place of the number of a frame
 
-Landed = tuple[int, Cell | None]  # time and cell of a valid event; None: cropped away, or removed by a filter
+Landed = tuple[int, Cell | None]  # time and cell of a valid event; None: not shown, or removed by a filter
 Place = int | str  # the number of the event's frame, or LATE, or BEYOND the last one
 
 

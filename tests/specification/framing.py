@@ -12,7 +12,7 @@ What such frames hold is in framer.py, where an event lands in them in view.py.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.specification.text import options, require, time_us, whole
 
@@ -20,7 +20,8 @@ VIEW = {  # options of every kind; the first choice holds where none is given
     "value": ("count", "binary"),
     "polarity": ("stored", "swapped"),
     "orientation": ("stored", "upright", "sj", "paper"),
-    "resize": ("sum", "crop"),
+    "resize": ("auto", "nearest", "sum", "crop"),
+    "shape": ("stretch", "square"),
 }
 PAD = ("repeat", "zero")
 OWN = {"count": ("T",), "time": ("T",), "duration": ("every", "T", "pad"), "events": ("n", "max")}
@@ -41,7 +42,8 @@ class Framing:
     value: str = "count"
     polarity: str = "stored"
     orientation: str = "stored"
-    resize: str = "sum"
+    resize: str = "auto"
+    shape: str = "stretch"
 
     @property
     def pieces(self) -> int:
@@ -76,3 +78,9 @@ def parse(text: str) -> Framing:
         max_us=time_us(given["max"]) if "max" in given else 0,
         **{name: given[name] for name in ("pad", *VIEW) if name in given},
     )
+
+
+def settled(framing: Framing, native: bool) -> Framing:
+    """auto: nearest where value=binary and the sensor of the training was as large as the network's input (native), else sum."""
+    how = "nearest" if framing.value == "binary" and native else "sum"
+    return replace(framing, resize=how) if framing.resize == "auto" else framing

@@ -47,20 +47,27 @@ def frames_of(
 ) -> tuple[list[framer.Frame], Counter[str]]:
     """The frames of a recording, and its account:   in == used + filtered + late + invalid (+ dropped, of a live feed)
 
+    not_shown: of the filtered, those that no filter removed and that have no cell.
+
     Time goes on with an event that a filter removes, but a framing that divides a whole recording does not count it.
     """
     line = framing.parse(text)
     valid = [event for event in events if is_valid(event, sensor)]
     passed, size = filters.apply(filtered_by, sensor, valid) if filtered_by else (list[Event | None](valid), sensor)
-    landed = [
-        (event.t, None if moved is None else cell_of(moved, line, shape, size, upright))
+    came = [
+        (event.t, moved)
         for event, moved in zip(valid, passed, strict=True)
         if moved is not None or line.kind not in ("count", "time")
     ]
+    landed = [(t, None if moved is None else cell_of(moved, line, shape, size, upright)) for t, moved in came]
     frames, fates = framer.frames_of(line, landed)
     account = Counter(fates)
+    account["not_shown"] = sum(
+        fate == "filtered" and moved is not None and cell is None
+        for fate, (_, moved), (_, cell) in zip(fates, came, landed, strict=True)
+    )
     account["invalid"] += len(events) - len(valid)
-    account["filtered"] += len(valid) - len(landed)
+    account["filtered"] += len(valid) - len(came)
     return frames, account
 
 

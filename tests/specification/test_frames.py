@@ -56,15 +56,16 @@ def compare(
     frames, fates = frames_of(line, events, shape, sensor, upright)
     seen, account = subject.frames(line, feed, shape, sensor, upright)
     assert seen == told(frames), line
-    fates = {name: fates[name] for name in ("used", "filtered", "late", "invalid", "dropped")}
-    assert account == {"in": len(events), **fates} and len(events) == sum(fates.values()), line
+    fates = {name: fates[name] for name in ("used", "filtered", "late", "invalid", "dropped", "not_shown")}
+    assert account == {"in": len(events), **fates}, line
+    assert len(events) == sum(fates.values()) - fates["not_shown"] and fates["not_shown"] <= fates["filtered"]
     return account
 
 
 @pytest.mark.parametrize("kind", ["count", "time"])
 @pytest.mark.parametrize("T", [1, 7, 299, 1000])
 def test_slices_of_a_whole_recording(subject: Subject, kind: str, T: int) -> None:
-    for seed, view in enumerate(("", ",resize=crop", ",value=binary,polarity=swapped")):
+    for seed, view in enumerate(("", ",resize=crop", ",value=binary,polarity=swapped", ",resize=nearest,shape=square")):
         account = compare(subject, f"{kind}:T={T}{view}", cut(some_events(seed), seed))
         assert account["late"] == 0
     compare(subject, f"{kind}:T={T}", cut([Event(7, 1, 1, True)] * 5, 0))
@@ -72,7 +73,11 @@ def test_slices_of_a_whole_recording(subject: Subject, kind: str, T: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "line", ["duration:1ms", "duration:10ms,value=binary", "duration:50ms,resize=crop", "duration:400ms"]
+    "line",
+    [
+        *("duration:1ms", "duration:10ms,value=binary", "duration:50ms,resize=crop", "duration:400ms"),
+        *("duration:10ms,resize=nearest", "duration:400ms,resize=nearest,shape=square"),
+    ],
 )
 def test_a_grid_its_late_events_and_its_gaps(subject: Subject, line: str) -> None:
     accounts = [compare(subject, line, cut(some_events(seed), seed)) for seed in range(4)]
@@ -84,7 +89,7 @@ def test_a_grid_its_late_events_and_its_gaps(subject: Subject, line: str) -> Non
 @pytest.mark.parametrize("pad", ["", ",pad=zero"])
 def test_exactly_T_frames_of_a_grid(subject: Subject, pad: str) -> None:
     for seed, length in product(
-        range(4), ("1ms,T=20", "50ms,T=7", "50ms,T=20", "60ms,T=30", "2s,T=3", "40ms,every=10ms,T=60")
+        range(4), ("1ms,T=20", "50ms,T=7,resize=nearest", "50ms,T=20", "60ms,T=30", "2s,T=3", "40ms,every=10ms,T=60")
     ):
         compare(subject, f"duration:{length}{pad}", cut(some_events(seed), seed))
         compare(
@@ -96,7 +101,7 @@ def test_exactly_T_frames_of_a_grid(subject: Subject, pad: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["duration:40ms,every=10ms", "duration:9ms,every=3ms,value=binary", "duration:2ms,every=1ms"]
+    "line", ["duration:40ms,every=10ms", "duration:9ms,every=3ms,value=binary,resize=nearest", "duration:2ms,every=1ms"]
 )
 def test_frames_that_overlap(subject: Subject, line: str) -> None:
     for seed in range(4):
@@ -104,9 +109,10 @@ def test_frames_that_overlap(subject: Subject, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["n=20,max=10ms", "n=1,max=10ms", "n=7,max=1s,resize=crop", "n=9999,max=2ms", "n=15,max=70ms"]
+    "line",
+    ["n=20,max=10ms", "n=1,max=10ms", "n=7,max=1s,resize=nearest", "n=9999,max=2ms,resize=crop", "n=15,max=70ms"],
 )
-def test_frames_of_so_many_events(subject: Subject, line: str) -> None:
+def test_frames_of_so_many_shown_events(subject: Subject, line: str) -> None:
     for seed in range(4):
         compare(subject, f"events:{line}", cut(some_events(seed), seed))
 
@@ -114,14 +120,16 @@ def test_frames_of_so_many_events(subject: Subject, line: str) -> None:
 @pytest.mark.parametrize("orientation", ["stored", "upright", "sj", "paper"])
 def test_where_an_event_lands(subject: Subject, orientation: str) -> None:
     sizes = [(SHAPE, SENSOR), ((2, 6, 8), (8, 6)), ((1, 7, 5), (4, 9)), ((2, 5, 5), (4, 3))]
-    for (shape, sensor), resize, upright in product(sizes, ("sum", "crop"), UPRIGHT):
+    views = [*product(("auto", "sum", "nearest", "crop"), ("stretch", "square"))]
+    for (shape, sensor), (resize, form), upright in product(sizes, views, UPRIGHT):
         events = [Event(x + y, x, y, bool((x + y) % 3)) for x, y in product(range(sensor[0] + 1), range(sensor[1] + 1))]
         for polarity in ("stored", "swapped"):
-            line = f"count:T=1,orientation={orientation},resize={resize},polarity={polarity}"
+            line = f"count:T=1,orientation={orientation},resize={resize},shape={form},polarity={polarity}"
             account = compare(
                 subject, line, [[e for e in events if e.x < sensor[0] and e.y < sensor[1]]], shape, sensor, upright
             )
-            assert account["used"] and (resize == "crop" or not account["filtered"])
+            assert account["used"] and account["filtered"] == account["not_shown"]
+            assert resize in ("nearest", "crop") or form == "square" or not account["filtered"]
         assert compare(subject, f"duration:1s,orientation={orientation}", [events], shape, sensor, upright)["invalid"]
 
 

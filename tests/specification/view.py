@@ -1,4 +1,4 @@
-"""Where an event lands (docs/events.md, Framing: orientation, resize, polarity).
+"""Where an event lands (docs/events.md, Framing: shape, orientation, resize, polarity).
 
 (W, H) is the sensor, (C, h, w) the frame, x goes to the right and y down.
 """
@@ -22,6 +22,12 @@ class Event(NamedTuple):
 def is_valid(event: Event, sensor: tuple[int, int]) -> bool:
     """x < W, y < H, |t| < 2^61. What is outside the sensor or at no possible time is invalid, and time does not go on with it."""
     return event.x < sensor[0] and event.y < sensor[1] and abs(event.t) < 2**61
+
+
+def cut(at: int, size: int, side: int) -> int | None:
+    """at - floor((size - side) / 2), None where that is outside the side in the middle."""
+    moved = at - (size - side) // 2
+    return moved if 0 <= moved < side else None
 
 
 def turn(x: int, y: int, W: int, H: int, orientation: str, upright: str) -> tuple[int, int, int, int]:
@@ -50,22 +56,32 @@ def turn(x: int, y: int, W: int, H: int, orientation: str, upright: str) -> tupl
 
 
 def resize(at: int, size: int, target: int, how: str) -> int | None:
-    """sum: floor(at target / size).   crop: at - floor((size - target) / 2), None where that is outside the frame."""
-    if how == "sum":
-        return at * target // size
-    moved = at - (size - target) // 2
-    return moved if 0 <= moved < target else None
+    """sum: floor(at target / size).   crop: at - floor((size - target) / 2), None where that is outside the frame.
+
+    nearest: the cell i that shows this pixel, floor((2 i + 1) size / 2 target) = at, None where none does; where
+    size <= target as sum. auto: as sum, where no network is known.
+    """
+    if how == "crop":
+        return cut(at, size, target)
+    if how == "nearest" and size > target:
+        return next((i for i in range(target) if (2 * i + 1) * size // (2 * target) == at), None)
+    return at * target // size
 
 
 def cell_of(
     event: Event, framing: Framing, shape: tuple[int, int, int], sensor: tuple[int, int], upright: str = "identity"
 ) -> Cell | None:
-    """Turned first, then resized. Channel 1 is ON, with polarity=swapped OFF; a frame of one channel takes both.
+    """shape=square takes the largest square in the middle, as the filter roi:square. Turned then, then resized. Channel 1 is ON,
+    with polarity=swapped OFF; a frame of one channel takes both.
 
-    None where the event is cropped away.
+    None where the event is not shown.
     """
     channels, h, w = shape
-    x, y, W, H = turn(event.x, event.y, *sensor, framing.orientation, upright)
+    W, H = (min(sensor), min(sensor)) if framing.shape == "square" else sensor
+    left, top = cut(event.x, sensor[0], W), cut(event.y, sensor[1], H)
+    if left is None or top is None:
+        return None
+    x, y, W, H = turn(left, top, W, H, framing.orientation, upright)
     row, column = resize(y, H, h, framing.resize), resize(x, W, w, framing.resize)
     channel = int(event.on != (framing.polarity == "swapped")) if channels == 2 else 0
     return None if row is None or column is None else (channel, row, column)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from runtime.base.files import read_regular
 from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.event.layout import Layout, aligned, as_map
 from runtime.engines.event.program import Compiler
+from runtime.events.framing import is_native
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.grids import GRIDS, bits_of, pack
@@ -85,6 +87,7 @@ def facts_of(card: Card) -> Facts:
         upright=card.get("view") is not None,
         decide=card_rule(card) or "",
         exit=exit_fact(card),
+        native=is_native(card),
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
             for state in card["states"]
@@ -160,7 +163,8 @@ def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[
 
     cpu  the path to run; None for the fastest that the file and this processor have
     """
-    if (said := read_plif(path).facts) != facts_of(card):
+    said, expected = read_plif(path).facts, facts_of(card)
+    if said not in (expected, replace(expected, native=False)):  # an older file does not say the last
         raise PlifError(f"{path}: says {said} beside its card, which says otherwise; export it again")
     library = native.library()
     data = np.frombuffer(read_bytes(path), np.uint8)

@@ -77,8 +77,8 @@ class Prediction:
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
     error         why it could not be read; None where it could
     why           why it has no label although it could be read
-    events, events_used, events_lost, sensor, sensor_from, frames, polarity, duration_us   as in Fate (runtime/events/fit.py):
-                  None for still images
+    events, events_used, events_lost, sensor, sensor_from, frames, polarity, duration_us, events_not_shown   as in Fate
+                  (runtime/events/fit.py): None for still images
     """
 
     sample: int
@@ -97,6 +97,7 @@ class Prediction:
     frames: int | None = None
     polarity: float | None = None
     duration_us: int | None = None
+    events_not_shown: int | None = None
 
     @property
     def predicted(self) -> int | None:
@@ -111,7 +112,7 @@ class Prediction:
             return None
         lost, said = self.events_lost or 0, str(self.sensor_from)
         where = (self.events, self.events_used or 0, lost, self.sensor, said)
-        return Fate(*where, self.frames or 0, self.polarity, self.duration_us or 0)
+        return Fate(*where, self.frames or 0, self.polarity, self.duration_us or 0, self.events_not_shown or 0)
 
     @property
     def lost_much(self) -> bool:

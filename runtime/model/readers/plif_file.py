@@ -35,9 +35,25 @@ VERSIONS = PLAIN, PACKED = 3, 4  # the second has arrays whose numbers take less
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
-FACTS = ("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright", "exit", "decide")
+FACTS = (
+    "c",
+    "h",
+    "w",
+    "classes",
+    "voters",
+    "T",
+    "static",
+    "states",
+    "rank",
+    "int8",
+    "upright",
+    "exit",
+    "decide",
+    "native",
+)
+LATER = 3  # of these, the last: 0 in files that are older
 # magic, version, bytes of the header, bytes of the file, (offset, bytes) of each section, facts, zeros, SHA-256
-HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i36x32s")
+HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i32x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")

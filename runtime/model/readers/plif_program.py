@@ -22,6 +22,7 @@ from runtime.model.readers.plif_file import (
     ARRAY,
     DTYPES,
     FACTS,
+    LATER,
     NIBBLES,
     OPERATION,
     OPERATION_FIELDS,
@@ -59,6 +60,7 @@ class Facts:
     upright: bool  # the network needs an upright view (`view` of the card)
     decide: str  # the rule of feeds (`decide` of the card); "" for none
     exit: int  # the margin of an early exit in billionths (`exit` of the card); 0 for none
+    native: bool  # the sensor of its training was as large as its input; False in files that are older
     states: tuple[State, ...]
 
 
@@ -90,10 +92,11 @@ def read_contents(path: Path) -> Contents:
 
 def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
     """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
-    said = (
-        facts if facts[-1] else facts[:-1]
-    )  # files without a rule of feeds, and those without an early exit, are as old as
-    said = said if said[-1] else said[:-1]  # those before there was one
+    said = facts
+    while (
+        len(said) > len(FACTS) - LATER and not said[-1]
+    ):  # files that do not say it are as those before it could be said
+        said = said[:-1]
     parts = {
         "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(said)}i", *said),
         "operations": sections["programs"] + sections["operations"] + sections["arrays"],
@@ -119,7 +122,7 @@ def read_plif(path: Path) -> PlifFile:
     texts = [text_of(path, text) for text in strings[:-1]]
     names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :][: said["states"]]
     shape = (said["c"], said["h"], said["w"])
-    flags = {name: bool(said[name]) for name in ("static", "int8", "upright")}
+    flags = {name: bool(said[name]) for name in ("static", "int8", "upright", "native")}
     known = Facts(
         shape={1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
         classes=tuple(names),

@@ -16,7 +16,7 @@ static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *
     const uint64_t open = (uint64_t)f->open_us, span = follows ? (uint64_t)f->span_us : 0, cells = (uint64_t)f->cells;
     const int64_t room = least(f->most_used - f->used, f->most_seen - f->seen) - PIXELS;
     Decoding s = *state;
-    int64_t seen = 0, cropped = 0, first_us = 0, last_us = 0;
+    int64_t seen = 0, hidden = 0, first_us = 0, last_us = 0;
     uint64_t latest = 0; /* after open */
     stop->bits = 0;
     while (i < count) {
@@ -40,7 +40,7 @@ static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *
             if (cell < cells) /* also those below zero are not */
                 counts[cell] += 1.0f;
             else
-                cropped++;
+                hidden++;
         } while (pixels.bits);
     }
     *state = s;
@@ -50,8 +50,9 @@ static int64_t plain(const uint16_t *words, int64_t i, int64_t count, Decoding *
         if ((int64_t)(open + latest) > f->clock_us) f->clock_us = (int64_t)(open + latest);
         f->taken += seen;
         f->seen += seen;
-        f->used += seen - cropped;
-        f->filtered += cropped;
+        f->used += seen - hidden;
+        f->filtered += hidden;
+        f->not_shown += hidden;
     }
     return i;
 }

@@ -69,10 +69,10 @@ static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out
 
 /* Reads `path`, a whole recording of 5-byte events of a sensor of width x height, and writes `room` frames of
  * [c][h][w] floats, as many as the framing's T says, each `stride` floats behind the one before. Gives the number
- * of events, and in `facts` how many of them are in the frames, how many are ON, and the microseconds from the first
- * to the last; or SAMPLE_OTHER: nothing is known, read it in another way. */
+ * of events, and in `facts` how many of them are in the frames, how many are ON, the microseconds from the first to the
+ * last, and how many the framing does not show; or SAMPLE_OTHER: nothing is known, read it in another way. */
 int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3], int32_t width, int32_t height,
-                    float *out, int64_t stride, int64_t room, int64_t facts[3]) {
+                    float *out, int64_t stride, int64_t room, int64_t facts[4]) {
     Framing parsed;
     Extent extent = {0};
     FramerState state = {0};
@@ -91,6 +91,7 @@ int64_t plif_sample(const char *path, const char *framing, const int32_t shape[3
             plif_framer_begin(&framer, &state, memory);
             if (frame_all(&framer, events, extent.total, out, stride, room, facts)) given = extent.total;
             facts[2] = extent.last_us - extent.first_us;
+            facts[3] = state.not_shown;
         }
         free(memory);
         plif_framer_free(&framer);

@@ -66,6 +66,7 @@ static int check_facts(plif_model *m) {
                  "%d classes, %d voters, %d steps", h->classes, h->voters, h->T);
     REQUIRE_FILE(h->exit >= 0, "an early exit at %d billionths", h->exit);
     REQUIRE_FILE(between(0, h->decide, 1), "%d rules of feeds", h->decide);
+    REQUIRE_FILE(between(0, h->native, 1), "%d sensors of the training", h->native);
     REQUIRE_FILE(between(1, h->states, MOST_RECORDS) && records(m, STATES, sizeof(FileState)) == h->states,
                  "%d states, and no room for them", h->states);
     int64_t total = (int64_t)h->c * h->h * h->w;

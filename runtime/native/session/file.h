@@ -30,7 +30,8 @@ typedef struct {
     int32_t c, h, w, classes, voters, T, is_static, states, rank, int8, upright;
     int32_t exit;   /* the margin of an early exit in billionths; 0: none */
     int32_t decide; /* 1: the last string is the rule of feeds */
-    uint8_t zeros[36], sha256[32];
+    int32_t native; /* 1: the sensor of its training was as large as its input; 0: not so, or the file is older */
+    uint8_t zeros[32], sha256[32];
 } FileHeader;
 
 typedef struct {

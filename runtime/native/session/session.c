@@ -34,11 +34,13 @@ static int fits(const plif_session *s) {
         "reset silence: and decay:, decide idle=: a framing of a whole recording (count:, time:) has no silence; use duration or events");
 }
 
-/* Frames of this shape from events. */
-static int make_framer(plif_session *s, const char *framing, const int shape[3], int upright, const plif_options *o) {
+/* Frames of this shape from events. native: what plif_framing_settle has to know. */
+static int make_framer(plif_session *s, const char *framing, int native, const int shape[3], int upright,
+                       const plif_options *o) {
     int width = s->width = o->sensor_width ? o->sensor_width : shape[2],
         height = s->height = o->sensor_height ? o->sensor_height : shape[1];
     TRY(plif_framing_parse(framing, &s->framing));
+    plif_framing_settle(&s->framing, native);
     if (o->filter) TRY(plif_filters_make(o->filter, width, height, &s->filters));
     for (const char *at = o->filter; at && *at; at++)
         s->filter = (int64_t)(((uint64_t)s->filter ^ (uint8_t)*at) * 0x100000001B3u);
@@ -70,7 +72,7 @@ static int read_rules(plif_session *s, const plif_options *o) {
     else if (!*framing)
         failed = plif_fail(PLIF_BAD_ARGUMENT, "the file says no framing: give one, such as duration:10ms");
     else
-        failed = make_framer(s, framing, shape, m->header->upright, o);
+        failed = make_framer(s, framing, o->framing && m->header->native, shape, m->header->upright, o);
     if (failed && (o->framing || o->filter || failed == PLIF_NO_MEMORY)) return failed;
     if (failed) { /* said when events come */
         snprintf(s->why_not, sizeof s->why_not, "%s", plif_error_text());
@@ -211,7 +213,7 @@ plif_session *plif_session_for(const plif_network *network, const plif_options *
     if (!failed && frames && !o.framing)
         failed = plif_fail(PLIF_BAD_ARGUMENT, "plif_session_for: frames need a framing, such as duration:10ms");
     if (!failed && frames)
-        failed = make_framer(s, o.framing, shape, 0, &o);
+        failed = make_framer(s, o.framing, 0, shape, 0, &o);
     else if (!failed && o.framing)
         failed = plif_framing_parse(o.framing, &s->framing);
     if (!frames)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RULES = 32 };
+enum { RULES = 32, VERSION = 7, BEFORE = 6 /* without not_shown, where a time lay that means nothing later */ };
 
 typedef struct {
     char magic[8];
@@ -30,8 +30,9 @@ static Header header_of(const plif_session *s) {
     const Framing *f = &s->framing;
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
+    static const int resize[] = {[RESIZE_AUTO] = 0, [RESIZE_SUM] = 0, [RESIZE_CROP] = 1, [RESIZE_NEAREST] = 2};
     Header h = {"PLIFSNAP",
-                6,
+                VERSION,
                 (int64_t)plif_snapshot_size(s),
                 {0},
                 {s->takes_events,
@@ -46,7 +47,7 @@ static Header header_of(const plif_session *s) {
                  f->swapped,
                  f->orientation,
                  s->turned,
-                 f->crop,
+                 resize[f->resize] | f->square << 2,
                  s->framer.extent.total,
                  s->framer.extent.first_us,
                  s->framer.extent.last_us,
@@ -104,15 +105,18 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     if (size != plif_snapshot_size(s))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes; expected %zu", size, plif_snapshot_size(s));
     memcpy(&h, bytes, sizeof h);
+    const int before = h.version == BEFORE;
+    if (before) h.version = VERSION;
     if (memcmp(&h, &expected, sizeof h) != 0)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
+    if (before) m.framer.not_shown = m.framer.open.not_shown = 0;
     const char *memory = (const char *)bytes + sizeof h + sizeof m;
     if (!sound(s, &m, memory)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
     if (s->filters) TRY(plif_filters_restore(s->filters, memory + s->bytes));
     s->moving = m;
-    s->moving.framer.came_s = 0; /* by another clock */
-    plif_session_settle(s);      /* nothing is owed to the membranes that come now */
+    s->framer.came_s = 0;   /* by another clock */
+    plif_session_settle(s); /* nothing is owed to the membranes that come now */
     memcpy(s->memory, memory, (size_t)s->bytes);
     return PLIF_OK;
 }

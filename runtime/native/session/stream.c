@@ -205,7 +205,7 @@ int plif_account_of(const plif_session *s, plif_account *a) {
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_account_of: a session and a place for the account are needed");
     if (size_check(a->size, "plif_account", "PLIF_ACCOUNT")) return PLIF_BAD_ARGUMENT;
     const FramerState *f = &s->moving.framer;
-    const plif_account said = {a->size, f->came, f->used, f->filtered, f->late, f->invalid};
+    const plif_account said = {a->size, f->came, f->used, f->filtered, f->late, f->invalid, f->not_shown};
     size_copy(a, &said, a->size, sizeof said);
     return PLIF_OK;
 }

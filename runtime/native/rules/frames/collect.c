@@ -17,10 +17,10 @@ static inline uint64_t cell_of(int64_t x, int64_t y, int64_t p) { return (uint64
 
 enum { FEW = 128 };
 
-/* The fast loop: counts events that lie inside the sensor and the frame, on time and not cropped. Stops before the
- * first other event; returns how many it counted. A few events go through two short loops, cells first and then
- * counts, since in one loop the processor waits before each count for the one that may have gone to the same cell.
- * by_clock: whether frames follow the clock; for those that do not, no times are read. */
+/* The fast loop: counts events that lie inside the sensor, on time. Stops before the first other event; returns how
+ * many it took. A few events go through two short loops, cells first and then counts, since in one loop the processor
+ * waits before each count for the one that may have gone to the same cell. by_clock: whether frames follow the clock;
+ * for those that do not, no times are read. */
 static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f,
                                                            const int64_t *of_x, const int64_t *of_y,
                                                            const int64_t *of_p, float *counts, int by_clock) {
@@ -30,23 +30,26 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
     const uint64_t open = (uint64_t)f->open_us, cells = (uint64_t)f->cells;
     const uint64_t width = (uint64_t)f->width, height = (uint64_t)f->height;
     uint64_t latest = 0; /* after open */
-    int64_t done = 0, n;
+    int64_t done = 0, used = 0, n;
     do {
         uint64_t cell[FEW];
+        int64_t landed = 0;
         const uint8_t *at = e + done * EVENT;
         const int64_t few = least(most - done, FEW);
         for (n = 0; n < few; n++, at += EVENT) {
             const Event here = event_get(at);
             if (here.x >= width || here.y >= height) break;
-            cell[n] = cell_of(of_x[here.x], of_y[here.y], at[12] ? on : off);
-            if (cell[n] >= cells) break; /* also those below zero */
-            if (!by_clock) continue;
-            const uint64_t after = (uint64_t)here.t - open;
-            if (after >= span) break;
-            latest = after > latest ? after : latest;
+            cell[landed] = cell_of(of_x[here.x], of_y[here.y], at[12] ? on : off);
+            if (by_clock) {
+                const uint64_t after = (uint64_t)here.t - open;
+                if (after >= span) break;
+                latest = after > latest ? after : latest;
+            }
+            landed += cell[landed] < cells; /* those below zero do not */
         }
-        for (int64_t i = 0; i < n; i++) counts[cell[i]] += 1.0f; /* stays at 2^24, as float32 does */
+        for (int64_t i = 0; i < landed; i++) counts[cell[i]] += 1.0f; /* stays at 2^24, as float32 does */
         done += n;
+        used += landed;
     } while (n == FEW);
     if (done) {
         if (!f->taken) f->first_us = event_get(e).t;
@@ -54,7 +57,9 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
         if (by_clock && (int64_t)(open + latest) > f->clock_us) f->clock_us = (int64_t)(open + latest);
         f->taken += done;
         f->seen += done;
-        f->used += done;
+        f->used += used;
+        f->filtered += done - used;
+        f->not_shown += done - used;
     }
     return done;
 }
@@ -76,7 +81,7 @@ int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows) {
     return f->width >= 0 && f->width <= columns && f->height >= 0 && f->height <= rows && f->cells >= 0 &&
            f->gap_us >= 0 && f->span_us >= 0 && f->most_used >= 0 && f->most_seen >= 0 && f->used >= 0 &&
            f->seen >= 0 && f->taken >= 0 && sane(f->used) && sane(f->seen) && sane(f->taken) && sane(f->filtered) &&
-           sane(f->late) && sane(f->invalid);
+           sane(f->late) && sane(f->invalid) && sane(f->not_shown);
 }
 
 /* Adds the events from `at` on to `counts`, of as many floats as the frame has cells, until the frame ends. Returns
@@ -113,8 +118,11 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             f.invalid++;
             continue;
         }
-        if (!counts || (!is_here && !f.gap_us)) { /* where no clock counts, only those that pass belong to a frame */
+        const uint64_t cell = is_here ? cell_of(of_x[e.x], of_y[e.y], of_p[at_event[12] != 0]) : UINT64_MAX;
+        const int lands = cell < (uint64_t)f.cells; /* those below zero do not */
+        if (!counts || (!is_here && !f.gap_us)) {   /* where no clock counts, only those that pass belong to a frame */
             f.filtered++;
+            f.not_shown += is_here && !lands;
             continue;
         }
         int late = 0;
@@ -129,7 +137,6 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             }
             if (t > f.clock_us) f.clock_us = t;
             if (t > f.open_us && apart(t, f.open_us) >= (uint64_t)f.span_us) {
-                f.next_us = t;
                 why = BEYOND_FRAME;
                 break;
             }
@@ -142,11 +149,10 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             continue;
         }
         f.seen++;
-        const uint64_t cell = is_here ? cell_of(of_x[e.x], of_y[e.y], of_p[at_event[12] != 0]) : UINT64_MAX;
-        const int lands = cell < (uint64_t)f.cells; /* those below zero do not */
         if (lands) counts[cell] += 1.0f;
         f.used += lands;
         f.filtered += !lands;
+        f.not_shown += is_here && !lands;
         if (f.used >= f.most_used || f.seen >= f.most_seen) {
             i++;
             why = FRAME_FULL;

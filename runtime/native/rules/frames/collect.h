@@ -51,15 +51,14 @@ static inline uint8_t plif_fate(const uint8_t *event, int64_t width, int64_t hei
  * has_clock, clock_us    the running maximum of t since the last gap; open_us: where the frame begins
  * used, seen             events counted in the frame; events that belong to it, also those that are cropped away
  * taken                  in one call: events that belong to the frame or are late; first_us, last_us: their times
- * filtered, late, invalid  in one call
- * next_us                time of the first event after the frame */
+ * filtered, late, invalid  in one call;  not_shown: of the filtered, those whose pixel the framing does not show */
 typedef struct {
     int64_t width, height, cells;
     int64_t gap_us, span_us, most_used, most_seen;
     int64_t has_clock, clock_us, open_us;
     int64_t used, seen;
     int64_t taken, filtered, late, invalid;
-    int64_t first_us, last_us, next_us;
+    int64_t first_us, last_us, not_shown;
 } Frame;
 
 enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };

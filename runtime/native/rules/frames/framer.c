@@ -30,6 +30,7 @@ void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     f->counts = memory;
     f->last = memory + f->cells;
     f->pieces = f->last + repeats(g) * f->cells;
+    f->came_s = 0;
     memset(s, 0, sizeof *s);
     memset(memory, 0, (size_t)plif_framer_floats(f) * sizeof *memory);
     s->open.width = static_part.width;
@@ -70,7 +71,7 @@ static int tell(Framer *f, int64_t start_us, int64_t end_us, int64_t events, pli
     frame->end_us = end_us;
     frame->events = events;
     frame->flags = (int)s->flags;
-    frame->came_s = s->came_s;
+    frame->came_s = f->came_s;
     s->flags = 0;
     s->emitted++;
     return 1;
@@ -115,15 +116,16 @@ static int64_t collect(Framer *f, Batch *b, int64_t end) {
     Frame *o = &s->open;
     float *counts = s->emitted >= f->most ? NULL : f->counts;
     const int64_t before = o->used;
-    o->taken = o->filtered = o->late = o->invalid = 0;
+    o->taken = o->filtered = o->late = o->invalid = o->not_shown = 0;
     const int64_t why = b->reader ? plif_evt3_collect(b->from, end * WORD, &b->at, b->reader, o, f->of_x, o->width,
                                                       f->of_y, o->height, f->of_p, counts)
                                   : plif_collect(b->from, end * EVENT, &b->at, o, f->of_x, o->width, f->of_y, o->height,
                                                  f->of_p, b->passed, counts);
     if (why == PLIF_WRONG) return why;
-    if (o->used > before) s->came_s = b->came_s;
+    if (o->used > before) f->came_s = b->came_s;
     s->came += o->used - before + o->filtered + o->late + o->invalid;
     s->filtered += o->filtered;
+    s->not_shown += o->not_shown;
     s->late += o->late;
     s->invalid += o->invalid;
     return why;
@@ -319,12 +321,12 @@ int plif_framer_possible(const Framer *f, const FramerState *s, const char *memo
     const int64_t most = pieces_of(&f->framing) - 1;
     return a->width == b->width && a->height == b->height && a->cells == b->cells && a->gap_us == b->gap_us &&
            a->span_us == b->span_us && a->most_used == b->most_used && a->most_seen >= 0 && near(a->clock_us) &&
-           near(a->open_us) && near(a->first_us) && near(a->last_us) && near(a->next_us) && near(s->slice_us) &&
-           count(a->used) && count(a->seen) && count(a->taken) && count(a->filtered) && count(a->late) &&
-           count(a->invalid) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
+           near(a->open_us) && near(a->first_us) && near(a->last_us) && near(s->slice_us) && count(a->used) &&
+           count(a->seen) && count(a->taken) && count(a->filtered) && count(a->late) && count(a->invalid) &&
+           count(a->not_shown) && count(s->emitted) && near(s->last_us) && count(s->owed) &&
            (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) &&
            !(s->flags & ~(int64_t)(PLIF_GAP | PLIF_AFRESH)) && near(s->ticked_us) && count(s->discontinuities) &&
            count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) &&
-           0 <= s->pieces && s->pieces <= most && 0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0) &&
-           ends(f, s) && counts(f, memory);
+           count(s->not_shown) && 0 <= s->pieces && s->pieces <= most && 0 <= s->next_piece &&
+           s->next_piece <= (most > 0 ? most - 1 : 0) && ends(f, s) && counts(f, memory);
 }

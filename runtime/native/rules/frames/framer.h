@@ -14,7 +14,7 @@ typedef struct {
     int64_t owed, owed_us;                           /* count framing: empty frames that come first */
     int64_t ticked_us;                               /* where the open frame began when time went on without events */
     int64_t is_ticked, flags, is_closed, is_padding; /* flags: of the next frame, PLIF_GAP and PLIF_AFRESH */
-    double came_s;                                   /* when the last event in the open frame came */
+    int64_t not_shown;                               /* of the account: a part of filtered */
     int64_t pieces, next_piece;                      /* of frames that overlap: kept, and where the next goes */
     int64_t slice_us;                                /* time framing: the latest time so far */
     int64_t used, filtered, late, invalid, came;     /* the account; used is entered by who steps the frames */
@@ -34,6 +34,7 @@ typedef struct {
     /* the open frame; the last one, where it may be repeated; those before, of overlapping ones */
     float *counts, *last, *pieces;
     FramerState *s;
+    double came_s; /* when the last event in the open frame came */
 } Framer;
 
 /* The network's input [c, h, w], the sensor, and the extent of the recording. 0, or a code and its text. */

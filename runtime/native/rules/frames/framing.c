@@ -7,13 +7,16 @@ enum { MOST_T = 4096, MOST_PIECES = 100 };
 #define MOST_N ((int64_t)1 << 40)
 #define MOST_KEPT ((int64_t)1 << 28)
 
-enum option { T, N, MAX, EVERY, PAD, VALUE, POLARITY, ORIENTATION, RESIZE, OPTIONS };
-static const char *const option_names[OPTIONS] = {"T",     "n",        "max",         "every", "pad",
-                                                  "value", "polarity", "orientation", "resize"};
+enum option { T, N, MAX, EVERY, PAD, VALUE, POLARITY, ORIENTATION, RESIZE, SHAPE, OPTIONS };
+static const char *const option_names[OPTIONS] = {"T",     "n",        "max",         "every",  "pad",
+                                                  "value", "polarity", "orientation", "resize", "shape"};
 static const char *const choices[OPTIONS][5] = {
-    [PAD] = {"repeat", "zero"},         [VALUE] = {"count", "binary"},
-    [POLARITY] = {"stored", "swapped"}, [ORIENTATION] = {"stored", "upright", "sj", "paper"},
-    [RESIZE] = {"sum", "crop"},
+    [PAD] = {"repeat", "zero"},
+    [VALUE] = {"count", "binary"},
+    [POLARITY] = {"stored", "swapped"},
+    [ORIENTATION] = {"stored", "upright", "sj", "paper"},
+    [RESIZE] = {"auto", "nearest", "sum", "crop"},
+    [SHAPE] = {"stretch", "square"},
 };
 static const struct {
     const char *name, *example, *options;
@@ -24,7 +27,7 @@ static const struct {
     {"events", "events:n=5000,max=20ms", "n, max", 1u << N | 1u << MAX},
     {"time", "time:T=16", "T", 1u << T},
 };
-#define VIEW "value, polarity, orientation, resize"
+#define VIEW "value, polarity, orientation, resize, shape"
 
 #define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
 
@@ -56,19 +59,22 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     int choice = 0;
     while (choices[which][choice] && !plif_is_word(value, choices[which][choice])) choice++;
     if (!choices[which][choice])
-        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s=%s%s%s%s", text, option_names[which], SHORT(value),
-               option_names[which], choices[which][0], "|", choices[which][1], which == ORIENTATION ? "|sj|paper" : "");
-    int *const fields[OPTIONS] = {[PAD] = &f->pad_zero,
-                                  [VALUE] = &f->binary,
-                                  [POLARITY] = &f->swapped,
-                                  [ORIENTATION] = &f->orientation,
-                                  [RESIZE] = &f->crop};
+        REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s=%s|%s%s%s%s%s", text, option_names[which],
+               SHORT(value), option_names[which], choices[which][0], choices[which][1], choice > 2 ? "|" : "",
+               choice > 2 ? choices[which][2] : "", choice > 2 ? "|" : "", choice > 2 ? choices[which][3] : "");
+    int *const fields[OPTIONS] = {[PAD] = &f->pad_zero,     [VALUE] = &f->binary,
+                                  [POLARITY] = &f->swapped, [ORIENTATION] = &f->orientation,
+                                  [RESIZE] = &f->resize,    [SHAPE] = &f->square};
     *fields[which] = choice;
     return 0;
 }
 
 /* As plif_text_us, for callers. */
 int64_t plif_time_us(const char *text) { return plif_text_us(text_of(text)); }
+
+void plif_framing_settle(Framing *f, int native) {
+    if (f->resize == RESIZE_AUTO) f->resize = f->binary && native ? RESIZE_NEAREST : RESIZE_SUM;
+}
 
 int plif_framing_room(const Framing *f, int64_t cells) {
     const int64_t pieces = pieces_of(f);

@@ -5,11 +5,12 @@
 
 enum framing_kind { BY_COUNT, BY_DURATION, BY_EVENTS, BY_TIME, FRAMINGS };
 enum orientation { STORED, UPRIGHT, SJ, PAPER };
+enum resize { RESIZE_AUTO, RESIZE_NEAREST, RESIZE_SUM, RESIZE_CROP };
 
 typedef struct {
     int kind;
     int64_t T, duration_us, every_us, n, max_us; /* 0: not given */
-    int pad_zero, binary, swapped, orientation, crop;
+    int pad_zero, binary, swapped, orientation, resize, square;
 } Framing;
 
 /* Whether a framing divides a whole recording, of which it has to know the extent beforehand. */
@@ -23,3 +24,7 @@ int plif_framing_room(const Framing *framing, int64_t cells);
 
 /* Reads the text; 0, or a code below zero and its text. */
 int plif_framing_parse(const char *text, Framing *framing);
+
+/* What resize=auto is for a network, native: of whose training the sensor was as large as its input. nearest where each
+ * cell was one pixel, and says whether that fired; else sum, as in texts of before there was the word. */
+void plif_framing_settle(Framing *framing, int native);

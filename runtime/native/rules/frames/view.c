@@ -5,11 +5,14 @@
  *                            rotate90 (H-1-y, x) or rotate270 (y, W-1-x), the axes exchanged
  *                   sj       (H-1-y, W-1-x): what SpikingJelly stores for CIFAR10-DVS, the axes exchanged
  *                   paper    (W-1-x, y)
- *     resize        sum      x * w // W, y * h // H: events that land together add up
+ *     shape         stretch  all of the sensor
+ *                   square   the largest square in the middle, before it is turned; events beside it land nowhere
+ *     resize        sum      x * w // W, y * h // H: events that land together add up; also auto, where no card says more
+ *                   nearest  cell i shows pixel (2 i + 1) W // 2 w; others land nowhere. sum where W <= w
  *                   crop     the centre; events outside it land nowhere
  *     polarity      stored   channel 1 = ON;  swapped: channel 0 = ON.  One channel takes both.
  *
- * (W, H) is the sensor, (w, h) the network's input. Row and column each depend on one coordinate only, so two small tables hold it all. */
+ * (W, H) is the sensor or its square, (w, h) the network's input. Row and column each depend on one coordinate only, so two small tables hold it all. */
 #include "framer.h"
 #include "../../error.h"
 
@@ -17,12 +20,24 @@
 
 #define NOWHERE (-((int64_t)1 << 40)) /* so far below zero that no sum with others is a cell */
 
-/* Coordinate `at` of a sensor of `size`, in a frame of `target`. */
-static int64_t place(int64_t at, int64_t size, int64_t target, int crop) {
-    if (!crop) return at * target / size;
-    /* the centre; halves round down, as Python's do */
-    const int64_t more = size - target, moved = at - (more >= 0 ? more / 2 : -((1 - more) / 2));
-    return moved >= 0 && moved < target ? moved : NOWHERE;
+/* Coordinate `at` of a picture of `size`, in a frame of `target`. */
+static int64_t place(int64_t at, int64_t size, int64_t target, int resize) {
+    if (resize == RESIZE_CROP) { /* halves round down, as Python's do */
+        const int64_t more = size - target, moved = at - (more >= 0 ? more / 2 : -((1 - more) / 2));
+        return moved >= 0 && moved < target ? moved : NOWHERE;
+    }
+    if (resize == RESIZE_NEAREST && size > target) { /* the first cell whose pixel is not before this one */
+        const int64_t cell = (2 * target * at + size - 1) / (2 * size);
+        return cell < target && (2 * cell + 1) * size / (2 * target) == at ? cell : NOWHERE;
+    }
+    return at * target / size;
+}
+
+/* The same of a sensor of `size`, of which `side` in the middle are the picture, perhaps the other way round. */
+static int64_t place_of(int64_t at, int64_t size, int64_t side, int turned, int64_t target, int resize) {
+    at -= (size - side) / 2;
+    if (at < 0 || at >= side) return NOWHERE;
+    return place(turned ? side - 1 - at : at, side, target, resize);
 }
 
 static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at * width; }
@@ -50,13 +65,15 @@ void plif_view(const Framing *framing, const int shape[3], int width, int height
     const int turn = o == UPRIGHT ? upright : 0, exchanged = o == SJ || turn >= 3;
     const int turned_x = o == PAPER || o == SJ || turn == 1 || turn == 4,
               turned_y = o == SJ || (turn >= 1 && turn <= 3);
+    const int64_t shorter = width < height ? width : height, wide = framing->square ? shorter : width,
+                  high = framing->square ? shorter : height;
     for (int64_t i = 0; i < width; i++) {
-        const int64_t x = turned_x ? width - 1 - i : i;
-        of_x[i] = exchanged ? times(place(x, width, h, framing->crop), w) : place(x, width, w, framing->crop);
+        const int64_t to = place_of(i, width, wide, turned_x, exchanged ? h : w, framing->resize);
+        of_x[i] = exchanged ? times(to, w) : to;
     }
     for (int64_t i = 0; i < height; i++) {
-        const int64_t y = turned_y ? height - 1 - i : i;
-        of_y[i] = exchanged ? place(y, height, w, framing->crop) : times(place(y, height, h, framing->crop), w);
+        const int64_t to = place_of(i, height, high, turned_y, exchanged ? w : h, framing->resize);
+        of_y[i] = exchanged ? to : times(to, w);
     }
     const int on = framing->swapped ? 0 : 1;
     of_p[0] = channels == 2 ? (int64_t)(1 - on) * h * w : 0;

@@ -44,6 +44,7 @@ _fact("upright", lambda upright: 1)
 _fact("exit", lambda margin: 1)
 _fact("static", lambda static: 1)
 _fact("int8", lambda int8: 1)
+_fact("native", lambda native: 1 - native)
 
 
 @plif("plif_classes_exchanged")
