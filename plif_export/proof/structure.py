@@ -234,8 +234,11 @@ def _name_of(message: ProtobufMessage) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------------
 
 
-def of_folder(path: Path, readers: Mapping[str, Callable[[bytes], Anatomy]]) -> Places:
-    """Every file of a folder but its card, as text where it is one; readers: {file name: its anatomy}. Links are not followed."""
+def of_folder(path: Path, readers: Mapping[str, Callable[[Path, bytes], Anatomy]]) -> Places:
+    """Every file of a folder but its card, as text where it is one. Links are not followed.
+
+    readers  {file name: a function of the file and its bytes that gives its anatomy, or raises PlifError}
+    """
     found: Places = {}
     for each in sorted(path.rglob("*")):
         name = str(each.relative_to(path))
@@ -245,7 +248,7 @@ def of_folder(path: Path, readers: Mapping[str, Callable[[bytes], Anatomy]]) -> 
             found[name] = "a folder"
         elif name != CARD_FILE:
             data = read_regular(each, PART)
-            found[name] = readers[each.name](data) if each.name in readers else _text(data)
+            found[name] = readers[each.name](each, data) if each.name in readers else _text(data)
     return found
 
 

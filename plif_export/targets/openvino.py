@@ -70,7 +70,7 @@ class OpenVinoTarget(Target):
     def anatomy(self, path: Path, card: Card) -> Places:
         if self.foreign(card) is not None:
             return {}
-        return of_folder(path, {BIN: lambda data: np.frombuffer(data, "<f4") if len(data) % 4 == 0 else data})
+        return of_folder(path, {BIN: lambda _, data: np.frombuffer(data, "<f4") if len(data) % 4 == 0 else data})
 
     def foreign(self, card: Card) -> str | None:
         import openvino as ov

@@ -103,7 +103,7 @@ class TritonTarget(Target):
         return "the plan, which TensorRT measures its way to" if card["triton"]["backend"] == "tensorrt" else None
 
     def anatomy(self, path: Path, card: Card) -> Places:
-        return of_folder(path, {"model.onnx": lambda data: of_onnx(onnx.load_model_from_string(data), False)})
+        return of_folder(path, {"model.onnx": lambda file, _: of_onnx(load_onnx(file), False)})
 
     def _model(self, path: Path, card: Card) -> Path:
         about = card.get("triton")

@@ -5,8 +5,10 @@
     session.reset([2])           # stream 2 starts from reset with its next step
 
 The client speaks HTTP and needs Python's standard library only (KServe's v2 protocol, Triton's extensions for binary tensors
-and for sequences). The server keeps the membranes. It forgets a sequence that was idle for too long, and every sequence when
-it restarts; and where an answer does not arrive, the client cannot know whether the step was taken. Such a stream is *lost*.
+and for sequences). An answer that is no y of this network, is not finite, is too long or is not there in time is an error.
+
+The server keeps the membranes. It forgets a sequence that was idle for too long, and every sequence when it restarts; and where
+no answer arrives that can be used, the client cannot know whether the step was taken. Such a stream is *lost*.
 The caller chooses what happens to it:
 
     lost="raise"   step raises SequenceLost, which names the lost streams, until reset(rows) starts them again
@@ -19,10 +21,13 @@ import http.client
 import json
 import re
 import secrets
+import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -30,7 +35,8 @@ from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_address
 
 _LENGTH = "Inference-Header-Content-Length"
-_MOST_ANSWER = 64 << 20  # bytes
+_MOST_ANSWER = 4 << 20  # bytes: a million numbers, and JSON that takes no more than some 100 MB when it is read
+_MOST_S = 86_400.0
 
 
 class SequenceLost(PlifError):
@@ -51,7 +57,8 @@ class TritonSession:
     server     "HOST:PORT" of its HTTP service
     model      the model's name on the server (the folder's name in the repository)
     lost       "raise" or "reset", see above
-    timeout_s  the most seconds to connect, and to wait for an answer
+    timeout_s  the most seconds that a step may take, and the constructor, and closing: until they have the last byte of all
+               answers, whatever the server does. (Looking up a name has the limit of the system.)
     """
 
     def __init__(
@@ -59,11 +66,14 @@ class TritonSession:
     ) -> None:
         if streams < 1 or lost not in ("raise", "reset"):
             raise PlifError(f"streams {streams}, lost '{lost}': expected at least 1, and raise or reset")
+        if not 0 < timeout_s <= _MOST_S:
+            raise PlifError(f"timeout_s={timeout_s}: expected seconds, more than 0 and at most {_MOST_S:.0f}")
         self._host, self._port = parse_address("server", server, "HOST:PORT, e.g. 127.0.0.1:8000")
         self.where = f"http://{server}/v2/models/{model}"
         self.model, self.streams, self._policy, self._timeout_s = model, streams, lost, timeout_s
         self._pool: ThreadPoolExecutor | None = None
-        self._connections: list[http.client.HTTPConnection | None] = [None] * streams
+        self._connections: list[_Connection | None] = [None] * streams
+        self._begin_wait()
         try:
             self.input, self.shape, self.classes = _tensors(self._about(), self.where)
         except PlifError:
@@ -94,6 +104,7 @@ class TritonSession:
             return np.zeros((0, self.classes), np.float32)
         if self._pool is None:  # all requests at the same time, so that the server can put them into one batch
             self._pool = ThreadPoolExecutor(self.streams)
+        self._begin_wait()
         answers = dict(zip(which, self._pool.map(self._step, which, x), strict=True))
         taken = {row: answer for row, answer in answers.items() if isinstance(answer, np.ndarray)}
         for answer in answers.values():
@@ -103,6 +114,9 @@ class TritonSession:
             raise self._loss([row for row in which if row not in taken], taken)
         return np.stack([taken[row] for row in which])
 
+    def _begin_wait(self) -> None:
+        self._until_s = time.monotonic() + self._timeout_s  # all requests from now on end then
+
     def _loss(self, rows: list[int], answers: dict[int, np.ndarray] | None = None) -> SequenceLost:
         what = (
             f"{self.where}: lost streams {rows}: {self._gone[rows[0]]}, and their membranes with it; "
@@ -111,6 +125,8 @@ class TritonSession:
         return SequenceLost(what, rows, answers)
 
     def _begin(self, row: int) -> None:
+        if self._gone[row]:
+            self._disconnect(row)  # what may still come there is no answer to what is asked next
         self._fresh[row], self._gone[row] = True, ""
         self.steps[row] = 0
 
@@ -121,6 +137,7 @@ class TritonSession:
 
     def close(self) -> None:
         """Ends the sequences, so that the server does not wait until they time out, and closes the connections."""
+        self._begin_wait()
         for row in range(self.streams):
             if not self._fresh[row] and not self._gone[row]:
                 with suppress(PlifError):  # the server then ends the sequence when it times out
@@ -170,32 +187,30 @@ class TritonSession:
         # entered before the request and removed when an answer came: whatever is raised in between leaves the stream lost
         self._gone[row] = "no answer came, so nobody knows whether the step was taken"
         status, length, body = self._ask(
-            row, "POST", f"/v2/models/{self.model}/infer", head + x.tobytes(), {_LENGTH: str(len(head))}
+            row, "POST", f"/v2/models/{quote(self.model)}/infer", head + x.tobytes(), {_LENGTH: str(len(head))}
         )
-        self._gone[row] = f"the server answered {status} in the middle of it" if status >= 500 else ""
         if status != 200:
+            self._gone[row] = f"the server answered {status} in the middle of it" if status >= 500 else ""
             raise self._refusal(row, status, body)
-        self._fresh[row] = False
-        return _output(body, length, self.where)
+        self._gone[row] = "the answer before could not be used"
+        y = _output(body, length, self.classes, self.where)
+        self._fresh[row], self._gone[row] = False, ""
+        return y
 
     def _refusal(self, row: int, status: int, body: bytes) -> PlifError:
-        try:
-            said = str(json.loads(body)["error"])
-        except (ValueError, KeyError, TypeError):
-            said = body[:120].decode("utf-8", "replace")
+        document = _parsed(body)
+        error = document.get("error") if isinstance(document, dict) else None
+        said = error if isinstance(error, str) else body[:120].decode("utf-8", "replace")
         said = " ".join(said.split())[:200]
         if "START flag" in said:
             return SequenceLost(f"{self.where}: stream {row}: {said}", [row])
         return PlifError(f"{self.where}: the server answered {status}: {said or 'nothing'}")
 
     def _about(self) -> dict[str, Any]:
-        status, _, body = self._ask(0, "GET", f"/v2/models/{self.model}", b"", {})
+        status, _, body = self._ask(0, "GET", f"/v2/models/{quote(self.model)}", b"", {})
         if status != 200:
             raise self._refusal(0, status, body)
-        try:
-            found = json.loads(body)
-        except ValueError:
-            found = None
+        found = _parsed(body)
         if not isinstance(found, dict):
             raise PlifError(f"{self.where}: its answer is not JSON; expected a Triton server")
         return found
@@ -206,13 +221,15 @@ class TritonSession:
         """(status, length of the JSON in front of binary data, body)"""
         connection = self._connections[row]
         if connection is None:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-            self._connections[row] = connection
+            connection = self._connections[row] = _Connection(self._host, self._port)
+        connection.until_s = self._until_s
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            content = answer.read(_MOST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
+            content = answer.read(_MOST_ANSWER + 1)
+            if len(content) > _MOST_ANSWER:
+                raise http.client.HTTPException(f"more than {_MOST_ANSWER} bytes")
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             self._disconnect(row)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise PlifError(
@@ -227,6 +244,59 @@ class TritonSession:
             connection.close()
 
 
+class _Connection(http.client.HTTPConnection):
+    """A connection that is given up at `until_s` of time.monotonic(), in however many pieces its answer comes: a socket's own
+    timeout begins anew with each piece."""
+
+    until_s = 0.0
+
+    def connect(self) -> None:
+        wrong: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            self.sock = _Socket(family, kind, protocol)
+            self.sock.connection = self
+            try:
+                self.sock.connect(address)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return
+            except OSError as error:
+                wrong = error
+                self.sock.close()
+        raise wrong
+
+
+class _Socket(socket.socket):
+    """The socket of a _Connection. (sendall counts all its pieces as one.)"""
+
+    connection: _Connection
+
+    def wait_no_longer(self) -> None:
+        left_s = self.connection.until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left_s)
+
+    def connect(self, address: Any) -> None:
+        self.wait_no_longer()
+        super().connect(address)
+
+    def sendall(self, *data: Any) -> None:
+        self.wait_no_longer()
+        super().sendall(*data)
+
+    def recv_into(self, *buffer: Any) -> int:
+        self.wait_no_longer()
+        return super().recv_into(*buffer)
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON that a server sent; None where it is none, or nested deeper than Python reads it."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _tensors(about: dict[str, Any], where: str) -> tuple[str, tuple[int, ...], int]:
     """The name of the one input, its shape without the batch axis, and the number of classes."""
     try:
@@ -234,29 +304,32 @@ def _tensors(about: dict[str, Any], where: str) -> tuple[str, tuple[int, ...], i
         (y,) = (tensor for tensor in about["outputs"] if tensor["name"] == "y")
         name, shape = str(x["name"]), tuple(int(n) for n in x["shape"])[1:]
         (_, classes), kinds = y["shape"], (x["datatype"], y["datatype"])
-        if kinds != ("FP32", "FP32") or any(n < 1 for n in (*shape, int(classes))):
+        if kinds != ("FP32", "FP32") or min(*shape, int(classes)) < 1 or 4 * int(classes) > _MOST_ANSWER:
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise PlifError(
             f"{where}: is no model of plif export --to triton, which has one input and an output y"
         ) from None
     return name, shape, int(classes)
 
 
-def _output(body: bytes, length: int | None, where: str) -> np.ndarray:
-    """y float32 [classes] of the answer, which is JSON followed by the tensor's bytes.
+def _output(body: bytes, length: int | None, classes: int, where: str) -> np.ndarray:
+    """y float32 [classes] of the answer, which is JSON followed by the tensor's bytes. PlifError for any other answer.
 
     length  of the JSON in bytes; None where the tensor is inside the JSON
     """
     try:
-        document = json.loads(body[:length])
+        document = _parsed(body[:length])
         (y,) = (tensor for tensor in document["outputs"] if tensor["name"] == "y")
-        rows, classes = y["shape"]
-        data = body[length:] if length is not None else np.asarray(y["data"], "<f4").tobytes()
-        if rows != 1 or y["datatype"] != "FP32" or len(data) != 4 * classes:
+        with np.errstate(over="ignore"):
+            data = body[length:] if length is not None else np.asarray(y["data"], "<f4").tobytes()
+        if y["shape"] != [1, classes] or y["datatype"] != "FP32" or len(data) != 4 * classes:
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise PlifError(
-            f"{where}: its answer holds no y [1, classes]; expected a model of plif export --to triton"
+            f"{where}: its answer holds no y [1, {classes}]; expected a model of plif export --to triton"
         ) from None
-    return np.frombuffer(data, "<f4").astype(np.float32)
+    found = np.frombuffer(data, "<f4").astype(np.float32)
+    if not np.isfinite(found).all():
+        raise PlifError(f"{where}: its answer is not finite: {found[~np.isfinite(found)][0]}; expected numbers")
+    return found

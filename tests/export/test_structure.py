@@ -309,6 +309,18 @@ def test_every_file_of_a_folder_is_compared(name: str, served: Path, model: Path
     assert not report.passed and where in report.structure[0]["where"]
 
 
+@pytest.mark.parametrize("content", (b"no network", b"\x08\xff"), ids=("text", "cut"))
+def test_a_version_in_a_folder_that_is_no_onnx_is_one_line(
+    content: bytes, served: Path, model: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(served, tmp_path / served.name))
+    (path / "net" / "2").mkdir()
+    (path / "net" / "2" / "model.onnx").write_bytes(content)
+    with pytest.raises(PlifError, match=r"net/2/model\.onnx: is not an ONNX file") as error:
+        verify(path, model, steps=2)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("to", "suffix"), [("plif", ".plif"), ("web", ".html"), ("openvino", "_openvino"), ("c", ".c")]
 )

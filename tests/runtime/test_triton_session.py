@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -175,51 +172,3 @@ def test_addresses_and_choices_that_are_none_are_refused() -> None:
         TritonSession("127.0.0.1:1", "digits", lost="ignore")
     with pytest.raises(PlifError, match="is it served"):
         TritonSession("127.0.0.1:1", "digits", timeout_s=1)
-
-
-ABOUT = (
-    b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],'
-    b' "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}]}'
-)
-
-
-@pytest.mark.parametrize(
-    ("about", "answer", "message"),
-    [
-        (b"<html>", b"", "not JSON"),
-        (b"[]", b"", "not JSON"),
-        (b'{"inputs": []}', b"", "no model of plif export"),
-        (ABOUT.replace(b"FP32", b"INT8"), b"", "no model of plif export"),
-        (ABOUT, b"{}", r"holds no y \[1, classes\]"),
-        (ABOUT, b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [1, 2]}]}', "holds no y"),
-        (ABOUT, b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [2, 3], "data": []}]}', "holds no y"),
-        (ABOUT, b"", "holds no y"),
-    ],
-)
-def test_what_is_no_triton_server_is_said_in_one_line(about: bytes, answer: bytes, message: str) -> None:
-    class Stranger(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None: ...
-
-        def say(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_GET(self) -> None:
-            self.say(about)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(answer)
-
-    stranger = HTTPServer(("127.0.0.1", 0), Stranger)
-    thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        with pytest.raises(PlifError, match=message) as error:
-            TritonSession(f"127.0.0.1:{stranger.server_port}", "digits").step(np.zeros((1, 2), np.float32))
-        assert "\n" not in str(error.value)
-    finally:
-        stranger.shutdown()
-        stranger.server_close()
