@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from runtime.base.errors import PlifError
+
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
 # A time beyond this (73 thousand years) is corrupt. Below it, the difference of two times fits int64.
@@ -40,10 +42,25 @@ SENSORS: tuple[tuple[int, int], ...] = (
 
 
 def make_events(t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Times in us, columns, rows and polarities, each [N] -> events [N] of EVENT_DTYPE. Coordinates must fit 16 bits."""
+    """Times in us, columns, rows and polarities, each [N] -> events [N] of EVENT_DTYPE. PlifError for a time that int64 cannot
+    hold and for a coordinate that 16 bits cannot."""
     events = np.empty(np.shape(t), dtype=EVENT_DTYPE)
-    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    for name, values in (("t", t), ("x", x), ("y", y)):
+        events[name] = _within(name, np.asarray(values))
+    events["p"] = p
     return events
+
+
+def _within(name: str, values: np.ndarray) -> np.ndarray:
+    """The values [...] of a field, where it holds each: NumPy would cut off bits, and 2^64 - 1 would be the time -1."""
+    if values.size and not np.can_cast(values.dtype, EVENT_DTYPE[name]):
+        limits, numbers = np.iinfo(EVENT_DTYPE[name]), values.dtype.kind in "iuf"
+        for found in (values.min().item(), values.max().item()) if numbers else (values.flat[0],):
+            if not (numbers and limits.min <= found <= limits.max):
+                raise PlifError(
+                    f"make_events: {name} holds {found!r}; expected numbers from {limits.min} to {limits.max}"
+                )
+    return values
 
 
 def as_times(t: np.ndarray) -> np.ndarray:

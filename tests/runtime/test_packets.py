@@ -4,7 +4,9 @@ are, tests/specification says."""
 from __future__ import annotations
 
 import ctypes
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,3 +224,29 @@ def test_a_decoder_refuses_what_is_no_format_and_no_size(name: int, count: int, 
     with pytest.raises(ValueError, match="plif_decode: sizes that do not fit"):
         LIBRARY.plif_decode(name, state, words.ctypes.data, count, out.ctypes.data, room, ctypes.byref(used))
     assert (out == 0xAA).all() and used.value == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "found"),
+    [
+        ("t", np.array([1, 2**64 - 1], np.uint64), "18446744073709551615"),
+        ("t", [2**70, 1], "1180591620717411303424"),
+        ("t", [1.0, float("nan")], "nan"),
+        ("t", [1.0, 1e300], "1e+300"),
+        ("x", [3, 65536], "65536"),
+        ("x", [-1, 3], "-1"),
+        ("y", np.array([3, 2**32 - 1], np.uint32), "4294967295"),
+        ("y", ["a", "b"], "a"),
+    ],
+    ids=lambda value: str(value).replace("\n", ""),
+)
+def test_numbers_that_an_event_cannot_hold_are_refused_and_never_other_ones(field: str, wrong: Any, found: str) -> None:
+    fields = {"t": [1, 2], "x": [3, 4], "y": [5, 6], "p": [True, False]} | {field: wrong}
+    with pytest.raises(PlifError, match=f"make_events: {field} holds .*{re.escape(found)}.*; expected numbers from"):
+        make_events(**fields)
+
+
+def test_numbers_of_any_type_that_an_event_can_hold_are_taken() -> None:
+    kept = make_events(np.array([2**63 - 1, 0], np.uint64), [65535.0, 0], np.array([7, 0], np.int8), [1, 0])
+    assert kept.tolist() == [(2**63 - 1, 65535, 7, True), (0, 0, 0, False)]
+    assert len(make_events([], [], [], [])) == 0
