@@ -78,9 +78,16 @@ class OnnxRuntime(Engine):
                 f"{self.path}: ONNX Runtime cannot open it on {self.provider} ({reason_of(error)}); {advice}"
             ) from None
 
+    def cannot_run(self, error: Exception) -> PlifError:
+        """The error for a call that ONNX Runtime did not finish; membranes in two sets are as they were before it."""
+        return PlifError(
+            f"{self.path}: ONNX Runtime cannot run it ({reason_of(error)}); expected shapes as in its card and enough memory: "
+            "export it again, or give it fewer steps or streams at a time"
+        )
+
 
 def reason_of(error: Exception) -> str:
-    """What ONNX Runtime says of a model that it cannot open, in one line."""
+    """What ONNX Runtime says of a model that it cannot open or run, in one line."""
     return " ".join(str(error).split())[:200]
 
 
@@ -140,7 +147,10 @@ class OnnxRuntimeEngine(OnnxRuntime):
         run = session.run_with_iobinding
 
         def call(_: object = keep_alive) -> None:
-            run(binding)
+            try:
+                run(binding)
+            except Exception as error:  # RuntimeError, and a family of its own
+                raise self.cannot_run(error) from None
 
         return call
 

@@ -117,6 +117,7 @@ class OnnxRuntimeBuffers(Resident):
         def on_device(array: np.ndarray) -> ort.OrtValue:
             return ort.OrtValue.ortvalue_from_numpy(np.zeros_like(array), engine.memory, engine.device)
 
+        self._cannot_run = engine.cannot_run
         self._x, self._y = on_device(self.x), on_device(self.y)
         self._sets = tuple([on_device(array) for array in v] for _ in range(2))
         self._rates = {layer: on_device(array) for layer, array in self.rates.items()}
@@ -142,9 +143,12 @@ class OnnxRuntimeBuffers(Resident):
     def call(self) -> None:
         session, binding, options = self._runs[self._phase]
         self._x.update_inplace(self.x)  # a graph reads the address that it was recorded with, never the caller's
-        binding.synchronize_inputs()
-        session.run_with_iobinding(binding, options)
-        binding.synchronize_outputs()
+        try:
+            binding.synchronize_inputs()
+            session.run_with_iobinding(binding, options)
+            binding.synchronize_outputs()
+        except Exception as error:
+            raise self._cannot_run(error) from None
         np.copyto(self.y, self._y.numpy())
         for layer, value in self._rates.items():
             np.copyto(self.rates[layer], value.numpy())

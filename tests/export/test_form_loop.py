@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from plif_export.targets import TARGETS
 from plif_train.network.network import Network
 from runtime import native
 from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.engines.calibrate import measure
 from runtime.measure.evaluate.batches import run_batch
+from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import read_card
 from runtime.model.readers.onnx_contents import read_initializers, read_model, read_step
 from runtime.model.readers.onnx_loop import loop_of, step_of
@@ -240,6 +242,28 @@ def test_only_a_scan_around_plain_nodes_is_opened(files: Path, tmp_path: Path) -
     (tmp_path / "m.onnx").write_bytes(whole.SerializeToString() + put(MODEL_GRAPH, two_ops))
     with pytest.raises(PlifError, match="which plif does not write"):  # of two ops other readers take the last
         read_model(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("form", ["step", "loop"])
+def test_a_file_that_onnx_runtime_opens_and_cannot_run_is_one_line_and_leaves_the_states(
+    form: str, files: Path, x: np.ndarray, tmp_path: Path
+) -> None:
+    """Its digest was left out, and its votes are of seven rows."""
+    proto = onnx.load(files / f"{form}_fp32.onnx")
+    graph = proto.graph.node[0].attribute[0].g if form == "loop" else proto.graph
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "vote.shape")
+    tensor.CopyFrom(numpy_helper.from_array(np.array([7, 3, 10]), tensor.name))
+    card = {key: value for key, value in read_card(files / f"{form}_fp32.onnx").items() if key != "digest"}
+    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = json.dumps(card)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.warns(PlifWarning, match="no digest"):
+        session = runtime.load(tmp_path / "m.onnx", "onnxruntime").session(3)
+    before = session.snapshot()
+    for run in (lambda: session.run(x[:5]), lambda: session.step(x[0])):
+        with pytest.raises(PlifError, match=r"ONNX Runtime cannot run it.*expected shapes as in its card") as error:
+            run()
+        assert "\n" not in str(error.value)
+    assert all((one == other).all() for one, other in zip(before, session.snapshot(), strict=True))
 
 
 def test_a_weight_inside_may_be_rounded_otherwise_and_no_more(files: Path) -> None:
