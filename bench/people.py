@@ -17,6 +17,10 @@ command line.
     sessions     gestures out of standing still: from recognisable to the right label, changes after it, answers while idle
     false        runs of one label, 50 ms at least, a minute, on people who mean nothing: --motions (held-out actors), moves,
                  everyday people, things, and recordings by --people
+    "at WxH"     the same people and places before a camera of that size, drawn at that size and seen as `plif stream` shows them
+                 by default, in rows of their own (--sensors): the first --larger performers, and of people, moves and sessions
+                 the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings, everyday people,
+                 things and the curve are of 128x128 alone
 
 Intervals are 95 %: Wilson's of shares, Byar's of counts. `soft` is the answer given at once. The curve (--plot) has one point
 a rule of the grid of `plif eval --calibrate-decide`: false labels an hour on all people, and the share of drawn gestures
@@ -43,6 +47,7 @@ from bench.metamorphic import CHANGES, Change, Size, as_seen
 from plif_train.data.samples import events_of
 from plif_train.data.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
 from runtime.api import Model
+from runtime.base.grammar import parse_size
 from runtime.base.progress import Progress
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
@@ -54,13 +59,13 @@ from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, Gesture, ever
 from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import find_other
-from runtime.simulate.figure import SIZE_PX
+from runtime.simulate.figure import SENSOR
 from runtime.simulate.gestures import CLASSES
 from runtime.simulate.schedule import OTHER
 from runtime.stream.options import LIVE_RULES
 
 SEED = 3636
-SIZE = (SIZE_PX, SIZE_PX)
+SENSORS = ("128x128", "346x260", "640x480")
 VIEWS = {
     "laws 1": Staging(),
     "laws 2": Staging(laws=2, view="whole"),
@@ -102,6 +107,7 @@ OF_BOTH = {
 }
 OF_CLIPS = {"whole": CHANGES["as it is"], "a tenth of the events": CHANGES["10 % of the events"], **OF_BOTH}
 NEAR = "drawn, near"  # of one forearm alone hardly anything says whose it is
+AT_SIZES = ("people", "moves")  # who means nothing, also before larger cameras
 NO_MOTION = {"shuffled": HARD["shuffle"], "frozen": HARD["freeze"]}
 EVERYDAY_S, MOVES_S, THINGS_S, PEOPLE_S, SESSION_S = 8, 12, 12, 15, 40
 
@@ -129,7 +135,7 @@ class Judged:
         self.other, self.by_other_arm = find_other(self.model.classes), exchanged(self.model.classes, SIDES)
         self.cases: list[tuple[str, Outputs, int | None]] = []
         self.after: list[tuple[str, Gesture]] = []  # the gestures of the curve, after people
-        self.sessions: list[Seen] = []
+        self.sessions: dict[str, list[Seen]] = {}  # of "", and of each larger sensor " at WxH"
         self.people: dict[str, list[Seen]] = {}
 
     def show(self, case: Case) -> None:
@@ -137,8 +143,9 @@ class Judged:
         # The membranes of thousands would take too much memory.
         steps = replace(self.step(case.events, case.size), end=None)
         self.cases.append((case.group, steps, right))
-        if self.people and right is not None and case.group in (f"drawn, {name}" for name in CHOSEN_BY):
-            people = next(iter(self.people.values()))
+        at = at_size(case.size)
+        people = next((seen for name, seen in self.people.items() if name == name.partition(" at ")[0] + at), None)
+        if people and right is not None and case.group in (f"drawn, {name}{at}" for name in CHOSEN_BY):
             before = people[len(self.cases) % len(people)].steps
             steps = self.step(case.events, case.size, before)
             if steps.frames:
@@ -157,8 +164,8 @@ class Judged:
         for group, steps, right in self.cases:
             shown = answer_of(say(self.model, rule, RESET, steps)[soft], steps)
             found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
-            if group == NEAR and right is not None:
-                found.setdefault(f"{NEAR}, by either arm", []).append(shown in (right, self.by_other_arm[right]))
+            if group.partition(" at ")[0] == NEAR and right is not None:
+                found.setdefault(f"{group}, by either arm", []).append(shown in (right, self.by_other_arm[right]))
         return found
 
     def after_people(self, rule: str) -> dict[str, list[bool]]:
@@ -181,10 +188,7 @@ class Judged:
     def judge(self) -> dict[str, Any]:
         groups = list(self.people)
         negatives, against = self._of(self.rule, groups)
-        said = [say(self.model, self.rule, RESET, one.steps) for one in self.sessions]
-        levels = {
-            level: measure_level(self.model, level, self.sessions, said, negatives, against) for level in Said._fields
-        }
+        levels = {level: measure_level(self.model, level, [], [], negatives, against) for level in Said._fields}
         shares = {}
         for group, rights in {**self.rights(self.rule), **self.after_people(self.rule)}.items():
             n, right = len(rights), sum(rights)
@@ -192,23 +196,31 @@ class Judged:
         false = {
             group: {level: levels[level]["negatives"][i] for level in Said._fields} for i, group in enumerate(groups)
         }
-        keep = ("gestures", "right", "never", "changes_median", "changes_mean", "idle_answers")
-        sessions = {name: levels["firm"][name] for name in keep}
-        sessions |= {
-            f"{level}_{name}": levels[level][name]
-            for level in Said._fields
-            for name in ("onset_p50_ms", "onset_p90_ms")
-        }
+        sessions = {f"sessions{at}": self._judge_sessions(seen) for at, seen in self.sessions.items()}
         return {"rule": self.rule, "gestures": shares, "sessions": sessions, "false_labels": false}
+
+    def _judge_sessions(self, seen: list[Seen]) -> dict[str, Any]:
+        said = [say(self.model, self.rule, RESET, one.steps) for one in seen]
+        levels = {level: measure_level(self.model, level, seen, said, [], []) for level in Said._fields}
+        keep = ("gestures", "right", "never", "changes_median", "changes_mean", "idle_answers")
+        times = ("onset_p50_ms", "onset_p90_ms")
+        return {name: levels["firm"][name] for name in keep} | {
+            f"{level}_{name}": levels[level][name] for level in Said._fields for name in times
+        }
 
     def curve(self, groups: Sequence[str]) -> list[dict[str, Any]]:
         """False labels an hour, and the share of gestures missed after people, by each rule of the grid."""
         points = []
         for rule in dict.fromkeys((self.rule, *(one + IDLE for one in GRID))):
-            rights = [one for group in self.after_people(rule).values() for one in group]
+            rights = [one for group, found in self.after_people(rule).items() if " at " not in group for one in found]
             count, hours = self.false(rule, groups)
             points.append({"rule": rule, "per_hour": count / hours, "missed": 1 - sum(rights) / len(rights)})
         return points
+
+
+def at_size(size: Size) -> str:
+    """What the names of a sensor's rows end with: nothing for that of the training."""
+    return "" if size == SENSOR else f" at {size[0]}x{size[1]}"
 
 
 def answer_of(said: np.ndarray, steps: Outputs) -> int | None:
@@ -228,20 +240,20 @@ def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Ch
         yield Case(f"{name}, {change}", events_of(hard(clip, rng), size), size, None)
 
 
-def drawn(performers: int) -> Iterator[Case]:
-    """Windows of held-out performers."""
+def drawn(performers: int, size: Size) -> Iterator[Case]:
+    """Windows of held-out performers, before a camera of this size."""
     for name, staging in VIEWS.items():
         for number in range(performers):
-            events, rows = record(SEED, "test", number, "windows", staging)
+            events, rows = record(SEED, "test", number, "windows", replace(staging, size=size))
             for gesture, start_us, end_us in rows:
                 if gesture == OTHER:
                     continue
                 mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
                 mine["t"] -= start_us
-                yield Case(f"drawn, {name}", mine, SIZE, CLASSES[gesture])
-                if name == "laws 2":
+                yield Case(f"drawn, {name}{at_size(size)}", mine, size, CLASSES[gesture])
+                if name == "laws 2" and size == SENSOR:
                     clip = Clip(mine["t"].astype(float), mine["x"].astype(float), mine["y"].astype(float), mine["p"])
-                    yield from changed("drawn", clip, CLASSES[gesture], SIZE, OF_BOTH)
+                    yield from changed("drawn", clip, CLASSES[gesture], size, OF_BOTH)
 
 
 def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
@@ -256,15 +268,24 @@ def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
             yield from changed("clips", as_seen(events, size, upright, framing), label, size, OF_CLIPS)
 
 
-def people(minutes: float, motions: str | None) -> Iterator[tuple[str, np.ndarray]]:
-    """(group, events) of people who mean nothing, and of things: so many minutes of each."""
+def people(minutes: float, motions: str | None, size: Size) -> Iterator[tuple[str, np.ndarray]]:
+    """(group, events) of people who mean nothing, and of things, before a camera of this size: so many minutes of each."""
     parts = {"moves": (MOVES_S, Staging(laws=2, view="mixed")), "everyday": (EVERYDAY_S, Staging())}
     parts["things"] = (THINGS_S, Staging())
     if motions is not None:
         parts = {"people": (PEOPLE_S, Staging(motions=motions)), **parts}
-    for part, (seconds, staging) in parts.items():
+    for part in [part for part in parts if size == SENSOR or part in AT_SIZES]:
+        seconds, staging = parts[part]
         for number in range(max(1, round(60 * minutes / seconds))):
-            yield part, record(SEED, "test", number, part, staging)[0]
+            yield part + at_size(size), record(SEED, "test", number, part, replace(staging, size=size))[0]
+
+
+def sessions(count: int, size: Size) -> Iterator[str]:
+    """So many sources of each law."""
+    sensor = "" if size == SENSOR else f"&sensor={size[0]}x{size[1]}"
+    for laws in (1, 2):
+        for i in range(count):
+            yield f"sim:dvs128-gesture?seed={SEED + i}&seconds={SESSION_S}&laws={laws}{sensor}"
 
 
 def main() -> None:
@@ -277,37 +298,25 @@ def main() -> None:
     )
     parser.add_argument("--performers", type=int, default=17, help="of 10 gestures each")
     parser.add_argument("--minutes", type=float, default=10, help="of each kind of people who mean nothing")
-    parser.add_argument("--sessions", type=int, default=6, help="of 40 s")
+    parser.add_argument("--sessions", type=int, default=6, help="of 40 s, of each law")
+    parser.add_argument("--sensors", nargs="+", default=SENSORS, help="WIDTHxHEIGHT of the cameras")
+    parser.add_argument("--larger", type=int, default=5, help="performers before a camera that is not 128x128")
     parser.add_argument("--rule", help="instead of the cards'")
     parser.add_argument("--plot", type=Path, help="a PNG of gestures missed against false labels an hour")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     networks = {artifact: Judged(artifact, options.rule) for artifact in options.artifacts}
     judged = list(networks.values())
-    shown = [drawn(options.performers)]
-    if options.clips:
-        shown.append(clips(options.clips, judged[0].model, judged[0].framing))
-    with Progress("people") as progress:
-        for done, (group, events) in enumerate(people(options.minutes, options.motions), 1):
-            for one in judged:
-                one.people.setdefault(group, []).append(Seen(one.step(events, SIZE), [], []))
-            progress.update(done, done + 1)
-    with Progress("gestures") as progress:
-        total = options.performers * 10 * (len(VIEWS) + len(OF_BOTH) + 3)
-        for done, case in enumerate((case for cases in shown for case in cases), 1):
-            for one in judged:
-                one.show(case)
-            progress.update(min(done, total), total)
+    sizes = [parse_size(f"--sensors {text}", text) for text in options.sensors]
+    larger = min(options.larger, options.performers)
+    for size in sorted(sizes, key=lambda size: size != SENSOR):
+        share, performers = (1.0, options.performers) if size == SENSOR else (larger / options.performers, larger)
+        show_all(judged, options, size, performers, share)
     for one in judged:
-        for laws in (1, 2):
-            specs = (
-                f"sim:dvs128-gesture?seed={SEED + i}&seconds={SESSION_S}&laws={laws}" for i in range(options.sessions)
-            )
-            one.sessions += [one.hear(spec) for spec in specs]
-        if options.people:
+        if options.people and SENSOR in sizes:
             one.people["recordings"] = [one.hear(spec) for spec in options.people]
     found = {artifact: one.judge() for artifact, one in networks.items()}
-    mean_nothing = [group for group in judged[0].people if group != "things"]
+    mean_nothing = [group for group in judged[0].people if group != "things" and " at " not in group]
     if options.plot or options.json:
         for artifact, one in networks.items():
             found[artifact]["curve"] = one.curve(mean_nothing)
@@ -317,6 +326,29 @@ def main() -> None:
         print(json.dumps(found, indent=1))
     else:
         show(found)
+
+
+def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, performers: int, share: float) -> None:
+    """Shows all networks people who mean nothing, then gestures, then sessions, before a camera of this size."""
+    with Progress(f"people{at_size(size)}") as progress:
+        for done, (group, events) in enumerate(people(share * options.minutes, options.motions, size), 1):
+            for one in judged:
+                one.people.setdefault(group, []).append(Seen(one.step(events, size), [], []))
+            progress.update(done, done + 1)
+    shown, total = [drawn(performers, size)], performers * 10 * len(VIEWS)
+    if size == SENSOR:
+        total += performers * 10 * (len(OF_BOTH) + 3)
+        if options.clips:
+            shown.append(clips(options.clips, judged[0].model, judged[0].framing))
+    with Progress(f"gestures{at_size(size)}") as progress:
+        for done, case in enumerate((case for cases in shown for case in cases), 1):
+            for one in judged:
+                one.show(case)
+            progress.update(min(done, total), total)
+    for one in judged:
+        one.sessions[at_size(size)] = [
+            one.hear(spec) for spec in sessions(max(1, round(share * options.sessions)), size)
+        ]
 
 
 def show(found: dict[str, Any]) -> None:
@@ -331,17 +363,15 @@ def show(found: dict[str, Any]) -> None:
     for group in first["gestures"]:
         mine = [found[name]["gestures"][group] for name in names]
         row(group, ["{} of {} ({:.2f} - {:.2f})".format(one["right"], one["of"], *one["share_95"]) for one in mine])
-    sessions = [found[name]["sessions"] for name in names]
-    row(
-        "sessions, right of " + str(sessions[0]["gestures"]),
-        [f"{one['right']}, never {one['never']}" for one in sessions],
-    )
-    for level in Said._fields:
-        cells = [f"{_ms(one[f'{level}_onset_p50_ms'])} and {_ms(one[f'{level}_onset_p90_ms'])}" for one in sessions]
-        row(f"{level} label after onset, p50 and p90, ms", cells)
-    changes = [f"{one['changes_median']:.0f}, {one['changes_mean']:.1f}" for one in sessions]
-    row("changes after the right label, median and mean", changes)
-    row("idle steps with an answer, %", [f"{100 * one['idle_answers']:.1f}" for one in sessions])
+    for title in first["sessions"]:
+        mine = [found[name]["sessions"][title] for name in names]
+        row(f"{title}, right of {mine[0]['gestures']}", [f"{one['right']}, never {one['never']}" for one in mine])
+        for level in Said._fields:
+            cells = [f"{_ms(one[f'{level}_onset_p50_ms'])} and {_ms(one[f'{level}_onset_p90_ms'])}" for one in mine]
+            row(f"{title}: {level} label after onset, p50 and p90, ms", cells)
+        changes = [f"{one['changes_median']:.0f}, {one['changes_mean']:.1f}" for one in mine]
+        row(f"{title}: changes after the right label, median and mean", changes)
+        row(f"{title}: idle steps with an answer, %", [f"{100 * one['idle_answers']:.1f}" for one in mine])
     for group in first["false_labels"]:
         for level in Said._fields:
             mine = [found[name]["false_labels"][group][level] for name in names]

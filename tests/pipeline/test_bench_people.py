@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.decide import Seen
-from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed
+from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed, drawn, people, sessions
 from plif_export import export
 from plif_train.data.variation import Clip
 from plif_train.loop import checkpoint
@@ -136,13 +136,35 @@ def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(
     assert anew and after and not np.array_equal(anew[0], after[0])
 
 
+def test_a_larger_camera_has_rows_of_its_own_drawn_at_its_size(silent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.simulate.schedule.PER_PERFORMER", (1,))
+    for name, short in {"MOVE_US": 300_000, "MOVE_SCENES": 1, "EVERYDAY_US": 100_000, "THING_US": 100_000}.items():
+        monkeypatch.setattr(f"runtime.data.simulate_gesture.{name}", short)
+    size = (346, 260)
+    case, (part, events) = next(drawn(1, size)), next(people(0.01, None, size))
+    assert (case.group, case.size, part) == ("drawn, laws 1 at 346x260", size, "moves at 346x260")
+    for seen in (case.events, events):
+        assert all(0 < side - seen[axis].max() < 40 for axis, side in zip("xy", size, strict=True))
+    assert {group for group, _ in people(0.01, None, SIZE)} == {"moves", "everyday", "things"}
+    assert [one.partition("&")[2] for one in sessions(1, size)] == [
+        f"seconds=40&laws={laws}&sensor=346x260" for laws in (1, 2)
+    ]
+    judged = Judged(str(silent), None)
+    judged.people = {part: [Seen(judged.step(events, size), [], [])]}
+    for group, of in (("near", size), ("near", SIZE), ("left", size)):
+        judged.show(case._replace(group=f"drawn, {group}{' at 346x260' * (of == size)}", size=of))
+    assert [group for group, _ in judged.after] == ["drawn, near at 346x260"]  # nobody was before the usual camera
+    assert "drawn, near at 346x260, by either arm" in judged.rights(judged.rule)
+
+
 @pytest.mark.large
 def test_a_whole_run_puts_networks_side_by_side(silent: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, str(REPOSITORY / "bench" / "people.py"), str(silent), "--performers", "1", "--minutes", "0.1",
-        "--sessions", "1", "--plot", str(tmp_path / "people.png"), "--json",
+        "--sessions", "1", "--sensors", "128x128", "160x130", "--larger", "1", "--plot", str(tmp_path / "people.png"), "--json",
     ]  # fmt: skip
     (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout).values()
     assert {one["right"] for name, one in found["gestures"].items() if name.rpartition(", ")[2] not in NO_MOTION} == {0}
     assert all(one["firm"]["count"] == 0 for one in found["false_labels"].values())
+    assert set(found["sessions"]) == {"sessions", "sessions at 160x130"}
     assert found["curve"][0]["missed"] == 1 and (tmp_path / "people.png").stat().st_size > 10_000
