@@ -176,7 +176,7 @@ class _Writer:
         return make(nir, node, self.shapes[node.inputs[0]], self)
 
     @staticmethod
-    def full(value: np.ndarray | float, shape: Shape) -> np.ndarray:
+    def full(value: np.ndarray | np.floating | float, shape: Shape) -> np.ndarray:
         """One number for each neuron, [*shape], from [], [C] or [*shape]."""
         return np.array(np.broadcast_to(repeating(np.asarray(value), shape), shape))
 

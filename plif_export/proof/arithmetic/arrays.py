@@ -78,14 +78,14 @@ class Numpy:
         return y[tuple(whole + inside)]
 
     def sum(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
-        return np.asarray(x.sum(axis=tuple(axes), keepdims=keep, dtype=x.dtype))
+        return _kept(x.sum(axis=tuple(axes), dtype=x.dtype), axes, keep)
 
     def mean(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
-        return np.asarray(x.mean(axis=tuple(axes), keepdims=keep, dtype=x.dtype))
+        return _kept(x.mean(axis=tuple(axes), dtype=x.dtype), axes, keep)
 
     def max(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
         if keep or prod(x.shape[axis] for axis in axes) > WINDOW:
-            return np.asarray(x.max(axis=tuple(axes), keepdims=keep))
+            return _kept(x.max(axis=tuple(axes)), axes, keep)
         # NumPy reduces short axes one after the other, tens of times slower than whole arrays
         places = np.moveaxis(x, tuple(axes), tuple(range(len(axes))))
         return reduce(np.maximum, (places[i] for i in np.ndindex(*places.shape[: len(axes)])))
@@ -133,6 +133,11 @@ class Numpy:
 
     def trailing(self, values: Array, axes: int) -> Array:
         return values[None]
+
+
+def _kept(reduced: Array, axes: Sizes, keep: bool) -> Array:
+    """Puts reduced axes back with size 1 where they are kept. (NumPy's types take only constants as keepdims.)"""
+    return np.expand_dims(reduced, tuple(axes)) if keep else np.asarray(reduced)
 
 
 def beside(values: Array, shape: Sizes) -> Array:

@@ -135,7 +135,7 @@ class Step:
         """The measures of h, s and the next states of a neuron layer."""
         read = tuple(self.measure(name) for name in node.inputs)
         params = {k: Measure.known(beside(v, node.shape), factor=True) for k, v in node.params.items()}
-        terms = Terms(node.attrs, params, lambda name, number: Measure.known(np.float32(number)))
+        terms = Terms(node.attrs, params, lambda name, number: Measure.known(np.asarray(number, np.float32)))
         known = {name: Measure.known(value) for name, value in state.items()}
         with np.errstate(all="ignore"):
             x = read[0] if len(read) == 1 else read

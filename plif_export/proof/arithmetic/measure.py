@@ -141,7 +141,7 @@ class Measure:
 
 
 def _measure(value: Operand) -> Measure:
-    return value if isinstance(value, Measure) else Measure.known(np.float32(value))
+    return value if isinstance(value, Measure) else Measure.known(np.asarray(value, np.float32))
 
 
 class Measuring:

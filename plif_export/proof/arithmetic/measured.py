@@ -15,6 +15,7 @@ from plif_export.proof.arithmetic.arrays import Array, Numpy, Sizes
 from plif_export.proof.arithmetic.measure import Measure, Measuring, lowest_unit
 
 NUMPY = Numpy(np.float32)
+ONE_TERM = np.asarray(1, np.float32)
 
 
 def _spread_out(m: Measure) -> Measure:
@@ -44,15 +45,15 @@ class MeasuringTensors(Measuring):
 
     def parameter(self, value: Array) -> Measure:
         value = np.asarray(value, np.float32)
-        return Measure(np.abs(value), np.float32(1), np.asarray(lowest_unit(value)), lambda: value)
+        return Measure(np.abs(value), ONE_TERM, np.asarray(lowest_unit(value)), lambda: value)
 
     def once(self, function: Callable[..., Array], *parameters: Measure) -> Measure:
         value = np.asarray(function(*(p.of() for p in parameters)), np.float32)
-        return Measure(np.abs(value), np.float32(1), np.asarray(0.0), lambda: value)
+        return Measure(np.abs(value), ONE_TERM, np.asarray(0.0), lambda: value)
 
     def arranged(self, function: Callable[[Array], Array], parameter: Measure) -> Measure:
         value = function(parameter.of())
-        return Measure(np.abs(value), np.float32(1), parameter.unit, lambda: value)
+        return Measure(np.abs(value), ONE_TERM, parameter.unit, lambda: value)
 
     def beside(self, p: Measure, shape: Sizes) -> Measure:
         return Measure(NUMPY.beside(p.size, shape), p.terms, p.unit, p.of)

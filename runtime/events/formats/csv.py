@@ -255,8 +255,8 @@ class CsvParser:
                 return None
         if values.size != count * columns:
             return None
-        values = values.reshape(count, columns)
-        t, x, y, p = (values[:, layout.at[field]] for field in "txyp")
+        table = values.reshape(count, columns)
+        t, x, y, p = (table[:, layout.at[field]] for field in "txyp")
         # a line with an unusual value is left to the parser of single lines, which says what is wrong with it
         odd = (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
         if layout.real:

@@ -183,8 +183,8 @@ def _finish(path: Path, fps: float, joints: Floats) -> Motion:
 
 def unit(vectors: Floats) -> Floats:
     """Vectors [..., 3] of length 1."""
-    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-6))
-    return found
+    length = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-6))
+    return np.asarray(vectors / length, np.float32)
 
 
 def front_of(joints: Floats) -> Floats:
