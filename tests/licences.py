@@ -16,15 +16,23 @@ USERS = ("cpu", "aedat4", "dashboard", "inivation", "usb", "train", "export", "o
 
 
 def licence_of(package: str) -> str:
-    """The SPDX expression, else the classifiers, else the licence field, else the title of the licence file it brings."""
+    """The SPDX expression, else the classifiers, else the licence field, else the title of the licence file it brings.
+
+    A package that brings no file of its own, only others, needs none.
+    """
     about = importlib.metadata.metadata(package)
     classified = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
     text = (about.get("License") or "").strip().splitlines()
     said = about.get("License-Expression") or ", ".join(classified) or (text[0][:60] if text else "")
     if said:
         return said
-    files = [file for file in importlib.metadata.files(package) or [] if file.name.upper().startswith("LICEN")]
-    return files[0].read_text().strip().splitlines()[0].strip() if files else "not stated"
+    files = importlib.metadata.files(package) or []
+    licences = [file for file in files if file.name.upper().startswith("LICEN")]
+    if licences:
+        return licences[0].read_text().strip().splitlines()[0].strip()
+    if all(file.parts[0].endswith(".dist-info") for file in files):
+        return "none: no files, only other packages"
+    return "not stated"
 
 
 def brought_by(package: str, extras: Iterable[str] = ()) -> Iterator[str]:

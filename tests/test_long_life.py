@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.licences import table
+import pytest
+
+from tests.licences import licence_of, table
 from tests.oldest import lower_bounds
 
 
@@ -17,3 +20,15 @@ def test_nothing_that_users_must_install_is_under_the_gpl() -> None:
 def test_every_requirement_of_the_runtime_and_the_exporter_has_a_lower_bound_that_is_tested() -> None:
     bounds = lower_bounds("cpu", "export")
     assert set(bounds) == {"numpy", "click", "rich", "onnxruntime", "torch", "onnx", "matplotlib"}
+
+
+def test_a_package_that_brings_only_others_needs_no_licence_and_any_other_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, files in {"others": [], "program": ["program.py"]}.items():
+        about = tmp_path / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "RECORD").write_text("".join(f"{file},,\n" for file in (f"{about.name}/METADATA", *files)))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert licence_of("others").startswith("none") and licence_of("program") == "not stated"

@@ -198,7 +198,8 @@ def test_cmake_finds_what_was_installed_and_moved(installed: Installed, tmp_path
     shutil.copytree(installed.prefix, tmp_path / "moved", symlinks=True)
     (tmp_path / "CMakeLists.txt").write_text(
         f"cmake_minimum_required(VERSION 3.10)\nproject(example C)\nfind_package(plif {__version__} REQUIRED)\n"
-        f"add_executable(decide {EXAMPLES / 'decide.c'})\ntarget_link_libraries(decide plif::plif)\n"
+        f'add_executable(decide "{EXAMPLES}/decide.c")\n'
+        "target_link_libraries(decide plif::plif)\n"
     )
     for command in (
         ["cmake", "-S", ".", "-B", "b", f"-Dplif_DIR={tmp_path}/moved/lib/cmake/plif"],

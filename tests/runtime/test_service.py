@@ -422,7 +422,7 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze (apt: systemd)")
     unit = tmp_path / "plif.service"
-    unit.write_text(UNIT.read_text().replace("/opt/plif/bin/plif", sys.executable))
+    unit.write_text(UNIT.read_text().replace("/opt/plif/bin/plif", f'"{sys.executable}"'))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
     own = [line for line in done.stderr.splitlines() if "plif.service" in line]
     assert not own, own
