@@ -28,6 +28,8 @@ def test_a_package_that_brings_only_others_needs_no_licence_and_any_other_does(
     for name, files in {"others": [], "program": ["program.py"]}.items():
         about = tmp_path / f"{name}-1.dist-info"
         about.mkdir()
+        for file in files:
+            (tmp_path / file).touch()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         (about / "RECORD").write_text("".join(f"{file},,\n" for file in (f"{about.name}/METADATA", *files)))
     monkeypatch.syspath_prepend(tmp_path)
