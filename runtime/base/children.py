@@ -7,10 +7,10 @@ A `Child` reads a file of somebody else. It keeps to the measure of that file, s
     processor time  FREE_SECONDS, and a second more for each BYTES_PER_SECOND of the file
     waiting         WAITS times as long; it counts while we wait for the child, and not while the child waits for us
     memory          as much as its script says
-    files           MOST_OPEN at once; what it writes, twice as large as the file
+    files           MOST_OPEN at once, and into none it writes a byte: there is no limit for all files of a process together
 
 And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what
-its standard input is, and to write into a folder of its own, if it has one, which goes with it.
+its standard input is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import select
 import signal
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +46,6 @@ RUN = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 FREE_SECONDS, BYTES_PER_SECOND = 10, 100_000
 WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
-FREE_FILE = 64 << 20  # bytes; SQLite sorts what is larger than its cache in a temporary file
 MOST_OPEN = 64
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 PARTS = ("limits", "seccomp", "landlock")
@@ -77,7 +75,7 @@ class Child:
     """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
 
     The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
-    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`, and then it has no folder
+    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`
     network  it may connect
     Raises PlifError where no process can be started.
     """
@@ -85,26 +83,19 @@ class Child:
     def __init__(
         self, script: Path, *arguments: str, size: int, stdin: int | None = None, network: bool = False
     ) -> None:
-        import subprocess  # here: who opens other files does not need them
-        import tempfile
+        import subprocess  # here: who opens other files does not need it
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
         self._left_s = float(WAITS * self.seconds)
-        place = os.devnull
-        if stdin != subprocess.PIPE:  # a worker of PyTorch, that reads images, ends without removing anything
-            with suppress(OSError):  # where nothing can be written, it writes nothing
-                place = tempfile.mkdtemp(prefix="plif-")
-        self._remove = weakref.finalize(self, _remove_folder, place, os.getpid())
         try:
             self._process = subprocess.Popen(
                 run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**environment(), **ONE_THREAD, "TMPDIR": place, "SQLITE_TMPDIR": place},
+                env={**environment(), **ONE_THREAD, "TMPDIR": os.devnull},
             )
         except OSError as error:
-            self._remove()
             raise PlifError(
                 f"no process can be started here to read a file in ({error.strerror}): end others"
             ) from None
@@ -122,7 +113,6 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.__exit__(None, None, None)
-        self._remove()
 
     def wait(self, seconds: float) -> bool:
         """Whether there is something to read, or the end, within so many seconds. Those that were waited before do not count."""
@@ -174,16 +164,6 @@ class Child:
         if code == -signal.SIGXCPU:
             return code, f"reading it takes more than {self.seconds} s of processor time"
         return code, None
-
-
-def _remove_folder(place: str, owner: int) -> None:
-    if os.getpid() == owner and place != os.devnull:  # a process that was forked forgets, and does not remove
-        try:
-            os.rmdir(place)
-        except OSError:
-            import shutil  # with all compressors, and it opens what it removes
-
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def not_confined() -> dict[str, str]:
@@ -243,7 +223,7 @@ def confine(network: bool) -> None:
         sys.argv[0],
         0,
     )
-    _lacks.update(give_up(Rights(read, write=(os.environ["TMPDIR"],), network=network, threads=network)))
+    _lacks.update(give_up(Rights(read, network=network, threads=network)))
 
 
 def _linked() -> Iterator[str]:
@@ -257,14 +237,14 @@ def _linked() -> Iterator[str]:
                     yield os.path.dirname(os.path.realpath(link))
 
 
-def keep_within(seconds: int, memory: int, size: int) -> None:
-    """Limits this process, which is about to read a file of `size` bytes, beyond what it has taken so far."""
+def keep_within(seconds: int, memory: int) -> None:
+    """Limits this process, which is about to read a file: to so many seconds and bytes beyond what it has taken so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     if seconds != resource.RLIM_INFINITY:
         seconds += math.ceil(used.ru_utime + used.ru_stime)
         _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, FREE_FILE + 2 * size)
+    _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, MOST_OPEN)
     if _pages is not None:
         _pages.seek(0)

@@ -17,7 +17,6 @@ behind it the data of a data set, which is read when its JSON is out. The empty 
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from contextlib import suppress
@@ -102,7 +101,7 @@ def write_data(out: BinaryIO, found: h5py.Dataset, about: dict[str, object]) -> 
 def decode(file: BinaryIO, out: BinaryIO, seconds: int, memory: int) -> None:
     import h5py
 
-    keep_within(seconds, memory, file.seek(0, io.SEEK_END))
+    keep_within(seconds, memory)
     try:
         with h5py.File(file, "r") as opened:
             write_group(out, opened)

@@ -32,7 +32,7 @@ def decode(data: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    keep_within(int(sys.argv[1]), MEMORY, 0)
+    keep_within(int(sys.argv[1]), MEMORY)
     while len(head := sys.stdin.buffer.read(8)) == 8:
         sys.stdout.buffer.write(decode(sys.stdin.buffer.read(int.from_bytes(head, "little"))))
         sys.stdout.buffer.flush()

@@ -97,6 +97,16 @@ def page_of(bag: Path, table: str) -> tuple[int, int]:
     return size, page
 
 
+def test_a_bag_without_an_index_is_sorted_in_memory(tmp_path: Path) -> None:
+    """More than SQLite's cache holds, which it would sort in a file: the process that reads writes none."""
+    bag = write_bag(tmp_path / "bag", [EVENTS[i : i + 20] for i in range(0, 300, 20)])
+    again = "INSERT INTO messages(topic_id, timestamp, data) SELECT topic_id, timestamp + id, data FROM messages"
+    edit(bag, "DROP INDEX timestamp_idx", *[again] * 10, "UPDATE messages SET timestamp = -timestamp")
+    assert bag.stat().st_size > 5 << 20
+    found = read_events(bag)
+    assert len(found) == 300 << 10 and found["t"][0] > EVENTS["t"][200] > EVENTS["t"][100] > found["t"][-1]
+
+
 def test_a_table_whose_pages_lead_to_the_same_pages_is_refused_after_a_while(tmp_path: Path) -> None:
     """Nine levels of pages, each of which is named by all places of the level above it: 60^9 rows, or more, in 50 kB."""
     bag = write_bag(tmp_path / "bag", [EVENTS])

@@ -128,7 +128,7 @@ def run_decoder(decode: Callable[[str], None]) -> None:
     try:
         size = os.stat(sys.argv[2]).st_size
         memory = min(MOST_MEMORY, FREE_MEMORY + MOST_TIMES * size)
-        keep_within(int(sys.argv[1]), memory, size)
+        keep_within(int(sys.argv[1]), memory)
         decode(sys.argv[2])
         write_record(b"Z")
     except BrokenPipeError:  # the reader needs no more

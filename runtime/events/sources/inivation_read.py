@@ -63,7 +63,7 @@ def main(host: str, port: int) -> None:
     import dv_processing
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whom it serves decides when to end
-    keep_within(RLIM_INFINITY, MEMORY, 0)
+    keep_within(RLIM_INFINITY, MEMORY)
     while sys.stdin.buffer.read(1):
         try:
             reader = dv_processing.io.NetworkReader(host, port)

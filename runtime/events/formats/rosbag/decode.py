@@ -10,8 +10,10 @@ import json
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import PosixPath
+from typing import Any
 from urllib.parse import quote
 
 from runtime.events.formats.child import PIECE, run_decoder, write_record
@@ -29,6 +31,17 @@ class Place(PosixPath):
         return quote(os.fsencode(os.path.realpath(self)))
 
 
+class SortsInMemory(sqlite3.Connection):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        sort_in_memory(self)
+
+
+def sort_in_memory(connection: Any) -> None:
+    """SQLite sorts in a file what its cache does not hold; this process may write none, and its memory has a limit."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
 def check_tables(path: Place) -> None:
     """ValueError where a SQLite file holds more than rows: a view or a computed column has no measure, a trigger no use."""
     with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as bag:
@@ -43,6 +56,11 @@ def check_tables(path: Place) -> None:
 def decode(path: str) -> None:
     from rosbags import rosbag1, rosbag2
 
+    sqlite3.connect = partial(sqlite3.connect, factory=SortsInMemory)  # type: ignore[assignment]
+    with suppress(ImportError):  # rosbags opens with apsw since 0.11.1
+        import apsw
+
+        apsw.connection_hooks.append(sort_in_memory)
     with open(path, "rb") as file:
         ros = 1 if file.read(len(MAGIC)) == MAGIC else 2
     place = Place(path)
