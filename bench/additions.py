@@ -129,13 +129,13 @@ def run(engine: EventEngine, x: np.ndarray, rounds: int) -> list[Timed]:
     """Every operation of a network, timed in each step of `rounds` passes over x [T, 1, C, H, W], after one pass untimed."""
     v, _ = engine.membranes(1)
     x_t, y = np.zeros_like(x[0]), np.zeros((1, len(engine.card["classes"])), np.float32)
-    scratch = [engine._scratch()]
+    scratch = engine._scratch()
     found = []
     for op in engine._ops:
         part = copy(engine)  # a program of one operation, on the same memory
         part._program = native.Program.from_buffer_copy(engine._program)
         part._program.ops, part._program.count = ctypes.addressof(op), 1
-        part._free = scratch
+        part._scratch = lambda: scratch  # type: ignore[method-assign]
         found.append(Timed(op, part.bind(x_t, v, y, v), [], []))
     for counted in (False, *[True] * rounds):
         for state, array in zip(engine.card["states"], v, strict=True):
@@ -151,7 +151,7 @@ def run(engine: EventEngine, x: np.ndarray, rounds: int) -> list[Timed]:
             if counted:
                 for timed in found:
                     if kind(timed.op) == "CONV":
-                        timed.additions.append(additions(timed.op, found, scratch[0].arrays[0], x_t[0]))
+                        timed.additions.append(additions(timed.op, found, scratch.arrays[0], x_t[0]))
     return found
 
 
