@@ -34,6 +34,7 @@ class Ownership:
 
     owner     the IP address that owns the stream, as the socket writes it; None: nobody does
     anybody   every host is accepted
+    whose     the rule, for a person
     heard_us  when the owner's last datagram came
     refused   {address: (datagrams, when the last came in us)} since the owner owns the stream
     """
@@ -58,6 +59,7 @@ class Ownership:
             raise PlifError(f"{address.spec}: owner={address.options['owner']} {why}")
         self.silence_s = max(OWNER_S if silence_s is None else silence_s, lost_s)
         self.anybody, self._named = rule == "any", rule not in ("any", "first")
+        self.whose = {"any": "every host", "first": "the first host that sends"}.get(rule, f"{rule} alone")
         self.owner = written_address(address.spec, rule, family) if self._named else None
         self.heard_us = 0
         self.refused: dict[str, tuple[int, int]] = {}

@@ -162,6 +162,7 @@ def test_datagrams_of_strangers_are_in_the_metrics_and_in_health_with_what_to_ty
     assert dict(found) == {fate: str(count) for fate, count in running.source.datagrams.items()}
     assert running.source.datagrams["foreign"] == running.source.datagrams["received"] == 1
     assert (host["host"], host["datagrams"], host["accept"]) == ("127.0.0.2", 1, "from=127.0.0.2")
+    assert status["listens"].startswith("127.0.0.1:")
     assert status["owner"] == "127.0.0.1" and status["refused_hosts"][0]["host"] == "127.0.0.2"
 
 

@@ -184,10 +184,32 @@ def test_a_sender_that_falls_silent_is_lost_and_comes_back_and_both_are_said() -
     reading = ReaderThread(source)
     bodies = list(encode_datagrams(some_events(40), "t64", 10))
     send_bodies(source, bodies[:2])
-    until(lambda: said and source.datagrams["received"] == 2 and source.lost)
+    until(lambda: source.datagrams["received"] == 2 and source.lost)
     send_bodies(source, bodies[2:])
     assert len(reading.events(40)) == 40 and source.returns == 1
-    assert "lost" in said[0] and "back after" in said[1]
+    assert "lost" in said[1] and "back after" in said[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "whose"),
+    [
+        ("", "of the first host that sends"),
+        ("&from=any", "of every host"),
+        ("&from=127.0.0.1", "of 127.0.0.1 alone"),
+    ],
+)
+def test_a_port_says_when_it_listens_and_nothing_that_is_sent_from_then_on_is_lost(options: str, whose: str) -> None:
+    source = listen(f"format=t64{options}&end=10s")
+    said: list[str] = []
+    source.say = said.append
+    assert source.status()["listens"] is None
+    reading = ReaderThread(source)
+    until(lambda: said)
+    assert said == [f"listens at 127.0.0.1:{source.port} (t64, 128x128), takes datagrams {whose}"]
+    assert source.status()["listens"] == f"127.0.0.1:{source.port}"
+    bodies = list(encode_datagrams(some_events(10_000), "t64", 100))
+    send_bodies(source, bodies)
+    assert len(reading.events(10_000)) == 10_000 and source.status()["listens"] is None
 
 
 @pytest.mark.parametrize(("wanted", "granted"), [(1 << 16, True), (1 << 29, False)])

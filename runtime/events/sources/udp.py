@@ -73,6 +73,7 @@ class UdpSource(Source):
         self._clocks: dict[object, tuple[DatagramDecoder, Timeline]] = {}  # by sender, the one heard last at the end
         self._refused = False
         self._socket = self._bind(family, where)
+        self._listens: str | None = None  # where, while somebody reads
         self._wake = socket.socketpair()
         self._failed = False
 
@@ -94,7 +95,7 @@ class UdpSource(Source):
         return made
 
     def status(self) -> dict[str, object]:
-        return self._ownership.status(_now_us())
+        return {"listens": self._listens, **self._ownership.status(_now_us())}
 
     @property
     def port(self) -> int:
@@ -113,6 +114,10 @@ class UdpSource(Source):
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         """Events [N] of EVENT_DTYPE as they come; see Source."""
         self.begin(max_events)
+        host, port, *_ = self._socket.getsockname()
+        self._listens = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        w, h = self.sensor
+        self.say(f"listens at {self._listens} ({self.format}, {w}x{h}), takes datagrams of {self._ownership.whose}")
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake[0], select.POLLIN)
@@ -121,6 +126,7 @@ class UdpSource(Source):
             for events in self._settled(end=True):
                 yield from pieces(events, max_events)
         finally:
+            self._listens = None
             self._shut()
             self._close_notes()
 
