@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from runtime.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.base.errors import MissingExtra, PlifError, PlifWarning, install_command
 from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.signals import catch_signals, exit_code, let_go
@@ -110,7 +110,7 @@ def _command(name: str) -> click.Command:
 def _lacks(name: str) -> str:
     """What to install for a command; "" where all is there."""
     *_, needs, extra = COMMANDS[name]
-    return "" if all(map(importlib.util.find_spec, needs)) else f"Not installed: pip install 'plif[{extra}]'"
+    return "" if all(map(importlib.util.find_spec, needs)) else f"Not installed: {install_command(extra)}"
 
 
 def _first_line(name: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, install_command
 from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
@@ -119,7 +119,7 @@ def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine
         try:
             found = points[0].load()
         except ImportError:
-            raise PlifError(f"engine '{name}' is not installed completely: pip install 'plif[train]'") from None
+            raise PlifError(f"engine '{name}' is not installed completely: {install_command('train')}") from None
     if path.suffix not in found.suffixes and kind.suffix not in found.suffixes:
         raise PlifError(
             f"{path}: engine '{name}' opens what ends in {', '.join(found.suffixes)}; use --engine auto"

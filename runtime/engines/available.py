@@ -14,9 +14,9 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from runtime.base.errors import NVIDIA_INDEX, install_command
 from runtime.engines import engine_names, vulkan
 
-NVIDIA_INDEX = "--extra-index-url=https://pypi.nvidia.com"  # PyPI has TensorRT's stubs alone, which fetch it from there
 DRIVER = "libcuda.so.1"
 # What a provider of ONNX Runtime is built for, where the libraries that it names, or the packages that it asks for, say it.
 BUILT_FOR = {
@@ -60,10 +60,10 @@ def _all(*lacks: Lack | None) -> Lack | None:
     return Lack(*("; ".join(texts) for texts in zip(*there, strict=True))) if there else None
 
 
-def _module(module: str, extra: str, name: str | None = None, index: str = "") -> Lack | None:
+def _module(module: str, extra: str, name: str | None = None) -> Lack | None:
     if importlib.util.find_spec(module) is not None:
         return None
-    return Lack(f"{name or module} is not installed", f"pip install {index}'plif[{extra}]'")
+    return Lack(f"{name or module} is not installed", install_command(extra))
 
 
 def _event() -> Lack | None:
@@ -160,7 +160,7 @@ CHECKS: dict[str, Check] = {
     "openvino": ("OpenVINO on the CPU, for --to openvino", lambda: _module("openvino", "openvino")),
     "tensorrt": (
         "TensorRT on the GPU that --to tensorrt built for",
-        lambda: _all(_driver(), _module("tensorrt", "tensorrt", "TensorRT", f"{NVIDIA_INDEX} ")),
+        lambda: _all(_driver(), _module("tensorrt", "tensorrt", "TensorRT")),
     ),
     "tensorrt-rtx": (
         "TensorRT-RTX on a GPU, for --to tensorrt-rtx",

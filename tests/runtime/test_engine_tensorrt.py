@@ -458,7 +458,9 @@ def test_another_major_version_of_tensorrt_is_refused(
 def test_an_empty_package_of_stubs_is_not_taken_for_tensorrt(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(standin, "Builder")
     monkeypatch.setitem(__import__("sys").modules, "tensorrt_bindings", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'plif\[tensorrt\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"pip install --extra-index-url=https://pypi\.nvidia\.com 'plif\[tensorrt\]'"
+    ):
         runtime.load(engine)
 
 

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from runtime.base.errors import MissingExtra
 from runtime.base.text import width
 from runtime.cli.info import environment, environment_lines
 from runtime.cli.main import run
@@ -34,6 +35,7 @@ def test_an_engine_that_cannot_run_says_what_is_missing_and_what_to_install(monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert lack_of("onnxruntime") == ("ONNX Runtime is not installed", "pip install 'plif[cpu]'")
     assert why_not("openvino") == "openvino is not installed: pip install 'plif[openvino]'"
+    assert str(why_not("tensorrt")).endswith(str(MissingExtra("it", "tensorrt")).partition(": ")[2])
     monkeypatch.setattr("runtime.native.is_built", lambda: False)
     assert "not built" in str(why_not("event"))
     monkeypatch.setattr(available, "DRIVER", "libcuda-not-here.so.1")
