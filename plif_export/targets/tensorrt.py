@@ -198,14 +198,15 @@ def _streams(options: Mapping[str, str], card: Card) -> Streams:
 def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
     """What the plan has for the layers: the precision in which each multiplies, and the kernels of each layer of neurons.
 
-    Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one.
+    Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one, and where
+    TensorRT does not tell (None).
     """
     if text is None:
         return {"layers": None, "neuron_kernels": None}
     kernels = read_layers(text)
     words = {word: precision for precision, word in TYPES.items()}
     runs = {
-        node.partition("/")[0].removesuffix(".y16").removesuffix(".products"): words.get(kind, kind)
+        node.partition("/")[0].removesuffix(".y16").removesuffix(".products"): words.get(kind, kind) if kind else None
         for node, kind in product_types(kernels).items()
     }
     layers = []
@@ -222,6 +223,8 @@ def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
         job.notes.append(
             f"layer {node.name} multiplies in {found}, asked was {asked}: right, but slower than it could be"
         )
+    if unknown := [str(layer["name"]) for layer in layers if layer["runs"] is None]:
+        job.notes.append(f"TensorRT does not tell in which precision these layers multiply: {', '.join(unknown)}")
     counts = None
     if job.card["form"] == "step":
         counts = {}

@@ -7,10 +7,10 @@ rounds the factors of a float32 convolution to ten bits; it is always switched o
 Every input with a dynamic batch, x and each state, is in the optimisation profile by name: the engine serves min..max
 streams and is tuned for opt.
 
-What a plan consists of, TensorRT prints when it has built one: a list of kernels, which is read into records here. A build at
-full verbosity logs one message that begins with "Layers:" and has a line for each kernel: its name, its kind, tensors in and
-out with their types, and the ONNX nodes it was made from. On a machine without a GPU this is the only way to see what was
-built, and it answers what an export must know:
+What a plan consists of is read into records here: a list of kernels, each with its name, its kind, tensors in and out with their
+types, and the ONNX nodes it was made from. Where a GPU can open the plan, IEngineInspector tells it as JSON. Elsewhere there is
+only what a build at full verbosity logs: a message that begins with "Layers:" and has a line for each kernel. TensorRT 10 says
+"Format/Datatype: Row major linear FP32" where later ones say "Datatype: Float". It answers what an export must know:
 
     does every convolution and every linear layer run in the precision that was asked for?
     is each layer of neurons one kernel, which reads current and membrane once and writes spikes and membrane once?
@@ -18,11 +18,15 @@ built, and it answers what an export must know:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+import onnx
 
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
@@ -30,12 +34,6 @@ from runtime.engines.tensorrt.module import logger_of, major_of
 
 if TYPE_CHECKING:
     import tensorrt as tensorrt_types
-
-
-import re
-from collections.abc import Iterable
-
-import onnx
 
 SM = {"75": "SM75", "80": "SM80", "86": "SM86", "89": "SM89", "120": "SM120", "121": "SM121"}  # of ComputeCapability
 
@@ -51,7 +49,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class BuiltPlan:
-    """A serialised engine. layers: its kernels as TensorRT lists them (text, for `read_layers`); None where it lists none."""
+    """A serialised engine. layers: its kernels as TensorRT tells them (text, for `read_layers`); None where it tells none."""
 
     plan: bytes
     layers: str | None
@@ -98,7 +96,11 @@ def build(
         raise PlifError(f"{where}: TensorRT cannot build the engine ({logger.reason()})")
     if cache is not None and timing_cache is not None:
         _save_timing_cache(config, timing_cache)
-    return BuiltPlan(bytes(plan), logger.layers)
+    listed = logger.layers
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    if engine is not None:
+        listed = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return BuiltPlan(bytes(plan), listed)
 
 
 def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:
@@ -159,13 +161,19 @@ def _save_timing_cache(config: tensorrt_types.IBuilderConfig, path: Path) -> Non
             written.write_bytes(bytes(cache.serialize()))
 
 
-PRODUCTS = ("correlation", "gemm", "convolution", "matmul")  # kinds of kernels that multiply by weights
+# In kinds of kernels that multiply by weights: of Myelin, and Cask's, such as CaskConvolution and CaskConvActPool.
+PRODUCTS = ("correlation", "gemm", "convolution", "convact", "matmul", "matrixmultiply")
 TYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}
+WORDS = {"float": "Float", "fp32": "Float", "half": "Half", "fp16": "Half", "int8": "Int8", "bool": "Bool"}
+UNKNOWN = "?"  # a type that is none of these
+SECTION = re.compile(
+    r"(?:^|, )(Name|LayerType|Inputs|Constants|Outputs|ParameterType|Weights|Bias|TacticName|Metadata): "
+)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a plan. Types are TensorRT's words: Float, Half, Int8, Bool."""
+    """One kernel of a plan. Types are TensorRT's words: Float, Half, Int8, Bool; UNKNOWN for any other."""
 
     name: str
     kind: str
@@ -176,32 +184,41 @@ class Kernel:
 
     @property
     def multiplies(self) -> bool:
-        return self.kind.lower() in PRODUCTS
+        return any(word in self.kind.lower() for word in PRODUCTS)
 
 
 def read_layers(text: str) -> list[Kernel]:
-    """The kernels of a "Layers:" message, in the order they run."""
-    kernels = []
-    for line in text.splitlines()[1:]:
-        if not line.startswith("Name: "):
-            break
-        name, kind = _word(line, "Name"), _word(line, "LayerType")
-        inputs, rest = _between(line, "Inputs: [", "Constants: [")
-        constants, rest = _between(rest, "", "Outputs: [")
-        outputs, rest = _between(rest, "", "TacticName:")
-        onnx = re.findall(r"\[ONNX Layer: ([^\]]*)\]", rest)
-        kernels.append(Kernel(name, kind, _types(inputs), _types(constants), _types(outputs), tuple(onnx)))
-    return kernels
+    """The kernels of a plan, in the order they run: of the inspector's JSON or of a "Layers:" message. Names alone are none."""
+    if text.startswith("Layers:"):
+        parts = [SECTION.split(line) for line in text.split("\n") if line.startswith("Name: ")]
+        return [_kernel(dict(zip(each[1::2], each[2::2], strict=True))) for each in parts]
+    try:
+        layers = list(json.loads(text)["Layers"])
+    except (ValueError, KeyError, TypeError):
+        return []
+    told = [{key: value if isinstance(value, str) else json.dumps(value) for key, value in each.items()}
+            for each in layers if isinstance(each, dict)]  # fmt: skip
+    return [_kernel(each) for each in told]
 
 
-def product_types(kernels: Iterable[Kernel]) -> dict[str, str]:
-    """{ONNX node: type of what is multiplied} of all convolutions and linear layers: the types of input and weights."""
-    found = {}
+def _kernel(told: Mapping[str, str]) -> Kernel:
+    inputs, constants, weights, outputs = (
+        _types(told.get(key, "")) for key in ("Inputs", "Constants", "Weights", "Outputs")
+    )
+    onnx_nodes = re.findall(r"\[ONNX Layer: ([^\]]*)\]", told.get("Metadata", ""))
+    name, kind = told.get("Name", ""), told.get("LayerType", "")
+    return Kernel(name, kind, inputs, constants + weights, outputs, tuple(onnx_nodes))
+
+
+def product_types(kernels: Iterable[Kernel]) -> dict[str, str | None]:
+    """{ONNX node: type of what is multiplied} of all convolutions and linear layers: the types of input and weights; None where
+    one of them is not known."""
+    found: dict[str, str | None] = {}
     for kernel in kernels:
         if kernel.multiplies:
             nodes = [n for n in kernel.onnx if n.rpartition("/")[2] in ("Conv", "Gemm", "MatMul")] or list(kernel.onnx)
             both = {*kernel.inputs[:1], *kernel.constants[:1]}
-            found["+".join(nodes) or kernel.name] = "x".join(sorted(both))
+            found["+".join(nodes) or kernel.name] = None if UNKNOWN in both or not both else "x".join(sorted(both))
     return found
 
 
@@ -224,16 +241,8 @@ def neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[str]) -
     return list(found)
 
 
-def _word(line: str, key: str) -> str:
-    found = re.search(rf"{key}: ([^,]*)", line)
-    return found[1].strip() if found else ""
-
-
-def _between(text: str, start: str, end: str) -> tuple[str, str]:
-    _, _, rest = text.partition(start) if start else ("", "", text)
-    inside, _, rest = rest.partition(end)
-    return inside, rest
-
-
 def _types(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"Datatype: (\w+)", text))
+    """Of the tensors in a section of a list of kernels."""
+    said = re.findall(r'(?:Datatype|"Type")"?: "?([^,}"]*)', text)
+    known = [{WORDS[word] for word in re.findall(r"[a-z]+\d*", each.lower()) if word in WORDS} for each in said]
+    return tuple(words.pop() if len(words) == 1 else UNKNOWN for words in known)

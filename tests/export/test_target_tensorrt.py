@@ -27,6 +27,7 @@ from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run as command
 from runtime.engines.tensorrt.engine import TensorRtEngine
+from runtime.model.card import read_card
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 
@@ -94,6 +95,41 @@ def test_precision_is_the_graphs_own_and_tf32_is_off(
     export(firing(), tmp_path / "m.engine", to="tensorrt")
     assert standin.Builder.last.flags == flags
     assert standin.Builder.last.config.flags == set()
+
+
+@pytest.mark.parametrize("precision", ("fp32", "fp16", "int8"))
+def test_the_inspector_tells_the_precision_of_each_layer_and_the_card_keeps_it(
+    tmp_path: Path, gpu: Any, precision: str
+) -> None:
+    done = export(firing(), tmp_path / "m.engine", to="tensorrt", precision=precision)
+    layers = read_card(done.path)["engine"]["layers"]
+    assert len(layers) == 4 and all(layer["runs"] == layer["asked"] for layer in layers)
+    assert not [note for note in done.notes if "multiply" in note]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("Row major linear FP16 format", "layer conv1: TensorRT would multiply in fp16, asked was fp32"),
+        ("Row major linear BFloat16", None),
+    ],
+)
+def test_another_precision_is_refused_and_an_unknown_one_is_a_note(
+    tmp_path: Path, gpu: Any, kind: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = standin.EngineInspector.get_engine_information
+    monkeypatch.setattr(
+        standin.EngineInspector,
+        "get_engine_information",
+        lambda self, form: tell(self, form).replace("Row major linear FP32", kind),
+    )
+    if said is not None:
+        with pytest.raises(CheckFailed, match=said):
+            export(firing(), tmp_path / "m.engine", to="tensorrt")
+        return
+    done = export(firing(), tmp_path / "m.engine", to="tensorrt")
+    assert {layer["runs"] for layer in read_card(done.path)["engine"]["layers"]} == {None}
+    assert "TensorRT does not tell in which precision these layers multiply: conv1, conv2, fc1, fc2" in done.notes
 
 
 def test_x_and_every_state_are_in_the_profile(tmp_path: Path, gpu: Any) -> None:
@@ -351,7 +387,7 @@ def test_without_tensorrt_the_line_says_what_to_install(tmp_path: Path, capsys: 
         pytest.skip("TensorRT is installed here")
     plif_train.save(firing(), tmp_path / "model.pt")
     assert command(["export", str(tmp_path / "model.pt"), "--to", "tensorrt"]) == 2
-    assert "pip install 'plif[tensorrt]'" in capsys.readouterr().err
+    assert "pip install --extra-index-url=https://pypi.nvidia.com 'plif[tensorrt]'" in capsys.readouterr().err
 
 
 def _installed(name: str) -> bool:

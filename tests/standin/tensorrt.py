@@ -8,6 +8,7 @@ What it does is put into the stand-in's stream (cuda.c), so that it is done when
 from __future__ import annotations
 
 import ctypes
+import json
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,6 +49,37 @@ class ProfilingVerbosity:
     DETAILED = "DETAILED"
 
 
+class LayerInformationFormat:
+    ONELINE, JSON = range(2)
+
+
+class EngineInspector:
+    """Tells the products of the ONNX file, in version 10's words."""
+
+    def __init__(self, model: bytes) -> None:
+        self.graph = onnx.load_model_from_string(model).graph
+
+    def get_engine_information(self, form: int) -> str:
+        assert form == LayerInformationFormat.JSON
+        products = [node for node in self.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+        return json.dumps({"Layers": [self._layer(node) for node in products], "Bindings": []})
+
+    def _layer(self, node: onnx.NodeProto) -> dict[str, Any]:
+        makers = {output: each for each in self.graph.node for output in each.output}
+        halves = {each.name for each in self.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16}
+        maker = makers.get(node.input[1])
+        kind = "Int8" if maker is not None and maker.op_type == "DequantizeLinear" else "FP32"
+        kind = "FP16" if node.input[1] in halves else kind
+        tensor = {"Name": node.input[0], "Location": "Device", "Format/Datatype": f"Row major linear {kind}"}
+        return {
+            "Name": node.name,
+            "LayerType": "CaskConvolution" if node.op_type == "Conv" else "CaskGemmMatrixMultiply",
+            "Inputs": [tensor],
+            "Outputs": [tensor | {"Name": node.output[0]}],
+            "Metadata": f"[ONNX Layer: {node.name}]",
+        }
+
+
 class Runtime:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
@@ -81,6 +113,9 @@ class ICudaEngine:
 
     def get_tensor_dtype(self, name: str) -> str:
         return DataType.FLOAT
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self.model)
 
     def create_execution_context(self) -> IExecutionContext:
         return IExecutionContext(self)
