@@ -2,18 +2,23 @@
 
 send("recording.raw", "udp://127.0.0.1:7777?format=t64")          at the events' own pace
 send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    a million events a second
+
+A host at which nobody listens says so by ICMP: a warning, once, and no error, since a camera sends on, too, and the receiver may
+begin later. A host that is not there says nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from runtime.base.declared import SendOptions
-from runtime.base.errors import PlifError
+from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.options import with_fields
 from runtime.events.address import Address
 from runtime.events.datagrams import WIRES, encode_datagrams
@@ -46,7 +51,7 @@ def send(source: str, target: str, *, progress: Callable[[int], None] = lambda s
     family, where = address.resolve(socket.SOCK_DGRAM)
     with socket.socket(family, socket.SOCK_DGRAM) as out:
         out.connect(where)
-        sent = number = 0
+        sent, number, refused = 0, 0, False
         began_s, first_us = time.perf_counter(), None
         for packet in events.packets():
             for at, body in zip(range(0, len(packet), each), encode_datagrams(packet, form, each, number), strict=True):
@@ -58,11 +63,24 @@ def send(source: str, target: str, *, progress: Callable[[int], None] = lambda s
                 else:
                     due_s = 0.0 if speed == "max" else sent / int(speed)
                 _sleep_until(began_s + due_s)
-                _send(out, body)
+                if _send(out, body) and not refused:
+                    refused = True
+                    _warn(target)
                 sent += count
                 number += 1
             progress(sent)
+        if not refused and out.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
+            _warn(target)
     return sent
+
+
+def _warn(target: str) -> None:
+    warnings.warn(
+        f"{target}: nobody listens there: what is sent is lost until somebody does; start plif stream first, and wait until it "
+        "says that it listens",
+        PlifWarning,
+        stacklevel=3,
+    )
 
 
 def _sleep_until(due_s: float) -> None:
@@ -71,13 +89,15 @@ def _sleep_until(due_s: float) -> None:
         time.sleep(ahead)
 
 
-def _send(out: socket.socket, body: bytes) -> None:
+def _send(out: socket.socket, body: bytes) -> bool:
+    """Sends a datagram. Returns whether one before it was refused, since nobody listened to it."""
+    refused = False
     while True:
         try:
             out.send(body)
-            return
-        except ConnectionRefusedError:  # nobody listened to the datagram before; UDP does not care
-            continue
+            return refused
+        except ConnectionRefusedError:
+            refused = True
         except BlockingIOError:
             time.sleep(0.001)
         except OSError as error:

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,19 @@ def test_plif_send_is_the_other_end_of_plif_stream(capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out)["events"] == len(reading.events()) > 1000
     assert run(["send", "missing.raw", "udp://127.0.0.1:7"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("each", (100, 5000), ids=("many datagrams", "one datagram"))
+def test_a_sender_says_once_that_nobody_listens_and_sends_on(each: int, capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("t,x,y,p\n" + "".join(f"{t},3,4,1\n" for t in range(2000)))
+    command = ["send", str(tmp_path / "e.csv"), f"udp://127.0.0.1:{free_port()}", "--speed", "max", "--each", str(each)]
+    assert run(command) == 0
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "nobody listens there" in err and "2000" in out
+    source = listen("format=t64&end=300ms", sensor="&sensor=34x34")
+    reading = ReaderThread(source)
+    assert run([*command[:2], f"udp://127.0.0.1:{source.port}", *command[3:]]) == 0
+    assert capsys.readouterr().err == "" and len(reading.events()) == 2000
 
 
 def test_a_sender_that_cannot_be_is_refused_in_one_line() -> None:
