@@ -598,6 +598,22 @@ def test_a_format_that_is_not_read_is_named_with_what_to_do(data: bytes, said: s
         open_source(str(make(data)))
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("begin_us", (0, 4_000_000, 2**32 - 150_000))
+def test_aedat_1_without_a_header_is_named_and_never_taken_for_another_format(
+    seed: int, begin_us: int, make: Make
+) -> None:
+    """As jAER wrote it first: address uint16, time uint32, big-endian, and nothing before them."""
+    events = some_events(400, seed, 128, 128)
+    words = [struct.pack(">HI", y << 8 | x << 1 | (not p), t + begin_us & 0xFFFFFFFF) for t, x, y, p in events.tolist()]
+    for name in ("Tmpdiff128-2006.dat", "a.bin", "a"):
+        with pytest.raises(PlifError, match=r"AEDAT 1\.0 without a header .*save it as AEDAT 2\.0") as error:
+            open_source(str(make(b"".join(words), name)))
+        assert "\n" not in str(error.value)
+    with pytest.raises(PlifError, match="not a recording in a known format"):
+        open_source(str(make(np.random.default_rng(seed).bytes(2400), "noise.dat")))
+
+
 def test_a_word_of_evt21_holds_a_row_of_up_to_32_pixels(make: Make) -> None:
     def words(*words: int) -> bytes:
         return b"% evt 2.1\n% geometry 64x64\n% end\n" + struct.pack(f"<{len(words)}Q", *words)

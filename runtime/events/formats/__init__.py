@@ -7,6 +7,7 @@ word to its events in runtime/native/formats/formats.c, and its number in words.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from runtime.base.errors import PlifError
@@ -24,11 +25,16 @@ _FORMATS = [module.FORMAT for module in (aedat4, aedat31, aedat2, es, hdf5, rosb
 _FORMATS += [evt.EVT3, evt.EVT21, evt.EVT2, csv.FORMAT, nmnist.FORMAT]
 FORMATS: dict[str, Format] = {found.name: found for found in _FORMATS}
 
-# What is known and not read: its first bytes, its name, what to do.
-OTHERS = (
+# What is known and not read: its first bytes, or a function of them and the path; its name; what to do.
+OTHERS: tuple[tuple[bytes | Callable[[bytes, Path], bool], str, str], ...] = (
     (b"#!AER-DAT1", "AEDAT 1.0", "open it in jAER and save it as AEDAT 2.0"),
     (b"#!AER-DAT3", "an AEDAT 3 other than 3.1", "convert it with DV"),
     (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
+    (
+        aedat2.is_version_1,
+        "AEDAT 1.0 without a header (jAER's AER-DAT1.0, addresses of 16 bits)",
+        "open it in jAER and save it as AEDAT 2.0",
+    ),
 )
 
 __all__ = ["FORMATS", "Format", "Losses", "Recording", "open_recording"]
@@ -62,7 +68,7 @@ def open_recording(path: Path, layout: str | None = None) -> Recording:
     except OSError as error:
         raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
     for magic, what, advice in OTHERS:
-        if head.startswith(magic):
+        if magic(head, path) if callable(magic) else head.startswith(magic):
             raise PlifError(f"{path}: {what}, which plif does not read: {advice}")
     version = evt.find_version(head)
     if version is not None:

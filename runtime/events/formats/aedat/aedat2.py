@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from runtime.base.errors import PlifError
 from runtime.events.formats.base import Format, Recording, read_header, refuse_header_only
 from runtime.events.formats.words import decode_words
@@ -29,6 +31,18 @@ def open_recording(path: Path) -> Recording:
     refuse_header_only(path, offset)
     decode = partial(decode_words, "aedat2", path, offset)
     return Recording("aedat2", decode, sensor=(128, 128), upright="rotate180")
+
+
+# AEDAT 1.0 of jAER, without a header: the same address in 16 bits, and the time in 32, big-endian.
+VERSION_1, LEAST_WORDS, MOST_STEP_US = np.dtype([("address", ">u2"), ("t", ">u4")]), 16, 1_000_000
+
+
+def is_version_1(head: bytes, path: Path) -> bool:
+    """By structure, since there is no magic number: addresses of 15 bits, and times that (nearly) never step back."""
+    words = np.frombuffer(head, VERSION_1, len(head) // VERSION_1.itemsize)
+    steps = np.diff(words["t"].astype(np.uint32))  # modulo 2^32, where the time starts again
+    pixels = np.mean(words["address"] < 1 << 15) if len(words) >= LEAST_WORDS else 0
+    return bool(pixels >= 0.99 and steps.any() and np.mean(steps < MOST_STEP_US) >= 0.99)
 
 
 FORMAT = Format("aedat2", MAGIC, open_recording)
