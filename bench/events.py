@@ -36,6 +36,7 @@ from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
 FRAMINGS = ("count:T=20", "duration:10ms", "events:n=5000,max=20ms")
+LARGER = ("duration:10ms", "duration:10ms,resize=nearest,shape=square")  # of a camera of 640x480
 FILTERS = (
     "hot",
     "refractory:1ms",
@@ -75,8 +76,9 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
             rows.append(
                 measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder("evt3").feed(w, Losses()))
             )
-            name = f"EVT3 file to frames, duration:10ms, {label}"
-            rows.append(measured(name, total, rounds, lambda p=path: list(streamed(p))))
+            for framing in LARGER:
+                name = f"EVT3 file to frames, {framing}, {label}"
+                rows.append(measured(name, total, rounds, lambda p=path, f=framing: list(streamed(p, f))))
         for line in FILTERS:
             name, events = f"filter {count // 1000} k events, {line}", moving(count)
             rows.append(measured(name, count, rounds, lambda e=events, f=line: filtered(e, f)))
@@ -85,6 +87,9 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
             for framing in FRAMINGS:
                 name = f"bin {size // 1000} k events, {framing}"
                 rows.append(measured(name, size, rounds, lambda e=events, f=framing: frames(e, f)))
+        for framing in LARGER:
+            name, events = f"bin {count // 1000} k events of 640x480, {framing}", moving(count, (640, 480))
+            rows.append(measured(name, count, rounds, lambda e=events, f=framing: frames(e, f, (640, 480))))
     return rows
 
 
@@ -121,12 +126,12 @@ def timed(job: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - began)
 
 
-def streamed(path: Path) -> Iterator[np.ndarray]:
-    return (frame.x for frame in SourceFramer(open_source(str(path)), "duration:10ms", SHAPE))
+def streamed(path: Path, framing: str = "duration:10ms") -> Iterator[np.ndarray]:
+    return (frame.x for frame in SourceFramer(open_source(str(path)), framing, SHAPE))
 
 
-def frames(events: np.ndarray, framing: str) -> list[np.ndarray]:
-    framer = Framer(framing, SHAPE, (128, 128), Extent(len(events)))
+def frames(events: np.ndarray, framing: str, sensor: tuple[int, int] = (128, 128)) -> list[np.ndarray]:
+    framer = Framer(framing, SHAPE, sensor, Extent(len(events)))
     found = [f.x for i in range(0, len(events), 65536) for f in framer.push(events[i : i + 65536])]
     return found + [f.x for f in framer.close()]
 
@@ -136,11 +141,11 @@ def filtered(events: np.ndarray, line: str) -> list[np.ndarray]:
     return [filters(events[i : i + 65536])[0] for i in range(0, len(events), 65536)]
 
 
-def moving(count: int) -> np.ndarray:
-    """Events [N] of a blob before a DVS128, at a million events a second."""
+def moving(count: int, sensor: tuple[int, int] = (128, 128)) -> np.ndarray:
+    """Events [N] of a blob before a camera, at a million events a second."""
     rng = np.random.default_rng(0)
     t = np.cumsum(rng.integers(0, 3, count))
-    x, y = (np.clip(rng.normal(64, 20, count), 0, 127).astype(int) for _ in range(2))
+    x, y = (np.clip(rng.normal(size / 2, size / 6.4, count), 0, size - 1).astype(int) for size in sensor)
     return make_events(t, x, y, rng.random(count) < 0.5).astype(EVENT_DTYPE)
 
 

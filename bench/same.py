@@ -38,6 +38,7 @@ FRAMINGS = (
         "events:n=300,max=1s",
     ),
     *("duration:7ms,polarity=swapped,resize=crop", "duration:9ms,orientation=paper", "duration:9ms,orientation=sj"),
+    *("duration:9ms,value=binary", "duration:9ms,value=binary,resize=sum", "duration:9ms,resize=nearest,shape=square"),
 )
 FILTERS = (
     "hot",

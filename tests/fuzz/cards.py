@@ -131,6 +131,7 @@ FRAMINGS = (
     "duration:1ms,T={},pad=zero",
     "events:n={},max=20ms",
     "events:n=1,max={}us",
+    "duration:{}us,value=binary,resize=nearest,shape=square",
 )
 
 

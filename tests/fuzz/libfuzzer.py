@@ -51,7 +51,7 @@ NETWORKS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
     ("c3k3s1-PLIF-c4k3s1-LIF-FC3-PLIF", (2, 3, 20), {"decay_input": False, "v_reset": -0.25}),
 )
 PATHS = 5  # kernels of a file: scalar, avx2, ...
-PATH_AT, THREADS_AT = 184, 185  # bytes of a .plif file's header that no reader looks at, and plif_fuzz.c does
+PATH_AT, THREADS_AT = 192, 193  # bytes of a .plif file's header that no reader looks at, and plif_fuzz.c does
 # Of the snapshots: framing, decide, reset, filter
 SESSIONS = (
     ("duration:20ms", "sum", "never", None),
@@ -73,6 +73,8 @@ RULES = (
     b"\x02\x0b\x0aevents:n=5,max=20ms,value=binary\nown:80ms,other=1s\nsilence:5\nbackground:5ms,down:2\n",
     b"\x01\x02\x2aduration:1ms,T=9,pad=zero\nleak:9ms,idle=auto\ndecay:5ms\nrefractory:1ms,rotate:270\n",
     b"\x02\x83\x03\x09\x00\xc9count:T=4,polarity=swapped\nsum,exit=0.1\n\nroi:square,swap\n",
+    b"\x02\x03\x0aduration:1ms,value=binary,resize=nearest,shape=square\nsum\n\n\n",
+    b"\x01\x0b\x0aevents:n=5,max=20ms,resize=nearest,orientation=upright\nsum\nnever\nroi:square\n",
     b"\x06\x83\x12\x32\x00\x05time:T=4,orientation=sj,resize=crop\n\n\nroi:1:2:9:9,hot:5ms\n",
 )
 CALLS = bytes(range(16)) * 3 + bytes([0, 9, 1, *range(40)] * 5)

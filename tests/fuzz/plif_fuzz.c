@@ -167,16 +167,17 @@ int64_t plif_sample(const char *, const char *, const int32_t[3], int32_t, int32
 
 /* A whole recording of 5-byte events at once, as data sets are read. */
 static void sample(const uint8_t *data, size_t size) {
-    static const char *const framings[] = {"count:T=3", "time:T=3", "duration:5ms,T=3", "duration:5ms,T=3,pad=zero"};
+    static const char *const framings[] = {"count:T=3", "time:T=3", "duration:5ms,T=3", "duration:5ms,T=3,pad=zero",
+                                          "duration:5ms,T=3,resize=nearest"};
     const int32_t shape[3] = {2, 5, 5};
     float frames[3 * 50];
     char path[40];
-    int64_t facts[3];
+    int64_t facts[4];
     const int file = file_in_memory(data, size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         const int64_t got = plif_sample(path, framings[i], shape, 34, 34, frames, 50, 3, facts);
-        MUST(got >= -1 && (got < 0 || (0 <= facts[0] && facts[0] <= got && 0 <= facts[1] && facts[1] <= got && facts[2] > 0)));
+        MUST(got >= -1 && (got < 0 || (0 <= facts[0] && facts[0] <= got && 0 <= facts[1] && facts[1] <= got && facts[2] > 0 && 0 <= facts[3] && facts[3] <= got - facts[0])));
     }
     close(file);
 }

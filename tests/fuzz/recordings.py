@@ -40,7 +40,10 @@ from runtime.stream.source_framer import SourceFramer
 from tests.fuzz.damage import FILES, LINE, damaged, make_file, some_events
 
 SECONDS, MEMORY = 10, 96 << 20  # of CPU time; bytes that Python and NumPy hold at most, for files of under 100 kB
-FRAMINGS = ("count:T=7", "duration:20ms", "duration:50ms,T=9", "duration:50ms,T=9,pad=zero", "events:n=13,max=20ms")
+FRAMINGS = (
+    *("count:T=7", "duration:20ms", "duration:50ms,T=9", "duration:50ms,T=9,pad=zero", "events:n=13,max=20ms"),
+    *("duration:20ms,resize=nearest,shape=square", "events:n=13,max=20ms,resize=nearest"),
+)
 FILTERS = (None, None, "background:5ms", "refractory:1ms", "roi:1:1:9:9", "hot:1ms", "flip:x,down:2")
 
 

@@ -58,7 +58,9 @@ def test_decisions_and_the_account_are_those_of_plif_stream(
     assert [*whole.feed(stored), *whole.finish()] == expected and len(expected) > 4
     assert [*in_pieces(parts, stored, rng), *parts.finish()] == expected
     told = {name.removeprefix("events_"): n for name, n in run.summary().items() if name.startswith("events_")}
-    assert whole.account() == parts.account() == {"events_in": told.pop("in"), **{k: told[k] for k in list(told)[:4]}}
+    assert whole.account() == parts.account() == {
+        "events_in": told.pop("in"), **{k: told[k] for k in told if k != "dropped"}
+    }  # fmt: skip
     assert told["filtered"] > 100
 
 

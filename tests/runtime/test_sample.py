@@ -21,6 +21,7 @@ FRAMINGS = (
     *("count:T=10", "count:T=4000", "time:T=7", "time:T=3,value=binary", "duration:10ms,T=16", "duration:10ms,T=90"),
     *("duration:30ms,T=40,pad=zero", "duration:40ms,every=10ms,T=20", "events:n=300,max=20ms"),
     *("count:T=3,orientation=sj,polarity=swapped", "count:T=3,orientation=upright", "count:T=3,orientation=paper"),
+    *("duration:10ms,T=9,resize=nearest", "count:T=4,resize=crop,shape=square"),
 )
 
 
@@ -34,12 +35,12 @@ def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_python(
     path: Path, framing: Framing, shape: tuple[int, int, int]
-) -> tuple[np.ndarray, int, tuple[int, int, int]]:
+) -> tuple[np.ndarray, int, tuple[int, int, int, int]]:
     one = read_recording(path, str(path), SENSOR)
     frames, account = framed(one.events, framing, shape, one.sensor, one.upright)
     assert account.balanced and one.invalid == account.invalid == account.late == 0
     t, on = one.events["t"], int(one.events["p"].sum())
-    return frames, len(t), (account.used, on, int(t[-1] - t[0]))
+    return frames, len(t), (account.used, on, int(t[-1] - t[0]), account.not_shown)
 
 
 @pytest.mark.parametrize("shape", (SHAPE, (1, 34, 34), (2, 16, 20)))

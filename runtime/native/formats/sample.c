@@ -63,6 +63,7 @@ static int frame_all(Framer *f, const uint8_t *events, int64_t count, float *out
     plif_input frame = {.x = out};
     int64_t made = 0;
     for (; made < room && plif_framer_feed(f, &batch, &frame) == 1; made++, frame.x += stride) *used += frame.events;
+    if (made == room && plif_framer_feed(f, &batch, &frame)) return 0; /* what is beyond them makes none */
     for (; made < room && plif_framer_close(f, &frame) == 1; made++, frame.x += stride) *used += frame.events;
     return made == room;
 }

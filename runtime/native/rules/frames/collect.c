@@ -20,10 +20,10 @@ enum { FEW = 128 };
 /* The fast loop: counts events that lie inside the sensor, on time. Stops before the first other event; returns how
  * many it took. A few events go through two short loops, cells first and then counts, since in one loop the processor
  * waits before each count for the one that may have gone to the same cell. by_clock: whether frames follow the clock;
- * for those that do not, no times are read. */
+ * for those that do not, no times are read. some: not all pixels are shown; else it stops before one that is not. */
 static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int64_t most, Frame *f,
                                                            const int64_t *of_x, const int64_t *of_y,
-                                                           const int64_t *of_p, float *counts, int by_clock) {
+                                                           const int64_t *of_p, float *counts, int by_clock, int some) {
     /* Where frames are shorter than gaps, an event inside the frame is also less than a gap away from the clock. */
     const uint64_t span = f->span_us <= f->gap_us ? (uint64_t)f->span_us : 0;
     const int64_t off = of_p[0], on = of_p[1];
@@ -33,20 +33,23 @@ static inline __attribute__((always_inline)) int64_t plain(const uint8_t *e, int
     int64_t done = 0, used = 0, n;
     do {
         uint64_t cell[FEW];
-        int64_t landed = 0;
+        int64_t landed = 0; /* where some are shown */
         const uint8_t *at = e + done * EVENT;
         const int64_t few = least(most - done, FEW);
         for (n = 0; n < few; n++, at += EVENT) {
             const Event here = event_get(at);
             if (here.x >= width || here.y >= height) break;
-            cell[landed] = cell_of(of_x[here.x], of_y[here.y], at[12] ? on : off);
+            const uint64_t to = cell_of(of_x[here.x], of_y[here.y], at[12] ? on : off);
+            if (!some && to >= cells) break; /* also those below zero */
+            cell[some ? landed : n] = to;
             if (by_clock) {
                 const uint64_t after = (uint64_t)here.t - open;
                 if (after >= span) break;
                 latest = after > latest ? after : latest;
             }
-            landed += cell[landed] < cells; /* those below zero do not */
+            landed += to < cells;
         }
+        if (!some) landed = n;
         for (int64_t i = 0; i < landed; i++) counts[cell[i]] += 1.0f; /* stays at 2^24, as float32 does */
         done += n;
         used += landed;
@@ -95,14 +98,19 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
     Frame f = *frame;
     const int64_t count = bytes / EVENT;
     int64_t i = *at, why = ALL_TAKEN;
+    int some = 0; /* one came whose pixel is not shown */
     if (bytes < 0 || bytes % EVENT || i < 0 || i > count || !plif_frame_fits(&f, columns, rows)) return PLIF_WRONG;
     for (; i < count; i++) {
         if (counts && !passed && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
             const uint8_t *from = events + i * EVENT;
             const int64_t most = least(count - i, room);
-            i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1)
-                          : plain(from, most, &f, of_x, of_y, of_p, counts, 0);
+            if (some)
+                i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1, 1)
+                              : plain(from, most, &f, of_x, of_y, of_p, counts, 0, 1);
+            else
+                i += f.gap_us ? plain(from, most, &f, of_x, of_y, of_p, counts, 1, 0)
+                              : plain(from, most, &f, of_x, of_y, of_p, counts, 0, 0);
             if (f.used >= f.most_used || f.seen >= f.most_seen) {
                 why = FRAME_FULL;
                 break;
@@ -153,6 +161,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         f.used += lands;
         f.filtered += !lands;
         f.not_shown += is_here && !lands;
+        some |= !lands;
         if (f.used >= f.most_used || f.seen >= f.most_seen) {
             i++;
             why = FRAME_FULL;

@@ -327,6 +327,6 @@ int plif_framer_possible(const Framer *f, const FramerState *s, const char *memo
            (!f->framing.T || s->owed <= f->framing.T) && near(s->owed_us) &&
            !(s->flags & ~(int64_t)(PLIF_GAP | PLIF_AFRESH)) && near(s->ticked_us) && count(s->discontinuities) &&
            count(s->used) && count(s->filtered) && count(s->late) && count(s->invalid) && count(s->came) &&
-           count(s->not_shown) && 0 <= s->pieces && s->pieces <= most && 0 <= s->next_piece &&
-           s->next_piece <= (most > 0 ? most - 1 : 0) && ends(f, s) && counts(f, memory);
+           count(s->not_shown) && s->not_shown <= s->filtered && 0 <= s->pieces && s->pieces <= most &&
+           0 <= s->next_piece && s->next_piece <= (most > 0 ? most - 1 : 0) && ends(f, s) && counts(f, memory);
 }
