@@ -77,7 +77,9 @@ def card_of(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
         **({"trained_on": meta.trained_on} if meta.trained_on else {}),
         **({"decide": meta.decide} if meta.decide and training is None else {}),  # one of other weights says nothing
     }
-    if meta.framing is not None and training is not None:  # trained just now: with the word of resize that was used
+    if (
+        meta.framing and meta.trained_on and training is not None
+    ):  # trained just now: with the word of resize that was used
         card["framing"] = str(Framing.parse(meta.framing, is_native(card)))
     cards.check_model_card(card)
     return card

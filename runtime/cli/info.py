@@ -108,6 +108,8 @@ def recording_lines(found: Described) -> list[str]:
     ]
     if (fit := found.fit) is not None:
         said = fit["trained_on"]
+        if fit["shown"]:
+            rows.append(("for sensor", f"shown: {fit['shown']}"))
         for name in RANGES:
             if name in said:
                 seen = in_words(name, fit["seen"][name]) if name in fit["seen"] else "-"

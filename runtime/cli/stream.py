@@ -96,7 +96,7 @@ def stream(
                 if output.as_json:
                     print_json({"summary": summary}, compact=True)
                 else:
-                    _print_summary(summary)
+                    _print_summary(summary, {stream.name: stream.frames.framer.shown for stream in running.streams})
     if ending.asked:
         raise KeyboardInterrupt
 
@@ -114,15 +114,19 @@ def send(
     output.show({"events": sent}, lambda: [f"sent {sent} events"])
 
 
-def _print_summary(summary: StreamSummary) -> None:
+def _print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:
+    """shown: of each source, which of its pixels are."""
     for name, one in summary.get("sources", {}).items():
-        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}"
+        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}{_shown(shown[name])}"
         say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
     if "sources" not in summary:
         say(f"answer    {summary['label'] or 'not sure'}")
     say(f"events    {_account(summary)}")
     if "sensor" in summary:
-        say(f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]})")
+        (which,) = shown.values()
+        say(
+            f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]}){_shown(which)}"
+        )
     say(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):
         say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
@@ -135,8 +139,14 @@ def _print_summary(summary: StreamSummary) -> None:
         say(f"note: {note}", err=True)
 
 
+def _shown(which: str) -> str:
+    return f"; shown: {which}" if which else ""
+
+
 def _account(summary: Mapping[str, object]) -> str:
+    hidden = f" ({summary['events_not_shown']} not shown)" if summary["events_not_shown"] else ""
     counts = ", ".join(
-        f"{summary['events_' + key]} {key}" for key in ("used", "filtered", "late", "invalid", "dropped")
+        f"{summary['events_' + key]} {key}{hidden if key == 'filtered' else ''}"
+        for key in ("used", "filtered", "late", "invalid", "dropped")
     )
     return f"{summary['events_in']} = {counts}"

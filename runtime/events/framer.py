@@ -105,6 +105,11 @@ class Framer(NativeSession):
         self._found = PlifInput(c.sizeof(PlifInput))
         self._of_found = c.byref(self._found)
 
+    @property
+    def shown(self) -> str:
+        """As Framing.shown, of this sensor and network."""
+        return self.framing.shown(self.source_size, self.shape)
+
     def push(self, events: np.ndarray) -> list[Frame]:
         """Events [N] of EVENT_DTYPE -> the frames that they close, in order."""
         return list(self.frames(events))

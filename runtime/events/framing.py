@@ -86,9 +86,9 @@ class Framing:
         return (min(width, shape[-1]), min(height, shape[-2])) if self.resize == "nearest" else (width, height)
 
     def shown(self, sensor: tuple[int, int], shape: Sequence[int]) -> str:
-        """ "; shown: one pixel of 14" where resize=nearest leaves pixels of a sensor out; else ""."""
+        """As "one pixel of 14", where resize=nearest leaves pixels of a sensor out; else ""."""
         each = math.prod(self.picture(sensor)) / math.prod(self.pixels(sensor, shape))
-        return f"; shown: one pixel of {short(each)}" if each > 1 else ""
+        return f"one pixel of {short(each)}" if each > 1 else ""
 
     def seen(self, view: str | None) -> Framing:
         """The same with the view that a card asks for: "upright" turns what a format says is stored turned.

@@ -25,7 +25,8 @@ class Described:
     rate     events a second, None where all have one time
     upright  how the stored picture becomes upright, one of UPRIGHT; upright_from: "asked" or, as its format has it, "format"
     picture  all events, upright, as lines of text of which a character is twice as high as wide
-    fit      as Fit gives it, of `model`, and beside its `trained_on` what is `seen` here in its framing; None without a model
+    fit      as Fit gives it, of `model`, and beside its `trained_on` what is `seen` here in its framing, and which pixels are
+             `shown`: "one pixel of 14", or "" for all; None without a model
     """
 
     recording: str
@@ -88,7 +89,8 @@ def describe(
         judged.add(recording, seen)
         numbers = {"size": list(seen.sensor), **seen.numbers(judged.shape)}
         said = {"size": judged.size, **judged.ranges}
-        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": said}
+        shown = framing.shown(source.sensor, judged.shape)
+        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": said, "shown": shown}
     return Described(
         recording=recording,
         format=source.format,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,20 @@ def test_every_decision_in_the_browser_is_that_of_plif_stream(
             assert [d[5] for d in found] == pytest.approx(
                 [d[5] for d in native], rel=1e-12
             )  # exp is another C library's
+
+
+def test_a_page_shows_the_pixels_of_a_larger_sensor_that_plif_stream_shows(browser: Browser, tmp_path: Path) -> None:
+    """By the card's words, and where none is given by the same rule."""
+    for name, rules in (("gesture", ("duration:20ms,value=binary", "duration:20ms")), ("digits", ("duration:20ms",))):
+        path = export(ROOT / "models" / MODELS[name], tmp_path / f"{name}.onnx", precision="int8", verify=False).path
+        model, file, hidden = runtime.load(path), tmp_path / "a.raw", []
+        file.write_bytes(WRITERS["evt3"][0](some_events(9000, width=1280, height=720)))
+        for rule in ({}, *({"framing": framing} for framing in rules)):
+            assert decisions(browser, name, file, **rule) == streamed(model, file, **rule), (name, rule)
+            running = model.stream(str(file), **rule)
+            deque(running, 0)
+            hidden.append(running.summary()["events_not_shown"] > 0)
+        assert hidden == ([True, True, False] if name == "gesture" else [False, False])
 
 
 def test_every_format_that_libplif_reads_is_read_in_the_browser(browser: Browser, tmp_path: Path) -> None:

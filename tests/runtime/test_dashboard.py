@@ -172,6 +172,7 @@ def test_the_feed_needs_the_token_and_gives_picture_votes_rates_and_account(live
         account = second["account"]
         kept = ("used", "filtered", "late", "invalid", "dropped", "waiting")
         assert account["in"] == sum(account[k] for k in kept) and account["used"] > 0 <= account["waiting"]
+        assert account["not_shown"] == 0
         assert sum(second["histogram"]["counts"]) > 10
         assert second["state"] == "running" and second["answer"]["step"] > first["answer"]["step"]
 

@@ -65,6 +65,29 @@ def test_nothing_is_said_that_is_not_known() -> None:
     assert why({**CARD, "input": {"kind": "events", "shape": [1, 34, 34]}}, polarity=1.0) == []
 
 
+def test_a_larger_sensor_is_far_only_where_something_can_be_done_about_it() -> None:
+    """Sums of many pixels were not learned, nor a picture pressed together; single pixels of a larger sensor were."""
+    camera, many = {"sensor": (640, 480)}, {"events": 400_000, "events_used": 400_000}
+    remedy = "; resize=nearest in the framing shows one pixel of each cell"
+
+    def said(framing: str, **changed: Any) -> list[str]:
+        return why({**CARD, "framing": framing}, **camera, **changed)
+
+    assert said("count:T=10,value=binary,resize=nearest,shape=square") == []
+    assert said("count:T=10,value=binary,resize=nearest") == [
+        "640x480 pixels pressed into 34x34; shape=square in the framing shows the middle"
+    ]
+    assert said("count:T=10,value=binary,resize=sum") == [f"a sensor of 640x480, not 34x34{remedy}"]
+    assert said("count:T=10", **many, duration_us=30_000_000) == [
+        "a sensor of 640x480, not 34x34", f"35 events a pixel and frame, not 0.2 to 0.5{remedy}"
+    ]  # fmt: skip
+    assert said("count:T=10,resize=nearest,shape=square", **many, duration_us=30_000_000) == [
+        "35 events a pixel and frame, not 0.2 to 0.5"
+    ]
+    assert said("count:T=10,resize=nearest,shape=square", events=400_000, events_not_shown=396_000) == []
+    assert why({**CARD, "framing": "count:T=10,resize=nearest"}, sensor=(20, 20)) == ["a sensor of 20x20, not 34x34"]
+
+
 def test_few_events_of_what_goes_on_may_be_followed_by_more_and_tell_no_polarity() -> None:
     quiet: dict[str, Any] = {"events": 500, "events_used": 500, "duration_us": 3_000_000, "polarity": 0.9}
     assert why(goes_on=True, **quiet) == [] and len(why(**quiet)) == 2
@@ -108,7 +131,7 @@ def test_training_writes_what_it_saw_and_the_same_recordings_fit(tmp_path: Path)
     plif_train.train("FC30-PLIF-APk10s10", data, tmp_path / "m.pt", recipe, T=2, size="34x34", limit_train=30)
     card = read_card(tmp_path / "m.pt")
     said = card["trained_on"]
-    assert (said["samples"], said["size"]) == (30, [34, 34])
+    assert (said["samples"], said["size"]) == (30, [34, 34]) and card["framing"] == "count:T=2,resize=sum"
     dataset, fit = open_dataset(data, "train", framing="count:T=2", shape=SHAPE), Fit(card)
     each = [dataset.frames(i)[1] for i in range(len(dataset))]  # type: ignore[attr-defined]
     for one in each:
@@ -122,10 +145,17 @@ def test_training_writes_what_it_saw_and_the_same_recordings_fit(tmp_path: Path)
 def test_a_training_on_windows_writes_what_the_windows_are(tmp_path: Path) -> None:
     data = recordings(tmp_path / "set", each=1, last_us=1_000_000)
     recipe = plif_train.Recipe(
-        epochs=1, batch_size=3, loss="step-mse", vary=("mirror:0.5",), framing="duration:20ms", protocol="C"
+        epochs=1,
+        batch_size=3,
+        loss="step-mse",
+        vary=("mirror:0.5",),
+        framing="duration:20ms,value=binary",
+        protocol="C",
     )
     plif_train.train("FC30-PLIF-APk10s10", data, tmp_path / "m.pt", recipe, T=5, size="34x34")
-    said = read_card(tmp_path / "m.pt")["trained_on"]
+    card = read_card(tmp_path / "m.pt")
+    said = card["trained_on"]
+    assert card["framing"] == "duration:20ms,value=binary,resize=nearest", "with the word that it used"
     assert said["samples"] == 512 and said["size"] == [34, 34]
     low, high = said["rate"]
     assert 2500 < low < 3000 < high < 3500 and said["events_a_pixel"][1] == pytest.approx(high * 0.02 / 34**2, rel=0.02)

@@ -320,7 +320,7 @@ def test_the_folder_says_what_ran(folder: Path, model: Model, tmp_path: Path, ca
     live = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     document = json.loads((tmp_path / "r" / "recording.json").read_text())
     assert document["artifact"]["card"]["classes"] == model.classes and len(document["artifact"]["sha256"]) == 64
-    assert document["options"]["decide"] == "leak:80ms" and document["options"]["framing"] == "duration:20ms"
+    assert document["options"]["decide"] == "leak:80ms" and document["options"]["framing"] == "duration:20ms,resize=sum"
     assert document["engine"] == runtime.load(folder / "m.onnx").engine.name and document["sources"][0]["sensor"] == [
         34,
         34,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.native.rules import read_framing
 from tests.specification import decide, framing, reset
 from tests.specification.lines import EDGES, Words
 from tests.specification.subject import Subject
@@ -40,3 +41,11 @@ def test_a_line_says_what_the_specification_reads_in_it(subject: Subject, gramma
         assert subject.read(grammar, line) == expected, line  # to the last bit
         right[expected["kind"] if expected else "refused"] += 1
     assert len(right) == {"decide": 6}.get(grammar, 5) and 200 < right.total() - right["refused"] < right.total() - 200
+
+
+@pytest.mark.parametrize("native", (False, True))
+def test_auto_is_what_the_specification_makes_of_it_for_a_network(native: bool) -> None:
+    for line, said in lines("framing", 0):
+        if said is not None:
+            expected = asdict(framing.settled(framing.Framing(**said), native))
+            assert {name: value or 0 for name, value in read_framing(line, native).items()} == expected, line

@@ -218,7 +218,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         more=source.status,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation, source.upright)
-    threads = model.engine.threads
+    threads, shown = model.engine.threads, stream.frames.framer.shown
     parity = card["parity"]
     proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
     lines = [
@@ -237,7 +237,10 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
             "speed",
             "as it comes" if source.live else "real time" if options.speed == "real" else "as fast as possible",
         ),
-        ("source", f"{source.format}, {source.sensor[0]} x {source.sensor[1]}" + (", live" if source.live else "")),
+        (
+            "source",
+            f"{source.format}, {source.sensor[0]} x {source.sensor[1]}{', live' * source.live}{', ' * bool(shown)}{shown}",
+        ),
         ("made from", f"SHA-256 {card['source_sha256'] or '-'}"),
         ("plif", __version__),
     ]

@@ -45,7 +45,7 @@ NOTES = 8
 BINS_PER_DECADE = 10
 SILENT_S = 1.0  # a live source that sent nothing for that long is called silent
 SHOWN = 50  # changes of the answer on the page; all that are kept can be saved
-FATES = ("used", "filtered", "late", "invalid", "dropped", "waiting")
+FATES = ("used", "filtered", "late", "invalid", "dropped", "waiting", "not_shown")  # the last: a part of filtered
 
 
 class Board:

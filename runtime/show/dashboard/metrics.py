@@ -55,6 +55,8 @@ def metrics_text(info: Mapping[str, str], running: bool, boards: Mapping[str, Bo
     family("plif_events_in_total", "counter", "Events that came.", came)
     fates = {n: {fate: s[f"events_{fate}"] for fate in FATES} for n, s in statuses.items()}
     family("plif_events_total", "counter", "Events by their fate.", each("plif_events_total", "fate", fates))
+    hidden = [(sample("plif_events_not_shown_total", source=n), s["events_not_shown"]) for n, s in statuses.items()]
+    family("plif_events_not_shown_total", "counter", "Of the filtered, whose pixel the framing does not show.", hidden)
     datagrams = {n: board.datagrams for n, board in boards.items()}
     family(
         "plif_datagrams_total", "counter", "Datagrams by their fate.", each("plif_datagrams_total", "fate", datagrams)

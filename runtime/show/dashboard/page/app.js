@@ -346,8 +346,9 @@ function drawAccount() {
     part.style.background = colour; part.style.width = "max(2px, " + 100 * account[name] / total + "%)";
     return part;
   }));
+  const hidden = account.not_shown ? ` (${account.not_shown.toLocaleString("en")} not shown)` : "";
   $("account").replaceChildren(...[["in", null], ...parts].map(([name, colour]) => {
-    const row = document.createElement("div"), [dt, dd] = pair(name, account[name].toLocaleString("en"));
+    const row = document.createElement("div"), [dt, dd] = pair(name, account[name].toLocaleString("en") + (name === "filtered" ? hidden : ""));
     if (colour) { const dot = document.createElement("i"); dot.style.background = colour; dt.prepend(dot); }
     row.append(dt, dd);
     return row;
