@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,26 +31,16 @@ class DemoOptions(OptionRecord):
     out: Path = option("A folder for what the demo makes.", default=Path("demo"))
 
 
-class Aliases(OptionRecord):
-    """Other names of a precision."""
-
-    half: bool = option("--precision fp16", default=False)
-    int8: bool = option("--precision int8", default=False)
-
-
 def export(
     model: Annotated[Path, Argument(f"A model.pt, a SpikingJelly state_dict, a NIR file, or {CODE}.")],
     to: Destination,
     how: ExportOptions,
-    aliases: Aliases,
     output: Output,
 ) -> None:
     """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
     from plif_export.pipeline import ParityFailed
     from plif_export.pipeline import export as run
 
-    if aliases.half or aliases.int8:
-        how = replace(how, precision="fp16" if aliases.half else "int8")
     try:
         with redirect_stdout(sys.stderr):  # where what the model's own code prints is no result
             result = run(model, to.path, **vars(how))

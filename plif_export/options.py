@@ -14,6 +14,7 @@ from runtime.base.grammar import number_or_word, read_items, read_list, whole
 from runtime.base.options import OptionRecord, option
 
 BUDGETS = ("flash", "ram")
+ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
 MOST_METADATA = 2000
 
 
@@ -145,6 +146,8 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
         "step (streams), unrolled (T steps a call) or loop (any number of steps a call).", default="step"
     )
     precision: str = option("fp32, fp16, or weights of whole numbers: int8, int4 or ternary.", default="fp32")
+    half: bool = option("--precision fp16", default=False)
+    int8: bool = option("--precision int8", default=False)
     flash: str | None = option(
         "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c", default=None
     )
@@ -167,6 +170,14 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
         super().__post_init__()
         budgets = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
         object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
+        for alias, precision in ALIASES.items():
+            if getattr(self, alias):
+                if self.precision not in ("fp32", precision):
+                    raise PlifError(
+                        f"--{alias}: is --precision {precision}, beside --precision {self.precision}; give one"
+                    )
+                object.__setattr__(self, "precision", precision)
+                object.__setattr__(self, alias, False)
 
 
 class VerifyOptions(CallerFacts, ProofDemands):

@@ -50,11 +50,16 @@ def train(
 
     Raises PlifError, before anything is read, for what cannot be; a KeyboardInterrupt leaves the last whole epoch for `resume`.
     """
+    sets = [data] if isinstance(data, str) else data
+    if not isinstance(sets, Sequence) or not all(isinstance(each, str) for each in sets):
+        raise PlifError(
+            f"data: a {type(data).__name__}; expected NAME:DIR, or a list of these (plif data lists the names)"
+        )
     function = augment if callable(augment) else None
     if not callable(augment) and augment is not True:
         options["augment"] = augment or "none"
     of_run = {each.name: options.pop(each.name) for each in options_of(TrainingOptions) if each.name in options}
-    how = TrainingOptions(data=[data] if isinstance(data, str) else list(data), out=Path(out), **of_run)
+    how = TrainingOptions(data=list(sets), out=Path(out), **of_run)
     job = job_of(
         [word for word in (recipe, network) if word is not None], how, options, augment=function, on_epoch=on_epoch
     )

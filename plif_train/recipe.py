@@ -258,6 +258,13 @@ def read_recipe(source: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
 
 def chosen(words: Sequence[Recipe | Mapping[str, Any] | str | Path]) -> Recipe:
     """The recipe that a command names: at most one recipe, and at most one network, in any order."""
+    for word in words:
+        if not isinstance(word, Recipe | Mapping | str | Path):
+            raise PlifError(
+                f"plif train: a {type(word).__name__} is neither a network nor a recipe; expected a preset, a notation string, "
+                "a dict of keys, a Recipe or its file; a module of your own is trained by your own loop, and exported as it is: "
+                "plif.export(module, 'model.onnx', example)"
+            )
     recipes = [word for word in words if is_recipe(word)]
     networks = [word for word in words if not is_recipe(word)]
     for what, found in (("recipe", recipes), ("network", networks)):

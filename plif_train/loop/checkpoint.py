@@ -39,8 +39,14 @@ DTYPES = {
 def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
     """Writes a network as model.pt. `training` is its record for the card; left out, the network's own is kept.
 
-    The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written.
+    The state (membrane potentials) is not part of a model. Raises PlifError when the file cannot be written, and for a module
+    that is no Network.
     """
+    if not isinstance(net, Network):
+        raise PlifError(
+            f"{path}: a {type(net).__name__} has no notation, which a model.pt is built from; expected a Network of plif.build; "
+            "a module of your own is exported as it is: plif.export(module, 'model.onnx', example)"
+        )
     write_atomically(content_of(net, training), path)
 
 

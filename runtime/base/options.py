@@ -75,7 +75,7 @@ class Argument:
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
 class OptionRecord:
     """Base of all records. It reads and checks each value, and takes text for a path; rules of a record's own come behind
-    super().__post_init__().
+    super().__post_init__(). Raises PlifError for a value that cannot be and for a keyword that is no option.
     """
 
     def __init_subclass__(cls) -> None:
@@ -83,12 +83,13 @@ class OptionRecord:
         dataclass(init=False, repr=False, eq=False)(cls)
 
     def __init__(self, **given: Any) -> None:
-        for each in fields(self):  # type: ignore[arg-type]
+        known = fields(self)  # type: ignore[arg-type]
+        if given.keys() - {each.name for each in known}:
+            given = _by_field_name(type(self), given)
+        for each in known:
             if each.name not in given and each.default is MISSING:
                 raise TypeError(f"{type(self).__name__}: {each.name} is missing")
-            object.__setattr__(self, each.name, given.pop(each.name, each.default))
-        if given:
-            raise TypeError(f"{type(self).__name__}: has no {', '.join(given)}")
+            object.__setattr__(self, each.name, given.get(each.name, each.default))
         self.__post_init__()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -128,6 +129,33 @@ class OptionRecord:
             if usual not in (MISSING, value):
                 found[flag_of(each)] = value
         return found
+
+
+def _by_field_name(record: type[Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Renames the keywords of a call that are an option's name on the command line, as `set` for --set, to the option's field.
+
+    Raises PlifError for a keyword that is neither, with the option that may have been meant.
+    """
+    known = {each.name: each.name for each in fields(record)}
+    known |= {name: each.name for each in options_of(record) for name in _typed_names(each) if name not in known}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name.lower(), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(sorted(known))}"
+            raise PlifError(f"{name}={value!r}: there is no such option; {hint}")
+        if known[name] in values:
+            raise PlifError(f"{name}={value!r}: the same option as {known[name]}; give it once")
+        values[known[name]] = value
+    return values
+
+
+def _typed_names(each: Field[Any]) -> list[str]:
+    """The names of an option on the command line as Python writes them; of --verify/--no-verify the first."""
+    flags = [flag.partition("/")[0].strip() for flag in each.metadata["flags"]]
+    return [flag[2:].replace("-", "_") for flag in flags if flag.startswith("--")]
 
 
 def is_within(value: float, least: float | None, most: float | None) -> bool:

@@ -6,12 +6,14 @@ import ast
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import plif
 from runtime.events import write_nmnist
@@ -166,3 +168,50 @@ def test_everything_that_is_listed_is_there_and_says_what_it_gives() -> None:
         assert name == "__version__" or getattr(plif, name).__doc__, name
     for verb in ("export", "verify", "evaluate", "predict", "stream", "bench", "train", "session"):
         assert getattr(plif.Model, verb).__doc__
+
+
+class OwnNetwork(torch.nn.Linear):
+    """A module that no notation string describes."""
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda out: plif.train(OwnNetwork(2, 2), "digits:10", out), "a OwnNetwork is neither a network nor a recipe"),
+        (lambda out: plif.train("nmnist", [OwnNetwork(2, 2)], out), "data: a list; expected NAME:DIR"),
+        (lambda out: plif.train("nmnist", OwnNetwork(2, 2), out), "data: a OwnNetwork; expected NAME:DIR"),
+        (lambda out: plif.save(OwnNetwork(2, 2), out), "model.pt: a OwnNetwork has no notation"),
+    ],
+)  # fmt: skip
+def test_a_module_or_a_data_set_of_ones_own_is_refused_in_one_line(
+    call: Callable[[Path], object], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(plif.PlifError, match=expected) as refused:
+        call(tmp_path / "model.pt")
+    assert "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_there_is_not_is_one_line_with_the_one_that_was_meant(folder: Path, tmp_path: Path) -> None:
+    model = plif.load(folder / "model.pt")
+    for call, said in (
+        (lambda: model.export(tmp_path / "m.onnx", precison="int8"), "precison='int8'.*did you mean precision"),
+        (lambda: model.evaluate("digits:10", limt=3), "limt=3.*did you mean limit"),
+        (
+            lambda: plif.verify(folder / "model.onnx", folder / "model.pt", zzz=1),
+            "zzz=1: there is no such option; expected some of .*steps",
+        ),
+        (lambda: model.export(tmp_path / "m.onnx", int8=True, precision="fp16"), "--int8: is --precision int8, beside"),
+        (lambda: model.export(tmp_path / "m.onnx", set={}, options={}), "options=.*the same option as options"),
+    ):
+        with pytest.raises(plif.PlifError, match=said) as refused:
+            call()
+        assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_the_command_line_work_in_python(folder: Path, tmp_path: Path) -> None:
+    model = plif.load(folder / "model.pt")
+    for alias, precision in (("int8", "int8"), ("half", "fp16")):
+        path = model.export(tmp_path / f"{alias}.onnx", verify=False, **{alias: True}).path
+        assert plif.load(path).card["precision"] == precision
+    assert model.export(tmp_path / "m.c", to="c", set={"layout": "arduino"}, verify=False).path.exists()
