@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` runs the main job on what ships, `make test` passes the tests.
+# Two commands do all the set-up: `make demo` runs the main job on what ships, `make test` runs the tests, and nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,11 @@ BIN := $(VENV)/bin
 OLDEST_PYTHON ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
     $$python -c '' 2>/dev/null && echo $$python && break; done)
 
+# The newest Python of this machine that can make environments
+NEWEST_PYTHON ?= $(shell for minor in $$(seq 40 -1 10); do \
+    for python in python3.$$minor $$HOME/.pyenv/versions/3.$$minor.*/bin/python; do \
+    $$python -c 'import ctypes, ensurepip, ssl' 2>/dev/null && echo $$python && exit; done; done)
+
 DIST ?= dist
 # make wheels release ARCH=aarch64: for that processor, and any Linux with glibc 2.28; zig compiles, and this machine's Python does the rest
 ifdef ARCH
@@ -15,7 +20,7 @@ ZIG := $(CURDIR)/$(BIN)/python -m ziglang
 CROSS := CC='$(ZIG) cc -target $(ARCH)-linux-gnu.2.28' AR='$(ZIG) ar' _PYTHON_HOST_PLATFORM=manylinux_2_28_$(ARCH) SETUPTOOLS_EXT_SUFFIX=.so
 endif
 
-.PHONY: demo quick test test-all machines lint types format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
+.PHONY: demo quick test test-all machines newest lint types linters format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
@@ -31,15 +36,16 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
 quick: types # less than a minute: tests that need neither PyTorch nor another process, and a few of each command (tests/conftest.py)
 	$(PYTEST) -n 2 --quick
 
-test: lint # three processes, whole files each: some tests wait
+test: $(VENV)/dev # three processes, whole files each: some tests wait
 	$(PYTEST) -n 3 --durations=25
 
-test-all: lint # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours
+test-all: $(VENV)/dev # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours
 	$(PYTEST) -n 4 --durations=25 -m "not gpu"
 
-# What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason. `make oldest` takes
-# 4 GB of an old PyTorch, and is asked for by itself.
-machines: $(VENV)/dev $(VENV)/zig
+# What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason; then all of make test
+# with each of PYTHONS, ten minutes and an installation of 7 GB each: none of them in CI. `make oldest` is asked for by itself.
+PYTHONS ?= $(NEWEST_PYTHON) $(OLDEST_PYTHON)
+machines: $(VENV)/lint $(VENV)/zig
 	@# what quantises networks, beside what is installed: their lists of versions do not fit ours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .quantizers \
 	    'brevitas==0.13.*' 'torchao==0.18.*' unfoldNd 'dependencies==2.0.1'
@@ -54,6 +60,11 @@ machines: $(VENV)/dev $(VENV)/zig
 	else echo 'no lavapipe here, and no root with apt-get: tests of the engine webgpu skip'; fi
 	$(PYTEST) -n 2 --durations=25 -m "machines and not large and not gpu"
 	$(if $(OLDEST_PYTHON),$(MAKE) jetson,@echo 'no Python 3.10 here (make jetson OLDEST_PYTHON=/path/to/python3.10): jetson not run')
+	for python in $(PYTHONS); do .ci/elsewhere $$python test || exit 1; done
+
+# PyTorch and everything else is installed for it: types are read of what is there, and some of the quick tests train and export
+newest: # make quick with the newest Python and what the package index gives it, as on a machine unlike this one (.ci/elsewhere)
+	.ci/elsewhere $(NEWEST_PYTHON) quick
 
 MINUTES ?= 60
 fuzz: $(VENV)/dev # every fuzz target for MINUTES each; what it finds is kept and named
@@ -99,7 +110,7 @@ triton: .triton/ready
 	.triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-pytriton==0.7.0
 	touch $@
 
-types: $(VENV)/dev
+types: $(VENV)/lint # read as the Python that runs it: types of NumPy 2.5 are written for 3.12 and later
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -108,7 +119,12 @@ lint: types
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	printf '%s\n' $(C_SOURCES) | xargs -P 2 -I {} $(BIN)/clang-tidy --quiet {} -- -std=gnu11 -Wno-psabi
 
-format: $(VENV)/dev # Python and C
+linters: $(VENV)/lint # .ci/lint.txt names the newest versions from now on; make lint says what they find
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade $$(sed 's/==.*//' .ci/lint.txt)
+	$(BIN)/python -m pip freeze | grep $$(sed 's/\(.*==\).*/-e ^\1/' .ci/lint.txt) > $(VENV)/lint.txt
+	mv $(VENV)/lint.txt .ci/lint.txt
+
+format: $(VENV)/lint # Python and C
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
 
@@ -126,12 +142,16 @@ $(VENV)/all: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	touch $@
 
-$(VENV)/dev: $(VENV)/all
+$(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
-	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against, and axe-core (MPL-2.0), to check our pages;
-	@# a test says so where they are missing.
-	-for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106 axe-playwright-python==0.1.8; do \
-	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel; done
+	@# Python interfaces of TensorRT 10.3 and 11, a MB each, to check our code against, and axe-core (MPL-2.0), to check our pages
+	@for wheel in tensorrt-cu12-bindings==10.3.0 tensorrt-cu13-bindings==11.4.0.106 axe-playwright-python==0.1.8; do \
+	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/bindings $$wheel 2>/dev/null || \
+	    echo "pip finds no $$wheel for this Python: the tests that need it skip"; done
+	touch $(VENV)/all $@
+
+$(VENV)/lint: $(VENV)/dev .ci/lint.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/lint.txt
 	touch $@
 
 $(VENV)/zig: $(VENV)/all build_backend.py # a C compiler for every processor

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
-    r"make (demo|quick|test(-all)?|machines|performance|web|wasm|oldest|jetson|licences|site|wheels|debug|format)$": TIME,
+    r"make (lint(ers)?|newest|machines( PYTHONS=)?)$": TIME,
+    r"make (demo|quick|test(-all)?|performance|web|wasm|oldest|jetson|licences|site|wheels|debug|format)$": TIME,
     r"make wheels release \[?ARCH=aarch64\]?$": "tests/pipeline/test_aarch64.py",
     r"make audit": "needs the advisories of PyPI; docs/releasing.md",
     r"make triton": "needs a network; tests/export/test_triton.py uses what it makes",
@@ -35,7 +36,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"(python bench|models)/": f"{TIME}: measures, or trains",
     r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
     r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset|install -d|export)": OWN,
-    r"python3? -m venv|pip (un)?install": "an environment of its own: tests/docs/test_installs.py",
+    r"python3? -m venv|(\.venv/bin/python -m )?pip (un)?install": "an environment of its own: tests/docs/test_installs.py",
     r"python -c import tensorrt": GPU,
     r"pipx run cibuildwheel": "needs Docker",
     r"plif: dashboard at": "what a command prints",

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-import tomllib
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, pyproject
 from tests.docs.commands import PAGES
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PROJECT = pyproject()["project"]
 # The exporter's own words, and the page that explains when such a line works.
 ALLOWED = {
     "docs/targets.md": "needs an extra that is not installed",
@@ -39,3 +38,10 @@ def test_the_page_on_installing_lists_every_extra() -> None:
     table = (REPOSITORY / "docs" / "install.md").read_text()
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| "))
     assert set(re.findall(r"`([\w-]+)`", rows)) == set(PROJECT["optional-dependencies"])
+
+
+def test_the_page_on_installing_and_the_package_name_the_pythons_that_were_run() -> None:
+    page = (REPOSITORY / "docs" / "install.md").read_text()
+    rows = re.findall(r"^\| (3\.\d+) \|", page, re.M)
+    said = [line.rpartition(" :: ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
+    assert rows == said and PROJECT["requires-python"] == f">={said[0]}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +13,11 @@ import plif
 from runtime.base.version import __version__
 from runtime.cli.main import COMMANDS
 from runtime.model.card import ARTIFACT_FORMAT_VERSION, MODEL_FORMAT_VERSION
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, pyproject
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra docs")
+LINTERS = {"ruff", "mypy", "clang-format", "clang-tidy"}
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 def parsed(path: str) -> dict:
@@ -32,6 +37,56 @@ def test_the_hooks_are_commands_of_make_lint() -> None:
     lint = "".join(re.findall(r"^(?:lint|types):.*\n(?:\t.*\n)+", makefile, re.M))
     assert {hook["id"] for hook in local["hooks"]} == {"ruff-format", "ruff", "clang-format", "mypy"}
     assert all(f"$(BIN)/{hook['entry']}" in lint for hook in local["hooks"])
+
+
+def commands(*words: str) -> list[str]:
+    """The lines that make would run for a target, where the environment is complete."""
+    asked = [
+        "make",
+        "--dry-run",
+        "--no-print-directory",
+        "VENV=.venv",
+        *(f"-o.venv/{name}" for name in ("dev", "lint")),
+    ]
+    return subprocess.run(
+        [*asked, *words], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+@needs_make
+def test_make_test_runs_the_tests_and_nothing_else_and_make_lint_every_linter() -> None:
+    (line,) = commands("test")
+    assert " -m pytest " in line
+    lint = commands("lint")
+    assert {tool for line in lint for tool in re.findall(r"bin/([\w-]+)", line)} == LINTERS
+
+
+def test_the_linters_stand_in_one_place_to_the_digit() -> None:
+    pinned = dict(line.split("==") for line in (REPOSITORY / ".ci" / "lint.txt").read_text().splitlines())
+    assert set(pinned) == LINTERS and all(re.fullmatch(r"\d+(\.\d+)+", version) for version in pinned.values())
+    extras = pyproject()["project"]["optional-dependencies"]
+    assert not LINTERS & {re.split(r"[^\w-]", wanted)[0] for extra in extras.values() for wanted in extra}
+
+
+@needs_make
+def test_what_pip_does_not_find_for_a_python_is_one_line_each(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\ncase "$*" in *download*) echo "ERROR: No matching distribution" >&2; exit 1;; esac\n')
+    python.chmod(0o755)
+    asked = ["make", "--silent", "--no-print-directory", f"VENV={tmp_path}", f"{tmp_path}/dev"]
+    done = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True)
+    said = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0 and len(said) == 3
+    assert all(
+        re.fullmatch(r"pip finds no [\w-]+==[\d.]+ for this Python: the tests that need it skip", s) for s in said
+    )
+
+
+def test_ci_runs_the_linters_the_tests_and_both_on_a_machine_unlike_this_one() -> None:
+    lines = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    asked = [re.match(r"make (\w+)", line) for line in lines if "||" not in line]
+    assert [target[1] for target in asked if target] == ["lint", "test", "machines", "newest"]
 
 
 def test_the_workflow_runs_what_ci_runs_and_the_forms_ask_for_what_helps() -> None:

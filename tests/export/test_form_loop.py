@@ -306,19 +306,19 @@ def test_a_loop_is_for_onnx_and_takes_no_T(net: Network, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (neuron.GatedLIFNode(T=4), "each of its T steps has a weight of its own"),
-        (neuron.MaskedPSN(k=2, T=4), "each of its T steps has weights of its own"),
+        (lambda: neuron.GatedLIFNode(T=4), "each of its T steps has a weight of its own"),
+        (lambda: neuron.MaskedPSN(k=2, T=4), "each of its T steps has weights of its own"),
         (
-            layer.TemporalWiseAttention(4, 2),
+            lambda: layer.TemporalWiseAttention(4, 2),
             "the weight of a step is made of all T steps, later ones too; train attention among",
         ),
     ],
     ids=("GLIF", "MaskedPSN", "attention over T"),
 )
 def test_what_reads_whole_sequences_is_refused_in_every_form(
-    part: nn.Module, reason: str, form: str, tmp_path: Path
+    part: Callable[[], nn.Module], reason: str, form: str, tmp_path: Path
 ) -> None:
-    net = nn.Sequential(layer.Linear(4, 4), part, neuron.IFNode(step_mode="m"))
+    net = nn.Sequential(layer.Linear(4, 4), part(), neuron.IFNode(step_mode="m"))
     with pytest.raises(PlifError, match=reason) as refused:
         export(net, tmp_path / "m.onnx", torch.zeros(4, 1, 4), form=form)
     assert "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []

@@ -49,14 +49,15 @@ def test_what_is_written_again_is_compared_with_the_class_itself(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("part", "reason"),
+    ("make", "reason"),
     [
-        (neuron.PSN(T=4), "a step of it reads the inputs of later steps; train SlidingPSN"),
-        (neuron.MaskedPSN(k=2, T=4), "each of its T steps has weights of its own; train SlidingPSN"),
-        (neuron.GatedLIFNode(T=4), "each of its T steps has a weight of its own (conduct); train LIFNode"),
+        (lambda: neuron.PSN(T=4), "a step of it reads the inputs of later steps; train SlidingPSN"),
+        (lambda: neuron.MaskedPSN(k=2, T=4), "each of its T steps has weights of its own; train SlidingPSN"),
+        (lambda: neuron.GatedLIFNode(T=4), "each of its T steps has a weight of its own (conduct); train LIFNode"),
     ],
 )
-def test_steps_that_differ_are_refused_with_the_reason(part: nn.Module, reason: str) -> None:
+def test_steps_that_differ_are_refused_with_the_reason(make: Callable[[], nn.Module], reason: str) -> None:
+    part = make()
     net = nn.Sequential(nn.Linear(4, 4), part)
     assert check(net, torch.zeros(4, 1, 4)).problems[0].startswith(f"1 ({type(part).__name__}): {reason}")
 

@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import runtime
 from plif_export.demo import CAMERA, DECIDE, FRAMING, run
 from runtime.events import open_source
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, pyproject
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 
 def others(installed: str) -> set[str]:
     """What plif's extras bring and these extras do not, by the name that a program imports."""
-    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = pyproject()["project"]["optional-dependencies"]
     name = {wanted: re.split(r"[^\w-]", wanted)[0].replace("-", "_") for extra in extras.values() for wanted in extra}
     brought = {name[wanted] for extra in installed.split(",") for wanted in extras[extra]}
     return set(name.values()) - brought - {"plif", "pillow"}

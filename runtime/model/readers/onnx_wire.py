@@ -170,6 +170,9 @@ def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ())
     `graded` may have any size, and count as one each.
     """
     graph = b""
+    rows = put(
+        1, put(1, FLOAT) + put(2, put(1, b""))
+    )  # float32 of one axis: ONNX Runtime 1.23 wants to know it in a loop
     for output, tensor in taps.items():
         flat = f"{output}.flat"
         if output in graded:
@@ -179,7 +182,7 @@ def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ())
         axes = put(8, f"{output}.axes".encode()) + put(1, 1) + put(2, 7) + put(9, (1).to_bytes(8, "little"))
         graph += put_node("Flatten", [tensor], flat, {"axis": 1})
         graph += put_node("ReduceMean", [flat, f"{output}.axes"], output, {"keepdims": 0})
-        graph += put(GRAPH_INITIALIZER, axes) + put(GRAPH_OUTPUT, put(1, output.encode()))
+        graph += put(GRAPH_INITIALIZER, axes) + put(GRAPH_OUTPUT, put(1, output.encode()) + put(2, rows))
     return model + put(MODEL_GRAPH, graph)
 
 
