@@ -98,7 +98,7 @@ debug: # build/debug/libplif.so, and how plif is told to use it
 
 site: web # build/site: docs/ as a web site, with the demo; a broken link or a page that no list names is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --strict
 
 # A real Triton server for the tests that speak to one (they skip without): nvidia-pytriton brings the binary, and needs
 # NumPy 1, so it has an environment of its own.

@@ -1,11 +1,12 @@
-"""Pages of the web site that are made when it is built: commands and Python from --help and docstrings, the notebook. The demo of
-`make web` plays on the first page. mkdocs.yml calls `on_...`."""
+"""Pages of the web site that are made when it is built: commands and Python from --help and docstrings, the notebook, and the
+pages of the repository beside docs/. The demo of `make web` plays on the first page. mkdocs.yml calls `on_...`."""
 
 from __future__ import annotations
 
 import base64
 import importlib
 import json
+import os
 import re
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,9 @@ from mkdocs.structure.files import File, Files
 
 from runtime.cli.main import COMMANDS, app
 
+DOCS = Path(__file__).resolve().parent
+BESIDE = ("SECURITY.md", "CONTRIBUTING.md", "models/README.md", "models/*.toml", "models/*.csv")  # what pages link to
+LINK = re.compile(r"(?<=\]\()[^)\s#:]+")  # to a file, without its heading
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 # With the network of a camera; it plays once, when it is seen
 FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network decides which gesture it sees"></iframe>'
@@ -27,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
     pages |= notebook("quickstart", Path(config["docs_dir"], "quickstart.ipynb"))
     if demo(config).exists():
         pages["demo.html"] = demo(config).read_bytes()
+    for pattern in BESIDE:
+        pages |= {place_of(path): path.read_bytes() for path in DOCS.parent.glob(pattern)}
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -38,12 +44,27 @@ def demo(config: Any) -> Path:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """A link to the notebook leads to the page that is made of it; the first page has the demo, and room for it."""
-    if page.file.src_uri != "quickstart.md":
+    """Rewrites links: to a file, to where the site has it; to the notebook, to its page. The first page gets the demo."""
+    name = page.file.src_uri
+    source = next((path for path in (DOCS / name, DOCS.parent / name) if path.is_file()), None)
+    if source is not None:
+        markdown = LINK.sub(lambda link: moved(link[0], source, name), markdown)
+    if name != "quickstart.md":
         markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
     if BEGIN in markdown:
         page.meta["hide"] = ["toc"]
     return markdown.replace(BEGIN, FRAME if demo(config).exists() else "")
+
+
+def place_of(path: Path) -> str:
+    """Where the site has a file of the repository: what lies in docs/ and what lies beside it, in one folder."""
+    return path.relative_to(DOCS if path.is_relative_to(DOCS) else DOCS.parent).as_posix()
+
+
+def moved(link: str, source: Path, name: str) -> str:
+    """A link to a file, from the page `source` of the repository, for the page `name` of the site."""
+    target = (source.parent / link).resolve()
+    return os.path.relpath(place_of(target), os.path.dirname(name)) if target.is_file() else link
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

@@ -113,6 +113,10 @@ class Browser:
         feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
         self._call("Emulation.setEmulatedMedia", media="print" if paper else "", features=[feature])
 
+    def run_scripts(self, on: bool) -> None:
+        """Whether pages that are opened from now on run their scripts."""
+        self._call("Emulation.setScriptExecutionDisabled", value=not on)
+
     def open(self, address: str) -> None:
         self._call("Page.navigate", url=address)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")

@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import Browser, find_chromium
 from tests.conftest import REPOSITORY
 from tests.docs.commands import FENCE, PAGES
 
@@ -52,9 +55,9 @@ def test_the_readme_fits_two_screens() -> None:
 
 
 def built(folder: Path, demo: Path) -> Path:
-    """The site, in a folder of its own; demo: the page of `make web`, if it is there."""
+    """The site, in a folder of its own; demo: the page of `make web`, if it is there. With --quiet, --strict sees no warning."""
     pytest.importorskip("mkdocs", reason="the site needs the extra docs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PLIF_DEMO": str(demo)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page(site: Path, name: str) -> str:
-    return (site / name / "index.html").read_text()
+    return (site / f"{name}.html").read_text()
 
 
 def test_the_site_builds_without_a_warning(site: Path) -> None:
@@ -98,14 +101,60 @@ def test_lists_of_parameters_in_docstrings_are_tables(site: Path) -> None:
 def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
     shown = page(site, "quickstart")
     assert "((4, 2, 34, 34), '3')" in html.unescape(re.sub("<[^>]*>", "", shown))
-    assert 'src="../quickstart-1.png"' in shown and (site / "quickstart-1.png").read_bytes()[:4] == b"\x89PNG"
-    assert 'href="quickstart/"' in page(site, "") and 'href="../quickstart.ipynb"' in shown
+    assert 'src="quickstart-1.png"' in shown and (site / "quickstart-1.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'href="quickstart.html"' in page(site, "index") and 'href="quickstart.ipynb"' in shown
 
 
 def test_the_first_page_says_what_plif_is_shows_it_and_installs_it_in_a_line(site: Path) -> None:
-    shown = page(site, "")
+    shown = page(site, "index")
     assert "<title>plif</title>" in shown and 'src="dashboard.png"' in shown
-    assert "pip<span" in shown and "iframe" not in shown  # no demo was made
+    assert "pip<span" in shown and "<iframe" not in shown  # no demo was made
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    pytest.importorskip("websockets")
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with Browser(program) as found:
+        yield found
+
+
+def test_the_site_is_searched_from_the_disk(site: Path, browser: Browser) -> None:
+    """By a reader who types a word: on a page that is no server's, and asks nobody else."""
+    links = "[...document.querySelectorAll('.md-search-result__link')]"
+    for word, name in {"camera": "live", "quantise": "precision", "Jetson": "install"}.items():
+        browser.open((site / "limits.html").as_uri())
+        browser.click(".md-search__input")
+        for letter in word:
+            browser.press(letter)
+        browser.until(f"{links}.some((link) => link.href.startsWith('{(site / name).as_uri()}.html'))")
+    assert not [address for address in browser.requested if not address.startswith(("file:", "about:", "data:"))]
+
+
+def test_every_link_of_the_site_leads_to_a_file_and_a_place_of_it_from_the_disk(site: Path, browser: Browser) -> None:
+    """From page to page, as a reader does."""
+    browser.run_scripts(False)  # a page is there sooner
+    places: dict[str, set[str]] = {}
+    wanted: set[tuple[str, str]] = set()
+    pages = [(site / "index.html").as_uri()]
+    for address in pages:
+        browser.open(address)
+        links = browser.run("[...document.links].map((link) => link.href)")
+        places[address] = set(browser.run("[...document.querySelectorAll('[id]')].map((e) => e.id)"))
+        for link in links:
+            target, _, place = link.partition("#")
+            if target.startswith("file:"):
+                wanted.add((target, unquote(place)))
+                if target.endswith(".html") and target not in pages:
+                    pages.append(target)
+    lost = [
+        f"{target}#{place}"
+        for target, place in sorted(wanted)
+        if not Path(unquote(urlsplit(target).path)).is_file() or (place and place not in places.get(target, {place}))
+    ]
+    assert lost == [] and len(pages) > 55
 
 
 def test_how_to_has_four_groups_each_with_three_pages_for_one_reader() -> None:

@@ -171,6 +171,18 @@ def test_a_digit_that_is_drawn_with_the_pointer_is_looked_at_and_recognised(brow
     assert browser.messages == []
 
 
+def test_before_anybody_moves_it_the_ball_is_seen_on_an_empty_pad(browser: Browser) -> None:
+    drawn = (
+        "(() => { const pad = document.getElementById('pad'), size = pad.width * pad.height;"
+        " const { data } = pad.getContext('2d').getImageData(0, 0, pad.width, pad.height);"
+        " return data.filter((value, i) => i % 4 === 3 && value).length / size; })()"
+    )
+    browser.run("plif.choose('gesture')")
+    assert 0.04 < browser.run(drawn) < 0.06
+    browser.run("plif.choose('digits')")
+    assert browser.run(drawn) == 0
+
+
 def test_a_ball_before_the_live_camera_makes_events_and_decisions(browser: Browser) -> None:
     browser.run("plif.choose('gesture')")
     x, y, width, height = box_of(browser, "pad")

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),
 ]
 SIZES = ((1366, 768), (390, 844))  # a small laptop, a phone
-READ = ("", "install", "quickstart", "live", "api", "commands", "performance")
+READ = ("index", "install", "quickstart", "live", "api", "commands", "performance")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("mkdocs", reason="the site needs the extra docs")
     folder = tmp_path_factory.mktemp("site")
     run(sys.executable, "examples/web/build.py", "--out", str(folder))
-    build = (sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder / "site"))
+    build = (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder / "site"))
     run(*build, PLIF_DEMO=str(folder / "index.html"), NO_MKDOCS_2_WARNING="1")
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "site"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -100,7 +100,7 @@ def test_no_comment_is_cut_and_axe_finds_nothing_serious_on_the_site(site: str, 
             browser.resize(width, height)
             browser.set_dark(dark)
             for name in READ:
-                browser.open(f"{site}{name}/" if name else site)
+                browser.open(f"{site}{name}.html")
                 assert browser.run(cut) == [], (name, width)
                 assert browser.run("document.documentElement.scrollWidth") <= width, (name, width)
                 assert browser.barriers(axe) == [], (name, width, dark)
@@ -109,7 +109,7 @@ def test_no_comment_is_cut_and_axe_finds_nothing_serious_on_the_site(site: str, 
 def test_the_menu_has_four_groups_of_how_to_and_the_notebook_shows_what_its_cells_gave(
     site: str, browser: Browser
 ) -> None:
-    browser.open(f"{site}quickstart/")
+    browser.open(f"{site}quickstart.html")
     menu = browser.run(
         "[...document.querySelectorAll('.md-nav--primary > ul > li > label')].map((e) => e.innerText.trim())"
     )
@@ -120,7 +120,7 @@ def test_the_menu_has_four_groups_of_how_to_and_the_notebook_shows_what_its_cell
 
 
 def test_names_and_explanations_of_parameters_stand_in_two_columns(site: str, browser: Browser) -> None:
-    browser.open(f"{site}api/")
+    browser.open(f"{site}api.html")
     columns = browser.run(
         "[...document.querySelectorAll('article table.columns')].map((table) => [...table.querySelectorAll('td')]"
         ".map((cell) => Math.round(cell.getBoundingClientRect().x)))"

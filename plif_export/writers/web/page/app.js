@@ -60,7 +60,7 @@ function choose(name) {
   $("picture").width = width;
   $("picture").height = height;
   $("how").textContent = network.draws ? "draw a digit, or press its key; the camera then moves over it three times"
-    : "move the pointer, or press the arrows: a bright ball before the camera";
+    : "move the pointer, or press the arrows: the ball moves before the camera";
   $("look").hidden = !network.draws;
   sample = parts("recording").find(({ dataset }) => dataset.of === name);
   $("sample").hidden = !sample;
@@ -205,11 +205,16 @@ function plot(id, names, values) {
 // --- the pad: a digit that is drawn, or a ball before a live camera ---------------------------------------------------
 
 const pad = $("pad"), ink = pad.getContext("2d", { willReadFrequently: true });
-let drawing = false, ball = null;
+let drawing = false, ball = [140, 140];
 
+// Empty, but for the ball: there is something to take hold of. White ink on nothing; the style makes it dark on a light page.
 function clearPad() {
-  ink.fillStyle = "#000";
-  ink.fillRect(0, 0, pad.width, pad.height);
+  ink.clearRect(0, 0, pad.width, pad.height);
+  if (network.draws) return;
+  ink.fillStyle = "#fff";
+  ink.beginPath();
+  ink.arc(...ball, 34, 0, 7);
+  ink.fill();
 }
 
 pad.addEventListener("pointerdown", (event) => {
@@ -229,7 +234,7 @@ pad.addEventListener("keydown", (event) => {
   else if (network.draws && event.key === "Enter") $("look").click();
   else if (!network.draws && way) {
     event.preventDefault();
-    ball = (ball ?? [140, 140]).map((at, i) => Math.max(0, Math.min(280, at + 20 * way[i])));
+    ball = ball.map((at, i) => Math.max(0, Math.min(280, at + 20 * way[i])));
     guarded(watch)();
   }
 });
@@ -258,15 +263,15 @@ function drawnDigit() {
   const { data } = ink.getImageData(0, 0, pad.width, pad.height), size = pad.width;
   let [x0, y0, x1, y1] = [size, size, 0, 0];
   for (let i = 0; i < size * size; i++) {
-    if (data[4 * i] < 100) continue;
+    if (data[4 * i + 3] < 100) continue;
     x0 = Math.min(x0, i % size); x1 = Math.max(x1, i % size); y0 = Math.min(y0, Math.floor(i / size)); y1 = Math.max(y1, Math.floor(i / size));
   }
   if (x1 <= x0) return null;
   const small = document.createElement("canvas"), c = small.getContext("2d"), scale = 20 / Math.max(x1 - x0, y1 - y0);
   small.width = small.height = 28;
   c.drawImage(pad, x0, y0, x1 - x0, y1 - y0, 14 - ((x1 - x0) * scale) / 2, 14 - ((y1 - y0) * scale) / 2, (x1 - x0) * scale, (y1 - y0) * scale);
-  const grey = c.getImageData(0, 0, 28, 28).data;
-  return Array.from({ length: 784 }, (_, i) => grey[4 * i] / 255);
+  const opacity = c.getImageData(0, 0, 28, 28).data;
+  return Array.from({ length: 784 }, (_, i) => opacity[4 * i + 3] / 255);
 }
 
 // A live camera: its events go into the session as they come, and time goes on without them.
@@ -280,15 +285,9 @@ function watch() {
   let t = 0;
   const look = guarded(() => {
     clearPad();
-    if (ball) {
-      ink.fillStyle = "#fff";
-      ink.beginPath();
-      ink.arc(...ball, 34, 0, 7);
-      ink.fill();
-    }
     const picture = Array.from({ length: width * height }, (_, i) => {
       const x = ((i % width) + 0.5) * (pad.width / width), y = (Math.floor(i / width) + 0.5) * (pad.height / height);
-      return ball && Math.hypot(x - ball[0], y - ball[1]) < 34 ? 0.9 : 0.1;
+      return Math.hypot(x - ball[0], y - ball[1]) < 34 ? 0.9 : 0.1;
     });
     const events = camera.look(picture, t);
     for (let i = 0; i < events.length; i += ROOM) for (const decision of session.feed(lib.take(events.slice(i, i + ROOM)))) see(decision);
