@@ -69,7 +69,7 @@ def test_a_network_with_count_framing_is_stepped_as_live_in_the_view_of_its_card
         "sim:digits?seed=1&seconds=0.2", "--rules", "sum", "--json",
     ]  # fmt: skip
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    assert found["framing"] == "events:n=5000,max=20ms,orientation=upright"
+    assert found["framing"] == "events:n=5000,max=20ms,orientation=upright,resize=sum"
 
 
 def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:

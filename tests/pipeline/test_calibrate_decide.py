@@ -73,7 +73,7 @@ def test_the_rule_keeps_the_rate_and_stands_in_a_card_that_is_proved(folder: Pat
     found = card.pop("decide")
     assert 0 < found["at_most_per_hour"] <= 2000 and found["missed"] < found["gestures"] == 30
     assert found["soft_onset_p50_ms"] <= found["onset_p50_ms"] and found["soft_false_labels"] >= found["false_labels"]
-    assert found["hours"] == pytest.approx(12 / 3600, rel=0.01) and found["framing"] == "duration:30ms"
+    assert found["hours"] == pytest.approx(12 / 3600, rel=0.01) and found["framing"] == "duration:30ms,resize=sum"
     assert {**card, "digest": 0} == {**before, "digest": 0} and card["digest"] != before["digest"]
     assert run(["verify", str(onnx), "--against", str(folder / "m.pt")]) == 0
 

@@ -351,7 +351,7 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun,
     assert result["train_samples"] == 20 and result["test_samples"] == 10
     assert "epoch 1/1" in err and "tau conv1" in err
     net = load(tmp_path / "model.pt")
-    assert net.T == 3 and net.framing == "count:T=3" and len(net.classes) == 10
+    assert net.T == 3 and net.framing == "count:T=3,resize=sum" and len(net.classes) == 10
     assert net.meta.training is not None and str(tmp_path) not in json.dumps(net.meta.training)
     assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
 
