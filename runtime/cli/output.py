@@ -6,6 +6,8 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,11 +75,22 @@ def open_model(artifact: Path, opening: Opening, begun: str | None = None, rates
     """
     from runtime.api import load
 
+    load_pytorch(artifact, opening)
     said = vars(opening) | {"rates": rates}
     model = load(artifact, **(said | {"engine": begun or "auto"} if opening.engine == "auto" else said))
     if not model.card.get("classes_named", True):
         say(f"plif: {UNNAMED}", err=True)
     return model
+
+
+def load_pytorch(artifact: Path, opening: Opening) -> None:
+    """Imports PyTorch, which takes seconds, for a model that will run in it: here, before anything has begun, a signal ends the
+    import at once (signals.py)."""
+    from runtime.model.artifacts import kind_of
+
+    with suppress(PlifError, ImportError):  # said by who opens it
+        if opening.engine == "torch" or (opening.engine == "auto" and kind_of(artifact).engine == "torch"):
+            import_module("torch")
 
 
 def say_engine(model: Model) -> None:

@@ -1,7 +1,8 @@
 """SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a terminal that was closed) end a stream in order, with code 130.
 
 Every other command they interrupt, as Ctrl-C does: nothing is left half-written, one line says so, and the exit code is 130,
-143 or 129; what is being imported is imported first. The rest of this file is about streams.
+143 or 129. What a command imports before it begins, PyTorch among it, ends with the process at once; what is imported later, when
+files may be open, is imported first. The rest of this file is about streams.
 
     with Ending() as ending:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
@@ -58,7 +59,10 @@ def let_go() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _ended_by
-    if _is_loading(frame):
+    importer = _importer(frame)
+    if importer is not None:
+        if _is_a_command(importer):
+            _end_at_once(128 + number if not _own else 130)
         _again(number)
         return
     if not _own:
@@ -80,14 +84,29 @@ def _not_lost(what: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(what)
 
 
-def _is_loading(frame: FrameType | None) -> bool:
-    """Whether the code that was interrupted runs because a module is imported: PyTorch crashes where an exception comes while
-    its native code sets itself up, and others say that they are not installed. The signal comes again in a moment."""
+def _importer(frame: FrameType | None) -> FrameType | None:
+    """Who imports the module, because of which the code that was interrupted runs; None where it is no import. PyTorch crashes
+    where an exception comes while its native code sets itself up, and others say that they are not installed."""
+    importer, within = None, False
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False
+        is_import = "importlib" in str(frame.f_globals.get("__name__"))
+        if within and not is_import:
+            importer = frame  # the outermost counts
+        within, frame = is_import, frame.f_back
+    return importer
+
+
+def _is_a_command(frame: FrameType) -> bool:
+    """Whether it is the command line itself, or a command that imports what it will need: nothing has begun."""
+    name = str(frame.f_globals.get("__name__"))
+    return name.startswith("runtime.cli.") or name.endswith(".cli")
+
+
+def _end_at_once(code: int) -> None:
+    try:
+        os.write(2, b"plif: interrupted\n")
+    finally:
+        os._exit(code)
 
 
 def exit_code(code: int) -> int:
@@ -150,7 +169,7 @@ class Ending:
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         """The handler. It takes no lock: it interrupts, or wakes the thread that asks the stream to end."""
-        if self._end is None and not self.asked and not self._closing and _is_loading(frame):
+        if self._end is None and not self.asked and not self._closing and _importer(frame) is not None:
             return _again(number)
         first, self.asked = not self.asked, True
         if self._closing:

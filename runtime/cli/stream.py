@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from runtime.base.declared import Opening, SendOptions
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
-from runtime.cli.output import SENSOR_FROM, Output, open_model, print_json, say_engine
+from runtime.cli.output import SENSOR_FROM, Output, load_pytorch, open_model, print_json, say_engine
 from runtime.stream.options import StreamOptions
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def stream(
     from runtime.stream.observe import Observer
     from runtime.stream.replay import recorded_engine
 
+    load_pytorch(artifact, opening)
     with Ending() as ending, ExitStack() as stack:
         shown = Notes() if output.as_json else Terminal()
         stack.callback(shown.close)

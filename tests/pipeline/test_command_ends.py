@@ -157,6 +157,44 @@ def test_ctrl_c_at_any_import_is_an_interrupt(folder: Path, arguments: list[str]
     assert at not in ("typing", "click") or out == ""
 
 
+@pytest.mark.parametrize("how", (signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)))
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "m.pt", "-o", "x.onnx"],
+        ["train", "mnist", "--data", "digits:20", "--out", "x.pt"],
+        ["eval", "m.pt", "--data", "digits:20"],
+        ["stream", "m.pt", "sim:digits?seed=1&seconds=1"],
+        pytest.param(["verify", "m.onnx", "--against", "m.pt"], marks=pytest.mark.large),
+        pytest.param(["check", "m.pt"], marks=pytest.mark.large),
+        pytest.param(["demo"], marks=pytest.mark.large),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_ctrl_c_while_a_command_loads_pytorch_ends_it_at_once(
+    folder: Path, arguments: list[str], how: signal.Signals
+) -> None:
+    """It would take a minute here, which nobody waits for."""
+    program = AT_AN_IMPORT.replace("SIGINT)", f"{how.name})\n            import time; time.sleep(30)")
+    process = interruptible([sys.executable, "-c", program, "torch", *arguments], cwd=folder)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == (130 if arguments[0] == "stream" else 128 + how), err
+    assert (out, err) == ("", "plif: interrupted\n")
+
+
+def test_ctrl_c_during_an_import_of_a_command_that_has_begun_waits_until_it_is_over(tmp_path: Path) -> None:
+    """Somebody has files open, and removes them."""
+    (tmp_path / "slow.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\nprint('loaded')")
+    (tmp_path / "deep.py").write_text(
+        "def go(_):\n try:\n  import slow, time\n  time.sleep(60)\n finally:\n  print('removed')"
+    )
+    program = "from runtime.cli import main as cli\nimport deep\ncli.run = deep.go\ncli.main()"
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
+    process = interruptible([sys.executable, "-c", program], env=environment)
+    out, err = process.communicate(timeout=15)
+    assert (process.returncode, out, err) == (130, "loaded\nremoved\n", "plif: interrupted\n")
+
+
 def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
     program = """
 import os, signal, time
