@@ -157,6 +157,17 @@ def test_every_link_of_the_site_leads_to_a_file_and_a_place_of_it_from_the_disk(
     assert lost == [] and len(pages) > 55
 
 
+@pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "docs" / "reports").glob("*.html"))])
+def test_nothing_of_a_report_that_the_docs_show_is_cut(name: str, browser: Browser) -> None:
+    """docs/report.md has the commands that make it anew."""
+    browser.open((REPOSITORY / "docs" / "reports" / f"{name}.html").as_uri())
+    cut = (
+        "[...document.querySelectorAll('body *')].filter((e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth"
+        " && getComputedStyle(e).overflowX !== 'visible').map((e) => e.textContent.trim().slice(0, 60))"
+    )
+    assert browser.run(cut) == []
+
+
 def test_how_to_has_four_groups_each_with_three_pages_for_one_reader() -> None:
     text = (REPOSITORY / "docs" / "README.md").read_text()
     groups = re.findall(r"^## (.*)\n\n(?:(?!^## ).*\n)*?.*\*\*Your three pages:\*\*", text, re.MULTILINE)
