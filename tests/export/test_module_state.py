@@ -371,4 +371,4 @@ def test_the_check_is_cheap() -> None:
     )
     with counter:
         read(nn.Sequential(nn.Linear(6, 20), plif(), plif()), torch.zeros(1, 6))
-    assert 0 < len(calls) < 150
+    assert 0 < len(calls) < 200  # of copies, and 64 of the module itself

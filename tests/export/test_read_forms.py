@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plif_export import check, export
 from plif_export.options import CallerFacts
 from plif_export.readers import read
-from plif_export.readers.module.check import ModuleReading
+from plif_export.readers.module.lower import ModuleReading
 from runtime.base.errors import PlifError
 from tests.export.test_read_loops import lively
 

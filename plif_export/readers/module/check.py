@@ -19,18 +19,16 @@ from torch import Tensor
 
 from plif_export.proof.reference import one_thread
 from plif_export.readers.libraries.neurons import keeps_state
-from plif_export.readers.module.body import StepProgram, Values
+from plif_export.readers.module.body import Values
 from plif_export.readers.module.copies import put_back
-from plif_export.readers.module.forms import Form
-from plif_export.readers.module.neuron_program import NeuronLayer
+from plif_export.readers.module.lower import ModuleReading
 from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
-from plif_export.readers.module.runs.places import NOWHERE, CallPlaces, bare
+from plif_export.readers.module.runs.original import Rollout, compare_with_copy
+from plif_export.readers.module.runs.places import NOWHERE, bare
 from plif_export.readers.module.runs.sides import Added, Ran, Watched, near, read_side
 from plif_export.readers.rules import REGISTER, Problem
-from runtime.model import graph as graphs
-from runtime.model.graph import Graph
 
 CHUNK = 8  # steps of a stream that are compared at a time
 STEPS, LONG = 64, 32  # of a stream, and of a sequence, from reset
@@ -52,7 +50,12 @@ class Compared:
 def compare(reading: ModuleReading, T: int | None = None, steps: int | None = None) -> Compared:
     """Whether a module does what was read. T: of the sequences that it will get; steps: how many to run at least."""
     with one_thread(), put_back(reading.form.module):
-        return _Check(reading, T, steps or 0).run()
+        check = _Check(reading, T, steps or 0)
+        found = check.run()
+    if not found.problems and reading.original is not None:
+        with one_thread():
+            found.problems = compare_with_copy(reading.original, reading.form, check.rollouts)
+    return found
 
 
 class _Different(Exception):
@@ -74,6 +77,7 @@ class _Check:
         neurons = sum(math.prod(layer.region.shape) for layer in self.layers.values())
         self.in_batch = 2 if large or neurons > MANY else 4
         self.silent = [*self.layers]
+        self.rollouts: list[Rollout] = []  # of a copy, so far
         owned = {n for layer in self.layers.values() for n in layer.region.nodes}
         self.current: dict[str, TraceNode] = {}  # of a layer: what it reads, where the place of that is known
         for name, layer in self.layers.items():
@@ -235,7 +239,8 @@ class _Stretch:
 
     def __init__(self, check: _Check) -> None:
         self.check, self.form = check, check.form
-        self.watched = Watched(check.form, check.neurons)
+        self.rollout = Rollout(Watched(check.form, check.neurons))
+        check.rollouts.append(self.rollout)
         self.start: Values = {}
         self.state: Values | None = None
         self.first = self.calls = 0  # steps before, of a stream; calls before
@@ -245,9 +250,17 @@ class _Stretch:
         check, places = self.check, self.check.reading.places
         again = self.calls > 0 and self.form.kind != "step"
         placed = not again and self.first + T > places.since
-        x = self.form.steps(T, 1, seed=int(drive) + self.calls, scale=max(drive, 1.0))
-        noise = check.noise(T, drive, placed=placed)
-        found = check.own_forward(self.watched, x, T, noise, f"over {T} steps", placed)
+        seed, scale = int(drive) + self.calls, max(drive, 1.0)
+
+        def given() -> tuple[Tensor, Added]:
+            return self.form.steps(T, 1, seed, scale), check.noise(T, drive, placed=placed)
+
+        def play(watched: Watched) -> Ran:
+            x, noise = given()
+            return check.own_forward(watched, x, T, noise, f"over {T} steps", placed)
+
+        x, noise = given()
+        found = self.rollout.play(play)
         ran = self._agreeing(x, T, noise, found, again)
         if ran is None:
             raise self._difference(check.first_difference(self._run(x, T, self.state, noise), found), again)
@@ -300,7 +313,7 @@ class _Stretch:
     def _count(self, T: int) -> None:
         """Whether as many operations are made as the steps make."""
         for (path, name), (once, each) in self.check.reading.places.calls.items():
-            wanted, made = once + each * (self.first + T), self.watched.calls[path, name]
+            wanted, made = once + each * (self.first + T), self.rollout.watched.calls[path, name]
             if wanted != made:
                 calls = f"call {name}() {made} times in {path or 'forward'}"
                 rule = f"{self.first + T} steps {calls}, where its first steps would {wanted} times"
@@ -320,31 +333,3 @@ def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
         return False
     one, two = torch.stack(a).reshape(-1), torch.stack(b).reshape(-1)
     return one.shape == two.shape and bool(near(one, two).all())
-
-
-@dataclass
-class ModuleReading:
-    """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
-    entries   for each node of the graph, or problem, in order
-    layers    {layer's name: its neurons}
-    left      nodes that the module's own tensors are after a call: states that the next call goes on from
-    output    which of the tensors that forward returns is read
-    not_proved  what could not be looked at, in short: from which step on
-    places    where a run of the module makes the values of a step
-    """
-
-    form: Form
-    program: StepProgram
-    readout: Readout
-    output: int = 0
-    left: set[TraceNode] = field(default_factory=set)
-    graph: Graph | None = None
-    entries: list[graphs.Node | Problem] = field(default_factory=list)
-    layers: dict[str, NeuronLayer] = field(default_factory=dict)
-    not_proved: list[str] = field(default_factory=list)
-    places: CallPlaces = NOWHERE
-
-    @property
-    def neurons(self) -> dict[str, str]:
-        """{path of a submodule: the layer of neurons in it}"""
-        return {layer.region.path: name for name, layer in self.layers.items()}

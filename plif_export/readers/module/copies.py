@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
 from plif_export.readers.module.unseen.world import INSIDE, Surroundings
-from plif_export.readers.module.whole_numbers import follow_sizes
+from plif_export.readers.module.whole_numbers import FOLLOWS, follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
 
 _SHARED = "_plif_weights"  # where a copy keeps that its weights are shared
+_SINGLE = "_plif_single"  # where a copy keeps that it takes one step a call
 _PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
 READERS = Path(__file__).parents[1]
 
 
 class _Shared:
     """Weights that all copies of a module share, and the owner's, which they are set back to before each copy: some modules write
-    into their weights when they run."""
+    into their weights when they run. pairs: (theirs, the owner's as they are in memory)"""
 
     def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
         self.pairs = pairs
@@ -68,13 +69,32 @@ def owners_weights(module: nn.Module) -> dict[str, Tensor]:
     return {names[id(mine)]: owners for mine, owners in pairs if owners.device.type == "cpu" and id(mine) in names}
 
 
-def copy_of(module: nn.Module) -> nn.Module:
+def kept_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
+    """What makes the weights of a module what they are now. shared: `with_shared_weights` of it, or a copy of that."""
+    vars(shared)[_SHARED].memo()
+    weights = [(own, own.requires_grad) for own in module.parameters()]
+    pairs = vars(shared)[_SHARED].pairs or [(own.detach().clone(), own.detach()) for own, _ in weights]
+
+    def back() -> None:
+        for (own, learns), (mine, owners) in zip(weights, pairs, strict=True):
+            own.requires_grad_(learns)
+            if own.data_ptr() != owners.data_ptr():
+                own.data = owners
+            if not torch.equal(mine, owners.to(mine.device)):
+                owners.copy_(mine)
+
+    return back
+
+
+def copy_of(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Module:
     """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them.
 
-    A class may have a deepcopy of its own that fails (sinabs's recurrent layers): then what it holds is copied, by pickle.
+    memo: deepcopy's own, in which stands already what is not copied. A class may have a deepcopy of its own that fails (sinabs's
+    recurrent layers): then what it holds is copied, by pickle.
     """
     shared = vars(module).get(_SHARED)
-    memo = shared.memo() if isinstance(shared, _Shared) else dict[int, object]()
+    memo = {} if memo is None else memo
+    memo |= shared.memo() if isinstance(shared, _Shared) else {}
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
             if isinstance(value, Tensor) and value.grad_fn is not None:
@@ -105,17 +125,27 @@ def fresh(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode, reset, and what is around it as it was before other copies ran."""
     if (around := _AROUND.get()) is not None:
         around.put_back()
-    copied = copy_of(module).cpu().eval()
-    reset_neurons(copied)
-    for path, part in copied.named_modules():
+    return _ready(copy_of(module).cpu())
+
+
+def _ready(module: nn.Module) -> nn.Module:
+    module.eval()
+    reset_neurons(module)
+    for path, part in module.named_modules():
         vars(part)[_PATH] = path
-    follow_sizes(copied)
-    return copied
+    follow_sizes(module)
+    return module
+
+
+def as_form(module: nn.Module, form: nn.Module) -> nn.Module:
+    """Sets a module up as a form's copies are: on the CPU, in evaluation mode, reset, and with the form's changes."""
+    vars(module).update({mark: vars(form)[mark] for mark in (FOLLOWS, _SINGLE) if mark in vars(form)})
+    module = single_step(module) if _SINGLE in vars(form) else module
+    return _ready(module if all(weight.is_cpu for weight in module.parameters()) else module.cpu())
 
 
 def single_step(module: nn.Module) -> nn.Module:
-    """A copy with SpikingJelly's parts in step mode 's'. Containers that take many steps only become plain sequences."""
-    module = copy_of(module)
+    """Sets SpikingJelly's parts to step mode 's'. Containers that take many steps only become plain sequences."""
     for path, part in list(module.named_modules()):
         modes = getattr(part, "supported_step_mode", None)
         if callable(modes) and "s" in modes():
@@ -127,6 +157,7 @@ def single_step(module: nn.Module) -> nn.Module:
             else:
                 parent, _, last = path.rpartition(".")
                 setattr(module.get_submodule(parent), last, plain)
+    vars(module)[_SINGLE] = True
     return module
 
 

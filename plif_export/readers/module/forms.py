@@ -253,7 +253,7 @@ def _forms(module: nn.Module, x: Tensor, shape: tuple[int, ...] | None, single: 
     )
     if not fits(found) or (found is not None and found.kind == "step" and many):
         tries = [(module, x.unsqueeze(0)), (module, x.unsqueeze(1))]  # parts that want all steps at once
-        tries += [(single_step(module), x)] if many and single else []
+        tries += [(single_step(copy_of(module)), x)] if many and single else []
         others = (_form(tried, given, given is x) for tried, given in tries)
         found = next(filter(fits, others), found if fits(found) else None)
     if found is not None:

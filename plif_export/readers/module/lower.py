@@ -7,6 +7,7 @@ What comes out of the readout's value is the graph's output. Every problem is no
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,16 +16,48 @@ from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, StepState, static_value
 from plif_export.readers.module.elementwise import elementwise
+from plif_export.readers.module.forms import Form
 from plif_export.readers.module.lower_calls import LOWER, RecordedCall
 from plif_export.readers.module.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
 from plif_export.readers.module.nodes import Registered, TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import Region, below, cyclic, neuron_path, regions_of
+from plif_export.readers.module.runs.places import NOWHERE, CallPlaces
 from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from runtime.base.errors import PlifError
 from runtime.model import graph as graphs
 from runtime.model.graph import Graph, Shape
 from runtime.model.ops.operation import GraphTensor, NewNode
+
+
+@dataclass
+class ModuleReading:
+    """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
+    entries   for each node of the graph, or problem, in order
+    layers    {layer's name: its neurons}
+    left      nodes that the module's own tensors are after a call: states that the next call goes on from
+    output    which of the tensors that forward returns is read
+    not_proved  what could not be looked at, in short: from which step on
+    places    where a run of the module makes the values of a step
+    original  the module itself
+    """
+
+    form: Form
+    program: StepProgram
+    readout: Readout
+    output: int = 0
+    left: set[TraceNode] = field(default_factory=set)
+    graph: Graph | None = None
+    entries: list[graphs.Node | Problem] = field(default_factory=list)
+    layers: dict[str, NeuronLayer] = field(default_factory=dict)
+    not_proved: list[str] = field(default_factory=list)
+    places: CallPlaces = NOWHERE
+    original: nn.Module | None = None
+
+    @property
+    def neurons(self) -> dict[str, str]:
+        """{path of a submodule: the layer of neurons in it}"""
+        return {layer.region.path: name for name, layer in self.layers.items()}
 
 
 class Lowering:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -88,6 +89,7 @@ class Steps:
     outer: int = 1
 
 
+@cache
 def op_name(op: Overload) -> str:
     return str(op._schema.name.split("::")[1])
 

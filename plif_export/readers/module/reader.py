@@ -6,9 +6,9 @@
     readout        what forward makes of the steps at the end
     regions        which operations are one layer of neurons
     lower          the graph; neuron_program: known kinds of neurons, or their program as written
-    check          whether the module does what was read, over whole sequences
+    check          whether the module does what was read, over whole sequences, and what its copies did (runs/original)
 
-Nothing is taken on trust: what was read is compared with the module's own forward first. The module itself is never changed.
+Nothing is taken on trust: what was read is compared with the module's own forward first. The module itself is left as it was.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
-from plif_export.readers.module.check import ModuleReading, compare
+from plif_export.readers.module.check import compare
 from plif_export.readers.module.copies import failed, owners_weights, put_back, with_shared_weights
 from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
-from plif_export.readers.module.lower import Lowering
+from plif_export.readers.module.lower import Lowering, ModuleReading
 from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.record import TraceRun
@@ -110,7 +110,7 @@ def _first_form(
                 problems, not_proved = hidden_state(form)
                 reading, problems = (None, problems) if problems else _read(form, caller)
                 if reading is not None:
-                    reading.not_proved += not_proved
+                    reading.not_proved, reading.original = [*reading.not_proved, *not_proved], module
             except Exception as error:  # whatever the module's own Python raises
                 reading, problems = None, [failed(form.module, error, shape[1:])]
             tried.append((reading, [_with_way_out(problem, form) for problem in problems]))

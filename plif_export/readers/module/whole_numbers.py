@@ -21,7 +21,7 @@ STEPS_NAMES = (
     *("T", "time_step", "time_steps", "timesteps", "num_steps", "n_steps"),
     *("time_window", "seq_length", "steps"),
 )
-_FOLLOWS = "_plif_sizes"  # where a module keeps the numbers that are sizes of its input
+FOLLOWS = "_plif_sizes"  # where a module keeps the numbers that are sizes of its input
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,19 @@ def mark_sizes(module: nn.Module, sizes: Mapping[int, Number], apart: bool = Fal
 
     apart  forward has batch and time in one axis, and the copy is to have them in two
     """
-    vars(module)[_FOLLOWS] = dict(sizes), apart
+    vars(module)[FOLLOWS] = dict(sizes), apart
     return module
 
 
 def has_sizes(module: nn.Module) -> bool:
-    return _FOLLOWS in vars(module)
+    return FOLLOWS in vars(module)
 
 
 def follow_sizes(module: nn.Module) -> None:
     """Lets noted numbers follow the input of every call."""
     if not has_sizes(module):
         return
-    sizes, apart = vars(module)[_FOLLOWS]
+    sizes, apart = vars(module)[FOLLOWS]
     own = module.forward
 
     @functools.wraps(own)

@@ -6,12 +6,17 @@ that (places.py); where no place is known, to what reaches the submodule, and to
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeAlias
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from plif_export.readers.module.body import StepProgram, Values
@@ -22,6 +27,7 @@ from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_n
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.record import parts_of
 from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key
+from plif_export.readers.module.unseen import looks
 
 
 @dataclass
@@ -59,18 +65,32 @@ class Ran:
         )
 
 
-class Watched(TorchDispatchMode):
-    """Runs a module, notes what its layers of neurons do, and adds noise. calls: how many there were of each kind."""
+Bits: TypeAlias = "list[tuple[torch.Size, int]]"  # of the tensors that an operation made: shapes, checksums
+LARGE = 4096  # bytes
 
-    def __init__(self, form: Form, submodules: Iterable[str] = ()) -> None:
+
+class Watched(TorchDispatchMode):
+    """Runs a module, a copy unless it is given, notes what its layers of neurons do, and adds noise.
+
+    calls   how many there were of each kind
+    bits    of what each operation made that is no view
+    wanted  the number of such an operation, whose call of the module and line are noted: `seen`
+    """
+
+    def __init__(
+        self, form: Form, submodules: Iterable[str] = (), module: nn.Module | None = None, wanted: int | None = None
+    ) -> None:
         TorchDispatchMode.__init__(self)
-        self.form, self.module, self.passed = form, form.copy(), list[object]()
+        self.form, self.module, self.passed = form, module or form.copy(), list[object]()
+        self.submodules, self.wanted, self.begun, self.seen = tuple(submodules), wanted, 0, (0, "at its end")
+        self.bits: list[Bits] = []
         self.ran, self.noise, self.T, self.batch, self.first = Ran(), Added(), 0, 1, 0
         self.paths = Calls(self.module).paths
         self.calls: Counter[Key] = Counter()
         self.due: dict[tuple[Key, int], list[tuple[CallPlace, int]]] = {}
         self.parts: dict[TraceNode, list[Tensor]] = {}
-        for path in submodules:
+        self.module.register_forward_pre_hook(self._begin)
+        for path in self.submodules:
             part = self.module.get_submodule(path)
             part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
             part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
@@ -101,6 +121,9 @@ class Watched(TorchDispatchMode):
         self.ran.values = {node: torch.cat(parts) for node, parts in self.parts.items()}
         return self.ran
 
+    def _begin(self, module: nn.Module, args: object) -> None:
+        self.begun += 1
+
     def _before(self, path: str, args: tuple[object, ...]) -> tuple[object, ...] | None:
         if not args or not isinstance(args[0], Tensor):
             return None
@@ -119,6 +142,10 @@ class Watched(TorchDispatchMode):
         self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
     ) -> object:
         out = func(*args, **(kwargs or {}))
+        if _writes(func):
+            if len(self.bits) == self.wanted:
+                self.seen = self.begun, f"{op_name(func)}, {looks.place()}"
+            self.bits.append([_bits(each) for each in parts_of(out) if isinstance(each, Tensor)])
         key = (self.paths[-1], op_name(func))
         due = self.due.get((key, self.calls[key]), ())
         self.calls[key] += 1
@@ -134,14 +161,36 @@ class Watched(TorchDispatchMode):
         return out if not due else made[0] if isinstance(out, Tensor) else tuple(made)
 
 
+@cache
+def _writes(func: Overload) -> bool:
+    """Whether an operation writes numbers: it is no view, and makes no empty memory."""
+    views = any(each.alias_info and not each.alias_info.is_write for each in func._schema.returns)
+    return not views and "empty" not in op_name(func)
+
+
+def _bits(tensor: Tensor) -> tuple[torch.Size, int]:
+    """The shape of a tensor [...], and a checksum of its bits."""
+    try:
+        values = np.ascontiguousarray(tensor.cpu().numpy())
+    except (TypeError, RuntimeError):  # a type or a layout that NumPy has not
+        return tensor.shape, zlib.crc32(repr(tensor.tolist()).encode()) if tensor.layout is torch.strided else 0
+    if values.nbytes < LARGE or values.nbytes % 8:
+        return tensor.shape, zlib.crc32(values.data)
+    words = values.reshape(-1).view(np.uint64)
+    return tensor.shape, hash((int(words.sum()), int(words[::7].sum())))  # as fast as memory is read
+
+
 def near(y: Tensor, found: Tensor) -> Tensor:
     """Whether values [...] differ by no more than sums in another order do: [...] of bool."""
     same = y == found
     if bool(same.all()):
         return same
     y, found = y.float(), found.float()
-    size = float(found.nan_to_num().abs().max().clamp(min=1))
-    return same | ((y - found).abs() <= 1e-4 * found.abs() + 1e-5 * size) | (y.isnan() & found.isnan())
+    size = found.abs()  # these are large, and each operation on them is seen: in place
+    largest = float(size.max())
+    largest = largest if math.isfinite(largest) else float(size.nan_to_num().max())
+    same |= (y - found).abs_() <= size.mul_(1e-4).add_(1e-5 * max(largest, 1.0))
+    return same | (y.isnan() & found.isnan()) if math.isnan(float(found.sum())) else same
 
 
 def read_side(

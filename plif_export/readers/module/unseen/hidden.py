@@ -26,9 +26,10 @@ from plif_export.readers.module.nodes import Steps, Table, TraceNode
 from plif_export.readers.module.record import RANDOM, TraceRun
 from plif_export.readers.module.unseen.asks import asked
 from plif_export.readers.module.unseen.codes import written
+from plif_export.readers.module.unseen.generators import Anything, exact, state_of
 from plif_export.readers.module.unseen.later import Comparisons
 from plif_export.readers.module.unseen.looks import place, profiled
-from plif_export.readers.module.unseen.world import INSIDE, Anything, Slot, Surroundings, exact, state_of
+from plif_export.readers.module.unseen.world import INSIDE, Slot, Surroundings
 from plif_export.readers.rules import Problem
 
 STEPS = 64  # that are run to see how something changes

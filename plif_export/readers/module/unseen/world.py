@@ -13,13 +13,13 @@ import itertools
 import operator
 import random
 import sys
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from types import CellType, CodeType, FunctionType, GeneratorType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -27,15 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.readers.module.unseen.codes import codes_in, codes_of, function_in, stored, whole_numbers
+from plif_export.readers.module.unseen.generators import GENERATORS, Anything, Put, exact, state_of
 
-Anything: TypeAlias = Any  # a value of the user's Python: of every kind, and calculated with
-Put: TypeAlias = Callable[[Anything], object]
-
-GENERATORS: dict[str, Anything] = {
-    "random numbers of Python": random._inst,
-    "random numbers of NumPy": np.random.get_state.__self__,  # type: ignore[attr-defined]
-    "random numbers of PyTorch": torch.default_generator,
-}
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
 HOLDERS = ("SimpleNamespace", "Namespace", "_local")  # of the standard library: objects with the user's numbers
 REGISTERS = ("._modules", "._parameters", "._buffers", "._memories")  # whose keys are attributes of a module
@@ -78,9 +71,12 @@ class Slot:
 
 
 class Surroundings:
-    """Everything that is reached from a module, as it is now. slots: {where it is: what}; numbers: those in the code."""
+    """Everything that is reached from a module, as it is now. slots: {where it is: what}; numbers: those in the code.
 
-    def __init__(self, module: nn.Module) -> None:
+    owned  further objects, of any library, that are put back
+    """
+
+    def __init__(self, module: nn.Module, owned: Sequence[object] = ()) -> None:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
         self.counted: set[str] = set()  # what __init__ writes, and no object has: attributes of classes
@@ -91,7 +87,10 @@ class Surroundings:
         self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN
         for name, generator in GENERATORS.items():
             self._visit(generator, Spot(name, name))
+        self._owned = {id(each) for each in owned}
         self._visit(module, Spot(INSIDE, "self"))
+        for number, each in enumerate(owned):
+            self._visit(each, Spot(f"owned {number}", ""))
 
     def put_back(self) -> None:
         """Makes everything what it was."""
@@ -152,6 +151,10 @@ class Surroundings:
 
     def _closed(self, value: Anything, at: Spot, put: Put | None) -> None:
         """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
+        if id(value) in self._owned and hasattr(value, "__dict__"):
+            self._container(vars(value), at, f"{at.name}.{{}}")
+        if isinstance(value, bytearray | array):
+            self._back.append(partial(value.__setitem__, slice(None), value[:]))
         saved = _copied(value) if isinstance(value, Iterator) else None
         frame = value.gi_frame if isinstance(value, GeneratorType) else None
         if saved is not None and put is not None:
@@ -174,14 +177,20 @@ class Surroundings:
             self._back.append(vars(value).clear)
         large, version = value.numel() > MOST, None if value.is_inference() else value._version
         weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
-        saved = value if weight else value.detach().clone()
+        memory, saved = value.detach(), value if weight else value.detach().clone()
 
         def put(new: Tensor) -> None:
             with torch.inference_mode(value.is_inference()), torch.no_grad():
                 value.copy_(new)
 
+        def back() -> None:
+            if value.layout is torch.strided and value.data_ptr() != memory.data_ptr():
+                value.data = memory
+            if not torch.equal(value, saved):  # arrays write without a new version
+                put(saved)
+
         if not weight:
-            self._back.append(lambda: None if version is not None and value._version == version else put(saved))
+            self._back.append(back)
         if not large or not at.where.startswith(INSIDE):
             self.slots[at.where] = Slot(at, "tensor", (id(value), version) if large else saved, put, value)
 
@@ -280,24 +289,6 @@ class Surroundings:
         self._visit(value, at, put)
 
 
-def state_of(generator: Anything) -> tuple[Anything, Put]:
-    """The state of a random generator, and what sets it."""
-    if isinstance(generator, random.Random):
-        return generator.getstate(), generator.setstate
-    if isinstance(generator, torch.Generator):
-        return generator.get_state(), partial(torch.Generator.set_state, generator)
-    if isinstance(generator, np.random.RandomState):
-        return generator.get_state(legacy=False), generator.set_state
-    return generator.bit_generator.state, partial(setattr, generator.bit_generator, "state")
-
-
-def exact(state: Anything) -> str:
-    """A random generator's state, to compare it."""
-    if isinstance(state, dict):
-        return str({key: exact(each) for key, each in state.items()})
-    return str(state.tolist() if isinstance(state, np.ndarray | Tensor) else state)
-
-
 @functools.cache
 def _installed(package: str) -> bool:
     file = getattr(sys.modules.get(package), "__file__", None) or ""
@@ -322,7 +313,11 @@ def _objects(holder: Anything) -> list[object]:
 
 def _fill(holder: Anything, items: list[Anything]) -> None:
     holder.clear()
-    (holder.update if isinstance(holder, dict | set) else holder.extend)(items)
+    if isinstance(holder, dict):
+        for key, each in items:  # update() of a Counter adds
+            holder[key] = each
+    else:
+        (holder.update if isinstance(holder, set) else holder.extend)(items)
 
 
 def _resize(holder: Anything, size: int) -> None:

@@ -1,0 +1,78 @@
+"""Whether a module itself does what a copy of it did. Whatever else is known of a module comes from copies.
+
+A copy has parts, attributes and tensors of its own. What a closure, a hook, a weak reference or a global refers to is not copied,
+nor is memory that an array shares with a tensor: it stays the original's, which stands still while copies run. So the original
+runs too, over the same steps as a copy: each operation must give the same bits. Afterwards it is what it was.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from torch import nn
+
+from plif_export.readers.module.copies import as_form, copy_of, kept_weights
+from plif_export.readers.module.forms import Form
+from plif_export.readers.module.runs.sides import Ran, Watched
+from plif_export.readers.module.unseen.world import Surroundings
+from plif_export.readers.rules import Problem
+
+ADVICE = (
+    "what a closure, a hook, a weak reference or an array refers to is not copied with a module: reach it through self, or "
+    "through the module that a hook gets"
+)
+Play = Callable[[Watched], Ran]
+
+
+@dataclass
+class Rollout:
+    """Calls of a copy from reset on, which others can make again."""
+
+    watched: Watched
+    plays: list[Play] = field(default_factory=list)
+
+    def play(self, play: Play) -> Ran:
+        self.plays.append(play)
+        return play(self.watched)
+
+
+def compare_with_copy(module: nn.Module, form: Form, rollouts: Sequence[Rollout]) -> list[Problem]:
+    """The problem of a module that does something else than copies of it did. Afterwards it is as it was."""
+    weights = {
+        id(weight): weight for weight in module.parameters()
+    }  # in the same place in memory, so that sums are the same
+    memo: dict[int, object] = {**weights}
+    copied = copy_of(module, memo)
+    owned = memo.get(id(memo), [])  # what deepcopy copied
+    around = Surroundings(module, owned if isinstance(owned, list) else [])
+    put_weights_back = kept_weights(module, form.module)
+
+    def again(rollout: Rollout, one: nn.Module, wanted: int | None = None) -> Watched:
+        try:
+            watched = Watched(form, rollout.watched.submodules, as_form(one, form.module), wanted)
+            with redirect_stdout(io.StringIO()):
+                for play in rollout.plays:
+                    play(watched)
+            return watched
+        finally:
+            around.put_back()
+            put_weights_back()
+
+    for rollout in rollouts:
+        found = again(rollout, module).bits
+        if found == rollout.watched.bits:
+            continue
+        # sums are others from other places in memory; what is in memory before it is written to is never the same
+        expected, other = (again(rollout, copy_of(module, {**weights})).bits for _ in range(2))
+        rows = enumerate(zip_longest(expected, other, found))
+        first = next((i for i, (one, two, own) in rows if one == two != own), None)
+        if first is not None:
+            call, line = again(rollout, module if first < len(found) else copied, first).seen
+            what = "step" if form.kind == "step" else "call"
+            rule = f"{what} {call} of the module is not what a copy of it does ({line})"
+            return [Problem("forward", type(module).__name__, rule, ADVICE)]
+    return []
