@@ -300,7 +300,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of each kind of people who mean nothing")
     parser.add_argument("--sessions", type=int, default=6, help="of 40 s, of each law")
     parser.add_argument("--sensors", nargs="+", default=SENSORS, help="WIDTHxHEIGHT of the cameras")
-    parser.add_argument("--larger", type=int, default=5, help="performers before a camera that is not 128x128")
+    parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
     parser.add_argument("--rule", help="instead of the cards'")
     parser.add_argument("--plot", type=Path, help="a PNG of gestures missed against false labels an hour")
     parser.add_argument("--json", action="store_true")
