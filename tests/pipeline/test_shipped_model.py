@@ -16,11 +16,13 @@ from runtime.data import open_dataset
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.native import is_built
 from tests.conftest import REPOSITORY
+from tests.docs.sentences import check_numbers
 from tests.recorded import SHARED, SHIPPED
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
+SHARE = 0.001  # of the spikes, in which two processors may differ
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,42 @@ def test_streaming_a_real_recording_gives_the_answer_of_the_evaluation(
     for i in range(30):
         *_, last = model.stream(str(data.path(i)))
         assert last.index == evaluated.predictions[i]
+
+
+def proved(path: Path) -> tuple[int, int, int]:
+    """(spikes that differ in the gate, that differ running freely, and all) of an artifact's report."""
+    report = json.loads(path.with_name(f"{path.name}.report.json").read_text())["verify"]
+    return report["spike_mismatches"], report["free_running_mismatches"], report["spikes"]
+
+
+def test_the_pages_say_how_many_spikes_were_compared(artifacts: dict[tuple[str, str], Path]) -> None:
+    differ, free, spikes = proved(artifacts["step", "folded"])
+    command = "plif export models/nmnist-digits.pt"
+    check_numbers("README.md", r"non-zero start \| ([\d,]+) of ([\d,]+) \|", (differ, spikes), command, SHARE)
+    row = r"\| nmnist-digits.pt, folded \|[^|]*\|[^|]*\| ([\d,]+), ([\d,]+) \|"
+    check_numbers("docs/numerics.md", row, (differ, free), command, SHARE)
+    row = r"\| nmnist-digits.pt, exact \|[^|]*\|[^|]*\| ([\d,]+), ([\d,]+) of ([\d,]+) \|"
+    check_numbers("docs/numerics.md", row, proved(artifacts["step", "exact"]), f"{command} --math exact", SHARE)
+
+
+def check_right(path: Path, data: str, readme: str, models: str) -> None:
+    found, command = evaluate(runtime.load(path), data), f"plif eval digits.onnx --data {data}"
+    check_numbers("README.md", rf"{readme} \| (\d+) of (\d+) ", (found.correct, found.samples), command)
+    percent = [round(100 * share, 1) for share in (found.accuracy, *found.interval)]
+    check_numbers("models/README.md", rf"\| {models} \| ([\d.]+) % \| ([\d.]+) - ([\d.]+) \|", percent, command)
+
+
+def test_the_pages_say_how_many_real_recordings_are_right(
+    artifacts: dict[tuple[str, str], Path], nmnist: Path, shared_data: Path
+) -> None:
+    """1000 more: tests/pipeline/test_shipped_precision.py."""
+    check_right(
+        artifacts["step", "folded"], f"nmnist:{nmnist}", "real N-MNIST test recordings", "100 real test recordings"
+    )
+
+
+def test_the_pages_say_how_many_drawn_digits_are_right(artifacts: dict[tuple[str, str], Path]) -> None:
+    check_right(artifacts["step", "folded"], "digits:200", "200 digits drawn by plif", "200 digits drawn by plif")
 
 
 # Real clips, a recording of another sensor that ships, and the real ones that are on this machine.

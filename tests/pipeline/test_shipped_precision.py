@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from plif_export import export, verify
 from plif_export.verification import samples
 from runtime.data import open_dataset
 from runtime.events import frames_of, read_events
+from runtime.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
+from tests.docs.sentences import check_numbers
 from tests.export.test_read_spikingjelly import DIGITS, GESTURE
 
 pytestmark = pytest.mark.filterwarnings("ignore:denormals")
@@ -61,6 +64,55 @@ def test_int8_is_a_quarter_of_the_file_and_flips_one_spike_in_a_hundred(shipped:
     assert shipped["int8"].stat().st_size < 0.27 * shipped["fp32"].stat().st_size
     report = verify(shipped["int8"], MODEL, seed=3)
     assert report.passed and 0 < report.free_running_mismatches < 0.02 * report.spikes
+
+
+def test_the_page_says_how_many_spikes_rounding_changes(shipped: dict[str, Path]) -> None:
+    reports = {
+        p: json.loads(path.with_name(f"{path.name}.report.json").read_text())["verify"] for p, path in shipped.items()
+    }
+    page, command = "docs/precision.md", "plif export models/nmnist-digits.pt"
+    spikes = reports["fp32"]["spikes"]
+    check_numbers(page, r"\| nmnist-digits.pt, ([\d,]+) spikes \| conv1", [spikes], command, 0.001)
+    for precision in REDUCED:
+        report = reports[precision]
+        now = [layer["free_running_mismatches"] for layer in report["layers"]] + [report["rounding_mismatches"]]
+        row = rf"\| conv1 \|(?:.*\n)+?\| {precision}" + 5 * r" \| ([\d,]+)" + r" \|\n"
+        check_numbers(page, row, now, f"{command} --precision {precision}", 0.1)
+
+
+def check_answers(files: dict[str, Path], data: str, split: str, row: str) -> dict[str, tuple[int, int]]:
+    """Compares a row of docs/precision.md, and returns {precision: (decisions that differ from fp32's, right ones)}."""
+    found = {precision: evaluate(runtime.load(path), data, split=split) for precision, path in files.items()}
+    now = {
+        p: (sum(a != b for a, b in zip(one.predictions, found["fp32"].predictions, strict=True)), one.correct)
+        for p, one in found.items()
+    }
+    command = f"plif eval m.onnx --data {data} --split {split} --against models/nmnist-digits.pt"
+    cells = r" \| (\d+)" + 2 * r" \| (\d+), (\d+)" + r" \|"
+    check_numbers("docs/precision.md", row + cells, [now["fp32"][1], *now["fp16"], *now["int8"]], command)
+    return now
+
+
+def test_the_pages_say_what_rounding_changes_of_the_hundred_real_recordings(
+    shipped: dict[str, Path], nmnist: Path, shared_data: Path
+) -> None:
+    now = check_answers(shipped, f"nmnist:{nmnist}", "test", r"\| nmnist-digits.pt \(ships\) \| 100 real test")
+    check_numbers("README.md", r"int8 changes \|.*\| (\d+) of 100, ", now["int8"][:1], "the same")
+
+
+@pytest.mark.large
+def test_the_pages_say_what_rounding_changes_of_a_thousand_digits(
+    shipped: dict[str, Path], nmnist: Path, shared_data: Path
+) -> None:
+    check_answers(shipped, "digits:1000", "test", r"\| nmnist-digits.pt(?:.*\n)+?\| \| 1000 drawn by plif")
+    now = check_answers(
+        shipped, f"nmnist:{nmnist}", "train", r"\| nmnist-digits.pt(?:.*\n)+?\| \| 1000 real, not trained on"
+    )
+    check_numbers("README.md", r"int8 changes \|.*, (\d+) of 1000 \|", now["int8"][:1], "the same")
+    check_numbers(
+        "README.md", r"1000 more real ones.*\| (\d+) of 1000 \(", now["fp32"][1:], "the same, without --precision"
+    )
+    check_numbers("docs/evaluation.md", r"\((\d+) of 1000, ", now["fp32"][1:], "the same, without --precision")
 
 
 @pytest.mark.large
