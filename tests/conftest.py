@@ -76,9 +76,14 @@ def pytest_runtest_call() -> Iterator[None]:
     try:
         return (yield)
     except (AttributeError, ImportError, TypeError) as error:
-        if "spikingjelly" in str(error) and (version := importlib.metadata.version("spikingjelly")).startswith("0."):
-            pytest.skip(f"SpikingJelly {version}: {error}")
+        if "spikingjelly" in str(error):
+            needs_spikingjelly_2(str(error))
         raise
+
+
+def needs_spikingjelly_2(why: str) -> None:
+    if (version := importlib.metadata.version("spikingjelly")).startswith("0."):
+        pytest.skip(f"SpikingJelly {version}: {why}")
 
 
 def thin(cases: list[pytest.Function]) -> None:

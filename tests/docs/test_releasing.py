@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,19 @@ def test_ci_runs_the_linters_the_tests_and_both_on_a_machine_unlike_this_one() -
     lines = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     asked = [re.match(r"make (\w+)", line) for line in lines if "||" not in line]
     assert [target[1] for target in asked if target] == ["lint", "test", "machines", "newest"]
+
+
+@needs_make
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists() or shutil.which("git") is None, reason="this is no clone")
+def test_elsewhere_is_a_copy_of_this_tree_in_a_folder_with_a_space_which_goes_again(tmp_path: Path) -> None:
+    """And not root's: its folder below is nobody's, where nobody can come to it."""
+    command = [REPOSITORY / ".ci" / "elsewhere", sys.executable, "--dry-run", "test"]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    first, *rest = done.stdout.splitlines()
+    said = re.fullmatch(r"make --dry-run test, with (.+), as (\w+), in (.+ .+)", first)
+    assert done.returncode == 0 and said is not None and Path(said[3]).is_relative_to(tmp_path), done.stderr
+    assert any(" -m venv .venv" in line for line in rest) and " -m pytest " in rest[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_workflow_runs_what_ci_runs_and_the_forms_ask_for_what_helps() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -104,7 +105,10 @@ def test_every_precision_and_both_maths_are_certified(
     page: ModuleType, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     path = export(firing(v_reset=None), tmp_path / "m.onnx", **options).path
-    assert [rechecked(page, path, evaluator) for evaluator in EVALUATORS] == [{}, {}]
+    wrong, by_reference = (rechecked(page, path, evaluator) for evaluator in EVALUATORS)
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24):  # it convolves no int8, and the page says so
+        wrong = {layer: why for layer, why in wrong.items() if "implementation for ConvInteger" not in why}
+    assert wrong == by_reference == {}
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.large) for seed in range(2, 20))])

@@ -12,6 +12,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from plif_export import check, export
+from tests.conftest import needs_spikingjelly_2
 from tests.foreign import scale_to_threshold
 
 MAP, TOKENS, VOLUME = (2, 16, 16), (6, 8), (2, 4, 16, 16)
@@ -92,6 +93,7 @@ def test_a_layer_between_neurons_comes_through(tmp_path: Path, name: str) -> Non
 
 
 def test_normalisation_that_depends_on_the_threshold_is_folded(tmp_path: Path) -> None:
+    needs_spikingjelly_2("ThresholdDependentBatchNorm2d takes no input")
     torch.manual_seed(0)
     norm = layer.ThresholdDependentBatchNorm2d(1.0, 1.0, 8)
     net = nn.Sequential(
