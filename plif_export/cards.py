@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 
+from plif_export.proof.arithmetic.flushing import notices
 from plif_export.readers.facts import ModelFacts
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
@@ -69,6 +70,7 @@ def make_card(
         **({"sensor": list(facts.sensor)} if facts.sensor else {}),
         **({"trained_on": facts.trained_on} if facts.trained_on else {}),
         **({"decide": facts.decide} if facts.decide else {}),
+        **({"flush_denormals": False} if notices(graph) else {}),
         "graph": graph.record(),
         "source_sha256": source_sha256,
         "parity": "not run",

@@ -16,6 +16,7 @@ from plif_export.arguments import Shaped, certificate_path, check_arguments, com
 from plif_export.cards import make_card, provenance, set_card
 from plif_export.options import ExportOptions
 from plif_export.passes import prepare
+from plif_export.proof.arithmetic.flushing import notices
 from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from plif_export.prove import prove
@@ -31,6 +32,7 @@ from runtime.base.options import with_fields
 from runtime.base.text import printable
 from runtime.model.digest import digest_of, require_finite
 from runtime.model.readers.contents import not_finite
+from runtime.native import flushing
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Exported:
 
 
 @with_fields(ExportOptions)
+@flushing(False)
 def export(
     model: str | Path | Module, path: str | Path | None = None, example_input: Shaped | None = None, **options: Any
 ) -> Exported:
@@ -108,7 +111,9 @@ def export(
     if (known := provenance(network, chosen.metadata)) is not None:
         card["provenance"] = known
     target.check(graph, card, chosen.options)
-    unnamed = [] if source.facts.classes_named else [UNNAMED]
+    notes = [*([] if source.facts.classes_named else [UNNAMED]), *source.notes]
+    if "flush_denormals" in card:
+        notes.append(f"subnormal numbers are kept, and long silence may be slow: {notices(graph)}")
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     asked = partial(
         prove, proto, card, source, seed=chosen.seed, where=path.name,
@@ -121,7 +126,7 @@ def export(
         card["parity"] = report.summary()
         proved = onnx_sha256(proto)  # a target compares its input with this
     set_card(proto, card)
-    job = ExportJob(graph, proto, card, chosen.options, [*unnamed, *source.notes], command, proved, name=path.name)
+    job = ExportJob(graph, proto, card, chosen.options, notes, command, proved, name=path.name)
     others = [certificate_path(path), *(path.with_suffix(suffix) for suffix in target.beside)]
     with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as written:
         artifact, beside, certificate, *_ = written

@@ -39,12 +39,14 @@ from runtime.base.options import with_fields
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, encode, read_card
 from runtime.model.digest import changes, digest_of, is_of_before, part_layer, sentence
+from runtime.native import flushing
 
 AGAIN = "export it again with this version"
 MOST_DIFFERENCES = 100  # in a report; the first fails it
 
 
 @with_fields(VerifyOptions)
+@flushing(False)
 def verify(artifact: str | Path, model: str | Path | Module, inputs: object = None, **options: Any) -> Report:
     """Whether a file that exists is the model: its structure, the parity gate, and whether it is as it was exported.
 

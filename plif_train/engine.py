@@ -20,6 +20,7 @@ from runtime.engines import Engine
 from runtime.engines.buffers import Arrays, Rates
 from runtime.model.card import Card
 from runtime.model.graph import output_record, state_record
+from runtime.native import with_flushing
 
 
 class TorchEngine(Engine):
@@ -27,18 +28,18 @@ class TorchEngine(Engine):
 
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth")
+    keeps_subnormals: ClassVar[bool] = True
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
-        if options.flush_denormals:
-            torch.set_flush_denormal(True)
         try:
             self.device = torch.device(options.device or "cpu")
             self.net = load(path).to(self.device).eval()
         except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
             reason = " ".join(str(error).split())[:120]
             raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
+        self.flush = bool(options.flush_denormals)  # it is the model itself: as PyTorch does, unless somebody asks
         self._rates: Rates = None
         shapes = [named.out_shape for named in self.net.named_layers if named.op == "Neuron"]
         neurons = self.net.neurons().items()
@@ -71,7 +72,7 @@ class TorchEngine(Engine):
             for layer, array in zip(layers, v_next, strict=True):
                 array[...] = after[layer].cpu().numpy()
 
-        return call
+        return with_flushing(self.flush, call)
 
     def _count(self, layer: str, s: Tensor) -> None:
         if self._rates:

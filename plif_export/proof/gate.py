@@ -13,6 +13,7 @@ once, over what a subject shows; a file is asked about every layer and step, an 
     free-running    the whole artifact from the same start state on its own spikes: reported beside the gate, not judged
     untested        a layer that is silent or saturated throughout is named: nothing was shown about it on this input
     random spikes   weights and thresholds that the input leaves unused (probe.py)
+    faint states    from states that are subnormal, or nearly: engines may flush them to zero, and nothing else may show it
     rows            streams are rows of a batch, and no row may touch another
     loop            what takes any number of steps in a call does what its step, which passed, does as often, for three numbers
     card            whoever runs the artifact believes its card, so the card must be the one that the model gives
@@ -28,7 +29,7 @@ from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import count_off, other_spikes
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.probe import random_spikes
+from plif_export.proof.probe import faint_states, random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.structure import card_differences
@@ -104,6 +105,8 @@ def check(
     if report.passed:
         random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
     if report.passed:
+        faint_states(subject, graph, bounds, report, x)
+    if report.passed:
         _compare_loops(subject, x, states, bounds, report)
     report.untested = bounds.untested
     if report.passed and expected is not None:
@@ -125,8 +128,8 @@ def check_engine(
     graph: Graph,
     seed: int = 0,
 ) -> None:
-    """The gate's questions to an engine that runs a file which has passed the gate: start, teacher-forced, random spikes and
-    rows. (The card is the file's, and what the engine does freely is the file's report.)
+    """The gate's questions to an engine that runs a file which has passed the gate: start, teacher-forced, random spikes, faint
+    states and rows. (The card is the file's, and what the engine does freely is the file's report.)
 
     x [T, B, C, H, W] float32, the states of each stream {key: [1, ...]} and the graph, as in `check`. Adds to the file's
     report, and fails it.
@@ -145,6 +148,8 @@ def check_engine(
             _compare_rows(subject, x, start, bounds, report)
         if report.passed:
             random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+        if report.passed:
+            faint_states(subject, graph, bounds, report, x)
         if report.passed:
             _compare_loops(subject, x, start, bounds, report)
 

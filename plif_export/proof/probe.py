@@ -45,6 +45,10 @@ EXACTLY = 0.5  # of the neurons that can be exactly on the threshold are
 AT_THRESHOLD = 1 / 16  # of the membranes lie on the threshold before the step
 AT_REST, BESIDE_THRESHOLD, FAR_AWAY = range(3)  # where membranes are before the step
 
+FAINT = 2.0 ** np.array(
+    [-140, -126, -100]
+)  # a subnormal number, the smallest that is none, and one that fades in some steps
+
 OUTPUT = ""  # in place of a layer's name
 
 Fires = dict[str, Array]  # {layer: [steps, rows, ...] bool}
@@ -59,6 +63,26 @@ def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report
         if not report.passed:
             return
     require_shown(subject, shown, report)
+
+
+def faint_states(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array) -> None:
+    """Calls without input and on the first of x [T, B, ...], by the subject and by the runtime, from FAINT, of both signs, and 0:
+    each in every neuron, or in every seventh where a call takes one row. Adds to report, and fails it."""
+    values = np.array([0, *FAINT, *-FAINT], np.float32)
+    for asked in {subject: None, subject.runtime: None}:
+        together = asked.forces_rows and asked.chunk == 1 and asked.fits(len(values))
+        for first in [range(len(values))] if together else [[0], [3]]:
+            turns = np.array(first)[:, None]
+            start = {
+                state_key(n.layer, name): values[(turns + np.arange(prod(n.shape))) % len(values)].reshape(-1, *n.shape)
+                for n in graph.neurons
+                for name in n.initial
+            }
+            for frames in (np.zeros_like(x[: asked.chunk, :1]), x[: asked.chunk, :1]):
+                history = GraphReference(graph).run(frames.repeat(len(turns), 1), start)
+                teacher_forced(asked, cases(history, asked.chunk), bounds, report, where="from faint states, ")
+                if not report.passed:
+                    return
 
 
 def _questions(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.Generator) -> Iterator[Case]:

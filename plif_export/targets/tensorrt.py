@@ -62,6 +62,11 @@ class TensorRtTarget(Target):
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         """Options, the module, and the GPU that a build needs."""
+        if "flush_denormals" in card:
+            raise PlifError(
+                f"--to {self.name}: a GPU may make 0 of numbers below 2^-126, and this network would give other spikes; "
+                "use --to onnx, for the CPU"
+            )
         _streams(options, card)
         flag(options, "raw")
         import_tensorrt(self.name)

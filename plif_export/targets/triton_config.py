@@ -60,11 +60,12 @@ def config(card: Card, name: str, serving: ServingOptions) -> str:
         ("output", output),
         ("sequence_batching", batching),
     ]
-    if not keeps:  # one process has the membranes
-        fields.append(("instance_group", PbMessage([("count", 1), ("kind", Word("KIND_CPU"))])))
-        if serving.engine:
-            value = PbMessage([("string_value", serving.engine)])
-            fields.append(("parameters", PbMessage([("key", "engine"), ("value", value)])))
+    if not keeps or "flush_denormals" in card:  # one process has the membranes; a GPU may flush subnormal numbers
+        count: list[tuple[str, Field]] = [] if keeps else [("count", 1)]
+        fields.append(("instance_group", PbMessage([*count, ("kind", Word("KIND_CPU"))])))
+    if serving.engine and not keeps:
+        value = PbMessage([("string_value", serving.engine)])
+        fields.append(("parameters", PbMessage([("key", "engine"), ("value", value)])))
     return "\n".join(_lines(fields)) + "\n"
 
 

@@ -30,14 +30,14 @@ class EngineOptions(Threads):
 
     sha256           of a folder what `plif export` said. A TensorRT engine is opened only with it, or with the report of its
                      export beside it
-    flush_denormals  subnormal membranes become zero. With ONNX Runtime this also holds for NumPy in the calling thread, and
-                     works only when no other ONNX Runtime session came first (a warning says when it did not)
+    flush_denormals  subnormal membranes become zero, in the engine alone; as the card says when not given. True is refused
+                     where it says that the network notices
     rates            also count spikes, which is slower: session.rates then holds each layer's firing rate of the last step
     """
 
     device: str | None = option("cpu, cuda or cuda:N; what the engine is for when not given.", default=None)
     sha256: str | None = option("Refuse the artifact when its SHA-256 is another. An engine needs it.", default=None)
-    flush_denormals: bool = True
+    flush_denormals: bool | None = None
     rates: bool = False
 
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, install_command
 from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
@@ -35,6 +36,9 @@ class Engine:
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/model/artifacts.py)
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
+    keeps_subnormals: ClassVar[bool] = (
+        False  # whether it can be told to: what cannot is refused where the card asks for it
+    )
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
     adapter: str | None = None  # the GPU that it runs on, by name and driver, where that can be told
@@ -69,6 +73,13 @@ class Engine:
     def one_thread(self) -> Engine:
         """This engine for calls from several threads at once: where it decides how many threads a call takes, it takes one."""
         return self
+
+
+def flushes(card: Card, options: EngineOptions) -> bool:
+    """Whether an engine makes subnormal numbers zero: as asked, else where the card does not say that the network notices. Never
+    without the native library, which alone puts back what that changes in the calling thread."""
+    asked = options.flush_denormals
+    return native.is_built() and (bool(card.get("flush_denormals", True)) if asked is None else asked)
 
 
 # name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before

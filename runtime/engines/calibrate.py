@@ -1,8 +1,8 @@
 """The calibration behind `--engine auto`: the same steps on each engine, in turn, in a separate process.
 
-The process is separate, since opening an engine has lasting effects: ONNX Runtime flushes denormals only for the first
-session of a process, and then for NumPy in the calling thread, too. A program that measures and one that finds its engine
-in the cache must compute the same, so the program itself never opens the engines that are not chosen.
+The process is separate, since opening an engine has lasting effects: its library, threads and memory stay. A program that
+measures and one that finds its engine in the cache must be the same, so the program itself never opens the engines that are
+not chosen.
 
 The stimulus is what a network on an event camera sees: sparse and event-like frames at the card's framing (a still image for
 networks that take one), then silence.
@@ -56,7 +56,7 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
         raise PlifError("the measuring process failed") from None
 
 
-def child(path: str, engines: list[str], threads: int | None, flush_denormals: bool) -> None:
+def child(path: str, engines: list[str], threads: int | None, flush_denormals: bool | None) -> None:
     """Runs in the child: prints a Measurement."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     print(json.dumps(measure(Path(path), engines, EngineOptions(threads=threads, flush_denormals=flush_denormals))))

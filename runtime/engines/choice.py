@@ -30,28 +30,45 @@ ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxr
 
 
 def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
-    """The engine of that name; for `auto` the one that is chosen. Raises PlifError where none opens the file."""
+    """The engine of that name; for `auto` the one that is chosen. Raises PlifError where none opens the file, and for one that
+    would flush subnormal numbers of a network that notices."""
     if name != "auto":
-        return find_engine(name, path, options.device)(path, card, options), EngineChoice(name, name, "as asked")
+        return _open(name, path, card, options), EngineChoice(name, name, "as asked")
     names = CANDIDATES.get(kind_of(path).suffix, ())
     if not names or options.device not in (None, "cpu"):
-        engine = find_engine("auto", path, options.device)(path, card, options)
+        engine = _open("auto", path, card, options)
         return engine, EngineChoice(engine.name, "auto", f"it opens {kind_of(path).suffix} files")
     reason = why_not("event")
     if reason is None:
         try:
-            engine = find_engine("event", path)(path, card, options)
+            engine = _open("event", path, card, options)
         except PlifError as error:
             refusal = str(error).removeprefix(f"{path}: ").removesuffix("; use --engine onnxruntime")
             reason = f"the event engine cannot run it ({refusal})"
     if reason is not None:
-        return find_engine("onnxruntime", path)(path, card, options), EngineChoice("onnxruntime", "auto", reason)
+        return _open("onnxruntime", path, card, options), EngineChoice("onnxruntime", "auto", reason)
     if (reason := why_not("onnxruntime")) is not None:
         return engine, EngineChoice("event", "auto", reason)
     choice = _choose(path, card, options, names)
     if choice.engine != engine.name:
-        engine = find_engine(choice.engine, path)(path, card, options)
+        engine = _open(choice.engine, path, card, options)
     return engine, choice
+
+
+def _open(name: str, path: Path, card: Card, options: EngineOptions) -> Engine:
+    engine = find_engine(name, path, options.device)
+    if card.get("flush_denormals") is False and (options.flush_denormals or not engine.keeps_subnormals):
+        what = "flush_denormals=True" if engine.keeps_subnormals else f"engine {engine.name}"
+        instead = (
+            "leave it out"
+            if engine.keeps_subnormals
+            else "run its .onnx file on the CPU: --engine event or onnxruntime"
+        )
+        raise PlifError(
+            f"{path}: {what} makes 0 of numbers below 2^-126, and this network would give other spikes (its card says "
+            f"flush_denormals: false); {instead}"
+        )
+    return engine(path, card, options)
 
 
 def load_code(name: str, path: Path) -> None:

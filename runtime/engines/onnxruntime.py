@@ -2,12 +2,12 @@
 
 Every array is the caller's and is bound once by address, so a step copies and allocates nothing. Subnormal membranes (a
 leak without input halves v until it is 1e-40) make a step up to six times slower on some processors, so they are flushed
-to zero. ONNX Runtime does this only where the first session of the process asks for it, so the engine checks the result.
+to zero where the card allows it. ONNX Runtime has its own threads do so by a setting of each session; the calling thread it
+sets once, with the first session of the process, for good. So the engine sets that thread for every run, and puts it back.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from runtime import native
 from runtime.base.declared import EngineOptions
-from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.engines import Engine
+from runtime.base.errors import MissingExtra, PlifError
+from runtime.engines import Engine, flushes
 from runtime.engines.buffers import Arrays, Buffers, InLoops, PingPong, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
@@ -25,7 +26,6 @@ from runtime.model.graph import spikes
 from runtime.model.readers.onnx_contents import read_step
 from runtime.model.readers.onnx_loop import loop_of
 from runtime.model.readers.onnx_wire import runnable, with_rates
-from runtime.native import cores
 
 try:
     import onnxruntime as ort
@@ -42,7 +42,7 @@ class OnnxRuntime(Engine):
     device: int = 0
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        self.path, self.card = path, card
+        self.path, self.card, self.flush = path, card, flushes(card, options)
         self.rates = rate_outputs(card, options.rates)
         self._bytes = runnable(read_step(path), ort.__version__)
         if self.rates:
@@ -70,7 +70,8 @@ class OnnxRuntime(Engine):
         settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
         providers = None if provider_options is None else [(self.provider, provider_options)]
         try:
-            return ort.InferenceSession(model or self._bytes, settings, providers=providers, enable_fallback=0)
+            with native.flushing(self.flush):  # constants are computed now
+                return ort.InferenceSession(model or self._bytes, settings, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
@@ -86,6 +87,16 @@ class OnnxRuntime(Engine):
         )
 
 
+def cpu_settings(threads: int, flush: bool) -> ort.SessionOptions:
+    """Of a session on the CPU. flush: whether its threads make subnormals zero; the calling one does so in native.flushing."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4  # errors are raised; log lines would only repeat them
+    settings.add_session_config_entry("session.set_denormal_as_zero", str(int(flush)))
+    return settings
+
+
 def reason_of(error: Exception) -> str:
     """What ONNX Runtime says of a model that it cannot open or run, in one line."""
     return " ".join(str(error).split())[:200]
@@ -97,6 +108,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
 
     name: ClassVar[str] = "onnxruntime"
     provider: ClassVar[str] = "CPUExecutionProvider"
+    keeps_subnormals: ClassVar[bool] = True
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
@@ -105,20 +117,9 @@ class OnnxRuntimeEngine(OnnxRuntime):
             )
         self._options = options
         super().__init__(path, card, options)
-        if options.flush_denormals and not _denormals_are_flushed():
-            warnings.warn(
-                "denormals are not flushed to zero: another ONNX Runtime session came first in this process; "
-                "long silence may be slow. Load the plif model before other sessions.",
-                PlifWarning,
-                stacklevel=3,
-            )
 
     def open(self, model: bytes | None = None) -> ort.InferenceSession:
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._options.threads or cores()
-        settings.inter_op_num_threads = 1
-        if self._options.flush_denormals:
-            settings.add_session_config_entry("session.set_denormal_as_zero", "1")
+        settings = cpu_settings(self._options.threads or native.cores(), self.flush)
         return self._open(settings, {}, "export it again", model)
 
     @cached_property
@@ -152,11 +153,4 @@ class OnnxRuntimeEngine(OnnxRuntime):
             except Exception as error:  # RuntimeError, and a family of its own
                 raise self.cannot_run(error) from None
 
-        return call
-
-
-def _denormals_are_flushed() -> bool:
-    smallest = np.full(
-        1, 2.0**-126, np.float32
-    )  # the smallest normal number; np.finfo warns where denormals are flushed
-    return bool((smallest * np.float32(0.5))[0] == 0)
+        return native.with_flushing(self.flush, call)

@@ -17,16 +17,16 @@ from typing import ClassVar
 
 import numpy as np
 
+from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
-from runtime.engines import Engine
+from runtime.engines import Engine, flushes
 from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.contents import BIN, PART, XML
-from runtime.native import cores
 
 try:
     import openvino as ov
@@ -43,11 +43,12 @@ class OpenVinoEngine(Engine):
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
     sums_in_float32: ClassVar[bool] = True
+    keeps_subnormals: ClassVar[bool] = True
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
             raise PlifError(f"engine openvino: device '{options.device}'; this engine runs on cpu only")
-        self.path, self.card, self._options = path, card, options
+        self.path, self.card, self._options, self.flush = path, card, options, flushes(card, options)
         self.stateful = bool(card.get("stateful", False))
         self.variables = {s["input"] + s["output"]: s["shape"] for s in card["states"]} if self.stateful else {}
         self.rates = rate_outputs(card, options.rates)
@@ -85,7 +86,7 @@ class OpenVinoEngine(Engine):
         def run(_: object = tensors) -> None:  # the tensors hold addresses only: keep the arrays alive
             infer(share_inputs=True, share_outputs=True)
 
-        return request, run
+        return request, native.with_flushing(self.flush, run)
 
     def _for_rows(self, rows: int) -> ov.CompiledModel:
         """The network, compiled for this number of rows."""
@@ -112,11 +113,12 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._options.threads or cores(),
-            "CPU_DENORMALS_OPTIMIZATION": self._options.flush_denormals,
+            "INFERENCE_NUM_THREADS": self._options.threads or native.cores(),
+            "CPU_DENORMALS_OPTIMIZATION": self.flush,
         }
         try:
-            compiled = self._core.compile_model(model, "CPU", settings)
+            with native.flushing(self.flush):  # which the setting does for good, and for the compiling thread alone
+                compiled = self._core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise PlifError(f"{self.path}: OpenVINO cannot compile it ({_first(error)}); export it again") from None
         devices = compiled.get_property("EXECUTION_DEVICES")

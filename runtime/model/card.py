@@ -151,6 +151,8 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
             raise PlifError(
                 f"{where}: tau of {layer} is {_short(tau)}; expected a number, one for each channel, or null"
             )
+    if not isinstance(card.get("flush_denormals", False), bool):
+        raise PlifError(f"{where}: flush_denormals {_short(card['flush_denormals'])}; expected false, or no such key")
     output = card["output"]
     if output.get("kind") not in get_args(Output) or not _positive(output.get("voters", 1)):
         raise PlifError(

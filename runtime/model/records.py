@@ -194,6 +194,7 @@ class ArtifactCard(_Artifact, MayBeInCard, total=False):
     options        of the target, that `--set` gave
     provenance     where the network comes from: its maker says so
     exit           the `margin` of an early exit, and what it was found on
+    flush_denormals  false where an engine that makes 0 of subnormal numbers would give other spikes; else no such key
     target         what was written: no such key of an ONNX file;  memory: of a microcontroller, in bytes
     engine, stateful, onnx_sha256, triton, nir, files   of single targets
     """
@@ -203,6 +204,7 @@ class ArtifactCard(_Artifact, MayBeInCard, total=False):
     options: dict[str, str]
     provenance: dict[str, object]
     exit: dict[str, object]
+    flush_denormals: bool
     target: str
     memory: dict[str, int]
     engine: dict[str, object]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes as c
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -149,6 +151,36 @@ def missing() -> NoReturn:
         f"{Path(__file__).parent}: plif needs its native library, and none here fits (installed without a C compiler or for "
         "another machine); install gcc or clang, or give pip a network, and install plif again"
     )
+
+
+@contextmanager
+def flushing(on: bool) -> Iterator[None]:
+    """Inside, this thread makes subnormal numbers (below 2^-126) zero, or keeps them; afterwards it does what it did before.
+    Where there is no native library, it goes on doing that."""
+    if not is_built():
+        yield
+        return
+    before = library().plif_flush(on)
+    try:
+        yield
+    finally:
+        library().plif_unflush(before)
+
+
+def with_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
+    """`run`, inside of `flushing`: for what is called in every step."""
+    if not is_built():
+        return run
+    begin, end = library().plif_flush, library().plif_unflush
+
+    def call() -> None:
+        before = begin(on)
+        try:
+            run()
+        finally:
+            end(before)
+
+    return call
 
 
 def refusal(check: str, *arguments: object) -> str | None:

@@ -77,7 +77,8 @@ PLIF_API int plif_error_code(void); /* of the last call in this thread that coul
 enum plif_flag {
     /* do not look whether the file is as it was written. Memory stays safe; answers may be wrong */
     PLIF_SKIP_DIGEST = 1,
-    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` (not in WebAssembly) */
+    /* membranes below 1e-38 are kept; else they become zero, as in `plif stream` (not in WebAssembly), unless the
+     * network would give other spikes then, which its file says */
     PLIF_KEEP_SUBNORMALS = 2
 };
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes as c
 from typing import Any
 
-INT, UINT, I32, I64, SIZE, DOUBLE = c.c_int, c.c_uint, c.c_int32, c.c_int64, c.c_size_t, c.c_double
+INT, UINT, I32, I64, U64, SIZE, DOUBLE = c.c_int, c.c_uint, c.c_int32, c.c_int64, c.c_uint64, c.c_size_t, c.c_double
 P, TEXT = c.c_void_p, c.c_char_p  # any address; const char *
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -61,6 +61,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_room_check": (INT, P, I64, I64, P, I64),
     "plif_run": (None, P, P, P, P, P),
     "plif_settle": (None, P, P),
+    "plif_flush": (U64, INT),
+    "plif_unflush": (None, U64),
     "plif_pool_new": (P, INT),
     "plif_pool_free": (None, P),
     # engine/threads.c

@@ -215,3 +215,61 @@ def test_names_of_the_command_line_work_in_python(folder: Path, tmp_path: Path) 
         path = model.export(tmp_path / f"{alias}.onnx", verify=False, **{alias: True}).path
         assert plif.load(path).card["precision"] == precision
     assert model.export(tmp_path / "m.c", to="c", set={"layout": "arduino"}, verify=False).path.exists()
+
+
+EVERY_CALL = """
+import ctypes, ctypes.util, platform, sys, warnings, numpy as np, torch
+warnings.simplefilter("ignore")
+environment = (ctypes.c_uint32 * 64)()
+def modes():
+    ctypes.CDLL(ctypes.util.find_library("m")).fegetenv(environment)
+    register = environment[7] & ~0x3f if platform.machine() == "x86_64" else environment[0]  # without what merely happened
+    products = [float(torch.tensor(1e-30) * 1e-12), float(np.full(1, 1e-30, np.float32)[0] * np.float32(1e-12))]
+    torches = [torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()]
+    return hex(register), products, np.geterr(), *torches
+
+import plif
+from plif import PlifError
+one, x = "recordings/one.bin", np.zeros((1, 2, 34, 34), np.float32)
+def stepped(path, **options):
+    session = plif.load(path, **options).session()
+    session.step(x)
+    session.run(np.zeros((3, *x.shape), np.float32))
+    session.reset()
+calls = {
+    "export": lambda: plif.export("model.pt", "again.onnx"),
+    "verify": lambda: plif.verify("model.onnx", "model.pt", engine="event"),
+    "verify onnxruntime": lambda: plif.load("model.onnx").verify("model.pt", engine="onnxruntime"),
+    "check": lambda: plif.check(plif.build("FC10-PLIF", shape=(2, 34, 34)), torch.from_numpy(x)),
+    "step": lambda: stepped("model.onnx", engine="event"),
+    "step onnxruntime": lambda: stepped("model.onnx", engine="onnxruntime", threads=2),
+    "step kept": lambda: stepped("model.onnx", engine="onnxruntime", flush_denormals=False),
+    "step torch": lambda: stepped("model.pt", flush_denormals=True),
+    "stream": lambda: list(plif.load("model.onnx", engine="onnxruntime").stream(one)),
+    "predict": lambda: plif.load("model.onnx", engine="event").predict(one),
+    "evaluate": lambda: plif.load("model.onnx", engine="onnxruntime").evaluate("digits:2"),
+    "bench": lambda: plif.load("model.onnx").bench("model.pt", seconds=0.1),
+    "train": lambda: plif.load("model.pt").train("digits:4", f"more-{flush}.pt", plif.Recipe(epochs=1, batch_size=4), T=16),
+    "save": lambda: plif.save(plif.build("FC10-PLIF", shape=(2, 34, 34)), "other.pt"),
+    "refused": lambda: plif.load("model.onnx", engine="onnxruntime").session().step(x[0, 0]),
+}
+for flush in (False, True):
+    torch.set_flush_denormal(flush)
+    for name, call in calls.items():
+        before = modes()
+        try:
+            call()
+        except PlifError as error:
+            assert name == "refused", (name, error)
+        if modes() != before:
+            print(name, before, modes())
+            torch.set_flush_denormal(flush)
+"""
+
+
+def test_no_call_changes_the_floating_point_modes_of_who_calls(folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, where ours is the first session of ONNX Runtime, with subnormal numbers kept and flushed."""
+    shutil.copytree(folder, tmp_path / "here")
+    program = f"import sys; sys.path[:] = {sys.path!r}\n{EVERY_CALL}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "here", capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr

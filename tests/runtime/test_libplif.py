@@ -369,9 +369,19 @@ def test_the_digest_of_a_file_without_an_early_exit_or_a_rule_is_that_of_files_f
     digits_plif: Path,
 ) -> None:
     sections, facts = plif_file.take_apart(digits_plif, digits_plif.read_bytes())
-    assert plif_file.FACTS[-3:] == ("exit", "decide", "native") and facts[-3:] == (0, 0, 0) and len(facts) == 14
-    for kept, added in ((11, (0, 0, 0)), (12, (7, 0, 0)), (13, (0, 1, 0)), (14, (0, 0, 1))):
-        said = (*facts[:-3], *added)
+    assert (
+        plif_file.FACTS[-4:] == ("exit", "decide", "native", "keeps")
+        and facts[-4:] == (0, 0, 0, 0)
+        and len(facts) == 15
+    )
+    for kept, added in (
+        (11, (0, 0, 0, 0)),
+        (12, (7, 0, 0, 0)),
+        (13, (0, 1, 0, 0)),
+        (14, (0, 0, 1, 0)),
+        (15, (0, 0, 0, 1)),
+    ):
+        said = (*facts[:-4], *added)
         packed = struct.pack(f"<{kept}i", *said[:kept])
         old = hashlib.sha256(sections["strings"] + sections["states"] + packed).hexdigest()
         assert contents_of(digits_plif, sections, said).parts["facts"] == old

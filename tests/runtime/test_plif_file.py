@@ -142,8 +142,8 @@ def test_arrays_that_are_packed_in_no_known_way_are_refused(
         path.write_bytes(sealed(forged))
         with pytest.raises(PlifError, match=rf"type {kind}, {bits} bits"):
             read_plif(path)
-    said = opened(data[:8] + struct.pack("<I", 5) + data[12:])
-    assert said is not None and "version 5 of .plif files, and this library reads 4" in said
+    said = opened(data[:8] + struct.pack("<I", 6) + data[12:])
+    assert said is not None and "version 6 of .plif files, and this library reads 5" in said
 
 
 def test_the_runtime_takes_it_like_any_artifact(digits_plif: Path) -> None:

@@ -160,44 +160,6 @@ def test_wrong_shapes_rows_and_forms_are_refused_in_one_line(files: Path, model:
         runtime.load(files / "three.onnx").session(streams=2)
 
 
-def test_a_second_onnxruntime_session_with_another_setting_does_not_go_unnoticed(files: Path) -> None:
-    """In a process of its own: the first session decides about denormals, and ours says so when it came second."""
-    import subprocess
-    import sys
-
-    program = (
-        "import warnings, onnxruntime, runtime, sys; warnings.simplefilter('error'); p = sys.argv[1]\n"
-        "if sys.argv[2] == 'second': onnxruntime.InferenceSession(p, providers=['CPUExecutionProvider'])\n"
-        "runtime.load(p, 'onnxruntime')"
-    )
-
-    def run(order: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, str(files / "step.onnx"), order]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    assert run("first").returncode == 0
-    assert "denormals are not flushed" in run("second").stderr
-
-
-def test_long_silence_leaves_no_subnormal_membranes(files: Path) -> None:
-    import subprocess
-    import sys
-
-    program = (
-        "import numpy as np, runtime, sys\n"
-        "session = runtime.load(sys.argv[1], 'onnxruntime').session()\n"
-        "x = np.full((1, 2, 16, 16), 2.0, np.float32)\n"
-        "for t in range(5): session.step(x)\n"
-        "for t in range(2000): session.step(0 * x)\n"
-        "v = np.concatenate([abs(v).ravel() for v in session.state.values()]).view(np.uint32)\n"
-        "print(int(((v > 0) & (v < 0x00800000)).sum()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, files / "step.onnx"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "0"
-
-
 def test_loading_with_the_wrong_hash_is_refused(files: Path) -> None:
     with pytest.raises(PlifError, match="It is not the file that was verified"):
         runtime.load(files / "step.onnx", sha256="0" * 64)

@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from runtime.native.signatures import DOUBLE, I32, I64, INT, SIGNATURES, SIZE, TEXT, UINT, P
+from runtime.native.signatures import DOUBLE, I32, I64, INT, SIGNATURES, SIZE, TEXT, U64, UINT, P
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "runtime" / "native"
 PROTOTYPE = re.compile(
     r"^(?:PLIF_API |COLD )?((?:const )?\w+(?: \w+)?[ *]+)(plif_\w+)\(([^()]*)\)\s*[;{]", re.MULTILINE
 )
-NUMBERS = {"int": INT, "unsigned": UINT, "int32_t": I32, "int64_t": I64, "size_t": SIZE, "double": DOUBLE, "void": None}
+NUMBERS = {"int": INT, "unsigned": UINT, "int32_t": I32, "int64_t": I64, "uint64_t": U64, "size_t": SIZE}
+NUMBERS |= {"double": DOUBLE, "void": None}
 
 
 def type_of(text: str) -> Any:

@@ -1,40 +1,47 @@
-"""An ONNX file as a subject of the gate: a slice for each layer, one for the output, and the whole file.
+"""An ONNX file as a subject of the gate: a slice for each layer, one for the output, the whole file, and the runtime's session.
 
 Each layer's slice gets the reference's spikes and the reference's states, so that one flip cannot excuse the next. The whole
-file, with the spikes of its layers as further outputs, runs on its own.
+file, with the spikes of its layers as further outputs, runs on its own. The runtime opens it as it opens any file, with its
+defaults, and steps several streams beside each other.
 """
 
 from __future__ import annotations
 
+import tempfile
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from plif_export.proof.arithmetic.interpret import Array
 from plif_export.proof.compare import Observation
 from plif_export.proof.reference import Reference
-from plif_export.proof.subjects.slices import CannotRun, cut, open_model, run, step_model, with_outputs
-from plif_export.proof.subjects.subject import Answer, Case, States, Subject, of_so_many_steps
+from plif_export.proof.subjects.slices import CannotRun, OpenFile, cut, open_model, step_model, with_outputs
+from plif_export.proof.subjects.subject import Answer, Case, EngineSession, States, Subject, of_so_many_steps
+from runtime.api import open_as_it_is
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
+from runtime.engines import flushes
 from runtime.model.card import Card, output_shape
 from runtime.model.graph import key_of, spikes
+
+CANNOT = "the whole file cannot run {} streams"
 
 
 class WholeFile(Subject):
     """The file as it is, opened. layers: those whose spikes it shows, as further outputs."""
 
-    def __init__(self, whole: ort.InferenceSession, card: Card, layers: list[str], where: str) -> None:
+    def __init__(self, file: OpenFile, card: Card, layers: list[str], where: str) -> None:
         super().__init__(card, where)
-        self.whole, self.layers, self.input = whole, layers, card["graph"]["input"]
+        self.file, self.layers, self.input = file, layers, card["graph"]["input"]
 
     def call(self, x: Array, states: States) -> Answer:
         rows, records = x.shape[1], self.card["states"]
         names = ["y", *(record["output"] for record in records), *(spikes(layer) for layer in self.layers)]
         feed = {self.input: self.inputs(x)}
         feed |= {r["input"]: states[layer][name] for r, (layer, name) in zip(records, self.states, strict=True)}
-        found = run(self.whole, names, feed, "states", f"the whole file cannot run {rows} streams")
+        found = self.file.run(names, feed, "states", CANNOT.format(rows))
         y = found["y"] if self.unrolled else found["y"][None]
         expected = [self.chunk, rows, *output_shape(self.card)]
         if list(y.shape) != expected:
@@ -52,7 +59,7 @@ class WholeFile(Subject):
         return Answer(y, layers)
 
 
-class SlicedFile(WholeFile):
+class SlicedFile(Subject):
     """The file, or the step that is in a loop file, in slices. layers: the model's, in forward order. Raises PlifError for a file
     that cannot be cut into them."""
 
@@ -60,10 +67,12 @@ class SlicedFile(WholeFile):
     rows_steps = 4
 
     def __init__(self, model: onnx.ModelProto, card: Card, layers: list[str], where: str = "artifact") -> None:
-        self.file = model
+        super().__init__(card, where)
+        self.file, self.input, flush = model, card["graph"]["input"], flushes(card, EngineOptions())
         if card["form"] == "loop":
             model = step_model(model, where)
-        super().__init__(with_outputs(model, [spikes(layer) for layer in layers], where), card, layers, where)
+        shown = with_outputs(model, [spikes(layer) for layer in layers], flush, where)
+        self.whole, self.flush = WholeFile(shown, card, layers, where), flush
         # (layer, variable) -> the tensors of the state that comes in and of the one that goes out
         self.ends = {key: (r["input"], r["output"]) for key, r in zip(self.states, card["states"], strict=True)}
         self.variables = {layer: [name for own, name in self.states if own == layer] for layer in layers}
@@ -78,16 +87,33 @@ class SlicedFile(WholeFile):
             # its own spikes are not given: a soft reset subtracts what the file's comparison said, not the reference's
             own = {spikes(layer), *(self.fired(layer, k) for k in steps)}
             own |= {self.state(layer, name, self.chunk) for name in self.variables[layer]}
-            self.slices[layer] = cut(model, layer, outputs, boundary - own, f"{where}: layer {layer}")
-        self.output = cut(model, "output", ["y"], boundary, f"{where}: output")
+            self.slices[layer] = cut(model, layer, outputs, boundary - own, flush, f"{where}: layer {layer}")
+        self.output = cut(model, "output", ["y"], boundary, flush, f"{where}: output")
 
-    def in_calls_of(self, T: int) -> WholeFile | None:
+    def call(self, x: Array, states: States) -> Answer:
+        try:
+            return self.runtime.call(x, states)
+        except Exception as error:  # onnxruntime raises a family of its own
+            raise CannotRun("states", f"{CANNOT.format(x.shape[1])} ({' '.join(str(error).split())[:120]})") from None
+
+    def alone(self, x: Array, states: States) -> Answer:
+        return self.whole.alone(x, states)
+
+    def in_calls_of(self, T: int) -> Subject | None:
         card = of_so_many_steps(self.card, T)
         return None if card is None else WholeFile(self._loop, card, [], self.where)
 
     @cached_property
-    def _loop(self) -> ort.InferenceSession:
-        return open_model(self.file, self.where)
+    def _loop(self) -> OpenFile:
+        return open_model(self.file, self.flush, self.where)
+
+    @cached_property
+    def runtime(self) -> EngineSession:
+        """The file as `runtime.load` opens it for ONNX Runtime, with its own defaults."""
+        with tempfile.TemporaryDirectory(prefix="plif-gate-") as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(self.file.SerializeToString(deterministic=True))
+            return EngineSession(open_as_it_is(path, self.card, "onnxruntime", EngineOptions()), self.where)
 
     def h(self, layer: str, k: int) -> str:
         """The tensor of the membrane before the reset, in step k of a call."""

@@ -16,8 +16,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from runtime import native
 from runtime.base.errors import PlifError
-from runtime.engines.onnxruntime import reason_of
+from runtime.engines.onnxruntime import cpu_settings, reason_of
 from runtime.model.readers.onnx_loop import step_of
 from runtime.model.readers.onnx_wire import NotProtobuf, runnable
 
@@ -32,6 +33,24 @@ class CannotRun(Exception):
         self.layer = layer
 
 
+@dataclass(frozen=True)
+class OpenFile:
+    """An ONNX file in ONNX Runtime; flush: whether its runs make subnormal numbers zero."""
+
+    session: ort.InferenceSession
+    flush: bool
+
+    def run(self, names: Iterable[str], feed: dict[str, np.ndarray], layer: str, problem: str) -> dict[str, np.ndarray]:
+        """The named outputs, float32 [...], for inputs by name. Raises CannotRun with the problem and ONNX Runtime's own
+        reason."""
+        names = list(names)
+        try:
+            with native.flushing(self.flush):
+                return dict(zip(names, self.session.run(names, feed), strict=True))
+        except Exception as error:  # onnxruntime raises a family of its own
+            raise CannotRun(layer, f"{problem} ({' '.join(str(error).split())[:120]})") from None
+
+
 @dataclass
 class Slice:
     """The part of an artifact that makes one layer, opened: `inputs` are the boundary tensors that it reads."""
@@ -39,7 +58,7 @@ class Slice:
     layer: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    session: ort.InferenceSession
+    file: OpenFile
 
     def run(self, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name, from the known tensors by name: float32 [...], as the file has them. Raises CannotRun."""
@@ -47,22 +66,12 @@ class Slice:
         if unknown:
             raise CannotRun(self.layer, f"it reads {', '.join(unknown)}, which the model does not have")
         feed = {FORCED + name: known[name] for name in self.inputs}
-        return run(self.session, self.outputs, feed, self.layer, "it cannot run on the model's values")
+        return self.file.run(self.outputs, feed, self.layer, "it cannot run on the model's values")
 
 
-def run(
-    session: ort.InferenceSession, names: Iterable[str], feed: dict[str, np.ndarray], layer: str, problem: str
-) -> dict[str, np.ndarray]:
-    """The named outputs of a session, float32 [...], for inputs by name. Raises CannotRun with the problem and ONNX Runtime's
-    own reason."""
-    names = list(names)
-    try:
-        return dict(zip(names, session.run(names, feed), strict=True))
-    except Exception as error:  # onnxruntime raises a family of its own
-        raise CannotRun(layer, f"{problem} ({' '.join(str(error).split())[:120]})") from None
-
-
-def cut(model: onnx.ModelProto, layer: str, outputs: Iterable[str], boundary: Iterable[str], where: str) -> Slice:
+def cut(
+    model: onnx.ModelProto, layer: str, outputs: Iterable[str], boundary: Iterable[str], flush: bool, where: str
+) -> Slice:
     """The part of `model` that makes `outputs` from `boundary`. Raises PlifError when an output is not made."""
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
@@ -97,7 +106,7 @@ def cut(model: onnx.ModelProto, layer: str, outputs: Iterable[str], boundary: It
         list(weights.values()),
     )
     sliced = helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return Slice(layer, tuple(inputs), outputs, open_model(sliced, where))
+    return Slice(layer, tuple(inputs), outputs, open_model(sliced, flush, where))
 
 
 def _renamed(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
@@ -107,12 +116,12 @@ def _renamed(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
     return copy
 
 
-def with_outputs(model: onnx.ModelProto, names: Iterable[str], where: str) -> ort.InferenceSession:
+def with_outputs(model: onnx.ModelProto, names: Iterable[str], flush: bool, where: str) -> OpenFile:
     """The whole model, opened with some inner tensors as further outputs."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    return open_model(whole, where)
+    return open_model(whole, flush, where)
 
 
 def step_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
@@ -123,14 +132,12 @@ def step_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         raise PlifError(f"{where}: its Scan is no loop around a step; export it again") from None
 
 
-def open_model(model: onnx.ModelProto, where: str) -> ort.InferenceSession:
-    """ONNX Runtime on the CPU, one thread. Raises PlifError with `where` for a model that it cannot open."""
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = 1
-    settings.log_severity_level = 4
-    settings.add_session_config_entry("session.set_denormal_as_zero", "1")  # as the runtime runs it
+def open_model(model: onnx.ModelProto, flush: bool, where: str) -> OpenFile:
+    """In ONNX Runtime on the CPU, one thread. Raises PlifError with `where` for a model that it cannot open."""
     try:
         data = runnable(model.SerializeToString(), ort.__version__)
-        return ort.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+        with native.flushing(flush):
+            session = ort.InferenceSession(data, cpu_settings(1, flush), providers=["CPUExecutionProvider"])
+        return OpenFile(session, flush)
     except Exception as error:  # onnxruntime raises a family of its own
         raise PlifError(f"{where}: ONNX Runtime cannot open it ({reason_of(error)})") from None

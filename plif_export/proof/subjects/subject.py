@@ -141,6 +141,11 @@ class Subject(ABC):
         """The same artifact in calls of T steps; None where it has calls of one kind alone."""
         return None
 
+    @property
+    def runtime(self) -> Subject:
+        """The same artifact as the runtime runs it."""
+        return self
+
     def initial(self) -> States:
         """The states after a reset; empty where only the card has them."""
         return {}

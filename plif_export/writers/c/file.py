@@ -60,6 +60,10 @@ def _facts(card: Card, program: CProgram) -> list[str]:
     ]
     if card["normalisation"]:
         lines.append(f"before    (image - mean) / std with {card['normalisation']}")
+    if "flush_denormals" in card:
+        lines.append(
+            "numbers   below 2^-126 must not be flushed to zero (FTZ, DAZ, FZ): the network would spike otherwise"
+        )
     lines.append(f"made from {card['source_sha256'] or 'a module in memory'} (SHA-256 of the model)")
     return [fill(comment(line), 110, subsequent_indent=" " * 13) for line in lines]
 

@@ -30,7 +30,7 @@ from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import MARGIN
-from runtime.engines import Engine
+from runtime.engines import Engine, flushes
 from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
 from runtime.engines.event import forms
 from runtime.engines.event.layout import Layout, aligned, as_map, lanes
@@ -62,6 +62,7 @@ class EventEngine(Engine):
 
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".plif", ".html")
+    keeps_subnormals: ClassVar[bool] = True
     threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -83,7 +84,7 @@ class EventEngine(Engine):
             from runtime.engines.event.plif_writer import open_program  # what it needs is not loaded for others
 
             asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
-            self._program, self._kept = open_program(path, card, asked, options.flush_denormals)
+            self._program, self._kept = open_program(path, card, asked, flushes(card, options))
             self.path = native.PATHS[self._program.path]  # a page has the one that runs on every machine
         else:
             self._program = self._compiled(path, options)
@@ -105,7 +106,7 @@ class EventEngine(Engine):
                 f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
                 "use --engine onnxruntime"
             )
-        program = self._make_program(layout, options.flush_denormals)
+        program = self._make_program(layout, flushes(card, options))
         if (why := native.refusal("plif_program_check", ctypes.byref(program))) is not None:
             raise PlifError(
                 f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"

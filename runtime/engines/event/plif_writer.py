@@ -88,6 +88,7 @@ def facts_of(card: Card) -> Facts:
         decide=card_rule(card) or "",
         exit=exit_fact(card),
         native=is_native(card),
+        keeps=card.get("flush_denormals") is False,
         states=tuple(
             State(state["name"], as_map(state["shape"]), float(np.float32(state["initial"])))
             for state in card["states"]

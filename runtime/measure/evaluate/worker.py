@@ -61,7 +61,7 @@ class Job:
     folder: Path
     threads: int | None = None
     rates: bool = False
-    flush_denormals: bool = True
+    flush_denormals: bool | None = None
     sha256: str | None = None
     lanes: int = 1
 

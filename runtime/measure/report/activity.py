@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime import native
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.tensors import spiking_layers
 from runtime.measure.report.synops import (
@@ -194,6 +195,8 @@ class _Tapped:
     def __init__(self, path: Path, card: Card, threads: int | None) -> None:
         try:
             import onnxruntime as ort
+
+            from runtime.engines.onnxruntime import cpu_settings
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None
         self.card, self.rows = card, card["batch"] or 1
@@ -206,12 +209,11 @@ class _Tapped:
         taps = {f"tap.s.{layer}": spikes(layer) for layer in self.fired}
         taps |= {f"tap.x.{node['name']}": _tensor(node["inputs"][0], by_name) for node in nodes}
         self._outputs = [*taps, *(state["output"] for state in card["states"])]
-        settings = ort.SessionOptions()
-        settings.log_severity_level = 4
-        settings.intra_op_num_threads = threads or 1
         try:
             model = runnable(with_taps(read_step(path), taps), ort.__version__)
-            self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+            settings = cpu_settings(threads or 1, flush=False)
+            with native.flushing(False):
+                self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None
@@ -229,7 +231,8 @@ class _Tapped:
         }
         for frame in frames:
             x = np.repeat(np.asarray(frame, np.float32)[None], self.rows, 0)
-            values = self._session.run(self._outputs, {self.card["graph"]["input"]: x, **states})
+            with native.flushing(False):
+                values = self._session.run(self._outputs, {self.card["graph"]["input"]: x, **states})
             found = iter(values)
             for layer, count in self.fired.items():
                 fired = next(found)[0] != 0

@@ -31,29 +31,18 @@ from runtime.base.files import open_regular, read_regular
 from runtime.model.readers import web_page
 
 MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
-VERSIONS = PLAIN, PACKED = 3, 4  # the second has arrays whose numbers take less than a byte
+# PACKED has arrays whose numbers take less than a byte, KEPT is of networks that notice when subnormal numbers are flushed
+VERSIONS = PLAIN, PACKED, KEPT = 3, 4, 5
 EXPECTED = "a file made by: plif export model.pt --to plif"
 
 SECTIONS = ("card", "strings", "states", "programs", "operations", "arrays", "weights")
 FACTS = (
-    "c",
-    "h",
-    "w",
-    "classes",
-    "voters",
-    "T",
-    "static",
-    "states",
-    "rank",
-    "int8",
-    "upright",
-    "exit",
-    "decide",
-    "native",
+    *("c", "h", "w", "classes", "voters", "T", "static", "states", "rank", "int8", "upright"),
+    *("exit", "decide", "native", "keeps"),  # LATER: of these older files have the first few, or none
 )
-LATER = 3  # of these, the last: 0 in files that are older
+LATER = 4
 # magic, version, bytes of the header, bytes of the file, (offset, bytes) of each section, facts, zeros, SHA-256
-HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i32x32s")
+HEADER = struct.Struct(f"<8sIIq{2 * len(SECTIONS)}q{len(FACTS)}i28x32s")
 SHA256_AT = HEADER.size - 32
 STATE = struct.Struct("<3if")
 PROGRAM = struct.Struct("<2i3q")
@@ -116,7 +105,8 @@ def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes
         body += bytes(-len(body) % ALIGNMENT)
         places += [HEADER.size + len(body), len(section)]
         body += section
-    version = PACKED if any(bits for *_, bits in ARRAY.iter_unpack(sections["arrays"])) else PLAIN
+    packed = any(bits for *_, bits in ARRAY.iter_unpack(sections["arrays"]))
+    version = KEPT if facts[-1] else PACKED if packed else PLAIN
     header = HEADER.pack(MAGIC, version, HEADER.size, HEADER.size + len(body), *places, *facts, bytes(32))
     sha256 = hashlib.sha256(header[:SHA256_AT] + body).digest()
     return header[:SHA256_AT] + sha256 + bytes(body)
@@ -133,7 +123,7 @@ def sections_at(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int
     if magic != MAGIC or header != HEADER.size:
         raise damaged(path, "its header is not that of a .plif file")
     if version not in VERSIONS:
-        raise PlifError(f"{path}: version {version} of .plif files; this plif has version {PACKED}: export it again")
+        raise PlifError(f"{path}: version {version} of .plif files; this plif has version {KEPT}: export it again")
     if total != size:
         raise damaged(path, f"it has {size} bytes, and says {total}")
     numbers, facts = rest[: 2 * len(SECTIONS)], tuple(rest[2 * len(SECTIONS) : -1])

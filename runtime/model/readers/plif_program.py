@@ -61,6 +61,7 @@ class Facts:
     decide: str  # the rule of feeds (`decide` of the card); "" for none
     exit: int  # the margin of an early exit in billionths (`exit` of the card); 0 for none
     native: bool  # the sensor of its training was as large as its input; False in files that are older
+    keeps: bool  # subnormal numbers must not be flushed (`flush_denormals` of the card)
     states: tuple[State, ...]
 
 
@@ -92,11 +93,11 @@ def read_contents(path: Path) -> Contents:
 
 def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
     """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
-    said = facts
+    said = list(facts)
     while (
-        len(said) > len(FACTS) - LATER and not said[-1]
-    ):  # files that do not say it are as those before it could be said
-        said = said[:-1]
+        not said[-1] and len(said) > len(FACTS) - LATER
+    ):  # files that say nothing of it are those before there was such a fact
+        said.pop()
     parts = {
         "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(said)}i", *said),
         "operations": sections["programs"] + sections["operations"] + sections["arrays"],
@@ -122,7 +123,7 @@ def read_plif(path: Path) -> PlifFile:
     texts = [text_of(path, text) for text in strings[:-1]]
     names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :][: said["states"]]
     shape = (said["c"], said["h"], said["w"])
-    flags = {name: bool(said[name]) for name in ("static", "int8", "upright", "native")}
+    flags = {name: bool(said[name]) for name in ("static", "int8", "upright", "native", "keeps")}
     known = Facts(
         shape={1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
         classes=tuple(names),

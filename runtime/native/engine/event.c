@@ -101,17 +101,22 @@ static uint64_t control(void) { return 0; }
 static void set_control(uint64_t value) { (void)value; }
 #endif
 
+uint64_t plif_flush(int on) {
+    const uint64_t before = control();
+    set_control(on ? before | FLUSH : before & ~(uint64_t)FLUSH);
+    return before;
+}
+void plif_unflush(uint64_t before) { set_control(before); }
+
 /* What a thread needs before it runs a kernel, and what it puts back after. */
 static uint64_t begin(const Program *p) {
-    const uint64_t before = control();
     if (p->path == PATH_AMX) plif_amx_begin();
-    set_control(p->flush ? before | FLUSH : before & ~(uint64_t)FLUSH);
-    return before;
+    return plif_flush(p->flush);
 }
 
 static void end(int path, uint64_t before) {
     if (path == PATH_AMX) plif_amx_end();
-    set_control(before);
+    plif_unflush(before);
 }
 
 typedef struct {

@@ -145,6 +145,11 @@ void plif_settle(const Program *program, const Call *call);
 Pool *plif_pool_new(int threads); /* NULL where there is no memory */
 void plif_pool_free(Pool *pool);
 
+/* Has this thread make subnormals zero (or keep them), and gives its control register as it was, for plif_unflush: what a
+ * run of another engine begins and ends with, so that a program's own arithmetic stays as it is. */
+uint64_t plif_flush(int on);
+void plif_unflush(uint64_t before);
+
 /* What an operation works on: one row of the batch at one time-step. */
 typedef struct {
     const float *x;

@@ -29,10 +29,10 @@ static int check_header(plif_model *m) {
     REQUIRE_FILE(m->bytes >= (int64_t)sizeof(FileHeader) && !memcmp(m->base, magic, sizeof magic),
                  "not a .plif file; make one with: plif export model.pt --to plif");
     const FileHeader *h = m->header = (const FileHeader *)m->base;
-    if (!between(FILE_VERSION, h->version, FILE_PACKED))
+    if (!between(FILE_VERSION, h->version, FILE_KEPT))
         return plif_fail(PLIF_OTHER_VERSION,
                          "version %u of .plif files, and this library reads %d: export the model again",
-                         (unsigned)h->version, FILE_PACKED);
+                         (unsigned)h->version, FILE_KEPT);
     REQUIRE_FILE(h->header_bytes == sizeof(FileHeader) && h->file_bytes == m->bytes,
                  "the file has %lld bytes and says %lld: it was cut short or damaged", (long long)m->bytes,
                  (long long)h->file_bytes);
@@ -67,6 +67,8 @@ static int check_facts(plif_model *m) {
     REQUIRE_FILE(h->exit >= 0, "an early exit at %d billionths", h->exit);
     REQUIRE_FILE(between(0, h->decide, 1), "%d rules of feeds", h->decide);
     REQUIRE_FILE(between(0, h->native, 1), "%d sensors of the training", h->native);
+    REQUIRE_FILE(h->keeps == (h->version == FILE_KEPT), "%d for subnormal numbers in version %u", h->keeps,
+                 (unsigned)h->version);
     REQUIRE_FILE(between(1, h->states, MOST_RECORDS) && records(m, STATES, sizeof(FileState)) == h->states,
                  "%d states, and no room for them", h->states);
     int64_t total = (int64_t)h->c * h->h * h->w;
@@ -214,7 +216,7 @@ COLD static int read_program(plif_model *m, int path, unsigned flags) {
         .count = p->operations,
         .states = h->states,
         .path = p->path,
-        .flush = !(flags & PLIF_KEEP_SUBNORMALS),
+        .flush = !(h->keeps || flags & PLIF_KEEP_SUBNORMALS),
         .acc_floats = p->acc_floats,
         .arena_bytes = p->arena_bytes,
         .x_floats = (int64_t)h->c * h->h * h->w,

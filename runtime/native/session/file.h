@@ -15,7 +15,7 @@
 #error "a .plif file is little-endian, and is used where it lies"
 #endif
 
-enum { FILE_VERSION = 3, FILE_PACKED = 4, FILE_PATHS = 5 };
+enum { FILE_VERSION = 3, FILE_PACKED, FILE_KEPT, FILE_PATHS = 5 };
 enum section { CARD, STRINGS, STATES, PROGRAMS, OPERATIONS, ARRAYS, WEIGHTS, SECTIONS };
 
 typedef struct {
@@ -31,7 +31,8 @@ typedef struct {
     int32_t exit;   /* the margin of an early exit in billionths; 0: none */
     int32_t decide; /* 1: the last string is the rule of feeds */
     int32_t native; /* 1: the sensor of its training was as large as its input; 0: not so, or the file is older */
-    uint8_t zeros[32], sha256[32];
+    int32_t keeps;  /* 1: the network notices when subnormal numbers are flushed */
+    uint8_t zeros[28], sha256[32];
 } FileHeader;
 
 typedef struct {
