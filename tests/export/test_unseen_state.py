@@ -157,6 +157,16 @@ class SumsSpikes(Net):
         return s
 
 
+class MakesConstants(Net):
+    """Tensors of plain numbers, which are the same in every step; a new memory for a weight with the same values."""
+
+    def odd(self, x: Tensor) -> Tensor:
+        numbers = [torch.tensor(0.75), x.new_tensor([1.25]), torch.as_tensor([1.5]), torch.Tensor([0.5])]
+        numbers += [torch.from_numpy(np.ones(1, np.float32)), nn.Parameter(torch.zeros(1).fill_(self.fc1.weight.max()))]
+        self.fc1.weight.data = self.fc1.weight.data.clamp(-9.0, 9.0)
+        return x * torch.stack([number.reshape(()) for number in numbers]).mean() + 0 * self.fc1.weight.sum()
+
+
 class LooksAtAWeight(Net):
     def odd(self, x: Tensor) -> Tensor:
         return x * 2 if self.fc1.weight.max().item() > 0 and self.fc2.bias.numpy().size else x
@@ -183,7 +193,8 @@ class FailsWhenNegative(Net):
 
 RIGHT: list[Callable[[], nn.Module]] = [
     LogsCalls, Records, RecordsTheLast, ThrowsAway, RecordsByStep, RecordsInARing, CachesZeros, StatesInADict, StartsAtFirst, Bar,
-    Trains, ConstantsOfNumPy, CountsInABuffer, SumsSpikes, LooksAtAWeight, CountsGlobally, BytesOfBools, FailsWhenNegative,
+    Trains, ConstantsOfNumPy, MakesConstants, CountsInABuffer, SumsSpikes, LooksAtAWeight, CountsGlobally, BytesOfBools,
+    FailsWhenNegative,
 ]  # fmt: skip
 
 

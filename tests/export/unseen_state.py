@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from plif_train.network.neuron import Neuron
 
@@ -334,6 +335,35 @@ class KeepsAnArray(Net):
         return torch.from_numpy(self.n)
 
 
+def remade(make: Callable[[Any, Tensor], Any]) -> type[Net]:
+    """It makes a tensor of another, without an operation: of one that depends on the input, and is 1 for thousands of steps."""
+
+    class Remakes(Net):
+        def odd(self, x: Tensor) -> Tensor:
+            self.kept = x.abs() if self.kept is None else self.kept + x.abs()
+            return x * make(self, 1.0 + (self.kept.amax() > 1e5).float())  # type: ignore[no-any-return]
+
+    return Remakes
+
+
+def by_data(net: Net, t: Tensor) -> Tensor:
+    bias, held = net.fc1.bias, net.fc1.bias.data
+    bias.data = t.expand(12)
+    made = bias * 1.0
+    bias.data = held
+    return made
+
+
+def by_data_of_its_own(net: Net, t: Tensor) -> Tensor:
+    made = torch.ones(1)
+    made.data = t.reshape(1)
+    return made
+
+
+class Values(list[Tensor]):
+    """A list that torch, but nobody else, looks into."""
+
+
 class WrapsASum(Net):
     def seen(self, s: Tensor) -> Tensor:
         return s + (s.sum(1, keepdim=True) * 40).to(torch.int8).float() * 1e-3
@@ -388,4 +418,18 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "asked": (AsksACounter, r"^forward \(where\(\)\): it reads a state that does not depend on the input; a number that"),
     "array-state": (KeepsAnArray, r"^forward \(KeepsAnArray\): its Python looks at values of tensors \(numpy, odd line"),
     "int8-sum": (WrapsASum, r"it computes in torch\.int8"),
+    "fill": (remade(lambda net, t: torch.zeros(1).fill_(t)), r"it mixes the batch with other axes"),
+    "parameter": (remade(lambda net, t: nn.Parameter(t)), r"uses a tensor in the memory of another \(odd line \d+ of unseen_"),
+    "subclass": (remade(lambda net, t: t.as_subclass(nn.Parameter)), r"uses a tensor in the memory of another \(odd line"),
+    "capsule": (remade(lambda net, t: from_dlpack(to_dlpack(t))), r"uses a tensor in the memory of another \(odd line"),
+    "parameter-of-what-is-gone": (remade(lambda net, t: nn.Parameter(t * 1.0)), r"uses a tensor in the memory of another"),
+    "tensor": (remade(lambda net, t: torch.tensor([t])), r"makes a tensor of values of others \(tensor, <lambda> line \d+ of un"),
+    "as-tensor": (remade(lambda net, t: torch.as_tensor([t])), r"makes a tensor of values of others \(as_tensor, <lambda> line"),
+    "as-array": (remade(lambda net, t: torch.asarray([t])), r"makes a tensor of values of others \(asarray, <lambda> line"),
+    "new-tensor": (remade(lambda net, t: t.new_tensor([t])), r"makes a tensor of values of others \(new_tensor, <lambda> line"),
+    "old-tensor": (remade(lambda net, t: torch.Tensor([t])), r"looks at values of tensors \(float, <lambda> line"),
+    "own-list": (remade(lambda net, t: torch.tensor(Values([t]))), r"makes a tensor of values of others \(tensor, <lambda> line"),
+    "data": (remade(by_data), r"it puts other values into \.data \(by_data line \d+ of unseen_"),
+    "own-data": (remade(by_data_of_its_own), r"it puts other values into \.data \(odd line"),
+    "map": (remade(lambda net, t: torch.ones(()).map_(t, max)), r"its Python writes into tensors \(map_, <lambda> line"),
 }  # fmt: skip

@@ -77,9 +77,9 @@ def kept_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
 
     def back() -> None:
         for (own, learns), (mine, owners) in zip(weights, pairs, strict=True):
-            own.requires_grad_(learns)
             if own.data_ptr() != owners.data_ptr():
                 own.data = owners
+            own.requires_grad_(learns)
             if not torch.equal(mine, owners.to(mine.device)):
                 owners.copy_(mine)
 

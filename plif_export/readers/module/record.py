@@ -11,15 +11,15 @@ that plain sets tell what two runs have in common. On the way into the table an 
     add_, copy_, y[t] = ...                                 the operation that makes a new value; views of it follow
     on all time-steps at once                               once for each step (steps.py)
 
-A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const").
+A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const"): a tensor of
+numbers that no value of another had a part in. What is made of others without an operation is refused.
 Sizes that hold the batch are written as `BatchSize`, so that what was written down runs for any batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ from plif_export.readers.module.nodes import (
 )
 from plif_export.readers.module.steps import rule
 from plif_export.readers.module.unseen.looks import Looks, place, refuse_look
+from plif_export.readers.module.unseen.memory import Memory, stored_tensors
 from plif_export.readers.rules import Unsupported
 from runtime.model.ops import OPERATIONS
 
@@ -65,25 +66,6 @@ NARROW = {torch.uint8, torch.int8, torch.int16, torch.int32}
 # Operations that choose among numbers or move them, so that their results fit where the numbers did.
 CHOOSES = RESHAPES | SAME | PERMUTES | {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
 CHOOSES |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
-
-
-def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
-    """(name, what puts another in its place, tensor [...]) of every tensor that a module and its parts hold, in lists and the
-    like too; None of a tuple, in which nothing can be put."""
-
-    def inside(value: object, name: str, depth: int) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
-        if isinstance(value, dict | list | tuple):
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, each in list(pairs):
-                if isinstance(each, Tensor):
-                    put = None if isinstance(value, tuple) else partial(value.__setitem__, key)
-                    yield f"{name}.{key}", put, each
-                elif depth and key not in ("_modules", "_memories", "_parameters", "_buffers"):
-                    yield from inside(each, f"{name}.{key}", depth - 1)
-
-    for path, part in module.named_modules():
-        for store in (part._parameters, part._buffers, vars(part), vars(part).get("_memories", {})):
-            yield from inside(store, path, 2)
 
 
 @dataclass(frozen=True)
@@ -110,6 +92,7 @@ class TraceRun(Writer, TorchDispatchMode):
         TorchDispatchMode.__init__(self)
         self.known: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
         self.views: MutableMapping[Tensor, _Alias] = WeakTensorKeyDictionary()
+        self.memory, self.looks = Memory(), Looks(self.moves)
         self.module = module
         self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
@@ -155,7 +138,7 @@ class TraceRun(Writer, TorchDispatchMode):
             items = [x.select(axis, t) for t in range(self.length)]
             nodes = [self.put("x", (t,), item.shape, item.dtype) for t, item in enumerate(items)]
             self.learn(x, Steps([self.reshaped(n, self.with_one(n.shape, axis)) for n in nodes], axis))
-        with torch.inference_mode(), self, Looks(self.moves):
+        with torch.inference_mode(), self, self.looks:
             out = forward(self.module, x)
         for node, tensor, pointer in self.stored:
             if tensor.data_ptr() != pointer and node.data is not None and not torch.equal(node.data, tensor):
@@ -172,15 +155,29 @@ class TraceRun(Writer, TorchDispatchMode):
     def learn(self, tensor: Tensor, made: NodeOrSteps) -> None:
         """Notes what a tensor [...] of the running forward is."""
         self.known[tensor] = made
+        self.memory.note(tensor, _moves([made]))
 
     def of(self, tensor: Tensor) -> NodeOrSteps:
-        """What a tensor [...] is now: a view of something that was written to since is taken again."""
+        """What a tensor [...] is now: a view of something that was written to since is taken again.
+
+        One that no operation made is a constant, where no value that depends on the input can be in it.
+        """
         view = self.views.get(tensor)
         if view is not None:
             now = self.of(view.parent)
             if now is not view.seen:
                 self.views[tensor], self.known[tensor] = replace(view, seen=now), view.take(now)
-        if tensor not in self.known:
+        made = self.known.get(tensor)
+        constant = made is None or (isinstance(made, TraceNode) and made.op == "const")
+        if self.memory.elsewhere(tensor):
+            data = made.data if isinstance(made, TraceNode) else None
+            if self.memory.moves(tensor) or data is None or not torch.equal(data, tensor):
+                raise Unsupported(f"it puts other values into .data ({place()})", "make a new tensor")
+            self.memory.note(tensor, False)
+        elif constant and self.memory.moves(tensor):
+            raise Unsupported(f"it uses a tensor in the memory of another ({place()})", "use that tensor itself")
+        if made is None:
+            self.looks.refuse_values(tensor)
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
         return self.known[tensor]
@@ -202,6 +199,8 @@ class TraceRun(Writer, TorchDispatchMode):
         self.held |= {name for name, plain in self.plain.items() if plain is tensor}
         self.learn(tensor, made)
         view = self.views.get(tensor)
+        if view is None and not _moves([made]):
+            self.memory.rests(tensor)
         if view is not None:
             self.write(view.parent, view.back(self.of(view.parent), made))
             self.views[tensor], self.known[tensor] = replace(view, seen=self.of(view.parent)), made
@@ -267,13 +266,13 @@ class TraceRun(Writer, TorchDispatchMode):
         """Notes what an operation in place makes of its first argument."""
         target = args[0]
         assert isinstance(target, Tensor)
-        if name == "copy_":
+        if name == "copy_" or (name == "fill_" and _moves(a[1:])):
             (new,), source, made = several(out), args[1], a[1]
             assert isinstance(source, Tensor)
             if source.dtype != new.dtype:
                 made = _one(rule(self, aten._to_copy.default, [made, new.dtype], source.to(new.dtype)))
             self.write(target, _one(rule(self, aten.expand.default, [made, list(new.shape)], new)))
-        elif name in ("fill_", "zero_"):
+        elif name in ("fill_", "zero_") and not _moves(a[1:]):
             value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
             self.write(target, self.filled(out, value))
         else:

@@ -53,6 +53,7 @@ class PlacedRun(TraceRun):
         TraceRun.record(self, x, axis, forward)
         self.known.clear()
         self.views.clear()
+        self.memory.clear()
         return self
 
     def __torch_dispatch__(

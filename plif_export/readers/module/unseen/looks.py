@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.rules import Unsupported
 
@@ -22,6 +23,8 @@ LEAVES = {
     *("__array__", "__float__", "__int__", "__bool__", "__index__", "__complex__", "__contains__", "__dlpack__"),
     *("__reduce_ex__", "__repr__", "__format__"),
 }
+WRITES = {"apply_", "map_", "map2_"}  # values that a Python function returns, into a tensor
+PLAIN = ("builtins", "numpy", "array", "torch")  # packages whose objects say only what they hold
 _OURS = str(Path(__file__).parents[2])
 _STANDARD = sysconfig.get_paths()["stdlib"]
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(np.__file__).parent))
@@ -65,11 +68,12 @@ def refuse_look(name: str) -> None:
 
 
 class Looks(TorchFunctionMode):
-    """Refuses what leaves torch. moves: whether a tensor [...] depends on the input."""
+    """Refuses what leaves torch, and what comes back. moves: whether a tensor [...] depends on the input."""
 
     def __init__(self, moves: Callable[[Tensor], bool]) -> None:
         super().__init__()
         self.moves = moves
+        self.within: tuple[str, tuple[object, ...]] = "", ()  # the function of torch that runs, and what it was given
 
     def __torch_function__(
         self, func: Callable[..., object], types: object, args: Sequence[object] = (),
@@ -78,6 +82,25 @@ class Looks(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__deepcopy__" and isinstance(args[0], Tensor):
             return args[0].clone()
+        if name in WRITES:
+            raise Unsupported(f"its Python writes into tensors ({name}, {place()})", "use torch.where")
         if name in LEAVES and any(isinstance(each, Tensor) and self.moves(each) for each in args):
             refuse_look(name)
-        return func(*args, **(kwargs or {}))
+        before, self.within = self.within, (name, (*args, *(kwargs or {}).values()))
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.within = before
+
+    def refuse_values(self, made: Tensor) -> None:
+        """Refuses a tensor [...] that no operation made, where the function that runs makes it of values of others: of those in
+        a list, or of what an object of the module's own says."""
+        name, given = self.within
+        inner = [each for value in given if not isinstance(value, Tensor) for each in tree_leaves(value)]
+        if any(each is made for each in inner):
+            return
+        for each in inner:
+            package = type(each).__module__.partition(".")[0]
+            foreign = package not in PLAIN and not isinstance(each, int | float | complex | str)
+            if foreign or (isinstance(each, Tensor) and self.moves(each)):
+                raise Unsupported(f"it makes a tensor of values of others ({name}, {place()})", "use torch.stack")
