@@ -26,7 +26,7 @@ class PaperOptions(OptionRecord):
     """Which rows, and how one is trained now."""
 
     list_: bool = option("Every table and figure, its data, and what has been run.", "--list", default=False)
-    data: str | None = option("NAME:DIR: train it now; a training that was begun goes on.", default=None)
+    data: str | None = option("NAME:DIR: train it now (one that was begun goes on), or draw it.", default=None)
     epochs: int = option("For a beginning; the authors trained 1024.", default=1024, least=1)
     out: Path = option("A folder for the trainings.", default=Path("runs"))
     precision: str = option(
@@ -59,8 +59,8 @@ def paper(
         if len(found) > 1:
             raise PlifError(f"row '{row}': fits {', '.join(one.name for one in found)}; --data trains one")
         if found[0].log is None:
-            command = shlex.join(["plif", *found[0].arguments(data, str(out))])
-            raise PlifError(f"row '{row}': is drawn, not trained; type: {command}")
+            _draw(found[0], data, how, as_json)
+            return
         _train(found[0], data, how)
     records = [_record(one, how) for one in found]
     if as_json:
@@ -96,6 +96,29 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
         if new:
             with contextlib.suppress(OSError):  # it holds what a training left
                 out.rmdir()
+
+
+def _draw(row: Row, data: str, how: PaperOptions, as_json: bool) -> None:
+    """Draws a figure of the trained network of its data set: of the folder of trainings, else of model.pt."""
+    import click
+
+    from plif_train.paper.rows import find_rows
+    from runtime.cli.main import invoke
+
+    words = row.arguments(data, str(how.out))
+    if row.shows is None:
+        raise PlifError(f"row '{row.name}': is of no data; type: {shlex.join(['plif', *words])}")
+    (trained,) = find_rows(f"table-s2:{row.shows}:A")
+    places = (how.out / trained.file, Path("model.pt"))
+    model = next((path for path in places if path.exists()), None)
+    if model is None:
+        raise PlifError(
+            f"row '{row.name}': is drawn of a trained network, found neither {places[0]} nor model.pt; train one: "
+            + shlex.join(["plif", "paper", trained.name, "--data", data])
+        )
+    words[words.index("model.pt")] = str(model)
+    if code := invoke([*words, *["--json"] * as_json]):
+        raise click.exceptions.Exit(code)
 
 
 def _record(row: Row, how: PaperOptions) -> dict[str, Any]:

@@ -149,14 +149,32 @@ def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
         assert options.get("--data", f"{data}:DIR") == f"{data}:DIR"
 
 
-def test_the_command_of_a_drawing_names_the_data_that_was_given(plif: TrainingRun) -> None:
+def test_a_figure_is_drawn_of_the_training_of_its_data_set(plif: TrainingRun, tmp_path: Path) -> None:
+    """Where there is none, of model.pt: the large test below."""
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    meta = PRESETS["fashion-mnist"].meta
+    same = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "normalisation")}
+    net = build("c80k3s1-BN-PLIF-MPk4s4-FC100-PLIF-APk10s10", **same).eval()
+    (tmp_path / "runs").mkdir()
+    save(net, tmp_path / "runs" / f"{FASHION}.pt")
+    (tmp_path / "model.pt").write_bytes(b"another")
+    code, out, err = plif("paper", "fig-s2", "--data", few_pictures(tmp_path), "--json")
+    assert code == 0 and json.loads(out)["figures"]["fig-s2"][0] == "figures/fig-s2.png", err
+    drawn = tmp_path / "figures" / "fig-s2.png"
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert {row["channel"] for row in _table(drawn.with_suffix(".csv"))} == {"45", "75", "76"}
+
+
+def test_a_figure_that_cannot_be_drawn_says_what_is_missing(plif: TrainingRun) -> None:
     code, _, err = plif("paper", "fig-s3", "--data", "cifar10-dvs:/my horses")
     assert code == 2 and err.endswith(
-        "is drawn, not trained; type: plif paper figures model.pt --data 'cifar10-dvs:/my horses'"
-        " --only fig-s3 --class horse --steps 19 --samples 1\n"
+        "found neither runs/A-CIFAR10DVS-PLIF-tau2-max-T20-n4-number.pt nor model.pt; train one: "
+        "plif paper table-s2:cifar10-dvs:A --data 'cifar10-dvs:/my horses'\n"
     )
     code, _, err = plif("paper", "fig-s3", "--data", "fashion-mnist:DIR")
     assert code == 2 and "found fashion-mnist, expected cifar10-dvs:DIR" in err
+    code, _, err = plif("paper", "fig-7", "--data", "fashion-mnist:DIR")
+    assert code == 2 and err.endswith("is of no data; type: plif paper figures runs --only tau\n")
 
 
 @pytest.mark.large
@@ -178,7 +196,8 @@ def test_the_figures_of_cifar10_dvs_are_drawn_by_the_commands_of_their_rows(plif
     assert len(spikes) == 20 and spikes[19].any()
     for name, (data, *_) in CAPTIONS.items():
         if data == "cifar10-dvs":
-            code, _, err = plif(*shlex.split(rows()[name].command or "")[1:])
+            typed = ["paper", name, "--data", f"{data}:DIR"] if name == "fig-s3" else rows()[name].command or ""
+            code, _, err = plif(*(typed if isinstance(typed, list) else shlex.split(typed)[1:]))
             assert code == 0 and (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), err
     table = {name: _table(tmp_path / "figures" / f"{name}.csv") for name in ("fig-s1", "fig-s3", "fig-s4")}
     assert {row["layer"] for row in table["fig-s1"]} == {"fc1", "fc2"}
