@@ -40,6 +40,7 @@ class OnnxRuntime(Engine):
     provider: ClassVar[str]
     memory: ClassVar[str] = "cpu"  # where ONNX Runtime allocates bound tensors, on which of its devices
     device: int = 0
+    flush: bool = False
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card, self.flush = path, card, flushes(card, options)
