@@ -54,7 +54,9 @@ def test_a_network_that_ships_passes_the_gate(model: Path, precision: str, tmp_p
 @pytest.mark.parametrize(
     "network", [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.large) for name in SMALL]
 )
-def test_a_network_of_another_library_passes_the_gate_or_what_is_not_taken_is_named(network: str, tmp_path: Path) -> None:
+def test_a_network_of_another_library_passes_the_gate_or_what_is_not_taken_is_named(
+    network: str, tmp_path: Path
+) -> None:
     library, name = network.split("/")
     pytest.importorskip(library)
     peer = make(library, name)
