@@ -190,6 +190,20 @@ def test_a_module_that_does_something_else_than_its_copy_is_refused_by_line(
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
 
 
+def test_a_module_that_fails_where_its_copy_does_not_is_refused(tmp_path: Path) -> None:
+    class Fails(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1.register_forward_hook(lambda part, inputs, y: y if self.n < 20 else y[9:, 9:] @ y)
+
+        def seen(self, s: Tensor) -> Tensor:
+            self.n += 1
+            return s
+
+    with pytest.raises(PlifError, match=r"^forward \(Fails\): its own forward fails over 8 steps \("):
+        export(Fails(), tmp_path / "m.onnx", torch.zeros(1, 6))
+
+
 # --- right ones ----------------------------------------------------------------------------------------------------------------
 
 

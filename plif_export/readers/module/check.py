@@ -50,12 +50,7 @@ class Compared:
 def compare(reading: ModuleReading, T: int | None = None, steps: int | None = None) -> Compared:
     """Whether a module does what was read. T: of the sequences that it will get; steps: how many to run at least."""
     with one_thread(), put_back(reading.form.module):
-        check = _Check(reading, T, steps or 0)
-        found = check.run()
-    if not found.problems and reading.original is not None:
-        with one_thread():
-            found.problems = compare_with_copy(reading.original, reading.form, check.rollouts)
-    return found
+        return _Check(reading, T, steps or 0).run()
 
 
 class _Different(Exception):
@@ -91,6 +86,8 @@ class _Check:
         try:
             self._lengths()
             self._batches()
+            if self.reading.original is not None:
+                self.found.problems = compare_with_copy(self.reading.original, self.form, self.rollouts)
         except _Different as problem:
             return Compared([Problem("forward", type(self.form.module).__name__, *problem.args)])
         for name in self.silent:

@@ -42,12 +42,13 @@ class Rollout:
 
 def compare_with_copy(module: nn.Module, form: Form, rollouts: Sequence[Rollout]) -> list[Problem]:
     """The problem of a module that does something else than copies of it did. Afterwards it is as it was."""
-    weights = {
-        id(weight): weight for weight in module.parameters()
-    }  # in the same place in memory, so that sums are the same
-    memo: dict[int, object] = {**weights}
-    copied = copy_of(module, memo)
-    owned = memo.get(id(memo), [])  # what deepcopy copied
+
+    def copied() -> tuple[nn.Module, object]:
+        """A copy with its weights in the same place in memory, so that sums are the same; and the objects that were copied."""
+        memo: dict[int, object] = {id(weight): weight for weight in module.parameters()}
+        return copy_of(module, memo), memo.get(id(memo))
+
+    owned = copied()[1]
     around = Surroundings(module, owned if isinstance(owned, list) else [])
     put_weights_back = kept_weights(module, form.module)
 
@@ -66,12 +67,12 @@ def compare_with_copy(module: nn.Module, form: Form, rollouts: Sequence[Rollout]
         found = again(rollout, module).bits
         if found == rollout.watched.bits:
             continue
-        # sums are others from other places in memory; what is in memory before it is written to is never the same
-        expected, other = (again(rollout, copy_of(module, {**weights})).bits for _ in range(2))
-        rows = enumerate(zip_longest(expected, other, found))
-        first = next((i for i, (one, two, own) in rows if one == two != own), None)
+        # In other places in memory sums are others, memory that is not written to yet is never the same, and the clock goes on.
+        tries = (again(rollout, one).bits for one in (copied()[0], module, copied()[0]))
+        rows = enumerate(zip_longest(found, *tries))
+        first = next((i for i, (own, one, mine, two) in rows if one == two != own == mine), None)
         if first is not None:
-            call, line = again(rollout, module if first < len(found) else copied, first).seen
+            call, line = again(rollout, module if first < len(found) else copied()[0], first).seen
             what = "step" if form.kind == "step" else "call"
             rule = f"{what} {call} of the module is not what a copy of it does ({line})"
             return [Problem("forward", type(module).__name__, rule, ADVICE)]
