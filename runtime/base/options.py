@@ -131,14 +131,14 @@ class OptionRecord:
         return found
 
 
-def _by_field_name(record: type[Any], given: dict[str, Any]) -> dict[str, Any]:
+def _by_field_name(record: type[OptionRecord], given: dict[str, object]) -> dict[str, object]:
     """Renames the keywords of a call that are an option's name on the command line, as `set` for --set, to the option's field.
 
     Raises PlifError for a keyword that is neither, with the option that may have been meant.
     """
-    known = {each.name: each.name for each in fields(record)}
+    known = {each.name: each.name for each in fields(record)}  # type: ignore[arg-type]
     known |= {name: each.name for each in options_of(record) for name in _typed_names(each) if name not in known}
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name, value in given.items():
         if name not in known:
             from difflib import get_close_matches
@@ -152,7 +152,7 @@ def _by_field_name(record: type[Any], given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _typed_names(each: Field[Any]) -> list[str]:
+def _typed_names(each: Field[object]) -> list[str]:
     """The names of an option on the command line as Python writes them; of --verify/--no-verify the first."""
     flags = [flag.partition("/")[0].strip() for flag in each.metadata["flags"]]
     return [flag[2:].replace("-", "_") for flag in flags if flag.startswith("--")]

@@ -53,8 +53,7 @@ from plif_export.readers.module.nodes import (
     swap,
 )
 from plif_export.readers.module.steps import rule
-from plif_export.readers.module.unseen.looks import Looks, place, refuse_look
-from plif_export.readers.module.unseen.memory import Memory, stored_tensors
+from plif_export.readers.module.unseen.looks import Looks, TensorMemory, place, refuse_look, stored_tensors
 from plif_export.readers.rules import Unsupported
 from runtime.model.ops import OPERATIONS
 
@@ -92,7 +91,7 @@ class TraceRun(Writer, TorchDispatchMode):
         TorchDispatchMode.__init__(self)
         self.known: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
         self.views: MutableMapping[Tensor, _Alias] = WeakTensorKeyDictionary()
-        self.memory, self.looks = Memory(), Looks(self.moves)
+        self.memory, self.looks = TensorMemory(), Looks(self.moves)
         self.module = module
         self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of

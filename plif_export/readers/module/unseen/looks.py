@@ -1,19 +1,26 @@
-"""What leaves torch while a module runs: Python or NumPy that looks at a value, so that no trace sees what comes of it."""
+"""What no trace sees of a module that runs: Python or NumPy that looks at a value, and tensors that no operation made.
+
+Looks refuses the first. TensorMemory knows where tensors lie, by which nn.Parameter(t) and w.data = t are found out.
+"""
 
 from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.readers.rules import Unsupported
 
@@ -104,3 +111,71 @@ class Looks(TorchFunctionMode):
             foreign = package not in PLAIN and not isinstance(each, int | float | complex | str)
             if foreign or (isinstance(each, Tensor) and self.moves(each)):
                 raise Unsupported(f"it makes a tensor of values of others ({name}, {place()})", "use torch.stack")
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------------
+
+Place: TypeAlias = "tuple[int, torch.Size, tuple[int, ...]]"  # address, shape, strides
+
+
+def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
+    """(name, what puts another in its place, tensor [...]) of every tensor that a module and its parts hold, in lists and the
+    like too; None of a tuple, in which nothing can be put."""
+
+    def inside(value: object, name: str, depth: int) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
+        if isinstance(value, dict | list | tuple):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, each in list(pairs):
+                if isinstance(each, Tensor):
+                    put = None if isinstance(value, tuple) else partial(value.__setitem__, key)
+                    yield f"{name}.{key}", put, each
+                elif depth and key not in ("_modules", "_memories", "_parameters", "_buffers"):
+                    yield from inside(each, f"{name}.{key}", depth - 1)
+
+    for path, part in module.named_modules():
+        for store in (part._parameters, part._buffers, vars(part), vars(part).get("_memories", {})):
+            yield from inside(store, path, 2)
+
+
+class TensorMemory:
+    """The places of tensors, and which memory holds values that depend on the input, as long as it does."""
+
+    def __init__(self) -> None:
+        self.places: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
+        self.moving: dict[int, StorageWeakRef] = {}
+
+    def note(self, tensor: Tensor, moves: bool) -> None:
+        """Notes where a tensor [...] is, and that its memory holds values that depend on the input."""
+        if tensor.layout is torch.strided:
+            with torch._C.DisableTorchFunction():
+                self.places[tensor] = _place(tensor)
+                if moves:
+                    storage = tensor.untyped_storage()
+                    self.moving[storage.data_ptr()] = StorageWeakRef(storage)
+
+    def rests(self, tensor: Tensor) -> None:
+        """Notes that all of the memory of a tensor [...] was written anew, with values that do not depend on the input."""
+        with torch._C.DisableTorchFunction():
+            self.moving.pop(tensor.untyped_storage().data_ptr(), None)
+
+    def moves(self, tensor: Tensor) -> bool:
+        """Whether the memory of a tensor [...] holds values that depend on the input."""
+        if tensor.layout is not torch.strided:
+            return False
+        with torch._C.DisableTorchFunction():
+            held = self.moving.get(tensor.untyped_storage().data_ptr())
+        return held is not None and not held.expired()  # else it was freed, and used again
+
+    def elsewhere(self, tensor: Tensor) -> bool:
+        """Whether a tensor [...] is in another place than it was noted in."""
+        place = self.places.get(tensor)
+        with torch._C.DisableTorchFunction():
+            return place is not None and place != _place(tensor)
+
+    def clear(self) -> None:
+        self.places.clear()
+        self.moving.clear()
+
+
+def _place(tensor: Tensor) -> Place:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
