@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import workload
 from bench.report_page import write_page
+from bench.report_pieces import Results
 from runtime.base.files import whole_or_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,10 +78,15 @@ def main() -> None:
     if options.run is None:
         prepare()
     failed = [name for name in names if not run(name, known[name])]
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    write_page(ROOT / "docs" / "performance.md", FOLDER, results)
+    write_page(ROOT / "docs" / "performance.md", FOLDER, stored())
     if failed:
         sys.exit(f"bench/report.py: {', '.join(failed)} did not run; the page shows their stored results")
+
+
+def stored() -> Results:
+    """What was measured of each part; edge.json beside them belongs to bench/edge.py."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    return {name: content for name, content in found.items() if "reports" in content}
 
 
 def prepare() -> None:

@@ -40,7 +40,7 @@ def about(results: Results, *names: str) -> str:
     first = measured_on(results)
     for part in found:
         here = part["reports"][0].get("machine")
-        if here and first and (here["processor"], here["event_path"]) != (first["processor"], first["event_path"]):
+        if here and first and _kind(here) != _kind(first):
             return (
                 f"{line} Another machine: {here['processor']}, {here['cores']} cores, event path {here['event_path']}."
             )
@@ -48,7 +48,14 @@ def about(results: Results, *names: str) -> str:
 
 
 def measured_on(results: Results) -> dict[str, Any] | None:
-    return next((p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]), None)
+    """The machine of most parts, as the first of them has it; a section of another says so."""
+    machines = [p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]]
+    kinds = [_kind(machine) for machine in machines]
+    return max(machines, key=lambda machine: kinds.count(_kind(machine)), default=None)
+
+
+def _kind(machine: dict[str, Any]) -> tuple[str, str]:
+    return machine["processor"], machine["event_path"]
 
 
 # --- sections -------------------------------------------------------------------------------------------------------

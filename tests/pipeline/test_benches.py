@@ -16,7 +16,9 @@ import pytest
 import torch
 
 import plif_train
-from bench import additions
+from bench import additions, report
+from bench.report_page import write_page
+from bench.report_pieces import about
 from bench.workload import Workload
 from plif_export import export
 from runtime.engines.event.layout import lanes
@@ -161,6 +163,28 @@ def test_additions_are_counted_of_every_layer_beside_a_best_rate(precision: str,
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
     tolerance = 1e-6 if precision == "fp32" else 0.3  # int8 has other weights, hence other spikes
     assert found == pytest.approx(expected, rel=tolerance)
+
+
+def test_the_page_of_performance_is_written_of_what_was_measured(tmp_path: Path) -> None:
+    """Nothing in it is typed; python bench/report.py --run '' writes it."""
+    pytest.importorskip("matplotlib", reason="the page's figures need matplotlib")
+    write_page(tmp_path / "performance.md", tmp_path / "performance", report.stored())
+    assert (tmp_path / "performance.md").read_text() == (REPOSITORY / "docs" / "performance.md").read_text()
+    parts = report.stored()["additions"]["reports"][0]["parts"]
+    assert all(part["roof_g_per_s"] > 1 and part["rows"] for part in parts.values())
+
+
+def test_a_section_of_another_machine_says_so() -> None:
+    parts = {
+        name: {
+            "command": name,
+            "date": "-",
+            "reports": [{"machine": {"processor": "x", "cores": 2, "event_path": path}}],
+        }
+        for name, path in (("additions", "avx2"), ("density", "avx512"), ("eval", "avx512"))
+    }
+    assert "Another machine: x, 2 cores, event path avx2." in about(parts, "additions")
+    assert "Another" not in about(parts, "density", "eval")
 
 
 def test_engines_and_peers_step_the_same_network_to_the_same_spikes(files: dict[str, Path]) -> None:
