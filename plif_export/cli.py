@@ -129,7 +129,8 @@ def verify(
             say(line)
         if inputs is None:
             low, high = report.inputs or (0, 0)
-            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again")
+            own = f"; the module itself: {report.module}" if report.module else ""
+            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again{own}")
         say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")

@@ -84,6 +84,7 @@ def prove(
         if source.if_silent and report.failed_at is not None and len(report.untested) == len(report.layers):
             report.failed_at["what"] += f" ({source.if_silent})"
         report.not_proved = [*(name for name in source.facts.unsaid if name != "T"), *source.not_proved]
+        report.module = source.sampled
         report.untested += [layer for layer in source.untested if layer not in report.untested]
     if proto is not None and engine is not None and report.passed:
         gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)

@@ -97,6 +97,7 @@ class Report:
     first_divergence  layer and step with which the first difference begins, on the stimulus; where there is none, of what failed
     untested      layers that no input, spikes or membranes made fire (or rest), so that nothing was shown about their thresholds
     not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
+    module        what a live module itself was run on when it was read; "" of a file
     layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
     """
 
@@ -130,6 +131,7 @@ class Report:
     decisions_changed: int = 0
     untested: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
+    module: str = ""
     layers: list[LayerReport] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -176,10 +178,14 @@ class Report:
         found = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
         if self.loops:
             found.append(("loop", "sampled", f"calls of {', '.join(map(str, self.loops))} steps"))
+        if self.module:
+            found.append(("reading the module", "sampled", self.module))
         if self.passed and not self.structure and not any(what.startswith("structure") for what in self.not_proved):
             rounded = "" if self.precision == "fp32" else f", weights rounded to {self.precision}"
-            how = f"as this version writes the model, by identities of real numbers{rounded}"
-            states = ("state", "all steps", "a step reads its input and its states alone")
+            model = "what was read of the module" if self.module else "the model"
+            how = f"as this version writes {model}, by identities of real numbers{rounded}"
+            alone = ", as far as reading the module shows, which was sampled" if self.module else ""
+            states = ("state", "all steps", f"a step reads its input and its states alone{alone}")
             found = [("structure", "all inputs", how), states, *found]
         return [{"what": what, "for": extent, "how": how} for what, extent, how in found]
 

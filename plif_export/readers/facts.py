@@ -106,6 +106,7 @@ class TrainedModel:
     if_silent  what to say where no layer fires
     not_proved what was not tried when it was read, in few words
     untested   layers that never fired when it was read
+    sampled    what a module was run on when it was read; "" of a file
     """
 
     graph: Graph
@@ -117,6 +118,7 @@ class TrainedModel:
     if_silent: str = ""
     not_proved: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
+    sampled: str = ""
 
 
 UNNAMED = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
+from tests.export.unseen_state import Net
 from tests.networks import firing
 
 LAYERS = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
@@ -211,3 +213,15 @@ def test_with_the_order_of_its_library_a_gesture_checkpoint_gets_the_real_clips_
         decisions = list(model.stream(str(clip), sensor=(128, 128)))
         right += clip.stem.partition("_")[2] == decisions[-1].label
     assert right == 6
+
+
+def test_of_a_live_module_a_report_says_that_reading_it_was_sampled_and_on_what(tmp_path: Path) -> None:
+    net = Net()
+    report = export(net, tmp_path / "m.onnx", torch.zeros(1, 6)).verify
+    assert report is not None and report.inputs[1] > 200
+    given = re.fullmatch(r"64 steps in a row, batches of 2, 3, 10, 33, input from 0 to (\d+)", report.module)
+    assert given is not None and 4 <= int(given[1]) <= 20
+    shown = {one["what"]: one for one in report.shown()}
+    assert shown["reading the module"] == {"what": "reading the module", "for": "sampled", "how": report.module}
+    assert "what was read of the module" in shown["structure"]["how"] and "sampled" in shown["state"]["how"]
+    assert report.to_dict()["module"] == report.module

@@ -39,12 +39,14 @@ LARGE, MANY = 10_000_000, 100_000  # weights, neurons: a network of more is run 
 
 @dataclass
 class Compared:
-    """What comparing found. not_proved: what was not tried, in few words; untested: names of layers that never fired."""
+    """What comparing found. not_proved: what was not tried, in few words; untested: names of layers that never fired; sampled:
+    what the module was run on, as it was counted."""
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
+    sampled: str = ""
 
 
 def compare(reading: ModuleReading, T: int | None = None, steps: int | None = None) -> Compared:
@@ -81,6 +83,8 @@ class _Check:
                 self.current[name] = node
         self.alike: dict[str, list[str]] = {}  # of a layer whose current reaches its submodule: the paths that get it
         self.found = Compared()
+        self.given: list[float] = [0.0, 0.0]  # the least and the largest number that went in
+        self.lengths: list[int] = []  # of a run: its steps
 
     def run(self) -> Compared:
         try:
@@ -96,6 +100,10 @@ class _Check:
                 given = "and no current of its own could be given to it"
             self.found.notes.append(f"{name}: never fired, {given}; only its states were compared")
         self.found.untested = self.silent
+        low, high = self.given
+        lengths = ", ".join(map(str, sorted({*self.lengths})))
+        run = f"{lengths} steps in a row" if self.form.kind == "step" else f"sequences of {lengths} steps"
+        self.found.sampled = f"{run}, batches of {', '.join(map(str, BATCHES))}, input from {low:g} to {high:g}"
         readout = self.reading.readout
         if self.form.kind == "step" or readout.how not in ("sum", "mean") or not readout.folded:
             self.found.not_proved.append("that the outputs of all steps are added up")
@@ -106,6 +114,7 @@ class _Check:
             run = _Stretch(self)
             for i, first in enumerate(range(0, self.steps, CHUNK)):
                 run.go(min(CHUNK, self.steps - first), float(i % 2))
+            self.lengths = [self.steps]
             self.found.not_proved.append(f"more than {self.steps} steps in a row")
         else:
             run = _Stretch(self)
@@ -113,6 +122,7 @@ class _Check:
             run.go(min(self.own, CHUNK), 1.0)
             _Stretch(self).go(self.long, 1.0)
             _Stretch(self).go(self.long + 1, 0.0)
+            self.lengths = [self.own, self.long, self.long + 1]
             *some, last = (str(T) for T in sorted({self.own, self.long, self.long + 1}))
             self.found.not_proved.append(f"sequences of other lengths than {', '.join(some)} and {last}")
         for drive in LOUDER:
@@ -122,7 +132,7 @@ class _Check:
     def _batches(self) -> None:
         T, readout = self.in_batch, self.reading.readout
         axis = 0 if self.form.kind == "static" else 1
-        x = self.form.steps(T, DIFFERENT, seed=3)
+        x = self.input_of(T, DIFFERENT, seed=3)
         awake = [layer for name, layer in self.layers.items() if name not in self.silent]
         for drive in (1.0, *LOUDER):
             noise = Added(self.noise(T, drive, DIFFERENT).nodes)
@@ -144,6 +154,12 @@ class _Check:
                 if different is not None:
                     rule = f"row {r} of a batch of {batch} is not what it is alone (first in {different[0]})"
                     raise _Different(rule, "no row may depend on others, or on how many there are")
+
+    def input_of(self, T: int, rows: int, seed: int, scale: float = 1.0) -> Tensor:
+        """As `Form.steps`; its least and largest number are kept."""
+        x = self.form.steps(T, rows, seed, scale)
+        self.given = [min(self.given[0], float(x.min())), max(self.given[1], float(x.max()))]
+        return x
 
     def noise(self, T: int, drive: float, rows: int = 1, placed: bool = True) -> Added:
         """Random currents, about a threshold times the drive, for the layers that can be given one."""
@@ -250,7 +266,7 @@ class _Stretch:
         seed, scale = int(drive) + self.calls, max(drive, 1.0)
 
         def given() -> tuple[Tensor, Added]:
-            return self.form.steps(T, 1, seed, scale), check.noise(T, drive, placed=placed)
+            return check.input_of(T, 1, seed, scale), check.noise(T, drive, placed=placed)
 
         def play(watched: Watched) -> Ran:
             x, noise = given()

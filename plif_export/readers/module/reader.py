@@ -67,7 +67,9 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
     for name, mine in owners_weights(form.module).items():  # nothing is run any more
         form.module.get_parameter(name).data = mine
     model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes)
-    return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
+    return replace(
+        model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested, sampled=found.sampled
+    )
 
 
 def examine(
