@@ -137,6 +137,8 @@ def _check_wiring(graph: Graph) -> None:
     for node in graph:
         sizes = [shapes[name] for name in node.inputs]
         problem = _state_problem(node, layers) if node.op == "State" else _shape_problem(node, sizes)
+        if 0 in node.shape and problem is None:
+            problem = f"gives no number: its shape is {list(node.shape)}; expected at least 1 of each"
         read = constants.intersection(node.inputs)
         if read and (not OPERATIONS[node.op].reads_constants or constants.issuperset(node.inputs)):
             problem = problem or f"reads the constant {min(read)} alone; compute it when the network is read"

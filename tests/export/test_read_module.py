@@ -31,6 +31,7 @@ from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.neurons import Equation
 from tests.conftest import crossed
+from tests.export.unseen_state import Net
 from tests.foreign import events, scale_to_threshold
 
 
@@ -494,3 +495,25 @@ def test_a_neuron_and_a_layer_of_ones_own_are_registered_in_a_few_lines(tmp_path
         neurons.EQUATIONS.pop("Adaptive")
         neuron_modules.NEURONS.pop(layers.qualified(Adaptive))
         layers.LAYERS.pop(layers.qualified(Halve))
+
+
+class NothingAtTheEnd(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc2 = nn.Linear(12, 0)
+
+
+class NothingWithin(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.none, self.again = nn.Linear(12, 0), nn.Linear(0, 12)
+
+    def seen(self, s: Tensor) -> Tensor:
+        return self.again(self.none(s))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [NothingAtTheEnd, NothingWithin])
+def test_a_layer_without_outputs_is_refused_in_one_line(make: Callable[[], Net], tmp_path: Path) -> None:
+    with pytest.raises(PlifError, match=r"gives no number: its shape is \[0\]; expected at least 1") as refused:
+        export(make(), tmp_path / "m.onnx", torch.zeros(1, 6))
+    assert "\n" not in str(refused.value) and list(tmp_path.iterdir()) == []
