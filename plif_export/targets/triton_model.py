@@ -68,9 +68,16 @@ class TritonPythonModel:
                 responses[i] = pb_utils.InferenceResponse(error=pb_utils.TritonError(what))
                 continue
             self.used[key] = time.monotonic()
+            frame = pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()[0]
+            if not np.isfinite(frame).all():  # refused by itself: the session would refuse the frames beside it, too
+                what = f"sequence {key}: its input is not finite; its membranes are as they were"
+                responses[i] = pb_utils.InferenceResponse(error=pb_utils.TritonError(what))
+                if flags & END:
+                    self._forget(key)
+                continue
             which.append((i, key, flags))
             rows.append(self.rows[key])
-            frames.append(pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()[0])
+            frames.append(frame)
         if not rows:
             return
         y = self.session.step(np.stack(frames), rows)

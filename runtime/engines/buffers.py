@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from runtime import native
-from runtime.engines.tensors import spiking_layers
+from runtime.engines.tensors import finite_check, spiking_layers
 from runtime.model.card import Card, output_shape
 
 Arrays = Sequence[np.ndarray]
@@ -27,7 +27,8 @@ Bind = Callable[[np.ndarray, Arrays, np.ndarray, Arrays, Rates], Callable[[], No
 
 
 class Buffers:
-    """What a session needs of an engine: `x` to fill, `run` to call, `y` to read, and the membranes.
+    """What a session needs of an engine: `x` to fill, `run` to call, `y` to read, and the membranes. `require_finite` refuses
+    an x that is not finite.
 
     x      float32 [rows, C, H, W]; of an unrolled artifact [T, rows, C, H, W], unless its input is a still image
     y      float32 [rows, classes], or a map [rows, C, H, W]; of an unrolled artifact [T, rows, ...]
@@ -39,6 +40,7 @@ class Buffers:
         steps = (int(card["T"]),) if card["form"] == "unrolled" else ()
         x_steps = () if card["input"]["kind"] == "static" else steps
         self.x: np.ndarray = np.zeros((*x_steps, rows, *card["input"]["shape"]), np.float32)
+        self.require_finite = finite_check(self.x)
         self.y: np.ndarray = np.zeros((*steps, rows, *output_shape(card)), np.float32)
         layers = spiking_layers(card) if rates else {}
         self.rates = {layer: np.zeros(math.prod(steps) * rows, np.float32) for layer in layers}

@@ -18,6 +18,7 @@ from runtime.base.errors import PlifError
 from runtime.engines import snapshot as snapshots
 from runtime.engines.buffers import Buffers
 from runtime.engines.model import OpenModel
+from runtime.engines.tensors import require_finite
 
 Snapshot = list[np.ndarray]  # float32 [streams, ...], one array for each of the card's states
 
@@ -61,11 +62,13 @@ class Session:
         steps = f"{self.steps.min()} to {self.steps.max()}"
         return f"<{type(self).__name__}: {self.streams} streams after {steps} steps of {self.model!r}>"
 
-    def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+    def step(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
         """One time-step: x [streams, C, H, W] -> y float32 [streams, classes], or a map
         [streams, ...], what the module returns for this step.
 
-        rows  the streams that advance, all when None; x holds one frame for each of them, the others keep their state
+        rows     the streams that advance, all when None; x holds one frame for each of them, the others keep their state
+        counted  x holds counts of events as libplif made them: they are finite, and are not looked at
+        Raises PlifError, and leaves the membranes as they are, for another shape, and for a number that is not finite.
         """
         # Runs once for each frame of a live stream: for all rows it calls nothing of ours but Buffers.run.
         which: np.ndarray | slice = slice(None)
@@ -80,6 +83,8 @@ class Session:
             if x.shape != buffers.x.shape:
                 raise _other_shape(x, buffers.x.shape, buffers)
         buffers.x[...] = x
+        if not counted:
+            buffers.require_finite()
         buffers.run()
         if rows is not None:
             self._give_back(which, buffers)
@@ -88,14 +93,17 @@ class Session:
         self._last_rows = buffers.y.shape[-2]
         return np.array(buffers.y)
 
-    def run(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
+    def run(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
         """Many steps: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.
 
-        A network for still images may be given one image [B, C, H, W], and then runs the T steps of its card.
+        A network for still images may be given one image [B, C, H, W], and then runs the T steps of its card. rows and counted:
+        as of `step`. Raises PlifError as `step` does, before the first step.
         """
         x = as_array(x)
         if len(x) == 0:
             raise PlifError(NO_STEP)
+        if not counted:
+            require_finite(x)
         if self.model.static and x.ndim == 1 + len(self.model.card["input"]["shape"]):
             x = np.broadcast_to(x, (self.model.T, *x.shape))
         which: np.ndarray | slice = slice(None)

@@ -6,10 +6,14 @@ outputs   y, the `output` of each state and, where rates are counted, one more f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
+from runtime import native
 from runtime.base.errors import PlifError
 from runtime.model.card import Card, output_shape
 
@@ -67,3 +71,36 @@ def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[object]], 
         rows, here = shape.index("B"), list(found.get(name, ()))
         if [*here[:rows], "B", *here[rows + 1 :]] != shape:
             raise PlifError(f"{path}: {name} is {here or 'missing'} in {where}, {shape} in the card; export it again")
+
+
+def finite_check(x: np.ndarray) -> Callable[[], None]:
+    """A function that refuses x, float32 [...] in one piece, with PlifError where a number of it is not finite now.
+
+    A NaN silences the neurons that it reaches for ever, and no output shows it: h >= v_threshold is false, and h stays.
+    """
+    if native.is_built():
+        first = partial(native.library().plif_first_not_finite, x.ctypes.data, x.size)
+    else:
+        first = partial(_first_not_finite, x)
+
+    def check() -> None:
+        if (i := first()) < x.size:
+            at = np.unravel_index(i, x.shape)
+            raise PlifError(
+                f"x is {x[at]:g} at {[int(n) for n in at]}; expected finite numbers, within float32. No step was made, and the "
+                "membranes are as they were"
+            )
+
+    return check
+
+
+def require_finite(x: np.ndarray) -> None:
+    """The same, once, of numbers [...] of any type."""
+    if x.dtype.kind not in "biu":
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite_check(np.ascontiguousarray(x, np.float32))()
+
+
+def _first_not_finite(x: np.ndarray) -> int:
+    fine = np.isfinite(x).reshape(-1)
+    return x.size if fine.all() else int(np.argmin(fine))

@@ -33,6 +33,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_address
+from runtime.engines.tensors import require_finite
 
 _LENGTH = "Inference-Header-Content-Length"
 _MOST_ANSWER = 4 << 20  # bytes: a million numbers, and JSON that takes no more than some 100 MB when it is read
@@ -94,6 +95,7 @@ class TritonSession:
         x = np.ascontiguousarray(x, "<f4")
         if x.shape != (len(which), *self.shape):
             raise PlifError(f"x is {list(x.shape)}; expected {[len(which), *self.shape]}: a frame for each stream")
+        require_finite(x)
         gone = [row for row in which if self._gone[row]]
         if gone and self._policy == "raise":
             raise self._loss(gone)

@@ -105,7 +105,7 @@ PLIF_API const char *plif_cpu(const plif_model *model);                 /* the k
 /* --- sessions --- */
 
 typedef struct plif_options {
-    size_t size;         /* sizeof(plif_options) */
+    size_t size; /* sizeof(plif_options) */
     /* as in `plif stream --framing`, and resize=auto, as without a word, is resolved for the model; NULL: the file's, in
      * which no word is sum */
     const char *framing;
@@ -136,7 +136,8 @@ PLIF_API void plif_session_free(plif_session *session); /* NULL is fine */
 /* --- frames --- */
 
 /* One time-step of the network: x float [channels][height][width] -> y float [classes]. Frames and decisions stay
- * as they are. With every:T/K it is the first of the K rows that makes it. */
+ * as they are. With every:T/K it is the first of the K rows that makes it. An x that is not finite is refused
+ * (PLIF_BAD_ARGUMENT), and membranes stay as they are: they would be lost. plif_frame does the same. */
 PLIF_API int plif_step(plif_session *session, const float *x, float *y);
 
 /* --- events, and what they lead to --- */

@@ -61,6 +61,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "plif_room_check": (INT, P, I64, I64, P, I64),
     "plif_run": (None, P, P, P, P, P),
     "plif_settle": (None, P, P),
+    "plif_first_not_finite": (I64, P, I64),
     "plif_flush": (U64, INT),
     "plif_unflush": (None, U64),
     "plif_pool_new": (P, INT),

@@ -280,7 +280,7 @@ class Run:
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
         engine, doubt, choice = self.model.engine, self._doubt, self.model.engine_choice
         began_s = time.perf_counter() if doubt is not None and not engine.times_calls else None
-        y = self.session.step(x, None if len(rows) == self.session.streams else rows)
+        y = self.session.step(x, None if len(rows) == self.session.streams else rows, counted=True)
         if doubt is not None and choice is not None:
             took_ms = engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
             if doubt.add(took_ms):

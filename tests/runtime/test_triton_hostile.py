@@ -173,6 +173,17 @@ def test_an_answer_that_is_none_of_this_network_is_said_in_one_line_and_its_stre
         np.testing.assert_array_equal(session.step(X), [[1, 2, 3]])
 
 
+def test_a_frame_that_is_not_finite_is_not_sent(stranger: Callable[..., Stranger]) -> None:
+    server = stranger(http(ABOUT), http(answer()))
+    with TritonSession(server.address, "digits") as session:
+        wrong = np.array(X, np.float32)
+        wrong.flat[-1] = np.inf
+        with pytest.raises(PlifError, match=r"^x is inf at \[.*expected finite numbers"):
+            session.step(wrong)
+        assert server.asked == 0
+        np.testing.assert_array_equal(session.step(X), [[1, 2, 3]])
+
+
 @pytest.mark.parametrize(
     "where", ("the status", "a header", "headers", "the body", "a chunk", "a note to go on", "nothing", "unread")
 )

@@ -136,8 +136,9 @@ typedef {program.input_type} {name}_input; /* one number of a frame */
 /* Every membrane to where it starts. */
 void {name}_reset(void);
 
-/* One time-step: x [{big}_INPUTS], y [{big}_CLASSES]. */
-void {name}_step(const {name}_input x[], float y[]);
+/* One time-step: x [{big}_INPUTS], y [{big}_CLASSES]. 0; or -1 where a number of x is not finite: then y and all membranes are
+   as they were. */
+int {name}_step(const {name}_input x[], float y[]);
 
 /* How many neurons of a layer fired in the last step, for a monitor of firing rates. */
 int {name}_spikes(int layer);
@@ -161,6 +162,11 @@ def _source(program: CProgram, card: Card, stem: str) -> str:
         for buffer, size, value in program.resets
     )
     calls = "".join(f"    {call}\n" for call in [*program.first, *program.calls, *copy.splitlines()])
+    finite = f"""    for (int i = 0; i < {prod(card["input"]["shape"])}; i++)
+        if (!(frame[i] - frame[i] == 0)) /* a NaN would stay in the membranes, and silence them */
+            return -1;
+"""
+    finite = finite if program.input_type == "float" else ""
     facts = "\n".join(f"   {line}" for line in _facts(card, program))
     counts = "".join(f"    case {i}:\n{_count(shown.s)}" for i, shown in enumerate(program.shown))
     probe = _probe(program, name)  # may need helpers, so before they are listed
@@ -177,7 +183,7 @@ def _source(program: CProgram, card: Card, stem: str) -> str:
 #include "{comment(stem)}.h"
 
 {includes}
-#ifdef __FAST_MATH__
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #error "-ffast-math changes spikes; compile without it"
 #endif
 /* h = v * k + x is two roundings, in every build */
@@ -213,9 +219,10 @@ void {name}_reset(void)
     ROUNDED_RESET
 {resets}}}
 
-void {name}_step(const {name}_input frame[], float y[])
+int {name}_step(const {name}_input frame[], float y[])
 {{
-{calls}}}
+{finite}{calls}    return 0;
+}}
 
 int {name}_spikes(int layer)
 {{

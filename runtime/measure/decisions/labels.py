@@ -83,7 +83,7 @@ def step_all(
         session.restore(before.end)
     for frame in frames:
         rules.begin(frame, frame.discontinuity * GAP, session, rows)
-        outputs.append(y := session.step(np.stack([frame.x] * rules.rows)))
+        outputs.append(y := session.step(np.stack([frame.x] * rules.rows), counted=True))
         rules.after(y)
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
         kept.append(frame)

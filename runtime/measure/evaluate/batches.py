@@ -159,5 +159,5 @@ def _call(session: Session, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         whole[(slice(None),) * axis + (rows,)] = x
         x = whole
     everyone = fixed or len(rows) == session.streams
-    y = session.run(x, None if everyone else rows.tolist())
+    y = session.run(x, None if everyone else rows.tolist(), counted=model.card["input"]["kind"] == "events")
     return y[:, rows] if fixed else y

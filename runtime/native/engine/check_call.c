@@ -15,6 +15,24 @@ static int check_array(const Check *c, const char *name, const void *at, int64_t
     return 0;
 }
 
+static uint32_t bits_of(const float *x) {
+    uint32_t bits;
+    memcpy(&bits, x, sizeof bits);
+    return bits;
+}
+
+/* An exponent of ones, and one more, is the sign. */
+static uint32_t not_finite(uint32_t bits) { return (bits & 0x7f800000u) + 0x00800000u; }
+
+int64_t plif_first_not_finite(const float *x, int64_t n) {
+    uint32_t any = 0;
+    for (int64_t i = 0; i < n; i++) any |= not_finite(bits_of(x + i));
+    if (!(any >> 31)) return n;
+    int64_t i = 0;
+    while (!(not_finite(bits_of(x + i)) >> 31)) i++;
+    return i;
+}
+
 int plif_room_check(const Program *program, int64_t rows, int64_t more, char *text, int64_t room) {
     const Check check = {program, -1, 0, text, room}, *c = &check;
     REQUIRE(between(1, rows, MOST_ROWS), PLIF_WRONG_FIELD, "%lld rows; expected 1 to %d", (long long)rows, MOST_ROWS);

@@ -145,6 +145,10 @@ void plif_settle(const Program *program, const Call *call);
 Pool *plif_pool_new(int threads); /* NULL where there is no memory */
 void plif_pool_free(Pool *pool);
 
+/* The first of n numbers that is not finite; n where all are. A NaN in a frame would silence neurons for ever: h >= v_threshold
+ * is false, and h stays. */
+int64_t plif_first_not_finite(const float *x, int64_t n);
+
 /* Has this thread make subnormals zero (or keep them), and gives its control register as it was, for plif_unflush: what a
  * run of another engine begins and ends with, so that a program's own arithmetic stays as it is. */
 uint64_t plif_flush(int on);

@@ -297,10 +297,18 @@ void plif_session_step(plif_session *s, int row, const float *x, float *y) {
     plif_run(&s->model->program, s->pool, &call, &s->arena, s->accs);
 }
 
+int plif_session_frame(const plif_session *s, const float *x, const char *what) {
+    const int64_t n = s->model->program.x_floats, i = plif_first_not_finite(x, n);
+    if (i == n) return 0;
+    return plif_fail(PLIF_BAD_ARGUMENT, "%s: x[%lld] is %g; expected finite numbers. Nothing was stepped", what,
+                     (long long)i, (double)x[i]);
+}
+
 int plif_step(plif_session *s, const float *x, float *y) {
     plif_call_begins();
     if (!s || !s->model || !x || !y || (uintptr_t)x % 4)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_step: a session with a network, x and y are needed");
+    TRY(plif_session_frame(s, x, "plif_step"));
     plif_session_step(s, 0, x, s->y);
     memcpy(y, s->y, (size_t)s->model->header->classes * sizeof *y);
     return PLIF_OK;

@@ -58,6 +58,8 @@ struct plif_session {
 
 /* The network's step on x, in one row, to y [classes]; the membranes change. */
 void plif_session_step(plif_session *s, int row, const float *x, float *y);
+/* Whether a frame of the caller's holds finite numbers: 0, or a code and its text. */
+int plif_session_frame(const plif_session *s, const float *x, const char *what);
 /* Before membranes are read or changed: takes the steps that were left out. */
 void plif_session_settle(const plif_session *session);
 /* One row's initial membranes, and no evidence. */

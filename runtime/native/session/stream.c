@@ -153,6 +153,7 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
     if (no_room(decision)) return PLIF_BAD_ARGUMENT;
     if (!sane(s->moving.framer.came + events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
+    TRY(plif_session_frame(s, x, "plif_frame"));
     memcpy(s->x, x, (size_t)s->model->program.x_floats * sizeof *x);
     const plif_input frame = {.x = s->x, .start_us = start_us, .end_us = end_us, .events = events};
     s->moving.framer.came += events;
