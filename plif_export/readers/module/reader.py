@@ -66,10 +66,8 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
         found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
     for name, mine in owners_weights(form.module).items():  # nothing is run any more
         form.module.get_parameter(name).data = mine
-    model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes)
-    return replace(
-        model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested, sampled=found.sampled
-    )
+    model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes, sampled=found.sampled)
+    return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
 
 
 def examine(
