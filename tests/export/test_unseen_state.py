@@ -167,6 +167,15 @@ class MakesConstants(Net):
         return x * torch.stack([number.reshape(()) for number in numbers]).mean() + 0 * self.fc1.weight.sum()
 
 
+class ChoosesByAList(Net):
+    """A condition among the indices of what is written to, which a number is made a tensor for."""
+
+    def odd(self, x: Tensor) -> Tensor:
+        y = x * 1.0
+        y[(x > 5,)] = 0.5
+        return y
+
+
 class LooksAtAWeight(Net):
     def odd(self, x: Tensor) -> Tensor:
         return x * 2 if self.fc1.weight.max().item() > 0 and self.fc2.bias.numpy().size else x
@@ -193,8 +202,8 @@ class FailsWhenNegative(Net):
 
 RIGHT: list[Callable[[], nn.Module]] = [
     LogsCalls, Records, RecordsTheLast, ThrowsAway, RecordsByStep, RecordsInARing, CachesZeros, StatesInADict, StartsAtFirst, Bar,
-    Trains, ConstantsOfNumPy, MakesConstants, CountsInABuffer, SumsSpikes, LooksAtAWeight, CountsGlobally, BytesOfBools,
-    FailsWhenNegative,
+    Trains, ConstantsOfNumPy, MakesConstants, ChoosesByAList, CountsInABuffer, SumsSpikes, LooksAtAWeight, CountsGlobally,
+    BytesOfBools, FailsWhenNegative,
 ]  # fmt: skip
 
 

@@ -13,7 +13,6 @@ Nothing is taken on trust: what was read is compared with the module's own forwa
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +40,6 @@ from plif_export.readers.module.unseen.hidden import hidden_state
 from plif_export.readers.rules import Problem, Unsupported, refuse
 from runtime.model.graph import state_key
 
-MOST_DEEP = 50_000  # operations one after the other: what stands for each of them is asked of the one before
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 
 
@@ -90,13 +88,8 @@ def examine(
         return None, found
     if keeps_state(module):
         module = nn.Sequential(module)
-    depth = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(depth, MOST_DEEP))
-    try:
-        with one_thread(), put_back(module):
-            return _first_form(module, tuple(shape), caller)
-    finally:
-        sys.setrecursionlimit(depth)
+    with one_thread(), put_back(module):
+        return _first_form(module, tuple(shape), caller)
 
 
 def _first_form(

@@ -157,29 +157,33 @@ class TraceRun(Writer, TorchDispatchMode):
         self.memory.note(tensor, _moves([made]))
 
     def of(self, tensor: Tensor) -> NodeOrSteps:
-        """What a tensor [...] is now: a view of something that was written to since is taken again.
-
-        One that no operation made is a constant, where no value that depends on the input can be in it.
-        """
-        view = self.views.get(tensor)
-        if view is not None:
-            now = self.of(view.parent)
-            if now is not view.seen:
-                self.views[tensor], self.known[tensor] = replace(view, seen=now), view.take(now)
-        made = self.known.get(tensor)
-        constant = made is None or (isinstance(made, TraceNode) and made.op == "const")
+        """What a tensor [...] is now: a view of something that was written to since is taken again."""
+        views = [tensor]
+        while (view := self.views.get(views[-1])) is not None:
+            views.append(view.parent)
+        self._require_known(views.pop())
+        for each in reversed(views):
+            view = self.views[each]
+            if (now := self.known[view.parent]) is not view.seen:
+                self.views[each], self.known[each] = replace(view, seen=now), view.take(now)
+        made = self.known[tensor]
         if self.memory.elsewhere(tensor):
             data = made.data if isinstance(made, TraceNode) else None
             if self.memory.moves(tensor) or data is None or not torch.equal(data, tensor):
                 raise Unsupported(f"it puts other values into .data ({place()})", "make a new tensor")
             self.memory.note(tensor, False)
-        elif constant and self.memory.moves(tensor):
+        return made
+
+    def _require_known(self, tensor: Tensor) -> None:
+        """A tensor [...] that no operation made is a constant, where no value that depends on the input can be in it."""
+        made = self.known.get(tensor)
+        constant = made is None or (isinstance(made, TraceNode) and made.op == "const")
+        if constant and self.memory.moves(tensor) and not self.memory.elsewhere(tensor):
             raise Unsupported(f"it uses a tensor in the memory of another ({place()})", "use that tensor itself")
         if made is None:
-            self.looks.refuse_values(tensor)
+            self.looks.constants += 1
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
-        return self.known[tensor]
 
     def moves(self, tensor: Tensor) -> bool:
         """Whether a tensor [...] depends on the input."""
@@ -187,22 +191,26 @@ class TraceRun(Writer, TorchDispatchMode):
             return tensor in self.known and _moves([self.of(tensor)])
 
     def write(self, tensor: Tensor, made: NodeOrSteps) -> None:
-        """After an operation in place: the tensor [...], and all that it is a view of, have a new value.
+        """After an operation in place: the tensor [...], and all that it is a view of, have a new value."""
+        views = list[tuple[Tensor, _Alias, NodeOrSteps]]()
+        while (view := self.views.get(tensor)) is not None:
+            self._replace(tensor, made)
+            views.append((tensor, view, made))
+            tensor, made = view.parent, view.back(self.of(view.parent), made)
+        self._replace(tensor, made)
+        if not _moves([made]):
+            self.memory.rests(tensor)
+        for tensor, view, made in reversed(views):
+            self.views[tensor], self.known[tensor] = replace(view, seen=self.known[view.parent]), made
 
-        A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped, in every step.
-        """
+    def _replace(self, tensor: Tensor, made: NodeOrSteps) -> None:
+        """A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped."""
         if tensor in self.weights and isinstance(made, TraceNode) and not made.moves:
             node, value = self.weights[tensor]
             made = node if torch.equal(value, tensor) else made
             self.weights[tensor] = made, tensor.clone()
         self.held |= {name for name, plain in self.plain.items() if plain is tensor}
         self.learn(tensor, made)
-        view = self.views.get(tensor)
-        if view is None and not _moves([made]):
-            self.memory.rests(tensor)
-        if view is not None:
-            self.write(view.parent, view.back(self.of(view.parent), made))
-            self.views[tensor], self.known[tensor] = replace(view, seen=self.of(view.parent)), made
 
     def leaf(self, op: Registered, x: Tensor) -> Tensor:
         """A registered layer on x [B, ...], or on all steps: one operation, whatever it does inside."""

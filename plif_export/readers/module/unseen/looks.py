@@ -80,7 +80,7 @@ class Looks(TorchFunctionMode):
     def __init__(self, moves: Callable[[Tensor], bool]) -> None:
         super().__init__()
         self.moves = moves
-        self.within: tuple[str, tuple[object, ...]] = "", ()  # the function of torch that runs, and what it was given
+        self.constants = 0  # how many tensors were found that no operation made
 
     def __torch_function__(
         self, func: Callable[..., object], types: object, args: Sequence[object] = (),
@@ -93,20 +93,15 @@ class Looks(TorchFunctionMode):
             raise Unsupported(f"its Python writes into tensors ({name}, {place()})", "use torch.where")
         if name in LEAVES and any(isinstance(each, Tensor) and self.moves(each) for each in args):
             refuse_look(name)
-        before, self.within = self.within, (name, (*args, *(kwargs or {}).values()))
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            self.within = before
+        before = self.constants
+        out = func(*args, **(kwargs or {}))
+        if self.constants > before and isinstance(out, Tensor) and not self.moves(out):
+            self._refuse_values(name, (*args, *(kwargs or {}).values()))
+        return out
 
-    def refuse_values(self, made: Tensor) -> None:
-        """Refuses a tensor [...] that no operation made, where the function that runs makes it of values of others: of those in
-        a list, or of what an object of the module's own says."""
-        name, given = self.within
-        inner = [each for value in given if not isinstance(value, Tensor) for each in tree_leaves(value)]
-        if any(each is made for each in inner):
-            return
-        for each in inner:
+    def _refuse_values(self, name: str, given: Sequence[object]) -> None:
+        """Refuses a function that makes a constant of values: of tensors in a list, or of what an own object says."""
+        for each in (each for value in given if not isinstance(value, Tensor) for each in tree_leaves(value)):
             package = type(each).__module__.partition(".")[0]
             foreign = package not in PLAIN and not isinstance(each, int | float | complex | str)
             if foreign or (isinstance(each, Tensor) and self.moves(each)):
