@@ -32,6 +32,7 @@ from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.probe import faint_states, random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
+from plif_export.proof.rounding import any_fires, count_flips, rounded_layers
 from plif_export.proof.structure import card_differences
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, States, Subject, cases
@@ -39,12 +40,10 @@ from runtime.base.errors import PlifError
 from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key, variable_of
-from runtime.model.grids import GRIDS
 
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
 LOOPS = (1, 3, 7)  # steps in a call of a loop form
-FEW = 20  # flips say nothing about layers that hardly fire
 
 
 def check(
@@ -82,6 +81,7 @@ def check(
         return report
     fired = {layer: np.zeros(2, np.int64) for layer in reference.layers}  # spikes, and the most that there could be
     shown, bounds = 0, Bounds(graph, subject.half)
+    rounded = rounded_layers(graph) if report.rounding else set()
     for b, state in enumerate(states):
         history = reference.run(x[:, b : b + 1], state)
         own = layers if subject.shows_spikes else None
@@ -93,9 +93,11 @@ def check(
             layer.rate += seen.rate / len(states)
         if model_in_fp32 is not None:
             history = model_in_fp32.run(x[:, b : b + 1], state)
-            _count_flips(subject, history, report)
+            count_flips(subject, history, bounds, rounded, report)
         _run_freely(subject, history, report)
     require_shown(subject, shown, report)
+    if model_in_fp32 is not None:
+        report.rounded_fire = any_fires(model_in_fp32, x, rounded)
     if subject.engine is not None:
         report.engine_steps += shown
     if all(spikes in (0, most) for spikes, most in fired.values()):
@@ -174,30 +176,6 @@ def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool
                 what = f"starts at {v.flat[0]:g}, the model at {wanted.flat[0]:g}"
                 report.fail(layer, 0, subject.signature + what)
     return report.passed
-
-
-def _count_flips(subject: Subject, history: History, report: Report) -> None:
-    """What rounding the weights changes, against the model in fp32: each layer's spikes that differ from the model's when it gets
-    the model's spikes and membranes. (What the whole file does on its own spikes adds the consequences of those flips.)
-
-    The gate judges a file by the interpreter on the weights that the same pass rounded, so a pass that rounds badly would be
-    judged by its own mistake. Hence one bound here: rounding alone may not change a tenth of a layer's spikes, or what
-    the grid of fewer bits says. The subject must show spikes.
-    """
-    most = GRIDS.get(report.precision, GRIDS["int8"]).flips
-    flips = dict.fromkeys(history.layers, 0)
-    for case in cases(history, subject.chunk):
-        for name, steps in subject.forced(case).layers.items():
-            for k, seen in steps.items():
-                assert seen.s is not None, "the subject shows no spikes"
-                if case.expected[name][k].values == "spikes":  # any value is rounded a little, and no spike of it
-                    flips[name] += int(np.sum((seen.s > 0.5) != case.expected[name][k].s))
-    for layer in report.layers:
-        layer.rounding_mismatches += flips[layer.name]
-        fired = history.layers[layer.name].spikes
-        if flips[layer.name] > FEW + most * fired:
-            what = f"{report.precision} weights change {flips[layer.name]} of its {fired} spikes, too many for rounding"
-            report.fail(layer.name, 0, f"{what}; use a higher precision")
 
 
 def _run_freely(subject: Subject, history: History, report: Report) -> None:

@@ -85,7 +85,9 @@ class LayerReport:
 class Report:
     """What the gate found; `to_dict` is the JSON of `plif verify --json`, which also has `shown`.
 
-    precision     of the weights;  rounding: whether the report says what their rounding changed (rounding.py)
+    precision     of the weights;  rounding: whether the report says what their rounding changed
+    rounded_spikes  of the model, that rounded weights had a part in;  rounded_fire: whether a layer that has them fires on the
+                  input from reset
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
     loops         of a loop form: the numbers of steps that were compared in one call
     engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
@@ -126,6 +128,8 @@ class Report:
     failed_at: Failure | None = None
     free_running_mismatches: int = 0
     rounding_mismatches: int = 0
+    rounded_spikes: int = 0
+    rounded_fire: bool = False
     first_divergence: Divergence | None = None
     decisions: int = 0
     decisions_changed: int = 0
@@ -155,9 +159,11 @@ class Report:
         decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested + self._tried()
         if not self.rounding:
             return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
+        silent = "" if self.rounded_fire else "; no layer with such weights fires on this input from reset"
         return (
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
-            f"({self.rounding_mismatches} in one step from equal states), {decisions}"
+            f"({self.rounding_mismatches} in one step from equal states), and {self.precision} weights had a part in "
+            f"{self.rounded_spikes}{silent}; {decisions}"
         )
 
     def structure_lines(self) -> list[str]:
@@ -252,6 +258,6 @@ class Report:
         """What the card of an artifact keeps of the report."""
         found: dict[str, object] = {key: getattr(self, key) for key in PARITY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
-            found["rounding_mismatches"] = self.rounding_mismatches
+            found |= {key: getattr(self, key) for key in ("rounding_mismatches", "rounded_spikes", "rounded_fire")}
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
         return found

@@ -212,8 +212,9 @@ def _parity(parity: Any) -> str:
     untested = f", untested: {', '.join(parity['untested'])}" if parity.get("untested") else ""
     rounded = ""
     if "rounding_mismatches" in parity:  # fp16, int8
+        part = f" (rounded weights had a part in {parity['rounded_spikes']})" if "rounded_spikes" in parity else ""
         rounded = (
-            f"; against the model in fp32: {parity.get('free_running_mismatches')} spikes, "
+            f"; against the model in fp32: {parity.get('free_running_mismatches')} spikes{part}, "
             f"{parity.get('decisions_changed')} of {parity.get('decisions')} decisions"
         )
     return (

@@ -154,10 +154,14 @@ class ParityRecord(_Parity, total=False):
     """What `plif verify --json` says of the proof on the day of the export. With rounded weights also:
 
     rounding_mismatches   spikes that differ from the model in fp32, in one step from equal states
+    rounded_spikes        of the model in fp32, that rounded weights had a part in: what the others show is nothing about rounding
+    rounded_fire          whether a layer with rounded weights fires on that input from reset
     flips                 {layer: spikes that differ from the model in fp32, on its own spikes}
     """
 
     rounding_mismatches: int
+    rounded_spikes: int
+    rounded_fire: bool
     flips: dict[str, int]
 
 

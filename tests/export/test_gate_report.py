@@ -18,9 +18,11 @@ from plif_export.prove import prove
 from plif_train.network.network import Network
 from runtime import load
 from runtime.cli.main import run
+from runtime.model.graph import Graph
 from tests.export.test_camera_stimulus import Wrong
 from tests.export.test_parity_can_fail import change_attribute, replace_initializer, written
 from tests.networks import firing
+from tests.programs import PLIF, linear, proved, traced
 
 
 def with_a_layer_that_nothing_makes_fire() -> Network:
@@ -46,6 +48,50 @@ def test_require_tested_fails_for_a_layer_that_nothing_makes_fire(
     assert json.loads(capsys.readouterr().out)["untested"] == ["fc2"]
     assert run(["verify", str(path), "--against", str(model), "--require-tested"]) == 1
     assert "nothing made these layers fire: fc2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_spikes_that_rounded_weights_had_no_part_in_are_no_praise_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    """An untrained network: the first layer, whose weights are as they were, fires on bright frames, and no other ever does."""
+    torch.manual_seed(0)
+    net = plif_train.build("c8k3s1-BN-PLIF-MPk2s2-FC10-PLIF", shape=(2, 16, 16), T=4, framing="duration:10ms")
+    report = export(net, tmp_path / "m.onnx", precision=precision).verify
+    assert report is not None and report.passed and report.spikes > 1000
+    assert (report.rounded_spikes, report.rounded_fire) == (0, False)
+    said = f"{precision} weights had a part in 0; no layer with such weights fires on this input from reset"
+    assert said in report.sentence()
+    assert run(["info", str(tmp_path / "m.onnx")]) == 0
+    assert "rounded weights had a part in 0" in capsys.readouterr().out
+
+
+def test_the_spikes_that_rounded_weights_had_a_part_in_are_counted(tmp_path: Path) -> None:
+    report = export(firing(), tmp_path / "m.onnx", precision="int8").verify
+    assert report is not None and report.rounded_fire and 0 < report.rounded_spikes < report.spikes
+    assert f"int8 weights had a part in {report.rounded_spikes}; " in report.sentence()
+    assert "from reset" not in report.sentence()
+
+
+def test_spikes_of_the_membranes_that_a_proof_draws_are_not_counted(tmp_path: Path) -> None:
+    """The second layer gets no spike, ever; a current that its proof draws makes it fire all the same."""
+    current = {
+        "states": {"v": 0.0, "i": 0.0},
+        "program": [
+            ["i1", "Add", "i", "x"], ["h", "Add", "v", "i1"], ["fires", "GreaterOrEqual", "h", 1.0],
+            ["s", "Cast", "fires"], ["v1", "Where", "fires", 0.0, "h"], ["i2", "Mul", "i1", 0.5],
+        ],
+        "h": "h", "s": "s", "next": {"v": "v1", "i": "i2"},
+    }  # fmt: skip
+    nodes = (
+        linear("fc1", "x", 4, 6, gain=0.001),
+        traced("first", ("fc1",), (6,), PLIF, 1.0, alpha=0.5),
+        linear("fc2", "first_neuron", 6, 50),
+        traced("second", ("fc2",), (50,), current, 1.0),
+    )
+    report = proved(Graph((4,), nodes, "second_neuron"), tmp_path / "m.onnx", precision="int8")
+    assert report.passed and report.spikes > 20
+    assert (report.rounded_spikes, report.rounded_fire) == (0, False)
 
 
 def test_verify_draws_a_seed_and_says_it_and_an_export_is_the_same_every_time(

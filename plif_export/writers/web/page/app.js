@@ -85,7 +85,7 @@ function proof({ parity, precision, source_sha256, digest, versions }) {
     said.push([parity.passed ? "passed" : "FAILED", `${count(parity.spike_mismatches)} of ${count(parity.spikes)} spikes differ from PyTorch (${count(parity.excused)} excused), over ${count(parity.steps)} steps`]);
     if (parity.untested?.length) said.push(["not tested", `${parity.untested.join(", ")}: never fired`]);
     if ("rounding_mismatches" in parity)
-      said.push([precision, `${count(parity.free_running_mismatches)} spikes and ${count(parity.decisions_changed)} of ${count(parity.decisions)} decisions differ from the model in fp32`]);
+      said.push([precision, `${count(parity.free_running_mismatches)} spikes${"rounded_spikes" in parity ? ` (rounded weights had a part in ${count(parity.rounded_spikes)})` : ""} and ${count(parity.decisions_changed)} of ${count(parity.decisions)} decisions differ from the model in fp32`]);
   }
   return [...said, ["made from", `SHA-256 ${source_sha256 ?? "-"}`], ["network", `SHA-256 ${digest?.sha256 ?? "-"}`], ["plif", versions?.plif ?? "-"]];
 }
