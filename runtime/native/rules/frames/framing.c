@@ -72,7 +72,7 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
 /* As plif_text_us, for callers. */
 int64_t plif_time_us(const char *text) { return plif_text_us(text_of(text)); }
 
-void plif_framing_settle(Framing *f, int native) {
+COLD void plif_framing_settle(Framing *f, int native) {
     if (f->resize == RESIZE_AUTO) f->resize = f->binary && native ? RESIZE_NEAREST : RESIZE_SUM;
 }
 

@@ -44,7 +44,7 @@ static int64_t times(int64_t at, int64_t width) { return at < 0 ? NOWHERE : at *
 
 /* Whether events of such a sensor can be framed for an input [c, h, w]: 0, or a code and its text. upright: 0 stored as
  * it is, 1 turned by 180 degrees, 2 mirrored top to bottom, 3 and 4 turned by 90 and 270 degrees clockwise. */
-int plif_view_check(const int shape[3], int width, int height, int upright) {
+COLD int plif_view_check(const int shape[3], int width, int height, int upright) {
     const int channels = shape[0];
     if (channels != 1 && channels != 2)
         return plif_fail(PLIF_UNSUPPORTED,
@@ -59,8 +59,8 @@ int plif_view_check(const int shape[3], int width, int height, int upright) {
 }
 
 /* The tables: where an event lands is of_x[x] + of_y[y] + of_p[p], below zero for nowhere. */
-void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
-               int64_t *of_y, int64_t of_p[2]) {
+COLD void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
+                    int64_t *of_y, int64_t of_p[2]) {
     const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
     const int turn = o == UPRIGHT ? upright : 0, exchanged = o == SJ || turn >= 3;
     const int turned_x = o == PAPER || o == SJ || turn == 1 || turn == 4,
