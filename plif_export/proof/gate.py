@@ -28,11 +28,10 @@ import numpy as np
 from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import count_off, other_spikes
-from plif_export.proof.forced import require_shown, teacher_forced
+from plif_export.proof.forced import any_fires, count_flips, require_shown, rounded_layers, teacher_forced
 from plif_export.proof.probe import faint_states, random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
-from plif_export.proof.rounding import any_fires, count_flips, rounded_layers
 from plif_export.proof.structure import card_differences
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, States, Subject, cases

@@ -258,6 +258,7 @@ class Report:
         """What the card of an artifact keeps of the report."""
         found: dict[str, object] = {key: getattr(self, key) for key in PARITY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
-            found |= {key: getattr(self, key) for key in ("rounding_mismatches", "rounded_spikes", "rounded_fire")}
+            found["rounding_mismatches"] = self.rounding_mismatches
+            found |= {"rounded_spikes": self.rounded_spikes, "rounded_fire": self.rounded_fire}
             found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
         return found
