@@ -24,8 +24,6 @@ from tests.conftest import REPOSITORY
 from tests.docs.commands import PAGES, Line, inline_lines, refusal, shell_lines
 from tests.docs.workshop import fill
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 TIME, OWN, GPU = "takes minutes or hours", "the reader's own system", "needs an NVIDIA GPU"
 NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"make (lint(ers)?|newest|machines( PYTHONS=)?)$": TIME,

@@ -23,8 +23,6 @@ from tests.conftest import REPOSITORY
 from tests.networks import firing
 from tests.recordings import some_events
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 ONE = ("--batch", "2", "--workers", "1")
 Says = Callable[..., list[Any]]
 

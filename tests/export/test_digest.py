@@ -28,8 +28,6 @@ from runtime.model.readers.onnx_contents import read_contents
 from runtime.native import is_built
 from tests.networks import digits_network, firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 ENGINES = ("event", "onnxruntime") if is_built() else ("onnxruntime",)
 
 

@@ -14,7 +14,6 @@ from runtime.engines.event import engine as event
 from runtime.native import is_built
 from tests.networks import firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 needs_event = pytest.mark.skipif(not is_built(), reason="the event engine is not built (no C compiler at installation)")
 
 VARIANTS: list[dict[str, Any]] = [{}, {"v_reset": None}, {"v_reset": -0.25, "tau": "channel"}, {"decay_input": False}]

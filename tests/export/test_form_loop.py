@@ -38,7 +38,6 @@ from tests.export.exact_networks import written
 from tests.export.mutations import trials
 from tests.networks import firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 ALIKE = "{c8k3s1-BN-PLIF}*2-MPk4s4-FC30-PLIF-APk10s10"  # two layers whose states are of one shape
 ENGINES = ["onnxruntime", *(["event"] if native.is_built() else [])]
 

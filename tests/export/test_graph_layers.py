@@ -24,7 +24,6 @@ from runtime.model.ops import OPERATIONS
 from runtime.model.ops.expand import expanded
 from tests.programs import LEAKY, linear, proved, traced
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 rng = np.random.default_rng(5)
 
 

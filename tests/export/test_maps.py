@@ -16,7 +16,6 @@ import plif_export
 import runtime
 
 SHAPE = (2, 16, 20)
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 
 class Flow(nn.Module):

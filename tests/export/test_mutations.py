@@ -12,7 +12,6 @@ from runtime.native import is_built
 from tests.export.mutated_networks import NETWORKS, WHOLE
 from tests.export.mutations import MUTATIONS, REASONS, WAYS, Trial, trials
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 

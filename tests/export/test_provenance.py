@@ -17,7 +17,6 @@ from runtime.model.card import read_card
 from runtime.model.digest import digest_of
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 TRAINING = {"dataset": "nmnist", "test_accuracy": 0.982, "test_samples": 500, "command": "plif train nmnist"}
 
 

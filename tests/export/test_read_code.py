@@ -18,8 +18,6 @@ from runtime.model.card import read_card
 from tests.code import NEURON
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 CODE = """
 from dataclasses import dataclass
 from pathlib import Path

@@ -20,7 +20,6 @@ from runtime.model.card import read_card
 from tests.foreign import events
 
 nir = pytest.importorskip("nir")
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 N = 5
 
 

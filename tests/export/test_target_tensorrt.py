@@ -31,7 +31,7 @@ from runtime.model.card import read_card
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from runtime.model.card import read_card
 from runtime.model.graph import Graph, spikes, state_out
 from tests.networks import firing
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 POOLS = "{c32k3s1-BN-PLIF}*2-MPk2s2-c32k3s1-BN-PLIF-APk2s2-c32k3s1-BN-PLIF-MPk2s2-FC40-PLIF-FC30-PLIF-APk10s10"
 TYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}

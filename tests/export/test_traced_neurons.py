@@ -22,8 +22,6 @@ from runtime.model.graph import Graph, Node, state_in, state_key, state_out
 from tests.conftest import crossed
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, linear, proved, recurrent, traced, trained, written
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 def in_onnx(graph: Graph, x: np.ndarray, form: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """x [T, B, ...] from reset in ONNX Runtime: y [T, B, ...], and the states after it by state_key."""

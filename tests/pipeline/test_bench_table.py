@@ -15,7 +15,6 @@ from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.report.paired import compare
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 DATA = "digits:12"
 
 

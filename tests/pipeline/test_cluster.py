@@ -22,7 +22,7 @@ from tests.live import free_port, until
 from tests.pipeline.test_eval_survives import KILLED, SAMPLES, fill
 
 pytest.importorskip("ray", reason="clusters need Ray")
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,6 @@ from runtime.simulate.saccades import record_digit
 from tests.conftest import interruptible
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 
 

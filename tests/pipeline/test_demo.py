@@ -14,8 +14,6 @@ from plif_export.demo import CAMERA, DECIDE, FRAMING, run
 from runtime.events import open_source
 from tests.conftest import REPOSITORY, pyproject
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 def others(installed: str) -> set[str]:
     """What plif's extras bring and these extras do not, by the name that a program imports."""

@@ -26,7 +26,6 @@ from runtime.simulate.saccades import record_digit
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 SAMPLES = 200  # four shards
 
 # A program whose driver kills one of its workers, and later itself, at known places.

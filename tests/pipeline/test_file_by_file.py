@@ -24,7 +24,6 @@ from runtime.measure.predict import predict
 from tests.networks import firing
 from tests.recordings import csv_bytes, evt3_bytes, some_events
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 VOTES, MEMBRANES = "c4k4s4-BN-PLIF-FC30-PLIF-APk10s10", "c4k4s4-BN-PLIF-FC3"
 FRAMINGS = ("count:T=2", "duration:50ms")
 

@@ -21,8 +21,6 @@ from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 from tests.recordings import some_events
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

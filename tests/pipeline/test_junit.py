@@ -12,8 +12,6 @@ from plif_export import export
 from runtime.cli.main import run
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 NETWORK = "FC12-PLIF-FC3-PLIF"
 
 

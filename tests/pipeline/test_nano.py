@@ -20,7 +20,6 @@ import plif_train
 from runtime.events import write_nmnist
 from tests.conftest import REPOSITORY, load_script
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 PAGE = REPOSITORY / "examples" / "nano.py"
 FAR = 2e-6  # from the threshold: more than float32 and the order of a sum can move a membrane
 

@@ -27,8 +27,6 @@ from runtime.engines.vulkan import SOFTWARE
 from tests.docs.workshop import fill
 from tests.live import free_port
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 # What may stay in the home folder: docs/files.md has this list.
 CACHES = (".cache/plif/engines", ".cache/matplotlib", ".config/matplotlib")
 

@@ -23,8 +23,6 @@ from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 HUGE = 1 << 36  # bytes, of a file with nothing in it
 WAIT_S = 60  # for what would wait for ever
 MEMORY = 1 << 30  # bytes, more than the process has

@@ -23,7 +23,6 @@ from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network, firing
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.filterwarnings("ignore:.*do not say their sensor"),
 ]
 

@@ -37,7 +37,6 @@ from runtime.show.png import png
 from tests.conftest import REPOSITORY
 from tests.libplif import CRecording, CSession, Handle
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 DIGITS = "digits:20"
 
 

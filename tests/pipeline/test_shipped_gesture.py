@@ -20,8 +20,6 @@ from runtime.model.card import read_card
 from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 MODELS = REPOSITORY / "models"
 SIZE = (2, 128, 128)
 

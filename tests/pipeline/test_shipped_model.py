@@ -19,8 +19,6 @@ from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers
 from tests.recorded import SHARED, SHIPPED
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
 SHARE = 0.001  # of the spikes, in which two processors may differ
 

@@ -19,8 +19,6 @@ from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers
 from tests.export.test_read_spikingjelly import DIGITS, GESTURE
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
 REDUCED = ("fp16", "int8")
 

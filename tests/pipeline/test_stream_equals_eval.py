@@ -19,8 +19,6 @@ from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,8 +20,6 @@ from runtime.simulate.source import PERIOD_US, DigitSource
 from tests.conftest import REPOSITORY
 from tests.live import FedSource, balanced
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 FRAME_US = 30_000
 # seconds in all, and in the first and the last part. A digit every 0.4 s, in 13 1/3 frames: parts are multiples of both.
 LENGTHS = [pytest.param(60, 12, id="1min"), pytest.param(1800, 60, id="30min", marks=pytest.mark.large)]

@@ -24,8 +24,6 @@ from tests.live import FedSource, balanced
 from tests.networks import firing, frames
 from tests.reliability.opened import ENGINES, Artifacts, opened, spiking_frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 SILENT = 5_000  # steps
 LENGTHS = [pytest.param(6_000, id="6k"), pytest.param(1_000_000, id="1M", marks=pytest.mark.large)]  # steps
 WARM = 1_000  # steps after which everything that is made on demand has been made

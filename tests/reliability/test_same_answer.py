@@ -26,8 +26,6 @@ from tests.conftest import REPOSITORY
 from tests.networks import firing
 from tests.reliability.opened import ENGINES, STREAMS, Artifacts, T, spiking_frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 Answer = list[np.ndarray]  # y [T, STREAMS, classes], and each state [STREAMS, ...] at the end
 FORM_T = 5  # steps of one call of the unrolled form, as tests.networks.firing has it
 

@@ -22,8 +22,6 @@ from runtime import native
 from runtime.engines.session import Session
 from tests.reliability.opened import ENGINES, opened
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 BELOW_2, BELOW_1_5 = np.nextafter(np.float32([2, 1.5]), np.float32(0))
 # neuron by neuron: x in two steps, and whether it fires in each. The last four arrive with a membrane that is not zero.
 COURSES = np.float32(

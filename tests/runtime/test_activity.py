@@ -17,8 +17,6 @@ from runtime.measure.report.activity import measure_activity
 from runtime.measure.report.synops import fan_out
 from tests.networks import digits_network, firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,8 +17,6 @@ from runtime.base.errors import PlifError
 from runtime.model.card import CARD_KEY, read_card
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -33,7 +33,6 @@ from runtime.stream.observe import Observer
 from runtime.stream.run import Run
 from tests.live import until
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 websockets = pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
 
 SOURCE = "sim:digits?seed=3&seconds=600"

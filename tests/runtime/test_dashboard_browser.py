@@ -16,7 +16,7 @@ from plif_export import export
 from tests.browser import Browser, find_axe, find_chromium
 from tests.networks import digits_network
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
 CHROMIUM = find_chromium()
 if CHROMIUM is None:

@@ -30,7 +30,6 @@ from tests.flood import HALF, QUESTION, Flood, alive
 from tests.live import balanced, until
 from tests.runtime.test_dashboard import SOURCE, Live, message
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
 
 FILES = 1024  # the usual limit

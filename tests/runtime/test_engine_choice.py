@@ -31,7 +31,6 @@ from runtime.stream.observe import Observer
 from tests.networks import firing, frames
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 NAMES = ("event", "onnxruntime")

@@ -30,7 +30,6 @@ from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 

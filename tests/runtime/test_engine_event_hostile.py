@@ -22,7 +22,6 @@ from runtime.model.card import read_card
 from runtime.model.readers.onnx_contents import read_initializers
 from tests.networks import firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 needs_library = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )

@@ -29,7 +29,6 @@ from tests.runtime.test_engine_event import SHAPES, outcome, same
 from tests.runtime.test_engine_event_hostile import attribute, changed, edit, node, replace, tensor
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 

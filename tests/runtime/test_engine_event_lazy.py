@@ -24,7 +24,6 @@ from tests.libplif import CSession, Handle, library
 from tests.networks import firing
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 

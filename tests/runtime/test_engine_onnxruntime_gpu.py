@@ -21,7 +21,7 @@ from runtime.engines.available import CHECKS, OTHER
 from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames, same_steps
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 
 class OnCpu(OnnxRuntimeCudaEngine):

@@ -29,7 +29,7 @@ from tests.standin.fixtures import machine_with_gpu
 
 UNROLLED = (("u.engine", "tensorrt"), ("u.onnx", "onnxruntime"))
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 
 @pytest.fixture(scope="module")

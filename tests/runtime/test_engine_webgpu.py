@@ -21,7 +21,7 @@ from tests.export.test_peers import ROWS, SAMPLE
 from tests.networks import firing, frames, same_steps
 from tests.peers import make
 
-pytestmark = [pytest.mark.machines, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.machines
 
 SHIPPED = sorted((Path(__file__).parents[2] / "models").glob("*.pt"))
 SMALL = [name for name, row in ROWS.items() if row["refused"] is None and row["neuron_steps"] < 12_000]

@@ -34,7 +34,7 @@ from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.torch_zip import read_card_text
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals", "ignore:Duplicate name")
+pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 
 
 def refused(call: Callable[[Any], Any], path: Path, says: str) -> None:

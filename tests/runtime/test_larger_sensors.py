@@ -39,7 +39,6 @@ from tests.specification import framing, stream
 from tests.specification.view import Event, cell_of
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:denormals"),
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 

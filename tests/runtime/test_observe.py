@@ -12,8 +12,6 @@ import runtime
 from runtime.api import Model
 from runtime.stream.observe import Observer, Observers
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 SOURCE = "sim:digits?seed=3&seconds=1.2"
 
 

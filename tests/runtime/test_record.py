@@ -35,8 +35,6 @@ from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, said
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
 SIM = "sim:digits?seed=3&seconds=2"
 

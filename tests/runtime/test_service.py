@@ -32,7 +32,6 @@ from tests.recordings import some_events
 from tests.runtime.test_dashboard import Live
 from tests.runtime.test_udp import listen
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "docs" / "plif.service"

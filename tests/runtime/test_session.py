@@ -15,7 +15,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from tests.networks import firing, frames
 
-pytestmark = [pytest.mark.quick, pytest.mark.filterwarnings("ignore:denormals")]
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture(scope="module")

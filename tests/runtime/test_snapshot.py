@@ -23,8 +23,6 @@ from runtime.base.errors import PlifError
 from runtime.native import is_built
 from tests.networks import digits_network, firing, frames
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 GO_ON = """
 import sys, numpy as np, runtime
 path, engine, snapshot, x, y = sys.argv[1:]

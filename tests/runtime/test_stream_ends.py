@@ -29,8 +29,6 @@ from tests.live import SOURCES, FedSource, SlowObserver, StreamThread, balanced,
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 RULES = {"decide": "leak:100ms", "reset": "never", "overload": "drop:1000"}
 
 

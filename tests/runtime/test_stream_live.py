@@ -29,8 +29,6 @@ from tests.conftest import interruptible
 from tests.live import SOURCES, FedSource, SlowObserver, balanced, free_port, packets_of, said
 from tests.networks import digits_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,8 +23,6 @@ from tests.live import SOURCES, FedSource, StreamThread, balanced, free_port, pa
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 SHAPE = (2, 34, 34)
 FRAMINGS = ("duration:10ms", "events:n=300,max=10ms")
 

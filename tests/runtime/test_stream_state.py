@@ -22,8 +22,6 @@ from runtime.events.filters import FILTERS
 from runtime.events.sources.push import PushSource
 from tests.live import FedSource, balanced
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 N = 6000
 RULES: list[dict[str, Any]] = [
     {"framing": "duration:7ms"},

@@ -25,7 +25,7 @@ from runtime.model.notation import NotationError, parse
 from tests.networks import digits_network
 from tests.recordings import csv_bytes, some_events
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals", "ignore:Glyph")
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph")
 
 # Class names as an attacker would give them: escape sequences, line breaks, directions, markup, formulas, lone surrogates.
 CLASSES = (

@@ -18,7 +18,6 @@ from tests.live import SlowObserver, StreamThread, balanced, free_port, until
 from tests.runtime.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
 
 
 def garbage(random: np.random.Generator, body: bytes, largest: int) -> bytes:

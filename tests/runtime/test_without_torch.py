@@ -21,8 +21,6 @@ from runtime.simulate.digits import draw_digit
 from runtime.simulate.saccades import record_digit
 from tests.networks import firing
 
-pytestmark = pytest.mark.filterwarnings("ignore:denormals")
-
 # A finder that refuses what an edge box does not have, put in front of all others before anything is imported.
 BLOCK = """
 import sys
