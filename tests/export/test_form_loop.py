@@ -113,7 +113,7 @@ def test_recordings_of_any_lengths_are_evaluated_in_few_calls_with_the_same_vote
         session = runtime.load(files / f"{form}_fp32.onnx", engine).session(3)
         calls: list[int] = []
         run = session.run
-        session.run = lambda x, rows=None, run=run, calls=calls: (calls.append(len(x)), run(x, rows))[1]  # type: ignore[method-assign,misc,assignment]
+        session.run = lambda x, rows=None, run=run, calls=calls, **more: (calls.append(len(x)), run(x, rows, **more))[1]  # type: ignore[method-assign,misc,assignment]
         found[form] = run_batch(session, samples)
         assert calls == ([1] * 23 if form == "step" else [4, 5, 14])
     np.testing.assert_array_equal(found["step"].votes, found["loop"].votes)
