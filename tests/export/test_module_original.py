@@ -204,6 +204,34 @@ def test_a_module_that_fails_where_its_copy_does_not_is_refused(tmp_path: Path) 
         export(Fails(), tmp_path / "m.onnx", torch.zeros(1, 6))
 
 
+class Wrapper:
+    """As the stream of a progress bar is: a copy asks itself for what it has not yet, for ever."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class Circle(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self(x)  # type: ignore[no-any-return]
+
+
+def test_what_cannot_be_copied_or_never_ends_is_refused_and_the_process_goes_on(tmp_path: Path) -> None:
+    net = Net()
+    net.lif1.bar = [Wrapper("stream")]
+    with pytest.raises(
+        PlifError, match=r"^lif1 \(Neuron\): self\.bar \(list\) cannot be copied \(maximum recursion depth"
+    ) as refused:
+        export(net, tmp_path / "m.onnx", torch.zeros(1, 6))
+    assert "\n" not in str(refused.value)
+    with pytest.raises(PlifError, match=r"^forward \(Circle\): it fails on one time-step \(maximum recursion depth"):
+        export(Circle(), tmp_path / "m.onnx", torch.zeros(1, 6))
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- right ones ----------------------------------------------------------------------------------------------------------------
 
 

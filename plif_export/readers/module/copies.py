@@ -101,9 +101,27 @@ def copy_of(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Modu
                 memo[id(value)] = value.detach().clone()
     try:
         return copy.deepcopy(module, memo)
-    except Exception:  # whatever a class's own __deepcopy__ raises
-        copied: nn.Module = pickle.loads(pickle.dumps(module))
+    except Exception as error:  # whatever a class's own __deepcopy__ raises
+        try:
+            copied: nn.Module = pickle.loads(pickle.dumps(module))
+        except Exception:
+            raise _cannot_copy(module, error) from None
         return copied
+
+
+def _cannot_copy(module: nn.Module, error: Exception) -> Unsupported:
+    """Names what in a module cannot be copied."""
+    what = ("it", "")
+    for path, part in module.named_modules():
+        for name, value in vars(part).items():
+            try:
+                copy.deepcopy(value if name != "_modules" else None)
+            except Exception as own:
+                what, error = (f"self.{name} ({type(value).__name__})", path), own
+    said = " ".join(str(error).split())[:120]
+    return Unsupported(
+        f"{what[0]} cannot be copied ({said})", "make it anew where it is used, or take it out before", what[1]
+    )
 
 
 _AROUND: ContextVar[Surroundings | None] = ContextVar("_AROUND", default=None)
