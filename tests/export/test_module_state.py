@@ -346,6 +346,50 @@ def test_a_state_left_by_an_earlier_use_is_told_from_one_that_is_lost(tmp_path: 
     assert net.state1 is None  # the module itself was not touched
 
 
+class Sums(Two):
+    """It adds up its outputs, where no reset of a neuron sees it."""
+
+    total: Any = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = self.lif1(self.fc1(x))  # is no state
+        self.total += self.fc2(self.seen)
+        return self.total  # type: ignore[no-any-return]
+
+
+class SumsAndResets(Sums):
+    def reset(self) -> None:
+        self.total = 0.0
+
+
+class SumsWithoutReset(Sums):
+    """No reset is there that could miss it."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__(make)
+        self.lif1 = nn.ReLU()
+
+
+def test_a_state_that_the_modules_own_reset_misses_is_said_and_the_file_resets_it(tmp_path: Path) -> None:
+    for make, name in (
+        (node, "functional.reset_net"),
+        (plif, "reset()"),
+        (lambda: snn.Leaky(beta=0.8, init_hidden=True), "utils.reset"),
+    ):
+        notes = " ".join(read(Sums(make), torch.zeros(1, 6)).notes)
+        assert f"Sums: your {name} leaves total: PyTorch's second sample will differ" in notes and "seen" not in notes
+    for silent in (SumsAndResets(node), SumsWithoutReset(node), Keeps(node), NorseKeeps(lif), LeakyKeeps(leaky)):
+        assert not any("leaves" in note for note in read(silent, torch.zeros(1, 6)).notes)
+    net, x = awake(Sums(node)).eval(), events(STEPS, 1, (6,))
+    session = runtime.load(export(net, tmp_path / "m.onnx", torch.zeros(1, 6)).path).session(1)
+    for first in (True, False):
+        functional.reset_net(net)
+        session.reset()
+        with torch.no_grad():
+            y = torch.stack([net(x_t).clone() for x_t in torch.from_numpy(x)])
+        assert np.allclose(session.run(x), y.numpy(), atol=1e-4) is first
+
+
 def test_a_spike_joined_in_place_is_still_a_spike(tmp_path: Path) -> None:
     class Adds(Keeps):
         def forward(self, x: Tensor) -> Tensor:

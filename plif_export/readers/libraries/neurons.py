@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, TypeVar
 
 import numpy as np
@@ -53,6 +54,8 @@ STATEFUL = (
     "torch.nn.modules.rnn.RNNCellBase",
 )
 
+RESETS = {"spikingjelly": "functional.reset_net", "snntorch": "utils.reset"}  # how a whole network is reset
+
 
 def _as_made(module: nn.Module) -> None:
     for name in module._buffers:
@@ -79,6 +82,18 @@ def reset_neurons(module: nn.Module) -> None:
                     getattr(part, name)()
         elif (forget := known_as(part, FORGET, ())) is not None:
             forget(part)
+
+
+def reset_as_owner(module: nn.Module) -> str:
+    """Resets a module as its owner does, by its library's reset and by every reset of its parts; returns the name of that."""
+    reset_neurons(module)
+    for part in module.modules():
+        try:
+            methodcaller("reset")(part)
+        except Exception:  # it has none, or one that wants something
+            continue
+    packages = {cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__}
+    return next((name for package, name in RESETS.items() if package in packages), "reset()")
 
 
 def is_stateful(module: nn.Module) -> bool:

@@ -25,7 +25,7 @@ from plif_export.readers.module.lower import ModuleReading
 from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import below
-from plif_export.readers.module.runs.original import Rollout, compare_with_copy
+from plif_export.readers.module.runs.original import Rollout, compare_with_copy, left_by_reset
 from plif_export.readers.module.runs.places import NOWHERE, bare
 from plif_export.readers.module.runs.sides import Added, Ran, Watched, near, read_side
 from plif_export.readers.rules import REGISTER, Problem
@@ -99,6 +99,8 @@ class _Check:
             if name not in self.current and name not in self.alike:
                 given = "and no current of its own could be given to it"
             self.found.notes.append(f"{name}: never fired, {given}; only its states were compared")
+        states = {self.reading.left[s.after] for s in self.program.states if s.after in self.reading.left}
+        self.found.notes += left_by_reset(self.rollouts[0].watched.module, self.form.copy(), states)
         self.found.untested = self.silent
         low, high = self.given
         lengths = ", ".join(map(str, sorted({*self.lengths})))

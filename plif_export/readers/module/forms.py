@@ -20,7 +20,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from plif_export.readers.libraries.rewritten import rewrite
 from plif_export.readers.module.copies import copy_of, fresh, single_step
@@ -113,7 +113,7 @@ def call_steps(
     outputs = []
     for x_t in x:
         out = module(x_t, *passed)
-        outputs.append(out)
+        outputs.append(tree_map_only(Tensor, torch.clone, out))  # as it is now: the next step may write into it
         back = _given_back(out, len(takes))
         passed[: len(back)] = back
     return outputs

@@ -35,7 +35,7 @@ class ModuleReading:
     """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
     entries   for each node of the graph, or problem, in order
     layers    {layer's name: its neurons}
-    left      nodes that the module's own tensors are after a call: states that the next call goes on from
+    left      nodes that the module's own tensors are after a call, states that the next call goes on from: the tensor's name
     output    which of the tensors that forward returns is read
     not_proved  what could not be looked at, in short: from which step on
     places    where a run of the module makes the values of a step
@@ -46,7 +46,7 @@ class ModuleReading:
     program: StepProgram
     readout: Readout
     output: int = 0
-    left: set[TraceNode] = field(default_factory=set)
+    left: dict[TraceNode, str] = field(default_factory=dict)
     graph: Graph | None = None
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)

@@ -69,8 +69,8 @@ CHOOSES |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_an
 
 @dataclass(frozen=True)
 class _Alias:
-    """A tensor that is a part of another. take: what it is, of what the parent is; back: (old value of the parent, new value of
-    the view) -> new value of the parent; seen: what the parent was when this was looked at last."""
+    """A tensor that is a part of another. take: what it is, of what the parent is; back: (old value of the parent, new one of the
+    view) -> new value of the parent; seen: what the parent was when this was looked at last."""
 
     parent: Tensor
     take: Callable[[NodeOrSteps], NodeOrSteps]
@@ -95,7 +95,7 @@ class TraceRun(Writer, TorchDispatchMode):
         self.module = module
         self.made: object = None
         self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
-        self.left: set[TraceNode] = set()  # what the module's tensors are at the end: what the next call goes on from
+        self.left: dict[TraceNode, str] = {}  # what the next call goes on from: names of the module's tensors
         self.plain: dict[str, Tensor] = {}
         self.raising: dict[str, None] = {}  # what some values of an index do, and none that was tried
         self.stored: list[tuple[TraceNode, Tensor, int]] = []  # of the module, with their nodes and places in memory
@@ -145,8 +145,8 @@ class TraceRun(Writer, TorchDispatchMode):
         self.made = tree_map_only(Tensor, self.of, out)
         now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
         self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
-        made = [self.known[tensor] for tensor in now.values() if tensor in self.known]
-        self.left = {node for node in made if isinstance(node, TraceNode)}
+        made = {name: self.known.get(tensor) for name, tensor in now.items()}
+        self.left = {node: name for name, node in made.items() if isinstance(node, TraceNode)}
         return self
 
     # --- tensors of the running forward ----------------------------------------------------------------------------------

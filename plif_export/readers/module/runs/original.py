@@ -1,8 +1,9 @@
-"""Whether a module itself does what a copy of it did. Whatever else is known of a module comes from copies.
+"""Whether a module itself does what a copy of it did, and what its own reset leaves.
 
-A copy has parts, attributes and tensors of its own. What a closure, a hook, a weak reference or a global refers to is not copied,
-nor is memory that an array shares with a tensor: it stays the original's, which stands still while copies run. So the original
-runs too, over the same steps as a copy: each operation must give the same bits. Afterwards it is what it was.
+Whatever else is known of a module comes from copies. A copy has parts, attributes and tensors of its own. What a closure, a hook,
+a weak reference or a global refers to is not copied, nor is memory that an array shares with a tensor: it stays the original's,
+which stands still while copies run. So the original runs too, over the same steps as a copy: each operation must give the same
+bits. Afterwards it is what it was.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+import torch
 from torch import nn
 
+from plif_export.readers.libraries.neurons import reset_as_owner
 from plif_export.readers.module.copies import as_form, copy_of, kept_weights
 from plif_export.readers.module.forms import Form
 from plif_export.readers.module.runs.sides import Ran, Watched
+from plif_export.readers.module.unseen.looks import stored_tensors
 from plif_export.readers.module.unseen.world import Surroundings
 from plif_export.readers.rules import Problem
 
@@ -77,3 +81,21 @@ def compare_with_copy(module: nn.Module, form: Form, rollouts: Sequence[Rollout]
             rule = f"{what} {call} of the module is not what a copy of it does ({line})"
             return [Problem("forward", type(module).__name__, rule, ADVICE)]
     return []
+
+
+def left_by_reset(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str]:
+    """A note on what a module's own reset leaves of its states, where it resets others: PyTorch then starts elsewhere than plif.
+
+    ran  a copy that ran, which is reset;  start: one that did not;  states: names of the tensors that are states
+    """
+
+    def changed() -> set[str]:
+        now, before = ({name.lstrip("."): each for name, _, each in stored_tensors(one)} for one in (ran, start))
+        moved = {name for name in states & now.keys() if bool(now[name].any())}  # zeros of any shape are a reset
+        return {name for name in moved if name not in before or not torch.equal(now[name], before[name])}
+
+    used, reset, left = changed(), reset_as_owner(ran), changed()
+    if not left or left == used:
+        return []
+    what = f"your {reset} leaves {', '.join(sorted(left))}: PyTorch's second sample will differ from the file's; reset it, too"
+    return [f"{type(ran).__name__}: {what}"]

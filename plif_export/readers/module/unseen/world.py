@@ -151,7 +151,7 @@ class Surroundings:
 
     def _closed(self, value: Anything, at: Spot, put: Put | None) -> None:
         """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
-        if id(value) in self._owned and hasattr(value, "__dict__"):
+        if id(value) in self._owned and type(value).__dictoffset__:
             self._container(vars(value), at, f"{at.name}.{{}}")
         if isinstance(value, bytearray | array):
             self._back.append(partial(value.__setitem__, slice(None), value[:]))
