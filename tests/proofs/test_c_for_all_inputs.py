@@ -71,9 +71,17 @@ float nondet_float(void);
 int main(void)
 {
     float x[4], before[4], y[4];
-    for (int o = 0; o < 4; o++)
+    int finite = 1;
+    for (int o = 0; o < 4; o++) {
         x[o] = nondet_float(), f_v[o] = before[o] = nondet_float();
-    net_step(x, y);
+        finite = finite && !__CPROVER_isnanf(x[o]) && !__CPROVER_isinff(x[o]);
+    }
+    __CPROVER_assert(net_step(x, y) == (finite ? 0 : -1), "what is not finite is refused, and nothing else");
+    if (!finite) {
+        for (int o = 0; o < 4; o++)
+            __CPROVER_assert(f_v[o] == before[o] || before[o] != before[o], "refused before a membrane moves");
+        return 0;
+    }
     int n = 0;
     for (int o = 0; o < 4; o++) {
         const float h = before[o] + x[o];

@@ -18,6 +18,7 @@ from plif_export.proof.arithmetic import interpret
 from runtime import native
 from runtime.model.graph import Graph, Node, key_of
 from runtime.model.program import EXACT, OPS
+from runtime.model.readers.plif_file import KEPT
 from tests.export.exact_networks import NEURONS, exact_network
 from tests.export.exact_networks import written as exact_file
 from tests.fuzz.traced import random_program
@@ -148,15 +149,16 @@ def test_random_programs_give_the_bits_of_the_golden_model_on_every_path(
 
 
 def one_operation(op: str) -> tuple[Graph, np.ndarray]:
-    """A neuron that gives op(x, v, 0.75), and x and v [2, 3000] of all sizes, with halves, zeros, infinities and NaNs."""
+    """A neuron that gives op(v, x, 0.75), and x and v [2, 3000] of all sizes, with halves, zeros, and in v, which no step
+    refuses, infinities and NaN."""
     rng = np.random.default_rng(0)
     x, v = (rng.normal(0, 1, 3000) * 10 ** rng.uniform(-3, 1, 3000) for _ in range(2))
     x[:900], v[:600] = np.round(x[:900] * 4) / 4, np.round(v[:600] * 4) / 4
-    x[900:905], v[600:605] = (0.0, -0.0, np.inf, -np.inf, np.nan), (0.0, -0.0, np.inf, -np.inf, np.nan)
-    x[905:915] = 88.7, 88.8, -87.3, 1e-30, 1e30, 8388607.5, -8388609.0, 0.5, 1.5, -2.5
+    x[900:905], v[600:605] = (0.0, -0.0, 3e38, -3e38, 1e-44), (0.0, -0.0, np.inf, -np.inf, np.nan)
+    v[1000:1010] = x[905:915] = 88.7, 88.8, -87.3, 1e-30, 1e30, 8388607.5, -8388609.0, 0.5, 1.5, -2.5
     wanted, gives = OPS[op]
-    names = ["p", "q"] if wanted[0] == "a truth value" else ["x", "v", 0.75]
-    operands = ["p", "x", "v"] if op == "Where" else ["x", -0.5, 0.75] if op == "Clip" else names[: len(wanted)]
+    names = ["p", "q"] if wanted[0] == "a truth value" else ["v", "x", 0.75]
+    operands = ["p", "x", "v"] if op == "Where" else ["v", -0.5, 0.75] if op == "Clip" else names[: len(wanted)]
     lines = [["p", "Greater", "x", "v"], ["q", "Less", "v", 0.5], ["made", op, *operands]]
     result = "made"
     if gives == "a truth value":
@@ -266,5 +268,5 @@ def test_a_file_of_before_there_were_programs_says_to_export_it_again(tmp_path: 
     data = bytearray(path.read_bytes())
     data[8] = 2
     path.write_bytes(data)
-    with pytest.raises(runtime.PlifError, match=r"version 2 of .plif files; this plif has version 4: export it again"):
+    with pytest.raises(runtime.PlifError, match=rf"version 2 of .plif files; this plif has version {KEPT}: export it again"):
         runtime.load(path)

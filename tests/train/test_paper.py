@@ -194,8 +194,11 @@ def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Pa
     assert few is not None and few.inside is None and "unlike runs" in few.lines()[0]
 
 
-def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_trains_a_row_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With 32 pictures instead of 60,000, which it says."""
+    monkeypatch.chdir(tmp_path)  # where no model.pt is
     data, out = few_pictures(tmp_path), tmp_path / "runs"
     command = ["paper", "table-4:lif-16", "--data", data, "--out", str(out), "--json"]
     for epochs in (1, 2):
@@ -211,7 +214,7 @@ def test_reproduce_trains_a_row_and_goes_on(tmp_path: Path, capsys: pytest.Captu
     assert "epoch 2" in capsys.readouterr().out
     for wrong, message in (
         (["no-row"], "is not known"),
-        (["fig-s2", "--data", data], "is drawn, not trained"),
+        (["fig-s2", "--data", data], "is drawn of a trained network, found neither"),
         (["table-s2", "--data", data], "--data trains one"),
         (["table-s2:mnist:A", "--data", data], "expected mnist:DIR"),
         (["--list", "table-s2"], "stands alone"),
