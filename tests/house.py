@@ -1,10 +1,10 @@
 """Counts how much of the house a reader must walk. tests/test_house.py holds the numbers; `python tests/house.py` prints them.
 
-    python tests/house.py           every number beside its limit, and the files that grew since the limits were written
+    python tests/house.py           every number beside its limit
     python tests/house.py --lower   writes limits that have become smaller; none is ever raised by it
 
-The limits stand in tests/house.json, each with its reason, and what a capability may cost in lines in CONTRIBUTING.md. Imports
-are read from the source, those inside functions and under TYPE_CHECKING too: a reader must know them all the same.
+The limits stand in tests/house.json, each with its reason. Imports are read from the source, those inside functions and under
+TYPE_CHECKING too: a reader must know them all the same. tests/parts.py counts the core, and what can be removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runtime", "plif_train", "plif_export")
 LIMITS = ROOT / "tests" / "house.json"
-TABLE = ROOT / "CONTRIBUTING.md"
 SOURCES = (".py", ".c", ".h", ".js")
 SMALL = 80  # lines: a module below, which one other imports, is a helper that should lie with its caller
 LONG = 350
 PROMISED = {"Model"}  # plif.Model has the verbs of runtime.Model and more: both names are public
-COUNTED = re.compile(r"^\| `(?P<folders>[^|]+)` \| (?P<python>[\d,]+) \| (?P<c>[\d,]+) \|", re.M)
 
 
 def product_files() -> list[Path]:
@@ -209,43 +207,6 @@ def entered(*command: str) -> tuple[list[str], tuple[int, int] | None]:
     return found["files"], tuple(found["step"]) if found["step"] else None
 
 
-def grown(limits: Mapping[str, int]) -> list[str]:
-    """The files with more lines of code than when the limits were written, the largest growth first."""
-    now = {path.relative_to(ROOT).as_posix(): code_lines(path) for path in product_files()}
-    more = sorted(((n - limits.get(name, 0), name) for name, n in now.items()), reverse=True)
-    return [f"{name} +{by}" for by, name in more if by > 0]
-
-
-def capabilities() -> dict[str, tuple[int, int]]:
-    """{folders of a capability: (lines of code in Python, lines of C and of pages) it may cost}: the table of CONTRIBUTING.md."""
-    rows = COUNTED.finditer(TABLE.read_text(encoding="utf-8"))
-    return {row["folders"]: (int(row["python"].replace(",", "")), int(row["c"].replace(",", ""))) for row in rows}
-
-
-def tops(named: str) -> list[str]:
-    """ "runtime/base, runtime/cli" -> its folders and files."""
-    return [name.strip() for name in named.split(",")]
-
-
-def owner(path: Path, table: Iterable[str]) -> str | None:
-    """The row that a file belongs to: the one that names the folder nearest to it."""
-    near = {top: named for named in table for top in tops(named)}
-    name = path.relative_to(ROOT)
-    return next((near[each.as_posix()] for each in (name, *name.parents) if each.as_posix() in near), None)
-
-
-def costs() -> dict[str, tuple[int, int]]:
-    """{row of the table: (lines of code in Python, lines of C and of pages) that its files have}."""
-    table = capabilities()
-    found = dict.fromkeys(table, (0, 0))
-    for path in product_files():
-        if (named := owner(path, table)) is not None:
-            python, other = found[named]
-            lines = code_lines(path)
-            found[named] = (python + lines, other) if path.suffix == ".py" else (python, other + lines)
-    return found
-
-
 def main() -> None:
     record = json.loads(LIMITS.read_text(encoding="utf-8"))
     for name, count in STATIC.items():
@@ -253,13 +214,7 @@ def main() -> None:
         print(f"{len(found):6} of at most {record['limits'][name]['most']:6}  {name}")
         if "--lower" in sys.argv:
             record["limits"][name]["most"] = min(record["limits"][name]["most"], len(found))
-    for named, now in costs().items():
-        python, other = capabilities()[named]
-        print(f"{now[0]:6} of at most {python:6}, {now[1]:6} of {other:6}  {named}")
-    for line in grown(record["files"]):
-        print(f"  grew: {line}")
     if "--lower" in sys.argv:
-        record["files"] = {path.relative_to(ROOT).as_posix(): code_lines(path) for path in product_files()}
         LIMITS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,6 @@
 """A house that cannot fill up unseen: no number is above its limit in tests/house.json, where each limit has its reason.
 
-A limit is to fall. To pay for a new capability, enter its lines in the table of CONTRIBUTING.md; another limit is raised by hand,
-with what raised it.
+A limit is to fall, and none is raised. What can be removed, and the size of the core, stand in tests/test_parts.py.
 """
 
 from __future__ import annotations
@@ -14,18 +13,12 @@ import pytest
 from tests import house
 from tests.recordings import nmnist_bytes, some_events
 
-RECORD = json.loads(house.LIMITS.read_text(encoding="utf-8"))
-LIMITS = RECORD["limits"]
+LIMITS = json.loads(house.LIMITS.read_text(encoding="utf-8"))["limits"]
 
 
 def explained(name: str, found: list[str]) -> str:
     most = LIMITS[name]
-    grew = "; ".join(house.grown(RECORD["files"])[:8])
-    return (
-        f"{name}: {len(found)}, at most {most['most']} ({most['why']})\n"
-        + "\n".join(found)
-        + f"\nfiles that grew: {grew}"
-    )
+    return f"{name}: {len(found)}, at most {most['most']} ({most['why']})\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("name", house.STATIC)
@@ -42,23 +35,6 @@ def test_every_limit_has_a_reason_and_no_limit_is_for_something_else() -> None:
 def test_no_folder_holds_more_source_files_than_one_can_survey() -> None:
     most = LIMITS["files in one folder"]["most"]
     assert not {name: n for name, n in house.folders().items() if n > most}
-
-
-def test_a_capability_costs_no_more_than_its_row_in_the_table_says() -> None:
-    most = house.capabilities()
-    over = {
-        named: (now, most[named])
-        for named, now in house.costs().items()
-        if now[0] > most[named][0] or now[1] > most[named][1]
-    }
-    assert not over, f"{over} (CONTRIBUTING.md); files that grew: {'; '.join(house.grown(RECORD['files'])[:8])}"
-
-
-def test_the_table_names_every_source_file_and_nothing_that_is_gone() -> None:
-    table = house.capabilities()
-    named = [top for row in table for top in house.tops(row)]
-    assert len(named) == len(set(named)) and all((house.ROOT / top).exists() for top in named)
-    assert not [str(path) for path in house.product_files() if house.owner(path, table) is None]
 
 
 COMMANDS = {

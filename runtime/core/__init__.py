@@ -1,0 +1,1 @@
+"""What train, export, verify, eval, stream and info need when every part is gone."""

@@ -1,0 +1,118 @@
+"""The parts of plif: what can be removed, found by listing folders.
+
+A part is a folder that a contract's folder holds, runtime/formats/rosbag for one, in this package and in those above it. Its
+part.py says what it is, in literals alone: it is read, never imported, and the code beside it is imported when it is used. No
+list of parts stands anywhere else, so `git rm -r` of the folder removes the part.
+
+    ABOUT     one sentence
+    CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command
+    MAGIC     the first bytes of its files, one or several
+    SUFFIX    the end of their names
+    SCHEME    what its addresses begin with: "udp" of udp://...
+    LAST      it has no such mark, and is asked after those that have
+    OPTIONS   rows of (name, word of its type, default, help, "module:function" that reads it)
+    REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
+    NEEDS     the parts that it uses, by their folders, and which have to be there with it
+    NATIVE    C of its own
+    PAGE      its page of the documentation
+
+Other people's packages add parts as entry points of the group `plif.parts`, "formats.NAME" = their package with such a part.py;
+they are looked up when a name, scheme or magic is known to none of ours.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+
+PACKAGES = ("runtime", "plif_train", "plif_export")
+FILE = "part.py"
+GROUP = "plif.parts"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part.py says, in lower case; name: of its folder; module: the same as Python imports it."""
+
+    name: str
+    module: str
+    about: str = ""
+    contract: str = ""
+    magic: tuple[bytes, ...] = ()
+    suffix: str = ""
+    scheme: str = ""
+    last: bool = False
+    options: tuple[tuple[str, str, object, str, str], ...] = ()
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    needs: tuple[str, ...] = ()
+    native: tuple[str, ...] = ()
+    page: str = ""
+
+    def load(self, what: str) -> Any:
+        """`what` of the part's package, or of the module in it that "module:name" says. The part is imported now."""
+        module, _, name = what.rpartition(":")
+        return getattr(import_module(f"{self.module}.{module}" if module else self.module), name)
+
+    def missing(self) -> str | None:
+        """The first module that it requires and that is not installed; None where all are."""
+        return next((each for each in self.requires if find_spec(each) is None), None)
+
+
+@cache
+def find_parts(kind: str) -> Mapping[str, Part]:
+    """The parts in the folders called `kind` ("formats"), by name, in the order of their names; those with LAST come last."""
+    found = []
+    for package in PACKAGES:
+        spec = find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            files = Path(place, kind).glob(f"*/{FILE}")
+            found += [read_part(file, f"{package}.{kind}.{file.parent.name}") for file in files]
+    return {part.name: part for part in sorted(found, key=lambda part: (part.last, part.name))}
+
+
+@cache
+def parts_of_others(kind: str) -> Mapping[str, Part]:
+    """The parts of that kind which other people's packages register."""
+    from importlib.metadata import entry_points  # which takes ten milliseconds
+
+    found = {}
+    for entry in entry_points(group=GROUP):
+        kind_of, _, name = entry.name.partition(".")
+        if kind_of == kind and name not in find_parts(kind):
+            spec = find_spec(entry.module)
+            if spec is None or spec.origin is None:
+                raise PlifError(f"{entry.value}: registered as a part of plif ('{entry.name}'), and not installed")
+            found[name] = read_part(Path(spec.origin).with_name(FILE), entry.module, name)
+    return found
+
+
+def find_part(kind: str, name: str) -> Part | None:
+    """The part of that name, of ours or another package's; None where there is none."""
+    return find_parts(kind).get(name) or parts_of_others(kind).get(name)
+
+
+def read_part(file: Path, module: str, name: str | None = None) -> Part:
+    """What a part.py says. Raises PlifError, with the line, for what is no literal or means nothing here."""
+    facts: dict[str, Any] = {}
+    for line in ast.parse(file.read_text(encoding="utf-8")).body:
+        try:
+            match line:
+                case ast.Assign(targets=[ast.Name(id=word)], value=value) if word.lower() in Part.__dataclass_fields__:
+                    facts[word.lower()] = ast.literal_eval(value)
+                case _:
+                    ast.literal_eval(line.value if isinstance(line, ast.Expr) else line)  # a docstring
+        except ValueError:
+            wrong = f"{file}:{line.lineno}: expected a literal with one of the names in runtime/core/parts.py"
+            raise PlifError(wrong) from None
+    if isinstance(facts.get("magic"), bytes):
+        facts["magic"] = (facts["magic"],)
+    return Part(name or file.parent.name, module, **facts)
