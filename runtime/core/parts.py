@@ -6,6 +6,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
 
     ABOUT     one sentence
     CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command
+    NAMES     what users type for what it offers, where that is not the name of its folder
     MAGIC     the first bytes of its files, one or several
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
@@ -46,6 +47,7 @@ class Part:
     module: str
     about: str = ""
     contract: str = ""
+    names: tuple[str, ...] = ()
     magic: tuple[bytes, ...] = ()
     suffix: str = ""
     scheme: str = ""
@@ -95,9 +97,14 @@ def parts_of_others(kind: str) -> Mapping[str, Part]:
     return found
 
 
+def by_name(parts: Mapping[str, Part]) -> dict[str, Part]:
+    """{what a user types: the part that offers it}"""
+    return {name: part for part in parts.values() for name in part.names or (part.name,)}
+
+
 def find_part(kind: str, name: str) -> Part | None:
-    """The part of that name, of ours or another package's; None where there is none."""
-    return find_parts(kind).get(name) or parts_of_others(kind).get(name)
+    """The part that offers what a user calls `name`, of ours or another package's; None where there is none."""
+    return by_name(find_parts(kind)).get(name) or by_name(parts_of_others(kind)).get(name)
 
 
 def read_part(file: Path, module: str, name: str | None = None) -> Part:
