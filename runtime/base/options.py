@@ -72,6 +72,15 @@ class Argument:
     callback: Callable[[Any, Any, Any], Any] | None = None
 
 
+@dataclass(frozen=True)
+class OfParts:
+    """A parameter of a command that takes the options of all parts of a kind (runtime/core/parts.py), a record for each:
+    Annotated[dict[str, OptionRecord], OfParts("observers")]. They stand on the command line as the command's own do.
+    """
+
+    kind: str
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
 class OptionRecord:
     """Base of all records. It reads and checks each value, and takes text for a path; rules of a record's own come behind

@@ -15,7 +15,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import click
 
-from runtime.base.options import OptionRecord, flag_of, options_of
+from runtime.base.options import OfParts, OptionRecord, flag_of, options_of
+from runtime.core.parts import options_of_parts
 
 
 class NamedArgument(click.Argument):
@@ -34,9 +35,20 @@ class Command(click.Command):
 
 
 def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
-    """The records that a command takes, by the names of its parameters."""
-    found = {name: each.annotation for name, each in parameters_of(command).items()}
-    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, OptionRecord)}
+    """The records that a command takes, by the names of its parameters; of parts: PARAMETER.PART."""
+    found: dict[str, type[OptionRecord]] = {}
+    for name, each in parameters_of(command).items():
+        if isinstance(each.annotation, type) and issubclass(each.annotation, OptionRecord):
+            found[name] = each.annotation
+        elif (kind := _kind_of_parts(each)) is not None:
+            found |= {f"{name}.{part}": record for part, record in options_of_parts(kind).items()}
+    return found
+
+
+def _kind_of_parts(own: inspect.Parameter) -> str | None:
+    """ "observers" of a parameter that takes the options of observers."""
+    said = get_args(own.annotation)[-1] if get_origin(own.annotation) is Annotated else None
+    return said.kind if isinstance(said, OfParts) else None
 
 
 def parameters_of(command: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -48,14 +60,24 @@ def command_of(name: str, function: Callable[..., Any]) -> Command:
     """The function `name` as a command."""
     records = records_of(function)
     own = parameters_of(function)
-    arguments = [_argument(each) for each in own.values() if get_origin(each.annotation) is Annotated]
+    kinds = {each: _kind_of_parts(one) for each, one in own.items()}
+    of_parts = [each for each, kind in kinds.items() if kind is not None]
+    arguments = [
+        _argument(one) for each, one in own.items() if get_origin(one.annotation) is Annotated and each not in of_parts
+    ]
     options = {each.name: each for record in records.values() for each in _options(record)}
 
     def call(**said: Any) -> Any:
         said = {key: [*value] or None if isinstance(value, tuple) else value for key, value in said.items()}
-        given = {each: said[each] for each in own if each not in records}
+        given: dict[str, Any] = {each: {} for each in of_parts}
+        given |= {each: said[each] for each in own if each not in records and each not in of_parts}
         for each, record in records.items():
-            given[each] = record(**{one.name: said[one.name] for one in options_of(record)})
+            made = record(**{one.name: said[one.name] for one in options_of(record)})
+            name, _, part = each.partition(".")
+            if part:
+                given[name][part] = made
+            else:
+                given[name] = made
         return function(**given)
 
     settings = {"show_default": True} | getattr(function, "context_settings", {})

@@ -11,7 +11,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      it has no such mark, and is asked after those that have
-    OPTIONS   rows of (name, word of its type, default, help, "module:function" that reads it)
+    OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     NEEDS     the parts that it uses, by their folders, and which have to be there with it
     NATIVE    C of its own
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
+from runtime.base.options import OptionRecord
 
 PACKAGES = ("runtime", "plif_train", "plif_export")
 FILE = "part.py"
@@ -52,7 +53,7 @@ class Part:
     suffix: str = ""
     scheme: str = ""
     last: bool = False
-    options: tuple[tuple[str, str, object, str, str], ...] = ()
+    options: str = ""
     requires: tuple[str, ...] = ()
     extra: str = ""
     needs: tuple[str, ...] = ()
@@ -105,6 +106,11 @@ def by_name(parts: Mapping[str, Part]) -> dict[str, Part]:
 def find_part(kind: str, name: str) -> Part | None:
     """The part that offers what a user calls `name`, of ours or another package's; None where there is none."""
     return by_name(find_parts(kind)).get(name) or by_name(parts_of_others(kind)).get(name)
+
+
+def options_of_parts(kind: str) -> dict[str, type[OptionRecord]]:
+    """{name of a part: the record of its options}, of those parts of a kind that have options."""
+    return {part.name: part.load(part.options) for part in find_parts(kind).values() if part.options}
 
 
 def read_part(file: Path, module: str, name: str | None = None) -> Part:
