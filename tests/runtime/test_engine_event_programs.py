@@ -268,5 +268,7 @@ def test_a_file_of_before_there_were_programs_says_to_export_it_again(tmp_path: 
     data = bytearray(path.read_bytes())
     data[8] = 2
     path.write_bytes(data)
-    with pytest.raises(runtime.PlifError, match=rf"version 2 of .plif files; this plif has version {KEPT}: export it again"):
+    with pytest.raises(
+        runtime.PlifError, match=rf"version 2 of .plif files; this plif has version {KEPT}: export it again"
+    ):
         runtime.load(path)
