@@ -38,7 +38,7 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.options import with_fields
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, encode, read_card
-from runtime.model.digest import changes, digest_of, is_of_before, part_layer, sentence
+from runtime.model.digest import changes, digest_of, part_layer, sentence
 from runtime.native import flushing
 
 AGAIN = "export it again with this version"
@@ -170,8 +170,6 @@ def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, sa
         yield f"T={card['T']}"
     if digest_of(card) is None:
         yield "digest (the card has none)"
-    if is_of_before(card):
-        yield "parity and provenance, which a digest of an older version leaves out"
 
 
 def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Report, usual: bool) -> Iterator[str]:
@@ -193,9 +191,7 @@ def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Rep
         neurons = sum(prod(state["shape"]) for state in card["states"])
         counts = [parity.get(key) for key in ("steps", "streams", "spikes", "spike_mismatches", "excused")]
         steps, streams, spikes, differ, excused = [n if isinstance(n, int) else -1 for n in counts]
-        later = {"rounded_spikes", "rounded_fire"}  # which older cards lack
-        fits = set(parity) | later == set(mine) | later
-        fits = fits and parity["passed"] is True and parity["untested"] == mine["untested"]
+        fits = set(parity) == set(mine) and parity["passed"] is True and parity["untested"] == mine["untested"]
         fits = fits and 0 <= differ == excused <= spikes <= steps * streams * neurons
         if not fits or (usual and steps != mine["steps"]):
             yield "parity"

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 from plif_train.options import TrainingOptions
-from plif_train.recipe import KEYS, nearest, option_of, read_recipe, shipped, table, type_of
+from plif_train.recipe import KEYS, nearest, option_of, shipped, table, type_of
 from runtime.base.errors import Interrupted, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
@@ -57,43 +57,13 @@ class RecipeOptions(OptionRecord):
     help_recipe: bool = option("What --set takes.", "--help-recipe", default=False, eager=_show_keys)
 
 
-def _taken_apart(words: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any], list[str]]:
-    """Words that no option took -> (recipe and network, a loss and augmentation that other options may change, keys that options
-    of before recipes give, what to type now).
-
-    For one release: an option whose name is a key is `--set KEY=VALUE`, and --recipe NAME stood for a loss and augmentation.
-    """
-    found: list[str] = []
-    method: dict[str, Any] = {}
-    keys: dict[str, Any] = {}
-    notes = []
-    left = iter(words)
-    for word in left:
-        name, mark, value = word.removeprefix("--").partition("=")
-        key, no = name.removeprefix("no-").replace("-", "_"), name.startswith("no-")
-        truth = key in KEYS and type_of(key)[0] is bool
-        if not word.startswith("--"):
-            found.append(word)
-            continue
-        if key not in ("recipe", *KEYS):
-            raise PlifError(f"{word}: no such option; {nearest(key)} (see plif train --help)")
-        if no or (truth and not mark):
-            value = ("false" if truth else "none") if no else "true"
-        elif not mark:
-            value = next(left, "")
-            word += f" {value}"
-        if key == "recipe":
-            older = read_recipe(value)
-            method = {"loss": older.loss, "augment": older.augment}
-            notes.append(f"{word} is now: plif train {value}")
-        else:
-            keys[key] = value
-            notes.append(f"{word} is now: {shlex.join(option_of(key, value))}")
-    return found, method, keys, notes
-
-
 def _checked(context: Any, argument: Any, words: list[str]) -> list[str]:
-    _taken_apart(words)
+    """Words that no option took. PlifError for one that looks like an option."""
+    for word in words:
+        if word.startswith("--"):
+            key = word[2:].partition("=")[0].removeprefix("no-").replace("-", "_")
+            hint = f"type --set {key}=VALUE" if key in KEYS else nearest(key)
+            raise PlifError(f"{word}: no such option; {hint} (see plif train --help)")
     return words
 
 
@@ -133,14 +103,11 @@ def train(
     out = how.out
     job: TrainingJob | None = None
     try:
-        named, method, older, notes = _taken_apart(words or [])
-        for note in notes:
-            say(f"plif: {note}", err=True)
         typed = {name: value for name, value in vars(keys).items() if value not in (None, [])}
         said = _settings(recipe.settings or [])
-        if twice := sorted((typed.keys() & said.keys()) | (older.keys() & {*typed, *said})):
+        if twice := sorted(typed.keys() & said.keys()):
             raise PlifError(f"{' '.join(option_of(twice[0], said.get(twice[0], '...')))}: {twice[0]} is given twice")
-        job = job_of(named, how, {**method, **typed, **said, **older}, text=True)
+        job = job_of(words or [], how, {**typed, **said}, text=True)
         devices = parse_devices(job.recipe.device)
         for one in devices:
             check_device(one)
@@ -162,4 +129,4 @@ def train(
         say(f"next: plif export {shlex.quote(str(out))}")
 
 
-train.context_settings = {"ignore_unknown_options": True}  # type: ignore[attr-defined]  # _taken_apart reads the others
+train.context_settings = {"ignore_unknown_options": True}  # type: ignore[attr-defined]  # _checked says more of them

@@ -38,7 +38,7 @@ from plif_export.proof.subjects.subject import Answer, States, Subject, cases
 from runtime.base.errors import PlifError
 from runtime.engines.session import whole_votes
 from runtime.model.card import Card
-from runtime.model.graph import Graph, state_key, variable_of
+from runtime.model.graph import Graph, state_key
 
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
@@ -285,8 +285,6 @@ def _run(subject: Subject, call: Callable[[Array, States], Answer], x: Array, st
 def _compare_cards(found: Card, expected: Card, report: Report) -> None:
     """Everything that the model decides about its card, key by key."""
     shared = {key: value for key, value in found.items() if key in expected}
-    # older cards name the variable of a state in its name alone
-    shared["states"] = [{**record, "variable": variable_of(record)} for record in found["states"]]
     for difference in card_differences(shared, expected):
         if not difference.rounding:
             report.fail("card", 0, str(difference))

@@ -24,7 +24,6 @@ from plif_train.network.network import Meta, Network, Options
 from runtime.base.errors import NONSENSE, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 from runtime.base.version import __version__
-from runtime.data import DATASETS, sensor_of
 from runtime.events.framing import Framing, is_native
 from runtime.model import card as cards
 from runtime.model.notation import parse
@@ -165,7 +164,7 @@ def _empty(card: cards.Card) -> Network:
         normalisation=card["normalisation"],
         training=card["training"],
         view=card.get("view"),
-        sensor=_sensor(card),
+        sensor=(card["sensor"][0], card["sensor"][1]) if "sensor" in card else None,
         decide=card.get("decide"),
         trained_on=card.get("trained_on"),
     )
@@ -182,15 +181,6 @@ def options_of(card: cards.Card, where: object = "") -> Options:
         return Options(**card["options"])
     except PlifError as error:
         raise PlifError(f"{where}: {error}" if where else str(error)) from None
-
-
-def _sensor(card: cards.Card) -> tuple[int, int] | None:
-    """(width, height); older cards name the data set alone."""
-    if "sensor" in card:
-        width, height = card["sensor"]
-        return width, height
-    trained = str((card["training"] or {}).get("dataset")).partition(" ")[0]  # "nmnist (nmnist-sim)"
-    return sensor_of(trained) if trained in DATASETS else None
 
 
 def _check_weights(net: Network, weights: dict[str, Tensor], path: str | Path) -> None:

@@ -1,7 +1,7 @@
 """model.resume.pt: the last whole epoch with all that its continuation needs, and what a continuation must share with it.
 
 A continuation has the same network, the same recipe except for its length, and the same data: set, options, classes in
-order, numbers of samples. What a file of an earlier version does not say is not compared.
+order, numbers of samples.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from plif_train.loop.log import EPOCHS, WEIGHTS, check_header, epochs_path, weig
 from plif_train.network.network import Network
 from plif_train.recipe import KEYS, TRAINING, Recipe, recipe_of
 from runtime.base.errors import NONSENSE, PlifError
-
-# Not compared with a file that does not have them: files of earlier versions.
-LATER = ("from_sha256", "origin", "dataset_options", "train_samples", "val_samples", "test_samples")
 
 
 def resume_path(out: str | Path) -> Path:
@@ -113,7 +110,7 @@ class ResumeFile:
         now = {**self.samples, **json.loads(json.dumps(_identity(self.about))), **settings_of(self.recipe)}
         now |= _network_settings(self.net)
         for key in sorted(set(then) | set(now)):
-            if key in ("recipe", "mixture") or (key in LATER and key not in then):  # these by settings_of
+            if key in ("recipe", "mixture"):  # by settings_of
                 continue
             if then.get(key) != now.get(key):
                 raise PlifError(
@@ -153,9 +150,8 @@ class ResumePoint:
 def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         progress = json.loads(content["progress"])
-        progress.setdefault("processes", 1)  # older files do not say it
         kinds = (("epoch", int), ("best", dict), ("settings", dict), ("about", dict), ("processes", int))
-        if all(isinstance(progress[key], kind) for key, kind in kinds):
+        if all(isinstance(progress[key], kind) for key, kind in kinds) and "recipe" in progress["settings"]:
             return dict(progress)
     except NONSENSE:
         pass

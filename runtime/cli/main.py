@@ -68,11 +68,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A name may be two words, or an old one."""
-        if args[0] not in COMMANDS:
-            from runtime.cli.old_names import renamed
-
-            args = renamed(args)
+        """A name may be two words."""
         both = " ".join(args[:2])
         if both in COMMANDS:
             args = [both, *args[2:]]

@@ -138,8 +138,7 @@ def check_artifact_card(card: Card, where: str = "artifact card") -> None:
         if missing:
             raise PlifError(f"{where}: a state lacks {', '.join(missing)}; export the model again")
         _check_shape(state["shape"], f"{where}: state {state['name']}")
-        texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer"))
-        texts &= isinstance(state.get("variable", ""), str)  # older cards have none
+        texts = all(isinstance(state[key], str) for key in ("name", "input", "output", "dtype", "layer", "variable"))
         for key in ("name", "layer"):
             _check_name(str(state[key]), where)
         if not texts or not _number(state["initial"]):

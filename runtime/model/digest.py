@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 from typing import TypeVar
 
 KEY = "digest"
-LEFT_OUT_BEFORE = (
-    "parity",
-    "versions",
-    "provenance",
-)  # of digests of older versions, so that anybody could rewrite them
 
 
 def seal(card: Card, contents: Contents) -> None:
@@ -56,30 +51,18 @@ def changes(card: Card, contents: Contents) -> list[str] | None:
     now = {"card": _meaning(card), **contents.parts}
     found = card.get(KEY)
     if found is None:
-        files = card.get("files")  # folders for OpenVINO had this alone: the SHA-256 of both
-        return [name for name in files if files[name] != now.get(name)] or None if isinstance(files, dict) else None
+        return None
     parts = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(parts, dict) or set(found) != {"sha256", "parts"} or digest_of(card) != _sha256(parts):
         return [KEY]
-    if parts.get("card") != now["card"] and is_of_before(card):
-        now["card"] = parts["card"]
     return [name for name in {**parts, **now} if parts.get(name) != now.get(name)]
-
-
-def is_of_before(card: Card) -> bool:
-    """Whether the digest of a card is of an older version, and leaves out what the maker says of proof and provenance."""
-    found = card.get(KEY)
-    parts = found.get("parts") if isinstance(found, dict) else None
-    mine = parts.get("card") if isinstance(parts, dict) else None
-    # of a digest of today the first is all that is made
-    return _meaning(card) != mine == _meaning(card, LEFT_OUT_BEFORE)
 
 
 def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Refuses an artifact with a part that is not as it was exported, or with numbers that are not finite.
 
-    One without a digest, of another exporter, or with one of an older version is opened with a warning. `meanwhile` is called
-    while the file is read and hashed, in a thread of its own: with a second processor, what it does costs nothing.
+    One without a digest, of another exporter, is opened with a warning. `meanwhile` is called while the file is read and
+    hashed, in a thread of its own: with a second processor, what it does costs nothing.
     """
     kind = kind_of(path)
     if kind.contents is None:
@@ -88,12 +71,8 @@ def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = 
     changed = changes(card, contents)
     if changed:
         raise PlifError(f"{path}: {sentence(changed)}; export it again, or see what it does now: plif verify")
-    note = None
     if changed is None:
         note = "its card has no digest, so nobody would see whether it was changed since it was exported"
-    elif is_of_before(card):
-        note = "its digest is of an older version, and does not bind what the card says of proof and provenance"
-    if note is not None:
         warnings.warn(f"{path}: {note}; export it again for one", PlifWarning, stacklevel=3)
     require_finite(contents.not_finite, str(path))
 
@@ -121,8 +100,8 @@ def sentence(changed: list[str]) -> str:
     return f"{', '.join(changed[:3])}{more} {were} changed since the export (its digest says so)"
 
 
-def _meaning(card: Mapping[str, object], left_out: tuple[str, ...] = ()) -> str:
-    return _sha256({key: value for key, value in card.items() if key not in (KEY, *left_out)})
+def _meaning(card: Mapping[str, object]) -> str:
+    return _sha256({key: value for key, value in card.items() if key != KEY})
 
 
 def _sha256(value: Mapping[str, object]) -> str:

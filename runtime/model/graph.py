@@ -194,17 +194,9 @@ def state_key(layer: str, variable: str = "v") -> str:
     return layer if variable == "v" else f"{variable}.{layer}"
 
 
-def variable_of(state: StateRecord) -> str:
-    """The state variable of a card's state record: "v" for the membrane, "i" for a current, ...
-
-    A card from before there was this key says it in the name alone, which is <variable>.<layer>.
-    """
-    return str(state["variable"] if "variable" in state else state["name"].partition(".")[0])
-
-
 def key_of(state: StateRecord) -> str:
     """The key of a card's state record in a state {key: array}."""
-    return state_key(state["layer"], variable_of(state))
+    return state_key(state["layer"], state["variable"])
 
 
 def spikes(layer: str) -> str:

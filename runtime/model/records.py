@@ -104,7 +104,9 @@ class GraphRecord(TypedDict):
     nodes: list[NodeRecord]
 
 
-class _State(TypedDict):
+class StateRecord(TypedDict):
+    """One of a card's `states`: a tensor in, and one out."""
+
     name: str
     input: str
     output: str
@@ -112,12 +114,7 @@ class _State(TypedDict):
     dtype: str
     initial: float
     layer: str
-
-
-class StateRecord(_State, total=False):
-    """One of a card's `states`: a tensor in, and one out. Older cards have no `variable` (runtime.model.graph.variable_of)."""
-
-    variable: str
+    variable: str  # of the layer: "v" for the membrane, "i" for a current, ...
 
 
 class _Output(TypedDict):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import click
 
 from runtime.cli.main import app
-from runtime.cli.old_names import OLD_NAMES
 from tests.conftest import REPOSITORY
 
 PAGES = (
@@ -80,8 +79,6 @@ def _plif(words: list[str], whole: bool) -> str | None:
     if not words or words[0].startswith("--"):
         names = {"--help", *(name for option in app.params for name in option.opts)}
         return None if not whole or {*words[:1]} & names else f"plif alone does nothing, and has no {words[:1]}"
-    if words[0] in OLD_NAMES:
-        return f"{words[0]} is an old name"
     try:
         _, command, words = app.resolve_command(click.Context(app), words)
     except click.ClickException as error:

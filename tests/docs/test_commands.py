@@ -63,7 +63,6 @@ SMALLER = (  # the same command, with less to do
     (r"digits:\d+", "digits:10"),
     (r"seconds=\d+", "seconds=0.5"),
     (r"--epochs \d+", "--epochs 1"),
-    (r"--lose 0.5%", "--lose 50%"),
     (r"--train \d+ --test \d+", "--train 1 --test 1"),
     (r"\{c32k3s1-BN-PLIF-MPk2s2\}\*4-DP-FC256", "c2k8s8-BN-PLIF-DP-FC16"),
     (

@@ -18,11 +18,11 @@ import runtime
 from plif_export import export, verify
 from plif_export.cards import set_card
 from plif_train.network.network import Network
-from runtime.base.errors import PlifError, PlifWarning
+from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.artifacts import CARD_FILE, CARD_KEY, kind_of
 from runtime.model.card import encode, read_card
-from runtime.model.digest import LEFT_OUT_BEFORE, _meaning, _sha256, seal
+from runtime.model.digest import seal
 from runtime.model.readers.c_source import card_comment
 from tests.networks import firing
 
@@ -229,23 +229,6 @@ def test_the_makers_claims_are_in_the_digest_and_shown_as_claims(
     path = forged(exported, tmp_path / "n.onnx", lambda proto, found: found.update(card))
     assert run(["info", str(path)]) == 0
     assert "its maker says: passed" in capsys.readouterr().out
-
-
-def test_a_digest_of_an_older_version_opens_with_a_note_and_is_said_not_to_prove_the_claims(
-    exported: Path, model: Path, tmp_path: Path
-) -> None:
-    proto, card = onnx.load(exported), read_card(exported)
-    parts = {**card["digest"]["parts"], "card": _meaning(card, LEFT_OUT_BEFORE)}
-    card["digest"] = {"sha256": _sha256(parts), "parts": parts}
-    card["parity"] = {"passed": True}  # which it does not bind
-    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = encode(card)
-    path = tmp_path / "m.onnx"
-    path.write_bytes(proto.SerializeToString())
-    with pytest.warns(PlifWarning, match="digest is of an older version.*export it again"):
-        runtime.load(path, "onnxruntime")
-    with pytest.warns(PlifWarning):
-        report = verify(path, model, steps=2, engine="onnxruntime")
-    assert report.passed and "digest of an older version" in report.not_proved[0]
 
 
 @pytest.mark.parametrize("options", [3, ["a"], {"a": 3}, {"fire": "gt"}], ids=str)

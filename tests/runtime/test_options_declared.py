@@ -20,7 +20,6 @@ from runtime.base.errors import PlifError
 from runtime.base.options import options_of
 from runtime.cli.commands import records_of
 from runtime.cli.main import COMMANDS, app, run
-from runtime.cli.old_names import OLD_NAMES
 from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
@@ -147,26 +146,6 @@ def test_python_may_give_what_the_command_line_has_as_text_and_both_are_checked(
     with pytest.raises(PlifError, match="thread=1: there is no such option; did you mean threads"):
         runtime.load("none.onnx", thread=1)
     assert StreamOptions(decide="sum").given() == {"--decide": "sum"}
-
-
-@pytest.mark.parametrize("old", OLD_NAMES)
-def test_an_old_name_stands_in_no_help_and_says_the_new_one(old: str, capsys: pytest.CaptureFixture[str]) -> None:
-    new = " ".join(OLD_NAMES[old])
-    assert run([old, "--help"]) == 0
-    out, err = capsys.readouterr()
-    assert f"plif {new.partition(' --')[0]}" in out and err == f"plif: {old} is now: plif {new}\n"
-    assert run(["--help"]) == 0
-    assert f"  {old} " not in capsys.readouterr().out
-
-
-def test_an_old_command_does_what_the_new_one_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = ["no.onnx", "--data", "digits:4", "-o", str(tmp_path / "n.onnx")]
-    said = []
-    new = ["eval", "--calibrate-exit", "0.5%", *wrong]
-    for words in (["calibrate-exit", *wrong], ["calibrate-exit", *wrong, "--lose=0.5%"], new):
-        assert run(words) == 2
-        said.append(capsys.readouterr().err.splitlines()[-1])
-    assert len(set(said)) == 1 and "no.onnx" in said[0]
 
 
 def test_what_evaluates_nothing_takes_no_option_of_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:

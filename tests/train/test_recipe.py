@@ -13,7 +13,6 @@ from plif_train import Recipe, build, load, save, train
 from plif_train.data.augment import AUGMENTATIONS, augmentation_of
 from plif_train.data.windows import parse_variation
 from plif_train.loop.recorded import like_recipe, resolved
-from plif_train.loop.resume import resume_path
 from plif_train.loop.training import PRECISIONS
 from plif_train.network.layers import MODES
 from plif_train.network.losses import LOSSES
@@ -138,6 +137,7 @@ def test_what_is_wrong_in_a_file_is_one_line_with_its_key(
         (["own.toml", "--set", "dropout=much"], "dropout much: expected a number from 0 to 1, or none"),
         (["own.toml", "--set", "clip_nrom=1"], "the nearest is clip_norm"),
         (["own.toml", "--clip-nrom", "1"], "--clip-nrom: no such option"),
+        (["own.toml", "--no-detach-reset"], "--no-detach-reset: no such option; type --set detach_reset=VALUE"),
         (["own.toml", "live"], "a second recipe, live"),
         (["mnist", "nmnist"], "a second network, nmnist"),
         (["none.toml"], "none.toml: no such file; expected a recipe, or one that ships: authors, "),
@@ -152,24 +152,6 @@ def test_what_is_wrong_in_a_command_is_one_line(
     code, _, err = plif("train", *words, *DIGITS)
     assert code == 2 and message in err and err.count("\n") == 1, err
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]
-
-
-def test_options_of_before_recipes_still_work_and_say_what_to_type_now(plif: TrainingRun, tmp_path: Path) -> None:
-    older = [
-        *("--clip-norm", "1", "--no-detach-reset", "--accumulate", "2"),
-        *("--dropout=0.2", "--recipe", "live", "--no-augment"),
-    ]
-    code, _, err = plif("train", write(tmp_path), *DIGITS, "--channels", "2", *older)
-    assert code == 0, err
-    assert [line for line in err.splitlines() if "is now" in line] == [
-        "plif: --channels 2 is now: --set channels=2", "plif: --clip-norm 1 is now: --set clip_norm=1",
-        "plif: --no-detach-reset is now: --set detach_reset=false", "plif: --accumulate 2 is now: --set accumulate=2",
-        "plif: --dropout=0.2 is now: --set dropout=0.2", "plif: --recipe live is now: plif train live",
-        "plif: --no-augment is now: --set augment=none",
-    ]  # fmt: skip
-    kept = read_card(tmp_path / "model.pt")["training"]["recipe"]
-    assert (kept["clip_norm"], kept["detach_reset"], kept["accumulate"], kept["dropout"]) == (1.0, False, 2, 0.2)
-    assert (kept["loss"], kept["augment"], kept["epochs"]) == ("step-mse", "none", 1)
 
 
 # --- the card -------------------------------------------------------------------------------------------------------
@@ -219,33 +201,6 @@ def test_a_training_like_an_old_card_begins_as_that_one_did(plif: TrainingRun, t
     )
     again = resolved(card)
     assert (again.loss, again.bn, again.seed, again.neuron) == ("ce", "joint", 3, "PLIF,v_threshold=0.5")
-
-
-def test_a_resume_file_of_before_recipes_goes_on_and_is_compared(plif: TrainingRun, tmp_path: Path) -> None:
-    command = [
-        "train",
-        write(tmp_path, 'loss = "step-mse"\nframing = "duration:30ms"\n'),
-        *DIGITS,
-        "--vary",
-        "thin:0.5",
-    ]
-    assert plif(*command)[0] == 0
-    kept = torch.load(resume_path("model.pt"), weights_only=True)
-    progress = json.loads(kept["progress"])
-    recipe = progress["settings"].pop("recipe")
-    flat = ("batch_size", "lr", "seed", "protocol", "precision", "loss", "bn", "rate_penalty", "accumulate")
-    progress["settings"] |= {name: recipe[name] for name in flat}
-    progress["about"] |= {"recipe": "live", "mixture": [{"data": "digits", "share": 1.0, "vary": "thin:0.5"}]}
-    torch.save({**kept, "progress": json.dumps(progress)}, resume_path("model.pt"))
-    for change, message in (
-        (["--lr", "0.5"], "trained with lr 0.001, asked for 0.5"),
-        (["--vary", "thin:0.4"], "vary "),
-    ):
-        words = command[:-2] if change[0] == "--vary" else command
-        code, _, err = plif(*words, *change, "--epochs", "2", "--resume")
-        assert code == 2 and message in err, err
-    code, _, err = plif(*command, "--epochs", "2", "--resume")
-    assert code == 0 and "epoch 2/2" in err, err
 
 
 # --- what ships -----------------------------------------------------------------------------------------------------

@@ -306,7 +306,7 @@ def test_what_goes_on_from_an_upright_network_learns_upright(
         (["--vary", "thin:0.5", "--protocol", "B"], "use A or C"),
         (["--set", "init_tau=3"], "init_tau is that of the file; expected T, framing, dropout or tau"),
         (["--set", "slow=0.25"], "slow: expected PLIF neurons with one tau a channel in two layers"),
-        (["--no-detach-reset"], "detach_reset is that of the file"),
+        (["--set", "detach_reset=false"], "detach_reset is that of the file"),
         (["--neuron", "PLIF,v_threshold=0.5"], "neuron is that of the file"),
         (["--set", "bias_limit=1"], "bias limit 1.0: expected less than 1, the way from reset to threshold"),
         (["c4k5s4-BN-PLIF-FC30-PLIF-APk10s10"], "with more channels or neurons: it has other layers"),

@@ -471,7 +471,7 @@ def test_frames_are_kept_and_found_again_by_the_command(plif: TrainingRun, digit
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "seed: no such file"),
+        (["train", "mnist", "--data", "mnist:.", "--recipe", "seed"], "--recipe: no such option"),
         (
             ["train", "mnist", "--data", "mnist:.", "--set", "loss=l1"],
             "loss l1: expected rate-mse, step-mse, step-ce, ce or tet",

@@ -34,7 +34,6 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.engines.session import Session
 from runtime.model.card import Card
-from runtime.model.graph import variable_of
 
 States = Mapping[str, State]  # {layer: {variable: [rows, ...] float32}}
 
@@ -125,7 +124,7 @@ class Subject(ABC):
         self.chunk = int(card["T"]) if self.unrolled else 1  # steps of one call
         self.static = self.unrolled and card["input"]["kind"] == "static"  # one image stands for all steps of a call
         self.batch: int | None = card["batch"]
-        self.states = [(str(record["layer"]), variable_of(record)) for record in card["states"]]
+        self.states = [(str(record["layer"]), str(record["variable"])) for record in card["states"]]
         self.signature = ""  # what a failure begins with
 
     def forced(self, case: Case) -> Answer:

@@ -38,7 +38,6 @@ from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
-from runtime.model.graph import variable_of
 from runtime.model.grids import GRIDS
 from runtime.model.readers.onnx_contents import read_initializers
 
@@ -201,7 +200,7 @@ class EventEngine(Engine):
                 _check(name, array, [rows if n == "B" else n for n in shape], contiguous=array is x or array is y)
         spare = np.zeros(rows * steps, np.float32)  # of states that no rate is counted of
         counted = [
-            rates.get(state["layer"], spare) if variable_of(state) == "v" else spare
+            rates.get(state["layer"], spare) if state["variable"] == "v" else spare
             for state in self.card["states"]
             if rates
         ]

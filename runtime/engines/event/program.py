@@ -22,7 +22,7 @@ from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
 from runtime.model.card import Card
-from runtime.model.graph import Node, values_of, variable_of
+from runtime.model.graph import Node, values_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
@@ -47,7 +47,7 @@ class Compiler(Views):
         self.card, self.rates = card, rates
         self.values: dict[str, LayerOutput] = {}
         self.waiting: dict[str, NodeRecord] = {}  # convolutions whose neuron is still to come
-        self.states = {(state["layer"], variable_of(state)): i for i, state in enumerate(card["states"])}
+        self.states = {(state["layer"], state["variable"]): i for i, state in enumerate(card["states"])}
         self.nodes: list[NodeRecord] = card["graph"]["nodes"]
         self.shapes: dict[str, tuple[int, ...]] = {}  # as the card says them
         self.constants: dict[str, np.ndarray] = {}

@@ -4,7 +4,6 @@ Drawn from outside."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from runtime.model.artifacts import CARD_KEY, kind_of
+from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode, read_card
 from tests.export.attacks.artifacts import attack, reseal
 from tests.export.attacks.changed.edits import Graph, Proto, model, node, tensor, ulps, weights
@@ -70,38 +69,9 @@ def _sha256(value: dict[str, Any]) -> str:
     return hashlib.sha256(encode(value).encode()).hexdigest()
 
 
-def _digest_of_before(path: Path, change: Callable[[Card], object]) -> None:
-    """Changes the card and gives it the digest of plif 0.1.0, which left notes out."""
-    card = read_card(path)
-    change(card)
-    notes = ("digest", "parity", "versions", "provenance")
-    meaning = {key: value for key, value in card.items() if key not in notes}
-    parts = {"card": _sha256(meaning), **kind_of(path).read_contents(path).parts}
-    card["digest"] = {"sha256": _sha256(parts), "parts": parts}
-    _with_text(path, card)
-
-
-@attack(expected="named")
-def a_digest_of_before(path: Path) -> None:
-    """the digest of an older version, which does not bind what was proved"""
-    _digest_of_before(path, lambda card: None)
-
-
-@attack(expected="named")
-def a_digest_of_before_and_another_parity(path: Path) -> None:
-    """what was proved is another, and an older digest does not show it"""
-    _digest_of_before(path, lambda card: card.update(parity="0 of 1000000000 spikes differ"))
-
-
-@attack()
-def a_digest_of_before_and_a_view(path: Path) -> None:
-    """one more key, under an older digest"""
-    _digest_of_before(path, lambda card: card.update(view="upright"))
-
-
 @attack(expected="named")
 def no_digest(path: Path) -> None:
-    """a card without a digest: as of an older version"""
+    """a card without a digest: as of another exporter"""
     card = read_card(path)
     del card["digest"]
     _with_text(path, card)
