@@ -1,13 +1,14 @@
 """What pyproject.toml cannot say: native code, built with the package.
 
-libplif (_event: the event engine, and the rules that make events frames and frames decisions), the simulated camera (_scene), and
-the kernels of training (_train).
+libplif (_event: the event engine, and the rules that make events frames and frames decisions), the kernels of training (_train),
+and what parts say that they have (NATIVE in their part.py).
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, which build_backend.py brings where there is
 none, and none at run time. The library is opened with ctypes, so it contains no Python and needs no Python headers. Without
 libplif nothing is installed; `optional`: without the kernels of training the package installs and says so in one line.
 """
 
+import ast
 import importlib.util
 import os
 import shlex
@@ -89,6 +90,26 @@ TRAINING = [
 ]
 TRAINING = [ext for ext in TRAINING if all(Path(source).exists() for source in ext.sources)]
 
+
+def native_of(part: Path) -> list[Extension]:
+    """The libraries of a part whose part.py says NATIVE = ("native/scene.c",): native/_scene.so in its folder."""
+    words = [line for line in ast.parse(part.read_text(encoding="utf-8")).body if isinstance(line, ast.Assign)]
+    said = {ast.unparse(line.targets[0]): line.value for line in words}
+    sources = ast.literal_eval(said["NATIVE"]) if "NATIVE" in said else ()
+    flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"]
+    return [
+        Extension(
+            ".".join((*part.parent.parts, *Path(source).parent.parts, f"_{Path(source).stem}")),
+            sources=[(part.parent / source).as_posix()],
+            extra_compile_args=flags,
+            libraries=["m"],
+        )
+        for source in sources
+    ]
+
+
+OF_PARTS = [each for part in sorted(Path().glob("*/*/*/part.py")) for each in native_of(part)]
+
 setup(
     ext_modules=[
         Extension(
@@ -101,12 +122,7 @@ setup(
             extra_link_args=["-pthread", *(["-Wl,-s"] if sys.platform == "linux" else [])],
             libraries=["m"],
         ),
-        Extension(
-            "runtime.simulate.native._scene",
-            sources=["runtime/simulate/native/scene.c"],
-            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"],
-            libraries=["m"],
-        ),
+        *OF_PARTS,
         *TRAINING,
     ],
     cmdclass={"build_ext": BuildNative, "bdist_wheel": AnyPython},

@@ -39,11 +39,11 @@ from plif_export import export
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
-from runtime.data.simulate_gesture import simulate_gesture
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
+from runtime.datasets.gesture_sim.simulate_gesture import simulate_gesture
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 DRAWN = 200  # different recordings of digits, then links to them

@@ -51,7 +51,10 @@ from runtime.base.grammar import parse_size
 from runtime.base.progress import Progress
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
-from runtime.data.simulate_gesture import Staging, record
+from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
+from runtime.datasets.performers.figure import SENSOR
+from runtime.datasets.performers.schedule import OTHER
 from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
@@ -59,9 +62,6 @@ from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, Gesture, ever
 from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
 from runtime.measure.report.metrics import wilson
 from runtime.native.rules import find_other
-from runtime.simulate.figure import SENSOR
-from runtime.simulate.gestures import CLASSES
-from runtime.simulate.schedule import OTHER
 from runtime.stream.options import LIVE_RULES
 
 SEED = 3636

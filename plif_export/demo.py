@@ -21,10 +21,10 @@ from plif_export.verification import verify
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.data import open_dataset
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate, write_results
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 SAMPLES = 200

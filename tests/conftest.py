@@ -34,7 +34,7 @@ os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
 # tests/, is left out of `make quick`, except for its tests that are marked `quick`.
 SLOW = (
     *("torch", "plif_train", "plif_export", "subprocess", "multiprocessing", "socket", "threading"),
-    *("runtime.data.simulate_gesture", "runtime.simulate.performance"),
+    *("runtime.datasets.gesture_sim.simulate_gesture", "runtime.datasets.performers.performance"),
 )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digits
 from runtime.events import write_nmnist
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digits
 
 SHIPPED = Path(__file__).with_name("data") / "recordings"  # one simulated digit in every format
 CLIPS = Path(__file__).with_name("data") / "dvs128_gesture_clips.tar.xz"  # real: six gestures

@@ -23,8 +23,8 @@ PACKAGES = {  # package -> those of ours that it may import
 # The folders of a package in their order, and files that stand among them: each imports only what stands before it.
 ROOMS = {
     "runtime": (
-        "base", "core", "model", "native", "events", "formats", "sources", "simulate", "engines", "artifacts", "data",
-        "datasets", "stream", "api", "show", "measure", "observers", "commands", "cli",
+        "base", "core", "model", "native", "events", "formats", "engines", "artifacts", "data", "datasets", "sources",
+        "stream", "api", "show", "measure", "observers", "commands", "cli",
     ),
     "plif_export": ("readers", "passes", "writers", "targets"),
 }  # fmt: skip

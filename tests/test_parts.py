@@ -36,11 +36,9 @@ def test_no_number_of_the_parts_and_of_the_core_is_above_its_limit(house: House)
     assert not above, f"{above}; `python tests/parts.py -v` and `--core -v` show where"
 
 
-def test_a_part_is_small_says_what_it_is_and_is_known_by_nobody(house: House) -> None:
-    """But for those that say they need it: whatever else named it would have to be changed when it is removed."""
+def test_a_part_is_small_and_says_what_it_is(house: House) -> None:
     faults = {part: found for part in folders(house) if (found := house.faults(part))}
-    ties = {part: found for part in folders(house) if any(found := house.ties(part))}
-    assert not faults and not ties
+    assert not faults
     for part in folders(house):
         said = read_part(house.root / part / FILE, part.replace("/", "."))
         assert said.contract in CONTRACTS and said.about.endswith(".") and "\n" not in said.about, part

@@ -26,7 +26,7 @@ from runtime.base.text import say  # noqa: E402
 from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
 from runtime.events.sources import open_source  # noqa: E402
 from runtime.model.readers.plif_file import read_bytes  # noqa: E402
-from runtime.simulate.source import GestureSource  # noqa: E402
+from runtime.sources.sim.source import GestureSource  # noqa: E402
 
 MOST_BYTES = 5_000_000
 NETWORKS = {"digits": ("nmnist-digits.pt", "Digits"), "gesture": ("gesture-people.pt", "Gestures")}

@@ -10,7 +10,7 @@ from plif_train.network.presets import PRESETS, build
 from plif_train.recipe import KEYS, NETWORK, Recipe
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_size, read_items, word_of
-from runtime.data import DATASETS
+from runtime.data import find_set
 
 PRESETS_ALONE = ("neuron", "pool", "channels", "hidden")
 NEURON_SETTINGS = {
@@ -65,8 +65,8 @@ def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
 def network_for(network: str, data: str, overrides: dict[str, Any]) -> Network:
     """The network; a notation string takes its input from the data set, T and framing from the set's preset."""
     name = data.partition(":")[0]
-    if not _is_preset(network) and name in DATASETS:
-        about = DATASETS[name].about
+    if not _is_preset(network) and (entry := find_set(name)) is not None:
+        about = entry.about
         overrides = {"shape": about.shape, "kind": about.kind} | overrides
         preset = PRESETS.get(name)
         steps = overrides.get("T", preset.meta.T if preset else 10)

@@ -5,13 +5,8 @@ The others lie beside what they are of: runtime/stream/options.py, runtime/measu
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from runtime.base.grammar import parse_size
 from runtime.base.options import OptionRecord, option
-
-VIEWS = ("whole", "far", "cut", "near")  # of a simulated performer
-LOOKS = ("usual", "faint", "lamps", "texture", "plain")  # of a simulated performer and camera
 
 
 def _size(where: str, value: object) -> object:
@@ -86,70 +81,3 @@ class SampleOptions(LimitOptions):
     """Which samples of a data set."""
 
     split: str = option("Of the data set: train or test.", default="test")
-
-
-class MakingOptions(OptionRecord):
-    """How any set is made."""
-
-    seed: int = option("To make one: of everything random.", default=0, least=0)
-    workers: int = option("To make one: processes.", default=2, least=1)
-
-
-class LookOptions(MakingOptions):
-    """How a set of simulated performers is made."""
-
-    look: str | None = option(
-        f"Of simulated people: {', '.join(LOOKS)}; mixed when not given.", default=None, choices=LOOKS
-    )
-
-
-class SimulationOptions(MakingOptions):
-    """How a simulated data set is made; train and test are the set's own numbers when not given."""
-
-    train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)
-    test: int | None = option("Recordings (2000) or held-out performers (20) for testing.", default=None, least=0)
-
-    def counts(self, train: int, test: int) -> tuple[int, int]:
-        """(train, test), the set's own where they were not given."""
-        return train if self.train is None else self.train, test if self.test is None else self.test
-
-
-class NmnistOptions(SimulationOptions):
-    """How a simulated N-MNIST is made."""
-
-    skip_train: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
-    skip_test: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
-
-
-class GestureOptions(SimulationOptions, LookOptions):
-    """How a simulated DVS128 Gesture is made."""
-
-    part: str = option(
-        "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"
-    )
-    laws: int = option(
-        "gesture-sim: gestures of the set, 1, or in the ranges of people's own, 2.", default=1, least=1, most=2
-    )
-    view: str | None = option(
-        f"gesture-sim: {', '.join(VIEWS)} or mixed; as in the set when not given.",
-        default=None,
-        choices=(*VIEWS, "mixed"),
-    )
-    motions: Path | None = option(
-        "gesture-sim --part people: a file of motion capture, one or many motions.", default=None
-    )
-
-
-class MotionOptions(LookOptions):
-    """How recordings are made of motion capture; what is not given is drawn for each of them."""
-
-    bvh: Path | None = option("motion: a folder of motion capture, one folder a class in it.", default=None)
-    views: int = option("motion: recordings of each motion.", default=4, least=1, most=1000)
-    yaw: float = option(
-        "motion: seen from so many degrees to either side of the front.", default=180.0, least=0, most=180
-    )
-    distance: float | None = option("motion: metres from the camera.", default=None, least=0.3, most=30)
-    seconds: float | None = option(
-        "motion: each so long; as long as the motion when not given.", default=None, least=0.1, most=3600
-    )
-    loops: int = option("motion: how often each is done.", default=1, least=1, most=1000)

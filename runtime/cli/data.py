@@ -1,26 +1,21 @@
-"""`plif data`: lists data sets, checks one, makes a simulated one: N-MNIST, DVS128 Gesture.
+"""`plif data`: lists data sets, checks one, makes a simulated one by the parts of data sets that can (MAKER in their maker.py).
 
-In Python: runtime.data.check.list_datasets, check_dataset; runtime.data.simulate_nmnist.simulate_nmnist,
-runtime.data.simulate_gesture.simulate_gesture, runtime.data.simulate_motion.simulate_motion.
+In Python: runtime.data.check.list_datasets, check_dataset.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from runtime.base.declared import GestureOptions, LimitOptions, MotionOptions, NmnistOptions
+from runtime.base.declared import LimitOptions
 from runtime.base.errors import PlifError
-from runtime.base.options import Argument, OptionRecord, option
+from runtime.base.options import Argument, OfParts, OptionRecord, option
 from runtime.base.progress import Progress
 from runtime.cli.output import Output
-
-SIMULATED = "nmnist-sim"
-GESTURES = "gesture-sim"
-MOTION = "motion"
-NEEDED = {SIMULATED: "--from mnist:DIR ", GESTURES: "", MOTION: "--bvh DIR "}  # to make one, beside --out DIR
-
+from runtime.core.parts import Part, by_name, find_parts
 
 Row = dict[str, Any]
 
@@ -29,85 +24,76 @@ class Places(OptionRecord):
     """The folders of a set."""
 
     root: str | None = option("The folder of the set to check.", default=None)
-    source: str | None = option(f"{SIMULATED}: the images, mnist:DIR.", "--from", default=None)
     out: Path | None = option("To make one: the folder to write.", default=None)
+
+
+def _makers() -> dict[str, Part]:
+    """{name: the part that makes a simulated set of it}"""
+    return by_name({name: part for name, part in find_parts("datasets").items() if part.options})
 
 
 def data(
     name: Annotated[
         str | None,
-        Argument(f"A set to check, or {SIMULATED}, {GESTURES}, {MOTION} to make one; the list when not given."),
+        Argument(f"A set to check, or {', '.join(_makers()) or 'none'} to make one; the list when not given."),
     ] = None,
     *,
     places: Places,
     some: LimitOptions,
-    digits: NmnistOptions,
-    gestures: GestureOptions,
-    motions: MotionOptions,
+    makers: Annotated[dict[str, OptionRecord], OfParts("datasets")],
     output: Output,
 ) -> None:
     """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
-    from runtime.data import DATASETS
+    from runtime.data import find_set
     from runtime.data.check import check_dataset, list_datasets
 
-    source, out, root = places.source, places.out, places.root
-    if name in NEEDED:
-        needed = NEEDED[name]
-        said = {"--from mnist:DIR ": source, "--bvh DIR ": motions.bvh}
-        if out is None or any((value is not None) != (flag == needed) for flag, value in said.items()):
-            raise PlifError(f"plif data {name}: expected {needed}--out DIR")
-        made = _simulate(name, source, out, digits, gestures, motions)
-        output.show(made, lambda: _made_lines(made))
-    elif source is not None or out is not None or motions.bvh is not None:
-        raise PlifError(f"plif data {name or ''}: --from, --bvh and --out belong to plif data {', '.join(NEEDED)}")
+    out, root, part = places.out, places.root, _makers().get(name or "")
+    own = {} if part is None else makers[part.name].given()
+    others = [flag for how in makers.values() for flag in how.given() if flag not in own]
+    if part is None and (others or out is not None):
+        flags = ", ".join(dict.fromkeys([*others, "--out"][: None if out else -1]))
+        raise PlifError(f"plif data {name or ''}: {flags}: for plif data {', '.join(_makers())} alone")
+    if part is not None:
+        made = _make(part, str(name), out, vars(makers[part.name]), others)
+        output.show(made, lambda: _made_lines(part, made))
     elif name is None:
-        output.show(list_datasets(), lambda: _row_lines(list_datasets()))
-    elif root is None and name in DATASETS and "[" not in DATASETS[name].about.spec:  # cannot be read without a folder
+        output.show(list_datasets(), lambda: [*_row_lines(list_datasets()), *_maker_lines()])
+    elif root is None and (found := find_set(name)) is not None and "[" not in found.about.spec:  # needs a folder
         row = next(row for row in list_datasets() if row["name"] == name)
         output.show(row, lambda: _where_lines(row))
     else:
         if ":" in name and root is not None:
             raise PlifError(f"plif data {name} --root {root}: the folder is given twice, expected it once")
         with Progress("reading") as progress:
-            found = check_dataset(name if root is None else f"{name}:{root}", **vars(some), progress=progress.update)
-        output.show(found, lambda: _check_lines(found))
+            report = check_dataset(name if root is None else f"{name}:{root}", **vars(some), progress=progress.update)
+        output.show(report, lambda: _check_lines(report))
 
 
-def _simulate(
-    name: str, source: str | None, out: Path, digits: NmnistOptions, gestures: GestureOptions, motions: MotionOptions
-) -> Row:
-    """Writes a simulated N-MNIST of the images that `source` names, a simulated DVS128 Gesture, or recordings of motions."""
-    kind, _, folder = (source or "").partition(":")
-    if source is not None and (kind != "mnist" or not folder):
-        raise PlifError(f"--from {source}: expected mnist:DIR")
+def _make(part: Part, name: str, out: Path | None, options: dict[str, Any], others: list[str]) -> Row:
+    """Writes the set into the folder `out`; others: options that were given and are not the maker's."""
+    maker = part.load("maker:MAKER")
+    needed = "" if maker.needs is None else f"{maker.needs[1]} "
+    if out is None or others or (needed and options[maker.needs[0]] is None):
+        raise PlifError(f"plif data {name}: expected {needed}--out DIR")
     began = time.perf_counter()
     with Progress("simulating") as progress:
-        if name == MOTION:
-            from runtime.data.simulate_motion import simulate_motion
-
-            note = simulate_motion(out, **vars(motions), progress=progress.update)
-        elif name == GESTURES:
-            from runtime.data.simulate_gesture import simulate_gesture
-
-            note = simulate_gesture(out, **vars(gestures), progress=progress.update)
-        else:
-            from runtime.data.simulate_nmnist import simulate_nmnist
-
-            note = simulate_nmnist(folder, out, **vars(digits), progress=progress.update)
+        note = maker.make(out, **options, progress=progress.update)
     seconds = round(time.perf_counter() - began, 3)
     known = ("motions", "train", "test", "seed")
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in known if key in note}}
 
 
-def _made_lines(made: Row) -> list[str]:
-    if "motions" in made:
-        return [f"{made['path']}: of {made['motions']} files of motion capture, {made['seconds']:.0f} s",
-                f"use it as --data folder:{made['path']}"]  # fmt: skip
-    recordings = isinstance(made["train"], dict)
-    counts = [made[split]["count"] if recordings else made[split] for split in ("train", "test")]
-    what, use = ("simulated recordings", "nmnist") if recordings else ("performers, simulated", "dvs128-gesture")
-    lines = [f"{made['path']}: {counts[0]} + {counts[1]} {what}, {made['seconds']:.0f} s"]
-    return [*lines, f"use it as --data {use}:{made['path']}"]
+def _made_lines(part: Part, made: Row) -> list[str]:
+    maker = part.load("maker:MAKER")
+    lines = [f"{made['path']}: {maker.made(made)}, {made['seconds']:.0f} s"]
+    return [*lines, f"use it as --data {maker.read}:{made['path']}"]
+
+
+def _maker_lines() -> Iterator[str]:
+    for name, part in _makers().items():
+        maker = part.load("maker:MAKER")
+        needed = "" if maker.needs is None else f"{maker.needs[1]} "
+        yield f"{name:<20} plif data {name} {needed}--out DIR makes {maker.about}"
 
 
 def _where_lines(row: Row) -> list[str]:
@@ -124,9 +110,7 @@ def _row_lines(rows: list[Row]) -> list[str]:
     for row in rows:
         lines += [f"{row['spec']:<20} {row['kind']:<7} {row['what']}", f"{'':<20} from    {row['source']}"]
         lines += [f"{'':<20} licence {row['licence']}"]
-    lines.append(f"{SIMULATED:<20} plif data {SIMULATED} --from mnist:DIR --out DIR makes a simulated N-MNIST")
-    lines.append(f"{GESTURES:<20} plif data {GESTURES} --out DIR makes a simulated DVS128 Gesture")
-    return [*lines, f"{MOTION:<20} plif data {MOTION} --bvh DIR --out DIR makes recordings of your motion capture"]
+    return lines
 
 
 def _check_lines(found: Row) -> list[str]:

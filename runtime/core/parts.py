@@ -6,14 +6,14 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
 
     ABOUT     one sentence
     CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command
-    NAMES     what users type for what it offers, where that is not the name of its folder
+    NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts
     MAGIC     the first bytes of its files, one or several
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      it has no such mark, and is asked after those that have
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
-    NEEDS     the parts that it uses, by their folders, and which have to be there with it
+    NEEDS     the folders of the parts that it uses, those left out that they need
     NATIVE    C of its own
     PAGE      its page of the documentation
 
@@ -48,7 +48,7 @@ class Part:
     module: str
     about: str = ""
     contract: str = ""
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
     magic: tuple[bytes, ...] = ()
     suffix: str = ""
     scheme: str = ""
@@ -100,7 +100,7 @@ def parts_of_others(kind: str) -> Mapping[str, Part]:
 
 def by_name(parts: Mapping[str, Part]) -> dict[str, Part]:
     """{what a user types: the part that offers it}"""
-    return {name: part for part in parts.values() for name in part.names or (part.name,)}
+    return {name: part for part in parts.values() for name in ((part.name,) if part.names is None else part.names)}
 
 
 def find_part(kind: str, name: str) -> Part | None:

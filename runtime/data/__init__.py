@@ -13,16 +13,12 @@ from typing import Protocol
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_set, read_query, word
-from runtime.data.cifar10 import Cifar10
-from runtime.data.cifar10_dvs import Cifar10Dvs
+from runtime.core.parts import by_name, find_part, find_parts
 from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description
-from runtime.data.digits import Digits
-from runtime.data.gesture import DvsGesture
-from runtime.data.images import FashionMnist, Mnist
 from runtime.data.recordings import Folder, Nmnist
 from runtime.events.framing import Framing
 
-__all__ = ["DATASETS", "Dataset", "Description", "find", "open_dataset", "sensor_of", "with_options"]
+__all__ = ["Dataset", "Description", "find", "find_set", "names_of_sets", "open_dataset", "with_options"]
 
 
 class Entry(Protocol):
@@ -34,18 +30,26 @@ class Entry(Protocol):
     def __call__(self, request: DatasetSpec, /) -> Dataset: ...
 
 
-# To add a set: write a class with an `about` (Description) and a constructor that takes a DatasetSpec, most easily a subclass of
-# EventSet, FileEventSet or ImageSet (dataset.py), and enter it here under the name that users type.
-DATASETS: dict[str, Entry] = {
-    "mnist": Mnist,
-    "fashion-mnist": FashionMnist,
-    "cifar10": Cifar10,
-    "nmnist": Nmnist,
-    "cifar10-dvs": Cifar10Dvs,
-    "dvs128-gesture": DvsGesture,
-    "digits": Digits,
-    "folder": Folder,
-}
+# To add a set: a part in runtime/datasets whose set.py has SETS, {name: class}. The class has an `about` (Description) and a
+# constructor that takes a DatasetSpec; most easily it is a subclass of EventSet, FileEventSet or ImageSet (dataset.py).
+_CORE: dict[str, Entry] = {"nmnist": Nmnist, "folder": Folder}
+
+
+def names_of_sets() -> list[str]:
+    """What can stand before the colon of NAME:DIR."""
+    read = {name: part for name, part in find_parts("datasets").items() if not part.options}  # the others make sets
+    return [*sorted(by_name(read)), *_CORE]
+
+
+def find_set(name: str) -> Entry | None:
+    """The class of the set of that name; None where there is none."""
+    if name in _CORE:
+        return _CORE[name]
+    part = find_part("datasets", name)
+    if part is None or part.options:
+        return None
+    sets: dict[str, Entry] = part.load("set:SETS")
+    return sets[name]
 
 
 def open_dataset(
@@ -58,7 +62,7 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     trained: Sequence[int] | None = None,
 ) -> Dataset:
-    """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (DATASETS has the names), split "train" or "test".
+    """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (names_of_sets has the names), split "train" or "test".
 
     framing       how events become frames; needed for events, not used for images
     shape         (C, H, W) of the network's input; the set's own size when None
@@ -91,11 +95,6 @@ def open_dataset(
     return entry(request)
 
 
-def sensor_of(name: str) -> tuple[int, int] | None:
-    """The sensor (width, height) of a set whose recordings all have the same, by its name; None for images and folders."""
-    return getattr(DATASETS[name], "sensor", None)
-
-
 def with_options(
     spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None, up: str | None = None
 ) -> str:
@@ -120,12 +119,12 @@ def find(spec: str) -> tuple[Entry, str, dict[str, str]]:
     """(the set's class, DIR, options) of a spec; opens nothing. PlifError for an unknown name or option."""
     said = parse_set(spec)
     name = said.name
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1)
+    entry = find_set(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, names_of_sets(), 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
-                        f" {', '.join(DATASETS)}{hint}")  # fmt: skip
-    entry = DATASETS[name]
+                        f" {', '.join(names_of_sets())}{hint}")  # fmt: skip
     about = entry.about  # the folder of a set without options may have "?" in its name
     if not about.options or said.query is None:
         return entry, said.place, {}

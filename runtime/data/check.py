@@ -16,14 +16,15 @@ from runtime.base.declared import LimitOptions
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_set
 from runtime.base.options import with_fields
-from runtime.data import DATASETS, open_dataset
+from runtime.data import find, find_set, names_of_sets, open_dataset
 from runtime.data.dataset import SPLITS, EventSet
 
 
 def list_datasets() -> list[dict[str, object]]:
     """The description of every set: name, kind, spec, shape, what, source, licence, size, checksums, options."""
     # through JSON, so that what Python gets is what `plif data --json` prints: lists, no tuples
-    return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in DATASETS.items()]
+    found = {name: entry for name in names_of_sets() if (entry := find_set(name)) is not None}
+    return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in found.items()]
 
 
 @with_fields(LimitOptions)
@@ -82,7 +83,7 @@ def check_files(spec: str) -> dict[str, bool]:
     """
     said = parse_set(spec)
     found = {}
-    for file, checksum in DATASETS[said.name].about.checksums.items():
+    for file, checksum in find(spec)[0].about.checksums.items():
         path = Path(said.folder) / file
         if path.is_file():
             algorithm, _, expected = checksum.partition(":")

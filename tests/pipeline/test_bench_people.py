@@ -16,10 +16,10 @@ from plif_export import export
 from plif_train.data.variation import Clip
 from plif_train.loop import checkpoint
 from plif_train.network.presets import build
+from runtime.datasets.gesture.set import CLASSES
 from runtime.events.frame import Frame
 from runtime.measure.decisions.calibrate import Gesture
 from runtime.measure.decisions.labels import Outputs
-from runtime.simulate.gestures import CLASSES
 from tests.conftest import REPOSITORY
 
 SIZE = (128, 128)
@@ -137,9 +137,9 @@ def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(
 
 
 def test_a_larger_camera_has_rows_of_its_own_drawn_at_its_size(silent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.simulate.schedule.PER_PERFORMER", (1,))
+    monkeypatch.setattr("runtime.datasets.performers.schedule.PER_PERFORMER", (1,))
     for name, short in {"MOVE_US": 300_000, "MOVE_SCENES": 1, "EVERYDAY_US": 100_000, "THING_US": 100_000}.items():
-        monkeypatch.setattr(f"runtime.data.simulate_gesture.{name}", short)
+        monkeypatch.setattr(f"runtime.datasets.gesture_sim.simulate_gesture.{name}", short)
     size = (346, 260)
     case, (part, events) = next(drawn(1, size)), next(people(0.01, None, size))
     assert (case.group, case.size, part) == ("drawn, laws 1 at 346x260", size, "moves at 346x260")

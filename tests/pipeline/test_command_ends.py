@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from runtime.api import load
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 from tests.conftest import REPOSITORY, interruptible
 
 PLIF = [sys.executable, "-m", "runtime.cli"]
@@ -222,7 +222,7 @@ def test_processes_that_simulate_end_with_their_command(tmp_path: Path, how: str
     job = f"__import__('time').sleep({seconds}) or 1"
     program = f"""
 from runtime.cli import main as cli
-from runtime.data.simulated_set import run_jobs
+from runtime.datasets.simulated_camera.simulated_set import run_jobs
 def run(_):
     run_jobs(eval, ["1", "1", *[{job!r}] * 1000], 2, 0, 1002, lambda done, total: print(done, flush=True))
 cli.run = run

@@ -19,10 +19,10 @@ import runtime
 from plif_export import export
 from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.cli.main import run
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 

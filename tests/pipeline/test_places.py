@@ -18,9 +18,9 @@ import pytest
 import plif_train
 from plif_export import export
 from runtime.cli.main import run
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network
 
 HUGE = 1 << 36  # bytes, of a file with nothing in it

@@ -12,11 +12,11 @@ import runtime
 from plif_export import export
 from runtime.api import Model
 from runtime.data import open_dataset
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import NONE
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 from tests.networks import digits_network
 
 

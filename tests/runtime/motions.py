@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.simulate.motion.joints import read_motions
+from runtime.datasets.motion.joints import read_motions
 
 Pose = dict[str, tuple[float, float, float]]  # joint -> degrees about Z, X, Y
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.data import DATASETS, open_dataset
+from runtime.data import names_of_sets, open_dataset
 from runtime.data.check import check_dataset, list_datasets
-from runtime.data.idx import read_idx
-from runtime.data.simulate_nmnist import simulate_nmnist
-from runtime.data.simulated_set import NOTE
+from runtime.datasets.idx_images.idx import read_idx
+from runtime.datasets.nmnist_sim.simulate_nmnist import simulate_nmnist
+from runtime.datasets.simulated_camera.simulated_set import NOTE
 from runtime.events import EVENT_DTYPE, frames_of, read_events, write_nmnist
 
 FRAMING = "count:T=4"
@@ -287,7 +287,7 @@ def test_what_cannot_be_opened_is_explained_in_one_line(spec: str, options: dict
 
 def test_every_set_says_what_it_is_and_its_licence() -> None:
     rows = list_datasets()
-    assert [row["name"] for row in rows] == list(DATASETS)
+    assert [row["name"] for row in rows] == names_of_sets()
     assert all(row["kind"] in ("events", "static") and row["licence"] and row["source"] for row in rows)
 
 

@@ -17,8 +17,8 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.check import check_dataset
-from runtime.data.cifar10 import CLASSES, ImageDecoder
-from runtime.data.gesture import CLASSES as GESTURES
+from runtime.datasets.cifar10_images.set import CLASSES, ImageDecoder
+from runtime.datasets.gesture.set import CLASSES as GESTURES
 from runtime.events import frames_of
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
 from tests.runtime.test_data import FRAMING, some_events, write_recordings
@@ -331,7 +331,7 @@ def test_a_check_reads_the_new_sets_and_compares_what_was_downloaded(tmp_path: P
 FORKS = """
 import os, sys, threading
 from pathlib import Path
-from runtime.data.cifar10 import ImageDecoder
+from runtime.datasets.cifar10_images.set import ImageDecoder
 decoder, image, done = ImageDecoder(), Path(sys.argv[1]), []
 def read():
     while not done:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.data import cifar10
+from runtime.datasets.cifar10_images import set as cifar10
 from runtime.events import open_source
 from runtime.events.sources import inivation
 

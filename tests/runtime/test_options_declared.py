@@ -37,9 +37,9 @@ CALLS = {
 OTHER_CALLS = {
     "Opening": "runtime.api:load",
     "ServedOptions": "runtime.measure.bench.served:served",
-    "NmnistOptions": "runtime.data.simulate_nmnist:simulate_nmnist",
-    "GestureOptions": "runtime.data.simulate_gesture:simulate_gesture",
-    "MotionOptions": "runtime.data.simulate_motion:simulate_motion",
+    "NmnistSource": "runtime.datasets.nmnist_sim.simulate_nmnist:simulate_nmnist",
+    "GestureOptions": "runtime.datasets.gesture_sim.simulate_gesture:simulate_gesture",
+    "MotionOptions": "runtime.datasets.motion.simulate_motion:simulate_motion",
     "LimitOptions": "runtime.data.check:check_dataset",
 }
 # names that mean something else in several commands
@@ -131,7 +131,7 @@ def test_records_of_another_call_have_its_names_and_defaults(record: str) -> Non
     parameters = call(OTHER_CALLS[record]).parameters
     found = {one.__name__: one for name in ALL for one in records_of(command_of(name)).values()}[record]
     for each in fields(found):
-        if each.name != "triton":  # which server: it must be named
+        if each.name not in ("triton", "source"):  # which server, and of which images: these must be named
             assert parameters[each.name].default == each.default, each.name
 
 

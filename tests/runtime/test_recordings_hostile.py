@@ -14,7 +14,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from runtime.data.archive import _opened
-from runtime.data.cifar10 import ImageDecoder
+from runtime.datasets.cifar10_images.set import ImageDecoder
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.formats import base
 from runtime.events.formats.aedat import aedat31

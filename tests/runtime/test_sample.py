@@ -10,10 +10,10 @@ import pytest
 
 from runtime.data import open_dataset
 from runtime.data.dataset import read_recording
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import framed, frames_in, write_nmnist
 from runtime.events.framing import Framing
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 
 SHAPE, SENSOR = (2, 34, 34), (34, 34)
 COUNT = Framing.parse("count:T=10")

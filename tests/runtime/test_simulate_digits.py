@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
+from runtime.datasets.digits.drawing import STROKES, draw_digit
+from runtime.datasets.digits.saccades import CLOCK_US, RANGES, Take, find_shift, record_digit, record_digits, render
 from runtime.events import read_events
-from runtime.simulate.digits import STROKES, draw_digit
-from runtime.simulate.saccades import CLOCK_US, RANGES, Take, find_shift, record_digit, record_digits, render
-from runtime.simulate.source import simulated
+from runtime.sources.sim.source import simulated
 
 LEGS_US = ((0, 100_000), (100_000, 205_000), (205_000, 320_000))
 
@@ -169,7 +169,7 @@ def test_a_source_that_is_misspelt_is_refused(spec: str, message: str) -> None:
 
 def test_simulation_needs_numpy_alone() -> None:
     code = (
-        "import sys, runtime.simulate.source, runtime.data, runtime.data.simulate_nmnist;"
+        "import sys, runtime.sources.sim.source, runtime.data, runtime.datasets.nmnist_sim.simulate_nmnist;"
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'scipy', 'matplotlib') if m in sys.modules])"
     )
     root = Path(__file__).resolve().parents[2]

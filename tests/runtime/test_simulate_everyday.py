@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.data.simulate_gesture import PARTS, record, simulate_gesture
+from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.gesture_sim.simulate_gesture import PARTS, record, simulate_gesture
+from runtime.datasets.performers.everyday import EVERYDAY
+from runtime.datasets.performers.performance import Bout, Manner, perform, pose_at
+from runtime.datasets.performers.performer import VARIED, draw_performer
+from runtime.datasets.performers.schedule import OTHER, draw_everyday, draw_short_bouts, vary
+from runtime.datasets.performers.things import ThingPainter, draw_things
 from runtime.events import events_sha256, open_source
-from runtime.simulate.everyday import EVERYDAY
-from runtime.simulate.gestures import CLASSES
-from runtime.simulate.performance import Bout, Manner, perform, pose_at
-from runtime.simulate.performer import VARIED, draw_performer
-from runtime.simulate.schedule import OTHER, draw_everyday, draw_short_bouts, vary
-from runtime.simulate.things import ThingPainter, draw_things
 
 T_S = np.arange(0, 4, 0.01)
 
@@ -103,7 +103,7 @@ def test_things_move_slowly_and_differ() -> None:
 
 @pytest.mark.parametrize("part", ["sessions", "everyday", "things"])
 def test_a_part_is_always_the_same_and_its_rows_say_what_is_done(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtime.data.simulate_gesture as module
+    import runtime.datasets.gesture_sim.simulate_gesture as module
 
     monkeypatch.setattr(module, "SESSION_US", 3_000_000)
     monkeypatch.setattr(module, "EVERYDAY_US", 400_000)

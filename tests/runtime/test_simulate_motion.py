@@ -10,11 +10,11 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.data.simulate_motion import record_painted, record_people, simulate_motion, split_actors
+from runtime.datasets.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
+from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewpoint
+from runtime.datasets.motion.simulate_motion import record_painted, record_people, simulate_motion, split_actors
+from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.events import EVENT_DTYPE, events_sha256, open_source, read_events
-from runtime.simulate.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
-from runtime.simulate.motion.people import Course, MotionPainter, Stretch, Viewpoint
-from runtime.simulate.performer import Performer, draw_performer
 from tests.runtime.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
 
 
@@ -322,7 +322,7 @@ def test_whoever_flickers_more_than_a_camera_gives_is_not_drawn_for_ever(
             return np.zeros(int(400_000 * seconds), EVENT_DTYPE)
         return record_painted(performer, painter, 0.1, key)
 
-    monkeypatch.setattr("runtime.data.simulate_motion.record_painted", flickers)
+    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.record_painted", flickers)
     events, _ = record_people((1, 0, 5), motions, seconds=0.1)
     assert len(events) and seen[0] == seen[1] == seen[2] != seen[3]
 

@@ -9,16 +9,17 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.data.simulate_gesture import record, simulate_gesture
+from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.gesture_sim.simulate_gesture import record, simulate_gesture
+from runtime.datasets.performers.figure import FORE_PX, SHOULDER, UPPER_PX
+from runtime.datasets.performers.gestures import MIRRORED
+from runtime.datasets.performers.other_gestures import OTHERS
+from runtime.datasets.performers.performance import Bout, Manner, perform, pose_at
+from runtime.datasets.performers.performer import RANGES, draw_performer
+from runtime.datasets.performers.schedule import draw_windows
+from runtime.datasets.performers.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, ParameterDraws
+from runtime.datasets.simulated_camera.sensor import Camera, Sensor, simulate
 from runtime.events import events_sha256, open_source
-from runtime.simulate.figure import FORE_PX, SHOULDER, UPPER_PX
-from runtime.simulate.gestures import CLASSES, MIRRORED
-from runtime.simulate.other_gestures import OTHERS
-from runtime.simulate.performance import Bout, Manner, perform, pose_at
-from runtime.simulate.performer import RANGES, draw_performer
-from runtime.simulate.schedule import draw_windows
-from runtime.simulate.sensor import Camera, Sensor, simulate
-from runtime.simulate.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, ParameterDraws
 
 T_S = np.arange(0, 4, 0.01)
 
@@ -226,7 +227,7 @@ def folder(tmp_path_factory, recorded):
 
     folder = tmp_path_factory.mktemp("gestures")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runtime.data.simulate_gesture.record", keep)
+        patch.setattr("runtime.datasets.gesture_sim.simulate_gesture.record", keep)
         simulate_gesture(folder, train=1, test=1, seed=4, workers=1)
     return folder
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import runtime.simulate.native as native
+import runtime.datasets.simulated_camera.native as native
 from runtime.base.errors import PlifError
+from runtime.datasets.performers.performer import draw_performer
+from runtime.datasets.simulated_camera.sensor import Sensor, simulate
 from runtime.events import open_source
-from runtime.simulate.performer import draw_performer
-from runtime.simulate.sensor import Sensor, simulate
 from tests.runtime import simulated_in_numpy as equations
 
 
@@ -39,8 +39,8 @@ def test_a_picture_has_the_bits_of_its_equations() -> None:
 
 
 def test_a_drawn_person_has_the_bits_of_the_equations(monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtime.simulate.figure as figure
-    from runtime.simulate.figure import stand_still
+    import runtime.datasets.performers.figure as figure
+    from runtime.datasets.performers.figure import stand_still
 
     painted = [draw_performer((4,)).make_painter().paint(stand_still(1), 0)]
     monkeypatch.setattr(figure, "paint", equations.paint)

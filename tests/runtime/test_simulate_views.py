@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime.data.simulate_gesture as sets
-from runtime.base.declared import VIEWS
+import runtime.datasets.gesture_sim.simulate_gesture as sets
+from runtime.datasets.performers.options import VIEWS
 from runtime.base.errors import PlifError
-from runtime.data.simulate_gesture import Staging, record, simulate_gesture
+from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.gesture_sim.simulate_gesture import Staging, record, simulate_gesture
+from runtime.datasets.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
+from runtime.datasets.motion.joints import J, facing
+from runtime.datasets.motion.people import MotionPainter, Viewpoint, draw_view
+from runtime.datasets.performers.figure import SHOULDER
+from runtime.datasets.performers.gestures import WIDE_PACES
+from runtime.datasets.performers.performance import Bout, Manner, perform
+from runtime.datasets.performers.performer import draw_performer
 from runtime.events import events_sha256, open_source
-from runtime.simulate.figure import SHOULDER
-from runtime.simulate.gestures import CLASSES, WIDE_PACES
-from runtime.simulate.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
-from runtime.simulate.motion.joints import J, facing
-from runtime.simulate.motion.people import MotionPainter, Viewpoint, draw_view
-from runtime.simulate.performance import Bout, Manner, perform
-from runtime.simulate.performer import draw_performer
 from tests.runtime.motions import waving, write_collection
 
 T_S = np.arange(0, 8, 0.01)
@@ -232,9 +233,9 @@ def test_a_part_with_a_staging_is_always_the_same_and_another_without(
     for name in ("SESSION_US", "MOVE_US"):
         monkeypatch.setattr(sets, name, 2_000_000)
     monkeypatch.setattr(sets, "MOVE_SCENES", 1)
-    monkeypatch.setattr("runtime.data.simulate_motion.PEOPLE_S", 0.5)
-    monkeypatch.setattr("runtime.data.simulate_motion.STRETCH_S", 0.3)
-    monkeypatch.setattr("runtime.simulate.schedule.PER_PERFORMER", (WAVE, 8))
+    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.PEOPLE_S", 0.5)
+    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.STRETCH_S", 0.3)
+    monkeypatch.setattr("runtime.datasets.performers.schedule.PER_PERFORMER", (WAVE, 8))
     write_collection(tmp_path / "all.npz", ("a", "b"), waving(60))
     motions = str(tmp_path / "all.npz") if part == "people" else None
     staging = Staging(laws=2, view="mixed", look="plain", motions=motions)

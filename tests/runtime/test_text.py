@@ -100,7 +100,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
         "runtime/events/formats/child.py": "records of a process of our own",
         "runtime/base/children.py": "JSON of a process of our own",
         "runtime/base/hdf5_decode.py": "records of a process of our own",
-        "runtime/data/image_decode.py": "pixels of a process of our own",
+        "runtime/datasets/cifar10_images/image_decode.py": "pixels of a process of our own",
         "runtime/show/terminal.py": "the line that moves, made of printable parts",
     }
     found = []

@@ -16,9 +16,9 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime import native
+from runtime.datasets.digits.drawing import draw_digit
+from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
-from runtime.simulate.digits import draw_digit
-from runtime.simulate.saccades import record_digit
 from tests.networks import firing
 
 # A finder that refuses what an edge box does not have, put in front of all others before anything is imported.

@@ -15,10 +15,11 @@ from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right, ste
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import EventSet
+from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.performers.gestures import MIRRORED
 from runtime.events import frames_of, make_events
 from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.framing import Framing
-from runtime.simulate.gestures import CLASSES, MIRRORED
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet, evt2_bytes
 
 SIZE, STEP_US, STEPS = (32, 32), 20_000.0, 10

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.datasets.digits.saccades import PATH_X_PX, PATH_Y_PX
 from runtime.model.readers.web_page import block
 from runtime.show import dashboard
-from runtime.simulate.saccades import PATH_X_PX, PATH_Y_PX
 from runtime.stream.options import LIVE_RULES
 
 PAGE = Path(__file__).parent / "page"

@@ -19,7 +19,7 @@ from runtime.events.sources.base import Source
 SOURCES: dict[str, str] = {
     "file": "runtime.events.sources.file:FileSource",
     "-": "runtime.events.sources.stdin:StdinSource",
-    "sim": "runtime.simulate.source:simulated",
+    "sim": "runtime.sources.sim.source:simulated",
     "tcp": "runtime.events.sources.inivation:InivationSource",
     "udp": "runtime.events.sources.udp:UdpSource",
     "usb": "runtime.events.sources.usb:UsbSource",

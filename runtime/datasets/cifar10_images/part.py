@@ -1,0 +1,3 @@
+ABOUT = "CIFAR-10, from the binary files of its authors or from folders of images."
+CONTRACT = "DataSet"
+NAMES = ("cifar10",)

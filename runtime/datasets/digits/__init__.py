@@ -1,0 +1,1 @@
+"""Drawn digits before a simulated camera."""

@@ -1,0 +1,1 @@
+"""A simulated DVS128 Gesture."""

@@ -1,0 +1,28 @@
+"""How a simulated DVS128 Gesture is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.base.options import option
+from runtime.datasets.performers.options import VIEWS, LookOptions
+from runtime.datasets.simulated_camera.maker import SimulationOptions
+
+
+class GestureOptions(SimulationOptions, LookOptions):
+    """How a simulated DVS128 Gesture is made."""
+
+    part: str = option(
+        "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"
+    )
+    laws: int = option(
+        "gesture-sim: gestures of the set, 1, or in the ranges of people's own, 2.", default=1, least=1, most=2
+    )
+    view: str | None = option(
+        f"gesture-sim: {', '.join(VIEWS)} or mixed; as in the set when not given.",
+        default=None,
+        choices=(*VIEWS, "mixed"),
+    )
+    motions: Path | None = option(
+        "gesture-sim --part people: a file of motion capture, one or many motions.", default=None
+    )

@@ -1,0 +1,263 @@
+"""Makes a simulated DVS128 Gesture, in the layout of the official set, for training without the real one.
+
+    OUT/user00001_simulated.aedat, user00001_simulated_labels.csv, ...      AEDAT 3.1
+    OUT/trials_to_train.txt, trials_to_test.txt, simulated.json
+
+A user is a performer of the simulator; test users are held-out performers (performer.py). What a recording holds:
+
+    windows   12 windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 uses the whole of each
+    varied    the same under harder conditions (weak contrast, far away, flickering lamps), some slow or hesitant
+    faint     the same under weak contrast and far away, without the slow and the hesitant ones: for tests
+    sessions  12 s of short gestures out of standing still; a row begins when its gesture can be recognised
+    everyday  8 s of somebody who means no gesture, one row of other_gestures
+    things    six scenes of 2 s in which things move, rows of other_gestures
+    moves     three scenes of 4 s of somebody who stands up, sits down, reaches, raises an arm and holds it, bows, points, turns,
+              seen from all sides, some lying; rows of other_gestures (runtime.datasets.motion.drawn)
+    people    15 s of somebody who moves as the motion capture of the file `motions` says and means no gesture, rows of
+              other_gestures (runtime.datasets.motion.simulate_motion.record_people); every fourth actor is held out
+
+    laws      2: gestures in the ranges of people's own: slower, higher, the elbow moving along (gestures.WIDE_PACES)
+    view      whole, far, cut or near: the body of a MotionPainter, near and in part (draw_view); mixed: window by window
+    look      of person and camera (draw_performer); "plain": high unequal thresholds, most active pixels noise
+
+In Python, without files: record(seed, split, number, part, Staging(laws=2, view="near", look="plain")) gives events and rows;
+frames_of(events[(events["t"] >= start) & (events["t"] < end)], framing, (2, 128, 128), (128, 128), "identity") one window.
+
+A recording depends on (seed, split, number) and on these alone: its file is the same for any count, any number of workers, and
+after a stop; files that are there are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular, whole_or_nothing
+from runtime.base.options import with_fields
+from runtime.base.version import __version__
+from runtime.datasets.gesture_sim.options import GestureOptions
+from runtime.datasets.motion.drawn import Gestures, Moves, stage
+from runtime.datasets.motion.joints import Motion, actors_of, read_motions
+from runtime.datasets.motion.simulate_motion import record_painted, record_people, split_actors
+from runtime.datasets.performers.figure import SENSOR
+from runtime.datasets.performers.options import LOOKS, VIEWS
+from runtime.datasets.performers.performance import Bout, perform, record_scene
+from runtime.datasets.performers.performer import RANGES, VARIED, Performer, draw_performer
+from runtime.datasets.performers.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
+from runtime.datasets.performers.things import ThingPainter, draw_things
+from runtime.datasets.performers.wander import ParameterDraws
+from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
+from runtime.events.formats.aedat.aedat31 import make_header, write_packets
+
+WHAT = "simulated DVS128 Gesture"
+SPLITS = ("train", "test")  # the number of a split is part of its seeds
+SESSION_US, EVERYDAY_US, THING_US, THINGS = 12_000_000, 8_000_000, 2_000_000, 6
+GAP_US = 200_000  # between two scenes of a recording
+
+MOVE_US, MOVE_SCENES = 4_000_000, 3
+
+Rows = list[tuple[int, int, int]]  # (class, start_us, end_us)
+Recording = tuple[npt.NDArray[np.void], Rows]
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How a part is shown, beside what it is; the default is as of the first sets. motions: the file of part "people"; size:
+    (width, height) of the camera."""
+
+    laws: int = 1
+    view: str | None = None
+    look: str | None = None
+    motions: str | None = None
+    size: tuple[int, int] = SENSOR
+
+    def performer(self, key: tuple[int, ...], held_out: bool, conditions: str | None) -> Performer:
+        look = conditions if self.look is None else self.look
+        return draw_performer(key, held_out, None if look == LOOKS[0] else look, self.size)
+
+    def view_at(self, number: int) -> str:
+        """The view of the window or scene `number`."""
+        return VIEWS[number % len(VIEWS)] if self.view in (None, "mixed") else str(self.view)
+
+    def perform(
+        self, performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, key: tuple[int, ...], number: int
+    ) -> npt.NDArray[np.void]:
+        """The events [N] of bouts from start_us to end_us."""
+        if self.view is None:
+            return np.concatenate(list(perform(performer, bouts, start_us, end_us, key)))
+        acting = Gestures(bouts, start_us, end_us, performer.seed, performer.scale)
+        painter = stage(performer, acting, self.view_at(number), key)
+        events = record_painted(performer, painter, acting.seconds, key)
+        events["t"] += start_us
+        return events
+
+
+@with_fields(GestureOptions)
+def simulate_gesture(
+    out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
+) -> dict[str, object]:
+    """Writes the recordings of `train` (200) + `test` (20) performers. `part` is one of PARTS.
+
+    `progress(done, total)` is called as files appear. Returns the note that is written beside them. PlifError when `out_dir`
+    holds something else, or a set made with another seed or other ranges.
+    """
+    how = GestureOptions(**options)
+    (train, test), seed, part = how.counts(200, 20), how.seed, how.part
+    if not (train and test):
+        raise PlifError(f"{WHAT}: train={train}, test={test}, expected 1 or more of each")
+    if part not in PARTS:
+        raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
+    if (part == "people") != (how.motions is not None):
+        raise PlifError(
+            f"{WHAT}: part '{part}' and motions {how.motions}, expected --motions FILE with --part people alone"
+        )
+    staging = Staging(how.laws, how.view, how.look, None if how.motions is None else str(how.motions))
+    if staging.motions is not None:
+        _motions(staging.motions)  # before anything is written
+    out = Path(out_dir)
+    parameters: dict[str, object] = {
+        "ranges": {name: list(ends) for name, ends in RANGES.items()},
+        "window_us": WINDOW_US,
+    }
+    if part != "windows":
+        parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
+    parameters |= {name: value for name, value in vars(staging).items() if value != vars(Staging())[name]}
+    if how.motions is not None:
+        parameters["motions"] = hashlib.sha256(read_regular(how.motions)).hexdigest()
+    note: dict[str, object] = {
+        "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
+        "made_by": f"plif {__version__}, runtime.datasets.gesture_sim.simulate_gesture",
+        "seed": seed,
+        "parameters": parameters,
+        "train": train,
+        "test": test,
+    }
+    claim_folder(out, note)
+    jobs, names = [], {}
+    for split, count, first in (("train", train, 1), ("test", test, 90_001)):
+        users = range(first, first + count)
+        names[split] = [f"user{user:05d}_simulated" for user in users]
+        jobs += [(seed, split, number, str(out / name), part, staging) for number, name in enumerate(names[split])]
+    missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
+    run_jobs(_make, missing, how.workers, len(jobs) - len(missing), len(jobs), progress)
+    lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
+    with whole_or_nothing(*lists) as targets:
+        for target, split in zip(targets, SPLITS, strict=True):
+            target.write_text("".join(f"{name}.aedat\n" for name in names[split]), encoding="utf-8")
+    return note
+
+
+def record(
+    seed: int, split: str, number: int, part: str = "windows", staging: Staging = Staging()
+) -> Recording:  # fmt: skip
+    """One performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
+    key = (seed, SPLITS.index(split), number)
+    return PARTS[part](key, split == "test", staging)
+
+
+@lru_cache(1)
+def _motions(path: str) -> list[Motion]:
+    found = read_motions(path)
+    if len(actors_of(found)) < 2:
+        raise PlifError(f"{path}: motions of one actor alone, expected of two or more, since one is held out")
+    return found
+
+
+def _windows(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    return _windows_by(key, held_out, how, None, False)
+
+
+def _varied(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    return _windows_by(key, held_out, how, ("faint", "texture", "faint", "lamps")[key[-1] % 4], True)
+
+
+def _faint(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    return _windows_by(key, held_out, how, "faint", False)
+
+
+def _windows_by(key: tuple[int, ...], held_out: bool, how: Staging, conditions: str | None, vary: bool) -> Recording:
+    performer = how.performer(key, held_out, conditions)
+    events, rows = [], []
+    for place, (start_us, end_us, bout) in enumerate(draw_windows(key, held_out, vary, how.laws == 2)):
+        events.append(how.perform(performer, [bout], start_us, end_us, (*key, start_us), place + key[-1]))
+        rows.append((bout.manner.gesture, start_us, end_us))
+    return np.concatenate(events), rows
+
+
+def _sessions(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    performer = how.performer(key, held_out, (None, "texture", "faint", "texture")[key[-1] % 4])
+    bouts = list(draw_short_bouts(key, held_out, SESSION_US, how.laws == 2))
+    rows = [(bout.manner.gesture, bout.t_ready_us, bout.t_off_us - bout.raise_us) for bout in bouts]
+    return how.perform(performer, bouts, 0, SESSION_US, key, key[-1]), rows
+
+
+def _everyday(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    performer = how.performer(key, held_out, (None, "texture", "texture", "faint")[key[-1] % 4])
+    bouts = list(draw_everyday(key, held_out, EVERYDAY_US))
+    return how.perform(performer, bouts, 0, EVERYDAY_US, key, key[-1]), [(OTHER, 0, EVERYDAY_US)]
+
+
+def _things(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    def scene(of: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
+        place = how.performer(of, held_out, "texture")
+        painter = ThingPainter(place, draw_things(of, held_out))
+        return np.concatenate(list(record_scene(place, painter.paint, start_us, start_us + THING_US, (*key, start_us))))
+
+    return _scenes(key, THINGS, THING_US, scene)
+
+
+def _moves(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    def scene(of: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
+        performer = how.performer(of, held_out, (None, "texture", "plain", "faint")[of[-2] % 4])
+        acting, kind = Moves(of, held_out, MOVE_US / 1e6), how.view_at(of[-2] + of[-1])
+        lies = ParameterDraws((*of, 65), held_out).pick((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -90.0, 90.0))
+        events = record_painted(performer, stage(performer, acting, kind, of, lies), acting.seconds, of)
+        events["t"] += start_us
+        return events
+
+    return _scenes(key, MOVE_SCENES, MOVE_US, scene)
+
+
+def _scenes(
+    key: tuple[int, ...], count: int, long_us: int, scene: Callable[[tuple[int, ...], int], npt.NDArray[np.void]]
+) -> Recording:
+    """So many scenes of other_gestures, one after the other."""
+    starts = [number * (long_us + GAP_US) for number in range(count)]
+    events = [scene((*key, number), start_us) for number, start_us in enumerate(starts)]
+    return np.concatenate(events), [(OTHER, start_us, start_us + long_us) for start_us in starts]
+
+
+def _people(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
+    if how.motions is None:
+        raise PlifError(f"{WHAT}: part 'people', expected a file of motions")
+    events, scenes = record_people(
+        key, split_actors(_motions(how.motions), held_out), held_out, look=how.look, size=how.size
+    )
+    return events, [(OTHER, start_us, end_us) for start_us, end_us in scenes]
+
+
+PARTS: dict[str, Callable[[tuple[int, ...], bool, Staging], Recording]] = {
+    "windows": _windows, "varied": _varied, "faint": _faint, "sessions": _sessions, "everyday": _everyday,
+    "things": _things, "moves": _moves, "people": _people,
+}  # fmt: skip
+
+
+def _make(job: tuple[int, str, int, str, str, Staging]) -> int:
+    seed, split, number, stem, part, staging = job
+    events, rows = record(seed, split, number, part, staging)
+    with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
+        with open(recording, "wb") as file:
+            file.write(make_header(SENSOR))
+            write_packets(file, events)
+        lines = "".join(f"{gesture + 1},{start_us},{end_us}\n" for gesture, start_us, end_us in rows)
+        labels.write_text(f"class,startTime_usec,endTime_usec\n{lines}", encoding="utf-8")
+    return 1

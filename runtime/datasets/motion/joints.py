@@ -1,0 +1,240 @@
+"""People as 21 joints in metres, from the skeletons of motion capture: what a file of any kind becomes.
+
+names        in any of the usual skeletons (Biovision, MotionBuilder, Mixamo, 3ds Max, Character Creator, DAZ; Acclaim's bones)
+size         a leg (thigh and shin) has 0.82 m; shoulders stand 0.34 m apart where a file has them nearer
+directions   Y is up; somebody who looks towards +Z has the left hand towards +X
+ends         top of the head 0.17 m above it, finger tips 0.12 m from the wrist, towards the fingers where a file has them
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.base.errors import PlifError
+from runtime.base.files import open_regular
+from runtime.datasets.motion.acclaim import read_amc
+from runtime.datasets.motion.bvh import read_bvh
+from runtime.datasets.motion.rig import MOST_BYTES, Doubles, Rig, lines_of
+
+Floats = npt.NDArray[np.float32]
+
+SIDED = ("sho", "elb", "wri", "tip", "hip", "kne", "ank", "toe")
+JOINTS = (
+    *("hips", "chest", "neck", "head", "top"),
+    *(f"{side}{part}" for side in "LR" for part in SIDED[:4]),
+    *(f"{side}{part}" for side in "LR" for part in SIDED[4:]),
+)
+J = {name: i for i, name in enumerate(JOINTS)}
+SWAPPED = [J[name.translate(str.maketrans("LR", "RL")) if name[0] in "LR" else name] for name in JOINTS]
+LEG_M, TOP_M, HAND_M, SHOULDERS_M = 0.82, 0.17, 0.12, 0.34
+MOST_FRAMES = 2_000_000  # 500 MB of joints
+LEAP_M = 0.3  # a first picture farther than that from the second is a pose that was put before the motion
+SUFFIXES = (".bvh", ".amc", ".npz")
+
+# What a joint may be called, in the order of preference: letters and digits in small ones, without what a program puts before
+# every name; {s} is l, left, r or right.
+PREFIX = re.compile(r"^(.*:|mixamorig|cc_base_|bip0*1|bip)", re.I)
+NAMES: dict[str, tuple[str, ...]] = {
+    "hips": ("hips", "hip", "pelvis", "root"),
+    "chest": ("chest", "spine1", "spine02", "spine2", "spine", "thorax", "upperback", "abdomen"),
+    "neck": ("neck", "necktwist01", "lowerneck", "neck1"),
+    "head": ("upperneck", "head"),
+    "sho": ("{s}arm", "{s}upperarm", "{s}uparm", "upperarm{s}", "{s}shldr", "{s}clavicle", "{s}shoulder"),
+    "elb": ("{s}forearm", "{s}lowerarm", "lowerarm{s}", "{s}lowarm", "{s}humerus", "{s}elbow"),
+    "wri": ("{s}radius", "{s}hand", "hand{s}", "{s}wrist"),
+    "hip": ("{s}upleg", "{s}upperleg", "upperleg{s}", "{s}thigh", "{s}hipjoint", "{s}hip"),
+    "kne": ("{s}femur", "{s}leg", "{s}lowerleg", "lowerleg{s}", "{s}lowleg", "{s}calf", "{s}shin", "{s}knee"),
+    "ank": ("{s}tibia", "{s}foot", "foot{s}", "{s}ankle"),
+    "toe": ("{s}toebase", "toes{s}", "{s}toes", "{s}toe", "{s}toe0", "{s}foot", "foot{s}", "{s}ankle"),
+}
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One person's motion: joints float32 [T, 21, 3] in metres, `fps` a second."""
+
+    name: str
+    fps: float
+    joints: Floats
+
+    @property
+    def seconds(self) -> float:
+        return (len(self.joints) - 1) / self.fps
+
+    @property
+    def actor(self) -> str:
+        """Who it is: what stands before the first "_" of the name, a number without zeros in front; in HDM05 what stands
+        behind HDM_. So "02_01" and "002_01" are of "2", "HDM_bd_walk_1_120" of "HDM_bd"."""
+        first, _, rest = self.name.partition("_")
+        return f"{first}_{rest.partition('_')[0]}" if first == "HDM" else first.lstrip("0") or first
+
+    def at(self, t_s: Doubles) -> Floats:
+        """The joints [N, 21, 3] at times [N] in seconds, Catmull-Rom between frames; before and after all of them it is still."""
+        last = len(self.joints) - 1
+        frame = np.clip(t_s * self.fps, 0, last)
+        i = np.minimum(frame.astype(np.int64), max(last - 1, 0))
+        u = (frame - i).astype(np.float32)[:, None, None]
+        p0, p1, p2, p3 = (self.joints[np.clip(i + k, 0, last)] for k in (-1, 0, 1, 2))
+        found: Floats = p1 + 0.5 * u * (p2 - p0 + u * (2 * p0 - 5 * p1 + 4 * p2 - p3 + u * (3 * (p1 - p2) + p3 - p0)))
+        return found
+
+    def mirrored(self) -> Motion:
+        """The same in a mirror: left is right."""
+        return Motion(f"{self.name}~", self.fps, self.joints[:, SWAPPED] * np.array((-1, 1, 1), np.float32))
+
+
+def read_motions(path: str | Path) -> list[Motion]:
+    """The motion of a BVH or AMC file (its ASF beside it), or all of a collection, NPZ. PlifError, one line.
+
+    A collection has names [M], fps, starts [M + 1] and delta_mm int16 [T, 21, 3]: the joints of JOINTS in whole millimetres,
+    each frame as its difference to the one before, of all motions one after the other.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        raise PlifError(f"{path}: expected a file of motion capture: {', '.join(SUFFIXES)}")
+    if kind == ".npz":
+        return _read_collection(path)
+    with lines_of(path) as lines:
+        rig, fps, blocks = (read_bvh if kind == ".bvh" else read_amc)(lines)
+        which, ends = _find_joints(path, rig)
+        parts: list[Floats] = []
+        for rows in blocks:
+            parts.append(_as_joints(rig.places(rows), which, ends))
+            if sum(map(len, parts)) > MOST_FRAMES:
+                raise PlifError(f"{path}: more than {MOST_FRAMES} frames: cut it into parts")
+    return [_finish(path, fps, np.concatenate(parts) if parts else np.empty((0, len(JOINTS), 3), np.float32))]
+
+
+def _find_joints(path: Path, rig: Rig) -> tuple[list[int], dict[str, list[int]]]:
+    """The node of each joint that is a node, and for each wrist the nodes of its fingers."""
+    plain: dict[str, int] = {}
+    for i, node in enumerate(rig.nodes):
+        plain.setdefault(re.sub("[^a-z0-9]", "", PREFIX.sub("", node.name).lower()), i)
+
+    def find(part: str, *sides: str) -> int:
+        names = [name.format(s=side) for name in NAMES[part] for side in sides or ("",)]
+        found = next((plain[name] for name in names if name in plain), -1)
+        if found < 0:
+            raise PlifError(
+                f"{path}: no joint for {' '.join([*sides[-1:], part])} among {', '.join(n.name for n in rig.nodes[:12])};"
+                f" expected a usual skeleton, as {', '.join(names[:4])}"
+            )
+        return found
+
+    sided = {side: ("l", "left") if side == "L" else ("r", "right") for side in "LR"}
+    which = {part: find(part) for part in ("hips", "chest", "neck", "head")}
+    which |= {f"{side}{part}": find(part, *sided[side]) for side in "LR" for part in SIDED if part != "tip"}
+    which["top"] = which["head"]
+    ends = {}
+    for side in "LR":
+        wrist = which[f"{side}wri"]
+        which[f"{side}tip"] = wrist
+        ends[side] = [i for i, node in enumerate(rig.nodes) if node.parent == wrist]
+    return [which[name] for name in JOINTS], ends
+
+
+def _as_joints(places: Doubles, which: Sequence[int], ends: dict[str, list[int]]) -> Floats:
+    """Places of nodes [T, nodes, 3] -> joints [T, 21, 3] in the file's own length; tips lie where the fingers begin."""
+    found = places[:, which]
+    for side, fingers in ends.items():
+        if fingers:
+            found[:, J[f"{side}tip"]] = places[:, fingers].mean(1)
+    return found.astype(np.float32)
+
+
+def _finish(path: Path, fps: float, joints: Floats) -> Motion:
+    """Joints in a file's own length -> a Motion."""
+
+    def length(a: str, b: str) -> float:
+        return float(np.median(np.linalg.norm(joints[:, J[a]] - joints[:, J[b]], axis=1)))
+
+    leg = length("Lhip", "Lkne") + length("Lkne", "Lank") if len(joints) else 0.0
+    if len(joints) < 2 or not leg > 1e-6 or not np.isfinite(joints).all():
+        raise PlifError(
+            f"{path}: {len(joints)} frames of legs of {leg:g}, expected 2 frames or more of somebody with legs"
+        )
+    joints *= np.float32(LEG_M / leg)
+    if np.linalg.norm(joints[1] - joints[0], axis=1).max() > LEAP_M and len(joints) > 2:
+        joints = joints[1:]
+    left = unit(joints[:, J["Lsho"]] - joints[:, J["Rsho"]])
+    apart = max(0.0, SHOULDERS_M - length("Lsho", "Rsho")) / 2
+    for side, sign in (("L", 1), ("R", -1)):
+        wrist, tip = joints[:, J[f"{side}wri"]], joints[:, J[f"{side}tip"]]
+        along = tip - wrist
+        bare = np.linalg.norm(along, axis=1, keepdims=True) < 1e-3
+        along = np.where(bare, wrist - joints[:, J[f"{side}elb"]], along)
+        joints[:, J[f"{side}tip"]] = wrist + np.float32(HAND_M) * unit(along)
+        joints[:, [J[f"{side}{part}"] for part in SIDED[:4]]] += np.float32(sign * apart) * left[:, None]
+        foot = joints[:, J[f"{side}toe"]] - joints[:, J[f"{side}ank"]]
+        if float(np.abs(foot).max()) < 1e-3:  # no toes: forwards
+            joints[:, J[f"{side}toe"]] += np.float32(0.15) * front_of(joints)
+    neck = joints[:, J["head"]] - joints[:, J["neck"]]
+    joints[:, J["top"]] = joints[:, J["head"]] + np.float32(TOP_M) * unit(neck)
+    return Motion(path.stem, fps, joints)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors [..., 3] of length 1."""
+    length = np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-6))
+    return np.asarray(vectors / length, np.float32)
+
+
+def front_of(joints: Floats) -> Floats:
+    """Where somebody's chest looks, [T, 3] of length 1; joints [T, 21, 3]."""
+    left = joints[:, J["Lsho"]] - joints[:, J["Rsho"]]
+    spine = joints[:, [J["Lsho"], J["Rsho"]]].mean(1) - joints[:, [J["Lhip"], J["Rhip"]]].mean(1)
+    return unit(np.cross(left, spine).astype(np.float32))
+
+
+def facing(joints: Floats) -> Floats:
+    """The angle about Y towards which somebody looks, [T]: 0 towards +Z, positive towards +X. joints [T, 21, 3]."""
+    left = joints[:, J["Lsho"]] - joints[:, J["Rsho"]] + joints[:, J["Lhip"]] - joints[:, J["Rhip"]]
+    found: Floats = np.arctan2(-left[:, 2], left[:, 0])
+    return found
+
+
+def turn(joints: Floats, angle: float) -> Floats:
+    """Turned about Y by an angle: who looked towards 0 looks towards it. joints [..., 3]."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return joints @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], np.float32)
+
+
+def _read_collection(path: Path) -> list[Motion]:
+    expected = "a collection of motions: names, fps, starts, delta_mm int16 [T, 21, 3]"
+    try:
+        with open_regular(path, expected) as file, zipfile.ZipFile(file) as packed:
+            if sum(one.file_size for one in packed.infolist()) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES >> 20} MiB when unpacked")
+            file.seek(0)
+            held = np.load(file, allow_pickle=False)
+            names, fps, starts = held["names"].tolist(), float(held["fps"]), held["starts"].astype(np.int64)
+            delta = held["delta_mm"]
+            rises = starts.shape == (len(names) + 1,) and bool((np.diff(starts) >= 2).all()) and starts[0] == 0
+    except PlifError:
+        raise
+    except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
+        raise PlifError(f"{path}: {' '.join(str(error).split())[:120]}; expected {expected}") from None
+    if (
+        not names
+        or delta.dtype != np.int16
+        or delta.shape[1:] != (len(JOINTS), 3)
+        or not rises
+        or starts[-1] != len(delta)
+        or not 1 <= fps <= 1000
+    ):
+        raise PlifError(f"{path}: {len(names)} names, delta_mm {delta.dtype} {delta.shape}; expected {expected}")
+    joints = np.cumsum(delta, 0, np.int32).astype(np.float32) / np.float32(1000)
+    return [Motion(str(name), fps, joints[a:b]) for name, a, b in zip(names, starts, starts[1:], strict=False)]
+
+
+def actors_of(motions: Iterable[Motion]) -> list[str]:
+    """Who acts in these motions, sorted."""
+    return sorted({motion.actor for motion in motions})

@@ -1,0 +1,26 @@
+"""`plif data nmnist-sim --from mnist:DIR --out DIR`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.base.errors import PlifError
+from runtime.datasets.simulated_camera.maker import Maker
+
+
+def make(out: Path, source: str, **options: Any) -> Mapping[str, Any]:
+    kind, _, folder = source.partition(":")
+    if kind != "mnist" or not folder:
+        raise PlifError(f"--from {source}: expected mnist:DIR")
+    from runtime.datasets.nmnist_sim.simulate_nmnist import simulate_nmnist
+
+    return simulate_nmnist(folder, out, **options)
+
+
+def made(note: Mapping[str, Any]) -> str:
+    return f"{note['train']['count']} + {note['test']['count']} simulated recordings"
+
+
+MAKER = Maker("a simulated N-MNIST", ("source", "--from mnist:DIR"), make, made, "nmnist")

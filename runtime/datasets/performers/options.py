@@ -1,0 +1,17 @@
+"""How simulated people are shown."""
+
+from __future__ import annotations
+
+from runtime.base.options import option
+from runtime.datasets.simulated_camera.maker import MakingOptions
+
+VIEWS = ("whole", "far", "cut", "near")  # of a simulated performer
+LOOKS = ("usual", "faint", "lamps", "texture", "plain")  # of a simulated performer and camera
+
+
+class LookOptions(MakingOptions):
+    """How a set of simulated performers is made."""
+
+    look: str | None = option(
+        f"Of simulated people: {', '.join(LOOKS)}; mixed when not given.", default=None, choices=LOOKS
+    )

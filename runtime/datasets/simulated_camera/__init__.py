@@ -1,0 +1,1 @@
+"""A simulated camera, and what the makers of simulated sets share."""

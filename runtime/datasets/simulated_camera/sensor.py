@@ -1,0 +1,288 @@
+"""An event camera in NumPy: frames of linear intensity in, events out.
+
+Each pixel keeps a reference r, the log intensity at its last event. With L = log(I + offset), I in 0..1:
+
+    ON   when L >= r + theta_on,      then r <- r + theta_on
+    OFF  when L <= r - theta_off,     then r <- r - theta_off
+
+Between two frames L is taken as a straight line, so a crossing of level c has the time
+
+    t = t0 + (t1 - t0) (c - L0) / (L1 - L0)
+
+and one pixel may cross several levels between two frames. This is the sampling of ESIM (Rebecq, Gehrig, Scaramuzza,
+"ESIM: an open event camera simulator", CoRL 2018). What makes a real sensor different from that ideal is:
+
+    mismatch      theta of each pixel is drawn once, theta (1 + N(0, mismatch)), kept above a quarter of theta
+    bandwidth     the photoreceptor is a low-pass: dL/dt = 2 pi bandwidth_hz (log(I + offset) - L)
+    refractory    a crossing within refractory_us of the pixel's last event gives no event; the reference still follows
+    leak          the reference falls by theta_on * leak_hz a second, so that a still scene gives rare ON events
+    noise         a Poisson process of noise_hz events a second and pixel, half ON and half OFF
+    jitter        N(0, jitter_us) is added to every time, since the arbiter of a sensor reads one event after the other
+
+Times are whole microseconds within the first and the last frame's time, and events are sorted by time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.base.errors import PlifError
+from runtime.datasets.simulated_camera.native import PixelArrays, library
+from runtime.events.array import EVENT_DTYPE, make_events
+
+Array = np.ndarray
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """The parameters of one camera. Thresholds are steps of log intensity; `offset` is the dark level that is added to I."""
+
+    threshold_on: float = 0.45
+    threshold_off: float = 0.45
+    mismatch: float = 0.1
+    offset: float = 0.08
+    refractory_us: float = 500.0
+    bandwidth_hz: float | None = None
+    leak_hz: float = 0.0
+    noise_hz: float = 0.0
+    jitter_us: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name in ("threshold_on", "threshold_off", "offset", "bandwidth_hz"):
+                good, expected = value is None or value > 0, "a number above 0"
+            else:
+                good, expected = value >= 0, "0 or more"
+            if not good:
+                raise PlifError(f"simulated sensor: {name}={value}, expected {expected}")
+
+    def thresholds(self, pixels: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """The ON and the OFF threshold of every pixel, each float32 [pixels]."""
+        spread = 1 + self.mismatch * rng.standard_normal((2, pixels), dtype=np.float32)
+        spread = np.maximum(spread, 0.25).astype(np.float32)
+        return spread[0] * np.float32(self.threshold_on), spread[1] * np.float32(self.threshold_off)
+
+
+class _Pixels:
+    """The state of many independent pixels, frame by frame. Arrays are flat, [pixels]."""
+
+    def __init__(
+        self, on: Floats, off: Floats, refractory_us: Floats, leak: Floats, first: Floats, t_us: float
+    ) -> None:
+        count = len(on)
+        self.level, self.t_us = first.copy(), t_us
+        # leak is in log intensity a microsecond
+        state = (on, off, refractory_us, leak, first.copy(), self.level, np.full(count, -np.inf))
+        self._state = (*state, np.empty(count, np.int32), np.empty(count, np.int32))
+        self._used, self._leaks = 0, bool(leak.any())
+        self._fired: tuple[Array, ...] = (np.empty(0, np.int32), np.empty(0), np.empty(0, bool))
+        self._make_room(count)
+
+    def _make_room(self, room: int) -> None:
+        """Place for so many events in all; those that are there are kept."""
+        at, t, up = self._fired = tuple(np.resize(column, room) for column in self._fired)
+        self._c = PixelArrays(
+            *(array.ctypes.data for array in (*self._state, at, t, up)), len(self.level), room, self._leaks
+        )
+
+    def take(self) -> tuple[Array, Array, Array]:
+        """What has fired since the last call: pixel int32, time float64 in us and whether ON, each [N]."""
+        at, t, up = (column[: self._used].copy() for column in self._fired)
+        self._used = 0
+        return at, t, up
+
+    def step(self, t_us: float, level: Floats) -> None:
+        """Goes on to the frame at t_us, whose log intensity is `level`, float32 [pixels]; keeps what crosses, for `take`."""
+        used = self._see(t_us, level)
+        if used > self._c.room:
+            self._make_room(2 * used)
+            used = self._see(t_us, level)
+        if used < 0:
+            raise PlifError(f"simulated sensor: an intensity at {t_us:.0f} us is not finite")
+        self._used, self.t_us = used, t_us
+
+    def _see(self, t_us: float, level: Floats) -> int:
+        found: int = library().scene_see(ctypes.byref(self._c), level.ctypes.data, self.t_us, t_us, self._used)
+        return found
+
+
+def simulate(
+    frames: Iterable[tuple[float, npt.ArrayLike]], sensor: Sensor, rng: np.random.Generator
+) -> npt.NDArray[np.void]:
+    """Events [N] (EVENT_DTYPE, sorted by t) of a sequence of (t_us, image); images are [H, W], linear intensity 0..1.
+
+    The first frame sets the references and gives no events; fewer than two frames give none. PlifError when the times do
+    not rise or the size of the image changes.
+    """
+    return _View(sensor, rng).see(frames)
+
+
+class _View:
+    """What one sensor sees of one scene. Frames may come in several parts; each part gives the events since the one before."""
+
+    def __init__(self, sensor: Sensor, rng: np.random.Generator, noise: Floats | None = None) -> None:
+        self.sensor, self.rng = sensor, rng
+        # the sum of the pixels' shares of all noise, so that a uniform number between 0 and 1 falls on a pixel
+        self._noisy = None if noise is None else np.cumsum(noise, dtype=np.float64) / float(noise.sum(dtype=np.float64))
+        self._pixels: _Pixels | None = None
+        self._shape: tuple[int, ...] = ()
+        self._numbers = itertools.count()
+
+    def see(self, frames: Iterable[tuple[float, npt.ArrayLike]]) -> npt.NDArray[np.void]:
+        """Events [N] (EVENT_DTYPE, sorted) between the last frame seen so far and the last of these (t_us, image [H, W])."""
+        start_us = None if self._pixels is None else self._pixels.t_us
+        for (t_us, picture), number in zip(frames, self._numbers, strict=False):
+            image = np.asarray(picture, dtype=np.float32)
+            level = _log_intensity(image, self.sensor).ravel()
+            where = f"simulated sensor, frame {number}"
+            if self._pixels is None:
+                if image.ndim != 2:
+                    raise PlifError(f"{where}: shape {image.shape}, expected [height, width]")
+                self._shape, start_us = image.shape, float(t_us)
+                self._pixels = _start_pixels([self.sensor], [self.rng], level, start_us)
+                continue
+            if image.shape != self._shape:
+                raise PlifError(f"{where}: shape {image.shape}, expected {self._shape} as in frame 0")
+            if not t_us > self._pixels.t_us:
+                raise PlifError(f"{where}: t_us {t_us} is not after {self._pixels.t_us:.0f}")
+            dt_us = float(t_us) - self._pixels.t_us
+            self._pixels.step(float(t_us), _low_pass(self._pixels.level, level, dt_us, [self.sensor]))
+        if self._pixels is None or start_us is None:
+            return np.empty(0, EVENT_DTYPE)
+        span = (start_us, self._pixels.t_us)
+        return _record(self._pixels.take(), self.sensor, self.rng, span, self._shape, self._noisy)
+
+
+class Camera(_View):
+    """`simulate` for a scene without an end: `see` takes frames as they come and gives the events since the last call.
+
+    `noise` says how much noisier than the sensor's noise_hz each pixel is, float32 [H * W], mean 1; without it all are alike.
+    Jitter would move events from one call to another and is refused.
+    """
+
+    def __init__(self, sensor: Sensor, rng: np.random.Generator, noise: Floats | None = None) -> None:
+        if sensor.jitter_us:
+            raise PlifError(f"simulated sensor: jitter_us={sensor.jitter_us} in a live scene, expected 0")
+        super().__init__(sensor, rng, noise)
+
+
+def simulate_batch(
+    times_us: Sequence[float] | npt.NDArray[np.float64],
+    frames: Floats,
+    sensors: Sequence[Sensor],
+    rngs: Sequence[np.random.Generator],
+) -> list[npt.NDArray[np.void]]:
+    """`simulate` for many recordings of one size and one clock at once: frames float32 [T, B, H, W] -> B arrays of events [N].
+
+    Recording b is exactly what `simulate` gives for frames[:, b], sensors[b] and rngs[b]; the other recordings do not matter.
+    NumPy's cost of a call is paid once for the batch, so a batch of 16 is several times faster than 16 calls.
+    """
+    if frames.ndim != 4 or frames.shape[0] != len(times_us) or frames.shape[1] != len(sensors):
+        raise PlifError(
+            f"simulated sensor: frames {frames.shape} for {len(times_us)} times and {len(sensors)} sensors,"
+            " expected [T, B, height, width]"
+        )
+    if len(sensors) != len(rngs):
+        raise PlifError(f"simulated sensor: {len(sensors)} sensors and {len(rngs)} generators, expected one each")
+    if len(times_us) == 0 or len(sensors) == 0:
+        return [np.empty(0, EVENT_DTYPE) for _ in sensors]
+    steps_us = np.diff(np.asarray(times_us, np.float64))
+    if (steps_us <= 0).any():
+        index = int(np.argmax(steps_us <= 0)) + 1
+        raise PlifError(f"simulated sensor, frame {index}: t_us {times_us[index]} is not after {times_us[index - 1]}")
+    count, shape = len(sensors), frames.shape[2:]
+    each = shape[0] * shape[1]
+    levels = np.empty((len(frames), count, each), np.float32)
+    for b, sensor in enumerate(sensors):
+        levels[:, b] = _log_intensity(frames[:, b], sensor).reshape(len(levels), -1)
+    flat = levels.reshape(len(levels), -1)
+    span = (float(times_us[0]), float(times_us[-1]))
+    pixels = _start_pixels(sensors, rngs, flat[0], span[0])
+    for t_us, level in zip(times_us[1:], flat[1:], strict=True):
+        pixels.step(float(t_us), _low_pass(pixels.level, level, float(t_us) - pixels.t_us, sensors))
+    at, t, up = pixels.take()
+    owner = at // each  # the recording of each event
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(count + 1))
+    parts = [order[bounds[b] : bounds[b + 1]] for b in range(count)]
+    return [
+        _record((at[part] - b * each, t[part], up[part]), sensors[b], rngs[b], span, shape)
+        for b, part in enumerate(parts)
+    ]
+
+
+def _log_intensity(image: Floats, sensor: Sensor) -> Floats:
+    level: Floats = np.maximum(image, np.float32(0))
+    level += np.float32(sensor.offset)
+    np.log(level, out=level)  # in its place: a picture of a large sensor is more than a cache holds
+    return level
+
+
+def _low_pass(before: Floats, now: Floats, dt_us: float, sensors: Sequence[Sensor]) -> Floats:
+    """The exact answer of a first-order low-pass after dt_us, to an input that is `now` all that time."""
+    if all(sensor.bandwidth_hz is None for sensor in sensors):
+        return now
+    keep = [
+        0.0 if sensor.bandwidth_hz is None else float(np.exp(-2e-6 * np.pi * sensor.bandwidth_hz * dt_us))
+        for sensor in sensors
+    ]
+    column = np.asarray(keep, np.float32)[:, None]
+    shape = (len(sensors), -1)
+    mixed: Floats = now.reshape(shape) + column * (before.reshape(shape) - now.reshape(shape))
+    return mixed.ravel()
+
+
+def _start_pixels(
+    sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], first: Floats, t_us: float
+) -> _Pixels:
+    each = len(first) // len(sensors)
+    drawn = [sensor.thresholds(each, rng) for sensor, rng in zip(sensors, rngs, strict=True)]
+    on = np.concatenate([pair[0] for pair in drawn])
+    off = np.concatenate([pair[1] for pair in drawn])
+    refractory = np.repeat(np.asarray([sensor.refractory_us for sensor in sensors], np.float32), each)
+    leak = on * np.repeat(np.asarray([sensor.leak_hz * 1e-6 for sensor in sensors], np.float32), each)
+    return _Pixels(on, off, refractory, leak, first, t_us)
+
+
+def _record(
+    fired: tuple[Array, Array, Array],
+    sensor: Sensor,
+    rng: np.random.Generator,
+    span_us: tuple[float, float],
+    shape: tuple[int, ...],
+    noisy: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.void]:
+    """What one sensor's pixels fired (pixel, time in us, whether ON; each [N]), with noise and jitter, as events [M].
+
+    Events are sorted by time, in whole microseconds. `noisy` [H * W] is the cumulated share of each pixel in the noise.
+    """
+    at, t, up = fired
+    pixels = shape[0] * shape[1]
+    noise = int(rng.poisson(sensor.noise_hz * pixels * (span_us[1] - span_us[0]) * 1e-6))
+    if noise:
+        if noisy is None:
+            where = rng.integers(0, pixels, noise)
+        else:
+            where = np.minimum(noisy.searchsorted(rng.random(noise), "right"), pixels - 1)
+        at = np.concatenate([at, where])
+        t = np.concatenate([t, rng.uniform(*span_us, noise)])
+        up = np.concatenate([up, rng.random(noise) < 0.5])
+    if sensor.jitter_us and len(t):
+        t = t + rng.normal(0, sensor.jitter_us, len(t))
+    times = np.rint(np.clip(t, *span_us)).astype(np.int64)
+    sort = order_of(times)
+    y, x = np.divmod(at[sort], shape[-1])
+    return make_events(times[sort], x, y, up[sort])
+
+
+def order_of(times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """What sorts times [N] in us, the earlier of equals first: [N]. NumPy sorts 16 bits in one pass over them."""
+    since = times - times.min() if len(times) else times
+    return np.argsort(since.astype(np.uint16) if since.max(initial=0) < 1 << 16 else since, kind="stable")

@@ -1,0 +1,1 @@
+"""A simulated camera as a source of events."""
