@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from runtime import CheckFailed, PlifError, __version__
 from runtime.base.errors import MissingExtra
+from runtime.core.parts import find_part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
     from runtime import PushSource, Session
     from runtime.data import open_dataset
     from runtime.events import Source, open_source
-    from runtime.measure.bench.artifacts import Measurement
     from runtime.measure.evaluate.evaluation import Evaluation
-    from runtime.measure.predict import Predicted
+    from runtime.measure.results import Measurement, Predicted
     from runtime.model.card import Card
     from runtime.stream.run import Run
 
@@ -151,9 +151,9 @@ class Model:
     def predict(self, *places: str | Path, **options: Any) -> Predicted:
         """Labels for recordings without labels, files and folders: .predictions, or a table that is written to `out`.
 
-        options  out, min_margin, sensor, ...: as in runtime.measure.predict.predict
+        options  out, min_margin, sensor, ...: as in `plif predict --help`
         """
-        return _take("runtime.measure.predict", "predict")(self.opened(), places, **options)
+        return _verb(self.predict)(self.opened(), places, **options)
 
     def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Run:
         """Decisions about events as they come: iterate over it once. Its summary() is the account of all events.
@@ -170,10 +170,10 @@ class Model:
     def bench(self, *others: str | Path, **options: Any) -> list[Measurement]:
         """Times and rates of a step of this artifact, and of others in turn with it: a row each.
 
-        options  engine, streams, seconds, threads, data, ...: as in runtime.measure.bench.bench
+        options  engine, streams, seconds, threads, data, ...: as in `plif bench --help`
         """
         own = {name: self._options[name] for name in ("engine", "threads") if name in self._options}
-        return _take("runtime.measure.bench", "bench")([self.path, *others], **(own | options))
+        return _verb(self.bench)([self.path, *others], **(own | options))
 
 
 def _take(module: str, name: str) -> Any:
@@ -184,6 +184,15 @@ def _take(module: str, name: str) -> Any:
         if module not in _EXTRAS or str(error.name).startswith(("runtime", "plif_")):
             raise
         raise MissingExtra(f"{name} of {module}", _EXTRAS[module]) from None
+
+
+def _verb(method: Callable[..., Any]) -> Any:
+    """What a method of Model is, where the command of its name is a part. PlifError where that was taken out."""
+    name = method.__name__
+    part = find_part("commands", name)
+    if part is None or not part.call:
+        raise PlifError(f"{name}: this plif has no such command; it was taken out, or another package has it")
+    return part.load(part.call)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from plif_export.proof.report import Report, Shown  # noqa: E402
 from runtime.events.lines import DecisionLine, SummaryLine  # noqa: E402
 from runtime.measure.evaluate.evaluation import Evaluation  # noqa: E402
-from runtime.measure.predict import Predicted, PredictedRow  # noqa: E402
+from runtime.measure.results import Predicted, PredictedRow  # noqa: E402
 from runtime.model.records import ArtifactCard, ModelCard  # noqa: E402
 
 FOLDER = ROOT / "docs" / "schemas"

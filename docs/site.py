@@ -14,7 +14,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from runtime.cli.main import COMMANDS, app
+from runtime.cli import main as plif
 
 DOCS = Path(__file__).resolve().parent
 BESIDE = ("SECURITY.md", "CONTRIBUTING.md", "models/README.md", "models/*.toml", "models/*.csv")  # what pages link to
@@ -123,8 +123,8 @@ def commands() -> str:
         "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted, "
         "141 who read the output went away (`| head -1`).",
     ]
-    for name in COMMANDS:
-        command = app.get_command(None, name)
+    for name in plif.commands():
+        command = plif.app.get_command(None, name)
         context = command.context_class(command, info_name=f"plif {name}", terminal_width=80)
         page.append(f"## plif {name}\n\n```\n{command.get_help(context)}\n```")
     return "\n\n".join(page)

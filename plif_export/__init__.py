@@ -32,6 +32,20 @@ _HOMES = {
     "readers.libraries.neurons": ("register_neuron",),
 }
 
+# The commands of the core, as in runtime/__init__.py
+COMMANDS = (
+    (
+        "export", "cli:export",
+        "Writes an artifact beside the model, proves it against PyTorch, and says what to type next.",
+    ),
+    ("verify", "cli:verify", "Parity with the PyTorch model, spike by spike; exit code 1 when it fails."),
+    (
+        "check", "cli:check",
+        "What of this model or artifact is supported, and where; exit code 1 when something is not.",
+    ),
+)  # fmt: skip
+REQUIRES, EXTRA = ("torch", "onnx", "onnxruntime"), "cpu,export"
+
 __all__ = [
     "CheckReport",
     "Exported",

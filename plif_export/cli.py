@@ -1,4 +1,4 @@
-"""`plif export`, `plif verify` and `plif demo`. Torch and ONNX are imported when a command runs."""
+"""`plif export` and `plif verify`. Torch and ONNX are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,6 @@ class ProofOptions(OptionRecord):
     """What an artifact is proved against."""
 
     against: Path = option(f"The model.pt, state_dict or NIR file it was made from, or {CODE}.")
-
-
-class DemoOptions(OptionRecord):
-    """Where the demo writes."""
-
-    out: Path = option("A folder for what the demo makes.", default=Path("demo"))
 
 
 def export(
@@ -149,12 +143,3 @@ def check(
     output.show(report.to_dict(), report.lines)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")
-
-
-def demo(place: DemoOptions, output: Output) -> None:
-    """The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."""
-    from plif_export.demo import run
-
-    result = run(place.out, say=lambda line: say(line, err=output.as_json))
-    if output.as_json:
-        print_json(result)

@@ -41,6 +41,15 @@ _HOME = {
     "train": "api",
 }
 
+# The commands of the core, as in runtime/__init__.py
+COMMANDS = (
+    (
+        "train", "cli:train",
+        "Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume.",
+    ),
+)  # fmt: skip
+REQUIRES, EXTRA = ("torch",), "train"
+
 __all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_samples", "save", "scale_to_fire", "train"]
 
 

@@ -17,6 +17,22 @@ from importlib import import_module
 from runtime.base import telemetry
 from runtime.base.version import __version__
 
+# The commands of the core: (name, what runs it, what it does). Those that can be taken out are parts, folders in commands/.
+COMMANDS = (
+    (
+        "info", "cli.info:info",
+        "What a model, an artifact or a recording is, or the environment. Needs neither torch nor an engine.",
+    ),
+    ("eval", "cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
+    ("stream", "cli.stream:stream", "Streams events step by step and prints decisions."),
+    ("send", "cli.stream:send", "Sends a recording as UDP datagrams: a camera for trying plif stream."),
+    (
+        "data", "cli.data:data",
+        "Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped).",
+    ),
+)  # fmt: skip
+REQUIRES, EXTRA = (), ""  # what they need installed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

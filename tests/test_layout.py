@@ -24,7 +24,7 @@ PACKAGES = {  # package -> those of ours that it may import
 ROOMS = {
     "runtime": (
         "base", "core", "model", "native", "events", "formats", "engines", "artifacts", "data", "datasets", "sources",
-        "stream", "api", "show", "measure", "observers", "commands", "cli",
+        "stream", "api", "show", "measure", "observers", "cli", "commands",
     ),
     "plif_export": ("readers", "passes", "writers", "targets"),
 }  # fmt: skip

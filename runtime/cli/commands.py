@@ -56,8 +56,8 @@ def parameters_of(command: Callable[..., Any]) -> Mapping[str, inspect.Parameter
     return inspect.signature(command, eval_str=True).parameters
 
 
-def command_of(name: str, function: Callable[..., Any]) -> Command:
-    """The function `name` as a command."""
+def command_of(name: str, function: Callable[..., Any], about: str) -> Command:
+    """The function `name` as a command.  about: what it does."""
     records = records_of(function)
     own = parameters_of(function)
     kinds = {each: _kind_of_parts(one) for each, one in own.items()}
@@ -82,7 +82,7 @@ def command_of(name: str, function: Callable[..., Any]) -> Command:
 
     settings = {"show_default": True} | getattr(function, "context_settings", {})
     params: list[click.Parameter] = [*arguments, *options.values()]
-    return Command(name, settings, callback=call, params=params, help=inspect.getdoc(function))
+    return Command(name, settings, callback=call, params=params, help=about)
 
 
 def _argument(own: inspect.Parameter) -> NamedArgument:

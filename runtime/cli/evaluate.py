@@ -28,7 +28,6 @@ OF_CALIBRATION = {"--split", "--limit", "--out"}
 def evaluate(
     artifact: Artifact, how: JudgeOptions, exits: ExitOptions, also: GateOptions, opening: Opening, output: Output
 ) -> None:
-    """Batch accuracy on a data set, and the report of it."""
     from runtime.measure.evaluate.evaluation import begun_engine
     from runtime.measure.evaluate.judge import judge
 

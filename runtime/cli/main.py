@@ -5,21 +5,21 @@ stream, which then ends in order), 141 who read the output went away, as `| head
 whole, and nothing is said. Whatever else goes wrong is one line on stderr. With --json stdout holds one JSON document
 (stream: one a line) and nothing else.
 
-A command's module is imported when the command runs; `plif --help` reads the first line of its docstring without. These modules
-import nothing heavy at their top: no NumPy, no torch, no engine.
+A command's module is imported when the command runs; `plif --help` has what a command does from its part.py, and of the core's
+from COMMANDS of the package. These modules import nothing heavy at their top: no NumPy, no torch, no engine.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import select
 import sys
 import warnings
 from collections.abc import Callable
-from types import CodeType
-from typing import TYPE_CHECKING, Any, cast
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import click
 
@@ -27,96 +27,82 @@ from runtime.base.errors import MissingExtra, PlifError, PlifWarning, install_co
 from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.signals import catch_signals, exit_code, let_go
-
-if TYPE_CHECKING:
-    from importlib.abc import InspectLoader
+from runtime.core.parts import PACKAGES, Part, by_name, find_part, find_parts
 
 UNREAD = 141  # what a shell says of `yes` in `yes | head -1`
 
-_TRAIN = (("torch",), "train")
-_EXPORT = (("torch", "onnx", "onnxruntime"), "cpu,export")
 
-# name -> (module, function, what must be installed, the extra that brings it). To add a command, write its function, whose
-# parameters are arguments and records of options (runtime/cli/commands.py), and enter it here.
-COMMANDS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
-    "info": ("runtime.cli.info", "info", (), ""),
-    "eval": ("runtime.cli.evaluate", "evaluate", (), ""),
-    "predict": ("runtime.cli.predict", "predict", (), ""),
-    "stream": ("runtime.cli.stream", "stream", (), ""),
-    "send": ("runtime.cli.stream", "send", (), ""),
-    "bench": ("runtime.cli.bench", "bench", (), ""),
-    "train": ("plif_train.cli", "train", *_TRAIN),
-    "paper": ("plif_train.paper.cli", "paper", *_TRAIN),
-    "paper figures": ("plif_train.figures.cli", "figures", *_TRAIN),
-    "export": ("plif_export.cli", "export", *_EXPORT),
-    "verify": ("plif_export.cli", "verify", *_EXPORT),
-    "check": ("plif_export.cli", "check", *_EXPORT),
-    "demo": ("plif_export.cli", "demo", *_EXPORT),
-    "data": ("runtime.cli.data", "data", (), ""),
-}
+@cache
+def commands_of(package: str) -> dict[str, Part]:
+    """The commands of a package's core, which are always there."""
+    if find_spec(package) is None:
+        return {}
+    own = import_module(package)
+    of_all: dict[str, Any] = {"requires": own.REQUIRES, "extra": own.EXTRA}
+    return {name: Part(name, package, about, run=run, **of_all) for name, run, about in own.COMMANDS}
+
+
+def commands() -> dict[str, Part]:
+    """{what a user types: the command}: those of the core, then the parts."""
+    core = {name: one for package in PACKAGES for name, one in commands_of(package).items()}
+    return core | by_name(find_parts("commands"))
+
+
+def find_command(name: str) -> Part | None:
+    """A command of the core, for which nothing else is looked at; else a part."""
+    core = (commands_of(package).get(name) for package in PACKAGES)
+    return next((found for found in core if found is not None), None) or find_part("commands", name)
 
 
 class _Commands(click.Group):
-    """The commands of COMMANDS, each imported when it is asked for."""
+    """The commands, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]
+        return [*commands()]
 
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
-        return _command(cmd_name) if cmd_name in COMMANDS else None
+        found = find_command(cmd_name)
+        return None if found is None else _command(cmd_name, found)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """A name may be two words."""
-        both = " ".join(args[:2])
-        if both in COMMANDS:
+        if args[0] not in commands_of("runtime") and (both := " ".join(args[:2])) in by_name(find_parts("commands")):
             args = [both, *args[2:]]
-        if args[0] not in COMMANDS:
+        if find_command(args[0]) is None:
             from difflib import get_close_matches
 
-            near = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], COMMANDS, 1))
+            near = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], commands(), 1))
             ctx.fail(f"No such command '{args[0]}'.{near}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _lacks(name) or _first_line(name)) for name in COMMANDS])
+            formatter.write_dl([(name, _lacks(each) or each.about) for name, each in commands().items()])
 
 
-def _command(name: str) -> click.Command:
+def _command(name: str, said: Part) -> click.Command:
     """The command as click runs it; one whose extra is not installed says what to install, whatever its options."""
-    module, function, needs, extra = COMMANDS[name]
-    if not needs:
+    if not said.requires:
         # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    lacks = _lacks(name)
+    lacks = _lacks(said)
     if not lacks:
         from runtime.cli.commands import command_of
 
-        return command_of(name, getattr(importlib.import_module(module), function))
+        return command_of(name, said.load(said.run), said.about)
 
     def missing() -> None:
-        raise MissingExtra(f"plif {name}", extra)
+        raise MissingExtra(f"plif {name}", said.extra)
 
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
     return click.Command(name, anything, callback=missing, help=lacks)
 
 
-def _lacks(name: str) -> str:
+def _lacks(said: Part) -> str:
     """What to install for a command; "" where all is there."""
-    *_, needs, extra = COMMANDS[name]
-    return "" if all(map(importlib.util.find_spec, needs)) else f"Not installed: {install_command(extra)}"
-
-
-def _first_line(name: str) -> str:
-    """Of a command's docstring, from the compiled module, which is not run: the list of commands imports none of them."""
-    module, function, *_ = COMMANDS[name]
-    spec = importlib.util.find_spec(module)
-    code = cast("InspectLoader", spec and spec.loader).get_code(module)
-    assert code is not None
-    found = next(part for part in code.co_consts if isinstance(part, CodeType) and part.co_name == function)
-    return str(found.co_consts[0] or "").partition("\n")[0]
+    return "" if said.missing() is None else f"Not installed: {install_command(said.extra)}"
 
 
 def _show_completion(ctx: click.Context, option: click.Parameter, shell: str | None) -> None:

@@ -13,6 +13,8 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     LAST      it has no such mark, and is asked after those that have
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
+    RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
+              options. CALL is the same in Python, as a verb of plif.py
     NEEDS     the folders of the parts that it uses, those left out that they need
     NATIVE    C of its own
     PAGE      its page of the documentation
@@ -56,6 +58,8 @@ class Part:
     options: str = ""
     requires: tuple[str, ...] = ()
     extra: str = ""
+    run: str = "command"
+    call: str = ""
     needs: tuple[str, ...] = ()
     native: tuple[str, ...] = ()
     page: str = ""

@@ -1,11 +1,11 @@
-"""What may be said of an evaluation and of a bench, each option once: for Python and for the command line."""
+"""What may be said of an evaluation, each option once: for Python and for the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.base.declared import SampleOptions, Threads, ViewOptions
+from runtime.base.declared import SampleOptions, ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 
@@ -23,19 +23,8 @@ def _share(where: str, value: object) -> object:
         raise PlifError(f"{where} {value}: expected a share such as 0.5% or 0.005") from None
 
 
-def _time_us(where: str, value: object) -> object:
-    """ "20ms" -> 20000"""
-    from runtime.events.framing import parse_time_us  # loads NumPy, as all of runtime.events does
-
-    return parse_time_us(where, "the time", value) if isinstance(value, str) else value
-
-
 def _each(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
-
-
-def _engines(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
-    return _each(where, value) or ("auto",)
 
 
 class RunOptions(OptionRecord):
@@ -129,44 +118,3 @@ class ExitOptions(OptionRecord):
             raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
         if self.negatives and self.calibrate_decide is None:
             raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
-
-
-class PredictOptions(RunOptions, ViewOptions):
-    """Labels for recordings."""
-
-    out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
-    min_margin: float = option(
-        "No label where it leads the second by less than this share (0..1) of all possible votes.",
-        default=0.0,
-        least=0,
-        most=1,
-    )
-
-
-class Load(OptionRecord):
-    """How much is asked of an artifact."""
-
-    streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)
-    seconds: float = option("For each artifact and engine.", default=5.0, least=0.1)
-
-
-class BenchOptions(Load, Threads, SampleOptions):
-    """What is measured of artifacts side by side."""
-
-    engine: tuple[str, ...] = option(
-        "An engine; may be given several times.", default=None, parse=_engines, typed=list[str] | None
-    )
-    data: str | None = option("NAME:DIR: also accuracy, changed decisions and synaptic operations.", default=None)
-    out: Path | None = option("A folder for bench.md, bench.csv and bench.json.", default=None)
-
-
-class ServedOptions(Load):
-    """How many live streams a Triton server holds. Times are in microseconds, or texts such as 20ms."""
-
-    triton: str | None = option(
-        "How many live streams (at most --streams) does this server hold?", default=None, metavar="HOST:PORT"
-    )
-    p99: int = option("Of --triton: the latency that 99 of 100 frames keep.", default="20ms", parse=_time_us)
-    every: int | None = option(
-        "Of --triton: between two frames of a stream; the framing's if not given.", default=None, parse=_time_us
-    )

@@ -13,7 +13,7 @@ import pytest
 
 import plif
 from runtime.base.version import __version__
-from runtime.cli.main import COMMANDS
+from runtime.cli import main as command_line
 from runtime.model.card import ARTIFACT_FORMAT_VERSION, MODEL_FORMAT_VERSION
 from tests.conftest import REPOSITORY, pyproject
 
@@ -127,4 +127,4 @@ def test_a_release_is_audited_and_what_cannot_be_looked_up_fails_it() -> None:
 def test_the_page_on_stability_names_the_versions_of_files() -> None:
     page = (REPOSITORY / "docs" / "stability.md").read_text(encoding="utf-8")
     assert f"`model.pt` {MODEL_FORMAT_VERSION}, artifacts {ARTIFACT_FORMAT_VERSION}" in page
-    assert plif.__all__ and "`plif.__all__`" in page and COMMANDS
+    assert plif.__all__ and "`plif.__all__`" in page and command_line.commands()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from plif_train.paper.logs import authors_runs
+from plif_train.commands.paper_rows.logs import authors_runs
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "results.md").read_text()

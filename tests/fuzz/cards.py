@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-import runtime.measure.bench.artifacts
+import runtime.commands.bench.artifacts
 import runtime.show.terminal  # noqa: F401
 from runtime.api import load
 from runtime.base.errors import PlifError

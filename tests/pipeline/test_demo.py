@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from plif_export.demo import CAMERA, DECIDE, FRAMING, run
+from plif_export.commands.demo.main_job import CAMERA, DECIDE, FRAMING, run
 from runtime.events import open_source
 from tests.conftest import REPOSITORY, pyproject
 

@@ -17,10 +17,10 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import Interrupted, PlifError
 from runtime.cli.main import run
+from runtime.commands.predict.unlabelled import predict
 from runtime.data import open_dataset
 from runtime.events import make_events, write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.predict import predict
 from tests.networks import firing
 from tests.recordings import csv_bytes, evt3_bytes, some_events
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from plif_export.targets import TARGETS
-from runtime.cli.main import COMMANDS
+from runtime.cli.main import commands
 from runtime.engines.available import why_not
 from runtime.engines.vulkan import SOFTWARE
 from tests.docs.workshop import fill
@@ -224,8 +224,8 @@ def test_a_long_command_asks_nobody_and_writes_what_was_asked_for(watch: Watch, 
 
 def test_every_command_and_every_target_is_watched() -> None:
     lines = [line.split() for line in (*MADE, *LARGE)]
-    watched = {both if (both := " ".join(line[:2])) in COMMANDS else line[0] for line in lines}
-    assert {name for name in watched if not name.startswith("-")} == set(COMMANDS)
+    watched = {both if (both := " ".join(line[:2])) in commands() else line[0] for line in lines}
+    assert {name for name in watched if not name.startswith("-")} == set(commands())
     assert {line[line.index("--to") + 1] for line in lines if "--to" in line} | {"onnx"} == set(TARGETS)
 
 

@@ -14,12 +14,12 @@ import runtime
 from plif_export import export
 from runtime.base.errors import Interrupted, PlifError
 from runtime.cli.main import run
+from runtime.commands.predict.unlabelled import predict
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import read_csv
-from runtime.measure.predict import predict
 from tests.networks import digits_network, firing
 
 pytestmark = [

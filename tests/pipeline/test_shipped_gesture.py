@@ -10,7 +10,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.figures.subject import TrainingRun
+from plif_train.commands.paper_figures.subject import TrainingRun
 from plif_train.loop.checkpoint import load
 from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record

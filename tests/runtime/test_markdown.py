@@ -12,8 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from runtime.base.text import markdown, printable
-from runtime.measure.bench.artifacts import Measurement
-from runtime.measure.bench.table import write_table
+from runtime.commands.bench.artifacts import Measurement
+from runtime.commands.bench.table import write_table
 from runtime.measure.evaluate.evaluation import Evaluation
 from runtime.measure.report.files import model_card
 from runtime.measure.report.report import EvaluationReport

@@ -19,24 +19,24 @@ import runtime
 from runtime.base.errors import PlifError
 from runtime.base.options import options_of
 from runtime.cli.commands import records_of
-from runtime.cli.main import COMMANDS, app, run
+from runtime.cli.main import app, commands, run
 from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
 CALLS = {
     "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions", "GateOptions"}),
-    "predict": ("runtime.measure.predict:predict", {"Opening", "Output"}),
+    "predict": ("runtime.commands.predict.unlabelled:predict", {"Opening", "Output"}),
     "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
     "send": ("runtime.events.send:send", {"Output"}),
-    "bench": ("runtime.measure.bench.table:bench", {"Output", "ServedOptions"}),
+    "bench": ("runtime.commands.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output"}),
     "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
     "check": ("plif_export.checks:check_file", {"Output"}),
-    "paper figures": ("plif_train.figures.subject:open_subject", {"Output", "FigureOptions"}),
+    "paper figures": ("plif_train.commands.paper_figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
 OTHER_CALLS = {
     "Opening": "runtime.api:load",
-    "ServedOptions": "runtime.measure.bench.served:served",
+    "ServedOptions": "runtime.commands.bench.served:served",
     "NmnistSource": "runtime.datasets.nmnist_sim.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.datasets.gesture_sim.simulate_gesture:simulate_gesture",
     "MotionOptions": "runtime.datasets.motion.simulate_motion:simulate_motion",
@@ -62,8 +62,7 @@ NOT_YET = ("train",)  # declares its options itself
 
 
 def command_of(name: str) -> Any:
-    module, function, *_ = COMMANDS[name]
-    return getattr(importlib.import_module(module), function)
+    return commands()[name].load(commands()[name].run)
 
 
 def record_fields(name: str) -> dict[str, Field[Any]]:
@@ -78,7 +77,7 @@ def call(place: str) -> inspect.Signature:
     return inspect.signature(found)
 
 
-ALL = [name for name in COMMANDS if name not in NOT_YET]
+ALL = [name for name in commands() if name not in NOT_YET]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -16,11 +16,11 @@ from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
+from runtime.commands.predict.unlabelled import Recordings
 from runtime.data import open_dataset
 from runtime.events import make_events, open_source
 from runtime.events.framing import Framing, framing_of
 from runtime.events.sources import split_up
-from runtime.measure.predict import Recordings
 from runtime.model.card import read_card
 from runtime.stream.record import Recorder
 from tests.recordings import aedat2_bytes

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from plif_train.figures.encoders import latency, learnable, poisson
+from plif_train.commands.paper_figures.encoders import latency, learnable, poisson
 from plif_train.network.neuron import Neuron
 from runtime.base.errors import PlifError
 

@@ -15,12 +15,11 @@ import torch
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build, scale_to_fire
-from plif_train.figures import FIGURES, draw_figure
-from plif_train.figures.activity import FirstLayerSpikes, choose, record
-from plif_train.figures.all_channels import mosaic
-from plif_train.figures.draw import MissingPart
-from plif_train.figures.report import write_report
-from plif_train.figures.subject import FigureModel, open_subject, samples_of
+from plif_train.commands.paper_figures import FIGURES, draw_figure
+from plif_train.commands.paper_figures.activity import FirstLayerSpikes, choose, record
+from plif_train.commands.paper_figures.all_channels import mosaic
+from plif_train.commands.paper_figures.draw import MissingPart, write_report
+from plif_train.commands.paper_figures.subject import FigureModel, open_subject, samples_of
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.data import open_dataset

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
-from plif_train.figures import draw_figure
-from plif_train.figures.draw import MissingPart, save
-from plif_train.figures.subject import FigureModel, open_subject
-from plif_train.figures.subject import TrainingRun as TrainedRun
-from plif_train.figures.table_s2 import table_s2
-from plif_train.paper.logs import authors_runs
+from plif_train.commands.paper_figures import draw_figure
+from plif_train.commands.paper_figures.draw import MissingPart, save
+from plif_train.commands.paper_figures.subject import FigureModel, open_subject
+from plif_train.commands.paper_figures.subject import TrainingRun as TrainedRun
+from plif_train.commands.paper_figures.table_s2 import table_s2
+from plif_train.commands.paper_rows.logs import authors_runs
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.train.paper_runs import FASHION, make_run

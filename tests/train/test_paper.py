@@ -15,18 +15,18 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from plif_train import build
 from plif_train.api import job_of
 from plif_train.cli import _settings
-from plif_train.figures import draw_figure
-from plif_train.figures.subject import open_subject
-from plif_train.figures.table_s2 import lines_of, table_s2
+from plif_train.commands.paper_figures import draw_figure
+from plif_train.commands.paper_figures.subject import open_subject
+from plif_train.commands.paper_figures.table_s2 import lines_of, table_s2
+from plif_train.commands.paper_rows.conditions import conditions_of, parts_of
+from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log, like, nearest
+from plif_train.commands.paper_rows.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, rows
+from plif_train.commands.paper_rows.standing import standing_of
 from plif_train.loop.checkpoint import card_of
 from plif_train.network.choice import network_for
 from plif_train.options import TrainingOptions
-from plif_train.paper.conditions import conditions_of, parts_of
-from plif_train.paper.logs import authors_runs, conditions_of_log, like, nearest
-from plif_train.paper.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, rows
-from plif_train.paper.standing import standing_of
 from plif_train.recipe import KEYS, Recipe
-from runtime.cli.main import COMMANDS, _command, run
+from runtime.cli.main import app, commands, run
 from runtime.data import find
 from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
@@ -92,7 +92,7 @@ def test_every_row_s_command_trains_the_network_of_its_log(tmp_path: Path) -> No
     for row in rows().values():
         if row.log is None:
             continue
-        params = _command("train").make_context("train", row.arguments(None, "runs")[1:]).params
+        params = app.get_command(None, "train").make_context("train", row.arguments(None, "runs")[1:]).params
         typed = {
             name: value for name, value in params.items() if name in KEYS and name != "data" and value not in (None, [])
         }
@@ -241,7 +241,7 @@ def test_the_list_holds_every_table_and_figure_and_names_commands_that_exist() -
     assert [row.name for row in find_rows("table-2:mnist") + find_rows("table-s1")] == ["table-s2:mnist:A", "table-1"]
     for row in found.values():
         words = (row.command or "plif train").split()
-        assert words[0] == "plif" and words[1] in COMMANDS
+        assert words[0] == "plif" and words[1] in commands()
 
 
 def test_with_the_authors_seed_the_first_weights_are_theirs() -> None:

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from plif_train import build, save, scale_to_fire
+from plif_train.commands.paper_rows.logs import authors_runs
+from plif_train.commands.paper_rows.rows import rows
 from plif_train.network.presets import PRESETS
-from plif_train.paper.logs import authors_runs
-from plif_train.paper.rows import rows
 from runtime.data import open_dataset
 from tests.runtime.test_data_sets import write_cifar10_dvs
 from tests.train.paper_runs import FASHION, few_pictures, make_run

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from plif_train import Recipe, build, load, save, train
+from plif_train.commands.paper_rows.rows import rows
 from plif_train.data.augment import AUGMENTATIONS, augmentation_of
 from plif_train.data.windows import parse_variation
 from plif_train.loop.recorded import like_recipe, resolved
@@ -18,7 +19,6 @@ from plif_train.network.layers import MODES
 from plif_train.network.losses import LOSSES
 from plif_train.network.network import Options
 from plif_train.network.surrogate import SURROGATES
-from plif_train.paper.rows import rows
 from plif_train.recipe import KEYS, NETWORK, changed, option_of, read_recipe, shipped, table
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.model.card import read_card

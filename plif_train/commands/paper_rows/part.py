@@ -1,0 +1,8 @@
+"""`plif paper`"""
+
+CONTRACT = "Command"
+NAMES = ("paper",)
+ABOUT = "Reproduce a table or figure of the paper: its command, and where a training stands."
+REQUIRES = ("torch",)
+EXTRA = "train"
+PAGE = "results.md"

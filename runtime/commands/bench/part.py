@@ -1,0 +1,6 @@
+"""`plif bench`"""
+
+CONTRACT = "Command"
+ABOUT = "Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."
+CALL = "table:bench"
+PAGE = "performance.md"

@@ -1,0 +1,52 @@
+"""`plif predict`: labels for recordings without labels. In Python: runtime.commands.predict.unlabelled.predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from runtime.base.declared import Opening
+from runtime.base.options import Argument
+from runtime.base.progress import Progress
+from runtime.base.text import cell
+from runtime.cli.output import Artifact, Output, open_model, raise_problems, say_engine
+from runtime.commands.predict.options import PredictOptions
+
+if TYPE_CHECKING:
+    from runtime.measure.results import Predicted
+
+
+def command(
+    artifact: Artifact,
+    recordings: Annotated[list[Path], Argument("Recordings, and folders of recordings.")],
+    how: PredictOptions,
+    opening: Opening,
+    output: Output,
+) -> None:
+    from runtime.commands.predict.unlabelled import begun_engine, predict
+    from runtime.measure.evaluate.census import problems
+
+    model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None)
+    with Progress("predicting") as progress:
+        result = predict(model, recordings, **vars(how), progress=progress.update)
+    say_engine(model)
+    output.show(result.to_dict(), lambda: _lines(result))
+    raise_problems(problems(result.recordings, result.unreadable, result.first_unreadable, result.lost))
+
+
+def _lines(result: Predicted) -> Iterator[str]:
+    from runtime.measure.evaluate.predictions import csv_text
+    from runtime.stream.decide import NOT_SURE
+
+    if result.out is None:
+        yield from csv_text(result.predictions, result.classes).splitlines()
+        return
+    counts = {**{cell(name): n for name, n in result.answers.items()}, NOT_SURE: result.unanswered}
+    answers = ", ".join(f"{name} {n}" for name, n in counts.items() if n)
+    yield f"{result.recordings - result.unreadable} of {result.recordings} recordings: {answers}"
+    yield (
+        f"engine {result.engine}, batch {result.batch}, {result.workers} worker{'s' * (result.workers > 1)}: "
+        f"{result.throughput_per_s:g} recordings/s"
+    )
+    yield f"wrote {result.out}"

@@ -1,0 +1,21 @@
+"""What may be said of recordings without labels, each option once: for Python and for the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.base.declared import ViewOptions
+from runtime.base.options import option
+from runtime.measure.options import RunOptions
+
+
+class PredictOptions(RunOptions, ViewOptions):
+    """Labels for recordings."""
+
+    out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
+    min_margin: float = option(
+        "No label where it leads the second by less than this share (0..1) of all possible votes.",
+        default=0.0,
+        least=0,
+        most=1,
+    )

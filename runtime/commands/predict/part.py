@@ -1,0 +1,6 @@
+"""`plif predict`"""
+
+CONTRACT = "Command"
+ABOUT = "Labels for recordings without labels."
+CALL = "unlabelled:predict"
+PAGE = "evaluation.md"
