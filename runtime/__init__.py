@@ -26,10 +26,6 @@ COMMANDS = (
     ("eval", "cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
     ("stream", "cli.stream:stream", "Streams events step by step and prints decisions."),
     ("send", "cli.stream:send", "Sends a recording as UDP datagrams: a camera for trying plif stream."),
-    (
-        "data", "cli.data:data",
-        "Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped).",
-    ),
 )  # fmt: skip
 REQUIRES, EXTRA = (), ""  # what they need installed
 

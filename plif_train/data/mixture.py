@@ -17,7 +17,7 @@ from runtime.events.framing import Framing, framing_of
 
 
 @dataclass(frozen=True)
-class Part:
+class Ingredient:
     """One set of a mixture: NAME:DIR, its share of an epoch, and how its recordings are varied (variation, windows)."""
 
     data: str
@@ -25,7 +25,7 @@ class Part:
     vary: str
 
 
-def parts_of(data: Sequence[str], recipe: Recipe) -> list[Part]:
+def parts_of(data: Sequence[str], recipe: Recipe) -> list[Ingredient]:
     """The parts that a recipe asks for; none where there is one set, not varied. PlifError for numbers that do not fit."""
     shares, vary = recipe.mix, recipe.vary
     if len(data) == 1 and not shares and not vary:
@@ -39,7 +39,7 @@ def parts_of(data: Sequence[str], recipe: Recipe) -> list[Part]:
     for text in texts:
         parse_variation(text)
     each = texts * len(data) if len(texts) == 1 else texts
-    return [Part(*one) for one in zip(data, shares or (1.0,) * len(data), each, strict=True)]
+    return [Ingredient(*one) for one in zip(data, shares or (1.0,) * len(data), each, strict=True)]
 
 
 def explicit(recipe: Recipe) -> Recipe:
@@ -49,7 +49,7 @@ def explicit(recipe: Recipe) -> Recipe:
     return changed(recipe, dict(zip(("data", "mix", "vary"), columns, strict=True)))
 
 
-def check_parts(parts: list[Part], recipe: Recipe) -> None:
+def check_parts(parts: list[Ingredient], recipe: Recipe) -> None:
     """PlifError when a recipe cannot train on windows of events, whose steps have labels of their own."""
     if parts and recipe.loss not in BY_STEP:
         raise PlifError(
@@ -71,18 +71,18 @@ def seen_framing(net: Network) -> Framing | None:
     return framing_of({"framing": net.framing, "view": net.meta.view})
 
 
-def open_part(part: Part, net: Network) -> Dataset:
+def open_part(part: Ingredient, net: Network) -> Dataset:
     """The training split of a part, of the network's classes."""
     return open_dataset(part.data, "train", framing=seen_framing(net), shape=net.meta.shape, classes=net.classes)
 
 
-def labels_of(parts: list[Part], net: Network, limit: int | None) -> list[int]:
+def labels_of(parts: list[Ingredient], net: Network, limit: int | None) -> list[int]:
     """The classes of the samples that load_mixture reads, without reading them."""
     opened = [open_part(part, net) for part in parts]
     return [one.label(i) for one in opened for i in spread(one, limit)]
 
 
-def load_mixture(parts: list[Part], net: Network, limit: int | None, quiet: bool) -> Mixture:
+def load_mixture(parts: list[Ingredient], net: Network, limit: int | None, quiet: bool) -> Mixture:
     """Reads the training split of every part into memory; `limit`: samples of each."""
     sets: list[EventSamples] = []
     for part in parts:

@@ -38,8 +38,10 @@ def commands_of(package: str) -> dict[str, Part]:
     if find_spec(package) is None:
         return {}
     own = import_module(package)
-    of_all: dict[str, Any] = {"requires": own.REQUIRES, "extra": own.EXTRA}
-    return {name: Part(name, package, about, run=run, **of_all) for name, run, about in own.COMMANDS}
+    return {
+        name: Part(name, package, about, run=run, requires=own.REQUIRES, extra=own.EXTRA)
+        for name, run, about in own.COMMANDS
+    }
 
 
 def commands() -> dict[str, Part]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
+from runtime.commands.sets.check import check_dataset, list_datasets
 from runtime.data import names_of_sets, open_dataset
-from runtime.data.check import check_dataset, list_datasets
 from runtime.datasets.idx_images.idx import read_idx
 from runtime.datasets.nmnist_sim.simulate_nmnist import simulate_nmnist
 from runtime.datasets.simulated_camera.simulated_set import NOTE

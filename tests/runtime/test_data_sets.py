@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
+from runtime.commands.sets.check import check_dataset
 from runtime.data import open_dataset
-from runtime.data.check import check_dataset
 from runtime.datasets.cifar10_images.set import CLASSES, ImageDecoder
 from runtime.datasets.gesture.set import CLASSES as GESTURES
 from runtime.events import frames_of

@@ -40,7 +40,7 @@ OTHER_CALLS = {
     "NmnistSource": "runtime.datasets.nmnist_sim.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.datasets.gesture_sim.simulate_gesture:simulate_gesture",
     "MotionOptions": "runtime.datasets.motion.simulate_motion:simulate_motion",
-    "LimitOptions": "runtime.data.check:check_dataset",
+    "LimitOptions": "runtime.commands.sets.check:check_dataset",
 }
 # names that mean something else in several commands
 SEVERAL = {

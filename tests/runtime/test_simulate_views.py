@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import runtime.datasets.gesture_sim.simulate_gesture as sets
-from runtime.datasets.performers.options import VIEWS
 from runtime.base.errors import PlifError
 from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record, simulate_gesture
@@ -17,6 +16,7 @@ from runtime.datasets.motion.joints import J, facing
 from runtime.datasets.motion.people import MotionPainter, Viewpoint, draw_view
 from runtime.datasets.performers.figure import SHOULDER
 from runtime.datasets.performers.gestures import WIDE_PACES
+from runtime.datasets.performers.options import VIEWS
 from runtime.datasets.performers.performance import Bout, Manner, perform
 from runtime.datasets.performers.performer import draw_performer
 from runtime.events import events_sha256, open_source

@@ -6,4 +6,4 @@ ABOUT = "Draw the paper's figures of a model, and print its Table S2 for a folde
 REQUIRES = ("torch",)
 EXTRA = "train"
 NEEDS = ("plif_train/commands/paper_rows",)
-PAGE = "training.md"
+PAGE = "docs/training.md"

@@ -5,4 +5,4 @@ NAMES = ("paper",)
 ABOUT = "Reproduce a table or figure of the paper: its command, and where a training stands."
 REQUIRES = ("torch",)
 EXTRA = "train"
-PAGE = "results.md"
+PAGE = "docs/results.md"

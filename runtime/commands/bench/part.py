@@ -3,4 +3,4 @@
 CONTRACT = "Command"
 ABOUT = "Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."
 CALL = "table:bench"
-PAGE = "performance.md"
+PAGE = "docs/performance.md"

@@ -3,4 +3,4 @@
 CONTRACT = "Command"
 ABOUT = "Labels for recordings without labels."
 CALL = "unlabelled:predict"
-PAGE = "evaluation.md"
+PAGE = "docs/evaluation.md"

@@ -1,6 +1,6 @@
 """`plif data`: lists data sets, checks one, makes a simulated one by the parts of data sets that can (MAKER in their maker.py).
 
-In Python: runtime.data.check.list_datasets, check_dataset.
+In Python: check.list_datasets, check_dataset.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _makers() -> dict[str, Part]:
     return by_name({name: part for name, part in find_parts("datasets").items() if part.options})
 
 
-def data(
+def command(
     name: Annotated[
         str | None,
         Argument(f"A set to check, or {', '.join(_makers()) or 'none'} to make one; the list when not given."),
@@ -43,9 +43,8 @@ def data(
     makers: Annotated[dict[str, OptionRecord], OfParts("datasets")],
     output: Output,
 ) -> None:
-    """Lists the data sets, says where one comes from, checks it, or makes a simulated one (continues where it stopped)."""
+    from runtime.commands.sets.check import check_dataset, list_datasets
     from runtime.data import find_set
-    from runtime.data.check import check_dataset, list_datasets
 
     out, root, part = places.out, places.root, _makers().get(name or "")
     own = {} if part is None else makers[part.name].given()
