@@ -29,9 +29,9 @@ from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.filters import Filters
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
-from runtime.events.formats.evt import read_sensor
-from runtime.events.formats.words import Decoder
+from runtime.events.formats.words import Decoder, Words
 from runtime.events.framer import Extent, Framer
+from runtime.formats.evt import read_sensor
 from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
@@ -72,9 +72,9 @@ def measure(count: int, rounds: int, file: Path | None) -> list[dict[str, Any]]:
         made.write_bytes(HEADER + camera_words(count).tobytes())
         for label, path in (("generated", made), *((("real", file),) if file else ())):
             words = np.frombuffer(path.read_bytes()[read_sensor(path)[1] :], "<u2")
-            total = len(Decoder("evt3").feed(words, Losses()))
+            total = len(Decoder(Words.EVT3).feed(words, Losses()))
             rows.append(
-                measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder("evt3").feed(w, Losses()))
+                measured(f"EVT3 decode, {label}", total, rounds, lambda w=words: Decoder(Words.EVT3).feed(w, Losses()))
             )
             for framing in LARGER:
                 name = f"EVT3 file to frames, {framing}, {label}"

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from runtime.api import Model
 from runtime.events import make_events
-from runtime.events.datagrams import encode_datagrams
+from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,7 +27,7 @@ import runtime
 from plif_export import export
 from runtime.api import Model
 from runtime.events import open_source
-from runtime.events.formats.aedat.aedat31 import make_header, write_packets
+from runtime.formats.aedat31 import make_header, write_packets
 from runtime.show.dashboard import Dashboard
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from runtime.api import Model, load
     from runtime.base.errors import CheckFailed, PlifError
     from runtime.engines.session import Session
-    from runtime.events.sources.push import PushSource
 
 __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
@@ -47,15 +46,23 @@ _HOME = {
     "PlifError": "runtime.base.errors",
     "Model": "runtime.api",
     "load": "runtime.api",
-    "PushSource": "runtime.events.sources.push",
     "Session": "runtime.engines.session",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'runtime' has no attribute '{name}'")
-    value = getattr(import_module(_HOME[name]), name)
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        from runtime.base.errors import PlifError
+        from runtime.core.parts import find_part
+
+        part = find_part("sources", name)
+        if part is None:
+            raise PlifError(f"runtime.{name}: the source that has it is not installed here")
+        value = part.load(name)
     globals()[name] = value
     return value
 

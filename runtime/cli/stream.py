@@ -1,6 +1,7 @@
 """`plif stream` and `plif send`: events to decisions, and a recording as datagrams.
 
-In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show), and runtime.events.send.send.
+In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show), and send
+(runtime.sources.udp.send).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def send(
     output: Output,
 ) -> None:
     """Sends a recording as UDP datagrams: a camera for trying plif stream."""
-    from runtime.events.send import send as run
+    from runtime.sources.udp.send import send as run
 
     sent = run(source, target, **vars(how))
     output.show({"events": sent}, lambda: [f"sent {sent} events"])

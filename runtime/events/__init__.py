@@ -25,26 +25,25 @@ from runtime.base.errors import PlifError
 from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_events
 from runtime.events.filters import FILTERS
-from runtime.events.formats import FORMATS
+from runtime.events.formats import format_names
 from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer, extent_of
 from runtime.events.framing import Framing
-from runtime.events.sources import SOURCES, Source, open_source
+from runtime.events.sources import Source, open_source
 from runtime.events.sources.file import FileSource
 from runtime.native import interface
 
 __all__ = [
     "EVENT_DTYPE",
     "FILTERS",
-    "FORMATS",
-    "SOURCES",
     "Account",
     "Frame",
     "Framer",
     "Framing",
     "Source",
     "events_sha256",
+    "format_names",
     "framed",
     "frames_of",
     "make_events",

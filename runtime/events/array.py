@@ -8,7 +8,6 @@ p   bool    polarity, True = ON (the pixel became brighter)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +18,6 @@ EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
 # A time beyond this (73 thousand years) is corrupt. Below it, the difference of two times fits int64.
 T_LIMIT_US = 1 << 61
-
-# Names that CSV headers and NPZ members use for the four fields.
-FIELD_NAMES = {
-    "t": ("t", "t_us", "ts", "time", "timestamp", "timestamps"),
-    "x": ("x",),
-    "y": ("y",),
-    "p": ("p", "pol", "polarity", "on"),
-}
 
 # Sensors by growing area: a recording that does not name its sensor gets the smallest that holds its coordinates (size.py).
 SENSORS: tuple[tuple[int, int], ...] = (
@@ -72,18 +63,6 @@ def as_times(t: np.ndarray) -> np.ndarray:
 def no_events() -> np.ndarray:
     """Events [0]."""
     return np.empty(0, dtype=EVENT_DTYPE)
-
-
-def find_fields(names: Sequence[str]) -> dict[str, int] | None:
-    """The positions of t, x, y and p among `names` (case and blanks aside); None when one is missing or stands there twice."""
-    found: dict[str, int] = {}
-    for index, name in enumerate(names):
-        for field, aliases in FIELD_NAMES.items():
-            if name.strip().strip('"').lower() in aliases:
-                if field in found:
-                    return None
-                found[field] = index
-    return found if len(found) == 4 else None
 
 
 def events_sha256(events: np.ndarray) -> str:

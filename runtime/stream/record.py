@@ -25,9 +25,9 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, measure, whole_or_nothing
 from runtime.base.version import __version__
-from runtime.events.formats.aedat.aedat31 import make_header, write_packets
 from runtime.events.frame import Frame
 from runtime.events.lines import StreamSummary
+from runtime.formats.aedat31 import make_header, write_packets
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS

@@ -31,11 +31,12 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, no_events, open_source
 from runtime.events.array import T_LIMIT_US
-from runtime.events.datagrams import WIRES
-from runtime.events.formats import FORMATS, base, csv, es, npz
-from runtime.events.formats.aedat import aedat31
+from runtime.events.formats import base, format_names
 from runtime.events.formats.base import Losses
-from runtime.events.formats.csv import CsvParser
+from runtime.formats import aedat31, csv_text, es
+from runtime.formats.csv_text import CsvParser
+from runtime.formats.npz import npz
+from runtime.sources.udp.datagrams import WIRES
 from runtime.stream.source_framer import SourceFramer
 from tests.fuzz.damage import FILES, LINE, damaged, make_file, some_events
 
@@ -214,7 +215,7 @@ def fuzz(
         raise TookTooLong(f"more than {SECONDS} s")
 
     before = signal.signal(signal.SIGPROF, too_long)
-    with tempfile.TemporaryDirectory() as folder, with_values((csv, "LINE_LIMIT", LINE)):
+    with tempfile.TemporaryDirectory() as folder, with_values((csv_text, "LINE_LIMIT", LINE)):
         path = Path(folder) / (FILES[name][1] if name in FILES else "a")
         for case in range(cases):
             if time.monotonic() > end_s:
@@ -247,7 +248,7 @@ def main() -> int:
     real = [path.read_bytes() for path in asked.files]
     count = 0
     for name in asked.names or (*FILES, *WIRES):
-        if name not in FORMATS and name not in WIRES:
+        if name not in format_names() and name not in WIRES:
             parser.error(f"{name}: expected some of {', '.join((*FILES, *WIRES))}")
         if name not in (*FILES, *WIRES) and not real:
             parser.error(f"{name}: nothing here writes such a file; name one with --files")

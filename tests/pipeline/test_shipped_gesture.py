@@ -16,8 +16,8 @@ from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.framing import framing_of
-from runtime.events.sources.push import PushSource
 from runtime.model.card import read_card
+from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 
 MODELS = REPOSITORY / "models"

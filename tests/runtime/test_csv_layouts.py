@@ -11,7 +11,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import open_source
-from runtime.events.sources.stdin import StdinSource
+from runtime.sources.stdin import StdinSource
 from tests.recordings import some_events
 
 Line = Callable[[int, int, int, int, int], str]  # number, t, x, y, p

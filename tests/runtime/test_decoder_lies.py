@@ -12,7 +12,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.datasets.cifar10_images import set as cifar10
 from runtime.events import open_source
-from runtime.events.sources import inivation
+from runtime.sources import inivation
 
 SAYS = """
 import sys
@@ -26,8 +26,8 @@ TOPICS = tuple(
     json.dumps({"topics": 2, "first": ["a"], "size": [8, 8]} | wrong)
     for wrong in ({"topics": "x"}, {"topics": 1e999}, {"first": []}, {"first": 5}, {"size": 5}, {"size": [1, -1]})
 )
-LIES = [("aedat.aedat4", b"#!AER-DAT4.0", said) for said in (*NONE, *SENSORS)]
-LIES += [("rosbag.bag", b"#ROSBAG V2.0", said) for said in (*NONE, "{}", *TOPICS)]
+LIES = [("aedat4", b"#!AER-DAT4.0", said) for said in (*NONE, *SENSORS)]
+LIES += [("rosbag", b"#ROSBAG V2.0", said) for said in (*NONE, "{}", *TOPICS)]
 
 
 @pytest.mark.parametrize(("name", "magic", "said"), LIES, ids=lambda value: str(value)[:30])
@@ -38,7 +38,7 @@ def test_a_header_that_is_none_is_one_line(
     file, program = tmp_path / "file", tmp_path / "decoder.py"
     file.write_bytes(magic)
     program.write_text(SAYS.format(said=said))
-    monkeypatch.setattr(importlib.import_module(f"runtime.events.formats.{name}"), "CHILD", program)
+    monkeypatch.setattr(importlib.import_module(f"runtime.formats.{name}"), "CHILD", program)
     with pytest.raises(PlifError, match="damaged") as error:
         list(open_source(str(file)).packets())
     assert str(error.value).startswith(str(file))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.events import FORMATS, events_sha256, open_source, read_events
+from runtime.events import events_sha256, format_names, open_source, read_events
 from runtime.stream.source_framer import SourceFramer
 from tests.recorded import CLIPS, SHARED, SHIPPED
 
@@ -200,7 +200,7 @@ def _row(path: Path) -> tuple[str, tuple[int, int], int, int, str]:
 
 def test_every_recording_that_ships_stands_in_the_table() -> None:
     assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(SHIPPED_SENSORS)
-    assert {known[0] for known in SHIPPED_SENSORS.values()} == set(FORMATS)  # each format that is read
+    assert {known[0] for known in SHIPPED_SENSORS.values()} == set(format_names())  # each format that is read
 
 
 def test_what_ships_has_the_sums_that_its_readme_gives(clips: Path) -> None:

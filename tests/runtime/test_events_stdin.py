@@ -9,7 +9,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import open_source
-from runtime.events.sources.stdin import StdinSource
+from runtime.sources.stdin import StdinSource
 from runtime.stream.source_framer import SourceFramer
 
 

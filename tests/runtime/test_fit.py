@@ -18,10 +18,10 @@ from runtime.cli.main import run
 from runtime.data import open_dataset
 from runtime.events import make_events, write_nmnist
 from runtime.events.fit import UNLIKE, Fate, Fit, trained_on
-from runtime.events.sources.push import PushSource
 from runtime.measure.describe import describe
 from runtime.model.artifacts import KINDS
 from runtime.model.card import read_card
+from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 from tests.networks import firing
 from tests.recorded import SHIPPED, unpack_clips

@@ -10,8 +10,8 @@ import pytest
 
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events import open_source, read_events
-from runtime.events.formats import hdf5 as hdf5_recordings
-from runtime.events.formats.child import PIECE
+from runtime.formats import hdf5 as hdf5_recordings
+from runtime.formats.child import PIECE
 from tests.fuzz.recordings import in_memory, read
 from tests.recordings import EVT3_HEADER, evt3_bytes, hdf5_bytes, some_events
 from tests.rosbags import write_bag

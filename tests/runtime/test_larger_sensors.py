@@ -22,13 +22,13 @@ from runtime.base.errors import PlifWarning
 from runtime.cli.main import run
 from runtime.events import Account, frames_of, make_events, open_source
 from runtime.events.framing import Framing, framing_of
-from runtime.events.sources.push import PushSource
 from runtime.measure.describe import describe
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_program import contents_of
 from runtime.native.rules import view_of
+from runtime.sources.push import PushSource
 from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer
 from tests.libplif import CSession, Handle

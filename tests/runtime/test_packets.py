@@ -16,7 +16,7 @@ from runtime.events import EVENT_DTYPE, make_events, open_source
 from runtime.events.array import T_LIMIT_US
 from runtime.events.formats import base
 from runtime.events.formats.base import Losses
-from runtime.events.formats.words import NUMBERS, Decoder
+from runtime.events.formats.words import Decoder, Words
 from runtime.events.framer import Framer
 from runtime.native import interface
 from runtime.stream.observe import Observer, Observers
@@ -64,12 +64,12 @@ def test_words_between_two_bytes_are_decoded_too() -> None:
     raw = random.integers(0, 256, 2001, np.uint8)
     odd, strided = raw[1:].view("<u2"), raw[:2000].view("<u2")[::2]
     for words in (odd, strided):
-        expected = Decoder("evt3").feed(words.copy(), Losses())
-        np.testing.assert_array_equal(Decoder("evt3").feed(words, Losses()), expected)
+        expected = Decoder(Words.EVT3).feed(words.copy(), Losses())
+        np.testing.assert_array_equal(Decoder(Words.EVT3).feed(words, Losses()), expected)
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_the_decoder_takes_whole_words_and_writes_no_further_than_it_was_given_room(name: str) -> None:
+@pytest.mark.parametrize("name", list(Words))
+def test_the_decoder_takes_whole_words_and_writes_no_further_than_it_was_given_room(name: Words) -> None:
     """However little room it gets, the events are those of one call with room for all."""
     data = np.random.default_rng(9).integers(0, 256, 3001, np.uint8)
     data[24::16] = data[25::16] = data[26::16] = 0  # addresses that a DVS128 has
@@ -81,19 +81,19 @@ def test_the_decoder_takes_whole_words_and_writes_no_further_than_it_was_given_r
         room = 40 if at % 7 else 33
         out = np.full(13 * room + 12, 0xAA, np.uint8)
         given = data[at:].ctypes.data, len(data) - at, out.ctypes.data, room, ctypes.byref(used)
-        made = LIBRARY.plif_decode(NUMBERS[name], ctypes.byref(decoder.state), *given)
+        made = LIBRARY.plif_decode(name, ctypes.byref(decoder.state), *given)
         assert 0 <= made <= room and used.value > 0 and used.value % size == 0 and (out[13 * made :] == 0xAA).all()
         found.append(out[: 13 * made].view(EVENT_DTYPE))
         at += used.value
     np.testing.assert_array_equal(np.concatenate(found), expected)
     assert len(expected) > 20
     out[:] = 0xAA
-    assert LIBRARY.plif_decode(NUMBERS[name], ctypes.byref(decoder.state), *given[:3], 0, ctypes.byref(used)) == 0
+    assert LIBRARY.plif_decode(name, ctypes.byref(decoder.state), *given[:3], 0, ctypes.byref(used)) == 0
     assert (out == 0xAA).all()
 
 
 def test_a_clock_that_starts_again_without_end_goes_on_with_times_that_are_none() -> None:
-    words, decoder, losses = np.tile(np.array([0xFFFFFFFF, 0, 0, 0], "<u4"), 9), Decoder("dat"), Losses()
+    words, decoder, losses = np.tile(np.array([0xFFFFFFFF, 0, 0, 0], "<u4"), 9), Decoder(Words.DAT), Losses()
     decoder.state.offset = T_LIMIT_US - (2 << 32)
     t = [*decoder.feed(words, losses)["t"][1::2].tolist(), *decoder.feed(words, losses)["t"][1::2].tolist()]
     assert t == [T_LIMIT_US - (1 << 32), *[T_LIMIT_US] * 17]
@@ -206,8 +206,8 @@ def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(wrong: dict[s
     assert not counts.any() and at.value == given["at"]
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_decoder_state_that_would_overflow_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", list(Words))
+def test_a_decoder_state_that_would_overflow_is_refused(name: Words) -> None:
     words = np.zeros(80, np.uint8)
     for field, _ in interface.Decoding._fields_:
         for value in ((1 << 63) - 1, -(1 << 63)):

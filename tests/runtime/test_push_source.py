@@ -14,7 +14,7 @@ import pytest
 import runtime
 from runtime import PlifError, PushSource
 from runtime.events.array import EVENT_DTYPE
-from runtime.events.sources import push
+from runtime.sources import push
 from tests.live import SOURCES, FedSource, StreamThread, balanced, packets_of, said, until
 
 PACKETS = packets_of(SOURCES[0])

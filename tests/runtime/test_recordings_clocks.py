@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from runtime.events import events_sha256, make_events, open_source, write_nmnist
-from runtime.events.formats import base, es, npz
-from runtime.events.formats.aedat import aedat31
+from runtime.events.formats import base
+from runtime.formats import aedat31, es
+from runtime.formats.npz import npz
 from runtime.stream.source_framer import SourceFramer
 from tests.recordings import WRITERS, npz_bytes
 

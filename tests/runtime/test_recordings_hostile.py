@@ -17,9 +17,9 @@ from runtime.data.archive import _opened
 from runtime.datasets.cifar10_images.set import ImageDecoder
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.formats import base
-from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
-from runtime.events.formats.csv import LINE_LIMIT, CsvParser
+from runtime.formats import aedat31
+from runtime.formats.csv_text import LINE_LIMIT, CsvParser
 from runtime.stream.source_framer import SourceFramer
 from tests.fuzz.recordings import in_memory
 from tests.recordings import (

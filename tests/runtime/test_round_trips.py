@@ -11,9 +11,9 @@ import pytest
 
 from runtime.events import make_events, no_events, open_source, write_nmnist
 from runtime.events.array import T_LIMIT_US
-from runtime.events.datagrams import WIRES, encode_datagrams
-from runtime.events.formats.aedat import aedat31
 from runtime.events.formats.base import Losses
+from runtime.formats import aedat31
+from runtime.sources.udp.datagrams import WIRES, encode_datagrams
 from tests.recordings import WRITERS, npz_bytes
 
 # format -> (largest x, largest y, largest t, longest step back, longest step forward)

@@ -17,7 +17,7 @@ from runtime.base import children, sandbox
 from runtime.base.children import Child, not_confined, run_script
 from runtime.base.errors import PlifError
 from runtime.events.formats.base import Losses
-from runtime.events.formats.child import events_of
+from runtime.formats.child import events_of
 
 SCRIPT = """
 import ctypes, errno, fcntl, json, os, socket, sys, tempfile, termios, threading
@@ -274,7 +274,7 @@ def test_a_decoder_that_wants_more_than_its_file_is_worth_is_one_line(
     code, reason = HUNGRY[what]
     program, file = tmp_path / "decoder.py", tmp_path / "file"
     program.write_text(
-        f"import os\nfrom runtime.events.formats.child import run_decoder\ndef decode(path):\n {code}\nrun_decoder(decode)"
+        f"import os\nfrom runtime.formats.child import run_decoder\ndef decode(path):\n {code}\nrun_decoder(decode)"
     )
     file.write_bytes(b"")
     with pytest.raises(PlifError, match=reason) as said:

@@ -26,8 +26,8 @@ import runtime
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
-from runtime.events.datagrams import encode_datagrams
 from runtime.show.systemd import Systemd, sd_notify
+from runtime.sources.udp.datagrams import encode_datagrams
 from tests.recordings import some_events
 from tests.runtime.test_dashboard import Live
 from tests.runtime.test_udp import listen

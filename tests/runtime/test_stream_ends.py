@@ -21,7 +21,7 @@ import pytest
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.events import make_events, read_events
-from runtime.events.datagrams import encode_datagrams
+from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from tests.conftest import interruptible

@@ -14,8 +14,8 @@ import pytest
 
 from runtime.api import Model
 from runtime.events import Framer, make_events, open_source
-from runtime.events.send import send
 from runtime.events.sources.base import TICK
+from runtime.sources.udp.send import send
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer

@@ -19,7 +19,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events
 from runtime.events.filters import FILTERS
-from runtime.events.sources.push import PushSource
+from runtime.sources.push import PushSource
 from tests.live import FedSource, balanced
 
 N = 6000

@@ -97,7 +97,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
         "runtime/base/text.py": "say",
         "runtime/cli/output.py": "print_json",
         "runtime/engines/calibrate.py": "JSON of a process of our own",
-        "runtime/events/formats/child.py": "records of a process of our own",
+        "runtime/formats/child/__init__.py": "records of a process of our own",
         "runtime/base/children.py": "JSON of a process of our own",
         "runtime/base/hdf5_decode.py": "records of a process of our own",
         "runtime/datasets/cifar10_images/image_decode.py": "pixels of a process of our own",

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from runtime.events import make_events
-from runtime.events.datagrams import WIRES, NearestTime, encode_datagrams
 from runtime.events.formats.base import Losses
-from runtime.events.sources.timeline import Timeline
+from runtime.sources.udp.datagrams import WIRES, NearestTime, encode_datagrams
+from runtime.sources.udp.timeline import Timeline
 from runtime.stream.source_framer import SourceFramer
 from tests.live import FedSource, step, until
 from tests.runtime.test_udp import ReaderThread, listen

@@ -13,7 +13,7 @@ import pytest
 
 from runtime.api import Model
 from runtime.events import make_events
-from runtime.events.datagrams import WIRES, encode_datagrams
+from runtime.sources.udp.datagrams import WIRES, encode_datagrams
 from tests.live import SlowObserver, StreamThread, balanced, free_port, until
 from tests.runtime.test_stream_live import artifact, model
 
@@ -41,7 +41,7 @@ def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
     stops the sender for 0.25 s, and a jump is believed for a moment (timeline.py); or it leaves datagrams on their way, and
     garbage without a time, which counts as of now, is ahead of them. Then honest events are late, as they have to be."""
     random, now_us = np.random.default_rng(7), 1_000_000
-    monkeypatch.setattr("runtime.events.sources.udp._now_us", lambda: now_us)
+    monkeypatch.setattr("runtime.sources.udp._now_us", lambda: now_us)
     spec = f"udp://127.0.0.1:{free_port()}?format={form}"
     seen = SlowObserver()
     running = model.stream(spec if form == "jaer" else spec + "&sensor=34x34", overload="drop:100000", observers=[seen])

@@ -11,11 +11,11 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import make_events
-from runtime.events.address import Address
-from runtime.events.datagrams import encode_datagrams
-from runtime.events.ownership import HOSTS, NAMED, Ownership, written_address
-from runtime.events.sources import udp
-from runtime.events.sources.udp import UdpSource
+from runtime.sources import udp
+from runtime.sources.network_address import Address
+from runtime.sources.udp import UdpSource
+from runtime.sources.udp.datagrams import encode_datagrams
+from runtime.sources.udp.ownership import HOSTS, NAMED, Ownership, written_address
 from runtime.stream.source_framer import SourceFramer
 from tests.live import until
 from tests.runtime.test_timeline import Frames

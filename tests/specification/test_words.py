@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.events.formats import base, evt, open_recording
-from runtime.events.formats.aedat import aedat31
+from runtime.events.formats import base, open_recording
 from runtime.events.formats.base import Losses
-from runtime.events.formats.words import Decoder
+from runtime.events.formats.words import Decoder, Words
+from runtime.formats import aedat31, evt
 from tests.libplif import CRecording
 from tests.recordings import AEDAT2_HEADER, AEDAT31_HEADER, DAT_HEADER, EVT3_HEADER, aedat31_packet, some_events
 from tests.specification import evt3, words
@@ -142,5 +142,7 @@ def test_the_clock_wraps_and_steps_back_in_a_real_recording_as_the_specification
         evt3.Decoder(),
         Losses(),
     )
-    assert rows(Decoder("evt3").feed(piece, losses)) == [tuple(e) for word in piece.tolist() for e in theirs.word(word)]
+    assert rows(Decoder(Words.EVT3).feed(piece, losses)) == [
+        tuple(e) for word in piece.tolist() for e in theirs.word(word)
+    ]
     assert losses.invalid == sum(theirs.lost.values()) == 0

@@ -56,7 +56,7 @@ from runtime.datasets.performers.schedule import OTHER, WINDOW_US, draw_everyday
 from runtime.datasets.performers.things import ThingPainter, draw_things
 from runtime.datasets.performers.wander import ParameterDraws
 from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
-from runtime.events.formats.aedat.aedat31 import make_header, write_packets
+from runtime.formats.aedat31 import make_header, write_packets
 
 WHAT = "simulated DVS128 Gesture"
 SPLITS = ("train", "test")  # the number of a split is part of its seeds

@@ -1,5 +1,5 @@
 ABOUT = "Makes recordings of motion capture, BVH or AMC with its ASF, before a simulated camera."
 CONTRACT = "DataSet"
 OPTIONS = "options:MotionOptions"
-NEEDS = ("runtime/datasets/performers",)
+NEEDS = ("runtime/datasets/performers", "runtime/formats/aedat31")
 PAGE = "docs/gesture.md"

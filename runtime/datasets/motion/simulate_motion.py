@@ -35,7 +35,7 @@ from runtime.datasets.performers.options import LOOKS
 from runtime.datasets.performers.performance import FRAME_US, record_scene
 from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
-from runtime.events.formats.aedat.aedat31 import make_header, write_packets
+from runtime.formats.aedat31 import make_header, write_packets
 
 WHAT = "simulated recordings of motion capture"
 MOST_S = 3600.0  # of one recording, whose events are all in memory

@@ -1,55 +1,38 @@
-"""The file formats of event cameras, found by content.
-
-To add one: write `formats/NAME.py` with a `FORMAT = Format(name, magic, open)` and enter it in FORMATS, before the
-formats without a magic number. Words of one size are decoded in C, for Python and for programs without it: a function from a
-word to its events in runtime/native/formats/formats.c, and its number in words.py; `decode_words` does the rest.
-"""
+"""The format of a recording, found by its first bytes: one of the parts in runtime/formats, or N-MNIST's, which has no mark."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.base.files import no_such
 from runtime.base.grammar import LONGEST
-from runtime.events.formats import csv, dat, es, evt, hdf5, nmnist, npy, npz
-from runtime.events.formats.aedat import aedat2, aedat4, aedat31
+from runtime.base.options import options_of
+from runtime.core.parts import Part, by_name, find_parts, options_of_parts, parts_of_others
 from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording
-from runtime.events.formats.csv_layout import parse_layout
-from runtime.events.formats.rosbag import bag as rosbag
 from runtime.events.size import is_size
 
-# N-MNIST is the last: it has no magic number at all.
-_FORMATS = [module.FORMAT for module in (aedat4, aedat31, aedat2, es, hdf5, rosbag, dat, npz, npy)]
-_FORMATS += [evt.EVT3, evt.EVT21, evt.EVT2, csv.FORMAT, nmnist.FORMAT]
-FORMATS: dict[str, Format] = {found.name: found for found in _FORMATS}
+KIND = "formats"
 
-# What is known and not read: its first bytes, or a function of them and the path; its name; what to do.
-OTHERS: tuple[tuple[bytes | Callable[[bytes, Path], bool], str, str], ...] = (
-    (b"#!AER-DAT1", "AEDAT 1.0", "open it in jAER and save it as AEDAT 2.0"),
-    (b"#!AER-DAT3", "an AEDAT 3 other than 3.1", "convert it with DV"),
-    (b"\x1f\x8b", "packed with gzip", "unpack it: gunzip FILE"),
-    (
-        aedat2.is_version_1,
-        "AEDAT 1.0 without a header (jAER's AER-DAT1.0, addresses of 16 bits)",
-        "open it in jAER and save it as AEDAT 2.0",
-    ),
-)
-
-__all__ = ["FORMATS", "Format", "Losses", "Recording", "open_recording"]
+__all__ = ["Format", "Losses", "Recording", "format_names", "open_recording"]
 
 
-def open_recording(path: Path, layout: str | None = None) -> Recording:
+def format_names() -> list[str]:
+    """What recordings that are read are called (Recording.format)."""
+    from runtime.events.formats import nmnist
+
+    return [*by_name(find_parts(KIND)), *by_name(parts_of_others(KIND)), nmnist.NAME]
+
+
+def open_recording(path: Path, **said: str) -> Recording:
     """Finds the format by the first bytes and reads the header. PlifError for a file that is no recording.
 
-    layout  of CSV, such as "t=s,x,y,p" (csv_layout.py)
+    said  an option of one format, with which it is of that one, whatever it begins with: csv="t=s,x,y,p"
     """
-    said = None if layout is None else parse_layout(layout)
     try:
         if path.is_dir():
-            bag = ", the .db3 or .mcap of a rosbag" if (path / "metadata.yaml").is_file() else ""
-            raise PlifError(f"{path}: a folder, not a recording: name one file in it{bag}")
+            raise PlifError(f"{path}: {_refusal(b'', path) or 'a folder, not a recording: name one file in it'}")
         if not path.exists():
             raise no_such(path, "a recording")
         if not path.is_file():
@@ -58,24 +41,50 @@ def open_recording(path: Path, layout: str | None = None) -> Recording:
             head = file.read(HEAD_BYTES)
         if not head:
             raise PlifError(f"{path}: the file is empty (0 bytes)")
-        if said is not None:
-            if b"\0" in head:
-                raise PlifError(f"{path}: --csv {layout} is for text, and this is none: leave it out")
-            return _checked(csv.open_recording(path, said), path)
-        for entry in FORMATS.values():
-            if entry.matches(head, path):
-                return _checked(entry.open(path), path)
+        found = part_of(said).load("FORMAT") if said else find_format(head, path)
+        if found is not None:
+            return _checked(found.open(path, **said), path)
     except OSError as error:
         raise PlifError(f"{path}: cannot be read: {error.strerror or error}") from None
-    for magic, what, advice in OTHERS:
-        if magic(head, path) if callable(magic) else head.startswith(magic):
-            raise PlifError(f"{path}: {what}, which plif does not read: {advice}")
-    version = evt.find_version(head)
-    if version is not None:
-        raise PlifError(f"{path}: EVT {version} is not read, only EVT 2.0, 2.1 and 3.0: convert it first")
-    raise PlifError(
-        f"{path}: not a recording in a known format (first bytes {head[:8].hex(' ')}); known: {', '.join(FORMATS)}"
+    if head.startswith(b"\x1f\x8b"):
+        raise PlifError(f"{path}: packed with gzip, which plif does not read: unpack it: gunzip FILE")
+    known = ", ".join(format_names())
+    unknown = f"not a recording in a known format (first bytes {head[:8].hex(' ')}); known: {known}"
+    raise PlifError(f"{path}: {_refusal(head, path) or unknown}")
+
+
+def find_format(head: bytes, path: Path) -> Format | None:
+    """The format of a file that begins so, which is imported now; others' packages are asked where it is none of ours."""
+    from runtime.events.formats import nmnist
+
+    return (
+        _first(find_parts(KIND).values(), head, path)
+        or (nmnist.FORMAT if nmnist.matches(head, path) else None)
+        or _first(parts_of_others(KIND).values(), head, path)
     )
+
+
+def part_of(said: Iterable[str]) -> Part:
+    """The format that has these options. PlifError where none has."""
+    for name, record in options_of_parts(KIND).items():
+        if set(said) <= {each.name for each in options_of(record)}:
+            return find_parts(KIND)[name]
+    raise PlifError(f"{', '.join(said)}: no format that is read here has such an option: {', '.join(format_names())}")
+
+
+def _first(parts: Iterable[Part], head: bytes, path: Path) -> Format | None:
+    for part in parts:
+        if part.last or head.startswith(part.magic):
+            found: Format = part.load("FORMAT")
+            if not part.last or found.matches(head, path):
+                return found
+    return None
+
+
+def _refusal(head: bytes, path: Path) -> str | None:
+    """What a format knows of a file or folder that is none, and what to do."""
+    formats: Iterable[Format] = (part.load("FORMAT") for part in dict.fromkeys(by_name(find_parts(KIND)).values()))
+    return next((said for each in formats if (said := each.refusal(head, path))), None)
 
 
 def _checked(recording: Recording, path: Path) -> Recording:

@@ -1,5 +1,10 @@
 """What every file format shares: Format and Recording, the losses of lost events, reading in chunks.
 
+To add a format: a folder in runtime/formats with a part.py (runtime/core/parts.py), CONTRACT = "Format" and MAGIC, and with
+`FORMAT = Format(open_recording)`. It reads in bounded packets, gives the same events for every packet size, and counts what it
+cannot use. Words of one size are decoded in C, for Python and for programs without it: a function from a word to its events in
+runtime/native/formats/formats.c, and its number in words.py; `decode_words` does the rest.
+
 A decoder sees a file as chunks of a quarter of a megabyte and keeps its state (time base, row, ...) from one chunk to the
 next: memory stays constant for a file of any size.
 """
@@ -9,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import SENSORS
-from runtime.native.interface import Evt3Reader
+
+if TYPE_CHECKING:
+    from runtime.native.interface import Evt3Reader
 
 CHUNK_BYTES = 1 << 18  # a few times this, as temporary arrays, still fits the processor's cache
 HEAD_BYTES = 1 << 16  # a format is recognised by this much of the file's beginning
@@ -53,7 +61,8 @@ class Recording:
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
     does not say; then one of `sensors` is guessed (runtime/events/size.py). `guesses` has a line for
     each other thing that the file does not say. `words(losses)`, where it is not None, yields the same file as words that a
-    framer takes as they are, uint16 [N], each with the reader of the file, which counts the events.
+    framer takes as they are, uint16 [N], each with the reader of the file, which counts the events. `advice` is what to look at
+    where nothing in it can be used.
     """
 
     format: str
@@ -62,20 +71,22 @@ class Recording:
     upright: str = "identity"
     sensors: tuple[tuple[int, int], ...] = SENSORS
     guesses: tuple[str, ...] = ()
+    advice: str = "is the file what it was read as, and whole?"
     words: Callable[[Losses], Iterator[tuple[np.ndarray, Evt3Reader]]] | None = None
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format. It is known by the first bytes of a file, `magic` or a function of them (the path only breaks ties);
-    `open` reads the header."""
+    """A file format, FORMAT of its part, whose part.py has the MAGIC with which its files begin.
 
-    name: str
-    magic: bytes | tuple[bytes, ...] | Callable[[bytes, Path], bool]
-    open: Callable[[Path], Recording]
+    open     reads the header; what a user may say of such a file are its keywords
+    matches  of a part with LAST, which has no MAGIC: whether a file that begins so is one; the path only breaks ties
+    refusal  why a file that nobody reads, or a folder, is none either, though it looks like one; with what to do
+    """
 
-    def matches(self, head: bytes, path: Path) -> bool:
-        return self.magic(head, path) if callable(self.magic) else head.startswith(self.magic)
+    open: Callable[..., Recording]
+    matches: Callable[[bytes, Path], bool] = lambda head, path: False
+    refusal: Callable[[bytes, Path], str | None] = lambda head, path: None
 
 
 def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:

@@ -16,8 +16,9 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.words import Decoder, decode_words
+from runtime.events.formats.words import Decoder, Words, decode_words
 
+NAME = "nmnist"
 WORD = 5
 OVERFLOW_ROW = 240
 OVERFLOW_US = 1 << 13
@@ -32,7 +33,7 @@ def matches(head: bytes, path: Path) -> bool:
     named = path.suffix.lower() in (".bin", ".bs2")
     if len(words) < (1 if named else 16):
         return False
-    steps = np.diff(Decoder("nmnist").feed(words[words[:, 1] != OVERFLOW_ROW], Losses())["t"])
+    steps = np.diff(Decoder(Words.NMNIST).feed(words[words[:, 1] != OVERFLOW_ROW], Losses())["t"])
     if len(steps) < 8:
         return True
     sane = np.mean((steps >= 0) & (steps < 1_000_000))
@@ -41,7 +42,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path) -> Recording:
-    return Recording("nmnist", lambda losses: decode_words("nmnist", path, 0, losses), sensors=SENSORS)
+    return Recording(NAME, lambda losses: decode_words(Decoder(Words.NMNIST), path, 0, losses), sensors=SENSORS)
 
 
 def write_nmnist(path: str | os.PathLike[str], events: np.ndarray) -> None:
@@ -74,4 +75,4 @@ def write_nmnist(path: str | os.PathLike[str], events: np.ndarray) -> None:
         target.write_bytes(words.tobytes())
 
 
-FORMAT = Format("nmnist", matches, open_recording)
+FORMAT = Format(open_recording, matches)

@@ -1,4 +1,9 @@
-"""What every source of events is: its facts with their defaults, and its packets."""
+"""What every source of events is: its facts with their defaults, and its packets.
+
+To add one: a folder in runtime/sources with a part.py (runtime/core/parts.py), CONTRACT = "Source" and SCHEME = "udp" of udp://...,
+and with SOURCE: SOURCE(spec, sensor) makes a `Source`. One whose events are of a format names it in its NEEDS, and takes the
+options of that format, too.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
-from runtime.events.formats.csv_layout import EXAMPLE
 from runtime.events.size import guess_sensor, sizes_to_try
 from runtime.events.sources.base import Source
 from runtime.events.sources.usable import outside_of, pieces, usable
@@ -21,18 +20,18 @@ NEARLY = 99  # times as many events that cannot be used as ones that can: none, 
 
 class FileSource(Source):
     """See `Source`. `asked` (width, height) and `trained` are for a file that does not say its sensor, in the order of
-    runtime/events/size.py; `sensor` overrides what it says. `csv` says what the columns of CSV are."""
+    runtime/events/size.py; `sensor` overrides what it says. `said`: an option of its format (open_recording)."""
 
     def __init__(
         self,
         name: str,
         sensor: tuple[int, int] | None = None,
-        csv: str | None = None,
         trained: tuple[int, int] | None = None,
         asked: tuple[int, int] | None = None,
+        **said: str,
     ) -> None:
         super().__init__(name)
-        self._recording = open_recording(Path(name), csv)
+        self._recording = open_recording(Path(name), **said)
         self.guesses.extend(self._recording.guesses)
         self.format = self._recording.format
         self.upright = self._recording.upright
@@ -122,9 +121,7 @@ class FileSource(Source):
         if losses.invalid > NEARLY * used:
             width, height = self.sensor
             outside = any("outside the" in note for note in losses.notes)
-            advice = f"is the sensor {width}x{height}?" if outside else "is the file what it was read as, and whole?"
-            if self.format == "csv" and not outside:
-                advice = f"are the columns and the unit of the times right? {EXAMPLE}"
+            advice = f"is the sensor {width}x{height}?" if outside else self._recording.advice
             raise PlifError(
                 f"{self.name}: {losses.invalid} of {used + losses.invalid} events cannot be used, read as {self.format} "
                 f"({'; '.join(losses.notes[:2])}): {advice}"

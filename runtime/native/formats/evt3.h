@@ -1,4 +1,4 @@
-/* EVT 3.0, word by word; runtime/events/formats/evt.py says what the words mean. */
+/* EVT 3.0, word by word; runtime/formats/evt says what the words mean. */
 #pragma once
 
 #include "decoding.h"

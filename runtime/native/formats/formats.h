@@ -1,5 +1,5 @@
 /* Formats of recordings that need no library to read: their words, and the one decoder of them.
- * runtime/events/formats/ says what each field means, and reads their files. Nothing here trusts its input, as in
+ * runtime/formats/ says what each field means, and reads their files. Nothing here trusts its input, as in
  * rules/frames/collect.c. */
 #pragma once
 

@@ -1,1 +1,5 @@
 """A simulated camera as a source of events."""
+
+from runtime.sources.sim.source import simulated
+
+SOURCE = simulated

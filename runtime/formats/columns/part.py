@@ -1,0 +1,3 @@
+ABOUT = "Columns of numbers that are events, under the names that others give them."
+CONTRACT = "Format"
+NAMES = ()

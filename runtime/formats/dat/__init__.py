@@ -1,0 +1,56 @@
+"""Prophesee DAT, version 2: '%' header lines, one byte event type, one byte event size (8), then little-endian pairs
+
+    time uint32 us,  data uint32: bits 0-13 x, bits 14-27 y, bits 28-31 p
+
+Times wrap at 2^32 us (71.6 minutes).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from runtime.base.errors import PlifError
+from runtime.events.formats.base import Format, Recording, read_header, refuse_header_only
+from runtime.events.formats.words import Decoder, Words, decode_words
+
+WORD = 8
+CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
+NAMES_EVT = re.compile(rb"^% *(evt +|format +EVT)\d", re.MULTILINE | re.IGNORECASE)
+
+
+def open_recording(path: Path) -> Recording:
+    lines, offset = read_header(path, b"% ", end="end")
+    values = {parts[0].lower(): parts[1] for parts in (line.split(None, 1) for line in lines) if len(parts) == 2}
+    if values.get("version", "2").strip() != "2":
+        raise PlifError(f"{path}: DAT version {values['version']} is not read, only version 2: convert it first")
+    with open(path, "rb") as file:
+        file.seek(offset)
+        kind = file.read(2)
+    if len(kind) == 2 and (kind[0] not in CHANGE_EVENTS or kind[1] != WORD):
+        raise PlifError(
+            f"{path}: at byte {offset} DAT events of type {kind[0]} and {kind[1]} bytes; "
+            f"only change events (type 0 or 12) of {WORD} bytes are read"
+        )
+    refuse_header_only(path, offset + 2)
+    width, height = values.get("width", ""), values.get("height", "")
+    known = re.fullmatch(r"[1-9][0-9]{0,8}", width) and re.fullmatch(r"[1-9][0-9]{0,8}", height)
+    sensor = (int(width), int(height)) if known else None
+    return Recording("dat", lambda losses: decode_words(Decoder(Words.DAT), path, offset + 2, losses), sensor=sensor)
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """By structure: '%' lines, none of which names EVT, then the type of the events and the size of one."""
+    if head.startswith(b"% Data file containing"):  # then what is wrong with the rest is said by open_recording
+        return True
+    if not head.startswith(b"% ") or NAMES_EVT.search(head):
+        return False
+    at = 0
+    while head.startswith(b"% ", at):
+        line, at = head[at : head.find(b"\n", at)], head.find(b"\n", at) + 1
+        if not at or line.strip() == b"% end":
+            break
+    return bool(at) and len(head) >= at + 2 and head[at] in CHANGE_EVENTS and head[at + 1] == WORD
+
+
+FORMAT = Format(open_recording, matches)

@@ -1,0 +1,4 @@
+ABOUT = "DAT of Prophesee."
+CONTRACT = "Format"
+LAST = True
+PAGE = "docs/events.md"

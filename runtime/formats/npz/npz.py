@@ -1,0 +1,181 @@
+"""NumPy .npz with 1-D arrays t, x, y, p (or one structured array with these fields), read in pieces.
+
+t in integer microseconds. Pickled objects are refused: the members are read as raw numbers and nothing is unpickled.
+All members are unpacked side by side, a piece at a time, so a large file needs little memory. Before anything is unpacked,
+what each array claims to hold must be what the directory of the zip says, and no more than its packed bytes can become.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.events.formats.base import Losses, Recording
+from runtime.formats.columns import FIELD_NAMES, check_kinds, find_fields, to_events
+
+ROWS, PIECE_BYTES = 1 << 16, 1 << 20  # of one member at a time, whichever is less
+EVENT_LIMIT = 1024  # bytes an event: a structured array may have other fields, too
+READ_LIMIT = 4 << 20  # bytes; more at once is a directory of the zip that is none
+NPY_HEADER_LIMIT = 10_000  # bytes, NumPy's own limit
+DEFLATE_LIMIT = 1032  # a byte becomes no more than so many
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which members of the zip to read, and where t, x, y, p are in them."""
+
+    members: tuple[zipfile.ZipInfo, ...]  # t, x, y, p; or one structured array
+    dtypes: tuple[np.dtype, ...]  # of each member
+    fields: tuple[str, ...]  # the names of t, x, y, p in the structured array; empty without one
+    count: int
+
+
+class _File(io.BufferedReader):
+    """Refuses to read much at once: zipfile takes the size of the directory from the file, whatever it is."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > READ_LIMIT:
+            raise zipfile.BadZipFile(f"a directory of {size} bytes")
+        return super().read(READ_LIMIT if size is None or size < 0 else size)
+
+
+def open_recording(path: Path) -> Recording:
+    with ExitStack() as stack:
+        archive = _open_archive(path, stack)
+        layout = _find_arrays(path, archive)
+    return Recording("npz", lambda losses: _decode(path, layout, losses))
+
+
+def _open_archive(path: Path, stack: ExitStack) -> zipfile.ZipFile:
+    file = stack.enter_context(_File(io.FileIO(path)))
+    try:
+        return stack.enter_context(zipfile.ZipFile(file))
+    except Exception as error:  # zipfile raises what it likes for damaged bytes
+        raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
+    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    names = [info.filename for info in infos]
+    found = find_fields([name[:-4] for name in names])
+    fields: tuple[str, ...] = ()
+    if found is not None:
+        members = tuple(infos[found[field]] for field in "txyp")
+    elif len(names) == 1:
+        members = (infos[0],)
+    else:
+        known = "; ".join("|".join(aliases) for aliases in FIELD_NAMES.values())
+        raise PlifError(f"{path}: holds the arrays {names[:8]}; expected t, x, y, p (known names: {known})")
+    counts, dtypes = [], []
+    for info in members:
+        shape, dtype = _read_array_header(path, archive, info)
+        if len(shape) != 1:
+            raise PlifError(
+                f"{path}: {info.filename} has shape {shape}; expected one dimension, an entry for each event"
+            )
+        if found is None:
+            inner = dtype.names or ()
+            at = find_fields(inner)
+            if at is None:
+                raise PlifError(
+                    f"{path}: {info.filename} has dtype {dtype}; expected a structured array with t, x, y, p"
+                )
+            fields = tuple(inner[at[field]] for field in "txyp")
+        kinds = {name: dtype[name] for name in fields} if fields else {info.filename: dtype}
+        check_kinds(path, kinds)
+        counts.append(shape[0])
+        dtypes.append(dtype)
+    if len(set(counts)) != 1:
+        raise PlifError(f"{path}: t, x, y, p have {counts} entries; expected the same number")
+    if not counts[0]:
+        raise PlifError(f"{path}: the arrays are empty: no events")
+    return _Layout(members, tuple(dtypes), fields, counts[0])
+
+
+def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, dtype) of a member. PlifError where header, directory and packed bytes do not agree."""
+    name = f"{path}: {info.filename}"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise PlifError(
+            f"{name} is packed with method {info.compress_type}; expected the deflate of np.savez_compressed"
+        )
+    try:
+        with archive.open(info) as file:
+            shape, dtype, header = parse_header(name, file)
+    except PlifError:
+        raise
+    except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
+        raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
+    if dtype.hasobject:
+        raise PlifError(f"{name} holds pickled Python objects, which are never read: save plain integers")
+    if dtype.itemsize > EVENT_LIMIT:
+        raise PlifError(f"{name} has entries of {dtype.itemsize} bytes; expected an event of at most {EVENT_LIMIT}")
+    promised, there = header + dtype.itemsize * int(np.prod(shape, dtype=object)), info.file_size
+    packed = DEFLATE_LIMIT if info.compress_type == zipfile.ZIP_DEFLATED else 1
+    most = packed * min(info.compress_size, path.stat().st_size)
+    if promised != there or there > most:
+        raise PlifError(
+            f"{name} promises {promised} bytes, the zip's directory {there}, and the packed bytes can hold {most} at most: "
+            "the file is damaged, get it again"
+        )
+    return shape, dtype
+
+
+def parse_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """(shape, dtype, bytes of the header), which is read only when its length is a sane one."""
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): (2, np.lib.format.read_array_header_1_0),
+        (2, 0): (4, np.lib.format.read_array_header_2_0),
+    }
+    if version not in readers:
+        raise PlifError(f"{name} is of .npy version {version}; expected 1.0 or 2.0")
+    digits, read = readers[version]
+    length = file.read(digits)
+    size = int.from_bytes(length, "little")
+    if size > NPY_HEADER_LIMIT:
+        raise PlifError(f"{name} has a header of {size} bytes; expected at most {NPY_HEADER_LIMIT}")
+    shape, _, dtype = read(io.BytesIO(length + file.read(size)))
+    return shape, dtype, np.lib.format.MAGIC_LEN + digits + size
+
+
+def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]:
+    done = 0
+    most = min(ROWS, PIECE_BYTES // max(dtype.itemsize for dtype in layout.dtypes))
+    with ExitStack() as stack:
+        archive = _open_archive(path, stack)
+        try:
+            files = [stack.enter_context(archive.open(info)) for info in layout.members]
+            for file in files:
+                parse_header(str(path), file)  # to the first entry
+        except PlifError:
+            raise
+        except Exception as error:
+            raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
+        while done < layout.count:
+            rows = min(most, layout.count - done)
+            try:
+                columns = [
+                    np.frombuffer(file.read(rows * dtype.itemsize), dtype)
+                    for file, dtype in zip(files, layout.dtypes, strict=True)
+                ]
+                if any(len(column) != rows for column in columns):
+                    raise EOFError("a member ends early")
+            except Exception as error:
+                losses.add(layout.count - done, f"in the damaged part of the file ({_reason(error)})")
+                return
+            done += rows
+            t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
+            yield to_events(t, x, y, p, losses)
