@@ -25,7 +25,6 @@ COMMANDS = (
     ),
     ("eval", "cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
     ("stream", "cli.stream:stream", "Streams events step by step and prints decisions."),
-    ("send", "cli.stream:send", "Sends a recording as UDP datagrams: a camera for trying plif stream."),
 )  # fmt: skip
 REQUIRES, EXTRA = (), ""  # what they need installed
 

@@ -63,14 +63,6 @@ class ViewOptions(ReadingOptions):
     )
 
 
-class SendOptions(ReadingOptions):
-    """How a recording is sent as datagrams."""
-
-    speed: str = option("real: paced by the events' own time; max; or events a second.", default="real")
-    # 100 events are 1300 bytes of t64 and fit the usual 1500 of Ethernet; no datagram is longer than 65,507 bytes
-    each: int = option("Events in one datagram.", default=100, least=1, most=5000)
-
-
 class LimitOptions(OptionRecord):
     """How much of a data set."""
 

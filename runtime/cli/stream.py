@@ -1,7 +1,6 @@
-"""`plif stream` and `plif send`: events to decisions, and a recording as datagrams.
+"""`plif stream`: events to decisions.
 
-In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show), and send
-(runtime.sources.udp.send).
+In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.base.declared import Opening, SendOptions
+from runtime.base.declared import Opening
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import SENSOR_FROM, Output, load_pytorch, open_model, print_json, say_engine
@@ -101,19 +100,6 @@ def stream(
                     _print_summary(summary, {stream.name: stream.frames.framer.shown for stream in running.streams})
     if ending.asked:
         raise KeyboardInterrupt
-
-
-def send(
-    source: Annotated[str, Argument("A recording, or sim:digits?seed=1.")],
-    target: Annotated[str, Argument("udp://HOST:PORT?format=t64|t32|spif|jaer")],
-    how: SendOptions,
-    output: Output,
-) -> None:
-    """Sends a recording as UDP datagrams: a camera for trying plif stream."""
-    from runtime.sources.udp.send import send as run
-
-    sent = run(source, target, **vars(how))
-    output.show({"events": sent}, lambda: [f"sent {sent} events"])
 
 
 def _print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ CALLS = {
     "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions", "GateOptions"}),
     "predict": ("runtime.commands.predict.unlabelled:predict", {"Opening", "Output"}),
     "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
-    "send": ("runtime.sources.udp.send:send", {"Output"}),
+    "send": ("runtime.commands.send.recording:send", {"Output"}),
     "bench": ("runtime.commands.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output"}),
     "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),

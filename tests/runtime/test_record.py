@@ -23,9 +23,9 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.cli.main import run
+from runtime.commands.send.recording import send
 from runtime.events import Framing, Source, events_sha256, make_events, open_source, read_events
 from runtime.formats.aedat31 import make_header, write_packets
-from runtime.sources.udp.send import send
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder

@@ -20,8 +20,8 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
+from runtime.commands.send.recording import send
 from runtime.events import make_events, open_source
-from runtime.sources.udp.send import send
 from runtime.stream.observe import Observer
 from runtime.stream.options import LIVE_RULES, RECORDING_RULES
 from runtime.stream.source_framer import SourceFramer

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from runtime.api import Model
+from runtime.commands.send.recording import send
 from runtime.events import Framer, make_events, open_source
 from runtime.events.sources.base import TICK
-from runtime.sources.udp.send import send
 from runtime.stream.observe import Observer
 from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer

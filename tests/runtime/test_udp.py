@@ -14,12 +14,12 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
+from runtime.commands.send.recording import send
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.events.formats.base import Losses
 from runtime.sources import udp
 from runtime.sources.udp import UdpSource
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
-from runtime.sources.udp.send import send
 from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, until
 

@@ -17,9 +17,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from runtime.base.declared import SendOptions
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.options import with_fields
+from runtime.commands.send.options import SendOptions
 from runtime.events.sources import open_source
 from runtime.sources.network_address import Address
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
@@ -32,7 +32,7 @@ def send(source: str, target: str, *, progress: Callable[[int], None] = lambda s
     """Sends the events of a source and returns how many they were.
 
     progress  called with the number of events sent so far
-    options   speed=, each=, sensor=, csv=: the fields of SendOptions (runtime/base/declared.py)
+    options   speed=, each=, sensor=, csv=: the fields of SendOptions (options.py)
     """
     chosen = SendOptions(**options)
     speed, each = chosen.speed, chosen.each

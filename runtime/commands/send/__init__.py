@@ -1,0 +1,21 @@
+"""`plif send`: a recording as datagrams. In Python: runtime.commands.send.recording.send."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from runtime.base.options import Argument
+from runtime.cli.output import Output
+from runtime.commands.send.options import SendOptions
+
+
+def command(
+    source: Annotated[str, Argument("A recording, or sim:digits?seed=1.")],
+    target: Annotated[str, Argument("udp://HOST:PORT?format=t64|t32|spif|jaer")],
+    how: SendOptions,
+    output: Output,
+) -> None:
+    from runtime.commands.send.recording import send
+
+    sent = send(source, target, **vars(how))
+    output.show({"events": sent}, lambda: [f"sent {sent} events"])
