@@ -164,7 +164,7 @@ class Model:
         return self.opened().stream(source, **options)
 
     def session(self, streams: int = 1) -> Session:
-        """The membranes of some streams, from reset: step, run, reset, snapshot, restore, save."""
+        """The membranes of some streams, from reset: step, run, reset, snapshot, restore."""
         return self.opened().session(streams)
 
     def bench(self, *others: str | Path, **options: Any) -> list[Measurement]:

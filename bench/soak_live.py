@@ -46,8 +46,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.udp import EACH, SENSOR
 from runtime.events import make_events, open_source
+from runtime.observers.record.recording import METRICS
 from runtime.sources.udp.datagrams import encode_datagrams
-from runtime.stream.recording import METRICS
 from tests.browser import Browser, find_chromium
 from tests.live import free_port
 

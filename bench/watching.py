@@ -28,9 +28,9 @@ from plif_export import export
 from runtime.api import Model
 from runtime.events import open_source
 from runtime.formats.aedat31 import make_header, write_packets
-from runtime.show.dashboard import Dashboard
+from runtime.observers.dashboard.dashboard import Dashboard
+from runtime.observers.record.recorder import Recorder
 from runtime.stream.observe import Observer
-from runtime.stream.record import Recorder
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = ("nobody", "rates counted", "dashboard", "dashboard, 1 page", "dashboard, 4 pages", "record", "nobody again")

@@ -12,8 +12,7 @@ from plif_export.options import CheckOptions, Destination, ExportOptions, ProofS
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
-from runtime.cli.junit import GateOptions
-from runtime.cli.output import Output, print_json
+from runtime.cli.output import GateOptions, Output, print_json
 from runtime.model.artifacts import kind_of
 
 CODE = "my_module.py:NAME, a module or what makes one: code, which is run"

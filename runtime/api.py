@@ -84,7 +84,7 @@ class Model(OpenModel):
     options: EngineOptions = field(default_factory=EngineOptions)
 
     def session(self, streams: int = 1) -> Session:
-        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore, save."""
+        """A session of `streams` streams, from reset: their membranes, and step, run, reset, snapshot, restore."""
         return open_session(self, streams)
 
     @with_fields(StreamOptions)

@@ -24,7 +24,7 @@ PACKAGES = {  # package -> those of ours that it may import
 ROOMS = {
     "runtime": (
         "base", "core", "model", "native", "events", "formats", "engines", "artifacts", "data", "datasets", "sources",
-        "stream", "api", "show", "measure", "observers", "cli", "commands",
+        "stream", "api", "measure", "observers", "cli", "commands",
     ),
     "plif_export": ("readers", "passes", "writers", "targets"),
 }  # fmt: skip
@@ -65,7 +65,7 @@ def imports(sources: Mapping[str, str]) -> list[Import]:
 
 
 def room_of(module: str) -> str:
-    """runtime.show.dashboard.board -> show; runtime -> runtime"""
+    """runtime.observers.dashboard.board -> observers; runtime -> runtime"""
     return module.split(".")[1] if "." in module else module
 
 

@@ -122,7 +122,7 @@ class OptionRecord:
                 object.__setattr__(self, each.name, about["parse"](flag, value))
             elif value is None:
                 continue
-            elif str(each.type).startswith("Path"):
+            elif "Path" in str(each.type):
                 object.__setattr__(self, each.name, Path(value))
             elif about["choices"] and value not in about["choices"]:
                 raise PlifError(f"{flag} {value}: expected {' or '.join(about['choices'])}")
@@ -184,7 +184,7 @@ def range_of(least: float | None, most: float | None) -> str:
 def options_of(record: type[Any]) -> list[Field[Any]]:
     """The options of a record: its own first, then those that it inherits."""
     known = {each.name: each for each in fields(record) if "help" in each.metadata}
-    order = [name for one in record.__mro__ for name in vars(one).get("__annotations__", ()) if name in known]
+    order = [name for one in record.__mro__ for name in inspect.get_annotations(one) if name in known]
     return [known[name] for name in dict.fromkeys(order)]
 
 

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 from runtime.base.declared import Opening
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
-from runtime.cli.junit import GateOptions
-from runtime.cli.output import SENSOR_FROM, Artifact, Output, command_line, open_model, raise_problems, say_engine
+from runtime.cli.output import (
+    SENSOR_FROM,
+    Artifact,
+    GateOptions,
+    Output,
+    command_line,
+    open_model,
+    raise_problems,
+    say_engine,
+)
 from runtime.measure.options import ExitOptions, JudgeOptions
 
 if TYPE_CHECKING:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from runtime.base.errors import PlifError
+from runtime.base.errors import Gate, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
+from runtime.core.observers import HeardOptions
 
 if TYPE_CHECKING:
     from runtime.api import Model
@@ -46,6 +47,26 @@ class Output(OptionRecord):
             print_json(document)
         else:
             say(*lines())
+
+
+class GateOptions(HeardOptions, by="gates"):
+    """Who else hears of the gates of a command: observers."""
+
+    @contextmanager
+    def told(self, command: str, file: Path) -> Iterator[list[Gate]]:
+        """The gates of `plif COMMAND FILE`, to be filled in. Where the command ends with an error, and none of them failed, the
+        error is one."""
+        gates: list[Gate] = []
+        ends = [part.load("hear")(f"plif {command} {file}", **own) for part, own in self.hearers()]
+        try:
+            yield gates
+        except PlifError as error:
+            if not any(gate.failed for gate in gates):
+                gates.append(Gate(f"plif {command}", str(error)))
+            raise
+        finally:
+            for end in ends if gates else ():
+                end(gates)
 
 
 def print_json(document: Any, compact: bool = False) -> None:

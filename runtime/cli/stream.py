@@ -1,6 +1,6 @@
 """`plif stream`: events to decisions.
 
-In Python: Model.stream, whose observers record (runtime.stream.record) and show (runtime.show).
+In Python: Model.stream, whose observers record and show (runtime/observers).
 """
 
 from __future__ import annotations
@@ -11,24 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from runtime.base.declared import Opening
-from runtime.base.options import Argument, OptionRecord, option
+from runtime.base.options import Argument
 from runtime.base.text import say
 from runtime.cli.output import SENSOR_FROM, Output, load_pytorch, open_model, print_json, say_engine
+from runtime.core.observers import HeardOptions, recorder_of
 from runtime.stream.options import StreamOptions
 
 if TYPE_CHECKING:
     from runtime.events.lines import StreamSummary
 
 
-class WatchOptions(OptionRecord):
+class WatchOptions(HeardOptions, by="stream"):
     """Who watches a stream: in Python, observers."""
-
-    dashboard: str | None = option(
-        "A page in the browser that shows and steers it.", default=None, metavar="[HOST:]PORT"
-    )
-    record: Path | None = option(
-        "A new folder for events, decisions and metrics; naming it as SOURCE replays it.", default=None, metavar="DIR"
-    )
 
 
 def stream(
@@ -48,36 +42,19 @@ def stream(
 ) -> None:
     """Streams events step by step and prints decisions."""
     from runtime.cli.signals import Ending
-    from runtime.show.systemd import Systemd
-    from runtime.show.terminal import Notes, Terminal, Upright
     from runtime.stream.observe import Observer
-    from runtime.stream.replay import recorded_engine
 
     load_pytorch(artifact, opening)
     with Ending() as ending, ExitStack() as stack:
-        shown = Notes() if output.as_json else Terminal()
-        stack.callback(shown.close)
         observers: list[Observer] = []
-        if watched.record is not None:
-            from runtime.stream.record import Recorder
-
-            observers.append(stack.enter_context(Recorder(watched.record)))
-        observers.append(shown)  # after the recording: nobody may read what it prints, and the step was made
-        if isinstance(shown, Terminal):
-            observers.append(Upright(shown.aside))
-        if watched.dashboard is not None:
-            from runtime.show.dashboard import Dashboard
-
-            page = stack.enter_context(Dashboard(watched.dashboard))
-            observers.append(page)
-        model = open_model(artifact, opening, recorded_engine(sources), rates=watched.dashboard is not None)
-        if (service := Systemd.find()) is not None:
-            observers.append(service)
+        for part, own in watched.hearers():
+            for observer in part.load("hear")(as_json=output.as_json, **own):
+                stack.callback(observer.close)
+                observers.append(observer)
+        recorder = recorder_of(*sources) if len(sources) == 1 else None
+        begun = None if recorder is None else recorder.load("replay:recorded_engine")(*sources)
+        model = open_model(artifact, opening, begun, rates=any(each.rates for each in observers))
         running = model.stream(sources, **vars(how), observers=observers)
-        if watched.dashboard is not None:
-            if page.warning:
-                say(f"plif: warning: {page.warning}", err=True)
-            say(f"plif: {page.announcement()}", err=True)
         say_engine(model)
         several = len(running.names) > 1
         ending.gently(running.controls.end)
@@ -92,7 +69,6 @@ def stream(
             ending.closing()
             running.close()
             with suppress(OSError) if ending.asked else nullcontext():  # the terminal that was closed
-                shown.close()
                 summary = running.summary()
                 if output.as_json:
                     print_json({"summary": summary}, compact=True)

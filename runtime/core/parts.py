@@ -11,6 +11,8 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      it has no such mark, and is asked after those that have
+    HEARS     of an Observer: what it hears (runtime/core/observers.py)
+    HOLDS     a file's name: a folder that holds it is one of its recordings
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
@@ -55,6 +57,8 @@ class Part:
     suffix: str = ""
     scheme: str = ""
     last: bool = False
+    hears: tuple[str, ...] = ()
+    holds: str = ""
     options: str = ""
     requires: tuple[str, ...] = ()
     extra: str = ""

@@ -10,12 +10,10 @@ answer of a row does not depend on the other rows, and a call may advance some o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines import snapshot as snapshots
 from runtime.engines.buffers import Buffers
 from runtime.engines.model import OpenModel
 from runtime.engines.tensors import require_finite
@@ -162,21 +160,11 @@ class Session:
         which = self._rows(None if row is None else [row])
         return [v[which].copy() for v in self._all.membranes()]
 
-    def save(self, path: str | Path) -> None:
-        """Writes the membranes and steps of all streams into an .npz file, for `restore` in another process."""
-        snapshots.write(Path(path), self.model.card, self.steps, self._all.membranes())
-
-    def restore(self, snapshot: Snapshot | str | Path, row: int | None = None) -> None:
+    def restore(self, snapshot: Snapshot, row: int | None = None) -> None:
         """Sets the membranes to those of a snapshot: of all streams, or of one.
 
-        From a file of `save`, whose artifact and number of streams must be those of this session, the steps come as well.
         Raises PlifError, and leaves the session as it is, where the snapshot does not fit.
         """
-        if isinstance(snapshot, str | Path):
-            if row is not None:
-                raise PlifError(f"{snapshot}: a file has the states of all streams; restore it without a row")
-            steps, snapshot = snapshots.read(Path(snapshot), self.model.card, self.streams)
-            self.steps[:] = steps
         which = self._rows(None if row is None else [row])
         now = self._all.membranes()
         if len(snapshot) != len(now) or any(a.shape != v[which].shape for a, v in zip(snapshot, now, strict=True)):

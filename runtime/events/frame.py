@@ -28,3 +28,20 @@ class Frame:
     )
     complete_s: float = 0.0  # time.perf_counter() when it could be stepped
     newest: np.ndarray | None = None  # [C, H, W], the events that the frame before it does not show; None is x
+
+
+COLUMNS, ROWS = 48, 24  # of a picture in text
+SHADES = " .:*#"
+
+
+def drawn(counts: np.ndarray) -> list[str]:
+    """Counts [H, W] -> lines of text, ROWS at most, of which a character is twice as high as wide."""
+    height, width = counts.shape
+    rows, columns = min(ROWS, height), min(COLUMNS, width)
+    small = np.zeros((rows, columns))
+    at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+    np.add.at(small, at, counts)
+    noise = np.median(small)  # most of a picture is background
+    most = np.quantile(small, 0.97) - noise or 1.0
+    shades = np.clip(np.round((small - noise) / most * (len(SHADES) - 1)), 0, len(SHADES) - 1).astype(int)
+    return ["".join(SHADES[i] for i in row).rstrip() for row in shades]

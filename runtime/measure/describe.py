@@ -11,9 +11,9 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events import open_source
 from runtime.events.fit import Fate, Fit
+from runtime.events.frame import COLUMNS, ROWS, drawn
 from runtime.events.framing import framing_of
 from runtime.model.card import read_card
-from runtime.show.terminal import COLUMNS, ROWS, drawn
 from runtime.stream.source_framer import SourceFramer
 
 

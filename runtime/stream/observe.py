@@ -28,6 +28,11 @@ BEAT_S = 0.5
 class Observer:
     """Base class: each method does nothing; override those that you need. `source` is a name in `run.names`."""
 
+    rates = False  # whether on_frame needs firing rates: `plif stream` then counts spikes
+
+    def on_open(self, run: Any) -> None:
+        """The run is made, and nothing was read; what is wrong with it is refused here. run: as in on_start."""
+
     def on_start(self, run: Any) -> None:
         """Before the first event is read. run: the runtime.stream.run.Run; `run.controls` steers it."""
 
@@ -62,14 +67,21 @@ class Observer:
     def on_note(self, source: str, text: str) -> None:
         """One line that a person should read: lost, back, overloaded."""
 
+    def on_end(self, run: Any) -> None:
+        """All was read that is there, or a live source was told to end; the accounts are still open."""
+
     def on_summary(self, summary: StreamSummary) -> None:
         """Once, at the end, also after an interrupt."""
+
+    def close(self) -> None:
+        """Of an observer of `plif stream`, when all was printed, whatever ended it."""
 
 
 class Observers:
     """Several observers as one: each attribute calls those who override it, in order, and is None where no observer does."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self.on_open = _each("on_open", observers)
         self.on_start = _each("on_start", observers)
         self.on_packet = _each("on_packet", observers)
         self.on_return = _each("on_return", observers)
@@ -78,6 +90,7 @@ class Observers:
         self.on_reset = _each("on_reset", observers)
         self.on_decision = _each("on_decision", observers)
         self.on_wait = _each("on_wait", observers)
+        self.on_end = _each("on_end", observers)
         self.on_summary = _each("on_summary", observers)
         self._notes = _each("on_note", observers)
 
@@ -87,7 +100,7 @@ class Observers:
 
 
 def _each(name: str, observers: Sequence[Observer]) -> Callable[..., None] | None:
-    nothing = getattr(Observer, name)
+    nothing = vars(Observer)[name]
     methods = [getattr(observer, name) for observer in observers]
     calls = [method for method in methods if getattr(method, "__func__", method) is not nothing]
     if len(calls) < 2:

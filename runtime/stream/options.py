@@ -12,6 +12,7 @@ from typing import Any
 from runtime.base.declared import ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import option
+from runtime.core.observers import HeardOptions
 
 # Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live-rules.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
@@ -19,7 +20,7 @@ LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-class StreamOptions(ViewOptions):
+class StreamOptions(ViewOptions, HeardOptions, by="run"):
     """Options of `plif stream` and of model.stream; None where an option was not given."""
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
@@ -41,9 +42,6 @@ class StreamOptions(ViewOptions):
     )
     on_return: str | None = option(
         "hold (default) or reset: the state, when a live source was lost and is back.", default=None
-    )
-    state: str | None = option(
-        "A file that keeps the state: where it is, the stream goes on from it; at the end it is written.", default=None
     )
 
     def over(self, recorded: StreamOptions) -> StreamOptions:

@@ -22,6 +22,7 @@ from enum import Enum
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.core.observers import recorder_of
 from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
@@ -36,9 +37,7 @@ from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
 from runtime.stream.queue import FrameQueue, parse_overload
-from runtime.stream.replay import replayed
 from runtime.stream.source_framer import SourceFramer
-from runtime.stream.state import StateFile, go_on
 from runtime.stream.stream import Stream, add_up, check_streamable
 
 Stage = Enum("Stage", "MADE RUNS READ TOLD CLOSED")  # of a run: told is its summary, and it ran or was read before
@@ -50,7 +49,7 @@ class Run:
     """Iterates over the Decisions of one source or several, once; `summary()` has the account of all events at any time.
 
     source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-    options    an option that is not given is taken from a recording of --record (runtime.stream.replay), else its default holds
+    options    an option that is not given is taken from a recording of --record, else its default holds
     observers  who hears of packets, frames, decisions and the summary (runtime.stream.observe)
     controls   stop, start, reset and end, from any thread
     """
@@ -63,13 +62,15 @@ class Run:
         observers: Sequence[Observer] = (),
     ) -> None:
         sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
-        sources, options = replayed(model, sources, options)
+        if (recorder := next(filter(None, map(recorder_of, sources)), None)) is not None:
+            sources, options = recorder.load("replay:replayed")(model, sources, options)
         check_streamable(model, sources, options.speed)
         self.model = model
         self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
-        self._observers = Observers(observers)
+        heard = [each for part, own in options.hearers() for each in part.load("hear")(**own)]
+        self._observers = Observers([*heard, *observers])
         self._wake = threading.Condition()
         opened: list[Source] = []
         try:
@@ -87,7 +88,8 @@ class Run:
             choice = model.engine_choice
             self._doubt = choice.doubt(self.session.streams) if choice is not None else None
             self._make_queues()
-            self._state = go_on(self.options, self.framing, self.streams, self.session)
+            if self._observers.on_open:
+                self._observers.on_open(self)
         except BaseException:
             for found in opened:
                 found.close()
@@ -231,7 +233,7 @@ class Run:
             if not self.controls.running:
                 self.controls.wait()
             if self.controls.ended:
-                for _stream, frames in reading if self._state is not None and self.source.waits else ():
+                for _stream, frames in reading if self.source.waits and self.streams[0].frames.keep_open else ():
                     deque(frames, 0)  # a pipe that was closed: what is left is the packet that was read last
                 return  # close() counts the frames that are made and will not be stepped
             if batch:
@@ -317,8 +319,8 @@ class Run:
                 if text not in stream.notes:
                     stream.notes.append(text)
                     self._observers.on_note(stream.name, text)
-        if self._stage is Stage.READ and self._state is not None:
-            self._leave_state(self._state)
+        if self._stage is Stage.READ and self._observers.on_end:
+            self._observers.on_end(self)
         for stream in self.streams:
             stream.account.close()
             if self._stage is not Stage.MADE:
@@ -328,13 +330,6 @@ class Run:
             if self._observers.on_summary:
                 self._observers.on_summary(self.summary())
         self._stage = Stage.CLOSED  # last: an interrupted close can be repeated; the summary is sent once all the same
-
-    def _leave_state(self, state: StateFile) -> None:
-        """Writes the file of --state, where every source was read to its end, or a live one was told to end."""
-        if all(stream.frames.ended for stream in self.streams):
-            state.write()
-        else:
-            self._observers.on_note(self.names[0], f"{state.path} stays as it was: not all was read")
 
     def __enter__(self) -> Run:
         return self

@@ -27,7 +27,7 @@ import numpy as np
 import onnx
 
 import runtime.commands.bench.artifacts
-import runtime.show.terminal  # noqa: F401
+import runtime.observers.terminal  # noqa: F401
 from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.cli.main import run

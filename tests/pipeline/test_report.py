@@ -29,11 +29,11 @@ from runtime.measure.evaluate.trace import Trace, trace
 from runtime.measure.options import ExitOptions
 from runtime.measure.report import curves
 from runtime.measure.report.paired import compare, mcnemar
+from runtime.measure.report.png import png
 from runtime.measure.report.report import make_report
 from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
-from runtime.show.png import png
 from tests.conftest import REPOSITORY
 from tests.libplif import CRecording, CSession, Handle
 

@@ -1,7 +1,8 @@
 """The answer belongs to a stream's input alone: however it is cut, beside whom, by how many threads, in which process.
 
 The reference is eight streams that run one after the other, each alone in a session, in one thread. Each condition gives the
-same outputs, and the same membranes at the end. Recordings and replays of streams are compared in tests/runtime/test_record.py.
+same outputs, and the same membranes at the end. Recordings and replays of streams are compared in
+tests/runtime/observers/record/test_record.py.
 """
 
 from __future__ import annotations

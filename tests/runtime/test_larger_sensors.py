@@ -28,8 +28,8 @@ from runtime.model.digest import seal
 from runtime.model.readers import plif_file
 from runtime.model.readers.plif_program import contents_of
 from runtime.native.rules import view_of
+from runtime.observers.record.recorder import Recorder
 from runtime.sources.push import PushSource
-from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer
 from tests.libplif import CSession, Handle
 from tests.networks import firing

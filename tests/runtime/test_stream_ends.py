@@ -21,9 +21,9 @@ import pytest
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.events import make_events, read_events
+from runtime.observers.record.recorder import Recorder
 from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.stream.observe import Observer
-from runtime.stream.record import Recorder
 from tests.conftest import interruptible
 from tests.live import SOURCES, FedSource, SlowObserver, StreamThread, balanced, free_port, packets_of, said, until
 from tests.runtime.test_stream_live import artifact, model

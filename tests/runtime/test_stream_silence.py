@@ -16,8 +16,8 @@ from runtime.api import Model
 from runtime.commands.send.recording import send
 from runtime.events import Framer, make_events, open_source
 from runtime.events.sources.base import TICK
+from runtime.observers.record.recorder import Recorder
 from runtime.stream.observe import Observer
-from runtime.stream.record import Recorder
 from runtime.stream.source_framer import SourceFramer
 from tests.live import SOURCES, FedSource, StreamThread, balanced, free_port, packets_of, said, step, until
 from tests.runtime.test_stream_live import artifact, model

@@ -101,7 +101,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
         "runtime/base/children.py": "JSON of a process of our own",
         "runtime/base/hdf5_decode.py": "records of a process of our own",
         "runtime/datasets/cifar10_images/image_decode.py": "pixels of a process of our own",
-        "runtime/show/terminal.py": "the line that moves, made of printable parts",
+        "runtime/observers/terminal/__init__.py": "the line that moves, made of printable parts",
     }
     found = []
     for package in ("runtime", "plif_train", "plif_export"):
@@ -208,7 +208,7 @@ def strings(value: Any) -> Iterator[str]:
 
 def test_the_dashboard_shows_text_and_asks_for_a_source_by_its_exact_name(inside: Path) -> None:
     pytest.importorskip("uvicorn", reason="the extra [dashboard] is not installed")
-    from runtime.show.dashboard import Dashboard
+    from runtime.observers.dashboard.dashboard import Dashboard
 
     recording = next(path.name for path in inside.glob("*.csv"))
     with Dashboard("127.0.0.1:0") as dashboard:

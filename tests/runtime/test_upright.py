@@ -22,7 +22,7 @@ from runtime.events import make_events, open_source
 from runtime.events.framing import Framing, framing_of
 from runtime.events.sources import split_up
 from runtime.model.card import read_card
-from runtime.stream.record import Recorder
+from runtime.observers.record.recorder import Recorder
 from tests.recordings import aedat2_bytes
 
 NOTATION = "c4k8s8-BN-PLIF-FC30-PLIF-APk10s10"

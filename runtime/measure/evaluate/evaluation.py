@@ -49,7 +49,7 @@ from runtime.measure.report.metrics import (
     wilson,
 )
 from runtime.measure.report.paired import compare
-from runtime.show.png import confusion_picture, png
+from runtime.measure.report.png import confusion_picture, png
 
 
 class Against(TypedDict):

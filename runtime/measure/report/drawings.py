@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.measure.report.charts import Line, LineChart
 from runtime.measure.report.curves import Row
 from runtime.measure.report.report import EvaluationReport
-from runtime.show.charts import Line, LineChart
 
 
 def line_charts(report: EvaluationReport) -> dict[str, LineChart]:

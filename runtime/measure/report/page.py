@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.measure.report import charts
 from runtime.measure.report.drawings import line_charts
 from runtime.measure.report.parts import (
     STYLE,
@@ -20,10 +21,9 @@ from runtime.measure.report.parts import (
     short_count,
     side_by_side,
 )  # fmt: skip
+from runtime.measure.report.png import data_uri, input_picture
 from runtime.measure.report.report import EvaluationReport, Mistake
 from runtime.measure.report.synops import ENERGY_SOURCE
-from runtime.show import charts
-from runtime.show.png import data_uri, input_picture
 
 
 def page(report: EvaluationReport) -> str:

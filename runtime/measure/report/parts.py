@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from runtime.base.text import printable
-from runtime.show import charts
+from runtime.measure.report import charts
 
 STYLE = (
     charts.STYLE

@@ -1,0 +1,62 @@
+"""Observers: parts that hear a run, an evaluation or a proof, and may add to what comes of it.
+
+Such a part is a folder runtime/observers/NAME. HEARS in its part.py names what it hears:
+
+    run      a run of streams, from Python too: hear(**its options) -> [Observer] (runtime/stream/observe.py)
+    stream   `plif stream`: hear(as_json, **its options) -> [Observer]
+    gates    a command with bars: hear(suite, **its options) -> a function that takes the gates at its end
+
+A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
+while the part is there. A part with options hears where one of them is given, one without always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import Field, field
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+from runtime.base.options import OptionRecord, options_of
+from runtime.core.parts import Part, find_parts
+
+
+def hearing(what: str) -> list[Part]:
+    """The parts that hear it; those with LAST come last."""
+    return [part for part in find_parts("observers").values() if what in part.hears]
+
+
+def recorder_of(source: object) -> Part | None:
+    """The part that recorded this, where it is the name of a folder that holds its file."""
+    for part in find_parts("observers").values():
+        with suppress(OSError, ValueError):
+            if part.holds and isinstance(source, str) and Path(source, part.holds).is_file():
+                return part
+    return None
+
+
+class HeardOptions(OptionRecord):
+    """Base of a record that has the options of parts, too: class StreamOptions(ViewOptions, HeardOptions, by="run")."""
+
+    _heard: ClassVar[str] = ""
+
+    def __init_subclass__(cls, by: str = "") -> None:
+        cls._heard = by or cls._heard
+        for part in hearing(by) if by else ():
+            types = get_type_hints(part.load(part.options)) if part.options else {}
+            for each in _options(part):
+                cls.__annotations__ = {**cls.__annotations__, each.name: types[each.name]}
+                setattr(cls, each.name, field(default=each.default, metadata=each.metadata))
+        super().__init_subclass__()
+
+    def hearers(self) -> Iterator[tuple[Part, dict[str, Any]]]:
+        """Each part that hears this, with what its options are."""
+        for part in hearing(self._heard):
+            own = {each.name: vars(self)[each.name] for each in _options(part)}
+            if not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
+                yield part, own
+
+
+def _options(part: Part) -> list[Field[Any]]:
+    return options_of(part.load(part.options)) if part.options else []

@@ -1,0 +1,88 @@
+"""Charts as PDF, for papers: those of charts.py, the width of a column, with their fonts inside. Needs matplotlib."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.style import context
+
+from runtime.base.text import printable
+from runtime.measure.report.charts import LineChart, round_ticks
+from runtime.measure.report.png import LONGEST, OFF, ON, rgb
+
+WIDTH = 3.4  # inches
+COLOURS = (ON, OFF, "#2a9d6f", "#b7791f")
+GREY = "#5b6a7a"
+STYLE = {
+    "pdf.fonttype": 42,  # TrueType, which publishers take; Type 3 they do not
+    "text.parse_math": False,  # two $ in a name are no formula
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def lines(chart: LineChart, path: Path) -> None:
+    """Lines over numbers, with their intervals as bands."""
+    with context(STYLE):
+        figure, axes = _figure(chart.x, chart.y)
+        for line, colour in zip(chart.series, COLOURS, strict=False):
+            xs, ys = zip(*line.points, strict=True)
+            if line.bands:
+                axes.fill_between(xs, *zip(*line.bands, strict=True), color=colour, alpha=0.16, lw=0)
+            style = {"color": GREY, "ls": "--", "lw": 0.9} if line.dashed else {"color": colour, "lw": 1.4}
+            axes.plot(xs, ys, label=printable(line.name, LONGEST), **style)
+        axes.set_ylim(bottom=chart.low, top=min(1.0, axes.get_ylim()[1]))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+        if len(chart.series) > 1:
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(chart.series))
+        axes.xaxis.get_major_locator().set_params(nbins=6)
+        _save(figure, path)
+
+
+def histogram(x: str, y: str, edges: Sequence[float], counts: Sequence[int], path: Path) -> None:
+    """Bars between edges on a logarithmic axis."""
+    with context(STYLE):
+        figure, axes = _figure(x, y)
+        axes.stairs(counts, edges, fill=True, color=ON)
+        axes.set_xscale("log")
+        ticks = round_ticks(edges[0], edges[-1])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        _save(figure, path)
+
+
+def matrix(counts: np.ndarray, names: Sequence[str], path: Path) -> None:
+    """A confusion matrix, int [true, predicted]: the counts, shaded by their share of the row."""
+    n, shares = len(counts), counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    with context({**STYLE, "font.size": 7 if n <= 20 else 70 / n}):
+        shown = [printable(name, LONGEST) for name in names]
+        side = 2.4 + 0.055 * max(map(len, shown))
+        figure, axes = _figure("predicted", "true", side, side)
+        axes.imshow(1 - shares[..., None] * (1 - rgb(ON)))
+        axes.set_xticks(range(n), shown, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(n), shown)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for i, j in np.argwhere(counts).tolist():
+            axes.text(j, i, counts[i, j], ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+        _save(figure, path)
+
+
+def _figure(x: str, y: str, width: float = WIDTH, height: float = 2.3) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is a box
+        figure.savefig(path, format="pdf", metadata={"CreationDate": None})  # the same numbers give the same file

@@ -1,0 +1,1 @@
+"""Who hears a run, an evaluation or a proof (runtime/core/observers.py)."""

@@ -1,0 +1,7 @@
+ABOUT = "A window on a running stream in the browser."
+CONTRACT = "Observer"
+HEARS = ("stream",)
+OPTIONS = "DashboardOptions"
+REQUIRES = ("starlette", "uvicorn", "websockets")
+EXTRA = "dashboard"
+PAGE = "docs/dashboard.md"

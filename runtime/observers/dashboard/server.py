@@ -1,0 +1,349 @@
+"""The small server behind the page: Starlette on uvicorn, in a thread of its own.
+
+    GET  /          the page, with ?token=; without it a page that asks for the token
+    GET  /healthz   whether the stream runs, the age of the last event, the lag, hosts that are refused; no token, no facts
+    GET  /status    the account and the times as JSON; Authorization: Bearer TOKEN
+    GET  /metrics   the same for Prometheus; Authorization: Bearer TOKEN
+    GET  /decisions.csv, /decisions.json    the changes of the answer, ?source=; Authorization: Bearer TOKEN
+    POST /control   {"do": "start"|"stop"|"reset"}; Authorization: Bearer TOKEN
+    WS   /feed      subprotocols "plif" and the token; the page asks with {"since": n}, the answer is one message
+
+The page asks for each message when it has drawn the last one, and the server answers at most FPS times a second: for a slow
+page nothing queues up, here or in the sockets. The page is one file, served with a policy that lets it load nothing else.
+How many connections there may be, and for how long, is in door.py; each serves one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from runtime.base.errors import PlifError
+from runtime.observers.dashboard.access import Access
+from runtime.observers.dashboard.door import Door, Troubles
+from runtime.observers.dashboard.metrics import CONTENT_TYPE
+
+FPS = 20
+VIEWERS = 16
+BODY_LIMIT = 4096
+HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
+PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
+PAGE = Path(__file__).parent.parent / "browser_page"
+READ_S = 10.0  # a page that does not read a message for that long is closed
+KINDS = {"csv": "text/csv", "json": "application/json"}
+METRICS = {"Content-Type": CONTENT_TYPE}
+NO_TOKEN = (401, "the token is missing or wrong")
+COMMANDS = ("start", "stop", "reset")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Content(Protocol):
+    """What the server shows and steers; runtime.observers.dashboard.Dashboard."""
+
+    def message(self, since: int, source: str | None) -> bytes: ...
+
+    def status(self) -> dict[str, object]: ...
+
+    def health(self) -> dict[str, object]: ...
+
+    def metrics(self) -> str: ...
+
+    def saved(self, kind: str, source: str | None) -> str: ...
+
+    def command(self, what: str) -> None: ...
+
+    def trouble(self, text: str) -> None: ...
+
+
+class Server:
+    """Listens from the constructor on, answers from `start` to `stop`. PlifError when nothing can listen at the address."""
+
+    def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
+        self._content, self._access = content, access
+        self._socket = _listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._clients: set[_OpenPage] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        style = _page_file("look.css") + _page_file("style.css")
+        script = _page_file("look.js") + _page_file("app.js")
+        self._page = _Page(_page_file("index.html"), style, script)
+        self._locked = _Page(_page_file("locked.html"), style)
+        routes = [
+            Route("/", self._get_page),
+            Route("/healthz", self._get_health),
+            Route("/status", self._with_token(lambda request: JSONResponse(content.status()))),
+            Route("/metrics", self._with_token(lambda request: Response(content.metrics(), headers=METRICS))),
+            Route("/decisions.{kind}", self._with_token(self._decisions)),
+            Route("/control", self._post_control, methods=["POST"]),
+            WebSocketRoute("/feed", self._feed),
+        ]
+        app = Starlette(routes=routes)
+        config = uvicorn.Config(
+            _Guard(app, access),
+            http="h11",
+            h11_max_incomplete_event_size=HEAD_LIMIT,
+            ws="websockets-sansio",
+            ws_max_size=BODY_LIMIT,
+            ws_per_message_deflate=False,  # on the way to the same machine it would only cost processor time
+            lifespan="off",
+            log_config=None,
+            log_level=logging.CRITICAL,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # who a connection is, is its address; what a proxy says of it is not needed
+            timeout_graceful_shutdown=1,
+        )
+        self._uvicorn = server = uvicorn.Server(config)
+        self._door = Door(
+            self._socket,
+            lambda: H11Protocol(config=config, server_state=server.server_state, app_state={}),
+            Troubles(content.trouble),
+        )
+        self._viewers = min(VIEWERS, self._door.most // 2)
+        self._thread = threading.Thread(target=self._run, name="plif-dashboard", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sends the last message to every page and stops the server. Takes a second at most."""
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            done = asyncio.run_coroutine_threadsafe(self._farewell(), loop)
+            try:
+                done.result(1.0)
+            except Exception:
+                done.cancel()
+        self._uvicorn.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(3.0)
+        self._socket.close()
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._uvicorn.config.load()
+            self._door.open()
+            try:
+                await self._uvicorn.serve(sockets=[])  # it accepts nothing itself
+            finally:
+                self._door.close()
+
+        asyncio.run(serve())
+
+    # --- pages ------------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, asked: HTTPConnection) -> bool:
+        """Whether no other page sent this."""
+        return self._access.origin_ok(*(asked.headers.get(name) for name in ("origin", "host", "sec-fetch-site")))
+
+    async def _get_page(self, request: Request) -> Response:
+        if self._access.token_ok(request.query_params.get("token")):
+            return self._page.response(200, request.headers["host"])
+        return self._locked.response(401, request.headers["host"])
+
+    async def _get_health(self, request: Request) -> Response:
+        health = self._content.health()
+        return JSONResponse(health, 200 if health["alive"] else 503)
+
+    def _with_token(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """An answer for those who have the token."""
+
+        async def get(request: Request) -> Response:
+            return answer(request) if self._access.token_ok(_bearer(request)) else _refused(*NO_TOKEN)
+
+        return get
+
+    def _decisions(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in KINDS:
+            return _refused(404, "expected /decisions.csv or /decisions.json")
+        return Response(self._content.saved(kind, request.query_params.get("source")), media_type=KINDS[kind])
+
+    async def _post_control(self, request: Request) -> Response:
+        if not self._is_ours(request):
+            return _refused(403, "another page may not steer the stream")
+        if not self._access.token_ok(_bearer(request)):
+            return _refused(*NO_TOKEN)
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_LIMIT:
+                return _refused(413, "the command is too long")
+        try:
+            what = json.loads(body)["do"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            what = None
+        if what not in COMMANDS:
+            return _refused(400, f'expected {{"do": ...}} with one of {", ".join(COMMANDS)}')
+        self._content.command(what)
+        return JSONResponse({"done": what})
+
+    # --- the feed ---------------------------------------------------------------------------------------------------
+
+    async def _feed(self, socket: WebSocket) -> None:
+        offered = socket.scope.get("subprotocols", [])
+        token = offered[1] if len(offered) == 2 and offered[0] == "plif" else None
+        if not self._is_ours(socket) or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
+            await socket.close()  # before it was accepted: the handshake answers 403
+            return
+        client = _OpenPage(socket)
+        self._clients.add(client)
+        peer = tuple(socket.scope["client"] or ())
+        self._door.stay(peer)
+        try:
+            await socket.accept(subprotocol="plif")
+            while await client.asked():
+                await asyncio.wait_for(client.send(self._content.message(client.since, client.source)), READ_S)
+                await asyncio.sleep(1 / FPS)
+        except (WebSocketDisconnect, asyncio.TimeoutError):
+            pass
+        finally:
+            self._clients.discard(client)
+            self._door.leave(peer)
+
+    async def _farewell(self) -> None:
+        async def last(client: _OpenPage) -> None:
+            await client.send(self._content.message(client.since, client.source))
+            await client.socket.close()
+
+        await asyncio.gather(*(last(client) for client in list(self._clients)), return_exceptions=True)
+
+
+class _OpenPage:
+    """One open page: the last point that it has, the source that it shows, and a lock that keeps messages apart."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self.since = 0
+        self.source: str | None = None
+        self._sending = asyncio.Lock()
+
+    async def asked(self) -> bool:
+        """Waits for the page's question; False when the page went away, or sent what our page never sends."""
+        try:
+            question = json.loads(await asyncio.wait_for(self.socket.receive_text(), PATIENCE_S))
+            self.since = int(question["since"])
+            source = question.get("source")
+        except asyncio.TimeoutError:  # not the built-in TimeoutError before Python 3.11
+            return True
+        except (WebSocketDisconnect, KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+            return False
+        self.source = source if isinstance(source, str) else None
+        return True
+
+    async def send(self, message: bytes) -> None:
+        async with self._sending:
+            await self.socket.send_bytes(message)
+
+
+# --- what every answer shares -----------------------------------------------------------------------------------------
+
+
+class _Page:
+    """One HTML file with its style and script inside, and the policy that allows these two and nothing else."""
+
+    def __init__(self, html: str, style: str, script: str | None = None) -> None:
+        html = html.replace("/*STYLE*/", style)
+        if script is not None:
+            html = html.replace("/*SCRIPT*/", script)
+        self._html = html
+        styles, scripts = (_hash_of(html, tag) for tag in ("style", "script"))
+        # style attributes are set by the script (CSSOM), which a policy of hashes allows; none stand in the HTML
+        self._policy = (
+            f"default-src 'none'; script-src '{scripts}'; style-src '{styles}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+
+    def response(self, status: int, host: str) -> Response:
+        """host: the Host header, which was checked; older browsers do not count ws:// of the same host as 'self'."""
+        policy = f"{self._policy}; connect-src 'self' ws://{host} wss://{host}"
+        return HTMLResponse(self._html, status, {"Content-Security-Policy": policy})
+
+
+def _hash_of(html: str, tag: str) -> str:
+    text = html.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+class _Guard:
+    """Stands around the application: refuses requests for a foreign Host, and adds the security headers to every answer."""
+
+    HEADERS = (
+        (b"referrer-policy", b"no-referrer"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    )
+
+    def __init__(self, app: Starlette, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self.HEADERS]
+            await send(message)
+
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) == 1 and self._access.host_ok(hosts[0]):
+            await self._app(scope, receive, with_headers)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await _refused(421, "this name is not known here")(scope, receive, with_headers)
+
+
+def _refused(status: int, why: str) -> Response:
+    return JSONResponse({"error": why}, status)
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _page_file(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(found[0], socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(found[4])
+            listening.listen(64)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PlifError(
+            f"--dashboard {host}:{port}: cannot listen there ({reason}); another port or 0 may do"
+        ) from None
+    return listening

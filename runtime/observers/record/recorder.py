@@ -1,0 +1,268 @@
+"""`--record DIR`: a live moment on disk, so that it can be run again with the same decisions, bit for bit.
+
+recording.py beside this says what the folder holds. Frames are not written: the same events through the same filters and
+framing give the same frames, and `skipped` and `merged` say which of them the network saw. A thread writes, at least twice a
+second, and a step never gets to disk before its events: whatever ends the program (kill -9 as well), what is there is
+readable and replays up to the last whole line. When the disk is slower than the camera the stream waits for it, since a
+recording with holes cannot be replayed; the overload is counted as usual. A recording is never written over, and a disk that
+is full ends the stream with one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.base.files import make_folder, measure, whole_or_nothing
+from runtime.base.version import __version__
+from runtime.events.frame import Frame
+from runtime.events.lines import StreamSummary
+from runtime.formats.aedat31 import make_header, write_packets
+from runtime.observers.record.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
+from runtime.stream.decide import Decision
+from runtime.stream.observe import Observer
+from runtime.stream.run import Run
+
+FLUSH_S = 0.4
+SYNC_S = 5.0  # a power cut costs at most this much
+WAITING_BYTES = 64 << 20  # more than this in memory: the stream waits for the disk
+
+
+class Recorder(Observer):
+    """Observes a stream and writes it into a folder that is new or empty. Use it as a context, or call close()."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        _refuse_existing(self.folder)
+        make_folder(self.folder)
+        self._run: Run | None = None
+        self._files: list[BinaryIO] = []
+        self._number: dict[str, int] = {}
+        self._decisions: BinaryIO | None = None
+        self._change = threading.Condition()
+        self._events: list[tuple[int, np.ndarray]] = []  # waiting for the disk, with the number of their source
+        self._lines: list[bytes] = []
+        self._waiting = 0  # bytes
+        self._count: dict[str, int] = {}  # events so far
+        self._pending: dict[
+            str, dict[str, object]
+        ] = {}  # what on_reset and on_frame said of the step that is being made
+        self._metrics: Mapping[str, object] | None = None  # the newest account and times; None when they are on disk
+        self._last_metrics: Mapping[str, object] | None = None  # those at the end
+        self._error: PlifError | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_all, name="plif-record", daemon=True)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Everything on disk. Raises PlifError when that failed."""
+        with self._change:
+            first, self._closing = not self._closing, True
+            self._change.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        for file in [*self._files, *([self._decisions] if self._decisions else [])]:
+            with suppress(OSError):  # the reason is in self._error already
+                file.close()
+        if self._run is None:
+            with suppress(OSError):
+                self.folder.rmdir()  # nothing ever ran
+        if first and self._error is not None:
+            raise self._error
+
+    # --- as an observer ---------------------------------------------------------------------------------------------
+
+    def on_start(self, run: Run) -> None:
+        if any(stream.frames.keep_open for stream in run.streams):
+            raise PlifError("--record, --state: a recording is replayed from its own beginning; use one of them")
+        if run.framing.kind == "time":  # a recording that was cut off could not be divided again
+            raise PlifError(
+                f"--record {self.folder}: framing '{run.framing}' divides a whole recording by its last event; "
+                "use duration or count, or stream without --record"
+            )
+        self._run = run
+        document = describe(run)
+        for number, source in enumerate(document["sources"]):
+            self._number[source["name"]] = number
+            self._count[source["name"]] = 0
+            self._pending[source["name"]] = {}
+        try:
+            with whole_or_nothing(self.folder / HEADER) as (beside,):
+                beside.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            for source in document["sources"]:
+                file = open(self.folder / source["events"], "xb")  # noqa: SIM115 (closed in close)
+                self._files.append(file)
+                file.write(make_header(tuple(source["sensor"]), source["upright"]))
+                file.flush()
+            self._decisions = open(self.folder / DECISIONS, "xb")  # noqa: SIM115
+        except OSError as error:
+            raise PlifError(f"--record {self.folder}: cannot be written ({error.strerror})") from None
+        self._thread.start()
+
+    def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
+        """Events [N]: copied, since the source may use the array again."""
+        self._count[source] += len(events)
+        self._wait(8 * len(events), event=(self._number[source], events.copy()))
+
+    def on_return(self, source: str) -> None:
+        line = {"source": self._number[source], "returned_after": self._count[source]}
+        self._wait(64, line=_line(line))
+
+    def on_tick(self, source: str, t_us: int) -> None:
+        self._wait(
+            64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us})
+        )
+
+    def on_reset(self, source: str, step: int, why: str) -> None:
+        self._pending[source]["reset"] = why
+
+    def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
+        """Keeps what the frame says about merged and dropped frames; x and y [classes] are not recorded."""
+        self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
+        if frame.lost:
+            self._pending[source]["lost"] = True
+
+    def on_decision(self, decision: Decision) -> None:
+        line = {"source": self._number[decision.source], **decision.to_dict(), "score": decision.score}
+        line |= {"reset": None} | self._pending[decision.source]
+        self._pending[decision.source] = {}
+        if self._metrics is None and self._run is not None:
+            metrics = self._run.summary()
+            with self._change:
+                self._metrics = metrics
+        self._wait(256, line=_line(line))
+
+    def on_summary(self, summary: StreamSummary) -> None:
+        with self._change:
+            self._last_metrics = {**summary, "complete": True}
+        if self._thread.ident is not None:
+            self.close()
+
+    def _wait(self, size: int, event: tuple[int, np.ndarray] | None = None, line: bytes | None = None) -> None:
+        """Hands events or a line to the thread; waits while too many bytes are waiting already."""
+        with self._change:
+            while self._waiting > WAITING_BYTES and self._error is None:
+                self._change.wait()
+            if self._error is not None:
+                raise self._error
+            if event is not None:
+                self._events.append(event)
+            if line is not None:
+                self._lines.append(line)
+            self._waiting += size
+            if self._waiting > WAITING_BYTES:
+                self._change.notify_all()
+
+    # --- the thread that writes -------------------------------------------------------------------------------------
+
+    def _write_all(self) -> None:
+        synced_s = time.monotonic()
+        while True:
+            with self._change:
+                if not self._closing and self._waiting <= WAITING_BYTES:
+                    self._change.wait(FLUSH_S)
+                closing = self._closing
+                events, lines, waiting = self._events, self._lines, self._waiting
+                self._events, self._lines = [], []
+                metrics = self._last_metrics or self._metrics
+            try:
+                self._write(events, lines)
+                if closing or time.monotonic() - synced_s > SYNC_S:
+                    self._sync(metrics)
+                    synced_s = time.monotonic()
+                    with self._change:
+                        if self._metrics is metrics:
+                            self._metrics = None  # the next step says what they are by then
+            except BaseException as error:  # whatever it is: without this thread nothing is recorded
+                with self._change:
+                    self._error = PlifError(
+                        f"--record {self.folder}: {_reason(error)}; what was recorded before is readable"
+                    )
+                    self._change.notify_all()
+                return
+            with self._change:
+                self._waiting -= waiting
+                self._change.notify_all()
+                if closing and not self._events and not self._lines:
+                    return
+
+    def _write(self, events: list[tuple[int, np.ndarray]], lines: list[bytes]) -> None:
+        """Events first, so that no step is on disk without them."""
+        for number, file in enumerate(self._files):
+            own = [packet for n, packet in events if n == number]
+            if own:
+                write_packets(file, np.concatenate(own))
+                file.flush()
+        if lines and self._decisions is not None:
+            self._decisions.write(b"".join(lines))
+            self._decisions.flush()
+
+    def _sync(self, metrics: Mapping[str, object] | None) -> None:
+        for file in [*self._files, *([self._decisions] if self._decisions else [])]:
+            os.fsync(file.fileno())
+        if metrics is not None:
+            with whole_or_nothing(self.folder / METRICS) as (beside,):
+                beside.write_text(json.dumps({"complete": False, **metrics}, indent=1, allow_nan=False) + "\n")
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """recording.json of a run: all that a replay needs, and what a person wants to know later."""
+    model = run.model
+    several = len(run.streams) > 1
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "plif": __version__,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "artifact": {"name": model.path.name, "sha256": measure(model.path)[1], "card": model.card},
+        "engine": model.engine.name,
+        "options": run.options.to_dict(),
+        "sources": [
+            {
+                "name": stream.name,
+                "format": stream.source.format,
+                "sensor": list(stream.source.sensor),
+                "upright": stream.source.upright,
+                "up_said": stream.source.up_said,
+                "live": stream.source.live,
+                "count": stream.source.count() if run.framing.kind == "count" else None,
+                "events": f"events-{number}.aedat" if several else "events.aedat",
+            }
+            for number, stream in enumerate(run.streams)
+        ],
+    }
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PlifError):
+        return str(error)
+    found = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be written ({found or ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')})"
+
+
+def _line(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _refuse_existing(folder: Path) -> None:
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            what = "holds files already" if folder.is_dir() else "is a file"
+            raise PlifError(f"--record {folder}: {what}, and a recording is never written over; name a new folder")
+    except OSError as error:
+        raise PlifError(f"--record {folder}: cannot be looked into ({error.strerror})") from None

@@ -1,1 +1,0 @@
-"""What a person sees: the terminal, pictures, the dashboard in a browser."""
