@@ -27,7 +27,6 @@ CERTAIN: dict[str, tuple[str, Line, str]] = {
     "decimal commas": ("", lambda i, t, x, y, p: f"{t / 1e6:.6f};{x};{y};{p}".replace(".", ","), "t=s,x,y,p"),
     "tabs": ("# events\n", lambda i, t, x, y, p: f"{t}\t{x}\t{y}\t{2 * p - 1}", ""),
     "pandas": (",t,x,y,p\n", lambda i, t, x, y, p: f"{i},{t},{x},{y},{bool(p)}", ""),
-    "an index": ("", lambda i, t, x, y, p: f"{i},{t},{x},{y},{p}", "-,t=us,x,y,p"),
     "words": ("timestamp_us,x@128,y@128,polarity\n", lambda i, t, x, y, p: f"{t},{x},{y},{'ON' if p else 'OFF'}", ""),
     "milliseconds by name": ("x,y,p,t_ms\n", lambda i, t, x, y, p: f"{x},{y},{p},{t / 1e3}", ""),
     "nanoseconds by name": ("ts [ns],x,y,on\n", lambda i, t, x, y, p: f"{t * 1000},{x},{y},{p}", ""),
@@ -73,6 +72,8 @@ def test_a_pipe_gives_the_same_events_however_it_is_cut(name: str, size: int) ->
 
 UNCERTAIN: dict[str, tuple[Line, str, str]] = {
     "ms or s": (lambda i, t, x, y, p: f"{t / 1e3},{x},{y},{p}", "may be s or ms", "t=ms,x,y,p"),
+    "an index": (lambda i, t, x, y, p: f"{i},{t},{x},{y},{p}", "five columns", "-,t,x,y,p"),
+    "another column": (lambda i, t, x, y, p: f"{t},{x},{y},{p},{i % 3}", "five columns", "t,x,y,p,-"),
     "ns": (lambda i, t, x, y, p: f"{t * 1000},{x},{y},{p}", "look like nanoseconds", "t=ns,x,y,p"),
 }
 

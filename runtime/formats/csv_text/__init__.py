@@ -55,7 +55,7 @@ def matches(head: bytes, path: Path) -> bool:
             return len(fields) >= 4
         finder = Finder("")
         finder.add(line)
-        return bool(finder.both or any(finder.only))
+        return bool(finder.both or any(finder.only) or finder.fives)
     return False
 
 

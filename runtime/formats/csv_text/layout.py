@@ -3,7 +3,8 @@
     t,x,y,p        what plif itself means: whole microseconds
     x,y,p,t        Metavision, with %geometry:1280,720 before it
     t x y p        UZH, ESIM, v2e: times in seconds with a fraction, perhaps 240 180 before it
-    ,t,x,y,p       pandas: an index before it
+
+Other columns without a header have to be said.
 
 Fields are separated by a comma, a semicolon (then a comma may be the decimal point), tabs or blanks. Times with a fraction of
 four digits or more are seconds, whole ones microseconds; where events would then be too far apart, the unit is asked for.
@@ -134,7 +135,7 @@ class Finder:
         self.only = [0, 0]  # lines that only this order can explain
         self.both = 0
         self.times: tuple[list[bytes], list[bytes]] = ([], [])
-        self.firsts: list[bytes] = []
+        self.fives = 0  # lines of five numbers
 
     def add(self, line: bytes) -> None:
         self.lines += 1
@@ -144,8 +145,7 @@ class Finder:
             if len(fields) == len(self.named.names):
                 self.times[0].append(fields[self.named.at["t"]])
             return
-        if len(fields) == 5:
-            self.firsts.append(fields.pop(0))
+        self.fives += len(fields) == 5 and all(map(NUMBER.fullmatch, fields))
         fits = [len(fields) == 4 and _fits(dict(zip(order, fields, strict=True))) for order in ORDERS]
         self.only = [n + (fit and not all(fits)) for n, fit in zip(self.only, fits, strict=True)]
         self.both += all(fits)
@@ -154,6 +154,8 @@ class Finder:
 
     def take(self, final: bool) -> CsvLayout | None:
         """The layout; None where more lines are needed, which `final` forbids. PlifError where they do not tell it."""
+        if final and 2 * self.fives > self.lines and not self.named:
+            raise PlifError(f"{self.where}: five columns without a header; say what they are: {EXAMPLE}")
         if not final and not (self.named or any(self.only)):
             return None
         if min(self.only) > sum(self.only) / 20:
@@ -164,13 +166,6 @@ class Finder:
         if not final and not certain:
             return None
         names = self.named.names if self.named else ORDERS[chosen]
-        if 2 * len(self.firsts) > self.lines and not self.named:
-            if not final and len(self.firsts) < 2:
-                return None
-            numbers = [int(one) if one.isdigit() and len(one) < 18 else -9 for one in self.firsts]
-            if len(numbers) > 1 and any(b != a + 1 for a, b in itertools.pairwise(numbers)):
-                raise PlifError(f"{self.where}: five columns, and the first is no index; say what they are: {EXAMPLE}")
-            names = ("-", *names)
         plain = names == ORDERS[0] or self.named
         layout = CsvLayout(names, unit, self.mark, self.named.sensor if self.named else None)
         guess = (
