@@ -15,42 +15,33 @@ import difflib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from plif_train.keys import DATA, NETWORK, TRAINING, key
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
+from runtime.core.parts import find_parts
 
 SHIPPED = Path(__file__).parent / "recipes"
-NETWORK, TRAINING, DATA = "the network", "the training", "the data"  # the groups of keys, in the order of the fields
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _key(
-    group: str,
-    default: Any,
-    help: str,
-    choices: tuple[str, ...] = (),
-    *,
-    least: float = -math.inf,
-    above: float = -math.inf,
-    most: float = math.inf,
-    split: str = ",",
-    flag: bool = False,
-    free: bool = False,
-) -> Any:
-    """choices, least, above, most: what a value may be; split: what stands between several in a text; flag: `plif train` has an
-    option of this name, in place of --set; free: a continued training may have another value."""
-    return field(default=default, metadata={
-        "group": group, "help": help, "choices": choices, "least": least, "above": above, "most": most, "split": split,
-        "flag": flag, "free": free,
-    })  # fmt: skip
+def _with_keys_of_parts(recipe: type) -> type:
+    """The keys of the parts that change a training, behind the others."""
+    for part in find_parts("hooks").values():
+        keys = part.load(part.options)
+        for name, kind in get_type_hints(keys).items():
+            recipe.__annotations__ = {**recipe.__annotations__, name: kind}
+            setattr(recipe, name, vars(keys)[name])
+    return recipe
 
 
 @dataclass(frozen=True)
+@_with_keys_of_parts
 class Recipe:
     """How to train. None: not given, and then it is what the network, or the data set, has.
 
@@ -58,53 +49,47 @@ class Recipe:
     """
 
     # fmt: off
-    network: str | None = _key(NETWORK, None, "a preset, PRESET:paper, or a notation string")
-    T: int | None = _key(NETWORK, None, "time-steps; the preset's when not given", least=1, flag=True)
-    framing: str | None = _key(NETWORK, None, "events to frames: count:T=10, duration:10ms,T=16")
-    size: str | None = _key(NETWORK, None, "WIDTHxHEIGHT of the input, for recordings of one's own; 128x128 if not given")
-    neuron: str | None = _key(NETWORK, None, "PLIF, LIF, IF (of a preset); v_threshold=, v_reset=, decay_input=", flag=True)
-    init_tau: float | None = _key(NETWORK, None, "tau at the start (PLIF), or for good (LIF); 2 if not given", above=1)
-    tau: str | None = _key(NETWORK, None, "what shares one tau; layer if not given", ("layer", "channel"))
-    channels: int | None = _key(NETWORK, None, "of a preset: convolution channels", least=1)
-    hidden: int | None = _key(NETWORK, None, "of a preset: hidden fully connected neurons", least=1)
-    pool: str | None = _key(NETWORK, None, "of a preset: max or average pooling", ("MP", "AP"))
-    bias: str | None = _key(NETWORK, None, "which layers have biases; none have", ("all", "fc"))
-    surrogate: str | None = _key(NETWORK, None, "gradient of a spike; atan if not given", ("atan", "sigmoid", "piecewise"))
-    detach_reset: bool | None = _key(NETWORK, None, "the gradient ignores the spike in the reset; true if not given")
-    dropout: float | None = _key(NETWORK, None, "probability of every DP layer; 0.5 if not given", least=0, most=1)
+    network: str | None = key(NETWORK, None, "a preset, PRESET:paper, or a notation string")
+    T: int | None = key(NETWORK, None, "time-steps; the preset's when not given", least=1, flag=True)
+    framing: str | None = key(NETWORK, None, "events to frames: count:T=10, duration:10ms,T=16")
+    size: str | None = key(NETWORK, None, "WIDTHxHEIGHT of the input, for recordings of one's own; 128x128 if not given")
+    neuron: str | None = key(NETWORK, None, "PLIF, LIF, IF (of a preset); v_threshold=, v_reset=, decay_input=", flag=True)
+    init_tau: float | None = key(NETWORK, None, "tau at the start (PLIF), or for good (LIF); 2 if not given", above=1)
+    tau: str | None = key(NETWORK, None, "what shares one tau; layer if not given", ("layer", "channel"))
+    channels: int | None = key(NETWORK, None, "of a preset: convolution channels", least=1)
+    hidden: int | None = key(NETWORK, None, "of a preset: hidden fully connected neurons", least=1)
+    pool: str | None = key(NETWORK, None, "of a preset: max or average pooling", ("MP", "AP"))
+    bias: str | None = key(NETWORK, None, "which layers have biases; none have", ("all", "fc"))
+    surrogate: str | None = key(NETWORK, None, "gradient of a spike; atan if not given", ("atan", "sigmoid", "piecewise"))
+    detach_reset: bool | None = key(NETWORK, None, "the gradient ignores the spike in the reset; true if not given")
+    dropout: float | None = key(NETWORK, None, "probability of every DP layer; 0.5 if not given", least=0, most=1)
 
-    epochs: int = _key(TRAINING, 64, "passes over the training split", least=1, flag=True, free=True)
-    batch_size: int = _key(TRAINING, 16, "samples per optimiser step", least=1, flag=True)
-    lr: float = _key(TRAINING, 1e-3, "Adam's learning rate at the start", above=0, flag=True)
-    t_max: int | None = _key(TRAINING, None, "half period of lr's cosine; if not given epochs, or as it was", least=1, free=True)
-    protocol: str = _key(
+    epochs: int = key(TRAINING, 64, "passes over the training split", least=1, flag=True, free=True)
+    batch_size: int = key(TRAINING, 16, "samples per optimiser step", least=1, flag=True)
+    lr: float = key(TRAINING, 1e-3, "Adam's learning rate at the start", above=0, flag=True)
+    t_max: int | None = key(TRAINING, None, "half period of lr's cosine; if not given epochs, or as it was", least=1, free=True)
+    protocol: str = key(
         TRAINING, "A", "keep the best test epoch, the best on 15 % held back, the last", ("A", "B", "C"), flag=True)
-    seed: int = _key(TRAINING, 2020, "of weights, order, dropout, augmentation", least=0, most=2**31 - 1, flag=True)
-    precision: str = _key(TRAINING, "fp32", "autocast; membranes stay float32", ("fp32", "bf16", "fp16"), flag=True)
-    weights: str | None = _key(
-        TRAINING, None, "round those that meet spikes, as --precision of an export does", ("int8", "int4", "ternary"))
-    device: str = _key(TRAINING, "auto", "cpu, cuda:1, auto; 0,1 (two GPUs), cpu:2 (processes)", flag=True, free=True)
-    loss: str = _key(
+    seed: int = key(TRAINING, 2020, "of weights, order, dropout, augmentation", least=0, most=2**31 - 1, flag=True)
+    precision: str = key(TRAINING, "fp32", "autocast; membranes stay float32", ("fp32", "bf16", "fp16"), flag=True)
+    device: str = key(TRAINING, "auto", "cpu, cuda:1, auto; 0,1 (two GPUs), cpu:2 (processes)", flag=True, free=True)
+    loss: str = key(
         TRAINING, "rate-mse", "of the firing rates, or of each step", ("rate-mse", "step-mse", "step-ce", "ce", "tet"))
-    augment: str = _key(
+    augment: str = key(
         TRAINING, "mnist:random_affine,cifar10:random_crop_flip", "none, a function of data.augment, or SET:FUNCTION,...")
-    bn: str = _key(TRAINING, "per-step", "statistics of batch normalisation", ("per-step", "joint", "frozen"))
-    clip_norm: float | None = _key(TRAINING, None, "shorten gradients that are longer than this", above=0)
-    bias_limit: float | None = _key(TRAINING, None, "keep folded biases at or below it (0.95): no spikes in silence", above=0)
-    slow: float | None = _key(
-        TRAINING, None, "share of neurons before the readout that remember for 200 ms at least (tau=channel)", least=0, most=1)
-    fixed: str | None = _key(TRAINING, None, "layers that stay as they are, by name: conv1,conv2")
-    rate_penalty: float = _key(TRAINING, 0.0, "times the mean firing rate, added to the loss: fewer spikes", least=0)
-    accumulate: int = _key(TRAINING, 1, "compute each batch in this many parts, in less memory", least=1)
-    patience: int | None = _key(TRAINING, None, "stop after this many epochs without a better accuracy", least=1, free=True)
-    compile: bool = _key(TRAINING, False, "fuse the neurons' time-steps with torch.compile (GPUs)", free=True)
+    bn: str = key(TRAINING, "per-step", "statistics of batch normalisation", ("per-step", "joint", "frozen"))
+    clip_norm: float | None = key(TRAINING, None, "shorten gradients that are longer than this", above=0)
+    rate_penalty: float = key(TRAINING, 0.0, "times the mean firing rate, added to the loss: fewer spikes", least=0)
+    accumulate: int = key(TRAINING, 1, "compute each batch in this many parts, in less memory", least=1)
+    patience: int | None = key(TRAINING, None, "stop after this many epochs without a better accuracy", least=1, free=True)
+    compile: bool = key(TRAINING, False, "fuse the neurons' time-steps with torch.compile (GPUs)", free=True)
 
-    data: tuple[str, ...] = _key(DATA, (), "names of the sets that --data must give, in this order")
-    mix: tuple[float, ...] = _key(DATA, (), "shares of several --data in an epoch: 0.5,0.5", above=0, most=1e6, flag=True)
-    vary: tuple[str, ...] = _key(
+    data: tuple[str, ...] = key(DATA, (), "names of the sets that --data must give, in this order")
+    mix: tuple[float, ...] = key(DATA, (), "shares of several --data in an epoch: 0.5,0.5", above=0, most=1e6, flag=True)
+    vary: tuple[str, ...] = key(
         DATA, (), "vary recordings: mirror:0.5,turn:0.1; for all --data, or for each", split=";", flag=True)
-    limit_train: int | None = _key(DATA, None, "train on so many samples, spread over the split", least=1, flag=True)
-    limit_test: int | None = _key(DATA, None, "test on so many samples, spread over the split", least=1, flag=True)
+    limit_train: int | None = key(DATA, None, "train on so many samples, spread over the split", least=1, flag=True)
+    limit_test: int | None = key(DATA, None, "test on so many samples, spread over the split", least=1, flag=True)
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ from plif_train.data.augment import augmentation_of
 from plif_train.data.mixture import check_parts, fixed_length, labels_of, load_mixture, parts_of, seen_framing
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.evaluate import Augment
+from plif_train.loop.hooks import hooks_of
 from plif_train.loop.log import Epoch
 from plif_train.loop.parallel import World, open_device
-from plif_train.loop.projection import begin_slow, check_limit, check_slow, fix_layers
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
@@ -97,12 +97,8 @@ class TrainingJob:
         open_device(device)
         torch.manual_seed(recipe.seed)
         net = self._network()
-        fix_layers(net, recipe.fixed)
-        if recipe.bias_limit is not None:
-            check_limit(net, recipe.bias_limit)
-        if recipe.slow is not None:
-            check_slow(net)
-            begin_slow(net, recipe.slow)
+        for hook in hooks_of(net, recipe):
+            hook.begin()
         if (view := find(self.first)[0].about.view) is not None:
             net.meta = replace(net.meta, view=view)
         # Augmentation works on plain images, so those are normalised after it; others as the reader gives them.

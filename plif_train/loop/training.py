@@ -27,11 +27,10 @@ from torch import Tensor
 from plif_train.data.sets import Samples, TrainSet, split_per_class
 from plif_train.loop import checkpoint
 from plif_train.loop.evaluate import Augment, Score, batch_of, evaluate
+from plif_train.loop.hooks import Hook, hooks_of, learning
 from plif_train.loop.log import Epoch, Log
 from plif_train.loop.parallel import World, open_device, parse_devices
-from plif_train.loop.projection import keep_slow, limit_biases
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
-from plif_train.loop.rounded import RoundedWeights
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
@@ -98,14 +97,14 @@ def train(
     file = ResumeFile(resume_path(out), net, recipe, about, samples, world.size)
     done, best = 0, {"accuracy": -1.0, "epoch": 0}
     if resume:
-        with loop.weights.learning():
+        with learning(loop.hooks):
             point = file.restore(*state)
         done, file.processes = point.epoch, max(world.size, point.processes)
         best = point.best if out.exists() else best
         if recipe.t_max is None and point.t_max != recipe.epochs:  # the cosine stays what it was
             loop.recipe = file.recipe = recipe = replace(recipe, t_max=point.t_max)
     elif first:
-        with loop.weights.learning():
+        with learning(loop.hooks):
             file.write(done, best, *state)
     log = Log(out, done, tensorboard) if first else None
     if log is not None and not done:
@@ -144,7 +143,7 @@ def train(
             if first:
                 checkpoint.save(net, out, record)
         if first:
-            with loop.weights.learning():
+            with learning(loop.hooks):
                 file.write(done, best, *state)
         if on_epoch is not None:
             on_epoch(result)
@@ -192,7 +191,7 @@ class _Loop:
     world: World
     optimizer: torch.optim.Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
-    weights: RoundedWeights = field(init=False)
+    hooks: list[Hook] = field(init=False)
 
     def __post_init__(self) -> None:
         device = torch.device(self.recipe.device).type
@@ -200,7 +199,9 @@ class _Loop:
         fused = device in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.recipe.lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
-        self.weights = RoundedWeights(self.net, self.recipe.weights)
+        self.hooks = hooks_of(self.net, self.recipe)
+        for hook in self.hooks:
+            hook.start()
 
     def run_epoch(self, samples: TrainSet, epoch: int) -> tuple[float, float]:
         """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
@@ -240,13 +241,11 @@ class _Loop:
                 if recipe.clip_norm is not None:
                     self.scaler.unscale_(self.optimizer)
                     torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
-                with self.weights.learning():
+                with learning(self.hooks):
                     self.scaler.step(self.optimizer)
                 self.scaler.update()
-                if recipe.bias_limit is not None:
-                    limit_biases(net, recipe.bias_limit)
-                if recipe.slow is not None:
-                    keep_slow(net, recipe.slow)
+                for hook in self.hooks:
+                    hook.stepped()
                 note = f"loss {total_loss / max(learnt, 1):.4f}  acc {correct / max(seen, 1):.3f}"
                 progress.update(number, len(batches), note)
         total_loss, learnt_in_all, right_in_all, counted = world.total([total_loss, learnt, correct, seen])

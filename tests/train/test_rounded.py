@@ -14,7 +14,7 @@ from plif_export.passes import prepare
 from plif_export.passes.rounding import quantized
 from plif_export.readers import read
 from plif_train import load, save
-from plif_train.loop.rounded import on_grid, reading_spikes
+from plif_train.hooks.rounded.hook import on_grid, reading_spikes
 from plif_train.loop.training import train
 from plif_train.network.network import Network
 from plif_train.network.presets import build

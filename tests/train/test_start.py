@@ -130,20 +130,6 @@ def test_other_data_are_not_continued(tmp_path: Path) -> None:
     assert find("dvs128-gesture:x?order=sj&train=authors-936")[2] == {"order": "sj", "train": "authors-936"}
 
 
-def test_a_resume_file_of_before_this_was_compared_is_still_continued(tmp_path: Path) -> None:
-    out = tmp_path / "model.pt"
-    about = {"dataset": "bars", "dataset_options": {"train": "authors-936"}}
-    train(network(), bars(16), bars(8), ONCE, out, about=about)
-    old = torch.load(resume_path(out), weights_only=True)
-    progress = json.loads(old["progress"])
-    for name in ("train_samples", "val_samples", "test_samples"):
-        del progress["settings"][name]
-    del progress["about"]["dataset_options"], progress["t_max"]
-    torch.save({**old, "progress": json.dumps(progress)}, resume_path(out))
-    record = train(network(), bars(16), bars(8), Recipe(epochs=2, batch_size=8), out, about=about, resume=True)
-    assert "t_max" not in record["recipe"] and record["recipe"]["epochs"] == 2
-
-
 def test_a_longer_training_keeps_its_cosine_unless_another_is_asked_for(tmp_path: Path) -> None:
     for t_max, half in ((None, 2), (4, 4)):
         out = tmp_path / f"{half}.pt"

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from plif_train.loop.hooks import Hook
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.model.grids import GRIDS, Grid
@@ -27,20 +28,19 @@ from runtime.model.grids import GRIDS, Grid
 SHARES = 21  # scales that are tried
 
 
-class RoundedWeights:
+class RoundedWeights(Hook):
     """The weights of a network that are rounded, and what they learn from.
-
-    precision  a name of GRIDS, or None, which rounds nothing
 
     PlifError where no layer is to be rounded.
     """
 
-    def __init__(self, net: Network, precision: str | None) -> None:
-        self.grid = GRIDS.get(precision or "")
-        self.rounded = list(reading_spikes(net)) if self.grid else []
-        if self.grid and not self.rounded:
+    def start(self) -> None:
+        precision = vars(self.recipe)["weights"]
+        self.grid = GRIDS[precision]
+        self.rounded = list(reading_spikes(self.net))
+        if not self.rounded:
             raise PlifError(
-                f"weights {precision}: no layer of '{net.notation}' reads spikes; expected one behind neurons"
+                f"weights {precision}: no layer of '{self.net.notation}' reads spikes; expected one behind neurons"
             )
         self.learned = [weight.detach().clone() for weight in self.rounded]
         self._round()
@@ -55,13 +55,15 @@ class RoundedWeights:
         self._round()
 
     def _round(self) -> None:
-        if self.grid:
-            self._set([on_grid(learned, self.grid) for learned in self.learned])
+        self._set([on_grid(learned, self.grid) for learned in self.learned])
 
     @torch.no_grad()
     def _set(self, values: list[Tensor]) -> None:
         for weight, value in zip(self.rounded, values, strict=True):
             weight.copy_(value)
+
+
+HOOK = RoundedWeights
 
 
 def reading_spikes(net: Network) -> Iterator[torch.nn.Parameter]:

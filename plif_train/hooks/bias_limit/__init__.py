@@ -1,0 +1,1 @@
+"""Biases that cost no spikes in silence."""

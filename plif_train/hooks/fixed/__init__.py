@@ -1,0 +1,1 @@
+"""Layers that stay as they are while others learn."""

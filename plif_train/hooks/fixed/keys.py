@@ -1,0 +1,11 @@
+"""Which layers are fixed."""
+
+from __future__ import annotations
+
+from plif_train.keys import TRAINING, key
+
+
+class Keys:
+    # fmt: off
+    fixed: str | None = key(TRAINING, None, "layers that stay as they are, by name: conv1,conv2")
+    # fmt: on

@@ -1,0 +1,1 @@
+"""Weights that are rounded while they are learned."""

@@ -1,0 +1,1 @@
+"""Neurons before the readout that remember."""
