@@ -29,7 +29,7 @@ from bench.artifacts import work_folder
 from bench.machine import machine
 from plif_export.cards import make_card, set_card
 from plif_export.passes import drop_dropout, fold_batchnorm, prepare
-from plif_export.readers.checkpoint.ours import read_network
+from plif_export.readers.ours import read_network
 from plif_export.writers import FORMS
 from plif_train.network.network import Network
 from runtime.model.graph import Graph, Node

@@ -62,7 +62,7 @@ def is_there(name: str) -> bool:
 
 def _trained(steps: int) -> Workload:
     from plif_export.options import CallerFacts
-    from plif_export.readers.checkpoint.spikingjelly import read_state_dict
+    from plif_export.readers.state_dict.reader import read
     from runtime.events import frames_of, read_events
 
     if not is_there("trained"):
@@ -70,7 +70,7 @@ def _trained(steps: int) -> Workload:
             f"bench: the trained network and the recordings of gestures are not on this machine ({SHARED.name}/data)"
         )
     caller = CallerFacts(network=CHECKPOINT_NOTATION, framing=CHECKPOINT_FRAMING, kind="events")
-    net = read_state_dict(CHECKPOINT, caller, None).reference.net.eval()
+    net = read(CHECKPOINT, caller).reference.net.eval()
     clips = [
         frames_of(read_events(path), CHECKPOINT_FRAMING, net.meta.shape, (128, 128))
         for path in sorted(CLIPS.glob("*.bs2"))

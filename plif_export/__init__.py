@@ -11,16 +11,15 @@ The names below are imported when first used: the command line lists this packag
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+from runtime.core.parts import find_parts
 
 if TYPE_CHECKING:
     from plif_export.checks import CheckReport, check, check_file
     from plif_export.pipeline import Exported, ParityFailed, export
     from plif_export.proof.report import Report
-    from plif_export.readers.libraries.layers import register_layer
-    from plif_export.readers.libraries.neurons import register_neuron
     from plif_export.verification import verify
 
 _HOMES = {
@@ -28,8 +27,6 @@ _HOMES = {
     "verification": ("verify",),
     "proof.report": ("Report",),
     "checks": ("check", "check_file", "CheckReport"),
-    "readers.libraries.layers": ("register_layer",),
-    "readers.libraries.neurons": ("register_neuron",),
 }
 
 # The commands of the core, as in runtime/__init__.py
@@ -54,14 +51,15 @@ __all__ = [
     "check",
     "check_file",
     "export",
-    "register_layer",
-    "register_neuron",
     "verify",
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"plif_export.{home}"), name)
+    for part in find_parts("readers").values():
+        if name in part.gives:
+            return part.load(part.gives[name])
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")

@@ -20,18 +20,16 @@ from plif_export.cards import make_card
 from plif_export.options import CallerFacts, CheckOptions, ExportOptions
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic.interpret import start, step
-from plif_export.readers import network_of, read
-from plif_export.readers.code import example_of
+from plif_export.readers import check as read_for_check
+from plif_export.readers import network_of
 from plif_export.readers.facts import ModelFacts
 from plif_export.readers.rules import Problem
 from plif_export.targets import find_target
 from plif_export.targets.target import Target
 from plif_export.writers.emit import writable
-from plif_train.network.network import Network
 from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
 from runtime.base.options import with_fields
-from runtime.model.artifacts import HDF5, kind_of
+from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.grids import named, named_in, sentences
@@ -96,11 +94,6 @@ class CheckReport:
             rule = f"the {self.target} target cannot write it"
             self.add(Problem(name, op, rule, "choose another layer, or another target"))
 
-    def add_graph(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
-        for node in graph:
-            self.add_node(node.name, node.op, node.attrs.get("kind"))
-        self.add_refusals(graph, facts, target, options)
-
     def add_refusals(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
         """Enters what the target refuses: of each layer where the target can say it, else of the graph as a whole.
 
@@ -138,29 +131,24 @@ def check(
     shape: tuple[int, ...] | None = None,
 ) -> CheckReport:
     """What of a live module is supported. example_input, or the shape (C, H, W) of one step, and the options as in export."""
-    options, caller = options or {}, CallerFacts(output=output, shape=shape)
-    target, report = find_target(to, options), CheckReport(to)
-    if isinstance(module, Network):
-        source = read(module)
-        report.add_graph(source.graph, source.facts, target, options)
-        return report
-    from plif_export.readers.module.check import compare
-    from plif_export.readers.module.reader import examine
+    return _checked(module, example_input, CallerFacts(output=output, shape=shape), to, options or {})
 
-    traced, problems = examine(module, example_of(module, example_input, caller), caller)
-    if traced is not None and not problems:
-        problems = compare(traced).problems
-    entries = traced.entries if traced is not None else []
-    for entry in entries:
+
+def _checked(
+    model: str | Path | nn.Module, example_input: object, caller: CallerFacts, to: str, options: Mapping[str, str]
+) -> CheckReport:
+    target, report = find_target(to, options), CheckReport(to)
+    found = read_for_check(model, example_input, caller)
+    for entry in found.entries:
         if isinstance(entry, Node):
             report.add_node(entry.name, entry.op, entry.attrs.get("kind"))
         else:
             report.add(entry)
-    for problem in problems:
+    for problem in found.problems:
         if str(problem) not in report.problems:
             report.add(problem)
-    if traced is not None and traced.graph is not None:
-        report.add_refusals(traced.graph, ModelFacts.from_caller(caller, traced.graph), target, options)
+    if found.graph is not None and found.facts is not None:
+        report.add_refusals(found.graph, found.facts, target, options)
     return report
 
 
@@ -172,7 +160,7 @@ def check_file(path: str | Path, **said: Any) -> CheckReport:
     if isinstance(network, nn.Module):
         return check(network, to=to, options=chosen.options, shape=chosen.shape)
     path = Path(path)
-    target, report = find_target(to, chosen.options), CheckReport(to)
+    report = CheckReport(to)
     if path.suffix in (".onnx", ".engine", ".plif", ".html") or path.is_dir():
         card = read_card(path)
         if card["format"] == ARTIFACT_FORMAT:  # an artifact has no weights to ask a target about
@@ -184,20 +172,7 @@ def check_file(path: str | Path, **said: Any) -> CheckReport:
                 report.add_node(node["name"], node["op"], node["attrs"].get("kind"))
             report.notes = sentences(named_in(card), advice=False)
         return report
-    with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
-        head = file.read(8)
-    if head == HDF5:
-        from plif_export.readers.nir.graph import examine_nir
-
-        graph, problems = examine_nir(path, **chosen.neuron)
-        for problem in problems:
-            report.add(problem)
-        if graph is not None:
-            report.add_graph(graph, ModelFacts.from_caller(CallerFacts(), graph), target, chosen.options)
-        return report
-    source = read(path, caller=chosen)
-    report.add_graph(source.graph, source.facts, target, chosen.options)
-    return report
+    return _checked(path, None, chosen, to, chosen.options)
 
 
 def on_grids(graph: Graph) -> dict[str, str]:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from plif_export.readers.module.copies import fresh
-from plif_export.readers.module.forms import call_steps
 from plif_export.readers.module.reader import examine
+from plif_export.readers.tracing.copies import fresh
+from plif_export.readers.tracing.forms import call_steps
 from runtime.model.graph import Graph
 
 

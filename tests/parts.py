@@ -38,6 +38,7 @@ PACKAGES = ("runtime", "plif_train", "plif_export")
 RECORD = ROOT / "tests" / "parts.json"
 KINDS = (".py", ".c", ".h", ".js", ".css", ".html")
 MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 25
+LARGE = {"plif_export/readers/module": 2500}  # what a live module can be is one story
 MODULE_PATH = re.compile(r"(?:runtime|plif_train|plif_export)(?:[./]\w+)+")
 
 
@@ -133,7 +134,8 @@ class House:
         """What no part may be."""
         own = self.parts[part]
         lines = sum(self.lines[name] for name in own)
-        said = [f"{lines} lines of code, at most {MOST_LINES}"] if lines > MOST_LINES else []
+        most = LARGE.get(part, MOST_LINES)
+        said = [f"{lines} lines of code, at most {most}"] if lines > most else []
         said += [f"{len(own)} files, at most {MOST_FILES}"] if len(own) > MOST_FILES else []
         file = self.root / part / FILE
         if file.exists():

@@ -1,15 +1,13 @@
-"""Readers: a trained model -> SNN graph. One folder per source.
+"""Readers: a trained model -> SNN graph. A model.pt and our own networks are read here (ours.py), all others by parts.
 
-    facts          what every reader gives: TrainedModel
-    checkpoint     model.pt and our own live networks (ours.py); bare state_dicts, with their notation (spikingjelly.py)
-    module         any live nn.Module, by running it: forms.py says how it is run, record.py and steps.py write it down, body.py
-                   finds one step and its states, readout.py what is made of the steps, regions.py and neuron_program.py the
-                   neurons, lower.py the graph; check.py compares it with the module; reader.py puts all this together
-    libraries      neurons and layers of other libraries
-    nir            a NIR file
-    code           the module that `my_module.py:net` names
+    facts   what every reader gives: TrainedModel
+    ours    a network of ours -> graph
+    rules   what makes a layer impossible to read, and what to do instead
+    code    the module that `my_module.py:net` names
 
-`read` looks at the model and calls the right reader.
+A reader is a part of plif_export/readers with reader.py: of files, which it knows by their first bytes (MAGIC in its part.py),
+`read(path, caller, sha256)`; of live modules, where it says none, `read(module, caller, example)`. Its `check`, with the same
+arguments, says of every layer what would become of it.
 """
 
 from __future__ import annotations
@@ -20,13 +18,17 @@ from pathlib import Path
 
 from torch import nn
 
+import plif_train
 from plif_export.options import CallerFacts
-from plif_export.readers.checkpoint.ours import trained_model
-from plif_export.readers.facts import TrainedModel
+from plif_export.readers.facts import Examined, TrainedModel
+from plif_export.readers.ours import has_card, trained_model
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.model.artifacts import HDF5
+from runtime.core.parts import Part, find_parts
+
+CHUNK = 1 << 24  # bytes
+MODELS = "a model.pt, a state_dict or a NIR file"
 
 
 def read(
@@ -40,15 +42,69 @@ def read(
     """
     caller = caller or CallerFacts()
     if isinstance(model, str | Path):
-        return _read_file(Path(model), caller)
+        path = Path(model)
+        part = _reader_of_file(path, caller)
+        if part is None:
+            return trained_model(plif_train.load(path), _sha256(path), has_card=True)
+        found: TrainedModel = part.load("reader:read")(path, caller, _sha256(path))
+        return found
     if isinstance(model, Network):
         return trained_model(model, has_card=True)
+    found = _reader_of_modules(model).load("reader:read")(model, caller, _example(model, example_input, caller))
+    return found
+
+
+def check(model: str | Path | nn.Module, example_input: object = None, caller: CallerFacts | None = None) -> Examined:
+    """What becomes of each layer of a model, and why it cannot be exported. Raises PlifError for what is no model at all."""
+    caller = caller or CallerFacts()
+    part: Part | None = None
+    beside: object = None
+    if isinstance(model, str | Path):
+        part = _reader_of_file(Path(model), caller)
+    elif not isinstance(model, Network):
+        part, beside = _reader_of_modules(model), _example(model, example_input, caller)
+    if part is None:
+        return Examined.of(read(model, None, caller))
+    found: Examined = part.load("reader:check")(model, caller, beside)
+    return found
+
+
+def _example(module: nn.Module, given: object, caller: CallerFacts) -> object:
+    from plif_export.readers.code import example_of
+
+    return example_of(module, given, caller)
+
+
+def _reader_of_modules(model: nn.Module) -> Part:
     if not isinstance(model, nn.Module):
         raise PlifError(f"cannot export a {type(model).__name__}; expected a file such as model.pt, or an nn.Module")
-    from plif_export.readers.code import example_of
-    from plif_export.readers.module.reader import read_module
+    part = next((part for part in find_parts("readers").values() if part.names != () and not part.magic), None)
+    if part is None:
+        raise PlifError(
+            f"cannot export a {type(model).__name__}: this plif has no reader of live modules; expected a model.pt"
+        )
+    return part
 
-    return read_module(model, example_of(model, example_input, caller), caller)
+
+def _reader_of_file(path: Path, caller: CallerFacts) -> Part | None:
+    """None for a model.pt, and for what is refused as none."""
+    with open_regular(path, MODELS) as file:
+        head = file.read(8)
+    if path.suffix in (".onnx", ".engine", ".plif"):
+        raise PlifError(
+            f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
+        )
+    part = next((part for part in find_parts("readers").values() if head.startswith(part.magic or (b"\0\0",))), None)
+    return None if part is None or (head[:2] == b"PK" and caller.network is None and has_card(path)) else part
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, which may be larger than memory."""
+    digest = hashlib.sha256()
+    with open_regular(path, MODELS) as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
@@ -62,27 +118,3 @@ def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
     from plif_export.readers.code import run_code
 
     return run_code(path, name)
-
-
-def _read_file(path: Path, caller: CallerFacts) -> TrainedModel:
-    import plif_train
-    from plif_export.readers.checkpoint.spikingjelly import has_card, read_state_dict
-
-    with open_regular(path, "a model.pt, a state_dict or a NIR file") as file:
-        head, digest = file.read(8), hashlib.sha256()
-        if head == HDF5 or head[:2] == b"PK":  # what is neither is refused below, and may be larger than memory
-            file.seek(0)
-            while block := file.read(1 << 24):
-                digest.update(block)
-    sha256 = digest.hexdigest()
-    if path.suffix in (".onnx", ".engine", ".plif"):
-        raise PlifError(
-            f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
-        )
-    if head == HDF5:
-        from plif_export.readers.nir.graph import read_nir
-
-        return read_nir(path, caller, sha256)
-    if caller.network is None and (head[:2] != b"PK" or has_card(path)):
-        return trained_model(plif_train.load(path), sha256, has_card=True)
-    return read_state_dict(path, caller, sha256)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import Reference
+from plif_export.readers.rules import Problem
 from plif_train.network.network import Network
 from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 from runtime.model.card import Card
-from runtime.model.graph import Graph, Shape
+from runtime.model.graph import Graph, Node, Shape
 
 CLAIMS = ("classes", "framing", "kind", "T")  # what a card says of a model that its weights do not show
 
@@ -165,3 +167,23 @@ def _data_set(network: str | None, shape: Shape, outputs: int) -> str:
 def numbers(outputs: int) -> tuple[str, ...]:
     """The names of classes that nobody named: "0", "1", ..."""
     return tuple(str(i) for i in range(outputs))
+
+
+@dataclass
+class Examined:
+    """What a reader finds of a model that need not be exportable.
+
+    entries   in the order of the model: a node of the graph, or why a layer becomes none
+    problems  of the model as a whole
+    graph     None where there is a problem
+    """
+
+    entries: Sequence[Node | Problem]
+    problems: Sequence[Problem]
+    graph: Graph | None
+    facts: ModelFacts | None
+
+    @classmethod
+    def of(cls, model: TrainedModel) -> Examined:
+        """Of one that could be read."""
+        return cls(list(model.graph), [], model.graph, model.facts)

@@ -113,7 +113,7 @@ class NirTarget(Target):
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:
         """The file, read back as any NIR file is, in the interpreter."""
-        from plif_export.readers.nir.graph import examine_nir
+        from plif_export.readers.nir.reader import examine_nir
 
         graph, problems = examine_nir(path, **_reading(card, path))
         if graph is None:

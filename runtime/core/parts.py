@@ -14,6 +14,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     HEARS     of an Observer: what it hears (runtime/core/observers.py)
     HOLDS     a file's name: a folder that holds it is one of its recordings
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
+    GIVES     {name: "module:name" in it}: what the package that it is a part of gives under a name of its own
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
               options. CALL is the same in Python, as a verb of plif.py
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -60,6 +61,7 @@ class Part:
     hears: tuple[str, ...] = ()
     holds: str = ""
     options: str = ""
+    gives: Mapping[str, str] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     extra: str = ""
     run: str = "command"

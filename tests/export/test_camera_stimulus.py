@@ -16,7 +16,7 @@ from plif_export.proof import probe
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, EngineSession, States
 from plif_export.prove import prove
-from plif_export.readers.checkpoint.ours import read_network
+from plif_export.readers.ours import read_network
 from plif_train.network.network import Network
 from runtime import load
 from runtime.events.stimulus import MOST, images_of_a_camera, of_a_camera

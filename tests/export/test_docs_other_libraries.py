@@ -9,7 +9,8 @@ import pytest
 
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_export.readers.module import elementwise, lower
+from plif_export.readers.module import lower
+from plif_export.readers.tracing import elementwise
 from runtime.model import neurons
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from plif_export import export
-from plif_export.readers.module.copies import with_shared_weights
-from plif_export.readers.module.forms import Form
 from plif_export.readers.module.runs.original import Rollout, compare_with_copy
 from plif_export.readers.module.runs.sides import Ran, Watched
+from plif_export.readers.tracing.copies import with_shared_weights
+from plif_export.readers.tracing.forms import Form
 from runtime.base.errors import PlifError
 from tests.export.unseen_state import Net
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import runtime
 from plif_export import check, check_file, export, verify
-from plif_export.readers.nir.graph import examine_nir
+from plif_export.readers.nir.reader import examine_nir
 from plif_export.targets import find_target
 from runtime.base.errors import PlifError
 from runtime.cli.main import run

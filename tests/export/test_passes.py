@@ -10,7 +10,7 @@ import torch
 
 from plif_export.passes import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input, prepare
 from plif_export.proof.arithmetic import interpret
-from plif_export.readers.checkpoint.ours import read_network
+from plif_export.readers.ours import read_network
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node
 from tests.networks import SMALL, firing, frames, scaled

@@ -16,7 +16,7 @@ from plif_export import ParityFailed, export
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
 from plif_export.prove import prove
-from plif_export.readers.checkpoint.ours import read_network
+from plif_export.readers.ours import read_network
 from plif_export.writers import FORMS
 from plif_train.network.network import Network
 from runtime.model.card import Card

@@ -20,8 +20,8 @@ from plif_export.proof.reference import GraphReference
 from plif_export.readers import read
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_export.readers.module.copies import fresh
 from plif_export.readers.module.lower import ModuleReading
+from plif_export.readers.tracing.copies import fresh
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests import loops

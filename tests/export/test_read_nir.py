@@ -14,7 +14,7 @@ from torch import nn
 import runtime
 from plif_export import check_file, export, verify
 from plif_export.proof.arithmetic import interpret
-from plif_export.readers.nir.graph import examine_nir
+from plif_export.readers.nir.reader import examine_nir
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card

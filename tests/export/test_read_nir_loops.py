@@ -15,7 +15,7 @@ import runtime
 from plif_export import check_file, export
 from plif_export.pipeline import ParityFailed
 from plif_export.proof.arithmetic import interpret
-from plif_export.readers.nir.graph import examine_nir
+from plif_export.readers.nir.reader import examine_nir
 from runtime.model.card import read_card
 from tests.foreign import events
 

@@ -85,7 +85,7 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path, tmp_path: Path, name: str) -> None:
     """Full size, SpikingJelly's names and the authors' own: every tensor finds its layer."""
     from plif_export.options import CallerFacts
-    from plif_export.readers.checkpoint.spikingjelly import _build, _load
+    from plif_export.readers.state_dict.reader import _build, _load
 
     lists = json.loads((shared_data.parent / "reference" / "spikingjelly_state_dicts.json").read_text())
     preset, shape, _ = NETS[name]

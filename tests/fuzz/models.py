@@ -207,7 +207,7 @@ def torch_seeds() -> list[bytes]:
 
 
 def read_torch(path: Path) -> None:
-    from plif_export.readers.checkpoint.spikingjelly import load_tensors
+    from plif_export.readers.state_dict.reader import load_tensors
     from plif_train import load
 
     for read in (read_card, load_tensors):
@@ -278,7 +278,7 @@ class Fork:
 
 
 def read_nir(path: Path) -> None:
-    from plif_export.readers.nir.graph import examine_nir
+    from plif_export.readers.nir.reader import examine_nir
 
     hdf5.Child = Fork  # type: ignore[misc, assignment]
     try:

@@ -18,7 +18,7 @@ from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.arrays import Numpy
 from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.compare import MEMBRANE
-from plif_export.readers.checkpoint.ours import read_network
+from plif_export.readers.ours import read_network
 from plif_export.writers import FORMS
 from plif_train.network.network import Network
 from runtime import native

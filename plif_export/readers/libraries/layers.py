@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from plif_export.readers.ours import Content
 from plif_export.readers.rules import require
 
 Entry = TypeVar("Entry")
-Content: TypeAlias = tuple[
-    str, dict[str, object], dict[str, np.ndarray]
-]  # operation or kind of neuron, attributes, parameters
 LayerReader: TypeAlias = Callable[..., Content]  # (module, shape in, shape out)
 
 LAYERS: dict[str, LayerReader] = {}  # registered by users: one operation, whatever they do inside
@@ -46,11 +44,6 @@ def known_as(module: nn.Module, registry: Mapping[str, Entry], own: tuple[str, .
         if any(name in vars(cls) for name in own):
             return None
     return None
-
-
-def array(value: Tensor) -> np.ndarray:
-    """A tensor [...] as a float32 array of its shape, copied."""
-    return value.detach().cpu().numpy().astype(np.float32)
 
 
 def one_number(value: np.ndarray | float, name: str) -> float:

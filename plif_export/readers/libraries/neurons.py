@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.readers.libraries.layers import Content, array, known_as, one_number, qualified
+from plif_export.readers.libraries.layers import known_as, one_number, qualified
+from plif_export.readers.ours import Content, array, membrane_attrs, own_neuron
 from plif_export.readers.rules import NeverSupported, Unsupported, require
-from plif_train.network.neuron import Neuron
 from runtime.model import neurons
 from runtime.model.neurons import Equation
 
@@ -151,21 +151,6 @@ def _probe(function: Callable[[Tensor], Tensor], at_threshold: float, what: str)
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
 
 
-def own_neuron(m: Neuron) -> Content:
-    """A plif_train.network.neuron.Neuron; alpha [] or [C] in float32, none for IF."""
-    alpha = m.alpha()
-    return m.kind, _membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": array(alpha)}
-
-
-def _membrane_attrs(m: Any, decay_input: bool) -> dict[str, object]:
-    return {
-        "v_threshold": float(m.v_threshold),
-        "v_reset": None if m.v_reset is None else float(m.v_reset),
-        "decay_input": bool(decay_input),
-        "charge": "exact",
-    }
-
-
 NEURONS["plif_train.network.neuron.Neuron"] = NeuronType(own_neuron)
 
 
@@ -178,7 +163,7 @@ def _spikingjelly(m: Any) -> Content:
         isinstance(m.v_threshold, float | int), f"v_threshold is a {type(m.v_threshold).__name__}", "use one number"
     )
     kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[known_name(m)]
-    attrs = _membrane_attrs(m, kind == "IF" or m.decay_input)
+    attrs = membrane_attrs(m, kind == "IF" or m.decay_input)
     if kind == "IF":
         return kind, attrs, {}
     if kind == "PLIF":

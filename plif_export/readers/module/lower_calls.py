@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from plif_export.readers.module.neuron_program import constant
-from plif_export.readers.module.nodes import Argument, TraceNode, as_node, as_number
 from plif_export.readers.rules import Unsupported, require
+from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number
 from runtime.model.graph import Shape
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import GraphTensor, NewNode
@@ -71,13 +71,6 @@ class RecordedCall:
         rule = f"it joins {list(x.shape)} with a constant {list(given.shape)}"
         require(self.out == x.shape, rule, "give both one shape")
         return constant(torch.from_numpy(self.value(given)), x.shape)
-
-    def weights(self, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
-        """The parameters of a layer with weight [O, ...]; bias: the number of the argument that is its bias [O]."""
-        params = {"weight": np.ascontiguousarray(weight)}
-        if self.get(bias) is not None:
-            params["bias"] = self.array(bias, "its bias")
-        return params
 
     def array(self, i: int, what: str = "its weight") -> np.ndarray:
         """An argument that is static, as it was recorded, [...] float32."""

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.proof.arithmetic import interpret
-from plif_export.readers.libraries.layers import Content
 from plif_export.readers.libraries.neurons import neuron_type
 from plif_export.readers.module.body import StepProgram, StepState, compute, static_value
-from plif_export.readers.module.elementwise import COMPARES, TABLE
-from plif_export.readers.module.nodes import Argument, TraceNode, as_node, as_number, swap
 from plif_export.readers.module.regions import Region
+from plif_export.readers.ours import Content
 from plif_export.readers.rules import NeverSupported, Unsupported
+from plif_export.readers.tracing.elementwise import COMPARES, TABLE
+from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number, swap
 from runtime.model import graph
 from runtime.model.neurons import equation_of
 from runtime.model.program import is_binary

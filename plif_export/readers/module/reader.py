@@ -23,27 +23,27 @@ from plif_export.options import CallerFacts
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
-from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
 from plif_export.readers.module.check import compare
-from plif_export.readers.module.copies import failed, owners_weights, put_back, with_shared_weights
-from plif_export.readers.module.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
+from plif_export.readers.module.hidden import hidden_state
 from plif_export.readers.module.lower import Lowering, ModuleReading
-from plif_export.readers.module.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.module.readout import outputs_of, read_out
-from plif_export.readers.module.record import TraceRun
 from plif_export.readers.module.regions import above, below
 from plif_export.readers.module.runs.places import PlacedRun, find_places
-from plif_export.readers.module.unseen.hidden import hidden_state
 from plif_export.readers.rules import Problem, Unsupported, refuse
+from plif_export.readers.tracing.copies import failed, owners_weights, put_back, with_shared_weights
+from plif_export.readers.tracing.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
+from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, Table, TraceNode
+from plif_export.readers.tracing.record import TraceRun
 from runtime.model.graph import state_key
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 
 
-def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -> TrainedModel:
+def read(module: nn.Module, caller: CallerFacts, example_input: object) -> TrainedModel:
     """The graph of a live module. Raises PlifError with the first problem.
 
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
@@ -66,6 +66,16 @@ def read_module(module: nn.Module, example_input: object, caller: CallerFacts) -
         form.module.get_parameter(name).data = mine
     model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes, sampled=found.sampled)
     return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
+
+
+def check(module: nn.Module, caller: CallerFacts, example_input: object) -> Examined:
+    """What becomes of each layer of a live module, and whether the module does what was read of it."""
+    reading, problems = examine(module, example_input, caller)
+    if reading is not None and not problems:
+        problems = compare(reading).problems
+    graph = None if reading is None else reading.graph
+    facts = None if graph is None else ModelFacts.from_caller(caller, graph)
+    return Examined([] if reading is None else reading.entries, problems, graph, facts)
 
 
 def examine(

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from plif_export.readers.module.body import StepProgram, Values, compute, of_batch
-from plif_export.readers.module.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
-from plif_export.readers.module.steps import MISFITS
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
+from plif_export.readers.tracing.steps import MISFITS
 
 REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
 SCALES = (1.0, 1e3, 1e6)  # of the random numbers on which it is tried whether an operation may be done in each step

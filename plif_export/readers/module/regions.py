@@ -14,9 +14,9 @@ import torch
 
 from plif_export.circles import circles
 from plif_export.readers.module.body import StepProgram, StepState
-from plif_export.readers.module.elementwise import COMPARES, elementwise
-from plif_export.readers.module.nodes import TraceNode
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.elementwise import COMPARES, elementwise
+from plif_export.readers.tracing.nodes import TraceNode
 
 
 @dataclass(eq=False)

@@ -29,7 +29,7 @@ from runtime.model.ops.operation import (
     register,
     spatial,
 )
-from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall, weights
 from runtime.model.refusals import require
 
 Weigh = Callable[[Value, Value], Value]
@@ -124,7 +124,7 @@ def _read(c: TorchCall) -> NewNode:
     dilation = spatial(one_each(dilation, dims), dims)
     padding = padding_sizes(padding, dilation, weight.shape[2:])
     attrs = _attrs(one_each(stride, dims), one_each(padding, dims), groups, dilation, dims)
-    return NewNode("Conv", (c.tensor(0),), attrs, c.weights(weight, 2))
+    return NewNode("Conv", (c.tensor(0),), attrs, weights(c, weight, 2))
 
 
 def padding_sizes(padding: Sizes | str, dilation: Sequence[int], kernel: Sequence[int]) -> Sizes:
@@ -155,7 +155,7 @@ def _read_transposed(c: TorchCall) -> NewNode:
     keys = ("stride", "padding", "output_padding", "groups", "dilation")
     given = [c.get(i, default) for i, default in ((3, 1), (4, 0), (5, 0), (6, 1), (7, 1))]
     attrs = {key: g if key == "groups" else plain(one_each(g, dims), dims) for key, g in zip(keys, given, strict=True)}
-    return NewNode("ConvTranspose", (c.tensor(0),), attrs, c.weights(weight, 2))
+    return NewNode("ConvTranspose", (c.tensor(0),), attrs, weights(c, weight, 2))
 
 
 # --- NIR ----------------------------------------------------------------------------------------------------------------

@@ -46,9 +46,6 @@ class TorchCall(Protocol):
     def number(self, i: int, x: GraphTensor, /) -> np.ndarray:
         """One that is static, beside x: [], [C], or [*x.shape]"""
 
-    def weights(self, weight: np.ndarray, bias: int, /) -> dict[str, np.ndarray]:
-        """The parameters of a layer: weight [O, I, ...], and the argument `bias` [O] where there is one."""
-
     def made(self, node: RecordedNode, /) -> GraphTensor: ...
 
     def shaped(self, node: RecordedNode, /) -> GraphTensor: ...
@@ -59,6 +56,14 @@ class TorchCall(Protocol):
     def of(self, node: RecordedNode, /) -> TorchCall: ...
 
     def lowered(self) -> NewNode | GraphTensor: ...
+
+
+def weights(call: TorchCall, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
+    """The parameters of a layer: weight [O, I, ...], and the argument number `bias` [O] where there is one."""
+    params = {"weight": np.ascontiguousarray(weight)}
+    if call.get(bias) is not None:
+        params["bias"] = call.array(bias, "its bias")
+    return params
 
 
 class OnnxEmitter(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from runtime.model.ops.convolution import current
 from runtime.model.ops.elementwise import from_the_left
 from runtime.model.ops.operation import Backend, NewNode, Node, Params, Shape, Value, names, register
-from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall
+from runtime.model.ops.ports import NirReader, NirWriter, OnnxEmitter, Read, TorchCall, weights
 from runtime.model.refusals import require
 
 
@@ -43,7 +43,7 @@ def _product(e: OnnxEmitter, node: Node, x: str, out: str) -> str:
 
 
 def _read(c: TorchCall) -> NewNode:
-    return NewNode("Linear", (c.tensor(0),), {}, c.weights(c.array(1), 2))
+    return NewNode("Linear", (c.tensor(0),), {}, weights(c, c.array(1), 2))
 
 
 def _read_addmm(c: TorchCall) -> NewNode:

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from plif_export.readers.libraries.neurons import reset_as_owner
-from plif_export.readers.module.copies import as_form, copy_of, kept_weights
-from plif_export.readers.module.forms import Form
 from plif_export.readers.module.runs.sides import Ran, Watched
-from plif_export.readers.module.unseen.looks import stored_tensors
-from plif_export.readers.module.unseen.world import Surroundings
 from plif_export.readers.rules import Problem
+from plif_export.readers.tracing.copies import as_form, copy_of, kept_weights
+from plif_export.readers.tracing.forms import Form
+from plif_export.readers.unseen_state.looks import stored_tensors
+from plif_export.readers.unseen_state.world import Surroundings
 
 ADVICE = (
     "what a closure, a hook, a weak reference or an array refers to is not copied with a module: reach it through self, or "

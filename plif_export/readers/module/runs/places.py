@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from plif_export.readers.libraries.layers import known_as
 from plif_export.readers.libraries.rewritten import REWRITTEN
 from plif_export.readers.module.body import StepProgram
-from plif_export.readers.module.nodes import Argument, Given, Overload, Steps, Table, TraceNode, aten, op_name
-from plif_export.readers.module.record import TraceRun, parts_of
 from plif_export.readers.module.regions import below
-from plif_export.readers.module.steps import joined
+from plif_export.readers.tracing.nodes import Argument, Given, Overload, Steps, Table, TraceNode, aten, op_name
+from plif_export.readers.tracing.record import TraceRun, parts_of
+from plif_export.readers.tracing.steps import joined
 
 Key = tuple[str, str]  # path of the submodule that calls, name of the operation
 

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from plif_export.readers.module.body import StepProgram, Values
-from plif_export.readers.module.copies import Calls
-from plif_export.readers.module.forms import Form, tensors_in
 from plif_export.readers.module.neuron_program import NeuronLayer
-from plif_export.readers.module.nodes import Argument, Overload, TraceNode, op_name
 from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.record import parts_of
 from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key
-from plif_export.readers.module.unseen import looks
+from plif_export.readers.tracing.copies import Calls
+from plif_export.readers.tracing.forms import Form, tensors_in
+from plif_export.readers.tracing.nodes import Argument, Overload, TraceNode, op_name
+from plif_export.readers.tracing.record import parts_of
+from plif_export.readers.unseen_state import looks
 
 
 @dataclass

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import CodeType, FrameType, ModuleType
 
-from plif_export.readers.module.unseen.generators import Anything
-from plif_export.readers.module.unseen.looks import is_own, place, profiled
+from plif_export.readers.unseen_state.generators import Anything
+from plif_export.readers.unseen_state.looks import is_own, place, profiled
 
 # Of the standard library: what says the same wherever it is asked, or is seen by other means (random numbers, states).
 HARMLESS = {

@@ -29,8 +29,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.module.copies import Calls
-from plif_export.readers.module.nodes import (
+from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.copies import Calls
+from plif_export.readers.tracing.nodes import (
     FILLED,
     PERMUTES,
     RESHAPES,
@@ -52,9 +53,8 @@ from plif_export.readers.module.nodes import (
     several,
     swap,
 )
-from plif_export.readers.module.steps import rule
-from plif_export.readers.module.unseen.looks import Looks, TensorMemory, place, refuse_look, stored_tensors
-from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.steps import rule
+from plif_export.readers.unseen_state.looks import Looks, TensorMemory, place, refuse_look, stored_tensors
 from runtime.model.ops import OPERATIONS
 
 _REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)

@@ -16,7 +16,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from plif_export.readers.module.nodes import (
+from plif_export.readers.tracing.nodes import (
     FILLED,
     PERMUTES,
     RESHAPES,

@@ -22,7 +22,7 @@ import numpy as np
 
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
-from plif_export.readers.facts import ModelFacts, TrainedModel
+from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
 from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
@@ -45,7 +45,7 @@ LAYERS = {name: read for operation in OPERATIONS.values() for name, read in oper
 NODES = ", ".join((*LAYERS, *NEURONS))
 
 
-def read_nir(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
+def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedModel:
     """The graph of a NIR file. Raises PlifError with the first problem."""
     options = caller.neuron
     card = own_card(path)
@@ -82,6 +82,13 @@ def own_card(path: Path) -> Card:
         return read_card(path)
     except PlifError:
         return {}
+
+
+def check(path: str | Path, caller: CallerFacts, _: object) -> Examined:
+    """What becomes of each node of a NIR file."""
+    graph, problems = examine_nir(Path(path), **caller.neuron)
+    facts = None if graph is None else ModelFacts.from_caller(CallerFacts(), graph)
+    return Examined([] if graph is None else list(graph), problems, graph, facts)
 
 
 def examine_nir(path: Path, **options: object) -> tuple[Graph | None, list[Problem]]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.readers.libraries.neurons import reset_neurons
-from plif_export.readers.module.unseen.world import INSIDE, Surroundings
-from plif_export.readers.module.whole_numbers import FOLLOWS, follow_sizes
 from plif_export.readers.rules import Problem, Unsupported
+from plif_export.readers.tracing.whole_numbers import FOLLOWS, follow_sizes
+from plif_export.readers.unseen_state.world import INSIDE, Surroundings
 
 _SHARED = "_plif_weights"  # where a copy keeps that its weights are shared
 _SINGLE = "_plif_single"  # where a copy keeps that it takes one step a call

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-from plif_export.readers.module.nodes import Argument, TraceNode, leaves
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.nodes import Argument, TraceNode, leaves
 
 Lines = Callable[..., str]
 Writer = Callable[[Lines, TraceNode, list[Argument]], Argument]

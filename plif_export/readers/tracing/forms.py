@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.module.copies import copy_of, fresh, single_step
-from plif_export.readers.module.nodes import Argument, Given, Overload
-from plif_export.readers.module.whole_numbers import STEPS_NAMES, Number, has_sizes, mark_sizes, numbers
 from plif_export.readers.rules import Unsupported
+from plif_export.readers.tracing.copies import copy_of, fresh, single_step
+from plif_export.readers.tracing.nodes import Argument, Given, Overload
+from plif_export.readers.tracing.whole_numbers import STEPS_NAMES, Number, has_sizes, mark_sizes, numbers
 
 WAY_OUT = (
     "or write a forward of one step, forward(self, x) for x of one step, states in the neurons, and call it T times"

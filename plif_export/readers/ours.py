@@ -6,22 +6,44 @@ PyTorch itself so that the exported alpha is the trained one bit for bit. The gr
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor, nn
 
 from plif_export.proof.reference import NetworkReference
 from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.readers.libraries.layers import array
-from plif_export.readers.libraries.neurons import own_neuron
-from plif_export.readers.module.lower_calls import RecordedCall
-from plif_export.readers.module.nodes import Argument
+from plif_train.loop.checkpoint import load_torch
 from plif_train.network.network import Network, layer_of
 from plif_train.network.neuron import Neuron
+from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import GraphTensor, NewNode
+from runtime.model.ops.ports import TorchCall
+from runtime.model.readers.torch_zip import HoldsCode
+
+SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
+Content: TypeAlias = tuple[
+    str, dict[str, object], dict[str, np.ndarray]
+]  # operation or kind of neuron, attributes, parameters
+
+
+def has_card(path: Path) -> bool:
+    """Whether it is a model.pt of ours. Raises PlifError when it is not a file of tensors at all."""
+    content = load_tensors(path)
+    return isinstance(content, dict) and isinstance(content.get("card"), str)
+
+
+def load_tensors(path: Path) -> object:
+    try:
+        return load_torch(path, "a state_dict or a model.pt")
+    except HoldsCode as found:
+        raise PlifError(
+            f"{path}: holds Python objects ({found.name}), which may run code and are never loaded; {SNIPPET}"
+        ) from None
 
 
 def trained_model(
@@ -54,25 +76,50 @@ def _made(op: str, module: nn.Module, x: GraphTensor, out: Shape) -> NewNode:
     if operation.layer is None:
         return NewNode(op, (x,), {name: getattr(module, name) for name in operation.attrs})
     function, names = operation.layer
-    made = operation.torch[function](
-        _LayerCall(function, x, [getattr(module, name, None) for name in names.split()], out)
-    )
+    values = [getattr(module, name, None) for name in names.split()]
+    made = operation.torch[function](_LayerCall(function, x, values, out))  # type: ignore[abstract] # it asks for no more
     assert isinstance(made, NewNode) and made.op == op
     return made
 
 
-class _LayerCall(RecordedCall):
+class _LayerCall(TorchCall):
     """A layer's function, called on x with the layer's attributes behind it."""
 
-    def __init__(self, function: str, x: GraphTensor, values: list[Argument], out: Shape) -> None:
-        self.x = x
-        self.node = SimpleNamespace(name=function, args=[x, *values], shape=(1, *out))  # type: ignore[assignment]
+    def __init__(self, function: str, x: GraphTensor, values: list[object], out: Shape) -> None:
+        self.x, self.out = x, out
+        self.node = SimpleNamespace(name=function, args=[x, *values], shape=(1, *out))
+
+    def get(self, i: int, default: Any = None) -> Any:
+        return self.node.args[i] if len(self.node.args) > i else default
 
     def tensor(self, i: int) -> GraphTensor:
         return self.x
+
+    def moves(self, i: int) -> bool:
+        return i == 0
 
     def array(self, i: int, what: str = "") -> np.ndarray:
         """The layer's parameter, [...] float32."""
         value = self.get(i)
         assert isinstance(value, Tensor)
         return array(value)
+
+
+def own_neuron(m: Neuron) -> Content:
+    """A plif_train.network.neuron.Neuron; alpha [] or [C] in float32, none for IF."""
+    alpha = m.alpha()
+    return m.kind, membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": array(alpha)}
+
+
+def membrane_attrs(m: Any, decay_input: bool) -> dict[str, object]:
+    return {
+        "v_threshold": float(m.v_threshold),
+        "v_reset": None if m.v_reset is None else float(m.v_reset),
+        "decay_input": bool(decay_input),
+        "charge": "exact",
+    }
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A tensor [...] as a float32 array of its shape, copied."""
+    return value.detach().cpu().numpy().astype(np.float32)

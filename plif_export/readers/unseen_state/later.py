@@ -9,8 +9,8 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plif_export.readers.module.unseen.generators import Anything
-from plif_export.readers.module.unseen.looks import place
+from plif_export.readers.unseen_state.generators import Anything
+from plif_export.readers.unseen_state.looks import place
 
 ARITHMETIC = (
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow),

@@ -21,16 +21,16 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.module.forms import Form
-from plif_export.readers.module.nodes import Steps, Table, TraceNode
-from plif_export.readers.module.record import RANDOM, TraceRun
-from plif_export.readers.module.unseen.asks import asked
-from plif_export.readers.module.unseen.codes import written
-from plif_export.readers.module.unseen.generators import Anything, exact, state_of
-from plif_export.readers.module.unseen.later import Comparisons
-from plif_export.readers.module.unseen.looks import place, profiled
-from plif_export.readers.module.unseen.world import INSIDE, Slot, Surroundings
 from plif_export.readers.rules import Problem
+from plif_export.readers.tracing.forms import Form
+from plif_export.readers.tracing.nodes import Steps, Table, TraceNode
+from plif_export.readers.tracing.record import RANDOM, TraceRun
+from plif_export.readers.unseen_state.asks import asked
+from plif_export.readers.unseen_state.codes import written
+from plif_export.readers.unseen_state.generators import Anything, exact, state_of
+from plif_export.readers.unseen_state.later import Comparisons
+from plif_export.readers.unseen_state.looks import place, profiled
+from plif_export.readers.unseen_state.world import INSIDE, Slot, Surroundings
 
 STEPS = 64  # that are run to see how something changes
 SETTLED = 3  # calls after which everything is there that is made at first

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.readers.module.unseen.codes import codes_in, codes_of, function_in, stored, whole_numbers
-from plif_export.readers.module.unseen.generators import GENERATORS, Anything, Put, exact, state_of
+from plif_export.readers.unseen_state.codes import codes_in, codes_of, function_in, stored, whole_numbers
+from plif_export.readers.unseen_state.generators import GENERATORS, Anything, Put, exact, state_of
 
 FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
 HOLDERS = ("SimpleNamespace", "Namespace", "_local")  # of the standard library: objects with the user's numbers

@@ -20,38 +20,20 @@ from torch import Tensor
 
 import plif_train
 from plif_export.options import CallerFacts
-from plif_export.readers.checkpoint.ours import trained_model
-from plif_export.readers.facts import TrainedModel, named_by, numbers, unsaid_by
-from plif_train.loop.checkpoint import load_torch
+from plif_export.readers.facts import Examined, TrainedModel, named_by, numbers, unsaid_by
+from plif_export.readers.ours import load_tensors, trained_model
 from plif_train.network.network import Network
 from plif_train.network.presets import PRESETS
 from runtime.base.errors import PlifError
 from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
-from runtime.model.readers.torch_zip import HoldsCode
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
 PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
-SNIPPET = "docs/other-libraries.md shows the two lines that save its state_dict where it was made"
 OPTIONS = ("v_threshold", "v_reset", "decay_input", "tau")
 
 
-def has_card(path: Path) -> bool:
-    """Whether it is a model.pt of ours. Raises PlifError when it is not a file of tensors at all."""
-    content = load_tensors(path)
-    return isinstance(content, dict) and isinstance(content.get("card"), str)
-
-
-def load_tensors(path: Path) -> object:
-    try:
-        return load_torch(path, "a state_dict or a model.pt")
-    except HoldsCode as found:
-        raise PlifError(
-            f"{path}: holds Python objects ({found.name}), which may run code and are never loaded; {SNIPPET}"
-        ) from None
-
-
-def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> TrainedModel:
+def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedModel:
     """The graph of a state_dict, whose layers `caller.network` names."""
     content = load_tensors(path)
     if isinstance(content, dict) and isinstance(content.get("card"), str):
@@ -71,6 +53,11 @@ def read_state_dict(path: Path, caller: CallerFacts, sha256: str | None) -> Trai
     if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but whose order of classes is it?
         unsaid = tuple(name for name in unsaid if name in ("classes", "T"))
     return replace(model, facts=replace(model.facts, unsaid=unsaid))
+
+
+def check(path: str | Path, caller: CallerFacts, _: object) -> Examined:
+    """What becomes of each layer; a state_dict whose layers cannot be read is refused as a whole."""
+    return Examined.of(read(Path(path), caller))
 
 
 def _weights(content: object, path: Path) -> dict[str, Tensor]:

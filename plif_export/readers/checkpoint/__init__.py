@@ -1,1 +1,0 @@
-"""Files of weights -> SNN graph: our own networks (ours.py), and state_dicts of SpikingJelly."""

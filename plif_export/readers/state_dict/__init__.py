@@ -1,0 +1,1 @@
+"""State_dicts with the notation of their network."""

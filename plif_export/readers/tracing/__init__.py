@@ -1,0 +1,1 @@
+"""A module, written down while it runs."""
