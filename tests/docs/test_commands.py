@@ -49,7 +49,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif eval gesture-people\.onnx": "needs motion capture; tests/pipeline/test_calibrate_decide.py",
     r"plif train live c16k5s4": TIME,
     r"plif train live --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/train/test_start_from.py",
-    r"plif export net\.(pth|nir)": "tests/export/test_read_spikingjelly.py, tests/export/test_read_nir.py",
+    r"plif export net\.(pth|nir)": "tests/plif_export/readers/state_dict, tests/plif_export/readers/nir",
     r"plif eval net\.onnx": "the network of the line before",
     r"plif \S+ .*(--to tensorrt|model\.engine|--device cuda|onnxruntime-tensorrt)": GPU,
     r"plif bench .*--triton": "needs a Triton server; tests/export/test_triton.py",

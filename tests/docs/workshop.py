@@ -12,7 +12,7 @@ from runtime.events import write_nmnist
 from tests.code import MY_MODULE
 from tests.networks import firing
 from tests.recordings import aedat2_bytes, evt3_bytes, some_events
-from tests.runtime.motions import bvh, waving, write_collection
+from tests.runtime.datasets.motion.motions import bvh, waving, write_collection
 
 DIGITS = tuple("0123456789")
 

@@ -77,7 +77,7 @@ def test_every_kind_of_neuron_passes_in_both_forms(
 @pytest.mark.parametrize(("join", "form", "way"), crossed(("add", "and", "iand", "concat"), FORM_NAMES, WAYS, one_in=4))
 def test_joins_groups_strides_and_pools_pass(join: str, form: str, way: tuple[str, str]) -> None:
     pytest.importorskip("spikingjelly")
-    from tests.export.test_read_module import JOINS, Residual
+    from tests.plif_export.readers.module.test_read_module import JOINS, Residual
 
     source = read(scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
     report = proved(source, *way, form)

@@ -17,7 +17,7 @@ from runtime.events import frames_of, read_events
 from runtime.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers
-from tests.export.test_read_spikingjelly import DIGITS, GESTURE
+from tests.plif_export.readers.state_dict.test_read_spikingjelly import DIGITS, GESTURE
 
 MODEL = REPOSITORY / "models" / "nmnist-digits.pt"
 REDUCED = ("fp16", "int8")
@@ -147,7 +147,7 @@ def test_on_all_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
 def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(
     clips: Path, shared_data: Path, tmp_path: Path
 ) -> None:
-    """As it does in fp32: tests/export/test_read_spikingjelly.py."""
+    """As it does in fp32: tests/plif_export/readers/state_dict/test_read_spikingjelly.py."""
     files = exported(
         tmp_path, shared_data / "checkpoints" / "spikingjelly_if_dvs128gesture_T16.pth", REDUCED, network=GESTURE,
         classes="0,1,10,2,3,4,5,6,7,8,9", framing="duration:131072us,T=16,pad=repeat,value=binary",

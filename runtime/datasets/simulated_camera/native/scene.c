@@ -1,6 +1,6 @@
 // The two loops of a simulated camera: limbs over a picture (runtime/datasets/performers/figure.py) and the pixels of the sensor
 // (runtime/datasets/simulated_camera/sensor.py). Both files have the equations. Every operation is rounded once, in the order of the NumPy code
-// that tests/runtime/simulated_in_numpy.py keeps, and events have the same bits.
+// that tests/runtime/datasets/performers/simulated_in_numpy.py keeps, and events have the same bits.
 #include <math.h>
 #include <stdint.h>
 

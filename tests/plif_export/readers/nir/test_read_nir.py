@@ -128,7 +128,7 @@ def test_a_file_that_snntorch_wrote_gives_its_spikes(tmp_path: Path) -> None:
 
 def test_a_file_that_sinabs_wrote_gives_its_spikes(tmp_path: Path) -> None:
     """Made once, in an environment of its own, by tests/data/sinabs_nir.py; what sinabs gave lies beside it."""
-    folder = Path(__file__).parent.parent / "data"
+    folder = Path(__file__).parents[3] / "data"
     recorded = np.load(folder / "sinabs.npz")
     path = tmp_path / "net.nir"
     path.write_bytes((folder / "sinabs.nir").read_bytes())

@@ -20,7 +20,7 @@ from runtime.datasets.performers.options import VIEWS
 from runtime.datasets.performers.performance import Bout, Manner, perform
 from runtime.datasets.performers.performer import draw_performer
 from runtime.events import events_sha256, open_source
-from tests.runtime.motions import waving, write_collection
+from tests.runtime.datasets.motion.motions import waving, write_collection
 
 T_S = np.arange(0, 8, 0.01)
 WAVE = CLASSES.index("right_hand_wave")

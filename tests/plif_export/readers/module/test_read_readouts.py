@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plif_export.proof.reference import GraphReference
 from plif_export.readers import read
 from plif_export.readers.module.lower import ModuleReading
-from tests.export.test_read_loops import lively, own_output
+from tests.plif_export.readers.module.test_read_loops import lively, own_output
 
 T = 6
 

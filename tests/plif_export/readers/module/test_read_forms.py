@@ -17,7 +17,7 @@ from plif_export.options import CallerFacts
 from plif_export.readers import read
 from plif_export.readers.module.lower import ModuleReading
 from runtime.base.errors import PlifError
-from tests.export.test_read_loops import lively
+from tests.plif_export.readers.module.test_read_loops import lively
 
 
 def reading_of(net: nn.Module, example: Tensor, **said: Any) -> ModuleReading:

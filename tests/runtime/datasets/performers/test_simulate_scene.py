@@ -10,7 +10,7 @@ from runtime.base.errors import PlifError
 from runtime.datasets.performers.performer import draw_performer
 from runtime.datasets.simulated_camera.sensor import Sensor, simulate
 from runtime.events import open_source
-from tests.runtime import simulated_in_numpy as equations
+from tests.runtime.datasets.performers import simulated_in_numpy as equations
 
 
 def some_limbs(rng: np.random.Generator, count: int, textures: int) -> np.ndarray:

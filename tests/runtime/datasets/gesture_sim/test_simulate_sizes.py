@@ -17,7 +17,7 @@ from runtime.datasets.performers.performance import record_scene
 from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.datasets.performers.things import ThingPainter, draw_things
 from runtime.events import events_sha256, open_source
-from tests.runtime.motions import bvh, waving
+from tests.runtime.datasets.motion.motions import bvh, waving
 
 SPEC = "sim:dvs128-gesture?seed=7&seconds=0.4&gesture=8&view=cut"
 SEED = (5, 2)

@@ -15,7 +15,7 @@ from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewp
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, simulate_motion, split_actors
 from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.events import EVENT_DTYPE, events_sha256, open_source, read_events
-from tests.runtime.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
+from tests.runtime.datasets.motion.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_simulation_needs_numpy_alone() -> None:
         "import sys, runtime.sources.sim.source, runtime.data, runtime.datasets.nmnist_sim.simulate_nmnist;"
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'scipy', 'matplotlib') if m in sys.modules])"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[4]
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

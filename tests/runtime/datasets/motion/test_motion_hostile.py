@@ -10,7 +10,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.datasets.motion.joints import read_motions
 from runtime.datasets.motion.simulate_motion import simulate_motion
-from tests.runtime.motions import bvh, waving, write_collection
+from tests.runtime.datasets.motion.motions import bvh, waving, write_collection
 
 COLLECTION = {"names": ["a", "b"], "fps": 60.0, "starts": [0, 2, 4], "delta_mm": np.zeros((4, 21, 3), np.int16)}
 
