@@ -52,8 +52,8 @@ def commands() -> dict[str, Part]:
 
 def find_command(name: str) -> Part | None:
     """A command of the core, for which nothing else is looked at; else a part."""
-    core = (commands_of(package).get(name) for package in PACKAGES)
-    return next((found for found in core if found is not None), None) or find_part("commands", name)
+    core = next((commands_of(each)[name] for each in PACKAGES if name in commands_of(each)), None)
+    return core or find_part("commands", name)
 
 
 class _Commands(click.Group):
@@ -89,8 +89,7 @@ def _command(name: str, said: Part) -> click.Command:
     if not said.requires:
         # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    lacks = _lacks(said)
-    if not lacks:
+    if not (lacks := _lacks(said)):
         from runtime.cli.commands import command_of
 
         return command_of(name, said.load(said.run), said.about)

@@ -21,6 +21,7 @@ after the first change nothing. A signal that was ignored when the process start
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -89,7 +90,8 @@ def _importer(frame: FrameType | None) -> FrameType | None:
     where an exception comes while its native code sets itself up, and others say that they are not installed."""
     importer, within = None, False
     while frame is not None:
-        is_import = "importlib" in str(frame.f_globals.get("__name__"))
+        name = str(frame.f_globals.get("__name__"))
+        is_import = "importlib" in name or name == "runtime.core.parts"  # which imports parts for who asks
         if within and not is_import:
             importer = frame  # the outermost counts
         within, frame = is_import, frame.f_back
@@ -98,8 +100,7 @@ def _importer(frame: FrameType | None) -> FrameType | None:
 
 def _is_a_command(frame: FrameType) -> bool:
     """Whether it is the command line itself, or a command that imports what it will need: nothing has begun."""
-    name = str(frame.f_globals.get("__name__"))
-    return name.startswith("runtime.cli.") or name.endswith(".cli")
+    return bool(re.fullmatch(r"runtime\.cli\..*|.*\.cli|\w+\.commands\.\w+", str(frame.f_globals.get("__name__"))))
 
 
 def _end_at_once(code: int) -> None:
