@@ -89,7 +89,7 @@ class _LayerCall(TorchCall):
         self.x, self.out = x, out
         self.node = SimpleNamespace(name=function, args=[x, *values], shape=(1, *out))
 
-    def get(self, i: int, default: Any = None) -> Any:
+    def get(self, i: int, default: object = None) -> object:
         return self.node.args[i] if len(self.node.args) > i else default
 
     def tensor(self, i: int) -> GraphTensor:

@@ -1,4 +1,4 @@
-ABOUT = "Any live module of PyTorch, by running it."
+ABOUT = "Live modules of PyTorch, read by running them."
 CONTRACT = "Reader"
 NEEDS = ("plif_export/readers/tracing",)
 PAGE = "docs/reading-modules.md"

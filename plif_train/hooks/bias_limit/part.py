@@ -1,4 +1,4 @@
 ABOUT = "Biases that cost no spikes in silence."
 CONTRACT = "Observer"
-OPTIONS = "keys:Keys"
+OPTIONS = "keys:BiasLimitKeys"
 PAGE = "docs/training.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from plif_train.keys import TRAINING, key
 
 
-class Keys:
+class FixedKeys:
     # fmt: off
     fixed: str | None = key(TRAINING, None, "layers that stay as they are, by name: conv1,conv2")
     # fmt: on

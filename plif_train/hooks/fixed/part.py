@@ -1,4 +1,4 @@
 ABOUT = "Layers that stay as they are while others learn."
 CONTRACT = "Observer"
-OPTIONS = "keys:Keys"
+OPTIONS = "keys:FixedKeys"
 PAGE = "docs/training.md"

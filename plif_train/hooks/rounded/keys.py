@@ -5,7 +5,7 @@ from __future__ import annotations
 from plif_train.keys import TRAINING, key
 
 
-class Keys:
+class RoundedKeys:
     # fmt: off
     weights: str | None = key(
         TRAINING, None, "round those that meet spikes, as --precision of an export does", ("int8", "int4", "ternary"))

@@ -1,4 +1,4 @@
 ABOUT = "Weights that are rounded while they are learned."
 CONTRACT = "Observer"
-OPTIONS = "keys:Keys"
+OPTIONS = "keys:RoundedKeys"
 PAGE = "docs/precision.md"

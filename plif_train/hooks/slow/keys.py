@@ -5,7 +5,7 @@ from __future__ import annotations
 from plif_train.keys import TRAINING, key
 
 
-class Keys:
+class SlowKeys:
     # fmt: off
     slow: float | None = key(
         TRAINING, None, "share of neurons before the readout that remember for 200 ms at least (tau=channel)", least=0, most=1)

@@ -1,4 +1,4 @@
 ABOUT = "Neurons before the readout that remember."
 CONTRACT = "Observer"
-OPTIONS = "keys:Keys"
+OPTIONS = "keys:SlowKeys"
 PAGE = "docs/training.md"

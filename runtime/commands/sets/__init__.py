@@ -76,7 +76,7 @@ def _make(part: Part, name: str, out: Path | None, options: dict[str, Any], othe
         raise PlifError(f"plif data {name}: expected {needed}--out DIR")
     began = time.perf_counter()
     with Progress("simulating") as progress:
-        note = maker.make(out, **options, progress=progress.update)
+        note = part.load(maker.make)(out, **options, progress=progress.update)
     seconds = round(time.perf_counter() - began, 3)
     known = ("motions", "train", "test", "seed")
     return {"path": str(out), "seconds": seconds, **{key: note[key] for key in known if key in note}}

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from runtime.datasets.simulated_camera.maker import Maker
+from runtime.datasets.simulated_camera.maker import Maker, Note
 
 
-def make(out: Path, **options: Any) -> Mapping[str, Any]:
-    from runtime.datasets.gesture_sim.simulate_gesture import simulate_gesture
-
-    return simulate_gesture(out, **options)
-
-
-def made(note: Mapping[str, Any]) -> str:
+def made(note: Note) -> str:
     return f"{note['train']} + {note['test']} performers, simulated"
 
 
-MAKER = Maker("a simulated DVS128 Gesture", None, make, made, "dvs128-gesture")
+MAKER = Maker("a simulated DVS128 Gesture", None, "simulate_gesture:simulate_gesture", made, "dvs128-gesture")

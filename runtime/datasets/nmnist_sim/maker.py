@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.datasets.simulated_camera.maker import Maker
+from runtime.datasets.simulated_camera.maker import Maker, Note
 
 
-def make(out: Path, source: str, **options: Any) -> Mapping[str, Any]:
+def make(out: Path, source: str, **options: Any) -> Note:
     kind, _, folder = source.partition(":")
     if kind != "mnist" or not folder:
         raise PlifError(f"--from {source}: expected mnist:DIR")
@@ -19,8 +18,8 @@ def make(out: Path, source: str, **options: Any) -> Mapping[str, Any]:
     return simulate_nmnist(folder, out, **options)
 
 
-def made(note: Mapping[str, Any]) -> str:
+def made(note: Note) -> str:
     return f"{note['train']['count']} + {note['test']['count']} simulated recordings"
 
 
-MAKER = Maker("a simulated N-MNIST", ("source", "--from mnist:DIR"), make, made, "nmnist")
+MAKER = Maker("a simulated N-MNIST", ("source", "--from mnist:DIR"), "maker:make", made, "nmnist")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from runtime.base.options import OptionRecord, option
+
+Note: TypeAlias = Mapping[str, Any]  # what is written into the folder of a set
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,15 @@ class Maker:
 
     about   completes "plif data NAME ... --out DIR": what it makes
     needs   the option without which it makes none, and how it is typed; None where there is none
-    make    (folder, progress=.., options of its record) -> the note that is written into the folder
+    make    "module:function" of the part: (folder, progress=.., options of its record) -> the note
     made    the note -> what is there now
     read    the data set, NAME of NAME:DIR, that reads it
     """
 
     about: str
     needs: tuple[str, str] | None
-    make: Callable[..., Mapping[str, Any]]
-    made: Callable[[Mapping[str, Any]], str]
+    make: str
+    made: Callable[[Note], str]
     read: str
 
 
