@@ -41,7 +41,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif: dashboard at": "what a command prints",
     r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
     r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
-    r"other-program": "needs another program; tests/runtime/test_events_stdin.py",
+    r"other-program": "needs another program; tests/runtime/sources/stdin/test_events_stdin.py",
     r"plif (train (authors|nmnist --data nmnist:mixed)|paper table-\S+ --data)": TIME,
     r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; tests/train/test_figures_runs.py",
     r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",

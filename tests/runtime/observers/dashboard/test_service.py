@@ -28,7 +28,7 @@ from runtime.base.latency import Latencies
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.recordings import some_events
 from tests.runtime.observers.dashboard.test_dashboard import Live
-from tests.runtime.test_udp import listen
+from tests.runtime.sources.udp.test_udp import listen
 
 pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
 ROOT = Path(__file__).parents[4]

@@ -1,4 +1,4 @@
-"""iniVation's TCP server, a real one in another process, and USB up to the camera that is not there."""
+"""iniVation's TCP server, a real one in another process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.cli.main import run
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
+from runtime.sources import inivation
+from tests.lies import NO_JSON, SAYS
 from tests.live import free_port
 
 # Serves events until it is told, on stdin, to end. os._exit: a writer that is deleted before its reader hangs in 2.0.4.
@@ -91,31 +94,23 @@ def test_a_server_that_is_not_there_is_one_line(capsys: Any) -> None:
         open_source(f"tcp://127.0.0.1:{free_port()}")
 
 
-def test_a_camera_that_is_not_there_is_one_line() -> None:
-    drivers = pytest.importorskip("neuromorphic_drivers", reason="the extra [usb] is not installed")
-    try:
-        if drivers.list_devices():
-            pytest.skip("a camera is connected")
-    except RuntimeError:
-        pass
-    for spec in ("usb://", "usb://00050423", "usb:"):
-        with pytest.raises(PlifError) as error:
-            open_source(spec)
-        assert str(error.value).startswith(spec) and "\n" not in str(error.value)
-        assert "no camera is connected" in str(error.value) or "USB cannot be used here" in str(error.value)
-    with pytest.raises(PlifError, match="without options"):
-        open_source("usb://1?bias=3")
+def test_a_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setitem(sys.modules, "dv_processing", None)  # as if it were not installed
+    with pytest.raises(MissingExtra, match=r"pip install 'plif\[inivation\]'"):
+        open_source("tcp://127.0.0.1:7")
+    assert run(["stream", "missing.onnx", "tcp://127.0.0.1:7"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("module", "spec", "extra"),
-    (("dv_processing", "tcp://127.0.0.1:7", "inivation"), ("neuromorphic_drivers", "usb://", "usb")),
+    "said", [*NO_JSON, "[1e999, 1]", "[NaN, 1]", "[-5, 1]", "[1000000000, 8]"], ids=lambda value: value[:30]
 )
-def test_a_missing_extra_names_what_to_install(
-    module: str, spec: str, extra: str, monkeypatch: Any, capsys: Any
+def test_a_reader_of_a_server_that_names_no_size_is_one_line(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    with pytest.raises(MissingExtra, match=rf"pip install 'plif\[{extra}\]'"):
-        open_source(spec)
-    assert run(["stream", "missing.onnx", spec]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    pytest.importorskip("dv_processing")
+    program = tmp_path / "reader.py"
+    program.write_text(SAYS.format(said=said).replace('b"H"', 'b"C"'))
+    monkeypatch.setattr(inivation, "READ", program)
+    with pytest.raises(PlifError, match="what was read of it cannot be"):
+        open_source("tcp://127.0.0.1:7777")

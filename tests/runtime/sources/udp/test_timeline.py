@@ -14,7 +14,7 @@ from runtime.sources.udp.datagrams import WIRES, NearestTime, encode_datagrams
 from runtime.sources.udp.timeline import Timeline
 from runtime.stream.source_framer import SourceFramer
 from tests.live import FedSource, step, until
-from tests.runtime.test_udp import ReaderThread, listen
+from tests.runtime.sources.udp.test_udp import ReaderThread, listen
 
 SHAPE = (2, 34, 34)
 HOUR_US = 3_600_000_000

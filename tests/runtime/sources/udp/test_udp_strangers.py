@@ -18,8 +18,8 @@ from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.sources.udp.ownership import HOSTS, NAMED, Ownership, written_address
 from runtime.stream.source_framer import SourceFramer
 from tests.live import until
-from tests.runtime.test_timeline import Frames
-from tests.runtime.test_udp import listen
+from tests.runtime.sources.udp.test_timeline import Frames
+from tests.runtime.sources.udp.test_udp import listen
 
 CAMERA, OTHER = "127.0.0.1", "127.0.0.2"
 

@@ -1,4 +1,4 @@
-"""Recordings in HDF5 and in rosbags: what they hold comes back, damage ends in events or one line."""
+"""Recordings in HDF5: what they hold comes back, damage ends in events or one line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from runtime.events import open_source, read_events
 from runtime.formats import hdf5 as hdf5_recordings
 from runtime.formats.child import PIECE
 from tests.fuzz.recordings import in_memory, read
-from tests.recordings import EVT3_HEADER, evt3_bytes, hdf5_bytes, some_events
-from tests.rosbags import write_bag
+from tests.recordings import hdf5_bytes, some_events
 
 h5py = pytest.importorskip("h5py")
 EVENTS = some_events(3000, width=300, height=200)
@@ -171,101 +170,12 @@ def test_times_and_coordinates_that_cannot_be_are_counted(path: Path) -> None:
     assert np.concatenate(list(source.packets())).tolist() == [(5, 1, 1, True)] and source.invalid == 3
 
 
-# --- rosbags -----------------------------------------------------------------------------------------------------
-
-BAGS = [("a.bag", False), ("sqlite", False), ("mcap", True)]
-
-
-@pytest.fixture(autouse=True)
-def needs_rosbags(request: pytest.FixtureRequest) -> None:
-    if "bag" in request.node.name:
-        pytest.importorskip("rosbags")
-
-
-@pytest.mark.one_in(2)
-@pytest.mark.parametrize("package", ["dvs_msgs", "prophesee_event_msgs"])
-@pytest.mark.parametrize(("name", "mcap"), BAGS)
-def test_a_bag_of_event_arrays_is_read(name: str, mcap: bool, package: str, tmp_path: Path) -> None:
-    parts = [EVENTS[:1], EVENTS[1:3], EVENTS[3:3], EVENTS[3:1000], EVENTS[1000:]]
-    bag = write_bag(tmp_path / name, parts, mcap=mcap, package=package)
-    source = open_source(str(bag))
-    assert (source.format, source.sensor, source.sensor_from) == ("rosbag", (346, 260), "recording")
-    assert np.concatenate(list(source.packets(100))).tolist() == EVENTS.tolist() and source.notes == []
-
-
-@pytest.mark.parametrize(("name", "mcap"), BAGS)
-def test_a_bag_of_event_packets_is_read(name: str, mcap: bool, tmp_path: Path) -> None:
-    words = evt3_bytes(EVENTS)[len(EVT3_HEADER) :]
-    bag = write_bag(
-        tmp_path / name,
-        [("evt3", 0, words[:1000]), ("evt3", 0, words[1000:])],  # what a word sets is kept from packet to packet
-        package="event_camera_msgs", mcap=mcap,
-    )  # fmt: skip
-    assert read_events(bag).tolist() == EVENTS.tolist()
-
-
-def test_a_bag_of_mono_packets_is_read(tmp_path: Path) -> None:
-    e = EVENTS.astype([("t", "u8"), ("x", "u8"), ("y", "u8"), ("p", "u8")])
-    data = (e["p"] << 63 | e["y"] << 48 | e["x"] << 32 | e["t"] * 1000).astype("<u8").tobytes()
-    bag = write_bag(tmp_path / "bag", [("mono", 5_000_000_000, data)], package="event_camera_msgs")
-    assert (read_events(bag)["t"] - EVENTS["t"]).tolist() == [5_000_000] * len(EVENTS)
-
-
-def test_a_bag_with_an_encoding_that_is_not_read_names_it(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", [("libcaer_cmp", 0, b"1234")], package="event_camera_msgs")
-    with pytest.raises(PlifError, match="'libcaer_cmp'; only evt3 and mono"):
-        read_events(bag)
-
-
-def test_the_folder_of_a_bag_says_which_file_to_name(tmp_path: Path) -> None:
-    write_bag(tmp_path / "bag", [EVENTS])
-    with pytest.raises(PlifError, match=r"the \.db3 or \.mcap of a rosbag"):
-        open_source(str(tmp_path / "bag"))
-
-
-@pytest.mark.parametrize(("name", "mcap"), BAGS)
-def test_a_bag_cut_anywhere_gives_its_first_events_or_one_line(name: str, mcap: bool, tmp_path: Path) -> None:
-    parts = np.array_split(EVENTS, 40)
-    bag = write_bag(tmp_path / name, parts, mcap=mcap)
-    data = bag.read_bytes()
-    for size in (20, len(data) // 2, len(data) - 1):
-        bag.write_bytes(data[:size])
-        found = read(bag)
-        if isinstance(found, str):
-            assert str(bag) in found and found.isprintable()
-        else:
-            assert found[1].tolist() == EVENTS[: len(found[1])].tolist() and all(
-                note.isprintable() for note in found[3]
-            )
-
-
-@pytest.mark.parametrize(("module", "extra"), [("h5py", "hdf5"), ("rosbags", "rosbag")])
-def test_a_missing_library_names_its_extra(
-    module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
-    data = b"#ROSBAG V2.0\n" + bytes(99) if module == "rosbags" else hdf5_bytes(EVENTS)
-    monkeypatch.setitem(sys.modules, module, None)
+    path.write_bytes(hdf5_bytes(EVENTS))
+    monkeypatch.setitem(sys.modules, "h5py", None)
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find(name))
-    path = tmp_path / "a.bag"
-    path.write_bytes(data)
-    with pytest.raises(MissingExtra, match=rf"plif\[{extra}\]"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h5py" else find(name))
+    with pytest.raises(MissingExtra, match=r"plif\[hdf5\]"):
         open_source(str(path))
-
-
-def test_uzh_text_is_read(tmp_path: Path) -> None:
-    """events.txt of the UZH sets (Mueggler 2017): seconds x y polarity, apart by a blank, without a header."""
-    path = tmp_path / "events.txt"
-    lines = [f"{t / 1e6:.9f} {x} {y} {int(p)}" for t, x, y, p in EVENTS.tolist()]
-    path.write_text("\n".join(lines) + "\n")
-    assert read_events(path).tolist() == EVENTS.tolist()
-
-
-def test_a_text_of_uzh_with_its_size_in_the_first_line(tmp_path: Path) -> None:
-    path = tmp_path / "events.txt"
-    lines = [f"{t / 1e6:.6f} {x} {y} {int(p)}" for t, x, y, p in EVENTS.tolist()]
-    path.write_text("\n".join(["346 260", *lines]) + "\n")
-    source = open_source(str(path))
-    assert source.sensor == (346, 260) and np.concatenate(list(source.packets())).tolist() == EVENTS.tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.events import open_source, read_events
 from runtime.sources.stdin import StdinSource
 from tests.recordings import some_events
 
@@ -117,3 +117,19 @@ def test_a_file_of_which_nearly_nothing_is_usable_is_refused_with_the_suspicion(
     path.write_bytes(text("", lambda i, t, x, y, p: f"{t},{x + 200},{y},{p}"))
     with pytest.raises(PlifError, match=r"600 of 600 events cannot be used.*is the sensor 34x34\?"):
         open_source(str(path), sensor=(34, 34)).count()
+
+
+def test_uzh_text_is_read(tmp_path: Path) -> None:
+    """events.txt of the UZH sets (Mueggler 2017): seconds x y polarity, apart by a blank, without a header."""
+    path = tmp_path / "events.txt"
+    lines = [f"{t / 1e6:.9f} {x} {y} {int(p)}" for t, x, y, p in EVENTS.tolist()]
+    path.write_text("\n".join(lines) + "\n")
+    assert read_events(path).tolist() == EVENTS.tolist()
+
+
+def test_a_text_of_uzh_with_its_size_in_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.txt"
+    lines = [f"{t / 1e6:.6f} {x} {y} {int(p)}" for t, x, y, p in EVENTS.tolist()]
+    path.write_text("\n".join(["346 260", *lines]) + "\n")
+    source = open_source(str(path))
+    assert source.sensor == (346, 260) and np.concatenate(list(source.packets())).tolist() == EVENTS.tolist()
