@@ -104,7 +104,3 @@ def destination(
 
 def report_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".report.json")
-
-
-def certificate_path(artifact: Path) -> Path:
-    return artifact.with_name(artifact.name + ".certificate.json")

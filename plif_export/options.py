@@ -12,6 +12,7 @@ from typing import Any
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, read_items, read_list, whole
 from runtime.base.options import OptionRecord, option
+from runtime.core.observers import HeardOptions
 
 BUDGETS = ("flash", "ram")
 ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
@@ -84,10 +85,9 @@ class TargetOptions(OptionRecord):
     options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
 
 
-class ProofDemands(OptionRecord):
+class ProofDemands(HeardOptions, by="proof"):
     """How it is proved."""
 
-    thorough: bool = option("Minutes more: 10,000 steps, and a search for an input on which they part.", default=False)
     require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
 
 

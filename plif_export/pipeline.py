@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from torch.nn import Module
 
-from plif_export.arguments import Shaped, certificate_path, check_arguments, command_line, destination, report_path
+from plif_export.arguments import Shaped, check_arguments, command_line, destination, report_path
 from plif_export.cards import make_card, provenance, set_card
 from plif_export.options import ExportOptions
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic.flushing import notices
-from plif_export.proof.certificate import certify
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import network_of, read
@@ -30,7 +30,10 @@ from runtime.base.errors import CheckFailed
 from runtime.base.files import measure, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.base.text import printable
+from runtime.core.observers import hearing
+from runtime.model.card import Card
 from runtime.model.digest import digest_of, require_finite
+from runtime.model.graph import Graph
 from runtime.model.readers.contents import not_finite
 from runtime.native import flushing
 
@@ -117,7 +120,7 @@ def export(
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     asked = partial(
         prove, proto, card, source, seed=chosen.seed, where=path.name,
-        thorough=chosen.thorough, require_tested=chosen.require_tested,
+        require_tested=chosen.require_tested, heard_by=list(chosen.hearers()),
     )  # fmt: skip
     report = proved = None
     if chosen.verify:
@@ -127,9 +130,11 @@ def export(
         proved = onnx_sha256(proto)  # a target compares its input with this
     set_card(proto, card)
     job = ExportJob(graph, proto, card, chosen.options, notes, command, proved, name=path.name)
-    others = [certificate_path(path), *(path.with_suffix(suffix) for suffix in target.beside)]
+    hearers = hearing("artifact")
+    others = [path.with_name(path.name + part.suffix) for part in hearers]
+    others += [path.with_suffix(suffix) for suffix in target.beside]
     with whole_or_nothing(path, report_path(path), *others, folder=target.folder) as written:
-        artifact, beside, certificate, *_ = written
+        artifact, beside, *texts = written
         target.write(job, artifact)
         size, sha256 = measure(artifact)
         if job.not_run is not None:
@@ -142,11 +147,12 @@ def export(
                 asked(opened=opened, report=report)
             add_faults(target, artifact, card, report, opened)
             _require(report, path)
-        if report is not None and (target.name, chosen.form) == ("onnx", "step"):
-            judge = source.graph if chosen.precision == "fp32" else graph
-            text = certify(proto, card, judge, source.graph, report, chosen.seed, name=path.name, sha256=sha256)
-            _require(report, path)
-            certificate.write_text(text)
+        if report is not None:
+            proved_as = Proved(target.name, path.name, sha256, proto, card, graph, source.graph, report, chosen.seed)
+            for part, place in zip(hearers, texts, strict=False):
+                if (text := part.load("hear")(proved_as)) is not None:
+                    place.write_text(text)
+                _require(report, path)
         if report is not None:
             report.digest = {"sha256": digest_of(card), "changed": []}
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run, job.size)
@@ -158,6 +164,24 @@ def _require(report: Report, path: Path) -> None:
     if not report.passed:
         left = "; the older file of this name is as it was" if path.exists() else ""
         raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{left}", report)
+
+
+@dataclass(frozen=True)
+class Proved:
+    """An artifact that passed the gate, for the parts that write something beside it.
+
+    graph  after all passes;  model: as it was read
+    """
+
+    target: str
+    name: str
+    sha256: str
+    proto: onnx.ModelProto
+    card: Card
+    graph: Graph
+    model: Graph
+    report: Report
+    seed: int
 
 
 class ParityFailed(CheckFailed):

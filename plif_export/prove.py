@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -10,23 +13,49 @@ import onnx
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.proof import gate
+from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.probe import random_start
-from plif_export.proof.reference import GraphReference
+from plif_export.proof.reference import GraphReference, Reference
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subjects.subject import EngineSession, Subject
-from plif_export.proof.thorough import thorough as run_thorough
 from plif_export.readers import read
 from plif_export.readers.facts import ModelFacts, TrainedModel
 from plif_train.network.network import Network
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.core.parts import Part
 from runtime.events import stimulus
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
+
+
+Hearer: TypeAlias = tuple[Part, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A proof that passed, for the parts that hear one.
+
+    subject    the engine, or the ONNX file where no engine was asked
+    file       the ONNX file where the subject is an engine
+    reference  what it has to do; graph: the same as a graph
+    frames     T -> float32 [T, 1, ...], the default input of a proof
+    start      the states from which it began, {key: [1, ...]}
+    report     which a part may fail
+    """
+
+    subject: Subject
+    file: Subject | None
+    reference: Reference
+    graph: Graph
+    frames: Callable[[int], Array]
+    start: State
+    report: Report
+    rng: np.random.Generator
 
 
 def prove(
@@ -40,8 +69,8 @@ def prove(
     where: str = "artifact",
     opened: Model | Subject | None = None,
     report: Report | None = None,
-    thorough: bool = False,
     require_tested: bool = False,
+    heard_by: Sequence[Hearer] = (),
 ) -> Report:
     """The gate. Without inputs, on the default stimulus, from a non-zero start state: membranes anywhere below threshold.
 
@@ -49,8 +78,8 @@ def prove(
     proto   the ONNX file to take apart; None for an artifact that is no ONNX file: then `opened` alone is judged
     opened  the artifact opened with an engine, which then has to pass as well
     report  the report of the file, where that was proved before: only the engine is compared, and added to the report
-    thorough  also a long run, and a search for an input on which they part (proof/thorough.py): minutes
     require_tested  whether a layer that nothing makes fire is a failure
+    heard_by  parts that ask more of what passed the gate, each with its options (HEARS = ("proof",) in their part.py)
     """
     source = read(model) if isinstance(model, Network) else model
     unrolled, rounded = card["form"] == "unrolled", card["precision"] != "fp32"
@@ -66,7 +95,7 @@ def prove(
         start = [reference.initial() for _ in range(inputs.shape[1])]
     engine = opened if opened is None or isinstance(opened, Subject) else EngineSession(opened, where)
     file = None
-    if proto is not None and (report is None or thorough):
+    if proto is not None and (report is None or heard_by):
         refuse_another_model(card, reference, list(inputs.shape[2:]), where)
         file = SlicedFile(proto, card, reference.layers, where)
     if report is None:
@@ -90,12 +119,14 @@ def prove(
         gate.check_engine(engine, reference, inputs, start, report, graph=judge, seed=seed)
     if report.untested and require_tested:
         report.fail(report.untested[0], 0, f"nothing made these layers fire: {', '.join(report.untested)}")
-    if thorough and report.passed:
+    if heard_by and report.passed:
         last = engine or file
         assert last is not None
-        more = partial(_stimulus, source.facts, {**card, "batch": 1}, rng=rng)
-        judged_by = file if last is engine else None
-        run_thorough(last, judged_by, reference, judge, more, start[0], report, rng)
+        frames = partial(_stimulus, source.facts, {**card, "batch": 1}, rng=rng)
+        proof = Proof(last, file if last is engine else None, reference, judge, frames, start[0], report, rng)
+        for part, asked in heard_by:
+            if report.passed:
+                part.load("hear")(proof, **asked)
     return report
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 import plif_train
 from plif_export import export, verify
-from plif_export.proof import thorough
 from plif_export.prove import prove
 from plif_train.network.network import Network
-from runtime import load
 from runtime.cli.main import run
 from runtime.model.graph import Graph
-from tests.export.test_camera_stimulus import Wrong
 from tests.export.test_parity_can_fail import change_attribute, replace_initializer, written
 from tests.networks import firing
 from tests.programs import PLIF, linear, proved, traced
@@ -127,45 +122,3 @@ def test_the_first_divergence_is_named_wherever_something_differs() -> None:
         assert not report.passed and report.first_divergence is not None
     report = prove(*written(net, "step", "folded"), net)
     assert report.passed and report.first_divergence is None
-
-
-# --- thorough -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thorough, "STEPS", 300)
-    monkeypatch.setattr(thorough, "RESTARTS", 30)
-
-
-@pytest.mark.usefixtures("shorter")
-@pytest.mark.parametrize("form", ("step", "unrolled"))
-def test_a_thorough_proof_says_how_far_it_went(form: str) -> None:
-    net = firing()
-    report = prove(*written(net, form, "folded"), net, thorough=True)
-    assert report.passed and report.thorough is not None
-    assert (report.thorough["steps"], report.thorough["restarts"]) == (300, 30)
-    assert 0 < report.thorough["nearest"] < 1
-    assert "free runs stay equal for" in report.sentence() and "30 restarts" in report.sentence()
-
-
-@pytest.mark.usefixtures("shorter")
-def test_a_long_run_finds_what_an_engine_does_rarely(tmp_path: Path) -> None:
-    """It takes nothing in from its 250th call on; the shorter proof makes fewer."""
-    net, calls = firing(), itertools.count()
-    path = export(net, tmp_path / "m.onnx", verify=False).path
-    subject = Wrong(load(path, "onnxruntime"), lambda x: x * np.float32(next(calls) < 250), None)
-    proto, card = onnx.load(path), load(path).card
-    assert prove(proto, card, net, opened=subject).passed and next(calls) < 200
-    report = prove(proto, card, net, opened=subject, thorough=True)
-    assert not report.passed and report.failed_at is not None and "in step " in report.failed_at["what"]
-
-
-@pytest.mark.large
-@pytest.mark.parametrize("model", ("nmnist-digits.pt", "gesture.pt"))
-def test_shipped_networks_pass_a_thorough_proof(model: str, tmp_path: Path) -> None:
-    source = Path(__file__).parents[2] / "models" / model
-    path = export(source, tmp_path / "m.onnx").path
-    report = verify(path, source, engine="event", thorough=True)
-    assert report.passed and report.thorough is not None
-    assert report.thorough["steps"] >= 10_000 and report.thorough["parted"] < 50

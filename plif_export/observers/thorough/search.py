@@ -21,6 +21,7 @@ from plif_export.proof.probe import BESIDE_THRESHOLD, of_all_layers
 from plif_export.proof.reference import Reference
 from plif_export.proof.report import Report, Thorough
 from plif_export.proof.subjects.subject import Case, States, Subject, cases
+from plif_export.prove import Proof
 from runtime.events.stimulus import MOST
 from runtime.model.graph import Graph, state_key
 
@@ -30,17 +31,15 @@ RESTARTS = 1_000
 CHANGED = 0.05  # of the numbers of a frame
 
 
-def thorough(
-    subject: Subject, file: Subject | None, reference: Reference, graph: Graph, frames: Callable[[int], Array],
-    start: State, report: Report, rng: np.random.Generator,
-) -> None:  # fmt: skip
-    """Both, on what has passed the gate. frames: T -> [T, 1, ...];  start {key: [1, ...]};  file: what judges the subject in the
-    long run, the reference where there is none. Fails the report, and says in it what was tried."""
-    bounds = Bounds(graph, subject.half)
+def search(proof: Proof) -> None:
+    """Both, on what has passed the gate: the engine beside the file where there are both, else beside the reference. Fails the
+    report, and says in it what was tried."""
+    subject, report = proof.subject, proof.report
+    bounds = Bounds(proof.graph, subject.half)
     tried: Thorough = {"steps": 0, "parted": 0, "restarts": 0, "nearest": 0.0}
     report.thorough = tried
-    _run_long(subject, file, reference, frames, start, bounds, report, tried)
-    _search(subject, graph, bounds, report, tried, rng)
+    _run_long(subject, proof.file, proof.reference, proof.frames, proof.start, bounds, report, tried)
+    _search(subject, proof.graph, bounds, report, tried, proof.rng)
 
 
 def _run_long(

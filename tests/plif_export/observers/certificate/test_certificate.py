@@ -20,8 +20,7 @@ import pytest
 from onnx import numpy_helper
 
 from plif_export import export
-from plif_export.arguments import certificate_path
-from plif_export.proof.certificate import certify
+from plif_export.observers.certificate.certificate import certify
 from plif_export.proof.report import Report
 from runtime.model.graph import Graph
 from tests.conftest import REPOSITORY, load_script
@@ -42,6 +41,10 @@ def page() -> ModuleType:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with a hard reset that is not 0, and its certificate."""
     return export(firing(v_reset=-0.25), tmp_path_factory.mktemp("small") / "m.onnx").path
+
+
+def certificate_path(artifact: Path) -> Path:
+    return artifact.with_name(artifact.name + ".certificate.json")
 
 
 def rechecked(page: ModuleType, path: Path, evaluator: str = "onnxruntime", of: Path | None = None) -> dict[str, str]:
@@ -318,18 +321,17 @@ def test_an_old_certificate_does_not_stay_beside_a_new_file(tmp_path: Path) -> N
 
 def test_a_file_that_does_not_do_what_is_written_down_gets_no_name(tmp_path: Path) -> None:
     """The certificate is made from the model, and the file is asked the same: another judge is noticed."""
-    from plif_export import pipeline
+    from plif_export.observers.certificate import certificate
     from plif_export.pipeline import ParityFailed
 
     net = firing()
-    certify = pipeline.certify
 
     def wrong(proto: onnx.ModelProto, card: Any, graph: Graph, *rest: Any, **file: str) -> str:
         tensor("conv2.weight", one_weight)(proto)
         return certify(proto, card, graph, *rest, **file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "certify", wrong)
+        patch.setattr(certificate, "certify", wrong)
         with pytest.raises(ParityFailed, match=r"layer conv2, .* are not those of a certificate"):
             export(net, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

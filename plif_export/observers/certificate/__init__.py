@@ -1,0 +1,19 @@
+"""The certificate beside an ONNX file (certificate.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plif_export.pipeline import Proved
+
+
+def hear(proved: Proved) -> str | None:
+    """Its text, of an ONNX file of the step form; fails the report where the file does not do what is written down."""
+    if (proved.target, proved.card["form"]) != ("onnx", "step"):
+        return None
+    from plif_export.observers.certificate.certificate import certify
+
+    judge = proved.model if proved.card["precision"] == "fp32" else proved.graph
+    of = {"name": proved.name, "sha256": proved.sha256}
+    return certify(proved.proto, proved.card, judge, proved.model, proved.report, proved.seed, **of)

@@ -1,0 +1,23 @@
+"""`--thorough`: minutes more of proof (search.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.base.options import OptionRecord, option
+
+if TYPE_CHECKING:
+    from plif_export.prove import Proof
+
+
+class ThoroughOptions(OptionRecord):
+    """Whether it is proved for minutes."""
+
+    thorough: bool = option("Minutes more: 10,000 steps, and a search for an input on which they part.", default=False)
+
+
+def hear(proof: Proof, thorough: bool) -> None:
+    """A long run and a search, on what passed the gate."""
+    from plif_export.observers.thorough.search import search
+
+    search(proof)
