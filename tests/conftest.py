@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -193,3 +193,15 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real recordings (../shared/data) are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Bytes -> a file with them."""
+
+    def write(data: bytes, name: str = "recording.raw") -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.events import make_events
+from runtime.events import format_names, make_events
 
 
 def some_events(count: int, seed: int = 0, width: int = 34, height: int = 34, last_us: int = 300_000) -> np.ndarray:
@@ -132,6 +132,8 @@ WRITERS: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "csv": (csv_bytes, "a.csv"),
     "npy": (npy_bytes, "a.npy"),
 }
+
+READ = {name: known for name, known in WRITERS.items() if name in format_names()}  # those of formats that are here
 
 
 def hdf5_bytes(events: np.ndarray, t_offset: int = 0, **options: object) -> bytes:

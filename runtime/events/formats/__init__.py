@@ -83,7 +83,7 @@ def _first(parts: Iterable[Part], head: bytes, path: Path) -> Format | None:
 
 def _refusal(head: bytes, path: Path) -> str | None:
     """What a format knows of a file or folder that is none, and what to do."""
-    formats: Iterable[Format] = (part.load("FORMAT") for part in dict.fromkeys(by_name(find_parts(KIND)).values()))
+    formats: Iterable[Format] = (part.load("FORMAT") for part in find_parts(KIND).values() if part.names != ())
     return next((said for each in formats if (said := each.refusal(head, path))), None)
 
 
