@@ -144,9 +144,9 @@ class Model:
     def evaluate(self, data: str, **options: Any) -> Evaluation:
         """Accuracy, confusion, firing rates and times on the data set NAME:DIR.
 
-        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.measure.evaluate.evaluate
+        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.measure.evaluate.evaluation.evaluate
         """
-        return _take("runtime.measure.evaluate", "evaluate")(self.opened(rates=True), data, **options)
+        return _take("runtime.measure.evaluate.evaluation", "evaluate")(self.opened(rates=True), data, **options)
 
     def predict(self, *places: str | Path, **options: Any) -> Predicted:
         """Labels for recordings without labels, files and folders: .predictions, or a table that is written to `out`.

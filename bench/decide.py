@@ -7,7 +7,7 @@
     python bench/decide.py ... --plot docs/decide.png --json
 
 The network runs once over each source and its outputs are stored (with `--reset silence:` once for each idle=RATE).
-Then every rule is applied to them by the same code that decides in a stream (runtime.measure.decisions.labels). The truth of a
+Then every rule is applied to them by the same code that decides in a stream (runtime.observers.calibrate.labels). The truth of a
 source is a list of (t_on_us, t_off_us, label). Sources may hold one {a..b}, which counts, and behind " | " filters of their
 own, before those of --filter; 'lying.aedat?up=left' says on which side of the stored picture heads are.
 
@@ -45,9 +45,9 @@ from runtime.api import Model
 from runtime.events import open_source
 from runtime.events.framing import framing_of
 from runtime.events.sources.base import Source
-from runtime.measure.decisions.calibrate import GRID as ANY_NETWORK
-from runtime.measure.decisions.calibrate import all_of
-from runtime.measure.decisions.labels import (
+from runtime.measure.metrics import wilson
+from runtime.native.rules import find_other
+from runtime.observers.calibrate.labels import (
     FalseLabels,
     Heard,
     Outputs,
@@ -59,8 +59,8 @@ from runtime.measure.decisions.labels import (
     say,
     step_all,
 )
-from runtime.measure.report.metrics import wilson
-from runtime.native.rules import find_other
+from runtime.observers.calibrate.rules import GRID as ANY_NETWORK
+from runtime.observers.calibrate.rules import all_of
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.stream.source_framer import SourceFramer
 

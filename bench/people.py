@@ -58,10 +58,10 @@ from runtime.datasets.performers.schedule import OTHER
 from runtime.events import open_source
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.decisions.calibrate import GRID, IDLE, RESET, Gesture, every_frame
-from runtime.measure.decisions.labels import Outputs, Said, longest, say, step_all
-from runtime.measure.report.metrics import wilson
+from runtime.measure.metrics import wilson
 from runtime.native.rules import find_other
+from runtime.observers.calibrate.labels import Outputs, Said, longest, say, step_all
+from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, every_frame
 from runtime.stream.options import LIVE_RULES
 
 SEED = 3636

@@ -15,7 +15,7 @@ from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.base.version import __version__
-from runtime.measure.report.metrics import wilson
+from runtime.measure.metrics import wilson
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
 from runtime.model.digest import seal

@@ -57,7 +57,8 @@ class GateOptions(HeardOptions, by="gates"):
         """The gates of `plif COMMAND FILE`, to be filled in. Where the command ends with an error, and none of them failed, the
         error is one."""
         gates: list[Gate] = []
-        ends = [part.load("hear")(f"plif {command} {file}", **own) for part, own in self.hearers()]
+        suite = f"plif {command} {file}"
+        ends = [end for part, own in self.hearers() for end in part.load("hear")(suite, **own)]
         try:
             yield gates
         except PlifError as error:

@@ -4,10 +4,12 @@ Such a part is a folder runtime/observers/NAME. HEARS in its part.py names what 
 
     run      a run of streams, from Python too: hear(**its options) -> [Observer] (runtime/stream/observe.py)
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
-    gates    a command with bars: hear(suite, **its options) -> a function that takes the gates at its end
+    eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
+    instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
+    gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
-while the part is there. A part with options hears where one of them is given, one without always.
+while the part is there. `hear` gives nothing where nothing is asked of it; it is imported for the help, so what is heavy is not.
 """
 
 from __future__ import annotations
@@ -53,9 +55,7 @@ class HeardOptions(OptionRecord):
     def hearers(self) -> Iterator[tuple[Part, dict[str, Any]]]:
         """Each part that hears this, with what its options are."""
         for part in hearing(self._heard):
-            own = {each.name: vars(self)[each.name] for each in _options(part)}
-            if not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
-                yield part, own
+            yield part, {each.name: vars(self)[each.name] for each in _options(part)}
 
 
 def _options(part: Part) -> list[Field[Any]]:

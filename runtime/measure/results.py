@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from runtime.measure.evaluate.census import Lost, nothing_lost
 from runtime.measure.evaluate.predictions import Prediction, PredictionRow, json_row
-from runtime.measure.report.metrics import Identity
+from runtime.measure.metrics import Identity
 
 
 @dataclass

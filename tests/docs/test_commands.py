@@ -46,7 +46,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; tests/train/test_figures_runs.py",
     r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",
     r"plif (train (digits|gesture|models/gesture-people(-[2345])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
-    r"plif eval gesture-people\.onnx": "needs motion capture; tests/pipeline/test_calibrate_decide.py",
+    r"plif eval gesture-people\.onnx": "needs motion capture; tests/runtime/observers/calibrate/test_calibrate_decide.py",
     r"plif train live c16k5s4": TIME,
     r"plif train live --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/train/test_start_from.py",
     r"plif export net\.(pth|nir)": "tests/plif_export/readers/state_dict, tests/plif_export/readers/nir",

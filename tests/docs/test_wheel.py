@@ -54,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_is_for_every_python_on_this_kind_of_machine(wheel: Path) -> None:
     assert wheel.name.startswith(f"plif-{__version__}-py3-none-linux_")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"plif.py", "runtime/measure/report/references.bib"} <= set(names)
+    assert {"plif.py", "runtime/observers/evaluation_report/references.bib"} <= set(names)
     assert {f"{package}/py.typed" for package in ("runtime", "plif_export", "plif_train")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "docs/", "bench/"))]
 

@@ -17,8 +17,8 @@ from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.events import open_source
 from runtime.events.frame import Frame
-from runtime.measure.decisions.calibrate import all_of
-from runtime.measure.decisions.labels import FalseLabels, Outputs, false_labels, poisson_interval, say
+from runtime.observers.calibrate.labels import FalseLabels, Outputs, false_labels, poisson_interval, say
+from runtime.observers.calibrate.rules import all_of
 from tests.conftest import REPOSITORY
 
 

@@ -18,8 +18,8 @@ from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.datasets.gesture.set import CLASSES
 from runtime.events.frame import Frame
-from runtime.measure.decisions.calibrate import Gesture
-from runtime.measure.decisions.labels import Outputs
+from runtime.observers.calibrate.labels import Outputs
+from runtime.observers.calibrate.rules import Gesture
 from tests.conftest import REPOSITORY
 
 SIZE = (128, 128)

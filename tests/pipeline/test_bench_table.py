@@ -12,7 +12,7 @@ import runtime
 from plif_export import export
 from runtime.cli.main import run
 from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.report.paired import compare
+from runtime.measure.paired import compare
 from tests.conftest import REPOSITORY
 
 DATA = "digits:12"

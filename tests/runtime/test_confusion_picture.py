@@ -10,7 +10,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from runtime.measure.evaluate.evaluation import Evaluation, write_results
-from runtime.measure.report.png import MOST_CLASSES, confusion_picture, text_pixels
+from runtime.measure.png import MOST_CLASSES, confusion_picture, text_pixels
 
 
 def places(dark: np.ndarray, text: str) -> list[tuple[int, int]]:

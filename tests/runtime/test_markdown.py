@@ -15,8 +15,8 @@ from runtime.base.text import markdown, printable
 from runtime.commands.bench.artifacts import Measurement
 from runtime.commands.bench.table import write_table
 from runtime.measure.evaluate.evaluation import Evaluation
-from runtime.measure.report.files import model_card
-from runtime.measure.report.report import EvaluationReport
+from runtime.observers.evaluation_report.files import model_card
+from runtime.observers.evaluation_report.report import EvaluationReport
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<!--", "&lt;b&gt;", "a|b", "a\\|b", "\\", "`", "``` x",

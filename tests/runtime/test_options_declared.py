@@ -24,7 +24,7 @@ from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
 CALLS = {
-    "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "ExitOptions", "GateOptions"}),
+    "eval": ("runtime.measure.evaluate.judge:judge", {"Opening", "Output", "InsteadOptions", "GateOptions"}),
     "predict": ("runtime.commands.predict.unlabelled:predict", {"Opening", "Output"}),
     "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
     "send": ("runtime.commands.send.recording:send", {"Output"}),

@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 
 @pytest.mark.parametrize("index", [0, None])
 def test_a_class_is_named_only_where_it_is_the_answer(index: int | None, tmp_path: Path) -> None:
-    from runtime.measure.report.pictures import stream_picture
+    from plif_export.commands.demo.pictures import stream_picture
 
     frames, votes = [np.zeros((2, 8, 8), np.float32)] * 3, [0.0 if index is None else 4.0, 0.0]
     decisions = [Decision(1000 * i, i, None, index, 0.0, votes, 0.1) for i in range(3)]

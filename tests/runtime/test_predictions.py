@@ -14,7 +14,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies
 from runtime.measure.evaluate.predictions import FILES, Prediction, read_csv, write_predictions
-from runtime.measure.report.metrics import class_metrics, list_sha256, macro_f1, wilson
+from runtime.measure.metrics import class_metrics, list_sha256, macro_f1, wilson
 
 CLASSES = ["up", "=down", "left, right"]
 HEAD = "sample,path,truth,predicted,score_a,margin,steps,events,error,why,sensor,sensor_from,events_used,events_lost\n"

@@ -111,7 +111,7 @@ def _on_recordings(artifact: Path, model: Path) -> Report:
 def _picture(artifact: Path, recording: Path, path: Path) -> Path | None:
     """Draws the recording on its way through the network; None where matplotlib is not installed."""
     try:
-        from runtime.measure.report.pictures import stream_picture
+        from plif_export.commands.demo.pictures import stream_picture
     except ImportError:
         return None
     model = runtime.load(artifact, rates=True)

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import observers
+import runtime
 from runtime.datasets.digits.saccades import PATH_X_PX, PATH_Y_PX
 from runtime.model.readers.web_page import block
 from runtime.stream.options import LIVE_RULES
 
 PAGE = Path(__file__).parent / "page"
-LOOK = Path(observers.__file__).parent / "browser_page"
+LOOK = Path(runtime.__file__).parent / "observers" / "browser_page"
 SCRIPTS = (LOOK / "look.js", PAGE / "libplif.js", PAGE / "camera.js", PAGE / "app.js")  # each uses those before it
 
 

@@ -24,7 +24,7 @@ from runtime.measure.evaluate.evaluation import scratch
 from runtime.measure.evaluate.predictions import Prediction, check_table, write_table
 from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
-from runtime.measure.report.metrics import artifact_identity
+from runtime.measure.metrics import artifact_identity
 from runtime.measure.results import Predicted
 
 

@@ -7,6 +7,8 @@ prediction is the class with the most votes, the lowest class among equals, and 
 A recording that cannot be read does not end the run: it is named, its row in predictions.csv says why, and accuracy is of the
 others. The command then exits with 2, so that nobody takes the number for one of the whole set; so it does where one lost more
 than one in a hundred of its events.
+
+run.py cuts it into shards for workers (worker, processes, cluster), which take batches of samples.
 """
 
 from __future__ import annotations
@@ -38,8 +40,7 @@ from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
 from runtime.measure.evaluate.trace import Trace
-from runtime.measure.options import EvaluateOptions
-from runtime.measure.report.metrics import (
+from runtime.measure.metrics import (
     ClassRow,
     Identity,
     artifact_identity,
@@ -48,12 +49,12 @@ from runtime.measure.report.metrics import (
     versions,
     wilson,
 )
-from runtime.measure.report.paired import compare
-from runtime.measure.report.png import confusion_picture, png
+from runtime.measure.options import EvaluateOptions
+from runtime.measure.paired import compare
 
 
 class Against(TypedDict):
-    """Another model on the same samples (runtime/measure/report/paired.py)."""
+    """Another model on the same samples (runtime/measure/paired.py)."""
 
     path: str
     accuracy: float
@@ -65,7 +66,7 @@ class Against(TypedDict):
 
 
 class DataList(TypedDict, total=False):
-    """Which samples: how many, and the SHA-256 of their paths and classes (runtime.measure.report.metrics.list_sha256)."""
+    """Which samples: how many, and the SHA-256 of their paths and classes (runtime.measure.metrics.list_sha256)."""
 
     samples: int
     sha256: str
@@ -278,17 +279,15 @@ class _Table:
 
 
 def write_results(result: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:
-    """metrics.json and confusion.png; returns what the folder holds of this evaluation.
+    """metrics.json; returns what the folder holds of this evaluation.
 
     folder   where `evaluate(..., out=folder)` wrote the predictions
     command  what the user typed
     """
     folder = make_folder(Path(folder))
-    metrics, picture = folder / "metrics.json", folder / "confusion.png"
+    metrics = folder / "metrics.json"
     content = result.to_dict()
     content.pop("predictions")
-    title = f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}"
-    with whole_or_nothing(metrics, picture) as (part, drawn):
+    with whole_or_nothing(metrics) as (part,):
         part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
-        drawn.write_bytes(png(confusion_picture(np.array(result.confusion), result.classes, title)))
-    return [metrics, *(folder / name for name in FILES if (folder / name).is_file()), picture]
+    return [metrics, *(folder / name for name in FILES if (folder / name).is_file())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,7 @@ from runtime.base.options import with_fields
 from runtime.base.progress import Progress
 from runtime.measure.evaluate.census import problems
 from runtime.measure.evaluate.evaluation import Evaluation, begun_engine, evaluate, write_results
-from runtime.measure.evaluate.stress import measure_stress
 from runtime.measure.options import EvaluateOptions, JudgeOptions
-from runtime.measure.report.curves import Row
-from runtime.measure.report.files import write_report
-from runtime.measure.report.report import make_report
 
 
 @dataclass
@@ -25,18 +21,22 @@ class Judgement:
     """An evaluation, and what came of it.
 
     gates     the bars, and whether all recordings were read
-    stressed  rows of runtime.measure.evaluate.stress;  written: the files
+    added     what observers add to the document of the result, and lines for a person;  written: the files
     problems  bars that were missed, recordings that could not be read or lost events
     """
 
     result: Evaluation
-    stressed: list[Row] = field(default_factory=list)
+    added: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     problems: list[PlifError] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
-        return self.result.to_dict() | ({"stress": self.stressed} if self.stressed else {})
+        return self.result.to_dict() | self.added
+
+
+Hearer = Callable[[Judgement, Model], None]
 
 
 @with_fields(JudgeOptions)
@@ -47,30 +47,17 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     command  what a user typed, for the record;  shown: with progress bars
     """
     bars = JudgeOptions(data=data, **options)
-    if bars.latex:
-        from runtime.measure.report.latex import require_drawing
-
-        require_drawing()  # before the work
+    heard = [each for part, own in bars.hearers() for each in part.load("hear")(bars, command, shown, **own)]
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))
     result = judged.result
     if bars.against is not None:
         result.compare(_other(bars, how, model, shown), bars.against)
-    if bars.stress:
-        with Progress("under stress", shown) as progress:
-            some = {"split": bars.split, "limit": bars.limit}
-            judged.stressed = measure_stress(model, result.data, **some, progress=progress.update)  # type: ignore[arg-type]
     if bars.out is not None:
         judged.written = write_results(result, bars.out, command)
-        with Progress("drawing the report", shown) as progress:
-            stressed = judged.stressed
-            report = make_report(model, result, bars.out, command=command, stress=stressed, progress=progress.update)
-        judged.written += write_report(report, bars.out)[:3]
-        if bars.latex:
-            from runtime.measure.report.latex import write_latex
-
-            judged.written += write_latex(report, bars.out)[:1]
+    for add in heard:
+        add(judged, model)
     unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
     first = "".join(
         f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]

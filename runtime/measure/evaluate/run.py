@@ -19,8 +19,8 @@ from runtime.measure.evaluate.processes import run_in_processes
 from runtime.measure.evaluate.samples import SampleSource
 from runtime.measure.evaluate.shards import ShardPlan, Shards, Statistics, read_plan, shard_size
 from runtime.measure.evaluate.worker import Job, Outcome, Worker
+from runtime.measure.metrics import list_sha256, wilson
 from runtime.measure.options import RunOptions
-from runtime.measure.report.metrics import list_sha256, wilson
 
 Progress = Callable[[int, int, str], None]  # (done, of, a note beside the bar)
 

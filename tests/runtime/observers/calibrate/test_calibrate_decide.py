@@ -19,8 +19,11 @@ from runtime.events import make_events, open_source, write_nmnist
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing
-from runtime.measure.decisions import calibrate
-from runtime.measure.decisions.calibrate import (
+from runtime.model.card import check_model_card, read_card
+from runtime.observers.calibrate import rules as calibrate
+from runtime.observers.calibrate.exits import require_room
+from runtime.observers.calibrate.labels import Outputs, hear, say, step_all
+from runtime.observers.calibrate.rules import (
     CONTEXT_US,
     Gesture,
     Tried,
@@ -29,9 +32,6 @@ from runtime.measure.decisions.calibrate import (
     cheapest,
     every_frame,
 )
-from runtime.measure.decisions.labels import Outputs, hear, say, step_all
-from runtime.measure.evaluate.calibrate_exit import require_room
-from runtime.model.card import check_model_card, read_card
 from runtime.stream.options import LIVE_RULES
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle

@@ -23,11 +23,10 @@ from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import MOST as MOST_OF_A_TEXT
 from runtime.base.text import printable
 from runtime.base.version import __version__
-from runtime.measure.evaluate.stress import STRESSES
-from runtime.measure.report.drawings import line_charts
-from runtime.measure.report.metrics import wilson
-from runtime.measure.report.parts import short_count
-from runtime.measure.report.report import EvaluationReport
+from runtime.measure.metrics import wilson
+from runtime.observers.evaluation_report.drawings import line_charts
+from runtime.observers.evaluation_report.parts import short_count
+from runtime.observers.evaluation_report.report import EvaluationReport
 
 _ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
@@ -43,10 +42,7 @@ _LATEX = {char: f"\\{char}" for char in "#$%&_{}"} | {
 _LATEX |= {char: f"\\{name}{{}}" for char, name in _COMMANDS.items()}
 
 FOLDER, BIB = "latex", "references.bib"
-FIGURES = (
-    *("confusion", "accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration", "latency"),
-    *(f"stress-{kind}" for kind in STRESSES),
-)
+FIGURES = ("confusion", "accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration", "latency")  # and more
 SETS = {  # who made a data set
     "nmnist": "orchard2015nmnist",
     "dvs128-gesture": "amir2017gesture",
@@ -75,7 +71,10 @@ def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
     figures = _figures(report)
     texts["results"] = _document(report, [*texts], {name: caption for name, (caption, _) in figures.items()})
     bib = Path(__file__).with_name(BIB).read_text("utf-8").replace("VERSION", __version__)
-    names = [f"{name}.tex" for name in ("results", *PARTS)] + [BIB] + [f"{name}.pdf" for name in FIGURES]
+    names = [f"{name}.tex" for name in ("results", *PARTS)] + [BIB]
+    names += dict.fromkeys(
+        [*(f"{name}.pdf" for name in (*FIGURES, *figures)), *(old.name for old in place.glob("*.pdf"))]
+    )
     contents = {f"{name}.tex": text for name, text in texts.items()} | {BIB: bib}
     with whole_or_nothing(*(place / name for name in names)) as parts:
         for name, part in zip(names, parts, strict=True):
@@ -88,7 +87,7 @@ def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
 
 def _figures(report: EvaluationReport) -> dict[str, tuple[str, Callable[[Path], None]]]:
     """{name: (caption, who draws it into a file)}"""
-    from runtime.measure.report import pdf
+    from runtime.observers.evaluation_report import pdf
 
     r, (edges, counts) = report.result, report.times
     found = {name: (latex(chart.title), partial(pdf.lines, chart)) for name, chart in line_charts(report).items()}
@@ -98,7 +97,7 @@ def _figures(report: EvaluationReport) -> dict[str, tuple[str, Callable[[Path], 
     if counts:
         drawn = partial(pdf.histogram, "milliseconds a sample", "samples", edges, counts)
         found["latency"] = "Time of the engine for a sample", drawn
-    return {name: found[name] for name in FIGURES if name in found}
+    return {name: found[name] for name in dict.fromkeys((*FIGURES, *found)) if name in found}
 
 
 def _document(report: EvaluationReport, parts: Sequence[str], figures: Mapping[str, str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.measure.report.charts import Line, LineChart
-from runtime.measure.report.curves import Row
-from runtime.measure.report.report import EvaluationReport
+from runtime.measure.evaluate.exit_curve import Row
+from runtime.observers.evaluation_report.charts import Line, LineChart
+from runtime.observers.evaluation_report.report import EvaluationReport
 
 
 def line_charts(report: EvaluationReport) -> dict[str, LineChart]:

@@ -11,19 +11,23 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
+
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell, markdown, printable
-from runtime.measure.report.page import page
-from runtime.measure.report.report import EvaluationReport
-from runtime.measure.report.synops import ENERGY_SOURCE
+from runtime.measure.png import confusion_picture, png
+from runtime.measure.synops import ENERGY_SOURCE
 from runtime.model.grids import named_in, sentences
+from runtime.observers.evaluation_report.page import page
+from runtime.observers.evaluation_report.report import EvaluationReport
 
 FIGURES = "figures"  # the folder with a CSV file for each curve
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
 
 def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
-    """report.html, report.json, README.md and a CSV file for each figure; returns them. Those of an older report go away."""
+    """confusion.png, report.html, report.json, README.md and a CSV file for each figure, which go away where they are of an older
+    report; returns the first four."""
     figures = make_folder(folder / FIGURES)
     for old in figures.glob("*.csv"):
         old.unlink()
@@ -40,7 +44,10 @@ def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
         folder / REPORT_JSON: json.dumps(content, indent=1) + "\n",
         folder / "README.md": model_card(report),
     }
-    with whole_or_nothing(*texts) as parts:
+    result, picture = report.result, folder / "confusion.png"
+    title = f"{result.data}: {100 * result.accuracy:.2f} % of {result.samples}"
+    with whole_or_nothing(*texts, picture) as (*parts, drawn):
+        drawn.write_bytes(png(confusion_picture(np.array(result.confusion), result.classes, title)))
         for part, text in zip(parts, texts.values(), strict=True):
             part.write_text(text, encoding="utf-8", errors="replace")
     tables = {figures / f"{name}.csv": rows for name, rows in report.figures.items()}
@@ -50,7 +57,7 @@ def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
                 table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                 table.writeheader()
                 table.writerows({k: cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
-    return [*texts, *tables]
+    return [picture, *texts]
 
 
 MOST = 400  # characters of a text of others

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -17,8 +18,7 @@ from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
-from runtime.measure.report.curves import Row
-from runtime.measure.report.metrics import wilson
+from runtime.measure.metrics import wilson
 
 SAMPLES = 200  # the first of the set
 HOT_EVERY_US = 1000  # a hot pixel fires a thousand times a second
@@ -86,6 +86,20 @@ def _swap(events: np.ndarray, size: Size, level: float, rng: np.random.Generator
     return found
 
 
+class Level(TypedDict):
+    """One level of a stress, and the accuracy there with its 95 % interval."""
+
+    stress: str
+    what: str
+    unit: str
+    level: float
+    samples: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Stress:
     """change, what it is in words, its levels (one of them is `plain`) and their unit."""
@@ -130,7 +144,7 @@ def measure_stress(
     limit: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Row]:
+) -> list[Level]:
     """Rows {"stress", "what", "unit", "level", "samples", "correct", "accuracy", "low", "high"}, the first of each kind first.
 
     limit  samples of each level, the first of the split; SAMPLES when None
@@ -141,19 +155,28 @@ def measure_stress(
         raise PlifError(f"{data}: --stress changes events, and these are still images")
     count = min(limit or SAMPLES, len(dataset))
     points = [(name, level) for name, stress in STRESSES.items() for level in stress.levels]
-    plain: Row = {}
-    rows = []
+    plain: tuple[int, int] | None = None  # right, samples
+    rows: list[Level] = []
     for at, (name, level) in enumerate(points):
-        stress = STRESSES[name]
-        if level != stress.plain or not plain:
+        stress, found = STRESSES[name], plain
+        if level != stress.plain or found is None:
             traces = trace(model, StressedSet(dataset, name, level, seed), range(count))
-            right = sum(int(one.answers[-1] == one.truth) for one in traces)
-            low, high = wilson(right, len(traces))
-            accuracy = right / max(len(traces), 1)
-            found = {"samples": len(traces), "correct": right, "accuracy": accuracy, "low": low, "high": high}
+            found = sum(int(one.answers[-1] == one.truth) for one in traces), len(traces)
         if level == stress.plain:  # the same recordings for every kind: they are run once
-            plain = found = plain or found
-        rows.append({"stress": name, "what": stress.what, "unit": stress.unit, "level": level, **found})
+            plain = found
+        (right, n), (low, high) = found, wilson(*found)
+        row: Level = {
+            "stress": name,
+            "what": stress.what,
+            "unit": stress.unit,
+            "level": level,
+            "samples": n,
+            "correct": right,
+            "accuracy": right / max(n, 1),
+            "low": low,
+            "high": high,
+        }
+        rows.append(row)
         if progress:
             progress(at + 1, len(points))
     return rows

@@ -31,9 +31,9 @@ from runtime.events import Source, open_source
 from runtime.events.frame import Frame
 from runtime.events.framer import Framer
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.decisions.labels import Heard, Outputs, false_labels, hear, poisson_interval, say, step_all
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.native.rules import find_other
+from runtime.observers.calibrate.labels import Heard, Outputs, false_labels, hear, poisson_interval, say, step_all
 from runtime.stream.options import LIVE_RULES
 from runtime.stream.source_framer import SourceFramer
 

@@ -15,12 +15,12 @@ import runtime
 from runtime.base.version import __version__
 from runtime.cli.main import run
 from runtime.measure.evaluate.judge import judge
-from runtime.measure.report.charts import histogram, round_ticks
-from runtime.measure.report.drawings import line_charts
-from runtime.measure.report.files import write_report
-from runtime.measure.report.latex import FIGURES, SETS, write_latex
-from runtime.measure.report.metrics import Identity
-from runtime.measure.report.report import EvaluationReport, make_report
+from runtime.measure.metrics import Identity
+from runtime.observers.evaluation_report.charts import histogram, round_ticks
+from runtime.observers.evaluation_report.drawings import line_charts
+from runtime.observers.evaluation_report.files import write_report
+from runtime.observers.evaluation_report.latex import FIGURES, SETS, write_latex
+from runtime.observers.evaluation_report.report import EvaluationReport, make_report
 from tests.browser import Browser, find_chromium
 from tests.latex import check_latex, compile_latex, has_latex
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.measure.report import charts
-from runtime.measure.report.drawings import line_charts
-from runtime.measure.report.parts import (
+from runtime.measure.png import data_uri, input_picture
+from runtime.measure.synops import ENERGY_SOURCE
+from runtime.observers.evaluation_report import charts
+from runtime.observers.evaluation_report.drawings import line_charts
+from runtime.observers.evaluation_report.parts import (
     STYLE,
     make_table,
     milliseconds,
@@ -21,9 +23,7 @@ from runtime.measure.report.parts import (
     short_count,
     side_by_side,
 )  # fmt: skip
-from runtime.measure.report.png import data_uri, input_picture
-from runtime.measure.report.report import EvaluationReport, Mistake
-from runtime.measure.report.synops import ENERGY_SOURCE
+from runtime.observers.evaluation_report.report import EvaluationReport, Mistake
 
 
 def page(report: EvaluationReport) -> str:

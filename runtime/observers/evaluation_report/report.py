@@ -22,14 +22,14 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.base.latency import Latencies
 from runtime.data import Dataset
+from runtime.measure.activity import Activity, measure_activity, why_not
 from runtime.measure.evaluate.evaluation import Evaluation
+from runtime.measure.evaluate.exit_curve import Row, exit_curve
 from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
 from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.evaluate.trace import MOST_TRACED, trace
-from runtime.measure.report import curves
-from runtime.measure.report.activity import Activity, measure_activity, why_not
-from runtime.measure.report.curves import Row
 from runtime.model.card import Card
+from runtime.observers.evaluation_report import curves
 
 _FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 
@@ -54,7 +54,7 @@ class EvaluationReport:
     traced      samples of the curves by_steps, by_events and exits
     reliability, ece   what a score is worth;  times: (edges in ms, samples between them)
     changed     decisions that differ from the other artifact: rows of sample, path, truth, this, other
-    stress      rows of runtime.measure.evaluate.stress
+    stress      rows of runtime.observers.robustness.stress
     left_out    what was not measured, and why
     """
 
@@ -117,7 +117,7 @@ def make_report(
     if traces:
         report.by_steps, report.by_events = curves.by_steps(traces), curves.by_events(traces)
         if not model.unrolled:
-            report.exits = curves.exit_curve(traces, model.voters, model.T)
+            report.exits = exit_curve(traces, model.voters, model.T)
     reason = why_not(model.path, model.card) if "graph" in model.card else "is no exported artifact"
     try:
         if reason is None:

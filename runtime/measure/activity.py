@@ -20,7 +20,7 @@ import numpy as np
 from runtime import native
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.tensors import spiking_layers
-from runtime.measure.report.synops import (
+from runtime.measure.synops import (
     ENERGY_SOURCE,
     LayerOps,
     input_shape,

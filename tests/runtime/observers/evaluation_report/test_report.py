@@ -20,20 +20,20 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import make_events, write_nmnist
-from runtime.measure.evaluate.calibrate_exit import calibrate_exit, write_exit
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.stress import STRESSES, StressedSet, measure_stress
 from runtime.measure.evaluate.trace import Trace, trace
-from runtime.measure.options import ExitOptions
-from runtime.measure.report import curves
-from runtime.measure.report.paired import compare, mcnemar
-from runtime.measure.report.png import png
-from runtime.measure.report.report import make_report
+from runtime.measure.paired import compare, mcnemar
+from runtime.measure.png import png
 from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
+from runtime.observers.calibrate import CalibrationOptions
+from runtime.observers.calibrate.exits import calibrate_exit, write_exit
+from runtime.observers.evaluation_report import curves
+from runtime.observers.evaluation_report.report import make_report
+from runtime.observers.robustness.stress import STRESSES, StressedSet, measure_stress
 from tests.conftest import REPOSITORY
 from tests.libplif import CRecording, CSession, Handle
 
@@ -115,8 +115,8 @@ def test_the_model_card_has_a_head_that_yaml_readers_read(report: Path) -> None:
 
 
 def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) -> None:
-    from runtime.measure.report.page import page
-    from runtime.measure.report.report import EvaluationReport
+    from runtime.observers.evaluation_report.page import page
+    from runtime.observers.evaluation_report.report import EvaluationReport
 
     model = runtime.load(shipped, "onnxruntime")
     result = evaluate(model, DIGITS, limit=2)
@@ -216,7 +216,9 @@ def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_pa
     assert run(["eval", str(shipped), "--data", DIGITS, "--calibrate-exit", "20%", "-o", str(shipped)]) == 2
     assert run(["eval", str(shipped), "--data", DIGITS, "--exit-margin", "0"]) == 2
     assert (
-        ExitOptions(calibrate_exit="0.5%") == ExitOptions(calibrate_exit="0.005") == ExitOptions(calibrate_exit=0.005)
+        CalibrationOptions(calibrate_exit="0.5%")
+        == CalibrationOptions(calibrate_exit="0.005")
+        == CalibrationOptions(calibrate_exit=0.005)
     )
 
 

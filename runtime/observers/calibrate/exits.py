@@ -22,10 +22,10 @@ from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
 from runtime.engines.event.plif_writer import with_card
+from runtime.measure.evaluate.exit_curve import exit_curve
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
-from runtime.measure.report.curves import exit_curve
-from runtime.measure.report.metrics import wilson
+from runtime.measure.metrics import wilson
 from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from runtime.base.text import printable
-from runtime.measure.report import charts
+from runtime.observers.evaluation_report import charts
 
 STYLE = (
     charts.STYLE

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 from runtime.base.text import printable
-from runtime.measure.report.charts import LineChart, round_ticks
-from runtime.measure.report.png import LONGEST, OFF, ON, rgb
+from runtime.measure.png import LONGEST, OFF, ON, rgb
+from runtime.observers.evaluation_report.charts import LineChart, round_ticks
 
 WIDTH = 3.4  # inches
 COLOURS = (ON, OFF, "#2a9d6f", "#b7791f")

@@ -1,1 +1,0 @@
-"""What an evaluation is shown as: numbers (metrics, curves, paired, activity, synops) and pages (report, page, parts, files)."""

@@ -1,1 +1,0 @@
-"""Who hears a run, an evaluation or a proof (runtime/core/observers.py)."""
