@@ -120,7 +120,7 @@ def export(
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     asked = partial(
         prove, proto, card, source, seed=chosen.seed, where=path.name,
-        require_tested=chosen.require_tested, heard_by=list(chosen.hearers()),
+        require_tested=chosen.require_tested, heard_by=chosen.asked("proof"),
     )  # fmt: skip
     report = proved = None
     if chosen.verify:

@@ -34,7 +34,11 @@ def evaluate(
     from runtime.measure.evaluate.judge import judge
 
     given = how.given() | also.given()
-    if work := [each for part, own in instead.hearers() for each in part.load("hear")(artifact, how, given, **own)]:
+    if work := [
+        each
+        for part, own in instead.hearers("instead of eval")
+        for each in part.load("hear")(artifact, how, given, **own)
+    ]:
         model = open_model(artifact, opening)
         with Progress("calibrating") as progress:
             found, lines = work[0](model, progress.update)

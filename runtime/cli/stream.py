@@ -47,7 +47,7 @@ def stream(
     load_pytorch(artifact, opening)
     with Ending() as ending, ExitStack() as stack:
         observers: list[Observer] = []
-        for part, own in watched.hearers():
+        for part, own in watched.hearers("stream"):
             for observer in part.load("hear")(as_json=output.as_json, **own):
                 stack.callback(observer.close)
                 observers.append(observer)

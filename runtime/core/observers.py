@@ -1,11 +1,14 @@
 """Observers: parts that hear a run, an evaluation or a proof, and may add to what comes of it.
 
-Such a part is a folder runtime/observers/NAME. HEARS in its part.py names what it hears:
+Such a part is a folder observers/NAME. HEARS in its part.py names what it hears:
 
     run      a run of streams, from Python too: hear(**its options) -> [Observer] (runtime/stream/observe.py)
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
     eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
+    workers  an evaluation, or a prediction: hear(out, **its options) -> [Elsewhere] (runtime/measure/evaluate/run.py)
+    proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
+    artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
@@ -18,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import Field, field
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, get_type_hints
 
 from runtime.base.options import OptionRecord, options_of
 from runtime.core.parts import Part, find_parts
@@ -41,10 +44,7 @@ def recorder_of(source: object) -> Part | None:
 class HeardOptions(OptionRecord):
     """Base of a record that has the options of parts, too: class StreamOptions(ViewOptions, HeardOptions, by="run")."""
 
-    _heard: ClassVar[str] = ""
-
     def __init_subclass__(cls, by: str = "") -> None:
-        cls._heard = by or cls._heard
         for part in hearing(by) if by else ():
             types = get_type_hints(part.load(part.options)) if part.options else {}
             for each in _options(part):
@@ -52,10 +52,18 @@ class HeardOptions(OptionRecord):
                 setattr(cls, each.name, field(default=each.default, metadata=each.metadata))
         super().__init_subclass__()
 
-    def hearers(self) -> Iterator[tuple[Part, dict[str, Any]]]:
-        """Each part that hears this, with what its options are."""
-        for part in hearing(self._heard):
+    def hearers(self, what: str) -> Iterator[tuple[Part, dict[str, Any]]]:
+        """Each part that hears it, with what its options are in this record."""
+        for part in hearing(what):
             yield part, {each.name: vars(self)[each.name] for each in _options(part)}
+
+    def asked(self, what: str) -> list[tuple[Part, dict[str, Any]]]:
+        """Those of which an option is not as it is by default."""
+        return [
+            (part, own)
+            for part, own in self.hearers(what)
+            if any(each.default != own[each.name] for each in _options(part))
+        ]
 
 
 def _options(part: Part) -> list[Field[Any]]:

@@ -61,7 +61,7 @@ class Part:
     hears: tuple[str, ...] = ()
     holds: str = ""
     options: str = ""
-    gives: Mapping[str, str] = field(default_factory=dict)
+    gives: Mapping[str, str] = field(default_factory=dict, hash=False)
     requires: tuple[str, ...] = ()
     extra: str = ""
     run: str = "command"

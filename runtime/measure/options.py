@@ -6,11 +6,11 @@ from pathlib import Path
 
 from runtime.base.declared import SampleOptions, ViewOptions
 from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.base.options import option
 from runtime.core.observers import HeardOptions
 
 
-class RunOptions(OptionRecord):
+class RunOptions(HeardOptions, by="workers"):
     """How an evaluation is run; none of it changes an answer."""
 
     batch: int | None = option("Samples in one batch; measured when not given.", default=None, least=1)
@@ -18,9 +18,6 @@ class RunOptions(OptionRecord):
         "Processes, each with its own engine and reader; one a core, where that pays, if not given.",
         default=None,
         least=1,
-    )
-    cluster: str | None = option(
-        "Workers on a Ray cluster: HOST:PORT of its head, or one made here.", default=None, metavar="ADDRESS|local"
     )
     resume: bool = option("Go on with what --out has begun.", default=False)
 

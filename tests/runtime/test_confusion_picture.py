@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from runtime.measure.evaluate.evaluation import Evaluation, write_results
-from runtime.measure.png import MOST_CLASSES, confusion_picture, text_pixels
+from runtime.measure.png import MOST_CLASSES, confusion_picture, png, text_pixels
 
 
 def places(dark: np.ndarray, text: str) -> list[tuple[int, int]]:
@@ -35,10 +33,7 @@ def test_a_matrix_of_many_classes_fits_the_memory() -> None:
     assert confusion_picture(np.eye(MOST_CLASSES + 1, dtype=int), [""] * (MOST_CLASSES + 1), "").size < 1e6
 
 
-def test_an_evaluation_is_drawn_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_confusion_is_drawn_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = Evaluation(
-        accuracy=1.0, samples=2, correct=2, T=5, engine="event", batch=1, latency_ms={}, throughput_per_s=1.0,
-        firing_rates={}, confusion=[[1, 0], [0, 1]], classes=["a", "b"], data="digits",
-    )  # fmt: skip
-    assert write_results(result, tmp_path)[-1].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    drawn = png(confusion_picture(np.array([[1, 0], [0, 1]]), ["a", "b"], "digits"))
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"

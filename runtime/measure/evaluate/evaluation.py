@@ -8,7 +8,7 @@ A recording that cannot be read does not end the run: it is named, its row in pr
 others. The command then exits with 2, so that nobody takes the number for one of the whole set; so it does where one lost more
 than one in a hundred of its events.
 
-run.py cuts it into shards for workers (worker, processes, cluster), which take batches of samples.
+run.py cuts it into shards for workers (worker, processes), which take batches of samples.
 """
 
 from __future__ import annotations
@@ -172,8 +172,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
     if exit_margin is not None:
         check_exits(model)
-    if how.cluster not in (None, "local") and out is None:
-        raise PlifError(f"--cluster {how.cluster}: name a folder that all machines share with --out DIR")
+    elsewhere = [each for part, own in how.hearers("workers") for each in part.load("hear")(out, **own)]
     samples = SplitOf(data, how.split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))
@@ -181,7 +180,16 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
     kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
     with scratch() if out is None else nullcontext(make_folder(out)) as folder:
         shards, tally = run(
-            model, samples, dataset, count, folder / FOLDER, how, kept, exit_margin=exit_margin, progress=progress
+            model,
+            samples,
+            dataset,
+            count,
+            folder / FOLDER,
+            how,
+            kept,
+            exit_margin=exit_margin,
+            progress=progress,
+            elsewhere=elsewhere,
         )
         seconds = time.perf_counter() - began
         table, statistics = _Table(len(model.classes), Census(Fit(model.card))), Statistics()

@@ -47,7 +47,7 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     command  what a user typed, for the record;  shown: with progress bars
     """
     bars = JudgeOptions(data=data, **options)
-    heard = [each for part, own in bars.hearers() for each in part.load("hear")(bars, command, shown, **own)]
+    heard = [each for part, own in bars.hearers("eval") for each in part.load("hear")(bars, command, shown, **own)]
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))

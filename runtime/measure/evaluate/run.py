@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,11 +18,13 @@ from runtime.measure.evaluate.choose import Choice, choose
 from runtime.measure.evaluate.processes import run_in_processes
 from runtime.measure.evaluate.samples import SampleSource
 from runtime.measure.evaluate.shards import ShardPlan, Shards, Statistics, read_plan, shard_size
-from runtime.measure.evaluate.worker import Job, Outcome, Worker
+from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
 from runtime.measure.metrics import list_sha256, wilson
 from runtime.measure.options import RunOptions
 
 Progress = Callable[[int, int, str], None]  # (done, of, a note beside the bar)
+# of a part: (job, shards, workers, who hears of a batch, who hears how many workers there are) -> shards that are done
+Elsewhere = Callable[[Job, Sequence[int], int | None, Told, Callable[[int], None]], Generator[int, None, None]]
 
 
 @dataclass
@@ -64,18 +66,20 @@ def run(
     exit_margin: float | None = None,
     min_margin: float = 0.0,
     progress: Progress | None = None,
+    elsewhere: Sequence[Elsewhere] = (),
 ) -> tuple[Shards, Tally]:
     """Evaluates the first `count` of `dataset`, which is `samples` opened; (shards in `folder`, what was done).
 
     kept         what an interrupt leaves, in words
     exit_margin, min_margin  as in ShardPlan
     progress     hears (done, of, a note) after every batch
+    elsewhere    who does the shards, where that is not this machine
     Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
     """
     model = replace(model, engine=model.engine.one_thread())  # cores are better used by lanes and workers
     shards, chosen = _cut(model, samples, dataset, count, folder, how, (exit_margin, min_margin))
     missing = shards.begin(how.resume)
-    several = chosen.workers > 1 or how.cluster is not None
+    several = chosen.workers > 1 or bool(elsewhere)
     lanes = 1 if several else chosen.lanes
     options = model.options
     threads = options.threads or (1 if several else None)
@@ -93,7 +97,7 @@ def run(
             progress(tally.done, count, tally.accuracy())
 
     try:
-        with closing(_shards_done(job, model, dataset, missing, how, tally, told)) as finished:
+        with closing(_shards_done(job, model, dataset, missing, how, tally, told, elsewhere)) as finished:
             for k in finished:
                 if tally.unreadable == tally.done:
                     why = shards.read(k)[1][0].error
@@ -152,15 +156,14 @@ def _shards_done(
     shards: list[int],
     how: RunOptions,
     tally: Tally,
-    told: Callable[[Outcome], None],
+    told: Told,
+    elsewhere: Sequence[Elsewhere],
 ) -> Generator[int, None, None]:
-    """Does the shards here, in processes, or on a cluster; yields each that is done."""
+    """Does the shards here, in processes, or elsewhere; yields each that is done."""
     if not shards:
         return
-    if how.cluster is not None:
-        from runtime.measure.evaluate.cluster import run_on_cluster
-
-        yield from run_on_cluster(job, shards, how.cluster, how.workers, told, partial(setattr, tally, "workers"))
+    if elsewhere:
+        yield from elsewhere[0](job, shards, how.workers, told, partial(setattr, tally, "workers"))
     elif tally.workers > 1:
         yield from run_in_processes(job, shards, tally.workers, told)
     else:

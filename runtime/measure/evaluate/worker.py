@@ -1,6 +1,6 @@
 """A worker: one engine that stays open, and threads that read the next batches while the engine runs.
 
-The same worker does the shards in the program itself, in processes beside it (processes.py) and on other machines (cluster.py).
+The same worker does the shards in the program itself, in processes beside it (processes.py) and on other machines (a part).
 In the program itself it may have several lanes: threads that each read a batch and run it, in a session of their own. Native code
 does both without the interpreter's lock, so lanes use several cores, and cost no start of a process.
 """

@@ -11,11 +11,10 @@ from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.observers.calibrate.exits import ExitCalibration
-    from runtime.observers.calibrate.rules import DecideCalibration
-
     from runtime.api import Model
     from runtime.measure.options import JudgeOptions
+    from runtime.observers.calibrate.exits import ExitCalibration
+    from runtime.observers.calibrate.rules import DecideCalibration
 
     Tell = Callable[[int, int], None]
     Found = tuple[dict[str, object], list[str]]

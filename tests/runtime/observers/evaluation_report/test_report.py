@@ -21,6 +21,7 @@ from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import make_events, write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
+from runtime.measure.evaluate.exit_curve import exit_curve, first_at
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import Trace, trace
@@ -147,7 +148,7 @@ def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(s
     dataset = SplitOf(DIGITS).open(model)
     traces = trace(model, dataset, range(20))
     margin = 0.2
-    at = [curves.first_at(leads(one.evidence), needed(margin, model.voters, model.T)) for one in traces]
+    at = [first_at(leads(one.evidence), needed(margin, model.voters, model.T)) for one in traces]
     found = evaluate(model, DIGITS, limit=20, exit_margin=margin, batch=7, out=tmp_path)
     rows = rows_of(tmp_path / "predictions.csv")
     assert [int(row["steps"]) for row in rows] == [t + 1 for t in at]
@@ -251,7 +252,7 @@ def test_curves_are_what_can_be_computed_by_hand() -> None:
     assert [row["correct"] for row in curves.by_steps(traces)] == [1, 2, 2]
     events = {row["events"]: row["correct"] for row in curves.by_events(traces)}
     assert events[4] == 0 and events[5] == 1 and events[19] == 1 and events[20] == 2 and events[30] == 2
-    rows = {row["margin"]: row for row in curves.exit_curve(traces, voters=4, T=3)}
+    rows = {row["margin"]: row for row in exit_curve(traces, voters=4, T=3)}
     assert list(rows) == [pytest.approx(n / 12, rel=1e-5) for n in (1, 2, 4)]
     first, second, last = rows.values()
     assert (first["steps"], first["lost"], first["correct"]) == (1, 1, 1)  # the first leads by 1 at once, and is wrong

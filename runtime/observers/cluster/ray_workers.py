@@ -63,7 +63,7 @@ TOKEN = secrets.token_hex(32)  # of local clusters; one for all, since Ray reads
 
 
 def run_on_cluster(
-    job: Job, shards: Sequence[int], address: str, workers: int | None, told: Told, hired: Callable[[int], None]
+    address: str, job: Job, shards: Sequence[int], workers: int | None, told: Told, hired: Callable[[int], None]
 ) -> Generator[int, None, None]:
     """Does the shards on the cluster at `address` (HOST:PORT, ray://HOST:PORT, auto), or on a `local` one that ends with the run.
 

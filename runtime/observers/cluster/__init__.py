@@ -1,0 +1,33 @@
+"""`--cluster`: the workers of an evaluation are on many machines (ray_workers.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.base.errors import PlifError
+from runtime.base.options import OptionRecord, option
+
+if TYPE_CHECKING:
+    from runtime.measure.evaluate.run import Elsewhere
+
+
+class ClusterOptions(OptionRecord):
+    """Which."""
+
+    cluster: str | None = option(
+        "Workers on a Ray cluster: HOST:PORT of its head, or one made here.", default=None, metavar="ADDRESS|local"
+    )
+
+
+def hear(out: Path | None, cluster: str | None) -> list[Elsewhere]:
+    """Who does shards there. Raises PlifError where other machines cannot see what is written."""
+    if cluster is None:
+        return []
+    if cluster != "local" and out is None:
+        raise PlifError(f"--cluster {cluster}: name a folder that all machines share with --out DIR")
+    from functools import partial
+
+    from runtime.observers.cluster.ray_workers import run_on_cluster
+
+    return [partial(run_on_cluster, cluster)]
