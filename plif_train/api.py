@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from plif_train.loop.devices import World, check_device, parse_devices
 from plif_train.loop.job import TrainingJob
 from plif_train.loop.log import Epoch
-from plif_train.loop.parallel import World, check_device, parse_devices
 from plif_train.loop.recorded import like_recipe
 from plif_train.options import TrainingOptions
 from plif_train.recipe import Recipe, changed, chosen, option_of

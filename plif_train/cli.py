@@ -96,7 +96,7 @@ def train(
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
     from plif_train.api import job_of
     from plif_train.loop.allocator import keep_freed_memory
-    from plif_train.loop.parallel import check_device, join_ranks, parse_devices
+    from plif_train.loop.devices import check_device, join_ranks, parse_devices
     from plif_train.loop.resume import resume_path
 
     keep_freed_memory()

@@ -24,7 +24,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from plif_train.keys import DATA, NETWORK, TRAINING, key
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
-from runtime.core.parts import find_parts
+from runtime.core.parts import options_of_parts
 
 SHIPPED = Path(__file__).parent / "recipes"
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -32,8 +32,7 @@ _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 
 def _with_keys_of_parts(recipe: type) -> type:
     """The keys of the parts that change a training, behind the others."""
-    for part in find_parts("hooks").values():
-        keys = part.load(part.options)
+    for keys in options_of_parts("hooks").values():
         for name, kind in get_type_hints(keys).items():
             recipe.__annotations__ = {**recipe.__annotations__, name: kind}
             setattr(recipe, name, vars(keys)[name])

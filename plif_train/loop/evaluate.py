@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plif_train.data.sets import Samples
-from plif_train.loop.parallel import World
+from plif_train.loop.devices import World
 from plif_train.network.network import Network, Vote
 from plif_train.recipe import Recipe
 

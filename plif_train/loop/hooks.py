@@ -40,7 +40,7 @@ def hooks_of(net: Network, recipe: Recipe) -> list[Hook]:
     """The hooks that a recipe asks for."""
     found: list[Hook] = []
     for part in find_parts("hooks").values():
-        if any(vars(recipe)[name] is not None for name in get_type_hints(part.load(part.options))):
+        if part.options and any(vars(recipe)[name] is not None for name in get_type_hints(part.load(part.options))):
             found.append(part.load("hook:HOOK")(net, recipe))
     return found
 

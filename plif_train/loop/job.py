@@ -14,10 +14,10 @@ import torch
 from plif_train.data.augment import augmentation_of
 from plif_train.data.mixture import check_parts, fixed_length, labels_of, load_mixture, parts_of, seen_framing
 from plif_train.data.sets import TrainSet, load_samples, spread
+from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
 from plif_train.loop.hooks import hooks_of
 from plif_train.loop.log import Epoch
-from plif_train.loop.parallel import World, open_device
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train

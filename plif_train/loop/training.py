@@ -26,10 +26,10 @@ from torch import Tensor
 
 from plif_train.data.sets import Samples, TrainSet, split_per_class
 from plif_train.loop import checkpoint
+from plif_train.loop.devices import World, open_device, parse_devices
 from plif_train.loop.evaluate import Augment, Score, batch_of, evaluate
 from plif_train.loop.hooks import Hook, hooks_of, learning
 from plif_train.loop.log import Epoch, Log
-from plif_train.loop.parallel import World, open_device, parse_devices
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -29,24 +28,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from plif_train.loop.devices import World, check_device
 from runtime.base.errors import PlifError
-from runtime.base.grammar import read_list
 from runtime.cli.signals import exit_code
 
 MEETING_S = 120  # how long the ranks wait for each other at the start
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among those that train together; alone by default."""
-
-    rank: int = 0
-    size: int = 1
+class Ranks(World):
+    """This process among several."""
 
     def add_up(self, tensors: Iterable[Tensor | None]) -> None:
-        """Gradients [...]: each tensor becomes the sum over all ranks, in place, in one message."""
-        if self.size == 1:
-            return
         group = [tensor for tensor in tensors if tensor is not None]
         flat = torch.cat([tensor.flatten() for tensor in group])
         with _collective():
@@ -55,9 +48,6 @@ class World:
             tensor.copy_(part.view_as(tensor))
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """Numbers added up over all ranks, in float64."""
-        if self.size == 1:
-            return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)
         if dist.get_backend() == "nccl":
             tensor = tensor.cuda()
@@ -66,11 +56,9 @@ class World:
         return tensor.tolist()
 
     def follow_first(self, net: nn.Module) -> None:
-        """Every rank gets the weights and buffers of rank 0."""
-        if self.size > 1:
-            for tensor in net.state_dict().values():
-                with _collective():
-                    dist.broadcast(tensor, 0)
+        for tensor in net.state_dict().values():
+            with _collective():
+                dist.broadcast(tensor, 0)
 
 
 class LostRank(PlifError):
@@ -86,46 +74,6 @@ def _collective() -> Iterator[None]:
         raise
     except (dist.DistError, RuntimeError) as error:
         raise LostRank((str(error).splitlines() or [type(error).__name__])[0]) from None
-
-
-def parse_devices(asked: str) -> list[str]:
-    """ "auto", "cpu", "cpu:2" (processes), "cuda", "1", "cuda:1", "0,1" -> the device of each rank."""
-    if asked == "auto":
-        return ["cuda" if torch.cuda.is_available() else "cpu"]
-    if found := re.fullmatch(r"cpu:(\d{1,3})", asked):
-        if not int(found[1]):
-            raise PlifError(f"--devices {asked}: expected at least one process")
-        return ["cpu"] * int(found[1])
-    if re.fullmatch(r"(cuda:)?\d+(,\d+)*", asked):
-        numbers = read_list("--devices", asked.removeprefix("cuda:"))
-        if len(set(numbers)) < len(numbers):
-            raise PlifError(f"--devices {asked}: a GPU is named twice")
-        return [f"cuda:{number}" for number in numbers]
-    if "," in asked:
-        raise PlifError(f"--devices {asked}: expected for example cpu, cpu:2, cuda:0 or 0,1")
-    return [asked]
-
-
-def check_device(name: str) -> None:
-    """PlifError for a GPU that is not there. Uses none of them: that would take memory of each GPU in every process."""
-    if found := re.fullmatch(r"cuda(?::(\d+))?", name):
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(found[1] or 0) >= there:
-            raise PlifError(
-                f"device '{name}' cannot be used (PyTorch finds {there} GPUs); expected cpu, or cuda with a GPU"
-            )
-
-
-def open_device(name: str) -> torch.device:
-    """The device, tried. PlifError when PyTorch cannot compute on it."""
-    try:
-        check_device(name)
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise PlifError(f"device '{name}' cannot be used ({reason}); expected cpu, or cuda with a GPU") from None
-    return device
 
 
 @contextmanager
@@ -158,7 +106,7 @@ def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
                         store = next(dist.rendezvous("env://", timeout=timeout))[0]
                     backend = "nccl" if device.startswith("cuda") else "gloo"
                     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-                yield World(rank, size), device
+                yield Ranks(rank, size), device
             except LostRank as error:  # nothing else: what goes wrong in this process is not the others' fault
                 words_file.seek(0)
                 words = words_file.read().decode(errors="replace").strip() or str(error)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from plif_train import build, load
-from plif_train.loop.parallel import World, parse_devices
+from plif_train.loop.devices import World, parse_devices
 from plif_train.loop.training import count_samples
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
@@ -87,7 +87,7 @@ def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_fo
 
 RANK = """
 import os, sys
-from plif_train.loop.parallel import join_ranks
+from plif_train.loop.devices import join_ranks
 from runtime.base.errors import PlifError
 def train(fail):
     with join_ranks(["cpu", "cpu"]) as (world, _):
@@ -111,7 +111,7 @@ except (PlifError, RuntimeError) as error:
     ("what", "says"), [("own", "RuntimeError: no memory"), ("lost", "PlifError: rank 0 of 2 lost the others")]
 )
 def test_what_goes_wrong_in_a_process_is_not_blamed_on_the_others(what: str, says: str) -> None:
-    repository = Path(__file__).resolve().parents[2]
+    repository = Path(__file__).resolve().parents[4]
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = str(found.getsockname()[1])

@@ -1,0 +1,3 @@
+"""As in tests/train: `plif train` in a folder of a test's own."""
+
+from tests.train.conftest import *  # noqa: F403
