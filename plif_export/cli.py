@@ -64,6 +64,8 @@ def export(
 
 
 def _say_next(artifact: Path, form: str) -> None:
+    from runtime.engines import engines_for  # loads NumPy, which no help needs
+
     try:
         artifact_kind = kind_of(artifact)
     except PlifError:  # a bare plan is for other programs
@@ -73,7 +75,7 @@ def _say_next(artifact: Path, form: str) -> None:
     say(f"  plif info {path}")
     if artifact_kind.instead:
         say(f"  {artifact_kind.instead}")
-    if artifact_kind.engine is None:
+    if not engines_for(artifact_kind):
         return
     if form == "step":
         say(f"  plif stream {path} RECORDING")

@@ -20,12 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
 from plif_export.writers.web import PageNetwork, write_page  # noqa: E402
+from runtime.artifacts.web.page import read_bytes  # noqa: E402
 from runtime.base.errors import PlifError  # noqa: E402
 from runtime.base.files import make_folder, whole_or_nothing  # noqa: E402
 from runtime.base.text import say  # noqa: E402
 from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
 from runtime.events.sources import open_source  # noqa: E402
-from runtime.model.readers.plif_file import read_bytes  # noqa: E402
 from runtime.sources.sim.source import GestureSource  # noqa: E402
 
 MOST_BYTES = 5_000_000

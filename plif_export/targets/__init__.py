@@ -19,7 +19,7 @@ from runtime.base.errors import PlifError
 # name -> "module:class"; imported when asked for, so that an extra is needed only by who uses it
 TARGETS: dict[str, str] = {
     "onnx": "plif_export.targets.onnx:OnnxTarget",
-    "plif": "plif_export.targets.plif:PlifTarget",
+    "plif": "plif_export.targets.plif.target:PlifTarget",
     "openvino": "plif_export.targets.openvino:OpenVinoTarget",
     "nir": "plif_export.targets.nir:NirTarget",
     "triton": "plif_export.targets.triton:TritonTarget",

@@ -34,6 +34,7 @@ from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays,
 from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.writers.c import CFiles, examine, write_c
 from runtime.api import Model
+from runtime.artifacts.c.source import Texts, card_comment, code_of, header_of, parts_of, read_texts
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.grammar import word
 from runtime.events import stimulus
@@ -42,7 +43,6 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import digest_of, seal
 from runtime.model.graph import Graph
 from runtime.model.grids import GRIDS
-from runtime.model.readers.c_source import Texts, card_comment, code_of, header_of, parts_of, read_texts
 from runtime.model.readers.contents import Contents
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared

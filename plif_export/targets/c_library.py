@@ -25,11 +25,11 @@ from plif_export.targets.c import CTarget
 from plif_export.writers.c import CFiles, examine, write_c
 from plif_export.writers.c.names import comment, identifier
 from plif_export.writers.c.selftest import INEXACT, LIMITS, STEPS, Expected
+from runtime.artifacts.c.source import LIBRARY, Texts, read_texts
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.card import Card
 from runtime.model.graph import Graph
-from runtime.model.readers.c_source import LIBRARY, Texts, read_texts
 
 SKETCH = "examples/check/check.ino"
 

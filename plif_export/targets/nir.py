@@ -38,6 +38,7 @@ from plif_export.proof.structure import Places
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target, setting
+from runtime.artifacts.nir.contents import read_contents as read_nir
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import number_or_word, word
 from runtime.base.hdf5 import read_hdf5
@@ -47,7 +48,6 @@ from runtime.model.digest import seal
 from runtime.model.graph import Graph, Node, Shape, initial_v, state_key
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import repeating
-from runtime.model.readers.contents import read_nir
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")

@@ -34,6 +34,7 @@ from plif_export.targets.trt_build import (
     product_types,
     read_layers,
 )
+from runtime.artifacts.tensorrt.file import pack
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import cache_folder
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
@@ -43,7 +44,6 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph, spikes, state_out
 from runtime.model.readers.contents import Contents
-from runtime.model.readers.engine_file import pack
 
 STREAMS = Streams(1, 1, 16)
 PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `sm` runs on

@@ -27,6 +27,7 @@ from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
 from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, initial_files
+from runtime.artifacts.triton.contents import read_contents
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
 from runtime.engines import engine_names
@@ -34,7 +35,6 @@ from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
-from runtime.model.readers.onnx_contents import read_repository
 
 MODEL_PY = Path(__file__).with_name("triton_model.py")
 
@@ -87,7 +87,7 @@ class TritonTarget(Target):
         if serving.backend == "python":
             (version / "model.py").write_text(MODEL_PY.read_text("utf-8"), "utf-8")
         card.update(target=self.name, triton={"model": name, "backend": serving.backend})
-        seal(card, read_repository(path))
+        seal(card, read_contents(path))
         (path / CARD_FILE).write_text(encode(card) + "\n", "utf-8")
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto:

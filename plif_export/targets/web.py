@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from plif_export.proof.structure import Places
-from plif_export.targets.plif import PlifTarget
+from plif_export.targets.plif.target import PlifTarget
 from plif_export.targets.target import ExportJob
 from plif_export.writers.web import PageNetwork, write_page
+from runtime.artifacts.web.page import EXPECTED, PLIF, blocks, read_bytes, without
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.model.card import Card
 from runtime.model.graph import Graph
-from runtime.model.readers.web_page import EXPECTED, PLIF, blocks, without
 
 
 class WebTarget(PlifTarget):
@@ -41,6 +41,9 @@ class WebTarget(PlifTarget):
     def write(self, job: ExportJob, path: Path) -> None:
         name = job.name.removesuffix(self.suffix)
         path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
+
+    def bytes_of(self, path: Path) -> bytes:
+        return read_bytes(path)
 
     def named(self, path: Path, card: Card) -> str:
         networks = [said.get("data-name", "") for said, _ in blocks(read_regular(path, EXPECTED), PLIF)]

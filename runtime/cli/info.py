@@ -17,7 +17,7 @@ from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import column, width
 from runtime.base.version import __version__
 from runtime.cli.output import SENSOR_FROM, Output
-from runtime.model.artifacts import KINDS
+from runtime.model.artifacts import suffixes
 from runtime.model.card import RANGES, Card, read_card
 from runtime.model.digest import KEY, digest_of
 
@@ -88,7 +88,7 @@ def _card_of(file: Path) -> Card | None:
     try:
         return read_card(file)
     except PlifError:
-        if file.is_dir() or file.suffix in {Path(f"_{kind.suffix}").suffix for kind in KINDS} | {".pth"}:
+        if file.is_dir() or file.suffix in suffixes() | {".pth"}:
             raise
         return None
 

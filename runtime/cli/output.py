@@ -111,7 +111,7 @@ def load_pytorch(artifact: Path, opening: Opening) -> None:
     from runtime.model.artifacts import kind_of
 
     with suppress(PlifError, ImportError):  # said by who opens it
-        if opening.engine == "torch" or (opening.engine == "auto" and kind_of(artifact).engine == "torch"):
+        if kind_of(artifact).name == "model":
             import_module("torch")
 
 

@@ -8,6 +8,8 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command
     NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts
     MAGIC     the first bytes of its files, one or several
+    PATTERN   the same as a regular expression, where they are not always equal
+    HOLDS     what it is recognised by is a folder: a file in that, "model.xml" or "*/config.pbtxt"
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      it has no such mark, and is asked after those that have
@@ -55,6 +57,8 @@ class Part:
     contract: str = ""
     names: tuple[str, ...] | None = None
     magic: tuple[bytes, ...] = ()
+    pattern: bytes = b""
+    holds: str = ""
     suffix: str = ""
     scheme: str = ""
     last: bool = False

@@ -26,7 +26,7 @@ from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, install_command
 from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
-from runtime.model.artifacts import kind_of
+from runtime.model.artifacts import Kind, kind_of
 from runtime.model.card import Card
 
 
@@ -107,6 +107,12 @@ def engine_names() -> list[str]:
     return [*ENGINES, *(point.name for point in _entry_points())]
 
 
+def engines_for(kind: Kind) -> list[str]:
+    """The engines that open a kind of file when nobody names one, in order of preference; the last runs all of them."""
+    found = {"model": ["torch"], "onnx": ["event", "onnxruntime"], "plif": ["event"], "web": ["event"]}
+    return found.get(kind.name, [kind.name] if kind.name in ENGINES else [])
+
+
 def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine]:
     """The engine class of that name; `auto` is the one that its kind of file names (runtime/model/artifacts.py).
 
@@ -114,10 +120,11 @@ def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine
     runtime.engines.choice chooses among the engines that open one kind of file.
     """
     kind = kind_of(path)
-    if kind.engine is None:
+    known = engines_for(kind)
+    if not known:
         raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
     if name == "auto":
-        name = kind.engine
+        name = known[-1]
     if name == "onnxruntime" and device is not None and device.startswith("cuda"):
         name = "onnxruntime-cuda"
     if name in ENGINES:

@@ -13,24 +13,10 @@ from __future__ import annotations
 
 from runtime.base.errors import PlifError
 from runtime.engines.model import OpenModel
-from runtime.model.card import Card
+from runtime.model.card import Card, card_margin, check_margin
 
 KEY = "exit"
 OFF = "off"
-
-
-def card_margin(card: Card) -> float | None:
-    """The margin that the card holds; None where there is none. Raises PlifError for one that is no margin."""
-    record = card.get(KEY)
-    if record is None:
-        return None
-    margin = record.get("margin") if isinstance(record, dict) else None
-    return check_margin(margin, "the card's exit.margin")
-
-
-def card_rule(card: Card) -> str | None:
-    """How a feed without an end is decided, as --decide takes it (`decide`, of plif eval --calibrate-decide); None: not said."""
-    return None if card.get("decide") is None else str(card["decide"]["rule"])
 
 
 def chosen_margin(text: str | float | None, card: Card) -> float | None:
@@ -43,13 +29,6 @@ def chosen_margin(text: str | float | None, card: Card) -> float | None:
         return check_margin(float(text), f"--exit-margin {text}")
     except ValueError:
         raise PlifError(f"--exit-margin {text}: expected a share such as 0.25, or off") from None
-
-
-def check_margin(margin: object, where: str) -> float:
-    """The margin, where it is a finite number above 0."""
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1e30:
-        raise PlifError(f"{where}: expected a share of all possible spikes above 0, such as 0.25")
-    return float(margin)
 
 
 def check_exits(model: OpenModel) -> None:

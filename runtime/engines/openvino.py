@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from runtime import native
+from runtime.artifacts.openvino.contents import BIN, XML
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
@@ -26,7 +27,7 @@ from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
-from runtime.model.readers.contents import BIN, PART, XML
+from runtime.model.readers.contents import PART
 
 try:
     import openvino as ov

@@ -67,6 +67,27 @@ def encode(card: Mapping[str, object]) -> str:
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def card_margin(card: Card) -> float | None:
+    """The margin that the card holds; None where there is none. Raises PlifError for one that is no margin."""
+    record = card.get("exit")
+    if record is None:
+        return None
+    margin = record.get("margin") if isinstance(record, dict) else None
+    return check_margin(margin, "the card's exit.margin")
+
+
+def card_rule(card: Card) -> str | None:
+    """How a feed without an end is decided, as --decide takes it (`decide`, of plif eval --calibrate-decide); None: not said."""
+    return None if card.get("decide") is None else str(card["decide"]["rule"])
+
+
+def check_margin(margin: object, where: str) -> float:
+    """The margin, where it is a finite number above 0."""
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < 1e30:
+        raise PlifError(f"{where}: expected a share of all possible spikes above 0, such as 0.25")
+    return float(margin)
+
+
 def parse_card(path: Path, text: str) -> Card:
     """The card that `text` holds, as JSON. Raises PlifError, which names `path`, when it is not a JSON object."""
     try:

@@ -4,6 +4,8 @@ key, say it here.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 Form = Literal["step", "unrolled", "loop"]
@@ -214,3 +216,17 @@ class ArtifactCard(_Artifact, MayBeInCard, total=False):
     triton: dict[str, str]
     nir: dict[str, object]
     files: dict[str, str]
+
+
+def whole(number: object, least: int = 0) -> int:
+    """A number of the card. Raises ValueError for what is none, or not one of 32 bits, or smaller than `least`."""
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 1 << 31:
+        raise ValueError(f"{str(number)[:40]}, where a whole number from {least} on is expected")
+    return number
+
+
+def as_map(shape: Sequence[int]) -> tuple[int, int, int]:
+    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, 1, L], and of more axes of space all but the
+    last are one: [C, D * H, W]. Raises ValueError for what is no shape."""
+    c, *inner = (whole(n, 1) for n in shape)
+    return c, whole(math.prod(inner[:-1]), 1), inner[-1] if inner else 1

@@ -23,7 +23,6 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.core.observers import recorder_of
-from runtime.engines.early_exit import card_margin, card_rule
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.fit import Fit
@@ -32,6 +31,7 @@ from runtime.events.framing import Framing, framing_of
 from runtime.events.lines import StreamSummary
 from runtime.events.sources import open_source
 from runtime.events.sources.base import ASK, Source, turns_itself
+from runtime.model.card import card_margin, card_rule
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, Rules
 from runtime.stream.observe import BEAT_S, Observer, Observers

@@ -19,11 +19,11 @@ from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.targets import find_target
 from plif_export.targets.c_size import CORTEX_M4
 from plif_export.targets.target import ExportJob
+from runtime.artifacts.c.source import read_texts
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph
-from runtime.model.readers.c_source import read_texts
 from tests.export.test_c_of_traced_neurons import random_graph
 from tests.networks import firing, frames
 from tests.programs import PLIF, linear, recurrent, traced, trained

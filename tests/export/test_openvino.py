@@ -19,10 +19,10 @@ from torch import nn
 import runtime
 from plif_export import ParityFailed, export, verify
 from runtime.api import Model
+from runtime.artifacts.openvino.contents import read_contents as read_openvino
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from runtime.model.digest import seal
-from runtime.model.readers.contents import read_openvino
 from tests.conftest import crossed
 from tests.networks import firing, frames
 

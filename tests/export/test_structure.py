@@ -18,12 +18,12 @@ import runtime
 from plif_export import export, verify
 from plif_export.cards import set_card
 from plif_train.network.network import Network
+from runtime.artifacts.c.source import card_comment
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.artifacts import CARD_FILE, CARD_KEY, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
-from runtime.model.readers.c_source import card_comment
 from tests.networks import firing
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"

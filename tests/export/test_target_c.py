@@ -26,10 +26,10 @@ from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
+from runtime.artifacts.c.source import read_texts
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from runtime.model.grids import GRIDS
-from runtime.model.readers.c_source import read_texts
 from runtime.native import is_built
 from tests.export.test_random_networks import ALL, Case
 from tests.networks import firing, frames

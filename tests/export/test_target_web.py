@@ -12,12 +12,13 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from runtime import native
+from runtime.artifacts.plif.program import plif_of
+from runtime.artifacts.web import page as web_page
+from runtime.artifacts.web.page import read_bytes
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.artifacts import kind_of
 from runtime.model.card import read_card
-from runtime.model.readers import web_page
-from runtime.model.readers.plif_program import read_plif
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 
@@ -44,7 +45,7 @@ def test_a_page_runs_here_as_the_plif_file_of_the_same_network_does(page: Path, 
         for path in (page, plif)
     ]
     assert said[0] == said[1] and len(said[0]) > 5
-    assert [program.path for program in read_plif(page).programs] == [native.PATHS.index("scalar")]
+    assert [program.path for program in plif_of(page, read_bytes(page)).programs] == [native.PATHS.index("scalar")]
 
 
 def test_the_command_says_to_open_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime.artifacts.tensorrt import file as engine_file
 from runtime.base import hdf5, hdf5_decode
 from runtime.base.errors import PlifError
 from runtime.model.card import encode, read_card
-from runtime.model.readers import engine_file
 
 SECONDS = 5  # of processor time for one file
 MEMORY = 2 << 30  # bytes that reading may add to what the process has after its imports

@@ -16,8 +16,8 @@ from plif_export.proof.subjects.compiled import CompiledProgram
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets.c_size import CORTEX_M4
+from runtime.artifacts.c.source import read_texts
 from runtime.model.card import read_card
-from runtime.model.readers.c_source import read_texts
 from tests.board import QEMU
 from tests.networks import firing, frames
 

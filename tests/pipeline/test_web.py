@@ -17,13 +17,13 @@ import runtime
 from examples.web.build import build
 from plif_export import export
 from plif_export.writers.web import PageNetwork, write_page
-from runtime.engines.event.plif_writer import exit_fact
+from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif.facts import exit_fact
+from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.web.page import blocks, read_bytes
 from runtime.events.formats import Losses, open_recording
 from runtime.model.card import encode
 from runtime.model.digest import seal
-from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import contents_of
-from runtime.model.readers.web_page import blocks
 from tests.browser import Browser, find_chromium
 from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events
@@ -292,7 +292,7 @@ def test_a_page_filters_as_plif_stream_does(browser: Browser, nmnist: Path, tmp_
 def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(nmnist: Path, tmp_path: Path) -> None:
     pytest.importorskip("websockets")
     made = export(ROOT / "models" / MODELS["digits"], tmp_path / "net.html", to="web", verify=False).path
-    sections, facts = plif_file.take_apart(made, plif_file.read_bytes(made))
+    sections, facts = plif_file.take_apart(made, read_bytes(made))
     card = json.loads(sections.pop("card"))
     card["exit"] = {"margin": 0.1}
     facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": exit_fact(card)}.values())

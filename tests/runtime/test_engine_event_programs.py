@@ -16,9 +16,9 @@ import runtime
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic import interpret
 from runtime import native
+from runtime.artifacts.plif.file import KEPT
 from runtime.model.graph import Graph, Node, key_of
 from runtime.model.program import EXACT, OPS
-from runtime.model.readers.plif_file import KEPT
 from tests.export.exact_networks import NEURONS, exact_network
 from tests.export.exact_networks import written as exact_file
 from tests.fuzz.traced import random_program

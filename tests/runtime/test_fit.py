@@ -12,6 +12,7 @@ import pytest
 
 import plif_train
 from plif_export import export, verify
+from plif_export.targets import find_target
 from plif_train.loop import checkpoint
 from runtime.api import load
 from runtime.cli.main import run
@@ -19,7 +20,6 @@ from runtime.data import open_dataset
 from runtime.events import make_events, write_nmnist
 from runtime.events.fit import UNLIKE, Fate, Fit, trained_on
 from runtime.measure.describe import describe
-from runtime.model.artifacts import KINDS
 from runtime.model.card import read_card
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
@@ -172,15 +172,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SUFFIXES = {kind.name: kind.suffix for kind in KINDS}
-
-
 @pytest.mark.parametrize("to", ("onnx", "plif", "c", "web", "openvino", "nir", "triton"))
 def test_every_target_keeps_it(model: Path, tmp_path: Path, to: str) -> None:
     if to == "openvino":
         pytest.importorskip("openvino")
     options = {"votes": "fold"} if to == "nir" else {}
-    path = export(model, tmp_path / f"m{SUFFIXES[to]}", to=to, verify=False, options=options).path
+    path = export(model, tmp_path / f"m{find_target(to).suffix}", to=to, verify=False, options=options).path
     assert read_card(path)["trained_on"] == SAID
 
 

@@ -18,6 +18,8 @@ import runtime
 from plif_export import export
 from plif_train.loop import checkpoint
 from runtime import native
+from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif.program import contents_of
 from runtime.base.errors import PlifWarning
 from runtime.cli.main import run
 from runtime.events import Account, frames_of, make_events, open_source
@@ -25,8 +27,6 @@ from runtime.events.framing import Framing, framing_of
 from runtime.measure.describe import describe
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
-from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import contents_of
 from runtime.native.rules import view_of
 from runtime.observers.record.recorder import Recorder
 from runtime.sources.push import PushSource

@@ -15,11 +15,11 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
+from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif.program import contents_of
 from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.framer import Framer
-from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import contents_of
 from runtime.native.interface import IDLE
 from tests.libplif import CRecording, CSession, Handle, Said, library
 from tests.networks import digits_network

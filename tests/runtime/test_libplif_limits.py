@@ -14,11 +14,12 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime import native
+from runtime.artifacts.plif import file as plif_file
 from runtime.base.errors import PlifError
-from runtime.engines.event.layout import as_map, lanes
+from runtime.engines.event.layout import lanes
 from runtime.events import make_events
 from runtime.events.framer import Framer
-from runtime.model.readers import plif_file
+from runtime.model.records import as_map
 from tests.libplif import CSession, Handle, library
 from tests.networks import digits_network
 

@@ -13,12 +13,12 @@ import pytest
 import runtime
 from plif_export import export, verify
 from runtime import native
+from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif.program import of_nibbles, read_plif, turned
 from runtime.base.errors import PlifError
 from runtime.engines.event.layout import aligned
 from runtime.model.card import read_card
 from runtime.model.grids import GRIDS
-from runtime.model.readers import plif_file
-from runtime.model.readers.plif_program import of_nibbles, read_plif, turned
 from tests.export.attacks.artifacts import write_plif
 from tests.networks import digits_network, firing, frames
 

@@ -32,11 +32,11 @@ from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
+from runtime.artifacts.c.source import Texts
 from runtime.base.children import environment
 from runtime.base.errors import PlifError
 from runtime.base.sandbox import SYSTEM, Rights, landlock_version
 from runtime.model.card import Card
-from runtime.model.readers.c_source import Texts
 
 PROBE, CONFINE = Path(__file__).with_name("probe.c"), Path(__file__).with_name("confine.c")
 FLAGS = ("-std=c99", "-O2")

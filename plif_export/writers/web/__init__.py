@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import runtime
+from runtime.artifacts.web.page import block
 from runtime.datasets.digits.saccades import PATH_X_PX, PATH_Y_PX
-from runtime.model.readers.web_page import block
 from runtime.stream.options import LIVE_RULES
 
 PAGE = Path(__file__).parent / "page"

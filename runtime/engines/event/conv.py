@@ -20,7 +20,6 @@ from runtime.engines.event.forms import NEVER
 from runtime.engines.event.layout import (
     LayerOutput,
     along_both,
-    as_map,
     lanes,
     pack,
     pack_bytes,
@@ -30,10 +29,9 @@ from runtime.engines.event.layout import (
     segments,
     spread,
     tiles,
-    whole,
 )
 from runtime.model.grids import bits_of, from_file
-from runtime.model.records import NodeRecord
+from runtime.model.records import NodeRecord, as_map, whole
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list

@@ -33,13 +33,14 @@ from runtime.base.tuner import MARGIN
 from runtime.engines import Engine, flushes
 from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
 from runtime.engines.event import forms
-from runtime.engines.event.layout import Layout, aligned, as_map, lanes
+from runtime.engines.event.layout import Layout, aligned, lanes
 from runtime.engines.event.program import Compiler
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.grids import GRIDS
 from runtime.model.readers.onnx_contents import read_initializers
+from runtime.model.records import as_map
 
 PRECISIONS = ("fp32", *GRIDS)
 
@@ -78,9 +79,9 @@ class EventEngine(Engine):
         self.path = native.PATHS[native.choose_path(amx=card["precision"] in GRIDS)]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
         self._kept: object  # what the program's addresses lead to
-        if kind_of(path).name in ("plif", "web"):
+        if kind_of(path).program is not None:
             self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
-            from runtime.engines.event.plif_writer import open_program  # what it needs is not loaded for others
+            from runtime.engines.event.opened import open_program  # what it needs is not loaded for others
 
             asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
             self._program, self._kept = open_program(path, card, asked, flushes(card, options))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy.typing as npt
 
 from runtime.model import grids
 from runtime.model.ops.operation import Counts
-from runtime.model.records import NodeRecord
+from runtime.model.records import NodeRecord, whole
 from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]
@@ -109,20 +107,6 @@ class ParameterPack:
         for at, values in self.parts:
             out[at : at + values.size] = values
         return out
-
-
-def whole(number: object, least: int = 0) -> int:
-    """A number of the card. Raises ValueError for what is none, or not one of 32 bits, or smaller than `least`."""
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 1 << 31:
-        raise ValueError(f"{str(number)[:40]}, where a whole number from {least} on is expected")
-    return number
-
-
-def as_map(shape: Sequence[int]) -> Shape3:
-    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, 1, L], and of more axes of space all but the
-    last are one: [C, D * H, W]. Raises ValueError for what is no shape."""
-    c, *inner = (whole(n, 1) for n in shape)
-    return c, whole(math.prod(inner[:-1]), 1), inner[-1] if inner else 1
 
 
 def along_both(node: NodeRecord, key: str, default: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.engines.event.builder import Fields
 from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
 from runtime.engines.event.forms import Forms
-from runtime.engines.event.layout import LayerOutput, Layout, Shape3, along_both, as_map, whole
+from runtime.engines.event.layout import LayerOutput, Layout, Shape3, along_both
 from runtime.engines.event.neurons import kernel_fields, program_fields
 from runtime.engines.event.tensors import Tensor, Tensors
 from runtime.engines.event.views import View, Views, map_view
@@ -26,7 +26,7 @@ from runtime.model.graph import Node, values_of
 from runtime.model.neurons import EQUATIONS
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
-from runtime.model.records import NodeRecord
+from runtime.model.records import NodeRecord, as_map, whole
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 

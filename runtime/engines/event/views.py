@@ -16,8 +16,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from runtime import native
 from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import LayerOutput, ParameterPack, aligned, as_map, lanes
-from runtime.model.records import NodeRecord
+from runtime.engines.event.layout import LayerOutput, ParameterPack, aligned, lanes
+from runtime.model.records import NodeRecord, as_map
 from runtime.native import FROM_FLOATS
 
 Sizes = Sequence[int]

@@ -30,10 +30,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
 from runtime.model.grids import unpack
 from runtime.model.readers import onnx_wire
-from runtime.model.readers.contents import PART, Contents, not_finite
+from runtime.model.readers.contents import Contents, not_finite
 from runtime.model.readers.onnx_loop import SCAN, step_of
 from runtime.model.readers.onnx_wire import (
     TENSOR_NAME,
@@ -77,16 +76,6 @@ Field = tuple[int, int, bytes]  # number, wire type, value
 def read_contents(path: Path) -> Contents:
     """Reads the whole file. Raises PlifError for one that `read_model` refuses."""
     return contents_of(read_model(path), path)
-
-
-def read_repository(path: Path) -> Contents:
-    """Of a folder for Triton: the network inside, an ONNX file or a plan. `plif verify` compares the rest with the card."""
-    for model in sorted(path.glob("*/1/model.*")):
-        if model.name == "model.onnx":
-            return read_contents(model)
-        if model.name == "model.plan":
-            return Contents({"plan": hashlib.sha256(read_regular(model, PART)).hexdigest()})
-    return Contents()
 
 
 def contents_of(data: bytes, path: Path) -> Contents:

@@ -21,7 +21,6 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
-from runtime.engines.event.plif_writer import with_card
 from runtime.measure.evaluate.exit_curve import exit_curve
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
@@ -109,10 +108,11 @@ def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
     no place for one.
     """
     kind = kind_of(artifact)
-    if kind.name == "c" and key == KEY:
-        what = "is generated C, which counts no votes and so ends nothing early: that is for the program that calls it"
-        raise PlifError(f"{artifact}: {what}; calibrate its ONNX artifact, and compare the votes with that margin")
-    if kind.name not in ("onnx", "plif") and (kind.name, key) != ("model", "decide"):
+    if kind.no_exit and key == KEY:
+        raise PlifError(
+            f"{artifact}: {kind.no_exit}; calibrate its ONNX artifact, and compare the votes with that margin"
+        )
+    if kind.with_card is None and kind.name != "onnx" and (kind.name, key) != ("model", "decide"):
         what = "an early exit" if key == KEY else "a rule of deciding"
         raise PlifError(
             f"{artifact}: is {kind.name}; {what} is written into an ONNX artifact or a .plif file: export it to one"
@@ -136,8 +136,8 @@ def write_key(artifact: str | Path, key: str, record: dict[str, object], path: s
     kind = require_room(artifact, path, key)
     card = read_card(artifact)
     card[key] = record
-    if kind.name == "plif":
-        whole = with_card(artifact, card)
+    if kind.with_card is not None:
+        whole = kind.write_card(artifact, card)
     elif kind.name == "model":
         whole = torch_zip.with_card(artifact, encode(card))
     else:

@@ -18,13 +18,15 @@ from torch import nn
 
 import plif_export
 import plif_train
+from runtime.artifacts.c import source as c_source
+from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.tensorrt import file as engine_file
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_FILE, CARD_KEY, kind_of
 from runtime.model.card import Card, encode, read_card
 from runtime.model.digest import seal
-from runtime.model.readers import c_source, engine_file, plif_file
 from runtime.model.readers.contents import Contents
-from runtime.model.readers.plif_program import contents_of
 from tests.networks import scaled
 
 DIGITS = Path(__file__).parents[3] / "models" / "nmnist-digits.pt"

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.model.grids import pack, unpack
-from runtime.model.readers.contents import Contents, not_finite
-from runtime.model.readers.plif_file import (
+from runtime.artifacts.plif.file import (
     ARRAY,
     DTYPES,
+    EXPECTED,
     FACTS,
     LATER,
     NIBBLES,
@@ -30,11 +29,13 @@ from runtime.model.readers.plif_file import (
     PROGRAM,
     STATE,
     damaged,
-    read_bytes,
     records,
     take_apart,
     text_of,
 )
+from runtime.base.files import read_regular
+from runtime.model.grids import pack, unpack
+from runtime.model.readers.contents import Contents, not_finite
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ class PlifFile:
 
 def read_contents(path: Path) -> Contents:
     """What the digest binds to the card: the operations, the weights, and what is said of the network beside the card."""
-    sections, facts = take_apart(path, read_bytes(path))
-    return contents_of(path, sections, facts)
+    return contents_of(path, *take_apart(path, read_regular(path, EXPECTED)))
 
 
 def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
@@ -113,7 +113,12 @@ def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) 
 
 def read_plif(path: Path) -> PlifFile:
     """The whole file. Raises PlifError where it is damaged; whether its programs are safe to run, plif_program_check says."""
-    sections, facts = take_apart(path, read_bytes(path))
+    return plif_of(path, read_regular(path, EXPECTED))
+
+
+def plif_of(path: Path, data: bytes) -> PlifFile:
+    """The same of the bytes of a file."""
+    sections, facts = take_apart(path, data)
     said = dict(zip(FACTS, facts, strict=True))
     strings = sections["strings"].split(b"\0")
     each_state = list(records(path, sections, "states", STATE))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
+from runtime.model.artifacts import MOST_CARD
 
 EXPECTED = "an engine file made by: plif export model.pt --to tensorrt"
 _PREFIX = 4  # bytes of the length
-MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 
 
 def is_engine(head: bytes) -> bool:
@@ -25,15 +25,17 @@ def is_engine(head: bytes) -> bool:
     return len(head) > _PREFIX and head[_PREFIX : _PREFIX + 1] == b"{"
 
 
-def is_bare_plan(head: bytes) -> bool:
-    """Whether the first 8 bytes are those of a plan of TensorRT ("ftrt") or TensorRT-RTX ("vtrt") without a card."""
-    return head[1:4] == b"trt"
-
-
 def is_rtx(path: Path) -> bool:
-    """Whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt"."""
+    """Whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt", that of TensorRT with "ftrt". Raises
+    PlifError for a plan alone."""
     with open_regular(path, EXPECTED) as file:
-        length = int.from_bytes(file.read(_PREFIX), "little")
+        prefix = file.read(_PREFIX)
+        if prefix[1:] == b"trt":
+            raise PlifError(
+                f"{path}: a bare plan of TensorRT without a card, so its states and classes are unknown; "
+                "trtexec opens it, and plif one that was exported without --set raw=true"
+            )
+        length = int.from_bytes(prefix, "little")
         file.seek(_PREFIX + length)
         return file.read(4) == b"vtrt"
 

@@ -2,7 +2,7 @@
 
 <script type="application/x-plif" data-name="NAME" data-title="TITLE">BASE64</script>
 
-The page around it is code, of which nothing is run or read here. plif_export/writers/web writes it.
+The page around it is code, of which nothing is run or read here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,16 @@ import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from runtime.artifacts.plif.file import take_apart, text_of
 from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
 
-FIRST = b"<!doctyp"  # a page's first 8 bytes
+if TYPE_CHECKING:
+    from runtime.model.card import Card
+    from runtime.model.readers.contents import Contents
+
 EXPECTED = "a page made by: plif export model.pt --to web"
 PLIF = "application/x-plif"
 BLOCK = re.compile(rb'<script type="([a-z/-]+)"((?: [a-z-]+="[^"<>]*")*)>([A-Za-z0-9+/=]*)</script>')
@@ -51,3 +57,27 @@ def plif_of(path: Path, data: bytes) -> bytes:
     if len(found) != 1:
         raise PlifError(f"{path}: a web page with {len(found)} networks; expected {EXPECTED}")
     return found[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of the .plif file in a page."""
+    return plif_of(path, read_regular(path, EXPECTED))
+
+
+def read_card_text(path: Path) -> str:
+    """The card of the .plif file in a page."""
+    return text_of(path, take_apart(path, read_bytes(path))[0]["card"])
+
+
+def read_contents(path: Path) -> Contents:
+    """What the digest binds to the card."""
+    from runtime.artifacts.plif.program import contents_of  # with NumPy: not to show a card
+
+    return contents_of(path, *take_apart(path, read_bytes(path)))
+
+
+def read_program(path: Path, card: Card) -> bytes:
+    """The .plif file in a page, checked against its card."""
+    from runtime.artifacts.plif.facts import require_same
+
+    return require_same(path, read_bytes(path), card)

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
 
-FIRST = b"/* plif:"  # with which both files begin
+if TYPE_CHECKING:
+    from runtime.model.readers.contents import Contents
+
 BEGIN, END = "/* plif.card\n", "\n*/\n"
 MOST_SOURCE = 1 << 29  # bytes
 LIBRARY = "library.properties"
@@ -28,11 +31,6 @@ class Texts:
     name: str
     source: str
     header: str
-
-
-def is_library(path: Path) -> bool:
-    """Whether a folder is an Arduino library."""
-    return (path / LIBRARY).is_file()
 
 
 def source_of(path: Path) -> Path:
@@ -84,6 +82,14 @@ def read_card_text(path: Path) -> str:
     if not begin or not rest.endswith(END):
         raise PlifError(f"{path}: has no card at its end; its header has none, name the .c file, or export it again")
     return rest.removesuffix(END).partition("\n")[2]
+
+
+def read_contents(path: Path) -> Contents:
+    """What the digest binds to the card. Raises PlifError where the source or its header cannot be read."""
+    from runtime.model.readers.contents import Contents  # with NumPy: not to show a card
+
+    texts = read_texts(path)
+    return Contents(parts_of(texts.source, texts.header))
 
 
 def parts_of(source: str, header: str) -> dict[str, str]:

@@ -14,17 +14,18 @@ import onnx.numpy_helper
 
 from plif_export.proof.structure import Places
 from plif_export.readers.rules import Problem, refuse
+from plif_export.targets.plif.sections import sections_of
 from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
+from runtime.artifacts.plif.file import ARRAY, EXPECTED, pack, records, take_apart, text_of
+from runtime.artifacts.plif.program import contents_of, plif_of
 from runtime.base.errors import PlifError
-from runtime.engines.event.plif_writer import sections_of
+from runtime.base.files import read_regular
 from runtime.engines.event.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
 from runtime.model.grids import GRIDS
-from runtime.model.readers.plif_file import ARRAY, pack, read_bytes, records, take_apart, text_of
-from runtime.model.readers.plif_program import contents_of, read_plif
 
 IN_BYTES = {"int4": "i1", "uint4": "u1"}
 
@@ -65,10 +66,14 @@ class PlifTarget(Target):
         seal(job.card, contents_of(path, sections, facts))
         return pack(encode(job.card), sections, facts)
 
+    def bytes_of(self, path: Path) -> bytes:
+        """The .plif file in an artifact."""
+        return read_regular(path, EXPECTED)
+
     def anatomy(self, path: Path, card: Card) -> Places:
-        data = read_bytes(path)
+        data = self.bytes_of(path)
         sections, facts = take_apart(path, data)
-        arrays = read_plif(path).arrays
+        arrays = plif_of(path, data).arrays
         whole = (
             pack(text_of(path, sections.pop("card")), sections, facts) == data
         )  # also what lies between the sections

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.base.errors import PlifError
-from runtime.base.files import open_regular, read_regular
-from runtime.model.readers import web_page
+from runtime.base.files import open_regular
 
 MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
 # PACKED has arrays whose numbers take less than a byte, KEPT is of networks that notice when subnormal numbers are flushed
@@ -65,23 +64,6 @@ OPERATION_FIELDS = (
     *("weight", "weight_bytes", "bias", "scale", "alpha", "code"),
 )
 POINTERS = OPERATION_FIELDS[-6:]
-
-
-def is_plif(head: bytes) -> bool:
-    """Whether the first 8 bytes of a file are those of a .plif file."""
-    return head == MAGIC
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, or of the one in a web page. Raises PlifError where there is none."""
-    data = read_regular(path, EXPECTED)
-    return web_page.plif_of(path, data) if data.startswith(web_page.FIRST) else data
-
-
-def read_card_of_page(path: Path) -> str:
-    """As read_card_text, of the file in a web page."""
-    data = read_bytes(path)
-    return text_of(path, take_apart(path, data)[0]["card"])
 
 
 def read_card_text(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Kinds of files beside .onnx and model.pt, a folder each; runtime/model/artifacts.py says what a kind is."""

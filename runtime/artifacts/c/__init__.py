@@ -1,0 +1,1 @@
+"""Generated C: what is in a file, and where its card is."""

@@ -1,0 +1,54 @@
+"""What the two files for OpenVINO hold, each as a whole; the constants that model.xml names are looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.base.errors import PlifError
+from runtime.base.files import read_regular
+from runtime.model.readers.contents import PART, Contents, not_finite
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+XML, BIN = "model.xml", "model.bin"
+WITH_BODIES = ("Loop", "TensorIterator", "If")  # layers of OpenVINO that hold networks; a loop may turn for ever
+FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -> NumPy, of those that can hold nan
+
+
+def read_contents(path: Path) -> Contents:
+    """Raises PlifError where one of the two files cannot be read, or where the network has a loop, which might have no end."""
+    from xml.etree import ElementTree
+
+    files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
+    parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    try:
+        layers = list(ElementTree.fromstring(files[XML]).iter("layer"))
+    except ElementTree.ParseError:
+        return Contents(parts)  # nothing that OpenVINO reads: it says so itself
+    for layer in layers:
+        if layer.get("type") in WITH_BODIES:
+            what = f"layer {layer.get('name')} is a {layer.get('type')}"
+            raise PlifError(f"{path}: {what}, which plif does not write; export it again")
+    return Contents(parts, _constants_not_finite(layers, files[BIN]))
+
+
+def _constants_not_finite(layers: list[Element], weights: bytes) -> str | None:
+    try:
+        for layer in layers:
+            data = layer.find("data")
+            if layer.get("type") != "Const" or data is None or data.get("element_type") not in FLOATS:
+                continue
+            start, size = int(data.attrib["offset"]), int(data.attrib["size"])
+            values = np.frombuffer(weights[start : start + size], FLOATS[data.attrib["element_type"]])
+            shape = [int(n) for n in data.get("shape", "").split(",") if n.strip()]
+            found = not_finite(f"tensor {layer.get('name')}", values.reshape(shape))
+            if found is not None:
+                return found
+    except (ValueError, KeyError):
+        pass  # the same
+    return None

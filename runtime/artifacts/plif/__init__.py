@@ -1,0 +1,1 @@
+""".plif files: their layout, what is in one, and what one says beside its card."""

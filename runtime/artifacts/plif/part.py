@@ -1,0 +1,7 @@
+"""Files for libplif are recognised, and what is in them is read."""
+
+ABOUT = "A flat file with card, operations and weights, which libplif maps into memory and runs."
+CONTRACT = "Target"
+SUFFIX = ".plif"
+MAGIC = b"PLIF\r\n\x1a\n"
+PAGE = "docs/edge.md"

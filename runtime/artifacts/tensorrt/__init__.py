@@ -1,0 +1,1 @@
+"""Engine files of TensorRT and TensorRT-RTX."""

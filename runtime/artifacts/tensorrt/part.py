@@ -1,0 +1,8 @@
+"""Engine files of TensorRT and TensorRT-RTX are recognised, and their card is read."""
+
+ABOUT = "One file: the card, then the plan that TensorRT or TensorRT-RTX opens."
+CONTRACT = "Target"
+NAMES = ("tensorrt", "tensorrt-rtx")
+SUFFIX = ".engine"
+PATTERN = rb".{4}\{|.trt"  # a length, then the brace of a JSON object; or a plan without a card
+PAGE = "docs/tensorrt.md"

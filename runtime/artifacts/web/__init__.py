@@ -1,0 +1,1 @@
+"""Web pages with a network in them."""
