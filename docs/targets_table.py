@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
 from plif_export.passes import PRECISIONS  # noqa: E402
-from plif_export.targets import TARGETS, find_target  # noqa: E402
+from plif_export.targets import find_target, target_names  # noqa: E402
 from plif_export.writers import FORMS  # noqa: E402
 from runtime.base.errors import PlifError  # noqa: E402
 from tests.foreign import Residual, scale_to_threshold  # noqa: E402
@@ -186,7 +186,9 @@ def tried(source: str, target: str, form: str, precision: str, folder: Path, giv
     return Trial(source, target, form, precision, made.passed, made.not_run or (f"run by {ran}" if ran else ""))
 
 
-def everything(say: Callable[[str], None], targets: Sequence[str] = tuple(TARGETS)) -> tuple[list[Trial], list[str]]:
+def everything(
+    say: Callable[[str], None], targets: Sequence[str] = tuple(target_names())
+) -> tuple[list[Trial], list[str]]:
     """Every combination of the targets, and which sources could not be tried."""
     found, missing = [], []
     for source, make in SOURCES.items():
@@ -218,12 +220,13 @@ def page(found: list[Trial], missing: list[str]) -> str:
         "as ONNX, but this machine could not run the artifact itself: engines for GPUs are made and checked, and run where the",
         "GPU is.",
         "",
-        f"| from | {' | '.join(f'`--to {target}`' for target in TARGETS)} |",
-        f"|---|{'---|' * len(TARGETS)}",
+        f"| from | {' | '.join(f'`--to {target}`' for target in target_names())} |",
+        f"|---|{'---|' * len(target_names())}",
     ]
     for source in sources:
         cells = [
-            _cell([one for one in found if (one.source, one.target) == (source, target)], notes) for target in TARGETS
+            _cell([one for one in found if (one.source, one.target) == (source, target)], notes)
+            for target in target_names()
         ]
         lines.append(f"| {source} | {' | '.join(cells)} |")
     lines += ["", *(f"{number}. {note}" for note, number in notes.items())]
@@ -280,7 +283,7 @@ def check(target: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--check", metavar="TARGET", choices=tuple(TARGETS))
+    parser.add_argument("--check", metavar="TARGET", choices=tuple(target_names()))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.check:

@@ -1,6 +1,6 @@
 """libplif for web pages: `make wasm`, or python docs/wasm.py, after every change of the C sources (it needs ziglang from PyPI).
 
-Writes plif_export/writers/web/page/libplif.wasm, the whole library, which ships with the package, so that no compiler is needed
+Writes plif_export/targets/web/page/libplif.wasm, the whole library, which ships with the package, so that no compiler is needed
 where a page is made. It says in a section of its own of which sources it was built; tests/export/test_wasm.py compares.
 """
 
@@ -24,7 +24,7 @@ from runtime.base.errors import PlifError  # noqa: E402
 from runtime.base.files import whole_or_nothing  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
-PLACE = ROOT / "plif_export" / "writers" / "web" / "page" / "libplif.wasm"
+PLACE = ROOT / "plif_export" / "targets" / "web" / "page" / "libplif.wasm"
 SECTION = "plif.sources"
 # As in runtime/native/Makefile; no thread is ever begun, and there is no file system behind the calls of WASI.
 FLAGS = (

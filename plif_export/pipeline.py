@@ -23,8 +23,7 @@ from plif_export.prove import prove
 from plif_export.readers import network_of, read
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
-from plif_export.targets.c_size import Size
-from plif_export.targets.target import ExportJob, add_faults, onnx_sha256
+from plif_export.targets.target import ExportJob, Size, add_faults, onnx_sha256
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed
 from runtime.base.files import measure, whole_or_nothing

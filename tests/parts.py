@@ -119,10 +119,17 @@ class House:
         file = self.root / part / FILE
         return read_part(file, "").needs if file.exists() else ()
 
+    def all_needs(self, part: str) -> tuple[str, ...]:
+        """Also the kind of file of its own name, of a target or an engine: all of these are one thing."""
+        _, _, of = part.partition("/")
+        kind, _, name = of.partition("/")
+        own = f"runtime/artifacts/{name}"
+        return (*self.needs(part), *([own] if kind in ("targets", "engines") and own in self.parts else []))
+
     def users(self, part: str) -> set[str]:
         """The part and all parts that need it, directly or not: what is removed with it."""
         found = {part}
-        while more := {each for each in self.parts if found & set(self.needs(each))} - found:
+        while more := {each for each in self.parts if found & set(self.all_needs(each))} - found:
             found |= more
         return found
 
@@ -148,7 +155,9 @@ class House:
         """Files outside of a part, and of what needs it, that import it; and those that name it in a string: all that would have
         to be changed if it were removed."""
         own = self.removed_with(part)
-        word = part.rpartition("/")[2] if "/" in part else ""
+        word = (
+            part.rpartition("/")[2].removeprefix("plif") if "/" in part else ""
+        )  # the project's own name is everywhere
         hard = sorted(name for name, found in self.imports.items() if name not in own and found & own)
         soft = [
             name

@@ -9,18 +9,19 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts
     MAGIC     the first bytes of its files, one or several
     PATTERN   the same as a regular expression, where they are not always equal
-    HOLDS     what it is recognised by is a folder: a file in that, "model.xml" or "*/config.pbtxt"
+    HOLDS     a file in a folder that is one of its artifacts or recordings, "model.xml" or "*/config.pbtxt"
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      it has no such mark, and is asked after those that have
     HEARS     of an Observer: what it hears (runtime/core/observers.py)
-    HOLDS     a file's name: a folder that holds it is one of its recordings
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     GIVES     {name: "module:name" in it}: what the package that it is a part of gives under a name of its own
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
               options. CALL is the same in Python, as a verb of plif.py
-    NEEDS     the folders of the parts that it uses, those left out that they need
+    LAYOUT    of which target it is another layout, --set layout=NAME
+    NEEDS     the folders of the parts that it uses, those left out that they need; a target and an engine also need the kind of
+              file of their own name
     NATIVE    C of its own
     PAGE      its page of the documentation
 
@@ -59,11 +60,11 @@ class Part:
     magic: tuple[bytes, ...] = ()
     pattern: bytes = b""
     holds: str = ""
+    layout: str = ""
     suffix: str = ""
     scheme: str = ""
     last: bool = False
     hears: tuple[str, ...] = ()
-    holds: str = ""
     options: str = ""
     gives: Mapping[str, str] = field(default_factory=dict, hash=False)
     requires: tuple[str, ...] = ()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from plif_export import check, export, verify
-from plif_export.proof.subjects.compiled import find_compiler
-from plif_export.targets.c_size import CORTEX_M4
+from plif_export.targets.c.compiled import find_compiler
+from plif_export.targets.c.size import CORTEX_M4
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
@@ -211,7 +211,7 @@ def test_what_another_library_rounds_another_way_is_refused_and_nothing_is_writt
     assert problem.startswith("sigmoid (")
     with pytest.raises(PlifError, match=refused):
         export(Soft(), tmp_path / "net", torch.zeros(1, 3), verify=False, **ARDUINO)
-    monkeypatch.setattr("plif_export.targets.c_library.find_compiler", lambda: None)
+    monkeypatch.setattr("plif_export.targets.arduino.target.find_compiler", lambda: None)
     with pytest.raises(PlifError, match=r"layout=arduino: a C compiler .* makes what the self-test compares with"):
         export(firing(), tmp_path / "net", verify=False, **ARDUINO)
     assert list(tmp_path.iterdir()) == []

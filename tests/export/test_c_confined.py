@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plif_export.proof.subjects.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
+from plif_export.targets.c.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
 from runtime.base.children import not_confined
 from runtime.base.errors import PlifError
 

@@ -15,9 +15,9 @@ import pytest
 
 from plif_export import export
 from plif_export.cards import make_card
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.targets import find_target
-from plif_export.targets.c_size import CORTEX_M4
+from plif_export.targets.c.compiled import CompiledProgram, find_compiler
+from plif_export.targets.c.size import CORTEX_M4
 from plif_export.targets.target import ExportJob
 from runtime.artifacts.c.source import read_texts
 from runtime.base.errors import PlifError

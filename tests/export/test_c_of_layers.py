@@ -12,9 +12,9 @@ import pytest
 
 from plif_export.cards import make_card
 from plif_export.passes import prepare
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.prove import prove
 from plif_export.targets import find_target
+from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.target import ExportJob
 from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from plif_export import export, verify
-from plif_export.proof.subjects.compiled import find_compiler
+from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers.c.names import comment, remark, string
 from runtime.artifacts.c.source import BEGIN, card_comment, parts_of, read_card_text
 from runtime.base.children import not_confined

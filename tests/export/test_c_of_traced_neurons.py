@@ -14,8 +14,8 @@ from plif_export import export
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic import interpret
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.targets import find_target
+from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.target import ExportJob
 from runtime.model.graph import Graph, Node
 from tests.export.test_target_c import compiled, sanitized

@@ -21,7 +21,7 @@ from plif_export.proof import gate
 from plif_export.proof.structure import differences, layer_of, of_onnx
 from plif_export.prove import prove
 from plif_export.readers import read
-from plif_export.targets import TARGETS
+from plif_export.targets import target_names
 from plif_train.network.network import Network
 from runtime import native
 from runtime.base.declared import EngineOptions
@@ -292,7 +292,7 @@ def test_a_changed_weight_inside_is_named(files: Path, net: Network, tmp_path: P
 
 
 def test_a_loop_is_for_onnx_and_takes_no_T(net: Network, tmp_path: Path) -> None:
-    for to in TARGETS:
+    for to in target_names():
         if to != "onnx":
             with pytest.raises(PlifError, match=f"--form loop: --to {to} writes step"):
                 export(net, tmp_path / "m", form="loop", to=to)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plif_export.targets.trt_build import product_types, read_layers
+from plif_export.targets.tensorrt.build import product_types, read_layers
 
 FORMATS = {  # as TensorRT 10 writes them
     "Row major linear FP32": "Float",

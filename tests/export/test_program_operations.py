@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from plif_export.proof.arithmetic import interpret
-from plif_export.proof.subjects.compiled import find_compiler
+from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph
 from runtime.model.program import EXACT, OPS

@@ -21,10 +21,10 @@ from plif_export import export, verify
 from plif_export.cards import make_card
 from plif_export.passes import prepare
 from plif_export.proof.report import Report
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import find_target
+from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.target import ExportJob
 from runtime.artifacts.c.source import read_texts
 from runtime.base.errors import PlifError

@@ -22,7 +22,7 @@ from plif_export.pipeline import ParityFailed
 from plif_export.proof import gate
 from plif_export.readers import read
 from plif_export.targets.target import onnx_bytes
-from plif_export.targets.trt_build import Streams, build
+from plif_export.targets.tensorrt.build import Streams, build
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run as command

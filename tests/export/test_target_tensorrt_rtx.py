@@ -15,7 +15,7 @@ from plif_export import export
 from plif_export.passes import prepare
 from plif_export.readers import read
 from plif_export.targets.target import onnx_bytes
-from plif_export.targets.trt_build import (
+from plif_export.targets.tensorrt.build import (
     BuiltPlan,
     Kernel,
     Streams,

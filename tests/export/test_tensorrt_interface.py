@@ -15,7 +15,7 @@ from tests.standin.interface import REPOSITORY, complaints, stubs_of_rtx, stubs_
 pytestmark = pytest.mark.machines
 
 WHEELS = Path(sys.prefix) / "bindings"  # where `make` puts them
-BUILDER = "plif_export/targets/trt_build.py"
+BUILDER = "plif_export/targets/tensorrt/build.py"
 STEPS = "runtime/engines/tensorrt/engine.py"
 
 # The one thing that TensorRT-RTX has and TensorRT has not: the code asks for it only when `sm` was given.

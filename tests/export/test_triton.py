@@ -12,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.targets.triton_config import ServingOptions, config
+from plif_export.targets.triton.config import ServingOptions, config
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
 from tests.networks import firing

@@ -12,10 +12,10 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.proof.subjects.compiled import CompiledProgram
 from plif_export.prove import prove
 from plif_export.readers import read
-from plif_export.targets.c_size import CORTEX_M4
+from plif_export.targets.c.compiled import CompiledProgram
+from plif_export.targets.c.size import CORTEX_M4
 from runtime.artifacts.c.source import read_texts
 from runtime.model.card import read_card
 from tests.board import QEMU

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from plif_export.targets import TARGETS
+from plif_export.targets import target_names
 from runtime.cli.main import commands
 from runtime.engines.available import why_not
 from runtime.engines.vulkan import SOFTWARE
@@ -226,7 +226,7 @@ def test_every_command_and_every_target_is_watched() -> None:
     lines = [line.split() for line in (*MADE, *LARGE)]
     watched = {both if (both := " ".join(line[:2])) in commands() else line[0] for line in lines}
     assert {name for name in watched if not name.startswith("-")} == set(commands())
-    assert {line[line.index("--to") + 1] for line in lines if "--to" in line} | {"onnx"} == set(TARGETS)
+    assert {line[line.index("--to") + 1] for line in lines if "--to" in line} | {"onnx"} == set(target_names())
 
 
 @pytest.mark.parametrize("ours", ["runtime", "plif_train", "plif_export"])

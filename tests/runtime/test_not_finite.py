@@ -12,7 +12,7 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.proof.subjects.compiled import find_compiler
+from plif_export.targets.c.compiled import find_compiler
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.session import Session

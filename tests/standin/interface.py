@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
     "runtime/engines/tensorrt/module.py",
     "runtime/engines/tensorrt/engine.py",
-    "plif_export/targets/trt_build.py",
+    "plif_export/targets/tensorrt/build.py",
     "plif_export/targets/tensorrt.py",
 )
 LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")

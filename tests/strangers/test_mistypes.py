@@ -32,7 +32,7 @@ LATER = {
     f"eval {MODEL} --data 'nmnist:~/nowhere'": "/nowhere: no such folder, expected one with Train/ and Test/ in it",
     "train nmnist --data nmnist:DIR --lerning-rate 1": "--lerning-rate: no such option",
     "train nmnst --data nmnist:DIR": "nmnst",
-    f"export {MODEL} --to onx": "--to onx: this version writes onnx, plif,",
+    f"export {MODEL} --to onx": "--to onx: this version writes onnx, c,",
     f"export {MODEL} --precision int9": "--precision int9: --to onnx writes fp32, fp16, int8",
     f"export {MODEL} -o nowhere/m.onnx": "nowhere/m.onnx: its folder does not exist",
     "data gestures": "did you mean 'dvs128-gesture'?",

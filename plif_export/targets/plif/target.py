@@ -85,3 +85,6 @@ class PlifTarget(Target):
             rest[at : at + size] = bytes(size)
         only = {"packed as by this version": whole, "between the weights": bytes(rest)}
         return {**kept, "facts": list(facts), "weights": arrays, **only}
+
+
+TARGETS = (PlifTarget,)

@@ -6,7 +6,6 @@
     neurons.py      a neuron's equation as C, from the same equation that everything else runs
     maps.py         what works element by element or pools
     makers.py       which of these writes which kind of node
-    selftest.py     NAME_selftest(), of a library for a board
     file.py         the text of both files, with their comments
 
 Spikes are kept as lists: for each place of a map how many of its channels fired, and which. A layer that reads them does work

@@ -5,17 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 from textwrap import fill
+from typing import Protocol
 
 from plif_export.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
 from plif_export.writers.c.program import CProgram, CValue, count_type, element, listing, nest, offset, unpacking
-from plif_export.writers.c.selftest import Expected, declaration, self_test
 from runtime.model.card import Card
 from runtime.model.graph import Graph
 from runtime.model.grids import GRIDS
 
 FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind is told
+
+
+class Addition(Protocol):
+    """A function of its own behind those of the network."""
+
+    def declaration(self, name: str, big: str) -> str:
+        """What the header says of it."""
+
+    def code(self, program: CProgram, name: str) -> str: ...
 
 
 @dataclass
@@ -28,14 +37,14 @@ class CFiles:
     problems: list[Problem] = field(default_factory=list)
 
 
-def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", tested: Expected | None = None) -> CFiles:
-    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". tested: with a self-test."""
+def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", more: Addition | None = None) -> CFiles:
+    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". more: what is added."""
     program, problems = examine(graph, input_type)
     made = CFiles("", "", program, problems)
     if not problems:
         name = identifier(stem)
-        made.header = _header(program, card, stem, declaration(name, name.upper()) if tested else "")
-        made.source = _source(program, card, stem) + (self_test(program, name, tested) if tested else "")
+        made.header = _header(program, card, stem, more.declaration(name, name.upper()) if more else "")
+        made.source = _source(program, card, stem) + (more.code(program, name) if more else "")
     return made
 
 

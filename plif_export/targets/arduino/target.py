@@ -1,7 +1,7 @@
 """--to c --set layout=arduino: the same two files in a library that the Arduino IDE takes, with a self-test.
 
     NAME_arduino/library.properties             what the IDE shows
-    NAME_arduino/src/NAME.c, NAME.h             as --to c writes them, with NAME_selftest() (plif_export/writers/c/selftest.py)
+    NAME_arduino/src/NAME.c, NAME.h             as --to c writes them, with NAME_selftest() (selftest.py)
     NAME_arduino/examples/check/check.ino       runs the self-test on the board, says what it found, and times a step
 
 What the self-test expects, the program itself gives here, before the gate asks the very same text layer by layer.
@@ -19,12 +19,12 @@ from typing import ClassVar
 import numpy as np
 
 from plif_export.proof.structure import Places
-from plif_export.proof.subjects.compiled import compile_here, find_compiler, run_here
 from plif_export.readers.rules import Problem
-from plif_export.targets.c import CTarget
+from plif_export.targets.arduino.selftest import INEXACT, LIMITS, STEPS, Expected
+from plif_export.targets.c.compiled import compile_here, find_compiler, run_here
+from plif_export.targets.c.target import CTarget
 from plif_export.writers.c import CFiles, examine, write_c
 from plif_export.writers.c.names import comment, identifier
-from plif_export.writers.c.selftest import INEXACT, LIMITS, STEPS, Expected
 from runtime.artifacts.c.source import LIBRARY, Texts, read_texts
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
@@ -162,3 +162,6 @@ void loop() {
   delay(1000);
 }
 """)
+
+
+TARGETS = (ArduinoTarget,)

@@ -4,7 +4,7 @@ Frames come from a generator of a line, so that they take no flash. Sums over th
 step are compared with those that the proved program gave here; another sum is over all weights as they lie in flash. The sums
 are FNV-1a, of words; a subnormal number counts as 0, which processors that flush make of it.
 
-Who makes the numbers asks a program whose table is empty (plif_export/targets/c_library.py).
+Who makes the numbers asks a program whose table is empty (target.py).
 """
 
 from __future__ import annotations
@@ -32,33 +32,31 @@ class Expected:
     weights: int = 0
     steps: Sequence[Sequence[int]] = ()
 
-
-def declaration(name: str, big: str) -> str:
-    """What the header says."""
-    return f"""
+    def declaration(self, name: str, big: str) -> str:
+        """What the header says."""
+        return f"""
 /* Whether this board gives what was proved, {STEPS} steps from a reset: 0; -1 where a weight is not as it was written; else
    1 + the first layer that differs, {big}_LAYERS + 1 for the output. */
 int {name}_selftest(void);
 """
 
-
-def self_test(program: CProgram, name: str, expected: Expected) -> str:
-    """The code of the self-test, which stands behind that of the network."""
-    big = name.upper()
-    weights = "".join(
-        f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADDED[kind].format(f'{array}[i]')};\n"
-        for kind, array, size in CONSTANT.findall("".join(program.constants))
-    )
-    layers = "".join(
-        f"    case {i}:\n"
-        + "".join(_added(buffer, prod(shown.shape)) for buffer in shown.states.values())
-        + f"        sum = (sum ^ (uint32_t){name}_spikes({i})) * 16777619u;\n        break;\n"
-        for i, shown in enumerate(program.shown)
-    )
-    image = "(float)(*state >> 8) / 8388608.0f - 1.0f"  # -1 to 1, without rounding
-    value = f"(*state >> 24) < {expected.limit}u" if expected.limit else image
-    table = ",\n    ".join("{" + ", ".join(f"0x{each:08X}u" for each in step) + "}" for step in expected.steps or [[0]])
-    return f"""
+    def code(self, program: CProgram, name: str) -> str:
+        """The code of the self-test, which stands behind that of the network."""
+        big = name.upper()
+        weights = "".join(
+            f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADDED[kind].format(f'{array}[i]')};\n"
+            for kind, array, size in CONSTANT.findall("".join(program.constants))
+        )
+        layers = "".join(
+            f"    case {i}:\n"
+            + "".join(_added(buffer, prod(shown.shape)) for buffer in shown.states.values())
+            + f"        sum = (sum ^ (uint32_t){name}_spikes({i})) * 16777619u;\n        break;\n"
+            for i, shown in enumerate(program.shown)
+        )
+        image = "(float)(*state >> 8) / 8388608.0f - 1.0f"  # -1 to 1, without rounding
+        value = f"(*state >> 24) < {self.limit}u" if self.limit else image
+        table = ",\n    ".join("{" + ", ".join(f"0x{each:08X}u" for each in step) + "}" for step in self.steps or [[0]])
+        return f"""
 /* --- self-test: frames of a generator, and the sums that the proved program gave --- */
 
 #include <string.h>
@@ -104,7 +102,7 @@ int {name}_selftest(void)
     static {name}_input x[{big}_INPUTS];
     float y[{big}_CLASSES];
     uint32_t state = 1;
-    int wrong = plif_test_weights() == 0x{expected.weights:08X}u ? 0 : -1;
+    int wrong = plif_test_weights() == 0x{self.weights:08X}u ? 0 : -1;
     {name}_reset();
     for (int t = 0; !wrong && t < {STEPS}; t++) {{
         plif_test_frame(x, &state);

@@ -4,13 +4,13 @@
     NAME.h      NAME_reset, NAME_step, sizes as macros, how to use it
 
 The network is generated from its graph (plif_export/writers/c), compiled here, and asked by the gate layer by layer, in a process
-of its own (plif_export/proof/subjects/compiled.py). Without a C compiler it is written and said not to be proved.
+of its own (plif_export/targets/c/compiled.py). Without a C compiler it is written and said not to be proved.
 
 C is code, and what a proof compiles it runs. So a proof writes both texts once more, from the model and the card, and refuses a
 file that is not equal to them byte for byte. `plif verify --run` runs it all the same.
 
 --set input=float|uint8     what a frame is made of; uint8 by itself where the framing is binary (0 or 1)
---set layout=arduino        a library for the Arduino IDE, with a self-test (c_library.py)
+--set layout=NAME           another layout of the same two files, where a part has one: a library for an IDE, ...
 --flash 512K --ram 256K     a network that does not fit is refused, with the layer that is too large
 """
 
@@ -26,11 +26,12 @@ import numpy as np
 from plif_export.options import BUDGETS
 from plif_export.passes.rounding import quantize_weights
 from plif_export.proof.structure import Places, differences
-from plif_export.proof.subjects.compiled import CompiledProgram, find_compiler
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Subject
 from plif_export.readers.rules import Problem, refuse
-from plif_export.targets.c_size import Size, bytes_of, kilo, measure, of_arrays, too_large
+from plif_export.targets import layouts_of
+from plif_export.targets.c.compiled import CompiledProgram, find_compiler
+from plif_export.targets.c.size import Size, bytes_of, kilo, measure, of_arrays, too_large
 from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.writers.c import CFiles, examine, write_c
 from runtime.api import Model
@@ -62,9 +63,7 @@ class CTarget(Target):
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
         if card["batch"] is not None:
             raise PlifError("--batch: generated C steps one stream; leave it out")
-        setting(
-            options, "layout", word("files", "arduino"), "files"
-        )  # arduino: targets/__init__.py has found another target
+        setting(options, "layout", word("files", *layouts_of(self.name)), "files")
         refuse(self.problems(graph, options))
         budgets = _budgets(options)
         if budgets:
@@ -179,3 +178,6 @@ def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: 
         return f"{prod(shape)} inputs and their layers are too many; train a narrower network"
     height, width = (int(n * sqrt(share)) for n in shape[1:])
     return f"train it for an input of about {height}x{width}, or with fewer channels"
+
+
+TARGETS = (CTarget,)

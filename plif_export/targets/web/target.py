@@ -13,7 +13,7 @@ from typing import ClassVar
 from plif_export.proof.structure import Places
 from plif_export.targets.plif.target import PlifTarget
 from plif_export.targets.target import ExportJob
-from plif_export.writers.web import PageNetwork, write_page
+from plif_export.targets.web.writer import PageNetwork, write_page
 from runtime.artifacts.web.page import EXPECTED, PLIF, blocks, read_bytes, without
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
@@ -53,3 +53,6 @@ class WebTarget(PlifTarget):
         """The network, and the page around it: code, of which all has to be that of this version."""
         page = without(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
         return {**super().anatomy(path, card), "page": page}
+
+
+TARGETS = (WebTarget,)

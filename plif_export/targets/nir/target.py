@@ -264,3 +264,6 @@ class InterpretedGraph(Subject):
     def _read(self, state: State, rows: int) -> States:
         nothing = np.zeros((rows, 0), np.float32)  # a layer that is not in the graph differs from every shape
         return self.by_layer(state.get(key, nothing) for key in self.keys)
+
+
+TARGETS = (NirTarget,)

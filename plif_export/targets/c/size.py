@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from plif_export.proof.subjects.compiled import find_compiler
+from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers.c.file import CFiles
 from plif_export.writers.c.program import CProgram, LayerMemory
 from runtime.base.errors import PlifError

@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
-from plif_export.targets.trt_build import (
+from plif_export.targets.tensorrt.build import (
     SM,
     TYPES,
     Streams,
@@ -241,3 +241,6 @@ def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
 
 def _type_of(weight: np.ndarray) -> str:
     return {"float32": "fp32", "float16": "fp16", "int8": "int8"}[weight.dtype.name]
+
+
+TARGETS = (TensorRtTarget, TensorRtRtxTarget)

@@ -26,7 +26,7 @@ from plif_export.proof.structure import Places, of_folder, of_onnx
 from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
-from plif_export.targets.triton_config import BACKENDS, INITIAL, ServingOptions, config, initial_files
+from plif_export.targets.triton.config import BACKENDS, INITIAL, ServingOptions, config, initial_files
 from runtime.artifacts.triton.contents import read_contents
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
@@ -36,7 +36,7 @@ from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph
 
-MODEL_PY = Path(__file__).with_name("triton_model.py")
+MODEL_PY = Path(__file__).with_name("model.py")
 
 
 class TritonTarget(Target):
@@ -137,3 +137,6 @@ def _serving(options: Mapping[str, str]) -> ServingOptions:
         setting(options, "delay_us", whole(0, 10_000_000), usual.delay_us),
         setting(options, "engine", word(*engine_names()), usual.engine),
     )
+
+
+TARGETS = (TritonTarget,)

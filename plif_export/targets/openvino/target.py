@@ -102,3 +102,6 @@ def _name_by_place(model: ov.Model) -> None:
     for i, op in enumerate(model.get_ordered_ops()):
         if op.get_friendly_name().rpartition("_")[0] == op.get_type_name():
             op.set_friendly_name(f"{op.get_type_name()}_{i}")
+
+
+TARGETS = (OpenVinoTarget,)

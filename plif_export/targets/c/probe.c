@@ -1,5 +1,5 @@
 /* A compiled network under proof, as a program of its own: a request on standard input, an answer on standard output, all numbers
-   int32 or float32 of this machine. plif_export/proof/subjects/compiled.py asks. Compiled with
+   int32 or float32 of this machine. plif_export/targets/c/compiled.py asks. Compiled with
 
        cc -DPLIF_SOURCE='"net.c"' -DPLIF_NAME=net -DPLIF_BIG=NET [-DPLIF_PROBE] probe.c
 

@@ -1,0 +1,1 @@
+"""--to c --set layout=arduino."""

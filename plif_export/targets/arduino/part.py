@@ -1,0 +1,7 @@
+"""--to c --set layout=arduino."""
+
+ABOUT = "The same two files in a library that the Arduino IDE takes, with a self-test."
+CONTRACT = "Target"
+LAYOUT = "c"
+NEEDS = ("plif_export/targets/c",)
+PAGE = "docs/c.md"

@@ -1,0 +1,1 @@
+"""--to tensorrt and --to tensorrt-rtx."""

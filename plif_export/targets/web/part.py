@@ -1,0 +1,6 @@
+"""--to web."""
+
+ABOUT = "A page that a browser opens from the disk, with the network and libplif in it."
+CONTRACT = "Target"
+NEEDS = ("plif_export/targets/plif",)
+PAGE = "docs/web.md"

@@ -1,0 +1,5 @@
+"""The C of a network, for --to c."""
+
+ABOUT = "A graph as one .c and one .h, without a library, a heap or a thread."
+CONTRACT = "Target"
+PAGE = "docs/c.md"
