@@ -35,7 +35,7 @@ from bench.machine import machine
 from plif_export import export
 from runtime import native
 from runtime.engines.event.engine import EventEngine
-from runtime.engines.event.layout import blocks, lanes
+from runtime.engines.event_program.layout import blocks, lanes
 
 ROOF = "c64k1s1-IF-c128k1s1-IF-FC10-IF"
 NEVER_DENSE = 2.0

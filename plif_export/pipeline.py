@@ -23,7 +23,7 @@ from plif_export.prove import prove
 from plif_export.readers import network_of, read
 from plif_export.readers.facts import UNNAMED
 from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob, Size, add_faults, onnx_sha256
+from plif_export.targets.target import ExportJob, Footprint, add_faults, onnx_sha256
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed
 from runtime.base.files import measure, whole_or_nothing
@@ -49,7 +49,7 @@ class Exported:
     notes: list[str] = field(default_factory=list)
     not_run: str | None = None  # why this machine cannot run it; `verify` is then of the ONNX form it was made from
 
-    size: Size | None = None  # of flash and RAM, where the target counts them
+    size: Footprint | None = None  # of flash and RAM, where the target counts them
 
     def __repr__(self) -> str:
         proof = self.not_run or ("written without proof" if self.verify is None else self.verify.sentence())

@@ -119,12 +119,18 @@ class House:
         file = self.root / part / FILE
         return read_part(file, "").needs if file.exists() else ()
 
-    def all_needs(self, part: str) -> tuple[str, ...]:
-        """Also the kind of file of its own name, of a target or an engine: all of these are one thing."""
-        _, _, of = part.partition("/")
-        kind, _, name = of.partition("/")
-        own = f"runtime/artifacts/{name}"
-        return (*self.needs(part), *([own] if kind in ("targets", "engines") and own in self.parts else []))
+    def all_needs(self, part: str) -> set[str]:
+        """Also those of its own name: what makes a file needs who writes and who runs it, all of them the kind of file."""
+        _, _, inside = part.partition("/")
+        kind, _, name = inside.partition("/")
+        before = {
+            "targets": ("plif_export/writers", "runtime/engines", "runtime/artifacts"),
+            "engines": ("runtime/artifacts",),
+        }
+        return {
+            *self.needs(part),
+            *(found for place in before.get(kind, ()) if (found := f"{place}/{name}") in self.parts),
+        }
 
     def users(self, part: str) -> set[str]:
         """The part and all parts that need it, directly or not: what is removed with it."""
@@ -156,13 +162,17 @@ class House:
         to be changed if it were removed."""
         own = self.removed_with(part)
         word = (
-            part.rpartition("/")[2].removeprefix("plif") if "/" in part else ""
-        )  # the project's own name is everywhere
+            part.rpartition("/")[2] if "/" in part and not part.endswith("/plif") else ""
+        )  # the project's name is everywhere
+        # parts of one name are one thing: what can be written, is a kind of file, and runs
+        alike = set().union(*(self.parts[each] for each in self.parts if each.rpartition("/")[2] == word))
         hard = sorted(name for name, found in self.imports.items() if name not in own and found & own)
         soft = [
             name
             for name, found in self.named.items()
-            if name not in own and name not in hard and (found & own or (len(word) > 2 and word in self.words[name]))
+            if name not in own | alike
+            and name not in hard
+            and (found & own or (len(word) > 2 and word in self.words[name]))
         ]
         return hard, sorted(soft)
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
-from plif_export.targets.web.writer import PageNetwork, write_page  # noqa: E402
+from plif_export.targets.web import PageNetwork, write_page  # noqa: E402
 from runtime.artifacts.web.page import read_bytes  # noqa: E402
 from runtime.base.errors import PlifError  # noqa: E402
 from runtime.base.files import make_folder, whole_or_nothing  # noqa: E402

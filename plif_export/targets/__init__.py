@@ -20,7 +20,7 @@ from runtime.core.parts import Part, by_name, find_parts, parts_of_others
 
 def target_names() -> list[str]:
     """What --to can name here."""
-    return [OnnxTarget.name, *(name for name, part in by_name(find_parts("targets")).items() if not part.layout)]
+    return [OnnxTarget.name, *by_name(find_parts("targets"))]
 
 
 def layouts_of(name: str) -> list[str]:

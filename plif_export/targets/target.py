@@ -26,7 +26,7 @@ Setting = TypeVar("Setting")
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 
 
-class Size(Protocol):
+class Footprint(Protocol):
     """What an artifact takes of a machine, of a target that counts it."""
 
     def to_dict(self) -> dict[str, object]: ...
@@ -60,7 +60,7 @@ class ExportJob:
     proved: str | None = None
     not_run: str | None = None
     name: str = "model"
-    size: Size | None = None
+    size: Footprint | None = None
     run: bool = False
 
 
@@ -70,7 +70,8 @@ class Target:
     suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
     beside      suffixes of further files of its name, which are written with it: ".h"
     folder      whether the artifact is a folder
-    dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "tensorrt"
+    dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "where" (the
+                same, and a reset is a Where)
     math        of an export that does not say one: "folded" or "exact"
     options     the names that --set takes
     of_the_day  those among them that decide nothing about the artifact

@@ -96,7 +96,7 @@ def _plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
     if a["v_reset"] is None:
         down = s if a["v_threshold"] == 1.0 else e.op("Mul", [s, threshold], f"{layer}.drop{tag}")
         e.op("Sub", [h, down], v_next)
-    elif float(a["v_reset"]) == 0.0 and e.dialect != "tensorrt":
+    elif float(a["v_reset"]) == 0.0 and e.dialect != "where":
         # h * 0 is v_reset exactly and h * 1 is h exactly; measured 9 % faster than Where in ONNX Runtime. TensorRT makes two
         # kernels of it, and one of Where.
         keeps = e.op("Less", [h, threshold], f"{layer}.keeps{tag}")

@@ -16,7 +16,7 @@ Convolutions and linear layers with float16 or int8 weights are written so:
     4 and 2 bits, dialect "integer": the same, of weights UINT4 = W + 8, zero point 8, or INT4, two in a byte; ONNX has no kernels
     of fewer. A Cast makes bytes of them, once, when a session is made: as fast as int8. (DequantizeLinear runs in each step.)
 
-    int8, dialect "qdq", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
+    int8, dialects "qdq" and "where", for TensorRT and OpenVINO, which compile the pairs into int8 kernels
         x -> QuantizeLinear -> DequantizeLinear -> Conv or Gemm (weight -> DequantizeLinear, a scale for each output), bias
     Activations have scale 1 (1 / area after average pooling) and zero point 0: TensorRT takes no other zero point. Both are
     tensors without an axis: TensorRT takes one of shape [1] for a scale per channel, and then silently runs the convolution
@@ -47,7 +47,7 @@ PACKED = {TensorProto.INT4, TensorProto.UINT4}
 
 
 class Emitter:
-    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "tensorrt").
+    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "where").
 
     shapes  {node: shape of its output, without the batch}, of the graph that is written
     tag     is added to the name of every tensor that `op` makes: ".t3" where a part is written once for each step
@@ -222,4 +222,4 @@ def _float_product(e: Emitter, node: Node, inputs: list[str], place: Mapping[str
     return e.op("Conv", inputs, out, **place) if node.op == "Conv" else e.op("Gemm", inputs, out, transB=1)
 
 
-_DIALECTS = {"integer": _integer, "qdq": _qdq, "tensorrt": _qdq}
+_DIALECTS = {"integer": _integer, "qdq": _qdq, "where": _qdq}

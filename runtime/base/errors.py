@@ -12,8 +12,6 @@ from runtime.base.text import printable
 # What comes of taking apart what strangers wrote, as if it were what it should be.
 NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
-NVIDIA_INDEX = "--extra-index-url=https://pypi.nvidia.com"  # PyPI has TensorRT's stubs alone, which fetch it from there
-
 
 class PlifError(Exception):
     """A file or an argument that cannot be used. The message is one line that needs no context, and safe to print."""
@@ -54,11 +52,10 @@ class Interrupted(PlifError):
 class MissingExtra(PlifError):
     """A command needs an optional dependency that is not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra that is not installed: {install_command(extra)}")
+    def __init__(self, what: str, extra: str, index: str = "") -> None:
+        super().__init__(f"{what} needs an extra that is not installed: {install_command(extra, index)}")
 
 
-def install_command(extra: str) -> str:
-    """What installs an extra."""
-    index = f"{NVIDIA_INDEX} " if extra == "tensorrt" else ""
-    return f"pip install {index}'plif[{extra}]'"
+def install_command(extra: str, index: str = "") -> str:
+    """What installs an extra; index: an option that names where else it lies."""
+    return f"pip install {index}{' ' * bool(index)}'plif[{extra}]'"

@@ -17,6 +17,7 @@ from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import column, width
 from runtime.base.version import __version__
 from runtime.cli.output import SENSOR_FROM, Output
+from runtime.core.parts import by_name, find_parts
 from runtime.model.artifacts import suffixes
 from runtime.model.card import RANGES, Card, read_card
 from runtime.model.digest import KEY, digest_of
@@ -35,13 +36,7 @@ UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are
 PACKAGES = (
     "numpy",
     "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-ep-webgpu",
-    "torch",
     "onnx",
-    "tensorrt",
-    "tensorrt-rtx-cu13-libs",
-    "openvino",
     "aedat",
     "dv-processing",
     "neuromorphic-drivers",
@@ -259,11 +254,11 @@ def environment() -> dict[str, Any]:
 
     from runtime.base.children import PARTS, not_confined
     from runtime.engines.available import engine_lacks, what_is
-    from runtime.engines.vulkan import adapters
 
     versions: dict[str, str | None] = {}
     engines, lacks = engine_lacks(), not_confined()
-    for package in PACKAGES:
+    parts = find_parts("engines").values()
+    for package in (*PACKAGES, *(package for part in parts for package in part.packages)):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -277,7 +272,11 @@ def environment() -> dict[str, Any]:
         "engines_not_here": {name: lack.why for name, lack in engines.items() if lack is not None},
         "engines_install": {name: lack.install for name, lack in engines.items() if lack is not None},
         "engines_are": {name: what_is(name) for name in engines},
-        "adapters": {} if engines["webgpu"] else {"webgpu": [str(gpu) for gpu in adapters() or ()]},
+        "adapters": {
+            name: [str(gpu) for gpu in part.load(part.adapters)() or ()]
+            for name, part in by_name(find_parts("engines")).items()
+            if part.adapters and engines[name] is None
+        },
         "sandbox": [part for part in PARTS if part not in lacks],
         "sandbox_not_here": lacks,
         "packages": versions,

@@ -6,7 +6,8 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
 
     ABOUT     one sentence
     CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command
-    NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts
+    NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts;
+              of an engine {name: what it is}
     MAGIC     the first bytes of its files, one or several
     PATTERN   the same as a regular expression, where they are not always equal
     HOLDS     a file in a folder that is one of its artifacts or recordings, "model.xml" or "*/config.pbtxt"
@@ -19,9 +20,13 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
               options. CALL is the same in Python, as a verb of plif.py
+    CHECK     "function" (name -> what it lacks here), of an engine for which REQUIRES does not tell
+    AUTO      the suffixes of what an engine opens when nobody names one
+    ADAPTERS  "module:function", the GPUs that an engine may run on
+    PACKAGES  packages whose versions `plif info` shows
     LAYOUT    of which target it is another layout, --set layout=NAME
-    NEEDS     the folders of the parts that it uses, those left out that they need; a target and an engine also need the kind of
-              file of their own name
+    NEEDS     the folders of the parts that it uses, those left out that they need. A target also needs the writer, the engine
+              and the kind of file of its own name, and an engine the kind of file
     NATIVE    C of its own
     PAGE      its page of the documentation
 
@@ -56,10 +61,14 @@ class Part:
     module: str
     about: str = ""
     contract: str = ""
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | dict[str, str] | None = field(default=None, hash=False)
     magic: tuple[bytes, ...] = ()
     pattern: bytes = b""
     holds: str = ""
+    check: str = ""
+    auto: tuple[str, ...] = ()
+    adapters: str = ""
+    packages: tuple[str, ...] = ()
     layout: str = ""
     suffix: str = ""
     scheme: str = ""

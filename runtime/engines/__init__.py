@@ -1,7 +1,8 @@
-"""Engines: what runs an artifact. One file per backend; the registry is ENGINES plus the entry points `plif.engines`.
+"""Engines: what runs an artifact. Every one but ONNX Runtime's on the CPU is a part: a folder beside this file, or of another
+package (entry points of the group `plif.parts`), as the engine of PyTorch is a folder of plif_train.
 
-To add an engine, write a file here with a class that derives from Engine and enter it in ENGINES (or publish an entry point
-of the group `plif.engines` from another package: that is how the torch engine of plif_train comes in). An engine has no
+An engine's part says in NAMES what users type and what each is, in AUTO which kinds of files it opens when nobody names one, and
+in CHECK what tells what it lacks here; its engine.py has ENGINES, classes that derive from Engine. An engine has no
 state of its own, so that many sessions can share one. A session gets its arrays and its calls from `buffers`, in one of two
 ways (runtime/engines/buffers.py):
 
@@ -15,18 +16,15 @@ ways (runtime/engines/buffers.py):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from runtime import native
 from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError, install_command
 from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
-from runtime.model.artifacts import Kind, kind_of
 from runtime.model.card import Card
 
 
@@ -42,6 +40,9 @@ class Engine:
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
     adapter: str | None = None  # the GPU that it runs on, by name and driver, where that can be told
+    rows_apart: ClassVar[bool] = False  # whether it computes each row alone, without Python's lock
+    on_gpu: ClassVar[bool] = False  # whether it runs on a GPU, whatever the device that was asked for
+    start_s: ClassVar[float] = 1.0  # what it costs to start another process with it, a guess
     times_calls: bool = False  # whether it measures how long each call takes anyway: `took_ms`
     card: Card  # of the opened file, as the engine sees it
 
@@ -80,67 +81,3 @@ def flushes(card: Card, options: EngineOptions) -> bool:
     without the native library, which alone puts back what that changes in the calling thread."""
     asked = options.flush_denormals
     return native.is_built() and (bool(card.get("flush_denormals", True)) if asked is None else asked)
-
-
-# name -> "module:class"; a module is imported when its engine is asked for, so that nothing heavy is loaded before
-ENGINES: dict[str, str] = {
-    "onnxruntime": "runtime.engines.onnxruntime:OnnxRuntimeEngine",
-    "onnxruntime-cuda": "runtime.engines.onnxruntime_gpu:OnnxRuntimeCudaEngine",
-    "onnxruntime-tensorrt": "runtime.engines.onnxruntime_gpu:OnnxRuntimeTensorRtEngine",
-    "webgpu": "runtime.engines.onnxruntime_webgpu:OnnxRuntimeWebGpuEngine",
-    "event": "runtime.engines.event.engine:EventEngine",
-    "openvino": "runtime.engines.openvino:OpenVinoEngine",
-    "tensorrt": "runtime.engines.tensorrt.engine:TensorRtEngine",
-    "tensorrt-rtx": "runtime.engines.tensorrt.engine:TensorRtRtxEngine",
-}
-
-ENTRY_POINTS = "plif.engines"
-
-
-def _entry_points() -> Iterable[Any]:
-    from importlib.metadata import entry_points  # not at the top: it costs a tenth of what NumPy costs to import
-
-    return entry_points(group=ENTRY_POINTS)
-
-
-def engine_names() -> list[str]:
-    return [*ENGINES, *(point.name for point in _entry_points())]
-
-
-def engines_for(kind: Kind) -> list[str]:
-    """The engines that open a kind of file when nobody names one, in order of preference; the last runs all of them."""
-    found = {"model": ["torch"], "onnx": ["event", "onnxruntime"], "plif": ["event"], "web": ["event"]}
-    return found.get(kind.name, [kind.name] if kind.name in ENGINES else [])
-
-
-def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine]:
-    """The engine class of that name; `auto` is the one that its kind of file names (runtime/model/artifacts.py).
-
-    onnxruntime, named or chosen by `auto`, becomes onnxruntime-cuda where the device is cuda or cuda:N.
-    runtime.engines.choice chooses among the engines that open one kind of file.
-    """
-    kind = kind_of(path)
-    known = engines_for(kind)
-    if not known:
-        raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
-    if name == "auto":
-        name = known[-1]
-    if name == "onnxruntime" and device is not None and device.startswith("cuda"):
-        name = "onnxruntime-cuda"
-    if name in ENGINES:
-        module, attribute = ENGINES[name].split(":")
-        found: type[Engine] = getattr(import_module(module), attribute)
-    else:
-        points = [point for point in _entry_points() if point.name == name]
-        if not points:
-            raise PlifError(f"engine '{name}' is not known here; expected auto or one of: {', '.join(engine_names())}")
-        try:
-            found = points[0].load()
-        except ImportError:
-            raise PlifError(f"engine '{name}' is not installed completely: {install_command('train')}") from None
-    if path.suffix not in found.suffixes and kind.suffix not in found.suffixes:
-        raise PlifError(
-            f"{path}: engine '{name}' opens what ends in {', '.join(found.suffixes)}; use --engine auto"
-            + (f", or export for it: --to {name}" if name in ENGINES and ".onnx" not in found.suffixes else "")
-        )
-    return found

@@ -19,13 +19,13 @@ from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, tune
 from runtime.base.version import __version__
-from runtime.engines import Engine, find_engine
+from runtime.engines import Engine
 from runtime.engines.available import why_not
+from runtime.engines.known import engines_for, find_engine
 from runtime.engines.model import EngineChoice
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
 
-CANDIDATES = {".onnx": ("event", "onnxruntime")}  # in order of preference
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 
 
@@ -34,21 +34,22 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
     would flush subnormal numbers of a network that notices."""
     if name != "auto":
         return _open(name, path, card, options), EngineChoice(name, name, "as asked")
-    names = CANDIDATES.get(kind_of(path).suffix, ())
-    if not names or options.device not in (None, "cpu"):
+    names = tuple(engines_for(kind_of(path)))  # in order of preference
+    if len(names) < 2 or options.device not in (None, "cpu"):
         engine = _open("auto", path, card, options)
         return engine, EngineChoice(engine.name, "auto", f"it opens {kind_of(path).suffix} files")
-    reason = why_not("event")
+    first, last = names[0], names[-1]
+    reason = why_not(first)
     if reason is None:
         try:
-            engine = _open("event", path, card, options)
+            engine = _open(first, path, card, options)
         except PlifError as error:
-            refusal = str(error).removeprefix(f"{path}: ").removesuffix("; use --engine onnxruntime")
-            reason = f"the event engine cannot run it ({refusal})"
+            refusal = str(error).removeprefix(f"{path}: ").removesuffix(f"; use --engine {last}")
+            reason = f"the {first} engine cannot run it ({refusal})"
     if reason is not None:
-        return _open("onnxruntime", path, card, options), EngineChoice("onnxruntime", "auto", reason)
-    if (reason := why_not("onnxruntime")) is not None:
-        return engine, EngineChoice("event", "auto", reason)
+        return _open(last, path, card, options), EngineChoice(last, "auto", reason)
+    if (reason := why_not(last)) is not None:
+        return engine, EngineChoice(first, "auto", reason)
     choice = _choose(path, card, options, names)
     if choice.engine != engine.name:
         engine = _open(choice.engine, path, card, options)
@@ -74,7 +75,7 @@ def _open(name: str, path: Path, card: Card, options: EngineOptions) -> Engine:
 def load_code(name: str, path: Path) -> None:
     """Imports what `open_engine` will most likely need. It raises nothing: open_engine says what is missing."""
     with suppress(Exception):
-        find_engine("event" if name == "auto" and kind_of(path).suffix in CANDIDATES else name, path)
+        find_engine(engines_for(kind_of(path))[0] if name == "auto" else name, path)
 
 
 def _choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:

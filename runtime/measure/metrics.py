@@ -22,11 +22,12 @@ import numpy as np
 from runtime.base.files import measure
 from runtime.base.latency import Z95
 from runtime.base.version import __version__
+from runtime.core.parts import find_parts
 from runtime.engines.choice import processor
 from runtime.model.card import Card
 from runtime.model.digest import digest_of
 
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch", "ray")
+PACKAGES = ("numpy", "onnxruntime", "ray")
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -110,7 +111,7 @@ def list_sha256(entries: Iterable[tuple[str, int | None]], place: str = "") -> s
 def versions() -> dict[str, str]:
     """What computed the numbers, and on what processor."""
     found = {"plif": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *(package for part in find_parts("engines").values() for package in part.packages)):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

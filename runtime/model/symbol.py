@@ -2,7 +2,7 @@
 
 `Symbol` overloads + - * / and comparisons, so that an equation of runtime/model/neurons.py, called with symbols, returns its
 expression, in the equation's own order of operations. Whoever writes or runs one takes it from there: ONNX nodes and C
-(plif_export/writers), programs of the event engine (runtime/engines/event/neurons.py).
+(plif_export/writers), programs of the event engine (runtime/engines/event_program/neurons.py).
 """
 
 from __future__ import annotations

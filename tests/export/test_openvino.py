@@ -301,7 +301,7 @@ def test_another_reset_or_a_lost_initial_value_is_caught(tmp_path: Path, options
 
 
 def test_an_engine_that_fails_the_gate_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.engines import openvino
+    from runtime.engines.openvino import engine as openvino
 
     real = openvino.OpenVinoEngine._model
 

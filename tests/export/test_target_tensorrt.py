@@ -165,7 +165,7 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_built(
 
 
 def test_a_profile_that_tensorrt_does_not_take_is_an_error_and_not_a_number(gpu: Any) -> None:
-    model = FORMS["step"](prepare(read(firing()).graph, "exact", False), 5, None, "tensorrt")
+    model = FORMS["step"](prepare(read(firing()).graph, "exact", False), 5, None, "where")
     with pytest.raises(PlifError, match=r"streams=9\+1\+2: TensorRT takes no such profile"):
         build(standin, onnx_bytes(model), Streams(9, 1, 2))  # type: ignore[arg-type]
 

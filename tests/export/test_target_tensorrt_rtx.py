@@ -63,7 +63,7 @@ def built(
     form: str = "step",
 ) -> tuple[Graph, Any, BuiltPlan]:
     graph = prepare(read(net).graph, math, False, precision)
-    proto = FORMS[form](graph, 4, None, "tensorrt")
+    proto = FORMS[form](graph, 4, None, "where")
     return graph, proto, build(rtx, onnx_bytes(proto), Streams(1, 2, 8), sm=sm)
 
 
@@ -191,7 +191,7 @@ def test_what_the_parser_finds_is_one_line_with_the_node(rtx: Any) -> None:
 
 
 def test_a_build_that_fails_gives_tensorrts_own_reason(rtx: Any) -> None:
-    proto = FORMS["step"](prepare(read(firing()).graph, "exact", False), 4, None, "tensorrt")
+    proto = FORMS["step"](prepare(read(firing()).graph, "exact", False), 4, None, "where")
     with pytest.raises(PlifError, match=r"streams=8\+2\+4: TensorRT takes no such profile"):
         build(rtx, onnx_bytes(proto), Streams(8, 2, 4))
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from plif_export import export
-from runtime.engines.event.forms import ELSEWHERE, Forms
+from runtime.engines.event_program.forms import ELSEWHERE, Forms
 from runtime.events import make_events
 from runtime.model.graph import Graph
 from runtime.model.program import OPS

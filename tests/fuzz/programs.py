@@ -231,7 +231,7 @@ class Network:
             "v_threshold": rng.choice((1.0, 0.5)),
             "v_reset": rng.choice((None, 0.0, -0.25)),
         }
-        self.states.append({"layer": layer, "name": f"v.{layer}", "shape": self.shape})
+        self.states.append({"layer": layer, "variable": "v", "name": f"v.{layer}", "shape": self.shape})
         size = rng.choice((1, self.shape[0]))
         alpha = self.numbers.uniform(0.2, 0.8, size).astype(np.float32)
         self.add_node("Neuron", self.shape, attrs, **({} if attrs["kind"] == "IF" else {"alpha": alpha}))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.engine import _stride
-from runtime.engines.event.forms import NEVER, Forms
-from runtime.engines.event.layout import Layout
-from runtime.engines.event.program import Compiler
+from runtime.engines.event.memory import stride_of
+from runtime.engines.event_program.forms import NEVER, Forms
+from runtime.engines.event_program.layout import Layout
+from runtime.engines.event_program.program import Compiler
 from tests.fuzz.programs import Network
 from tests.fuzz.room import NUMBERS, Room
 
@@ -99,7 +99,7 @@ def sizes_of(layout: Layout, network: Network, rng: random.Random) -> dict[str, 
         "arena_bytes": layout.arena,
         "x_floats": int(np.prod(network.card["input"]["shape"])),
         "y_floats": len(network.card["classes"]),
-        "v_floats": [_stride(state["shape"]) for state in network.states],
+        "v_floats": [stride_of(state["shape"]) for state in network.states],
         "buffers": [array.nbytes for array in layout.keep],
         "rows": rng.choice((1, 1, 2, 3)),
         "steps": rng.choice((1, 2)),

@@ -21,7 +21,7 @@ from bench.report_page import write_page
 from bench.report_pieces import about
 from bench.workload import Workload
 from plif_export import export
-from runtime.engines.event.layout import lanes
+from runtime.engines.event_program.layout import lanes
 from runtime.events import write_nmnist
 from tests.browser import find_chromium
 from tests.conftest import REPOSITORY

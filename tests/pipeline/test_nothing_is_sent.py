@@ -23,7 +23,7 @@ import pytest
 from plif_export.targets import target_names
 from runtime.cli.main import commands
 from runtime.engines.available import why_not
-from runtime.engines.vulkan import SOFTWARE
+from runtime.engines.webgpu.vulkan import SOFTWARE
 from tests.docs.workshop import fill
 from tests.live import free_port
 

@@ -16,7 +16,7 @@ import pytest
 import runtime
 from examples.web.build import build
 from plif_export import export
-from plif_export.targets.web.writer import PageNetwork, write_page
+from plif_export.targets.web import PageNetwork, write_page
 from runtime.artifacts.plif import file as plif_file
 from runtime.artifacts.plif.facts import exit_fact
 from runtime.artifacts.plif.program import contents_of

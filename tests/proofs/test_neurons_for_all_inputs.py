@@ -111,7 +111,7 @@ def test_a_float_less_zero_is_that_float() -> None:
 # --- ONNX -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dialect", ("integer", "tensorrt"))
+@pytest.mark.parametrize("dialect", ("integer", "where"))
 @pytest.mark.parametrize("variant", VARIANTS, ids=said)
 def test_the_nodes_of_onnx_are_the_equation(variant: tuple[str, dict[str, Any], tuple[str, ...]], dialect: str) -> None:
     graph = network(*variant)

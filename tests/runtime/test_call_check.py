@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime import native
-from runtime.engines.event.layout import aligned
+from runtime.engines.event_program.layout import aligned
 from tests.runtime.test_program_check import Change, Made, both, less, more
 
 pytestmark = pytest.mark.skipif(

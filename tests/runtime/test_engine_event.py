@@ -23,8 +23,8 @@ from plif_export.writers import FORMS
 from plif_train.network.network import Network
 from runtime import native
 from runtime.api import Model
-from runtime.engines.event import builder as event_builder
 from runtime.engines.event.engine import EventEngine
+from runtime.engines.event_program import builder as event_builder
 from runtime.model.graph import Graph, Node
 from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames

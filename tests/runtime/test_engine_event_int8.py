@@ -18,8 +18,8 @@ from runtime import native
 from runtime.api import Model
 from runtime.base import tuner
 from runtime.base.errors import PlifError
-from runtime.engines.event import forms as event_forms
 from runtime.engines.event.engine import EventEngine
+from runtime.engines.event_program import forms as event_forms
 from runtime.model.card import read_card
 from tests.conftest import crossed
 from tests.export.test_passes import VARIANTS
@@ -124,7 +124,7 @@ def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
     found = []
     for most in (None, 0):  # int16 sums where they hold all, and int32 sums everywhere
         if most is not None:
-            monkeypatch.setattr("runtime.engines.event.conv.MOST_INT16", most)
+            monkeypatch.setattr("runtime.engines.event_program.conv.MOST_INT16", most)
         for nibbles in (False, True):
             monkeypatch.setattr(event_forms, "fastest", lambda _, n=nibbles: event_forms.Forms(True, nibbles=n))
             model = runtime.load(few, "event", threads=1)

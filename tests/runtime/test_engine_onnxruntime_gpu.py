@@ -14,11 +14,10 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from runtime import engines
 from runtime.base.errors import PlifError
 from runtime.cli.main import run as command
-from runtime.engines.available import CHECKS, OTHER
-from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
+from runtime.engines import known
+from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames, same_steps
 
 pytestmark = pytest.mark.machines
@@ -52,8 +51,8 @@ def x() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, kind in (("on-cpu", OnCpu), ("by-session", OnCpuBySession)):
-        monkeypatch.setitem(engines.ENGINES, name, f"{__name__}:{kind.__name__}")
+    of_ours, kinds = known.engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
+    monkeypatch.setattr(known, "engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
 
 
 @pytest.mark.parametrize("engine", ("on-cpu", "by-session"))
@@ -168,7 +167,7 @@ def test_a_provider_that_onnxruntime_leaves_is_refused_and_not_replaced_by_the_c
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a GPU is too old: all libraries are there, and ONNX Runtime leaves the provider with a warning."""
-    monkeypatch.setitem(CHECKS, "onnxruntime-cuda", OTHER)
+    monkeypatch.setattr("runtime.engines.onnxruntime_gpu.lack", lambda name: None)
     with pytest.warns(UserWarning), pytest.raises(PlifError, match="cannot open it on CUDAExecutionProvider") as error:
         runtime.load(path, device="cuda")
     assert "\n" not in str(error.value)

@@ -15,7 +15,7 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run as command
 from runtime.engines.available import why_not
 from runtime.engines.buffers import Resident
-from runtime.engines.vulkan import SOFTWARE, adapters
+from runtime.engines.webgpu.vulkan import SOFTWARE, adapters
 from runtime.model.card import read_card
 from tests.export.test_peers import ROWS, SAMPLE
 from tests.networks import firing, frames, same_steps
@@ -102,7 +102,7 @@ def test_the_provider_itself_moves_spikes_in_half_and_takes_no_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why the engine writes the file with float32 sums first."""
-    monkeypatch.setattr("runtime.engines.onnxruntime_webgpu.in_float32", bytes)
+    monkeypatch.setattr("runtime.engines.webgpu.engine.in_float32", bytes)
     half, whole = (export(SHIPPED[-1], tmp_path / f"{p}.onnx", precision=p).path for p in ("fp16", "int8"))
     assert not verify(half, SHIPPED[-1], engine="webgpu").passed
     with pytest.raises(PlifError, match=r"does not take .*ConvInteger \(conv2.sum/ConvInteger\)") as error:

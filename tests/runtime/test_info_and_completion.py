@@ -15,8 +15,11 @@ from runtime.base.errors import MissingExtra
 from runtime.base.text import width
 from runtime.cli.info import environment, environment_lines
 from runtime.cli.main import run
-from runtime.engines import ENGINES, available, engine_names
-from runtime.engines.available import CHECKS, engine_lacks, lack_of, what_is, why_not
+from runtime.core.parts import by_name, find_parts
+from runtime.engines import tensorrt
+from runtime.engines.available import engine_lacks, lack_of, what_is, why_not
+from runtime.engines.known import engine_names
+from runtime.engines.tensorrt import NVIDIA_INDEX
 
 
 def plif(*arguments: str, **environment: str) -> str:
@@ -27,18 +30,18 @@ def plif(*arguments: str, **environment: str) -> str:
 
 
 def test_every_engine_is_asked_whether_it_can_run() -> None:
-    assert {*ENGINES} < set(CHECKS)
-    assert set(engine_lacks()) == set(engine_names()) <= set(CHECKS)
+    assert list(engine_lacks()) == engine_names()
+    assert all(isinstance(part.names, dict) for part in by_name(find_parts("engines")).values())
 
 
 def test_an_engine_that_cannot_run_says_what_is_missing_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert lack_of("onnxruntime") == ("ONNX Runtime is not installed", "pip install 'plif[cpu]'")
     assert why_not("openvino") == "openvino is not installed: pip install 'plif[openvino]'"
-    assert str(why_not("tensorrt")).endswith(str(MissingExtra("it", "tensorrt")).partition(": ")[2])
+    assert str(why_not("tensorrt")).endswith(str(MissingExtra("it", "tensorrt", NVIDIA_INDEX)).partition(": ")[2])
     monkeypatch.setattr("runtime.native.is_built", lambda: False)
     assert "not built" in str(why_not("event"))
-    monkeypatch.setattr(available, "DRIVER", "libcuda-not-here.so.1")
+    monkeypatch.setattr(tensorrt, "DRIVER", "libcuda-not-here.so.1")
     assert lack_of("tensorrt") == (
         "no NVIDIA driver (libcuda-not-here.so.1); TensorRT is not installed",
         "install NVIDIA's driver; pip install --extra-index-url=https://pypi.nvidia.com 'plif[tensorrt]'",

@@ -16,7 +16,7 @@ from plif_export import export
 from runtime import native
 from runtime.artifacts.plif import file as plif_file
 from runtime.base.errors import PlifError
-from runtime.engines.event.layout import lanes
+from runtime.engines.event_program.layout import lanes
 from runtime.events import make_events
 from runtime.events.framer import Framer
 from runtime.model.records import as_map

@@ -18,7 +18,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.engines.onnxruntime_gpu import OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
+from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.machines

@@ -16,7 +16,7 @@ from runtime import native
 from runtime.artifacts.plif import file as plif_file
 from runtime.artifacts.plif.program import of_nibbles, read_plif, turned
 from runtime.base.errors import PlifError
-from runtime.engines.event.layout import aligned
+from runtime.engines.event_program.layout import aligned
 from runtime.model.card import read_card
 from runtime.model.grids import GRIDS
 from tests.export.attacks.artifacts import write_plif

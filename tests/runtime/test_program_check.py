@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from runtime import native
-from runtime.engines.event.engine import _stride
-from runtime.engines.event.layout import Layout
-from runtime.engines.event.program import Compiler
+from runtime.engines.event.memory import stride_of
+from runtime.engines.event_program.layout import Layout
+from runtime.engines.event_program.program import Compiler
 from tests.fuzz.programs import Network
 
 pytestmark = pytest.mark.skipif(
@@ -73,7 +73,7 @@ class Made:
         x_floats = int(np.prod(network.card["input"]["shape"]))
         self.layout: Layout = Compiler(network.card, network.weights, "made", True, 2, "avx512").compile()
         self.array = (native.Op * len(self.layout.ops))(*self.layout.ops)
-        self.v_floats = (ctypes.c_int64 * len(network.states))(*(_stride(state["shape"]) for state in network.states))
+        self.v_floats = (ctypes.c_int64 * len(network.states))(*(stride_of(state["shape"]) for state in network.states))
         keep = self.layout.keep
         self.buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
         self.program = native.Program(

@@ -2,5 +2,4 @@
 
 ABOUT = "NAME.c and NAME.h, for firmware and for programs without Python."
 CONTRACT = "Target"
-NEEDS = ("plif_export/writers/c",)
 PAGE = "docs/c.md"

@@ -38,7 +38,7 @@ from plif_export.proof.structure import Places
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.targets.target import ExportJob, Target, setting
-from runtime.artifacts.nir.contents import read_contents as read_nir
+from runtime.artifacts.nir.kind import read_contents as read_nir
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import number_or_word, word
 from runtime.base.hdf5 import read_hdf5

@@ -15,8 +15,8 @@ from runtime.artifacts.plif import file
 from runtime.artifacts.plif.facts import facts_of, strings_of
 from runtime.artifacts.plif.file import ALIGNMENT, DTYPES, NIBBLES, OPERATION_FIELDS, PAIRS, POINTERS
 from runtime.artifacts.plif.program import of_nibbles, turned
-from runtime.engines.event.layout import Layout
-from runtime.engines.event.program import Compiler
+from runtime.engines.event_program.layout import Layout
+from runtime.engines.event_program.program import Compiler
 from runtime.model.card import Card
 from runtime.model.grids import bits_of, pack
 from runtime.model.records import as_map

@@ -21,7 +21,7 @@ from runtime.artifacts.plif.file import ARRAY, EXPECTED, pack, records, take_apa
 from runtime.artifacts.plif.program import contents_of, plif_of
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
-from runtime.engines.event.program import not_here
+from runtime.engines.event_program.program import not_here
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph

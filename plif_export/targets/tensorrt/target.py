@@ -54,7 +54,7 @@ class TensorRtTarget(Target):
 
     name: ClassVar[str] = TENSORRT
     suffix: ClassVar[str] = ".engine"
-    dialect: ClassVar[str] = "tensorrt"
+    dialect: ClassVar[str] = "where"
     math: ClassVar[str] = "exact"
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "timing_cache")
     of_the_day: ClassVar[tuple[str, ...]] = ("timing_cache",)

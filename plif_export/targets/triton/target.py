@@ -27,10 +27,10 @@ from plif_export.readers.rules import refuse
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
 from plif_export.targets.triton.config import BACKENDS, INITIAL, ServingOptions, config, initial_files
-from runtime.artifacts.triton.contents import read_contents
+from runtime.artifacts.triton.kind import read_contents
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
-from runtime.engines import engine_names
+from runtime.engines.known import engine_names
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal

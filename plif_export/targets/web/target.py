@@ -13,7 +13,7 @@ from typing import ClassVar
 from plif_export.proof.structure import Places
 from plif_export.targets.plif.target import PlifTarget
 from plif_export.targets.target import ExportJob
-from plif_export.targets.web.writer import PageNetwork, write_page
+from plif_export.targets.web import PageNetwork, write_page
 from runtime.artifacts.web.page import EXPECTED, PLIF, blocks, read_bytes, without
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular

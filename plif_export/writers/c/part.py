@@ -2,4 +2,5 @@
 
 ABOUT = "A graph as one .c and one .h, without a library, a heap or a thread."
 CONTRACT = "Target"
+NAMES = ()
 PAGE = "docs/c.md"

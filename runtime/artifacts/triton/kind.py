@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.base.files import read_regular
 from runtime.model.artifacts import Kind, read_folder_card
+
+if TYPE_CHECKING:
+    from runtime.model.readers.contents import Contents
+
+
+def read_contents(path: Path) -> Contents:
+    """The network inside, an ONNX file or a plan. `plif verify` compares the rest with the card."""
+    import hashlib
+
+    from runtime.model.readers import onnx_contents  # with NumPy: not to show a card
+    from runtime.model.readers.contents import PART, Contents
+
+    for model in sorted(path.glob("*/1/model.*")):
+        if model.name == "model.onnx":
+            return onnx_contents.read_contents(model)
+        if model.name == "model.plan":
+            return Contents({"plan": hashlib.sha256(read_regular(model, PART)).hexdigest()})
+    return Contents()
+
 
 KINDS = (
     Kind(
@@ -10,6 +33,6 @@ KINDS = (
         "_triton",
         read_folder_card,
         instead="it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton.TritonSession",
-        contents="runtime.artifacts.triton.contents:read_contents",
+        contents="runtime.artifacts.triton.kind:read_contents",
     ),
 )

@@ -24,7 +24,7 @@ from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
 from runtime.commands.bench.artifacts import STEPS_A_TURN
 from runtime.commands.bench.options import ServedOptions
-from runtime.engines.triton_client import TritonSession
+from runtime.engines.triton.client import TritonSession
 from runtime.events.stimulus import seen_by
 from runtime.model.card import Card, read_card
 

@@ -32,15 +32,14 @@ from runtime.base.errors import PlifError
 from runtime.base.tuner import MARGIN
 from runtime.engines import Engine, flushes
 from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
-from runtime.engines.event import forms
-from runtime.engines.event.layout import Layout, aligned, lanes
-from runtime.engines.event.program import Compiler
+from runtime.engines.event.memory import floats_from, foreign, native_state, open_program, stride_of, weights_of
+from runtime.engines.event_program import forms
+from runtime.engines.event_program.layout import Layout, aligned
+from runtime.engines.event_program.program import Compiler
 from runtime.engines.tensors import call_shapes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.grids import GRIDS
-from runtime.model.readers.onnx_contents import read_initializers
-from runtime.model.records import as_map
 
 PRECISIONS = ("fp32", *GRIDS)
 
@@ -63,6 +62,7 @@ class EventEngine(Engine):
     name: ClassVar[str] = "event"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx", ".plif", ".html")
     keeps_subnormals: ClassVar[bool] = True
+    rows_apart: ClassVar[bool] = True
     threads: int
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -80,9 +80,7 @@ class EventEngine(Engine):
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
         self._kept: object  # what the program's addresses lead to
         if kind_of(path).program is not None:
-            self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
-            from runtime.engines.event.opened import open_program  # what it needs is not loaded for others
-
+            self._v_floats = _counts(stride_of(state["shape"]) for state in card["states"])
             asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
             self._program, self._kept = open_program(path, card, asked, flushes(card, options))
             self.path = native.PATHS[self._program.path]  # a page has the one that runs on every machine
@@ -94,14 +92,17 @@ class EventEngine(Engine):
         """The program of an ONNX file, compiled from its card and checked."""
         card = self.card
         try:
-            weights = _weights(path, card)
+            weights = weights_of(path, card)
             ways = forms.fastest(self.path) if card["precision"] in GRIDS else None
             layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path, ways).compile()
-            self._v_floats = _counts(_stride(state["shape"]) for state in card["states"])
+            self._v_floats = _counts(stride_of(state["shape"]) for state in card["states"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             what = " ".join(str(error).split())[:100]
             raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
-        if math.prod(card["input"]["shape"]) + sum(_stride(state["shape"]) for state in card["states"]) > MOST_NUMBERS:
+        if (
+            math.prod(card["input"]["shape"]) + sum(stride_of(state["shape"]) for state in card["states"])
+            > MOST_NUMBERS
+        ):
             raise PlifError(
                 f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
                 "use --engine onnxruntime"
@@ -152,7 +153,7 @@ class EventEngine(Engine):
 
         The two sets are the same one: this engine updates membranes in place, so that a step touches half the memory.
         """
-        v = [_native_state(rows, state["shape"]) for state in self.card["states"]]
+        v = [native_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
@@ -208,7 +209,7 @@ class EventEngine(Engine):
         for array in counted:
             _check("rates", array, [rows * steps])
         # membranes in another layout than that of the kernels have a twin in that layout
-        twins = [_native_state(rows, a.shape[1:]) if _foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
+        twins = [native_state(rows, a.shape[1:]) if foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
         v_before, v_after = (
             [array if twin is None else twin for array, twin in zip(arrays, twins, strict=True)]
             for arrays in (v, v_next)
@@ -232,7 +233,7 @@ class EventEngine(Engine):
             rows=rows,
             steps=steps,
         )
-        sizes = [_counts(map(_floats_from, arrays)) for arrays in (v_before, v_after, counted)]
+        sizes = [_counts(map(floats_from, arrays)) for arrays in (v_before, v_after, counted)]
         asked = native.CallSizes(x.size, y.size, *(ctypes.addressof(counts) for counts in sizes))
         if why := native.refusal(
             "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked)
@@ -291,49 +292,9 @@ def _worthwhile_threads(card: Card) -> int:
     return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)
 
 
-def _weights(path: Path, card: Card) -> dict[str, np.ndarray]:
-    names = {name for node in card["graph"]["nodes"] for name in node["params"].values()}
-    names |= {f"{node['name']}.one_minus_alpha" for node in card["graph"]["nodes"] if node["op"] == "Neuron"}
-    names |= {f"{node['name']}.zero_points" for node in card["graph"]["nodes"] if "scale" in node["params"]}
-    return read_initializers(path, names)
-
-
-def _stride(shape: Sequence[int]) -> int:
-    """Floats from one row's membrane to the next."""
-    c, h, w = as_map(shape)
-    return h * w * lanes(c)
-
-
-def _native_state(rows: int, shape: Sequence[int]) -> np.ndarray:
-    """[rows, C, H, W] (or [rows, n]) as a view of [rows][H][W][lanes(C)]."""
-    channels = shape[0]
-    store = aligned((rows, *shape[1:], lanes(channels)))[..., :channels]
-    return np.moveaxis(store, -1, 1)
-
-
-def _foreign(v: np.ndarray, v_next: np.ndarray) -> bool:
-    """Whether one of the arrays has another layout than those of `membranes`."""
-    wanted = _native_strides(v.shape)
-    return any(a.strides != wanted or a.ctypes.data % 64 for a in (v, v_next))
-
-
-def _native_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    pixel = 4 * lanes(shape[1])
-    row, *inner = (pixel * math.prod(shape[i:]) for i in range(2, len(shape) + 1))
-    return row, 4, *inner
-
-
 def _counts(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_int64]:
     counts = list(numbers)
     return (ctypes.c_int64 * max(1, len(counts)))(*counts)
-
-
-def _floats_from(array: np.ndarray) -> int:
-    """Floats of memory from the array's address on: a view of the channels alone ends before the lanes of its last pixel."""
-    base = array
-    while isinstance(base.base, np.ndarray):
-        base = base.base
-    return (base.ctypes.data + base.nbytes - array.ctypes.data) // 4
 
 
 def _pointers(arrays: Sequence[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
@@ -345,3 +306,6 @@ def _check(name: str, array: np.ndarray, shape: list[int | str], contiguous: boo
         raise PlifError(
             f"{name} is {list(array.shape)} {array.dtype}; expected {shape} float32{', contiguous' * contiguous}"
         )
+
+
+ENGINES = (EventEngine,)

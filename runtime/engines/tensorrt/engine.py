@@ -42,6 +42,7 @@ class TensorRtEngine(Engine):
     """Runs a plan of TensorRT on the GPU that it was built for."""
 
     name: ClassVar[str] = TENSORRT
+    on_gpu: ClassVar[bool] = True
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
     counts_rates: ClassVar[bool] = False  # spikes stay inside the plan
 
@@ -199,3 +200,6 @@ def _check_tensors(trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Pl
 
 
 __all__ = ["TensorRtBuffers", "TensorRtEngine", "TensorRtRtxEngine"]
+
+
+ENGINES = (TensorRtEngine, TensorRtRtxEngine)

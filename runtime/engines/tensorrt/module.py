@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.engines.tensorrt import INDICES
 from runtime.engines.tensorrt.plan import RTX, TENSORRT
 
 # kind -> (names of the module, the oldest version that is supported, the first newer one that is not)
@@ -32,7 +33,7 @@ def import_tensorrt(kind: str) -> ModuleType:
             span = f"{oldest[0]} or {next_major[0] - 1}" if next_major[0] - oldest[0] > 1 else f"{oldest[0]}"
             raise PlifError(f"{name} {module.__version__} is installed; --to {kind} and its engine need version {span}")
         return module
-    raise MissingExtra(f"the {kind} engine", kind)
+    raise MissingExtra(f"the {kind} engine", kind, INDICES.get(kind, ""))
 
 
 def major_of(trt: ModuleType) -> int:

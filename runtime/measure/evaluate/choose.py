@@ -26,9 +26,7 @@ LONG_S = 0.02  # ... which does not count where it takes so long
 BATCH_S = 0.05  # of a batch where its calls cost nothing: progress comes often, and threads end together
 WORTH_S = 2.0  # an evaluation that takes less is not worth measuring for
 SHARE = 0.05  # of the whole evaluation, that measuring may take
-START_S = {"torch": 5.0}  # what it costs to start a worker with this engine ...
-USUAL_START_S = 1.0  # ... and with the others; times that are guessed ...
-GUESSED = 0.20  # ... must win by more than measured ones
+GUESSED = 0.20  # times that are guessed must win by more than measured ones
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
     """What is not given. Raises PlifError where the model does not fit the frames of the set."""
     fixed = model.card.get("batch") or batch
     # as many lanes as cores with native code, which runs without Python's lock
-    lanes = model.options.threads or cores() if model.engine.name == "event" else 1
+    lanes = model.options.threads or cores() if model.engine.rows_apart else 1
     usual = Choice(int(fixed or min(USUAL, -(-count // lanes))), workers or 1, lanes)
     if (fixed and workers) or not measuring():
         return usual
@@ -74,7 +72,7 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
         return (took_s,)
 
     in_turns(run, (chosen,), ROUNDS, LONG_S)
-    if model.engine.name == "event" and not fixed:  # its rows are independent: a larger batch only saves calls
+    if model.engine.rows_apart and not fixed:  # its rows are independent: a larger batch only saves calls
         fixed = chosen = max(1, min(usual.batch, int(BATCH_S / run_s)))
         usual = replace(usual, batch=fixed)
     if count * (read_s + run_s) < WORTH_S:
@@ -94,11 +92,11 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
 
 def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: float) -> int:
     """One for each core, where starting them pays. Of a sample's time lanes cannot share what is read with Python's lock."""
-    if model.options.device not in (None, "cpu") or model.engine.name in ("tensorrt", "tensorrt-rtx"):
+    if model.options.device not in (None, "cpu") or model.engine.on_gpu:
         return 1  # there is one GPU
     if current_process().daemon:  # may have no processes of its own
         return 1
-    n, start_s = cores(), START_S.get(model.engine.name, USUAL_START_S)
+    n, start_s = cores(), model.engine.start_s
     alone_s = count * max(seconds / lanes, locked_s)
     return fastest({1: alone_s, n: start_s + count * seconds / n}, GUESSED)
 

@@ -3,9 +3,9 @@
 The files beside this one tell it by family, each operation in one place; readers, the proof, writers and engines are loops
 over OPERATIONS. A meaning is called with values that can be added and multiplied and with `m`, a Backend, which does the rest.
 
-It runs in NumPy (the golden model, plif_export/proof/arithmetic/arrays.py), on measures (what rounding can do to it, measured.py
-there), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word
-for an operation writes what its meaning is made of), and on views of memory (runtime/engines/event/tensors.py). Axes count the
+It runs in NumPy (the golden model, plif_export/proof/arithmetic/arrays.py), on measures (what rounding can do to it,
+measured.py there), on shapes (the shape rule, shapes.py), on nodes of a graph (expand.py: a writer that has no word for an
+operation writes what its meaning is made of), and on views of memory (runtime/engines/event_program/tensors.py). Axes count the
 batch, which is axis 0 and stays there; shapes do not. Strings name torch, ONNX and NIR: nothing of them is imported here.
 """
 

@@ -1,6 +1,6 @@
 /* The program of one network as the event engine runs it: a list of operations over one arena of scratch memory.
  *
- * Python makes the program from the artifact's card (runtime/engines/event/program.py). Nothing of it is believed here: whoever
+ * Python makes the program from the artifact's card (runtime/engines/event_program/program.py). Nothing of it is believed here: whoever
  * opens a program has plif_program_check go through it first, once, and plif_call_check through each set of arrays that is
  * bound to it. The kernels then check nothing. Neither may be changed afterwards.
  *

@@ -8,7 +8,7 @@ from typing import SupportsFloat
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.assemble import Key
+from runtime.engines.event_program.assemble import Key
 from runtime.model.symbol import Symbol
 
 

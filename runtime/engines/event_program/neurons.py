@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runtime import native
-from runtime.engines.event.assemble import Key, assemble
-from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
-from runtime.engines.event.values import Values, bits
+from runtime.engines.event_program.assemble import Key, assemble
+from runtime.engines.event_program.builder import Builder, Fields
+from runtime.engines.event_program.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
+from runtime.engines.event_program.values import Values, bits
 from runtime.model.graph import values_of
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.program import input_names

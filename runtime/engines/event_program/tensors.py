@@ -14,10 +14,10 @@ from typing import SupportsFloat
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.assemble import Key, assemble
-from runtime.engines.event.builder import Fields
-from runtime.engines.event.values import Values
-from runtime.engines.event.views import Array, Sizes, View, Views, reshaped
+from runtime.engines.event_program.assemble import Key, assemble
+from runtime.engines.event_program.builder import Fields
+from runtime.engines.event_program.values import Values
+from runtime.engines.event_program.views import Array, Sizes, View, Views, reshaped
 from runtime.model.ops.operation import choosing, repeating, windowed
 from runtime.model.records import NodeRecord
 from runtime.model.symbol import Symbol, SymbolicMath, tensor

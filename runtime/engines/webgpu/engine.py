@@ -20,8 +20,8 @@ from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.available import why_not
 from runtime.engines.onnxruntime import OnnxRuntime
-from runtime.engines.onnxruntime_gpu import OnnxRuntimeBuffers
-from runtime.engines.vulkan import adapters
+from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers
+from runtime.engines.webgpu.vulkan import adapters
 from runtime.model.card import Card
 from runtime.model.readers.onnx_wire import SCALE_LAST, in_float32
 
@@ -86,3 +86,6 @@ def _devices() -> list[ort.OrtEpDevice]:
     if not found:
         raise PlifError(f"engine webgpu: its provider finds no GPU here; {ON_THE_CPU}")
     return found[:1]
+
+
+ENGINES = (OnnxRuntimeWebGpuEngine,)

@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.builder import Builder, Fields
-from runtime.engines.event.forms import NEVER
-from runtime.engines.event.layout import (
+from runtime.engines.event_program.builder import Builder, Fields
+from runtime.engines.event_program.forms import NEVER
+from runtime.engines.event_program.layout import (
     LayerOutput,
     along_both,
     lanes,

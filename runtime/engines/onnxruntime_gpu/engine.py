@@ -161,3 +161,6 @@ class OnnxRuntimeBuffers(Resident):
     def pull(self) -> None:
         for value, array in zip(self._sets[self._phase], self.v, strict=True):
             np.copyto(array, value.numpy())
+
+
+ENGINES = (OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.layout import aligned
+from runtime.engines.event_program.layout import aligned
 
 Key = tuple[Any, ...]  # (operation, number or values that it is made of, ...): equal values have equal keys
 

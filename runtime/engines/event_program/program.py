@@ -14,13 +14,13 @@ from dataclasses import replace
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.engines.event.builder import Fields
-from runtime.engines.event.conv import MOST_EXACT, convolution, weight_of
-from runtime.engines.event.forms import Forms
-from runtime.engines.event.layout import LayerOutput, Layout, Shape3, along_both
-from runtime.engines.event.neurons import kernel_fields, program_fields
-from runtime.engines.event.tensors import Tensor, Tensors
-from runtime.engines.event.views import View, Views, map_view
+from runtime.engines.event_program.builder import Fields
+from runtime.engines.event_program.conv import MOST_EXACT, convolution, weight_of
+from runtime.engines.event_program.forms import Forms
+from runtime.engines.event_program.layout import LayerOutput, Layout, Shape3, along_both
+from runtime.engines.event_program.neurons import kernel_fields, program_fields
+from runtime.engines.event_program.tensors import Tensor, Tensors
+from runtime.engines.event_program.views import View, Views, map_view
 from runtime.model.card import Card
 from runtime.model.graph import Node, values_of
 from runtime.model.neurons import EQUATIONS

@@ -15,8 +15,8 @@ import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
-from runtime.engines.event.forms import ELSEWHERE, Forms
-from runtime.engines.event.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
+from runtime.engines.event_program.forms import ELSEWHERE, Forms
+from runtime.engines.event_program.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
 from runtime.model.ops.operation import Counts
 from runtime.model.records import NodeRecord
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op

@@ -1,6 +1,6 @@
 """The torch engine: a model.pt as an engine of the runtime, so that `plif eval model.pt` evaluates the original.
 
-It comes into the runtime through the entry point `plif.engines`, so that the runtime itself never imports torch.
+It comes into the runtime as a part, so that the runtime itself never imports torch.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class TorchEngine(Engine):
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth")
     keeps_subnormals: ClassVar[bool] = True
+    start_s: ClassVar[float] = 5.0
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.threads:
@@ -77,3 +78,6 @@ class TorchEngine(Engine):
     def _count(self, layer: str, s: Tensor) -> None:
         if self._rates:
             self._rates[layer][...] = s.flatten(1).mean(1).cpu().numpy()
+
+
+ENGINES = (TorchEngine,)

@@ -184,3 +184,6 @@ def _first(error: Exception) -> str:
     """OpenVINO's message, without the lines in front that name its own source files."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return " ".join(" ".join(lines).split())[:160]
+
+
+ENGINES = (OpenVinoEngine,)

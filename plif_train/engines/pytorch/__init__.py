@@ -1,0 +1,1 @@
+"""A model.pt as an engine of the runtime."""

@@ -1,0 +1,9 @@
+"""--engine event."""
+
+ABOUT = "The engine of plif's own, which adds up what fired."
+CONTRACT = "Engine"
+NAMES = {"event": "plif's own, which adds up what fired"}
+AUTO = (".onnx", ".plif", ".html")
+CHECK = "lack"
+NEEDS = ("runtime/engines/event_program",)
+PAGE = "docs/event-engine.md"

@@ -1,0 +1,6 @@
+"""What compiles a network for the event engine."""
+
+ABOUT = "The graph of a card as a list of operations for the event engine's kernels."
+CONTRACT = "Engine"
+NAMES = ()
+PAGE = "docs/event-engine-inside.md"
