@@ -26,8 +26,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.data.samples import events_of
-from plif_train.data.variation import HARD, SWAPS, Clip, allows, cut_away, exchanged
+from plif_train.hooks.mixed_windows.samples import events_of
+from plif_train.hooks.mixed_windows.variation import HARD, SWAPS, Clip, allows, cut_away, exchanged
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset

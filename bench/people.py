@@ -44,8 +44,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from bench.decide import Seen, measure_level, see
 from bench.metamorphic import CHANGES, Change, Size, as_seen
-from plif_train.data.samples import events_of
-from plif_train.data.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
+from plif_train.hooks.mixed_windows.samples import events_of
+from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
 from runtime.api import Model
 from runtime.base.grammar import parse_size
 from runtime.base.progress import Progress

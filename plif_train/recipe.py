@@ -84,9 +84,6 @@ class Recipe:
     compile: bool = key(TRAINING, False, "fuse the neurons' time-steps with torch.compile (GPUs)", free=True)
 
     data: tuple[str, ...] = key(DATA, (), "names of the sets that --data must give, in this order")
-    mix: tuple[float, ...] = key(DATA, (), "shares of several --data in an epoch: 0.5,0.5", above=0, most=1e6, flag=True)
-    vary: tuple[str, ...] = key(
-        DATA, (), "vary recordings: mirror:0.5,turn:0.1; for all --data, or for each", split=";", flag=True)
     limit_train: int | None = key(DATA, None, "train on so many samples, spread over the split", least=1, flag=True)
     limit_test: int | None = key(DATA, None, "test on so many samples, spread over the split", least=1, flag=True)
     # fmt: on

@@ -9,9 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import get_type_hints
 
+from plif_train.data.sets import TrainSet
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
-from runtime.core.parts import find_parts
+from runtime.base.errors import PlifError
+from runtime.core.parts import Part, find_parts
+from runtime.events.fit import Fate
+from runtime.events.framing import Framing, framing_of
 
 
 class Hook:
@@ -40,9 +44,58 @@ def hooks_of(net: Network, recipe: Recipe) -> list[Hook]:
     """The hooks that a recipe asks for."""
     found: list[Hook] = []
     for part in find_parts("hooks").values():
-        if part.options and any(vars(recipe)[name] is not None for name in get_type_hints(part.load(part.options))):
+        if (
+            part.options
+            and not part.hears
+            and any(vars(recipe)[name] is not None for name in get_type_hints(part.load(part.options)))
+        ):
             found.append(part.load("hook:HOOK")(net, recipe))
     return found
+
+
+class TrainingData:
+    """What a part gives in place of the samples of one set (HEARS = ("data",) in its part.py, and `of` in mixture.py)."""
+
+    def check(self, recipe: Recipe) -> None:
+        """PlifError for a recipe that cannot train on it."""
+
+    def framing(self, net: Network) -> Framing:
+        """Of the test."""
+        raise NotImplementedError
+
+    def labels(self, net: Network, limit: int | None) -> list[int]:
+        """The classes of the samples that `load` reads, without reading them."""
+        raise NotImplementedError
+
+    def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[TrainSet, list[Fate]]:
+        """Reads the training splits into memory, so many samples of each; and what some of them are like."""
+        raise NotImplementedError
+
+
+def training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
+    """What stands in place of the samples of a set; None where it is those. PlifError for several sets that no part joins."""
+    found: TrainingData | None = None
+    for part in hearing("data"):
+        found = found or part.load("mixture:of")(data, recipe)
+    if found is None and len(data) > 1:
+        raise PlifError(f"--data: {len(data)} of them, and this plif trains on one set; expected one")
+    return found
+
+
+def explicit(recipe: Recipe) -> Recipe:
+    """The recipe with what its parts of data take for granted."""
+    for part in hearing("data"):
+        recipe = part.load("mixture:explicit")(recipe)
+    return recipe
+
+
+def hearing(what: str) -> list[Part]:
+    return [part for part in find_parts("hooks").values() if what in part.hears]
+
+
+def seen_framing(net: Network) -> Framing | None:
+    """The network's framing in the view that it learns, which its card will ask for."""
+    return framing_of({"framing": net.framing, "view": net.meta.view})
 
 
 @contextmanager

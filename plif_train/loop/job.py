@@ -12,11 +12,10 @@ from typing import Any
 import torch
 
 from plif_train.data.augment import augmentation_of
-from plif_train.data.mixture import check_parts, fixed_length, labels_of, load_mixture, parts_of, seen_framing
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
-from plif_train.loop.hooks import hooks_of
+from plif_train.loop.hooks import hooks_of, seen_framing, training_data
 from plif_train.loop.log import Epoch
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.start_from import start_from
@@ -34,7 +33,6 @@ from runtime.data.dataset import EventSet
 from runtime.events.fit import trained_on
 
 LOOKED_AT = 64  # recordings of a set that are read once more
-LOOKS = 512  # windows of a mixture, which lies in memory: the rare kinds, too
 
 
 @dataclass
@@ -68,17 +66,17 @@ class TrainingJob:
         self.first = self.data[0]
         self.overrides = overrides_of(self.recipe, self.first, self.start)
         self.limits = {"train": self.recipe.limit_train, "test": self.recipe.limit_test}
-        # trained on: windows of events of several sets, each varied (plif_train.data.mixture); none: the set as it is
-        self.parts = parts_of(self.data, self.recipe)
+        self.in_place = training_data(self.data, self.recipe)  # of the set as it is
         own = augmentation_of(self.recipe.augment, self.first)
-        self.augmentation = self.augment or (None if self.parts else own)
+        self.augmentation = self.augment or (None if self.in_place else own)
 
     def check(self) -> None:
         """PlifError for a network that cannot be, or a place that is taken. Reads no data and takes no memory."""
         if self.start is None:
             with torch.device("meta"):
                 self._network()
-        check_parts(self.parts, self.recipe)
+        if self.in_place:
+            self.in_place.check(self.recipe)
         check_place(self.out, self.how.resume, self.how.overwrite)
         if self.start is not None and self.out.exists() and self.out.samefile(self.start):
             raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
@@ -122,9 +120,9 @@ class TrainingJob:
         self._check_data(net, opened, recipe, world)  # whatever can be refused, before a reading that may take an hour
         quiet = world.rank > 0
         train_set: TrainSet
-        if self.parts:
-            train_set = mixture = load_mixture(self.parts, net, self.limits["train"], quiet)
-            net.meta = replace(net.meta, trained_on=trained_on(mixture.looks(LOOKS), net.meta.shape))
+        if self.in_place:
+            train_set, seen = self.in_place.load(net, self.limits["train"], quiet)
+            net.meta = replace(net.meta, trained_on=trained_on(seen, net.meta.shape))
         else:
             train_set = load_samples(opened["train"], self.limits["train"], "reading train", self.how.cache, quiet)
             net.meta = replace(net.meta, trained_on=_trained_on(opened["train"], len(train_set), net.meta.shape))
@@ -144,7 +142,7 @@ class TrainingJob:
             dataset = open_dataset(
                 self.first,
                 split,
-                framing=fixed_length(net) if self.parts else seen_framing(net),
+                framing=self.in_place.framing(net) if self.in_place else seen_framing(net),
                 shape=net.meta.shape,
                 normalisation=normalisation,
                 classes=net.classes if split == "test" or self.start else None,
@@ -161,8 +159,8 @@ class TrainingJob:
 
     def _check_data(self, net: Network, opened: dict[str, Dataset], recipe: Recipe, world: World) -> None:
         indices = {split: spread(opened[split], limit) for split, limit in self.limits.items()}
-        if self.parts:
-            labels = torch.tensor(labels_of(self.parts, net, self.limits["train"]))
+        if self.in_place:
+            labels = torch.tensor(self.in_place.labels(net, self.limits["train"]))
         else:
             labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
         samples = count_samples(recipe, labels, len(indices["test"]), world)

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from plif_train.data.mixture import explicit
 from plif_train.loop.checkpoint import options_of
+from plif_train.loop.hooks import explicit
 from plif_train.network.choice import NEURON_SETTINGS
 from plif_train.network.network import Options
 from plif_train.recipe import KEYS, NETWORK, Recipe, changed, recipe_of

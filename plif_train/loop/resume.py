@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from plif_train.data.mixture import explicit
+from plif_train.keys import DATA, TRAINING
 from plif_train.loop import checkpoint
+from plif_train.loop.hooks import explicit
 from plif_train.loop.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.network.network import Network
-from plif_train.recipe import KEYS, TRAINING, Recipe, recipe_of
+from plif_train.recipe import KEYS, Recipe, recipe_of
 from runtime.base.errors import NONSENSE, PlifError
 
 
@@ -58,7 +59,8 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     turned out."""
     kept = explicit(recipe)
     names = [name for name, each in KEYS.items() if each.metadata["group"] == TRAINING and not each.metadata["free"]]
-    return {name: getattr(kept, name) for name in (*names, "data", "mix", "vary") if name != "augment"}
+    names += [name for name, each in KEYS.items() if each.metadata["group"] == DATA and not name.startswith("limit")]
+    return {name: getattr(kept, name) for name in names if name != "augment"}
 
 
 @dataclass

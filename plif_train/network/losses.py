@@ -30,7 +30,7 @@ def rate_mse(y: Tensor, labels: Tensor) -> Tensor:
 
 
 def step_mse(y: Tensor, labels: Tensor) -> Tensor:
-    """y [T, B, classes], labels [B], or [T, B] where each step has its own (plif_train.data.windows: IDLE's target is no vote,
+    """y [T, B, classes], labels [B], or [T, B] where each step has its own (IDLE's target is no vote,
     UNASKED steps add nothing), int64 -> a number. Divided by T B classes, so that parts of a batch add up to the whole."""
     if labels.dim() == 1:
         return F.mse_loss(y, F.one_hot(labels, y.shape[2]).to(y).expand_as(y))

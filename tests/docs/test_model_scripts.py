@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plif_train.data.windows import parse_variation
+from plif_train.hooks.mixed_windows.windows import parse_variation
 from tests.conftest import REPOSITORY
 from tests.docs.commands import refusal
 

@@ -13,7 +13,7 @@ import pytest
 from bench.decide import Seen
 from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed, drawn, people, sessions
 from plif_export import export
-from plif_train.data.variation import Clip
+from plif_train.hooks.mixed_windows.variation import Clip
 from plif_train.loop import checkpoint
 from plif_train.network.presets import build
 from runtime.datasets.gesture.set import CLASSES

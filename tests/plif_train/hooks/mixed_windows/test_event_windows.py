@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.data.samples import EventSamples, Mixture, floor_of, load_events
-from plif_train.data.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
-from plif_train.data.windows import IDLE, LabelledStretch, Windows, parse_variation
+from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, floor_of, load_events
+from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
+from plif_train.hooks.mixed_windows.windows import IDLE, LabelledStretch, Windows, parse_variation
 from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right, step_ce, step_mse
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset

@@ -13,7 +13,7 @@
                contain rests, and rests that are labelled "other" teach that idle is other
     shuffle:P  freeze:P  axes:P    hard negatives (variation.py), labelled "other"; their first 0.12 s are UNASKED
 
-In one line of text with the options of plif_train.data.variation, `--vary mirror:0.5,stretch:0.7-1.5,idle:0.05`.
+In one line of text with the options of plif_train.hooks.mixed_windows.variation, `--vary mirror:0.5,stretch:0.7-1.5,idle:0.05`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.data.variation import HARD, SWAPS, Clip, Floats, Noise, allows, exchanged, join, vary
+from plif_train.hooks.mixed_windows.variation import HARD, SWAPS, Clip, Floats, Noise, allows, exchanged, join, vary
 from plif_train.network.losses import UNASKED
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number, read_items, span

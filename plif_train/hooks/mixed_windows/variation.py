@@ -16,7 +16,7 @@ A list of options in one line of text, each with its probability or its strength
     noise:S        background events, up to a share S of the pixels in 40 ms
     hot:N          up to N pixels that fire 20 to 300 times a second
 
-Windows (plif_train.data.windows) has the options that decide what a window holds, and its labels.
+Windows (plif_train.hooks.mixed_windows.windows) has the options that decide what a window holds, and its labels.
 
 Negatives made of positives: the same events in the same place, but the motion is gone or is another one.
 

@@ -1,6 +1,6 @@
 """Recordings in memory as events: every time a sample is picked it is another window of it, varied anew, framed as for serving.
 
-Windows and labels are those of plif_train.data.windows, frames those of runtime.events.frames_of. Randomness comes from
+Windows and labels are those of plif_train.hooks.mixed_windows.windows, frames those of runtime.events.frames_of. Randomness comes from
 torch's global generator, so a resumed training draws what an uninterrupted one does. `Mixture` draws from several sets at once.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from plif_train.data.sets import Samples, spread
-from plif_train.data.variation import Clip
-from plif_train.data.windows import LabelledStretch, Windows
+from plif_train.hooks.mixed_windows.variation import Clip
+from plif_train.hooks.mixed_windows.windows import LabelledStretch, Windows
 from plif_train.network.losses import UNASKED
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
