@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from runtime import CheckFailed, PlifError, __version__
 from runtime.base.errors import MissingExtra
-from runtime.core.parts import find_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +59,7 @@ _HOME = {
     "open_source": "runtime.events",
 }
 _EXTRAS = {"plif_train": "train", "plif_export": "cpu,export"}  # what brings the libraries that a package needs
+GONE = "this plif has no such command; it was taken out"
 
 __all__ = [
     "CheckFailed", "Model", "Network", "PlifError", "PushSource", "Recipe", "__version__", "build", "check", "export", "load",
@@ -180,6 +180,8 @@ def _take(module: str, name: str) -> Any:
     """A name of a package, which is imported now. MissingExtra where a library that it needs is not installed."""
     try:
         return getattr(import_module(module), name)
+    except AttributeError:
+        raise PlifError(f"{name}: {GONE}") from None
     except ModuleNotFoundError as error:
         if module not in _EXTRAS or str(error.name).startswith(("runtime", "plif_")):
             raise
@@ -188,11 +190,12 @@ def _take(module: str, name: str) -> Any:
 
 def _verb(method: Callable[..., Any]) -> Any:
     """What a method of Model is, where the command of its name is a part. PlifError where that was taken out."""
-    name = method.__name__
-    part = find_part("commands", name)
-    if part is None or not part.call:
-        raise PlifError(f"{name}: this plif has no such command; it was taken out, or another package has it")
-    return part.load(part.call)
+    from runtime.core.parts import find_part
+
+    part = find_part("commands", name := method.__name__)
+    if part is None or name not in part.gives:
+        raise PlifError(f"{name}: {GONE}")
+    return part.load(part.gives[name])
 
 
 def __getattr__(name: str) -> Any:

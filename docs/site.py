@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import inspect
 import json
 import os
 import re
@@ -15,10 +16,12 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from runtime.cli import main as plif
+from runtime.core.parts import find_parts
 
 DOCS = Path(__file__).resolve().parent
 BESIDE = ("SECURITY.md", "CONTRIBUTING.md", "models/README.md", "models/*.toml", "models/*.csv")  # what pages link to
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")  # to a file, without its heading
+KINDS = ("readers", "commands", "sources")  # parts that give a package some of its names
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 # With the network of a camera; it plays once, when it is seen
 FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network decides which gesture it sees"></iframe>'
@@ -130,6 +133,11 @@ def commands() -> str:
     return "\n\n".join(page)
 
 
+def _of_part(package: str, name: str, found: Any) -> str:
+    """What a part gives, which mkdocstrings does not find: it reads the package without importing it."""
+    return f"### {package}.{name}\n\n```python\n{name}{inspect.signature(found)}\n```\n\n{inspect.getdoc(found)}"
+
+
 def api() -> str:
     """The public names of each package, in the words of their docstrings (mkdocstrings fills them in)."""
     page = [
@@ -139,8 +147,12 @@ def api() -> str:
     for package in PACKAGES:
         module: Any = importlib.import_module(package)
         page.append(f"## {package}")
-        for name in module.__all__:
-            home = getattr(getattr(module, name), "__module__", "")
+        parts = [part for kind in KINDS for part in find_parts(kind).values()]
+        own = [part for part in parts if part.module.partition(".")[0] == package]
+        given = [name for part in own for name in (*part.gives, *(part.names or ()))]
+        for name in dict.fromkeys([*module.__all__, *given]):
+            found = getattr(module, name, None)
+            home = getattr(found, "__module__", "")
             if home.partition(".")[0] == package:  # what plif takes from the others stands under theirs
-                page.append(f"::: {package}.{name}")
+                page.append(_of_part(package, name, found) if name in given else f"::: {package}.{name}")
     return "\n\n".join(page)

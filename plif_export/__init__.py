@@ -17,7 +17,6 @@ import runtime  # noqa: F401  # first: it switches off what libraries would repo
 from runtime.core.parts import find_parts
 
 if TYPE_CHECKING:
-    from plif_export.checks import CheckReport, check, check_file
     from plif_export.pipeline import Exported, ParityFailed, export
     from plif_export.proof.report import Report
     from plif_export.verification import verify
@@ -26,7 +25,6 @@ _HOMES = {
     "pipeline": ("export", "Exported", "ParityFailed"),
     "verification": ("verify",),
     "proof.report": ("Report",),
-    "checks": ("check", "check_file", "CheckReport"),
 }
 
 # The commands of the core, as in runtime/__init__.py
@@ -36,20 +34,13 @@ COMMANDS = (
         "Writes an artifact beside the model, proves it against PyTorch, and says what to type next.",
     ),
     ("verify", "cli:verify", "Parity with the PyTorch model, spike by spike; exit code 1 when it fails."),
-    (
-        "check", "cli:check",
-        "What of this model or artifact is supported, and where; exit code 1 when something is not.",
-    ),
 )  # fmt: skip
 REQUIRES, EXTRA = ("torch", "onnx", "onnxruntime"), "cpu,export"
 
 __all__ = [
-    "CheckReport",
     "Exported",
     "ParityFailed",
     "Report",
-    "check",
-    "check_file",
     "export",
     "verify",
 ]
@@ -59,7 +50,7 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"plif_export.{home}"), name)
-    for part in find_parts("readers").values():
+    for part in (*find_parts("readers").values(), *find_parts("commands").values()):
         if name in part.gives:
             return part.load(part.gives[name])
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
-from plif_export.options import CheckOptions, Destination, ExportOptions, ProofSamples, VerifyOptions
+from plif_export.options import Destination, ExportOptions, ProofSamples, VerifyOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
@@ -129,18 +129,3 @@ def verify(
         say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")
-
-
-def check(
-    file: Annotated[Path, Argument(f"A model.pt, a state_dict, a NIR file, an exported artifact, or {CODE}.")],
-    how: CheckOptions,
-    output: Output,
-) -> None:
-    """What of this model or artifact is supported, and where; exit code 1 when something is not."""
-    from plif_export.checks import check_file
-
-    with redirect_stdout(sys.stderr):
-        report = check_file(file, **vars(how))
-    output.show(report.to_dict(), report.lines)
-    if not report.supported:
-        raise CheckFailed(f"{file}: {report.problems[0]}")

@@ -91,10 +91,6 @@ class ProofDemands(HeardOptions, by="proof"):
     require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
 
 
-class CheckOptions(TargetOptions, Layers):
-    """All options of a check."""
-
-
 class CallerFacts(Layers):
     """What the caller says about a model whose file or module does not say it; None where nothing was said.
 

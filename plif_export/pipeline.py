@@ -21,9 +21,9 @@ from plif_export.proof.arithmetic.flushing import notices
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import network_of, read
-from plif_export.readers.facts import UNNAMED
+from plif_export.readers.facts import UNNAMED, ModelFacts
 from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob, Footprint, add_faults, onnx_sha256
+from plif_export.targets.target import ExportJob, Footprint, Target, add_faults, onnx_sha256
 from plif_export.writers import FORMS
 from runtime.base.errors import CheckFailed
 from runtime.base.files import measure, whole_or_nothing
@@ -98,18 +98,7 @@ def export(
     T = chosen.T or source.facts.T
     command = command_line(model, path, chosen, target.math)
     path = destination(model, path, chosen, T, math, target)
-    graph = prepare(source.graph, math, source.facts.kind == "static" and chosen.form == "unrolled", chosen.precision)
-    for node in graph:
-        numbers = {key: np.asarray(value) for key, value in node.attrs.items() if isinstance(value, float)}
-        for key, values in {**node.params, **numbers}.items():
-            require_finite(not_finite(f"layer {node.name}: its {key}", values), path.name)
-    card = make_card(
-        source.facts, graph, T=T, form=chosen.form, precision=chosen.precision, math=math, batch=chosen.batch,
-        source_sha256=source.sha256,
-    )  # fmt: skip
-    decide = {name: text for name, text in chosen.options.items() if name not in target.of_the_day}
-    if decide:
-        card["options"] = decide
+    graph, card = planned(source.graph, source.facts, chosen, target, path.name, source.sha256)
     if (known := provenance(network, chosen.metadata)) is not None:
         card["provenance"] = known
     target.check(graph, card, chosen.options)
@@ -157,6 +146,29 @@ def export(
         result = Exported(path, sha256, size, time.perf_counter() - began, report, job.notes, job.not_run, job.size)
         beside.write_text(json.dumps({**result.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
     return result
+
+
+def planned(
+    graph: Graph, facts: ModelFacts, chosen: ExportOptions, target: Target, name: str, sha256: str | None = None
+) -> tuple[Graph, Card]:
+    """The graph that a target gets of one as it was read, and its card: what `target.check` is then asked.
+
+    name, sha256  of the file, for messages and the card
+    """
+    math = chosen.math or target.math
+    graph = prepare(graph, math, facts.kind == "static" and chosen.form == "unrolled", chosen.precision)
+    for node in graph:
+        numbers = {key: np.asarray(value) for key, value in node.attrs.items() if isinstance(value, float)}
+        for key, values in {**node.params, **numbers}.items():
+            require_finite(not_finite(f"layer {node.name}: its {key}", values), name)
+    card = make_card(
+        facts, graph, T=chosen.T or facts.T, form=chosen.form, precision=chosen.precision, math=math, batch=chosen.batch,
+        source_sha256=sha256,
+    )  # fmt: skip
+    decide = {name: text for name, text in chosen.options.items() if name not in target.of_the_day}
+    if decide:
+        card["options"] = decide
+    return graph, card
 
 
 def _require(report: Report, path: Path) -> None:

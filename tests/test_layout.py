@@ -29,7 +29,7 @@ ROOMS = {
     "plif_export": ("readers", "passes", "writers", "targets"),
 }  # fmt: skip
 # What is built on the folders of plif_export: they, and proof beside them, do not know it.
-ON_TOP = ("prove", "arguments", "names", "command", "pipeline", "checks", "demo", "cli")
+ON_TOP = ("prove", "arguments", "names", "command", "pipeline", "commands", "cli")
 
 
 class Import(NamedTuple):

@@ -19,7 +19,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     GIVES     {name: "module:name" in it}: what the package that it is a part of gives under a name of its own
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
-              options. CALL is the same in Python, as a verb of plif.py
+              options. A verb of plif.py is what it GIVES under its name
     CHECK     "function" (name -> what it lacks here), of an engine for which REQUIRES does not tell
     AUTO      the suffixes of what an engine opens when nobody names one
     ADAPTERS  "module:function", the GPUs that an engine may run on
@@ -79,7 +79,6 @@ class Part:
     requires: tuple[str, ...] = ()
     extra: str = ""
     run: str = "command"
-    call: str = ""
     needs: tuple[str, ...] = ()
     native: tuple[str, ...] = ()
     page: str = ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plif_export.checks import check, check_file
+from plif_export.commands.supported.layers import check, check_file
 from plif_train.hooks.bias_limit.hook import limit_biases
 from plif_train.loop import checkpoint
 from plif_train.network.network import Network

@@ -31,7 +31,7 @@ CALLS = {
     "bench": ("runtime.commands.bench.table:bench", {"Output", "ServedOptions"}),
     "export": ("plif_export.pipeline:export", {"Output"}),
     "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
-    "check": ("plif_export.checks:check_file", {"Output"}),
+    "check": ("plif_export.commands.supported.layers:check_file", {"Output"}),
     "paper figures": ("plif_train.commands.paper_figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
 OTHER_CALLS = {

@@ -2,5 +2,5 @@
 
 CONTRACT = "Command"
 ABOUT = "Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."
-CALL = "table:bench"
+GIVES = {"bench": "table:bench"}
 PAGE = "docs/performance.md"

@@ -2,5 +2,5 @@
 
 CONTRACT = "Command"
 ABOUT = "Labels for recordings without labels."
-CALL = "unlabelled:predict"
+GIVES = {"predict": "unlabelled:predict"}
 PAGE = "docs/evaluation.md"

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from plif_export.cards import make_card
-from plif_export.options import CallerFacts, CheckOptions, ExportOptions
-from plif_export.passes import prepare
+from plif_export.commands.supported.options import CheckOptions
+from plif_export.options import CallerFacts, ExportOptions
+from plif_export.pipeline import planned
 from plif_export.proof.arithmetic.interpret import start, step
 from plif_export.readers import check as read_for_check
 from plif_export.readers import network_of
@@ -102,17 +102,16 @@ class CheckReport:
         if not self.supported:
             return
         self.notes = sentences(on_grids(graph))
-        graph = prepare(graph, target.math, static=False)
-        choices: dict[str, Any] = {"form": target.forms[0], "T": facts.T, "precision": "fp32", "math": target.math}
-        card = make_card(facts, graph, **choices, batch=None, source_sha256=None)
-        for problem in target.problems(graph, options):
-            self.layers = [_refused(problem) if layer.path == problem.path else layer for layer in self.layers]
-            self.problems.append(str(problem))
-        if self.supported:
-            try:
+        asked = ExportOptions(to=target.name, options=dict(options), form=target.forms[0])
+        try:
+            graph, card = planned(graph, facts, asked, target, "the model")
+            for problem in target.problems(graph, options):
+                self.layers = [_refused(problem) if layer.path == problem.path else layer for layer in self.layers]
+                self.problems.append(str(problem))
+            if self.supported:
                 target.check(graph, card, options)
-            except PlifError as error:
-                self.problems.append(str(error))
+        except PlifError as error:
+            self.problems.append(str(error))
         if self.supported and facts.kind == "events":
             self.notes += silent_layers(graph)
 
