@@ -33,12 +33,7 @@ def evaluate(
     from runtime.measure.evaluate.evaluation import begun_engine
     from runtime.measure.evaluate.judge import judge
 
-    given = how.given() | also.given()
-    if work := [
-        each
-        for part, own in instead.hearers("instead of eval")
-        for each in part.load("hear")(artifact, how, given, **own)
-    ]:
+    if work := instead.hear("instead of eval", artifact, how, how.given() | also.given()):
         model = open_model(artifact, opening)
         with Progress("calibrating") as progress:
             found, lines = work[0](model, progress.update)

@@ -58,7 +58,7 @@ class GateOptions(HeardOptions, by="gates"):
         error is one."""
         gates: list[Gate] = []
         suite = f"plif {command} {file}"
-        ends = [end for part, own in self.hearers("gates") for end in part.load("hear")(suite, **own)]
+        ends = self.hear("gates", suite)
         try:
             yield gates
         except PlifError as error:

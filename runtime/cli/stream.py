@@ -47,8 +47,8 @@ def stream(
     load_pytorch(artifact, opening)
     with Ending() as ending, ExitStack() as stack:
         observers: list[Observer] = []
-        for part, own in watched.hearers("stream"):
-            for observer in part.load("hear")(as_json=output.as_json, **own):
+        for part, own in watched.hearers("stream"):  # one at a time: each is closed, where the next one cannot be made
+            for observer in part.load("hear")(output.as_json, **own):
                 stack.callback(observer.close)
                 observers.append(observer)
         recorder = recorder_of(*sources) if len(sources) == 1 else None

@@ -57,6 +57,10 @@ class HeardOptions(OptionRecord):
         for part in hearing(what):
             yield part, {each.name: vars(self)[each.name] for each in _options(part)}
 
+    def hear(self, what: str, *said: object) -> list[Any]:
+        """What all of them make of `said` and of their options."""
+        return [each for part, own in self.hearers(what) for each in part.load("hear")(*said, **own)]
+
     def asked(self, what: str) -> list[tuple[Part, dict[str, Any]]]:
         """Those of which an option is not as it is by default."""
         return [

@@ -69,7 +69,7 @@ class Run:
         self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
-        heard = [each for part, own in options.hearers("run") for each in part.load("hear")(**own)]
+        heard = options.hear("run")
         self._observers = Observers([*heard, *observers])
         self._wake = threading.Condition()
         opened: list[Source] = []

@@ -4,4 +4,4 @@ CONTRACT = "Command"
 ABOUT = "The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."
 REQUIRES = ("torch", "onnx", "onnxruntime")
 EXTRA = "cpu,export"
-NEEDS = ("runtime/datasets/digits",)
+NEEDS = ("runtime/datasets/digits", "runtime/observers/evaluation_report")

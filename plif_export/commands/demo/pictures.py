@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from runtime.base.text import printable
-from runtime.measure.png import LONGEST, ON, event_picture
+from runtime.observers.evaluation_report.png import LONGEST, ON, event_picture
 
 if TYPE_CHECKING:
     from runtime.stream.decide import Decision

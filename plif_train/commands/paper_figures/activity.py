@@ -14,8 +14,8 @@ import torch
 from plif_train.commands.paper_figures.draw import MissingPart
 from plif_train.network.network import Network
 from runtime.engines.tensors import spiking_layers
-from runtime.measure.activity import watch_layer
 from runtime.model.card import read_card
+from runtime.observers.evaluation_report.activity import watch_layer
 
 
 @dataclass

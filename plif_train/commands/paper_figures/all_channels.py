@@ -8,7 +8,7 @@ import numpy as np
 
 from plif_train.commands.paper_figures.draw import Drawing, panels, show, top_of
 from plif_train.commands.paper_figures.subject import FigureModel
-from runtime.measure.png import input_picture
+from runtime.observers.evaluation_report.png import input_picture
 
 
 def draw(subject: FigureModel) -> Drawing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plif_train.commands.paper_figures.draw import Drawing, panels, show, top_of
 from plif_train.commands.paper_figures.subject import FigureModel
-from runtime.measure.png import input_picture
+from runtime.observers.evaluation_report.png import input_picture
 
 
 def draw(subject: FigureModel) -> Drawing:

@@ -18,11 +18,11 @@ from runtime.base.progress import Progress
 from runtime.base.text import cell, markdown
 from runtime.commands.bench.artifacts import time_steps
 from runtime.commands.bench.options import BenchOptions
-from runtime.measure.activity import measure_activity, why_not
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.paired import compare
 from runtime.measure.results import Measurement
+from runtime.observers.evaluation_report.activity import measure_activity, why_not
 
 WATCHED = 50  # samples in which synaptic operations are counted
 FILES = ("bench.md", "bench.csv", "bench.json")

@@ -78,7 +78,7 @@ def predict(
         raise PlifError("--resume goes on with what --out TABLE has begun; name that table")
     samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
     dataset = samples.open(model)
-    elsewhere = [each for part, own in how.hearers("workers") for each in part.load("hear")(out, **own)]
+    elsewhere = how.hear("workers", out)
     began = time.perf_counter()
     kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"
     with _work_folder(out) as folder:

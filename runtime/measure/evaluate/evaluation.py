@@ -172,7 +172,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
     if exit_margin is not None:
         check_exits(model)
-    elsewhere = [each for part, own in how.hearers("workers") for each in part.load("hear")(out, **own)]
+    elsewhere = how.hear("workers", out)
     samples = SplitOf(data, how.split)
     dataset = samples.open(model)
     count = len(dataset) if limit is None else min(limit, len(dataset))

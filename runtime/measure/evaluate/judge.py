@@ -22,12 +22,14 @@ class Judgement:
 
     gates     the bars, and whether all recordings were read
     added     what observers add to the document of the result, and lines for a person;  written: the files
+    left      what they leave to those that come after them
     problems  bars that were missed, recordings that could not be read or lost events
     """
 
     result: Evaluation
     added: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    left: list[object] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     problems: list[PlifError] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
@@ -47,7 +49,7 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     command  what a user typed, for the record;  shown: with progress bars
     """
     bars = JudgeOptions(data=data, **options)
-    heard = [each for part, own in bars.hearers("eval") for each in part.load("hear")(bars, command, shown, **own)]
+    heard = bars.hear("eval", bars, command, shown)
     how = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))

@@ -21,7 +21,6 @@ from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.engines.early_exit import KEY, check_exits
-from runtime.measure.evaluate.exit_curve import exit_curve
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
 from runtime.measure.metrics import wilson
@@ -31,6 +30,7 @@ from runtime.model.digest import seal
 from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_metadata
+from runtime.observers.evaluation_report.curves import exit_curve
 
 
 @dataclass(frozen=True)

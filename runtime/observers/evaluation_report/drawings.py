@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.measure.evaluate.exit_curve import Row
 from runtime.observers.evaluation_report.charts import Line, LineChart
+from runtime.observers.evaluation_report.curves import Row
 from runtime.observers.evaluation_report.report import EvaluationReport
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell, markdown, printable
-from runtime.measure.png import confusion_picture, png
-from runtime.measure.synops import ENERGY_SOURCE
 from runtime.model.grids import named_in, sentences
 from runtime.observers.evaluation_report.page import page
+from runtime.observers.evaluation_report.png import confusion_picture, png
 from runtime.observers.evaluation_report.report import EvaluationReport
+from runtime.observers.evaluation_report.synops import ENERGY_SOURCE
 
 FIGURES = "figures"  # the folder with a CSV file for each curve
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.measure.png import data_uri, input_picture
-from runtime.measure.synops import ENERGY_SOURCE
 from runtime.observers.evaluation_report import charts
 from runtime.observers.evaluation_report.drawings import line_charts
 from runtime.observers.evaluation_report.parts import (
@@ -23,7 +21,9 @@ from runtime.observers.evaluation_report.parts import (
     short_count,
     side_by_side,
 )  # fmt: skip
+from runtime.observers.evaluation_report.png import data_uri, input_picture
 from runtime.observers.evaluation_report.report import EvaluationReport, Mistake
+from runtime.observers.evaluation_report.synops import ENERGY_SOURCE
 
 
 def page(report: EvaluationReport) -> str:

@@ -1,6 +1,5 @@
-ABOUT = "The report of an evaluation: a page, a model card, the figures' numbers, and all of it for LaTeX."
+ABOUT = "The report of an evaluation: a page, a model card, pictures, what neurons do, and the figures' numbers."
 CONTRACT = "Observer"
 HEARS = ("eval",)
 LAST = True  # it draws what the others add
-OPTIONS = "ReportOptions"
 PAGE = "docs/report.md"

@@ -22,14 +22,14 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.base.latency import Latencies
 from runtime.data import Dataset
-from runtime.measure.activity import Activity, measure_activity, why_not
 from runtime.measure.evaluate.evaluation import Evaluation
-from runtime.measure.evaluate.exit_curve import Row, exit_curve
 from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
 from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.evaluate.trace import MOST_TRACED, trace
 from runtime.model.card import Card
 from runtime.observers.evaluation_report import curves
+from runtime.observers.evaluation_report.activity import Activity, measure_activity, why_not
+from runtime.observers.evaluation_report.curves import Row, exit_curve
 
 _FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 

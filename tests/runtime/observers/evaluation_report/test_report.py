@@ -21,18 +21,18 @@ from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import make_events, write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.exit_curve import exit_curve, first_at
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import Trace, trace
 from runtime.measure.paired import compare, mcnemar
-from runtime.measure.png import png
 from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
 from runtime.observers.calibrate import CalibrationOptions
 from runtime.observers.calibrate.exits import calibrate_exit, write_exit
 from runtime.observers.evaluation_report import curves
+from runtime.observers.evaluation_report.curves import exit_curve, first_at
+from runtime.observers.evaluation_report.png import png
 from runtime.observers.evaluation_report.report import make_report
 from runtime.observers.robustness.stress import STRESSES, StressedSet, measure_stress
 from tests.conftest import REPOSITORY

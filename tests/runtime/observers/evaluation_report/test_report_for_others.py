@@ -19,8 +19,8 @@ from runtime.measure.metrics import Identity
 from runtime.observers.evaluation_report.charts import histogram, round_ticks
 from runtime.observers.evaluation_report.drawings import line_charts
 from runtime.observers.evaluation_report.files import write_report
-from runtime.observers.evaluation_report.latex import FIGURES, SETS, write_latex
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report
+from runtime.observers.latex.paper import FIGURES, SETS, write_latex
 from tests.browser import Browser, find_chromium
 from tests.latex import check_latex, compile_latex, has_latex
 

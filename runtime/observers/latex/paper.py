@@ -87,7 +87,7 @@ def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
 
 def _figures(report: EvaluationReport) -> dict[str, tuple[str, Callable[[Path], None]]]:
     """{name: (caption, who draws it into a file)}"""
-    from runtime.observers.evaluation_report import pdf
+    from runtime.observers.latex import pdf
 
     r, (edges, counts) = report.result, report.times
     found = {name: (latex(chart.title), partial(pdf.lines, chart)) for name, chart in line_charts(report).items()}

@@ -13,8 +13,8 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime.base.errors import PlifError
-from runtime.measure.activity import measure_activity
-from runtime.measure.synops import fan_out
+from runtime.observers.evaluation_report.activity import measure_activity
+from runtime.observers.evaluation_report.synops import fan_out
 from tests.networks import digits_network, firing, frames
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from runtime.measure.png import MOST_CLASSES, confusion_picture, png, text_pixels
+from runtime.observers.evaluation_report.png import MOST_CLASSES, confusion_picture, png, text_pixels
 
 
 def places(dark: np.ndarray, text: str) -> list[tuple[int, int]]:

@@ -20,7 +20,13 @@ import numpy as np
 from runtime import native
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.tensors import spiking_layers
-from runtime.measure.synops import (
+from runtime.model.artifacts import kind_of
+from runtime.model.card import Card, read_card
+from runtime.model.graph import spikes, state_in, state_out
+from runtime.model.readers.onnx_contents import read_step
+from runtime.model.readers.onnx_wire import runnable, with_taps
+from runtime.model.records import NodeRecord
+from runtime.observers.evaluation_report.synops import (
     ENERGY_SOURCE,
     LayerOps,
     input_shape,
@@ -28,12 +34,6 @@ from runtime.measure.synops import (
     not_counted,
     synaptic_layers,
 )
-from runtime.model.artifacts import kind_of
-from runtime.model.card import Card, read_card
-from runtime.model.graph import spikes, state_in, state_out
-from runtime.model.readers.onnx_contents import read_step
-from runtime.model.readers.onnx_wire import runnable, with_taps
-from runtime.model.records import NodeRecord
 
 SATURATED = 0.95
 CHANNEL_AXIS = 0  # of a layer's shape

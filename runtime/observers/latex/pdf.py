@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 from runtime.base.text import printable
-from runtime.measure.png import LONGEST, OFF, ON, rgb
 from runtime.observers.evaluation_report.charts import LineChart, round_ticks
+from runtime.observers.evaluation_report.png import LONGEST, OFF, ON, rgb
 
 WIDTH = 3.4  # inches
 COLOURS = (ON, OFF, "#2a9d6f", "#b7791f")
