@@ -8,6 +8,14 @@ from __future__ import annotations
 from runtime.base.grammar import parse_size
 from runtime.base.options import OptionRecord, option
 
+SENSOR_FROM = {  # who says how large a sensor is, for a person
+    "source": "as the source says",
+    "recording": "as the recording says",
+    "asked": "as you said",
+    "model": "as in the network's training",
+    "guess": "a guess",
+}
+
 
 def _size(where: str, value: object) -> object:
     """ "346x260" -> (346, 260)"""

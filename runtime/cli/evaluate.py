@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.declared import Opening
+from runtime.base.declared import SENSOR_FROM, Opening
 from runtime.base.progress import Progress
 from runtime.cli.output import (
-    SENSOR_FROM,
     Artifact,
     GateOptions,
     Output,

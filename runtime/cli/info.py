@@ -1,6 +1,6 @@
 """`plif info`: the card of a model or an artifact, what a recording is and which network it fits, or the environment.
 
-In Python: runtime.model.card.read_card, runtime.measure.describe.describe.
+In Python: runtime.model.card.read_card, runtime.observers.recording_info.describe.describe.
 """
 
 from __future__ import annotations
@@ -9,30 +9,20 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from runtime.base.declared import ViewOptions
 from runtime.base.errors import PlifError
-from runtime.base.options import Argument, OptionRecord, option
+from runtime.base.options import Argument
 from runtime.base.text import column, width
 from runtime.base.version import __version__
-from runtime.cli.output import SENSOR_FROM, Output
+from runtime.cli.output import Output
+from runtime.core.observers import HeardOptions
 from runtime.core.parts import by_name, find_parts
 from runtime.model.artifacts import suffixes
-from runtime.model.card import RANGES, Card, read_card
+from runtime.model.card import Card, read_card
 from runtime.model.digest import KEY, digest_of
 
-if TYPE_CHECKING:
-    from runtime.measure.describe import Described
-
-TURNED = {
-    "identity": "as stored",
-    "rotate180": "turned by 180 degrees",
-    "rotate90": "turned by 90 degrees",
-    "rotate270": "turned by 270 degrees",
-    "flip_y": "flipped",
-}
-UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are elsewhere in this picture: --up"}
 PACKAGES = (
     "numpy",
     "onnxruntime",
@@ -44,12 +34,8 @@ PACKAGES = (
 )
 
 
-class ComparedOptions(OptionRecord):
-    """With what a recording is compared."""
-
-    model: Path | None = option(
-        "Whether the recording fits this model or artifact.", "--for", default=None, metavar="MODEL"
-    )
+class InfoOptions(HeardOptions, by="info"):
+    """What else is asked."""
 
 
 def info(
@@ -57,7 +43,7 @@ def info(
         str | None, Argument("A model.pt, an artifact or a recording; the environment when not given.")
     ] = None,
     *,
-    what: ComparedOptions,
+    what: InfoOptions,
     view: ViewOptions,
     output: Output,
 ) -> None:
@@ -71,11 +57,11 @@ def info(
     elif not asked and (card := _card_of(Path(file))) is not None:
         weights, said = grids_of(card)
         output.show({**card, "weights": weights} if weights else card, lambda: [*card_lines(card), *said])
+    elif heard := what.hear("info", file, view):
+        document, rows, more = heard[0]
+        output.show(document, lambda: [*in_columns(rows), *more])
     else:
-        from runtime.measure.describe import describe
-
-        described = describe(file, what.model, **vars(view))
-        output.show(described.to_dict(), lambda: recording_lines(described))
+        raise PlifError(f"{file}: is neither a model nor an artifact, and no part here says what a recording is")
 
 
 def _card_of(file: Path) -> Card | None:
@@ -86,36 +72,6 @@ def _card_of(file: Path) -> Card | None:
         if file.is_dir() or file.suffix in suffixes() | {".pth"}:
             raise
         return None
-
-
-def recording_lines(found: Described) -> list[str]:
-    """A recording for reading: what it is, whether it fits, and its picture."""
-    from runtime.events.fit import UNLIKE, in_words
-
-    rows = [
-        ("format", found.format),
-        ("sensor", f"{found.sensor[0]}x{found.sensor[1]}, {SENSOR_FROM[found.sensor_from]}"),
-        ("events", f"{found.events}, of which {found.events_lost} cannot be used"),
-        ("duration", f"{found.duration_s:.6g} s"),
-        ("rate", "-" if found.rate is None else in_words("rate", found.rate)),
-        ("polarity", "-" if found.polarity is None else in_words("polarity", found.polarity)),
-        ("upright", f"{TURNED[found.upright]}, {UP_FROM[found.upright_from]}"),
-    ]
-    if (fit := found.fit) is not None:
-        said = fit["trained_on"]
-        if fit["shown"]:
-            rows.append(("for sensor", f"shown: {fit['shown']}"))
-        for name in RANGES:
-            if name in said:
-                seen = in_words(name, fit["seen"][name]) if name in fit["seen"] else "-"
-                rows.append((f"for {name}", f"{seen}; trained on {in_words(name, *said[name])}"))
-        verdict = {
-            True: "fits",
-            False: f"{UNLIKE}: {'; '.join(fit['why'])}",
-            None: "does not say what it was trained on",
-        }
-        rows.append(("fit", f"{fit['model']}: {verdict[fit['fits']]}"))
-    return [*in_columns(rows), *found.picture, *(f"note: {note}" for note in found.notes)]
 
 
 def grids_of(card: Card) -> tuple[dict[str, str], list[str]]:

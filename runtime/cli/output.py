@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 Artifact = Annotated[Path, Argument("An exported artifact, or a model.pt (runs in PyTorch).")]
 
-SENSOR_FROM = {
-    "source": "as the source says",
-    "recording": "as the recording says",
-    "asked": "as you said",
-    "model": "as in the network's training",
-    "guess": "a guess",
-}
-
 UNNAMED = (
     "nobody named the classes of this model, so they are numbers in the order of its outputs; "
     "export it with --classes NAME,NAME,..."

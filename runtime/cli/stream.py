@@ -10,10 +10,10 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.base.declared import Opening
+from runtime.base.declared import SENSOR_FROM, Opening
 from runtime.base.options import Argument
 from runtime.base.text import say
-from runtime.cli.output import SENSOR_FROM, Output, load_pytorch, open_model, print_json, say_engine
+from runtime.cli.output import Output, load_pytorch, open_model, print_json, say_engine
 from runtime.core.observers import HeardOptions, recorder_of
 from runtime.stream.options import StreamOptions
 

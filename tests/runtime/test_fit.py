@@ -19,8 +19,8 @@ from runtime.cli.main import run
 from runtime.data import open_dataset
 from runtime.events import make_events, write_nmnist
 from runtime.events.fit import UNLIKE, Fate, Fit, trained_on
-from runtime.measure.describe import describe
 from runtime.model.card import read_card
+from runtime.observers.recording_info.describe import describe
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 from tests.networks import firing

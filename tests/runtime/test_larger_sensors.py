@@ -24,11 +24,11 @@ from runtime.base.errors import PlifWarning
 from runtime.cli.main import run
 from runtime.events import Account, frames_of, make_events, open_source
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.describe import describe
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
 from runtime.native.rules import view_of
 from runtime.observers.record.recorder import Recorder
+from runtime.observers.recording_info.describe import describe
 from runtime.sources.push import PushSource
 from runtime.stream.source_framer import SourceFramer
 from tests.libplif import CSession, Handle

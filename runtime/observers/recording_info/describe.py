@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from runtime.base.declared import SENSOR_FROM
 from runtime.base.errors import PlifError
 from runtime.events import open_source
-from runtime.events.fit import Fate, Fit
+from runtime.events.fit import UNLIKE, Fate, Fit, in_words
 from runtime.events.frame import COLUMNS, ROWS, drawn
 from runtime.events.framing import framing_of
-from runtime.model.card import read_card
+from runtime.model.card import RANGES, read_card
 from runtime.stream.source_framer import SourceFramer
+
+TURNED = {
+    "identity": "as stored",
+    "rotate180": "turned by 180 degrees",
+    "rotate90": "turned by 90 degrees",
+    "rotate270": "turned by 270 degrees",
+    "flip_y": "flipped",
+}
+UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are elsewhere in this picture: --up"}
 
 
 @dataclass(frozen=True)
@@ -117,3 +127,31 @@ def _seen(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -
     source, account = frames.source, frames.account
     seen = (source.sensor, source.sensor_from, count, on, duration_us, account.not_shown)
     return Fate(account.events_in, used, lost, *seen)
+
+
+def rows_of(found: Described) -> list[tuple[str, str]]:
+    """A recording for reading: what it is, and whether it fits."""
+    rows = [
+        ("format", found.format),
+        ("sensor", f"{found.sensor[0]}x{found.sensor[1]}, {SENSOR_FROM[found.sensor_from]}"),
+        ("events", f"{found.events}, of which {found.events_lost} cannot be used"),
+        ("duration", f"{found.duration_s:.6g} s"),
+        ("rate", "-" if found.rate is None else in_words("rate", found.rate)),
+        ("polarity", "-" if found.polarity is None else in_words("polarity", found.polarity)),
+        ("upright", f"{TURNED[found.upright]}, {UP_FROM[found.upright_from]}"),
+    ]
+    if (fit := found.fit) is not None:
+        said = fit["trained_on"]
+        if fit["shown"]:
+            rows.append(("for sensor", f"shown: {fit['shown']}"))
+        for name in RANGES:
+            if name in said:
+                seen = in_words(name, fit["seen"][name]) if name in fit["seen"] else "-"
+                rows.append((f"for {name}", f"{seen}; trained on {in_words(name, *said[name])}"))
+        verdict = {
+            True: "fits",
+            False: f"{UNLIKE}: {'; '.join(fit['why'])}",
+            None: "does not say what it was trained on",
+        }
+        rows.append(("fit", f"{fit['model']}: {verdict[fit['fits']]}"))
+    return rows
