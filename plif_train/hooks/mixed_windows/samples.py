@@ -1,6 +1,6 @@
 """Recordings in memory as events: every time a sample is picked it is another window of it, varied anew, framed as for serving.
 
-Windows and labels are those of plif_train.hooks.mixed_windows.windows, frames those of runtime.events.frames_of. Randomness comes from
+Windows and labels are those of windows.py, frames those of runtime.events.frames_of. Randomness comes from
 torch's global generator, so a resumed training draws what an uninterrupted one does. `Mixture` draws from several sets at once.
 """
 
