@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import plif_train
-from plif_train.network.firing import tune_block
+from plif_train.hooks.scaled_to_fire.firing import tune_block
 from plif_train.network.network import Network
 
 GESTURE = "dvs128-gesture"

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
-from runtime.core.parts import find_parts
+from runtime.core.parts import given_by_parts
 
 if TYPE_CHECKING:
     from plif_export.pipeline import Exported, ParityFailed, export
@@ -50,7 +50,12 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"plif_export.{home}"), name)
+<<<<<<< HEAD
     for part in (*find_parts("readers").values(), *find_parts("commands").values()):
         if name in part.gives:
             return part.load(part.gives[name])
+=======
+    if (found := given_by_parts("readers", name)) is not None:
+        return found
+>>>>>>> f1ca1a94 (Going on from weights, and weights that fire, are parts)
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")

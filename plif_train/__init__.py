@@ -18,12 +18,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+from runtime.core.parts import given_by_parts
 
 if TYPE_CHECKING:
     from plif_train.api import train
     from plif_train.data.sets import Samples, load_samples
     from plif_train.loop.checkpoint import load, save
-    from plif_train.network.firing import scale_to_fire
     from plif_train.network.network import Network, Options
     from plif_train.network.presets import build
     from plif_train.recipe import Recipe
@@ -37,7 +37,6 @@ _HOME = {
     "Recipe": "recipe",
     "Samples": "data.sets",
     "load_samples": "data.sets",
-    "scale_to_fire": "network.firing",
     "train": "api",
 }
 
@@ -50,10 +49,12 @@ COMMANDS = (
 )  # fmt: skip
 REQUIRES, EXTRA = ("torch",), "train"
 
-__all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_samples", "save", "scale_to_fire", "train"]
+__all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_samples", "save", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"plif_train.{_HOME[name]}"), name)
+    if (found := given_by_parts("hooks", name)) is not None:
+        return found
     raise AttributeError(f"module 'plif_train' has no attribute '{name}'")

@@ -15,10 +15,9 @@ from plif_train.data.augment import augmentation_of
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
-from plif_train.loop.hooks import hooks_of, seen_framing, training_data
+from plif_train.loop.hooks import hearing, hooks_of, seen_framing, training_data
 from plif_train.loop.log import Epoch
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
-from plif_train.loop.start_from import start_from
 from plif_train.loop.training import count_samples, train
 from plif_train.network.choice import check_outputs, network_for, overrides_of
 from plif_train.network.network import Network
@@ -84,7 +83,10 @@ class TrainingJob:
     def _network(self) -> Network:
         if self.start is None:
             return network_for(str(self.recipe.network), self.first, self.overrides)
-        net, notes = start_from(self.start, self.first, self.overrides)
+        part = next(iter(hearing("start")), None)
+        if part is None:
+            raise PlifError(f"--from {self.start}: this plif begins every training anew; leave it out")
+        net, notes = part.load("start_from:start_from")(self.start, self.first, self.overrides)
         for note in notes:
             say(f"note: {note}", err=True)
         return net

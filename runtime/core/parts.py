@@ -131,6 +131,14 @@ def find_part(kind: str, name: str) -> Part | None:
     return by_name(find_parts(kind)).get(name) or by_name(parts_of_others(kind)).get(name)
 
 
+def given_by_parts(kind: str, name: str) -> Any:
+    """What a part of that kind gives under this name (GIVES); None where none does."""
+    for part in find_parts(kind).values():
+        if name in part.gives:
+            return part.load(part.gives[name])
+    return None
+
+
 def options_of_parts(kind: str) -> dict[str, type[OptionRecord]]:
     """{name of a part: the record of its options}, of those parts of a kind that have options."""
     return {part.name: part.load(part.options) for part in find_parts(kind).values() if part.options}

@@ -48,7 +48,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif (train (digits|gesture|models/gesture-people(-[2345])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
     r"plif eval gesture-people\.onnx": "needs motion capture; tests/runtime/observers/calibrate/test_calibrate_decide.py",
     r"plif train live c16k5s4": TIME,
-    r"plif train live --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/train/test_start_from.py",
+    r"plif train live --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/plif_train/hooks/begin_from",
     r"plif export net\.(pth|nir)": "tests/plif_export/readers/state_dict, tests/plif_export/readers/nir",
     r"plif eval net\.onnx": "the network of the line before",
     r"plif \S+ .*(--to tensorrt|model\.engine|--device cuda|onnxruntime-tensorrt)": GPU,

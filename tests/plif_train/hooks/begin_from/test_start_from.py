@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from plif_train import load, scale_to_fire
+from plif_train.hooks.begin_from.start_from import start_from, widen
 from plif_train.hooks.bias_limit.hook import check_limit, limit_biases
 from plif_train.hooks.slow.hook import begin_slow
 from plif_train.loop import checkpoint
-from plif_train.loop.start_from import start_from, widen
 from plif_train.network.layers import BatchNorm
 from plif_train.network.network import Network
 from plif_train.network.presets import build

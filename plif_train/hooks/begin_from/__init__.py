@@ -1,0 +1,1 @@
+"""`plif train --from model.pt` (start_from.py)."""

@@ -1,0 +1,1 @@
+"""Random weights with which every layer fires (firing.py)."""
