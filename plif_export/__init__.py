@@ -50,12 +50,7 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"plif_export.{home}"), name)
-<<<<<<< HEAD
-    for part in (*find_parts("readers").values(), *find_parts("commands").values()):
-        if name in part.gives:
-            return part.load(part.gives[name])
-=======
-    if (found := given_by_parts("readers", name)) is not None:
-        return found
->>>>>>> f1ca1a94 (Going on from weights, and weights that fire, are parts)
+    for kind in ("readers", "commands"):
+        if (found := given_by_parts(kind, name)) is not None:
+            return found
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")
