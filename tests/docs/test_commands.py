@@ -43,7 +43,8 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
     r"other-program": "needs another program; tests/runtime/sources/stdin/test_events_stdin.py",
     r"plif (train (authors|nmnist --data nmnist:mixed)|paper table-\S+ --data)": TIME,
-    r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; tests/train/test_figures_runs.py",
+    r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; "
+    "tests/plif_train/commands/paper_figures/test_figures_runs.py",
     r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",
     r"plif (train (digits|gesture|models/gesture-people(-[2345])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
     r"plif eval gesture-people\.onnx": "needs motion capture; tests/runtime/observers/calibrate/test_calibrate_decide.py",

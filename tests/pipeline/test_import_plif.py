@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import plif
+from runtime.base.errors import PlifError
 from runtime.events import write_nmnist
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
@@ -271,3 +272,13 @@ def test_no_call_changes_the_floating_point_modes_of_who_calls(folder: Path, tmp
     program = f"import sys; sys.path[:] = {sys.path!r}\n{EVERY_CALL}"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "here", capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_a_verb_whose_part_was_taken_out_says_so_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = plif.load(folder / "model.onnx")
+    for home in ("runtime.core.parts", "plif_export"):
+        monkeypatch.setattr(f"{home}.find_parts", lambda kind: {})
+    for name, call in (("predict", model.predict), ("bench", model.bench), ("check", lambda: plif.check)):
+        vars(plif).pop("check", None)
+        with pytest.raises(PlifError, match=f"{name}: this plif has no such command; it was taken out"):
+            call()

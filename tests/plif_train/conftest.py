@@ -1,3 +1,3 @@
-"""As in tests/train: `plif train` in a folder of a test's own."""
+"""As in tests/train: one thread, and the command in this process."""
 
-from tests.train.conftest import *  # noqa: F403
+from tests.train.conftest import _subnormal_numbers_are_kept, plif  # noqa: F401

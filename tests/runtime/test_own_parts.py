@@ -1,4 +1,4 @@
-"""A package outside of the tree adds a format and a source: those of docs/own-parts.md, as they stand there."""
+"""A package outside of the tree adds a format, a source and a command: those of docs/own-parts.md, as they stand there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
+from runtime.cli.main import run
 from runtime.core.parts import FILE, parts_of_others, read_part
 from runtime.events import format_names, open_source
 from tests.conftest import REPOSITORY
@@ -19,6 +20,8 @@ from tests.conftest import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "own-parts.md").read_text(encoding="utf-8")
 FILES: dict[str, str] = dict(re.findall(r"```python\n# (\w+/\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
 ENTRIES = re.search(r"```toml\n\[project\.entry-points\.\"plif\.parts\"\]\n(.*?)```", PAGE, re.DOTALL)
+
+WORD = np.dtype([("t", "<u4"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 
 
 @pytest.fixture
@@ -47,8 +50,7 @@ def test_an_example_has_at_most_thirty_lines() -> None:
 
 
 def test_a_format_of_another_package_is_read(installed: Path) -> None:
-    word = np.dtype([("t", "<u4"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
-    words = np.array([(5, 1, 2, 1), (9, 63, 62, 0)], word)
+    words = np.array([(5, 1, 2, 1), (9, 63, 62, 0)], WORD)
     path = installed / "a.lab"
     path.write_bytes(b"LABCAM1\n" + words.tobytes() + b"cut")
     source = open_source(str(path))
@@ -61,6 +63,16 @@ def test_a_source_of_another_package_is_read_and_named(installed: Path) -> None:
     assert open_source("ticks://").count() == 1000
     with pytest.raises(PlifError, match=r"known: a path, .*'ticks'"):
         open_source("tocks://")
+
+
+def test_a_command_of_another_package_is_run(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = installed / "a.lab"
+    path.write_bytes(b"LABCAM1\n" + np.array([(5, 1, 2, 1)], WORD).tobytes())
+    assert run(["rates", str(path), "--window-ms", "10"]) == 0
+    assert capsys.readouterr().out == "0 ms: 100 events/s\n"
+    assert run(["rates", "--help"]) == 0 and "Events a second of a recording." in capsys.readouterr().out
+    assert run(["rates", str(path), "--window-ms", "0"]) == 2
+    assert "--window-ms 0: expected 1 or more" in capsys.readouterr().err
 
 
 def test_without_the_package_neither_is_known(tmp_path: Path) -> None:
@@ -80,4 +92,4 @@ def test_a_part_that_is_registered_and_gone_is_named(installed: Path) -> None:
 def test_what_the_page_says_of_a_part_is_what_one_has(installed: Path) -> None:
     for name in FILES:
         if name.endswith(FILE):
-            assert read_part(installed / name, "its.module").contract in ("Format", "Source")
+            assert read_part(installed / name, "its.module").contract in ("Format", "Source", "Command")

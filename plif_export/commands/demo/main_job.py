@@ -24,7 +24,8 @@ from runtime.data import open_dataset
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate, write_results
+from runtime.measure.evaluate.evaluation import evaluate
+from runtime.measure.evaluate.judge import judge
 
 MODEL = Path(__file__).resolve().parents[3] / "models" / "nmnist-digits.pt"
 SAMPLES = 200
@@ -51,7 +52,8 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
 
     say(f"2. evaluate on {samples} drawn digits, recorded by the simulated sensor")
     engine = runtime.load(step.path, rates=True)
-    result = evaluate(engine, f"digits:{samples}", out=out)
+    judged = judge(engine, f"digits:{samples}", out=out)
+    result = judged.result
     original = evaluate(runtime.load(model), f"digits:{samples}")
     same = sum(a == b for a, b in zip(result.predictions, original.predictions, strict=True))
     say(
@@ -61,7 +63,6 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     say(
         f"   {result.throughput_per_s:.0f} samples/s against {original.throughput_per_s:.0f} in PyTorch, reading included"
     )
-    written = write_results(result, out)
 
     say(f"3. stream one recording of a {DIGIT}, step by step")
     recording = out / f"digit{DIGIT}.bin"
@@ -85,7 +86,7 @@ def run(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -
     metrics = out / "demo.json"
     with whole_or_nothing(metrics) as (target,):
         target.write_text(json.dumps(numbers, indent=2) + "\n")
-    say("wrote " + ", ".join(str(path) for path in [*written, *([picture] if picture else []), metrics]))
+    say("wrote " + ", ".join(str(path) for path in [*judged.written, *([picture] if picture else []), metrics]))
     say("next, with your own model and recordings:")
     for line in (
         f"plif info {shlex.quote(str(step.path))}",

@@ -21,7 +21,7 @@ from plif_train.commands.paper_figures.table_s2 import table_s2
 from plif_train.commands.paper_rows.logs import authors_runs
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.train.paper_runs import FASHION, make_run
+from tests.plif_train.commands.paper_rows.paper_runs import FASHION, make_run
 from tests.train.small import TrainingRun
 
 W = "epoch,layer,low,high,count\n"

@@ -22,7 +22,7 @@ from plif_train.network.network import Meta, Options
 from plif_train.recipe import KEYS, NETWORK, Recipe
 from runtime.base.errors import PlifError
 from runtime.model.card import read_card
-from tests.train.paper_runs import FASHION, TRAINING
+from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING
 from tests.train.small import bars, network
 
 OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another value than the authors'

@@ -18,8 +18,8 @@ from plif_train.commands.paper_rows.logs import authors_runs
 from plif_train.commands.paper_rows.rows import rows
 from plif_train.network.presets import PRESETS
 from runtime.data import open_dataset
+from tests.plif_train.commands.paper_rows.paper_runs import FASHION, few_pictures, make_run
 from tests.runtime.test_data_sets import write_cifar10_dvs
-from tests.train.paper_runs import FASHION, few_pictures, make_run
 from tests.train.small import TrainingRun, plif_process, wait_for
 
 LIF = "A-FashionMNIST-LIF-tau16-max-T8"

@@ -28,7 +28,7 @@ from plif_train.options import TrainingOptions
 from plif_train.recipe import KEYS, Recipe
 from runtime.cli.main import app, commands, run
 from runtime.data import find
-from tests.train.paper_runs import FASHION, TRAINING, few_pictures, make_run
+from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
 # How each condition of a training like the authors' on Fashion-MNIST can differ.
 MIXED = {"data": "fashion-mnist", "share": 1.0, "vary": "thin:0.5"}
