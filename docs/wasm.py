@@ -1,7 +1,7 @@
 """libplif for web pages: `make wasm`, or python docs/wasm.py, after every change of the C sources (it needs ziglang from PyPI).
 
 Writes plif_export/targets/web/page/libplif.wasm, the whole library, which ships with the package, so that no compiler is needed
-where a page is made. It says in a section of its own of which sources it was built; tests/export/test_wasm.py compares.
+where a page is made. It says in a section of its own of which sources it was built; test_wasm.py of its tests compares.
 """
 
 from __future__ import annotations

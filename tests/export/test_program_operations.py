@@ -17,7 +17,7 @@ from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph
 from runtime.model.program import EXACT, OPS
-from tests.export.test_c_of_traced_neurons import as_c
+from tests.plif_export.targets.c.test_c_of_traced_neurons import as_c
 from tests.programs import traced
 
 IN_PYTORCH: dict[str, Callable[..., Tensor]] = {

@@ -18,7 +18,7 @@ from plif_export import export
 from plif_export.verification import samples
 from runtime.base.version import __version__
 from tests.conftest import REPOSITORY
-from tests.runtime.test_engine_event_arm import FLAGS, NEEDED, SELFTEST, run
+from tests.runtime.engines.event.test_engine_event_arm import FLAGS, NEEDED, SELFTEST, run
 from tests.runtime.test_libplif_build import streamed
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"

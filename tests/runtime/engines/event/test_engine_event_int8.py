@@ -25,8 +25,8 @@ from tests.conftest import crossed
 from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
 from tests.random_networks import random_network
-from tests.runtime.test_engine_event import SHAPES, outcome, same
-from tests.runtime.test_engine_event_hostile import attribute, changed, edit, node, replace, tensor
+from tests.runtime.engines.event.test_engine_event import SHAPES, outcome, same
+from tests.runtime.engines.event.test_engine_event_hostile import attribute, changed, edit, node, replace, tensor
 
 pytestmark = [
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from runtime import native
-from tests.runtime.test_program_check import Change, Made, both, field, program
+from tests.runtime.engines.event_program.test_program_check import Change, Made, both, field, program
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"

@@ -39,7 +39,7 @@ from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
 pytestmark = needs_compiler
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[4] / "models"
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 QUICK = ("-O0",)  # the compiler's time is most of a test's
 
@@ -145,7 +145,7 @@ def test_the_digits_network_fits_400_kB_of_flash_in_int8_and_says_what_each_laye
 
 @pytest.mark.large
 def test_the_digits_network_keeps_every_spike(shipped: Path) -> None:
-    """On this machine; tests/pipeline/test_cortex_m.py asks the same of the emulated board."""
+    """On this machine; tests/plif_export/targets/c/test_cortex_m.py asks the same of the emulated board."""
     report = verify(shipped, MODELS / "nmnist-digits.pt")
     assert report.passed and report.spikes > 1000 and report.spike_mismatches == report.excused
 

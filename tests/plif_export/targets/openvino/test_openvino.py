@@ -400,7 +400,7 @@ def test_the_card_of_a_folder_is_read_without_openvino_or_torch(plain: Path) -> 
 def test_evaluating_streaming_and_timing_take_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from runtime.cli.main import run
 
-    model = Path(__file__).parent.parent.parent / "models" / "nmnist-digits.pt"
+    model = Path(__file__).parents[4] / "models" / "nmnist-digits.pt"
     folder, file = (
         export(model, tmp_path / f"d{end}", to=to, verify=False).path
         for end, to in (("_openvino", "openvino"), (".onnx", "onnx"))

@@ -20,7 +20,7 @@ from runtime.model.card import read_card
 from runtime.model.graph import Graph, Node
 from runtime.model.grids import GRIDS
 from tests.export.test_graph_layers import CASES, PLIF_1, attention
-from tests.export.test_target_c import compiled, sanitized
+from tests.plif_export.targets.c.test_target_c import compiled, sanitized
 from tests.programs import linear, traced, trained
 from tests.sanitizers import needs_sanitizers
 

@@ -21,7 +21,7 @@ from runtime.model.card import read_card
 from tests.board import QEMU
 from tests.networks import firing, frames
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 BOARD = ROOT / "tests" / "data" / "cortex_m"
 TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm", "make")
 

@@ -13,7 +13,7 @@ import pytest
 from runtime import native
 from tests.fuzz.programs import Network
 from tests.programs import ADAPTIVE, GRADED
-from tests.runtime.test_program_check import Change, Made, both, field, program, smaller_state
+from tests.runtime.engines.event_program.test_program_check import Change, Made, both, field, program, smaller_state
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"

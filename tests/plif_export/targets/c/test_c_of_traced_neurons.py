@@ -18,8 +18,8 @@ from plif_export.targets import find_target
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.target import ExportJob
 from runtime.model.graph import Graph, Node
-from tests.export.test_target_c import compiled, sanitized
 from tests.plif_export.readers.module.test_read_loops import LOOPS, lively
+from tests.plif_export.targets.c.test_target_c import compiled, sanitized
 from tests.programs import linear, random_program, traced, trained
 from tests.sanitizers import find_sanitizers
 

@@ -23,7 +23,7 @@ from tests.programs import trained
 
 CBMC = shutil.which("cbmc")
 pytestmark = pytest.mark.skipif(CBMC is None, reason="no cbmc here (Debian: apt-get install cbmc)")
-ENGINE = Path(__file__).parents[2] / "runtime" / "native" / "engine"
+ENGINE = Path(__file__).parents[4] / "runtime" / "native" / "engine"
 CHECKS = (
     "--unwinding-assertions",
     "--bounds-check",

@@ -12,7 +12,7 @@ import pytest
 
 from runtime import native
 from runtime.engines.event_program.layout import aligned
-from tests.runtime.test_program_check import Change, Made, both, less, more
+from tests.runtime.engines.event_program.test_program_check import Change, Made, both, less, more
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"

@@ -28,7 +28,7 @@ from tests.browser import Browser, find_chromium
 from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 pytestmark = [
     pytest.mark.machines,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)"),

@@ -24,11 +24,11 @@ from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.model.card import read_card
 from runtime.model.graph import Graph
-from tests.export.test_c_of_traced_neurons import random_graph
 from tests.networks import firing, frames
+from tests.plif_export.targets.c.test_c_of_traced_neurons import random_graph
 from tests.programs import PLIF, linear, recurrent, traced, trained
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[4] / "models"
 
 pytestmark = [
     pytest.mark.machines,

@@ -11,8 +11,8 @@ import pytest
 
 from runtime import native
 from tests.fuzz.programs import Network
-from tests.runtime.test_program_check import Change, Made, field, program
-from tests.runtime.test_program_lines_check import code
+from tests.runtime.engines.event_program.test_program_check import Change, Made, field, program
+from tests.runtime.engines.event_program.test_program_lines_check import code
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"

@@ -23,7 +23,7 @@ from tests.peers import make
 
 pytestmark = pytest.mark.machines
 
-SHIPPED = sorted((Path(__file__).parents[2] / "models").glob("*.pt"))
+SHIPPED = sorted((Path(__file__).parents[4] / "models").glob("*.pt"))
 SMALL = [name for name, row in ROWS.items() if row["refused"] is None and row["neuron_steps"] < 12_000]
 NOT_TAKEN = {"spikingjelly/ILIFNode": "Round", "spikingjelly/STBIFNode": "Round", "snntorch/SConv2dLSTM": "Transpose"}
 
