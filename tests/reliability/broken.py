@@ -68,13 +68,13 @@ CHANGES = (
 
 # Files of guards -> the tests that notice when one is left out.
 PROGRAMS = tuple(
-    f"tests/runtime/test_{name}_check.py"
+    f"tests/runtime/engines/event_program/test_{name}_check.py"
     for name in ("program", "call", "program_lines", "program_views", "program_layers")
 )
 HOSTILE = "tests/runtime/test_hostile_models.py"
 GUARDED: dict[str, tuple[str, ...]] = {
     "runtime/native/engine/check*.c": PROGRAMS,
-    "runtime/base/hdf5*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
+    "runtime/formats/hdf5_tree/*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
     "runtime/model/readers/*_zip.py": (HOSTILE, "tests/train/test_checkpoint.py"),
     "runtime/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/test_card.py"),
     "runtime/model/digest.py": ("tests/export/test_digest.py",),

@@ -4,6 +4,7 @@ ABOUT = "One HDF5 file, with the card in the metadata of its graph."
 CONTRACT = "Target"
 SUFFIX = ".nir"
 MAGIC = b"\x89HDF\r\n\x1a\n"
+NEEDS = ("runtime/formats/hdf5_tree",)
 REQUIRES = ("h5py",)
 EXTRA = "nir"
 PAGE = "docs/nir.md"

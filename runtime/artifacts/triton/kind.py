@@ -32,7 +32,8 @@ KINDS = (
         "triton",
         "_triton",
         read_folder_card,
-        instead="it is served: tritonserver --model-repository=FOLDER, and stepped with runtime.engines.triton.client.TritonSession",
+        instead="it is served: tritonserver --model-repository=FOLDER, and stepped with "
+        "runtime.engines.triton.client.TritonSession",
         contents="runtime.artifacts.triton.kind:read_contents",
     ),
 )

@@ -1,6 +1,6 @@
-"""A process that opens an HDF5 file, its standard input, and writes what is in it to standard output, for hdf5.py to check.
+"""A process that opens an HDF5 file, its standard input, and writes what is in it to standard output, for tree.py to check.
 
-    python hdf5_decode.py SECONDS BYTES_OF_MEMORY
+    python decode.py SECONDS BYTES_OF_MEMORY
 
 Its library, in C, may crash on a damaged file, turn in a circle or inflate a chunk to any size: only this process does
 (children.py). And HDF5 can take a data set from another file, anywhere on the disk: by an external or a soft link, as
@@ -24,7 +24,7 @@ from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.base.children import keep_within
-from runtime.base.hdf5 import FAILED, TEXT, Refused
+from runtime.formats.hdf5_tree.tree import FAILED, TEXT, Refused
 
 if TYPE_CHECKING:
     import h5py

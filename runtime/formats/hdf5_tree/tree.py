@@ -1,4 +1,4 @@
-"""HDF5 files of others: another process opens them (hdf5_decode.py). What it says is checked here, for a file may have taken
+"""HDF5 files of others: another process opens them (decode.py). What it says is checked here, for a file may have taken
 it over, and it may say anything.
 
     numbers and texts   no other types
@@ -25,7 +25,7 @@ from runtime.base.files import open_regular
 if TYPE_CHECKING:
     import numpy as np
 
-DECODE = Path(__file__).with_name("hdf5_decode.py")
+DECODE = Path(__file__).with_name("decode.py")
 TEXT, FAILED = "text", (1 << 64) - 1
 MOST_OBJECTS, MOST_DEPTH = 20_000, 32
 # How much more than the file the data may be: a parameter for each neuron, all of them equal, is compressed well.
