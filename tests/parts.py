@@ -125,12 +125,14 @@ class House:
         kind, _, name = inside.partition("/")
         before = {
             "targets": ("plif_export/writers", "runtime/engines", "runtime/artifacts"),
+            "readers": ("runtime/artifacts",),
             "engines": ("runtime/artifacts",),
         }
-        return {
-            *self.needs(part),
-            *(found for place in before.get(kind, ()) if (found := f"{place}/{name}") in self.parts),
-        }
+        own = [f"{place}/{name}" for place in before.get(kind, ())]
+        file = self.root / part / FILE
+        if file.exists() and (layout := read_part(file, "").layout):
+            own.append(f"plif_export/targets/{layout}")
+        return {*self.needs(part), *(found for found in own if found in self.parts)}
 
     def users(self, part: str) -> set[str]:
         """The part and all parts that need it, directly or not: what is removed with it."""

@@ -30,8 +30,8 @@ import numpy as np
 
 from runtime.artifacts.tensorrt import file as engine_file
 from runtime.base.errors import PlifError
-from runtime.formats.hdf5_tree import decode as hdf5_decode
-from runtime.formats.hdf5_tree import tree as hdf5
+from runtime.formats.hdf5 import decode as hdf5_decode
+from runtime.formats.hdf5 import tree as hdf5
 from runtime.model.card import encode, read_card
 
 SECONDS = 5  # of processor time for one file
@@ -248,7 +248,7 @@ def nir_seeds() -> list[bytes]:
 
 
 class Fork:
-    """What hdf5_tree asks a new Python for, of a fork of this one: the same code, at fifty times as many files."""
+    """What runtime.formats.hdf5 asks a new Python for, of a fork of this one: the same code, at fifty times as many files."""
 
     def __init__(self, _: Path, memory: str, *, size: int, stdin: int) -> None:
         ours, theirs = os.pipe()

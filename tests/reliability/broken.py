@@ -74,7 +74,7 @@ PROGRAMS = tuple(
 HOSTILE = "tests/runtime/test_hostile_models.py"
 GUARDED: dict[str, tuple[str, ...]] = {
     "runtime/native/engine/check*.c": PROGRAMS,
-    "runtime/formats/hdf5_tree/*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
+    "runtime/formats/hdf5/*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
     "runtime/model/readers/*_zip.py": (HOSTILE, "tests/train/test_checkpoint.py"),
     "runtime/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/test_card.py"),
     "runtime/model/digest.py": ("tests/export/test_digest.py",),

@@ -99,7 +99,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
         "runtime/engines/calibrate.py": "JSON of a process of our own",
         "runtime/formats/child/__init__.py": "records of a process of our own",
         "runtime/base/children.py": "JSON of a process of our own",
-        "runtime/formats/hdf5_tree/decode.py": "records of a process of our own",
+        "runtime/formats/hdf5/decode.py": "records of a process of our own",
         "runtime/datasets/cifar10_images/image_decode.py": "pixels of a process of our own",
         "runtime/observers/terminal/__init__.py": "the line that moves, made of printable parts",
     }

@@ -149,7 +149,7 @@ HEAVY = (*ENGINES, "click", "rich", "importlib.metadata", "subprocess")
 NOT_TO_START = (
     *ENGINES, "numpy", "pydantic", "rich", "typer", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
     "importlib.resources", "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children",
-    "runtime.formats.hdf5_tree.tree",
+    "runtime.formats.hdf5.tree",
 )  # fmt: skip
 
 

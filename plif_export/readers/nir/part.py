@@ -3,5 +3,5 @@ CONTRACT = "Reader"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 REQUIRES = ("nir",)
 EXTRA = "nir"
-NEEDS = ("plif_export/readers/libraries", "runtime/formats/hdf5_tree")
+NEEDS = ("plif_export/readers/libraries",)
 PAGE = "docs/nir.md"

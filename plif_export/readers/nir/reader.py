@@ -27,7 +27,7 @@ from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapse
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
 from runtime.base.errors import NONSENSE, MissingExtra, PlifError
-from runtime.formats.hdf5_tree.tree import Items, read_hdf5
+from runtime.formats.hdf5.tree import Items, read_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape
 from runtime.model.ops import OPERATIONS, spatial

@@ -41,7 +41,7 @@ from plif_export.targets.target import ExportJob, Target, setting
 from runtime.artifacts.nir.kind import read_contents as read_nir
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import number_or_word, word
-from runtime.formats.hdf5_tree.tree import read_hdf5
+from runtime.formats.hdf5.tree import read_hdf5
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal

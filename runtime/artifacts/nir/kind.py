@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_card_text(path: Path) -> str:
-    from runtime.formats.hdf5_tree.tree import read_hdf5
+    from runtime.formats.hdf5.tree import read_hdf5
 
     found = read_hdf5(path, "a NIR file").get(f"node/metadata/{CARD_KEY}")
     if found is None or not isinstance(found.values, bytes):
@@ -30,7 +30,7 @@ def read_contents(path: Path) -> Contents:
 
     import numpy as np  # not to show a card
 
-    from runtime.formats.hdf5_tree.tree import read_hdf5
+    from runtime.formats.hdf5.tree import read_hdf5
     from runtime.model.readers.contents import Contents
 
     parts: dict[str, str] = {}

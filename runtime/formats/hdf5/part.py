@@ -3,5 +3,5 @@ CONTRACT = "Format"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 REQUIRES = ("h5py",)
 EXTRA = "hdf5"
-NEEDS = ("runtime/formats/child", "runtime/formats/columns", "runtime/formats/hdf5_tree")
+NEEDS = ("runtime/formats/child", "runtime/formats/columns")
 PAGE = "docs/events.md"

@@ -16,8 +16,8 @@ import pytest
 from plif_export import check_file, export
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.formats.hdf5_tree import tree as hdf5
-from runtime.formats.hdf5_tree.tree import FREE_BYTES, MOST_DEPTH, MOST_HEADER, MOST_OBJECTS, read_hdf5
+from runtime.formats.hdf5 import tree as hdf5
+from runtime.formats.hdf5.tree import FREE_BYTES, MOST_DEPTH, MOST_HEADER, MOST_OBJECTS, read_hdf5
 from runtime.model.card import read_card
 
 nir = pytest.importorskip("nir")

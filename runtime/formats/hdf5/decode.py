@@ -24,7 +24,7 @@ from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.base.children import keep_within
-from runtime.formats.hdf5_tree.tree import FAILED, TEXT, Refused
+from runtime.formats.hdf5.tree import FAILED, TEXT, Refused
 
 if TYPE_CHECKING:
     import h5py
