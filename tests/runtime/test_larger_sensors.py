@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import warnings
-import zipfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -20,15 +17,12 @@ from plif_train.loop import checkpoint
 from runtime import native
 from runtime.artifacts.plif import file as plif_file
 from runtime.artifacts.plif.program import contents_of
-from runtime.base.errors import PlifWarning
 from runtime.cli.main import run
 from runtime.events import Account, frames_of, make_events, open_source
 from runtime.events.framing import Framing, framing_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
 from runtime.native.rules import view_of
-from runtime.observers.record.recorder import Recorder
-from runtime.observers.recording_info.describe import describe
 from runtime.sources.push import PushSource
 from runtime.stream.source_framer import SourceFramer
 from tests.libplif import CSession, Handle
@@ -218,40 +212,6 @@ def test_a_plif_file_of_before_says_no_size_and_runs_as_it_did(
     assert in_c(tmp_path / "old.plif", events, framing=BINARY) == in_c(path, events, framing=f"{BINARY},resize=sum")
 
 
-def test_a_recording_of_before_is_replayed_with_sums(folder: Path, events: np.ndarray, tmp_path: Path) -> None:
-    model = runtime.load(folder / "own.onnx")
-    with Recorder(tmp_path / "r") as recorder:
-        first, _ = streamed(model, events, framing=f"{BINARY},resize=sum", observers=[recorder])
-    place = tmp_path / "r" / "recording.json"
-    assert place.read_text().count(f'"{BINARY},resize=sum"') == 1
-    place.write_text(place.read_text().replace(f'"{BINARY},resize=sum"', f'"{BINARY}"'))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", PlifWarning)
-        again = [(d.t_us, d.step, d.label, d.score, [*map(float, d.votes)]) for d in model.stream(str(tmp_path / "r"))]
-    assert again == first != streamed(model, events, framing=BINARY)[0]
-
-
-def test_a_state_of_before_is_gone_on_with(folder: Path, events: np.ndarray, tmp_path: Path) -> None:
-    """Its snapshots are of version 6, where a time of another clock lay in place of what was not shown."""
-    model, state, kept = runtime.load(folder / "own.onnx"), tmp_path / "s.npz", str(tmp_path / "s.npz")
-    whole, told = streamed(model, events, framing=f"{BINARY},resize=sum")
-    found, _ = streamed(model, events[:3500], framing=f"{BINARY},resize=sum", state=kept)
-    with zipfile.ZipFile(state) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    assert json.loads(parts["header.json"])["framing"] == BINARY
-    with zipfile.ZipFile(state, "w") as archive:
-        for name, data in parts.items():
-            if (at := data.find(b"PLIFSNAP")) >= 0:
-                assert data[at + 8 : at + 16] == struct.pack("<q", 7)
-                data = data[: at + 8] + struct.pack("<q", 6) + data[at + 16 :]
-                if name == "0.frames.npy":
-                    data = data[: at + 544] + struct.pack("<d", 1234.5) + data[at + 552 :]
-            archive.writestr(name, data)
-    rest, summary = streamed(model, events[3500:], framing=f"{BINARY},resize=sum", state=kept)
-    assert [*found, *rest] == whole[: len(found) + len(rest)] and summary["events_not_shown"] == 0
-    assert told["events_in"] == len(events)
-
-
 def test_a_snapshot_keeps_what_was_not_shown(folder: Path, events: np.ndarray) -> None:
     whole = in_c(folder / "own.plif", events, framing=BINARY)
     size = {"sensor_width": LARGE[0], "sensor_height": LARGE[1], "framing": BINARY}
@@ -289,20 +249,6 @@ def test_a_summary_says_how_much_is_shown(
     assert (filtered["events_used"], filtered["events_not_shown"]) == (sum(shown), len(shown) - sum(shown))
     assert run([*call, "duration:9ms"]) == 0
     assert "not shown" not in (out := capsys.readouterr().out) and "shown:" not in out
-
-
-def test_info_compares_what_is_shown_with_the_training(
-    events: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "a.csv").write_bytes(csv_bytes(events))
-    path = saved(tmp_path, "worded", [*SMALL], f"{BINARY},resize=nearest,shape=square")
-    fit = describe(str(tmp_path / "a.csv"), path, sensor=LARGE).fit
-    hidden = streamed(runtime.load(export(path, tmp_path / "w.onnx", verify=False).path), events)[1]["events_not_shown"]
-    seconds = (int(events["t"][-1]) - int(events["t"][0])) / 1e6
-    assert fit is not None and fit["fits"] and fit["shown"] == "one pixel of 4"
-    assert fit["seen"]["rate"] == pytest.approx((len(events) - hidden) / seconds)
-    assert run(["info", str(tmp_path / "a.csv"), "--sensor", "90x70", "--for", str(path)]) == 0
-    assert "shown: one pixel of 4" in capsys.readouterr().out
 
 
 def test_events_are_counted_for_a_frame_where_they_are_shown() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,6 @@ from runtime.events import make_events, open_source
 from runtime.events.framing import Framing, framing_of
 from runtime.events.sources import split_up
 from runtime.model.card import read_card
-from runtime.observers.record.recorder import Recorder
 from tests.recordings import aedat2_bytes
 
 NOTATION = "c4k8s8-BN-PLIF-FC30-PLIF-APk10s10"
@@ -153,29 +150,6 @@ def test_frames_of_recordings_are_those_of_a_stream_whichever_side_is_up(
     words = ["--up", "right", "--json"]
     assert run(["predict", str(path), str(file), *words]) == 0
     assert run(["eval", str(path), "--data", f"nmnist:{tmp_path}", *words]) == 2  # of folder:DIR alone
-
-
-def test_a_recording_of_a_stream_keeps_which_way_is_up(artifact: tuple[str | None, Path], tmp_path: Path) -> None:
-    _, path = artifact
-    model, file = runtime.load(path), standing(tmp_path, "left")
-    with Recorder(tmp_path / "kept") as recorder:
-        said = [(d.label, d.score) for d in model.stream(str(file), up="left", observers=[recorder])]
-    record = json.loads((tmp_path / "kept" / "recording.json").read_text())
-    again = model.stream(str(tmp_path / "kept"))
-    assert list(again) and not any("Is this upright?" in note for note in again.streams[0].notes)
-    assert record["options"]["up"] == "left" and record["sources"][0]["upright"] == "rotate90"
-    assert [(d.label, d.score) for d in model.stream(str(tmp_path / "kept"))] == said
-    assert open_source(str(tmp_path / "kept" / "events.aedat")).upright == "rotate90"
-    assert model.stream(str(tmp_path / "kept"), up="top").source.upright == "identity"
-
-
-def test_a_state_goes_on_with_the_same_side_up_only(artifact: tuple[str | None, Path], tmp_path: Path) -> None:
-    view, path = artifact
-    model, file, state = runtime.load(path), str(standing(tmp_path, "left")), str(tmp_path / "s.npz")
-    list(model.stream(file, up="left", state=state))
-    model.stream(f"{file}?up=left", state=state)
-    with pytest.raises(PlifError, match="of pictures with another side up") if view else nullcontext():
-        model.stream(file, up="right", state=state)
 
 
 def test_a_person_is_shown_what_a_format_turns_and_asked(

@@ -37,3 +37,8 @@ def test_a_confusion_is_drawn_without_matplotlib(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     drawn = png(confusion_picture(np.array([[1, 0], [0, 1]]), ["a", "b"], "digits"))
     assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_names_that_are_no_text_are_drawn_all_the_same() -> None:
+    names = ["\033[2J", "a\n", "=HYPERLINK(1)", "$x$", "\u202e", "\ud800", "", " ", "ü", 'a,"b"']
+    assert len(png(confusion_picture(np.eye(10, dtype=int), names, "$x$\033[2J\n"))) > 1000

@@ -7,36 +7,28 @@ import json
 import re
 import zlib
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import CheckFailed, PlifError
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
-from runtime.events import make_events, write_nmnist
+from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import Trace, trace
 from runtime.measure.paired import compare, mcnemar
-from runtime.model.card import read_card
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
-from runtime.observers.calibrate import CalibrationOptions
-from runtime.observers.calibrate.exits import calibrate_exit, write_exit
 from runtime.observers.evaluation_report import curves
 from runtime.observers.evaluation_report.curves import exit_curve, first_at
 from runtime.observers.evaluation_report.png import png
 from runtime.observers.evaluation_report.report import make_report
-from runtime.observers.robustness.stress import STRESSES, StressedSet, measure_stress
 from tests.conftest import REPOSITORY
-from tests.libplif import CRecording, CSession, Handle
 
 DIGITS = "digits:20"
 
@@ -154,90 +146,12 @@ def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(s
     assert [int(row["steps"]) for row in rows] == [t + 1 for t in at]
     assert found.predictions == [int(one.answers[t]) for one, t in zip(traces, at, strict=True)]
     assert found.mean_steps == np.mean([t + 1 for t in at]) < 10 and found.T <= 10
-    from runtime.events import write_nmnist
 
     assert isinstance(dataset, EventSet)
     for i in range(3):
         write_nmnist(tmp_path / f"{i}.bin", dataset.recording(i)[0])
         decisions = list(model.stream(str(tmp_path / f"{i}.bin"), decide=f"sum,exit={margin}"))
         assert len(decisions) == at[i] + 1 and decisions[-1].index == found.predictions[i]
-
-
-def test_a_calibrated_exit_is_in_the_card_and_used_and_its_digest_holds(shipped: Path, tmp_path: Path) -> None:
-    new = tmp_path / "early.onnx"
-    arguments = ["eval", str(shipped), "--data", "digits:60", "--calibrate-exit", "8%", "-o", str(new), "--json"]
-    assert run(arguments) == 0
-    card = read_card(new)
-    assert card["exit"]["lost_at_most"] <= 0.08 and 0 < card["exit"]["margin"] <= 1
-    model = runtime.load(new, "onnxruntime")  # refuses where the digest does not fit
-    assert {k: v for k, v in card.items() if k not in ("exit", "digest")} == {
-        k: v for k, v in read_card(shipped).items() if k != "digest"
-    }
-    out = tmp_path / "out"
-    assert run(["eval", str(new), "--data", DIGITS, "--limit", "8", "--out", str(out)]) == 0
-    assert json.loads((out / "metrics.json").read_text())["exit_margin"] == card["exit"]["margin"]
-    assert run(["eval", str(new), "--data", DIGITS, "--limit", "8", "--exit-margin", "off", "--out", str(out)]) == 0
-    assert json.loads((out / "metrics.json").read_text())["mean_steps"] == 10
-    again = write_exit(new, calibrate_exit(model, "digits:60", 0.08), tmp_path / "again.onnx")
-    assert again.read_bytes() == new.read_bytes()
-    assert run(["verify", str(new), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
-
-
-def test_libplif_ends_a_recording_where_the_file_says_so_as_a_stream_does(shipped: Path, tmp_path: Path) -> None:
-    plain, early = tmp_path / "plain.plif", tmp_path / "early.plif"
-    export(REPOSITORY / "models" / "nmnist-digits.pt", plain, to="plif", verify=False)
-    write_exit(plain, calibrate_exit(runtime.load(shipped), "digits:60", 0.08), early)
-    without = [{k: v for k, v in read_card(path).items() if k not in ("exit", "digest")} for path in (plain, early)]
-    assert without[0] == without[1]
-    assert run(["verify", str(early), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
-    dataset = SplitOf(DIGITS, "test").open(runtime.load(plain))
-    assert isinstance(dataset, EventSet)
-    write_nmnist(tmp_path / "a.bin", dataset.recording(0)[0])
-    read, handle = CRecording(tmp_path / "a.bin"), Handle(early)
-    events, extent = read.events(), read.describe()
-    facts = {
-        name: getattr(extent, name) for name in ("sensor_width", "sensor_height", "total_events", "first_us", "last_us")
-    }
-    recorded, live = (
-        CSession(handle, **facts),
-        CSession(handle, framing="duration:20ms", **{**facts, "total_events": -1}),
-    )
-    finals = [bool(recorded.decision.is_final) for _ in chain(recorded.feed(events), recorded.finish())]
-    assert 0 < finals.index(True) < len(finals) - 1
-    assert len(list(runtime.load(early).stream(str(tmp_path / "a.bin")))) == finals.index(True) + 1
-    assert len(list(runtime.load(plain).stream(str(tmp_path / "a.bin")))) == len(finals)
-    assert not any(live.decision.is_final for _ in live.feed(events)), "a feed has no end that could come early"
-
-
-def test_what_cannot_be_shown_on_so_few_samples_is_refused(shipped: Path, tmp_path: Path) -> None:
-    model = runtime.load(shipped, "onnxruntime")
-    with pytest.raises(CheckFailed, match=r"on 20 samples no loss below 16\.11 % can be shown.*needs \d+ samples"):
-        calibrate_exit(model, DIGITS, 0.005, limit=20)
-    assert run(["eval", str(shipped), "--data", DIGITS, "--calibrate-exit", "x", "-o", str(tmp_path / "n.onnx")]) == 2
-    assert run(["eval", str(shipped), "--data", DIGITS, "--calibrate-exit", "20%", "-o", str(shipped)]) == 2
-    assert run(["eval", str(shipped), "--data", DIGITS, "--exit-margin", "0"]) == 2
-    assert (
-        CalibrationOptions(calibrate_exit="0.5%")
-        == CalibrationOptions(calibrate_exit="0.005")
-        == CalibrationOptions(calibrate_exit=0.005)
-    )
-
-
-@pytest.mark.large
-def test_on_real_recordings_an_exit_calibrated_on_simulated_ones_halves_the_steps(
-    shipped: Path, nmnist: Path, tmp_path: Path
-) -> None:
-    found = calibrate_exit(runtime.load(shipped), "digits:1000", 0.005)
-    new = write_exit(shipped, found, tmp_path / "early.onnx")
-    model = runtime.load(new)
-    right: dict[str | float, int] = {"off": 0, found.margin: 0}
-    steps = 0.0
-    for split, count in (("test", 100), ("train", 1000)):
-        for margin in right:
-            result = evaluate(model, f"nmnist:{nmnist}", split=split, exit_margin=margin)
-            right[margin] += result.correct
-            steps += result.mean_steps * count if margin != "off" else 0
-    assert steps / 1100 <= 5 and (right["off"] - right[found.margin]) / 1100 <= 0.005, (steps, right)
 
 
 def a_trace(votes: list[list[int]], truth: int, events: list[float]) -> Trace:
@@ -277,57 +191,6 @@ def test_mcnemar_is_a_coin() -> None:
     assert 0 <= mcnemar(400, 900) < 1e-40
     found = compare([(0, 0, 1), (0, 1, 0), (0, 1, 2), (None, 0, 1), (1, 1, 1)])
     assert (found.samples, found.changed, found.only_first, found.only_second) == (4, 3, 1, 1)
-
-
-def events_of(n: int = 200) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return make_events(
-        np.sort(rng.integers(0, 50_000, n)), rng.integers(0, 34, n), rng.integers(0, 34, n), rng.random(n) < 0.5
-    )
-
-
-def test_stress_does_what_it_says_and_the_same_every_time() -> None:
-    events, size = events_of(), (34, 34)
-    for name, stress in STRESSES.items():
-
-        def changed(level: float, stress: Any = stress) -> np.ndarray:
-            return stress.change(events, size, level, np.random.default_rng(1))
-
-        np.testing.assert_array_equal(changed(stress.plain), events, err_msg=name)
-        np.testing.assert_array_equal(changed(stress.levels[-1]), changed(stress.levels[-1]))
-        assert not np.array_equal(changed(stress.levels[-1]), events), name
-        assert (np.diff(changed(stress.levels[-1])["t"]) >= 0).all()
-    rng = np.random.default_rng(1)
-    assert 80 <= len(STRESSES["dropped"].change(events, size, 0.5, rng)) <= 120
-    assert len(STRESSES["noise"].change(events, size, 0.5, rng)) == 300
-    span = int(events["t"].max() - events["t"].min())
-    hot = STRESSES["hot"].change(events, size, 2, rng)
-    assert len(hot) == 200 + 2 * (span // 1000 + 1)
-    assert (STRESSES["mirrored"].change(events, size, 1, rng)["x"] == 33 - events["x"]).all()
-    assert (STRESSES["swapped"].change(events, size, 1, rng)["p"] != events["p"]).all()
-    assert int(np.ptp(STRESSES["stretched"].change(events, size, 2, rng)["t"])) == 2 * span
-    assert STRESSES["shifted"].change(events, size, 0.25, rng)["x"].min() >= 8
-
-
-@pytest.mark.large
-def test_stress_of_a_network_is_a_curve_for_each_kind(shipped: Path) -> None:
-    model = runtime.load(shipped, "onnxruntime")
-    rows = measure_stress(model, DIGITS, limit=6)
-    assert {row["stress"] for row in rows} == set(STRESSES)
-    plain = [row for row in rows if row["level"] == STRESSES[row["stress"]].plain]
-    direct = evaluate(model, DIGITS, limit=6)
-    assert all(row["correct"] == direct.correct and row["samples"] == 6 for row in plain)
-    worst = next(row for row in rows if row["stress"] == "shifted" and row["level"] == 0.25)
-    assert worst["correct"] < direct.correct
-    dataset = SplitOf(DIGITS).open(model)
-    assert isinstance(dataset, EventSet)
-    twice = [StressedSet(dataset, "noise", 1, seed=3).frames(2)[0] for _ in range(2)]
-    np.testing.assert_array_equal(*twice)
-
-
-def test_still_images_have_no_stress(tmp_path: Path) -> None:
-    with pytest.raises(PlifError, match="not known"):
-        measure_stress(runtime.load(REPOSITORY / "models" / "nmnist-digits.pt"), "pictures:DIR")
 
 
 def test_a_png_of_ours_is_a_png() -> None:

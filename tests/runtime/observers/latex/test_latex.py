@@ -16,12 +16,9 @@ from runtime.base.version import __version__
 from runtime.cli.main import run
 from runtime.measure.evaluate.judge import judge
 from runtime.measure.metrics import Identity
-from runtime.observers.evaluation_report.charts import histogram, round_ticks
 from runtime.observers.evaluation_report.drawings import line_charts
-from runtime.observers.evaluation_report.files import write_report
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report
 from runtime.observers.latex.paper import FIGURES, SETS, write_latex
-from tests.browser import Browser, find_chromium
 from tests.latex import check_latex, compile_latex, has_latex
 
 LONG = (
@@ -139,29 +136,3 @@ def test_what_is_published_names_no_folder_of_this_machine_and_no_row_twice(
     head = dict(line.split(": ", 1) for line in card.split("---\n")[1].splitlines())
     task = json.loads(head["model-index"])[0]["results"][0]["task"]["type"]
     assert task == json.loads(head["pipeline_tag"]) == "other", "events are no images"
-
-
-def test_a_logarithmic_axis_has_round_ticks() -> None:
-    assert round_ticks(0.63, 63) == [1, 2, 5, 10, 20, 50] and round_ticks(0.01, 100) == [0.01, 0.1, 1, 10, 100]
-    assert round_ticks(1.259, 3.981) == [1.5, 2, 2.5, 3, 3.5] and round_ticks(4.467, 6.31) == [4.5, 5, 5.5, 6]
-    for low in (0.0123, 1.585, 4.467):
-        for wide in (1.122, 1.6, 7, 500):
-            ticks = round_ticks(low, low * wide)
-            assert ticks and all(low <= tick <= low * wide and len(f"{tick:g}".strip("0.")) <= 3 for tick in ticks)
-    chart = histogram("times", "ms", "samples", [1.259, 1.585, 1.995, 2.512], [3, 1, 2])
-    assert "1.585" not in chart and ">1.5<" in chart and ">2<" in chart
-
-
-@pytest.mark.machines
-@pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine (apt-get install chromium)")
-@pytest.mark.parametrize("width", (1366, 1024, 390))
-def test_no_number_of_a_class_is_cut_on_the_page(
-    results: tuple[Path, EvaluationReport], width: int, tmp_path: Path
-) -> None:
-    pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
-    write_report(named(results[1], LONG), tmp_path)
-    with Browser(find_chromium() or "", width) as browser:
-        browser.open(f"file://{tmp_path}/report.html")
-        cut = browser.run("[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length")
-        assert cut == 0 or width == 390, "a phone scrolls"
-        assert browser.run("document.documentElement.scrollWidth") <= width
