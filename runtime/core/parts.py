@@ -13,7 +13,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     HOLDS     a file in a folder that is one of its artifacts or recordings, "model.xml" or "*/config.pbtxt"
     SUFFIX    the end of their names
     SCHEME    what its addresses begin with: "udp" of udp://...
-    LAST      it has no such mark, and is asked after those that have
+    LAST      such a mark, or none, is not enough: it looks for itself, after those of which it is
     HEARS     of an Observer: what it hears (runtime/core/observers.py)
     OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
     GIVES     {name: "module:name" in it}: what the package that it is a part of gives under a name of its own

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from plif_export.options import CallerFacts
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
+from plif_export.proof.reference import one_thread
 from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
@@ -31,6 +28,7 @@ from plif_export.readers.module.check import compare
 from plif_export.readers.module.hidden import hidden_state
 from plif_export.readers.module.lower import Lowering, ModuleReading
 from plif_export.readers.module.readout import outputs_of, read_out
+from plif_export.readers.module.reference import ModuleReference
 from plif_export.readers.module.regions import above, below
 from plif_export.readers.module.runs.places import PlacedRun, find_places
 from plif_export.readers.rules import Problem, Unsupported, refuse
@@ -38,7 +36,6 @@ from plif_export.readers.tracing.copies import failed, owners_weights, put_back,
 from plif_export.readers.tracing.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.tracing.record import TraceRun
-from runtime.model.graph import state_key
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 
@@ -297,57 +294,3 @@ def _named(found: list[tuple[str, NodeOrSteps]], program: StepProgram) -> str:
         return f"{over} value {kind} '{node.path or 'forward'}'"
 
     return ", ".join(f"{i} is {what(r)}" for i, (_, r) in enumerate(found))
-
-
-class ModuleReference(GraphReference):
-    """The recorded step of a module, batch 1, one thread, with the states outside.
-
-    Spikes, states and outputs are the module's own operations. h is recorded too; of a known kind of neuron, whose code may
-    not have it, it is recomputed by the equation from the same current and state.
-    """
-
-    def __init__(self, reading: ModuleReading) -> None:
-        assert reading.graph is not None
-        super().__init__(reading.graph)
-        self.reading, self.program = reading, reading.program
-        self.layers_of = {n.layer: reading.layers[n.layer] for n in self.graph.neurons}
-        self.nodes = {n.layer: n for n in self.graph.neurons}
-
-    def run(self, x: Array, state: State) -> History:
-        """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
-        layers = histories_from(self.graph, state)
-        program, tail = self.program, self.reading.readout.tail if self.reading.readout.folded else []
-        now: dict[TraceNode, Tensor] = {}
-        for name, layer in self.layers_of.items():
-            for variable, s in layer.variables.items():
-                now[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
-        outputs = []
-        fixed = None
-        with one_thread():
-            for x_t in x:
-                given = torch.from_numpy(np.array(x_t, np.float32))
-                if fixed is None or program.image:
-                    image = given if program.image else None
-                    fixed = program.static(1, image, tail, self.reading.readout.reduced)
-                values = program.advance(fixed, now, given, 1)
-                self._enter(layers, values)
-                now = program.next(values)
-                y = self.reading.readout.of_step(values, 1)
-                outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
-        return History(x, np.stack(outputs), layers)
-
-    def _enter(self, layers: dict[str, LayerHistory], values: dict[TraceNode, Tensor]) -> None:
-        for name, layer in self.layers_of.items():
-            node = self.nodes[name]
-            x = tuple(values[n].numpy() for n in layer.inputs)
-            before = {variable: values[s.before].numpy() for variable, s in layer.variables.items()}
-            before |= {
-                variable: np.zeros((1, *node.shape), np.float32) for variable in node.initial if variable not in before
-            }
-            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before)
-            after = {variable: values[n].numpy().copy() for variable, n in layer.after.items()}
-            s = values[layer.spikes].numpy().copy()
-            fired = replace(fired, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})
-            if layer.h is not None and fired.values == "spikes" and node.attrs["kind"] == "Traced":
-                fired = replace(fired, h=values[layer.h].numpy().copy())
-            layers[name].steps.append(fired)

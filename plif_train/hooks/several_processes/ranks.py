@@ -40,6 +40,7 @@ class Ranks(World):
     """This process among several."""
 
     def add_up(self, tensors: Iterable[Tensor | None]) -> None:
+        """Gradients [...]: in one message."""
         group = [tensor for tensor in tensors if tensor is not None]
         flat = torch.cat([tensor.flatten() for tensor in group])
         with _collective():

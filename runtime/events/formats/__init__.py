@@ -74,7 +74,7 @@ def part_of(said: Iterable[str]) -> Part:
 
 def _first(parts: Iterable[Part], head: bytes, path: Path) -> Format | None:
     for part in parts:
-        if part.last or head.startswith(part.magic):
+        if head.startswith(part.magic) if part.magic else part.last:
             found: Format = part.load("FORMAT")
             if not part.last or found.matches(head, path):
                 return found
