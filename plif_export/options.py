@@ -13,6 +13,7 @@ from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, read_items, read_list, whole
 from runtime.base.options import OptionRecord, option
 from runtime.core.observers import HeardOptions
+from runtime.core.parts import by_name, find_parts
 
 BUDGETS = ("flash", "ram")
 ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
@@ -81,7 +82,7 @@ class Layers(OptionRecord):
 class TargetOptions(OptionRecord):
     """What is written."""
 
-    to: str = option("onnx, plif, c, openvino, nir, triton, tensorrt or tensorrt-rtx.", default="onnx")
+    to: str = option(f"onnx, {', '.join(by_name(find_parts('targets')))}.", default="onnx")
     options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
 
 

@@ -35,7 +35,7 @@ def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine
     kind = kind_of(path)
     known = engines_for(kind)
     if not known:
-        raise PlifError(f"{path}: no engine runs it here; {kind.instead}")
+        raise PlifError(f"{path}: no engine runs it here{'; ' * bool(kind.instead)}{kind.instead}")
     if name == "auto":
         name = known[-1]
     if name == ONNX_RUNTIME and device is not None:

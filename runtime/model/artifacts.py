@@ -29,7 +29,6 @@ CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the m
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
 MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
 HEAD = 8  # bytes at the start of a file that tell its kind
-HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP, ONNX_BEGINS, PICKLE = b"PK\x03\x04", b"\x08", b"\x80"
 
 
