@@ -57,7 +57,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif eval .*--cluster": "tests/pipeline/test_eval_survives.py",
     r"plif export model.pt --json && jq": "needs jq; tests/pipeline/test_command_line.py reads that JSON",
     r"plif stream model.onnx recording.bin --sha256 HEX": "tests/export/test_digest.py",
-    r"python examples/recheck.py": "tests/export/test_certificate.py",
+    r"python examples/recheck.py": "tests/plif_export/observers/certificate/test_certificate.py",
 }
 LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c|web)|_openvino"
 SMALLER = (  # the same command, with less to do
