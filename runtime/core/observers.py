@@ -10,6 +10,7 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     info     `plif info` of what is no model: hear(file, view, **its options) -> [(document, rows, lines)]
+    recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
     gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them

@@ -25,7 +25,7 @@ from runtime.base.errors import PlifError
 from runtime.core.observers import recorder_of
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
-from runtime.events.fit import Fit
+from runtime.events.fit import likeness
 from runtime.events.frame import Frame
 from runtime.events.framing import Framing, framing_of
 from runtime.events.lines import StreamSummary
@@ -125,7 +125,7 @@ class Run:
                 name=name,
             )
             rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
-            fit = Fit(self.model.card, self.framing)
+            fit = likeness(self.model.card, self.framing)
             self.streams.append(Stream(name, frames, first_row, rules, self._observers, fit, ends_early))
             first_row += rules.rows
 

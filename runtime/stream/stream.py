@@ -17,7 +17,7 @@ from runtime.base.errors import PlifError
 from runtime.base.latency import Latencies, Percentiles
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
-from runtime.events.fit import Fate, Fit
+from runtime.events.fit import Fate, Likeness
 from runtime.events.frame import Frame
 from runtime.events.lines import StreamSummary
 from runtime.events.sources.base import Source
@@ -51,10 +51,13 @@ class Stream:
         first_row: int,
         rules: Rules,
         observers: Observers,
-        fit: Fit,
+        fit: Likeness | None,
         ends_early: bool = False,
     ) -> None:
-        self.fit, self._unseen = fit, fit.steps  # and how many of the first steps are still to come
+        self.fit, self._unseen = (
+            fit,
+            fit.steps if fit is not None else 0,
+        )  # and how many of the first steps are still to come
         self._seen = np.zeros(frames.framer.shape[0])  # of these: counts of each channel
         self._frames, self._first_us = 0, 0  # frames of the grid, and when the first began
         self.name, self.frames, self.source = name, frames, frames.source
@@ -138,7 +141,7 @@ class Stream:
     def judge(self, last: bool = False, goes_on: bool = True) -> None:
         """Whether what came so far, or, the `last` time, all of it, fits the network; says once where it does not. goes_on: more
         events might have come, so none are missed."""
-        if self.last_frame is None or self.fit.recordings:
+        if self.fit is None or self.last_frame is None or self.fit.recordings:
             return
         used, counts, framer = self.account.used, self._seen, self.frames.framer
         on = counts[-1] / counts.sum() if counts.any() else None
@@ -168,7 +171,7 @@ class Stream:
             "framing": str(self.frames.framer.framing),
             "sensor": list(self.source.sensor),
             "sensor_from": self.source.sensor_from,
-            "fit": self.fit.to_dict(),
+            "fit": self.fit.to_dict() if self.fit is not None else {},
             "latency_ms": self.latency.to_dict(),
             "lag_ms": self.lag.to_dict(),
             "notes": [*self.frames.notes, *self.notes],

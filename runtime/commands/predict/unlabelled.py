@@ -17,7 +17,7 @@ from runtime.commands.predict.options import PredictOptions
 from runtime.data import Dataset
 from runtime.data.recordings import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
-from runtime.events.fit import Fit
+from runtime.events.fit import likeness
 from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census
 from runtime.measure.evaluate.evaluation import scratch
@@ -107,7 +107,7 @@ def predict(
             artifact=artifact_identity(model.path, model.card),
             out=None if out is None else str(out),
         )
-        statistics, census = Statistics(), Census(Fit(model.card), lost=result.lost)
+        statistics, census = Statistics(), Census(likeness(model.card), lost=result.lost)
         found = _counted(census.watch(shards.predictions(statistics)), result)
         if out is None:
             result.predictions = list(found)
@@ -116,7 +116,7 @@ def predict(
     result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
     show_notes(statistics)
     census.remark("plif predict", "say it: --sensor WxH", how.sensor)
-    result.fit = census.fit.to_dict()
+    result.fit = census.fit.to_dict() if census.fit is not None else {}
     return result
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict, TypeVar
 
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.events.fit import Fit
+from runtime.events.fit import Likeness
 from runtime.measure.evaluate.predictions import MUCH, Prediction
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Census:
     sensors     how many there are of each (size, who says it)
     """
 
-    fit: Fit
+    fit: Likeness | None
     samples: int = 0
     unreadable: Unread = field(default_factory=nothing_unread)
     unanswered: int = 0
@@ -76,7 +76,7 @@ class Census:
             self.lost["first"].append({"path": one.path, "events": one.events, "events_lost": one.events_lost})
         if one.sensor is not None and one.sensor_from is not None:
             self.sensors[one.sensor, one.sensor_from] += 1
-        if one.fate is not None:
+        if one.fate is not None and self.fit is not None:
             self.fit.add(one.path, one.fate)
 
     @property
@@ -100,7 +100,7 @@ class Census:
         other = sum(n for (size, said), n in self.sensors.items() if said == "recording" and size != asked)
         if asked is not None and other:
             _warn(f"{name}: {other} recordings say another sensor than {asked[0]}x{asked[1]}, and are read as they say")
-        if line := self.fit.line():
+        if self.fit is not None and (line := self.fit.line()):
             _warn(f"{name}: {line}")
 
     def _taken(self, size: tuple[int, int], n: int) -> str:

@@ -33,7 +33,7 @@ from runtime.base.options import with_fields
 from runtime.data import with_options
 from runtime.data.dataset import first_names
 from runtime.engines.early_exit import check_exits, chosen_margin
-from runtime.events.fit import Fit
+from runtime.events.fit import likeness
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
 from runtime.measure.evaluate.run import Progress, run, show_notes
@@ -192,7 +192,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
             elsewhere=elsewhere,
         )
         seconds = time.perf_counter() - began
-        table, statistics = _Table(len(model.classes), Census(Fit(model.card))), Statistics()
+        table, statistics = _Table(len(model.classes), Census(likeness(model.card))), Statistics()
         found = table.census.watch(table.watch(shards.predictions(statistics)))
         if out is not None:
             write_predictions(found, model.classes, folder)
@@ -242,7 +242,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         data_list={"samples": count, "sha256": shards.plan.list},
         sensor=list(census.sensor) if census.sensor else None,
         sensor_from=census.sensor_from,
-        fit=None if model.static else census.fit.to_dict(),
+        fit=None if model.static or census.fit is None else census.fit.to_dict(),
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,

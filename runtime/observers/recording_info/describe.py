@@ -11,7 +11,7 @@ import numpy as np
 from runtime.base.declared import SENSOR_FROM
 from runtime.base.errors import PlifError
 from runtime.events import open_source
-from runtime.events.fit import UNLIKE, Fate, Fit, in_words
+from runtime.events.fit import UNLIKE, Fate, in_words, likeness
 from runtime.events.frame import COLUMNS, ROWS, drawn
 from runtime.events.framing import framing_of
 from runtime.model.card import RANGES, read_card
@@ -95,11 +95,15 @@ def describe(
         if framing is None:
             raise PlifError(f"{model}: takes still images, not events")
         seen = _seen(SourceFramer(source, framing, tuple(card["input"]["shape"])), lost, on, duration_us)
-        judged = Fit(card, framing)
+        judged, trained_on = likeness(card, framing), card.get("trained_on", {})
+        if judged is None:
+            raise PlifError(f"--for {model}: no part here compares recordings with what a network was trained on")
         judged.add(recording, seen)
-        numbers = {"size": list(seen.sensor), **seen.numbers(judged.shape)}
-        said = {"size": judged.size, **judged.ranges}
-        shown = framing.shown(source.sensor, judged.shape)
+        shape = card["input"]["shape"]
+        numbers = {"size": list(seen.sensor), **seen.numbers(shape)}
+        size = trained_on.get("size", card.get("sensor"))
+        said = {"size": size, **{name: trained_on[name] for name in RANGES if name in trained_on}}
+        shown = framing.shown(source.sensor, (shape[0], shape[1], shape[2]))
         fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": said, "shown": shown}
     return Described(
         recording=recording,

@@ -18,8 +18,9 @@ from runtime.api import load
 from runtime.cli.main import run
 from runtime.data import open_dataset
 from runtime.events import write_nmnist
-from runtime.events.fit import UNLIKE, Fate, Fit, trained_on
+from runtime.events.fit import UNLIKE, Fate, trained_on
 from runtime.model.card import read_card
+from runtime.observers.likeness import Fit
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 from tests.networks import firing
