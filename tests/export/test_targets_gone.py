@@ -49,5 +49,5 @@ def test_without_other_engines_auto_takes_onnx_runtime_and_others_are_refused(
     assert model.engine_choice.reason == "it opens .onnx files"
     with pytest.raises(PlifError, match="engine 'event' is not known here; expected auto or one of: onnxruntime"):
         runtime.load(path, "event")
-    with pytest.raises(PlifError, match="no engine runs it here$"):
+    with pytest.raises(PlifError, match=r"no engine runs it here$"):
         runtime.load(page)
