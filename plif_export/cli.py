@@ -64,7 +64,7 @@ def export(
 
 
 def _say_next(artifact: Path, form: str) -> None:
-    from runtime.engines.known import engines_for  # loads NumPy, which no help needs
+    from runtime.engines.available import engines_for  # loads NumPy, which no help needs
 
     try:
         artifact_kind = kind_of(artifact)

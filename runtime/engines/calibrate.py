@@ -24,7 +24,7 @@ from runtime.base.children import run_code
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, in_turns
-from runtime.engines.known import find_engine
+from runtime.engines.available import find_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session

@@ -20,8 +20,7 @@ from runtime.base.errors import PlifError
 from runtime.base.tuner import Measurement, tune
 from runtime.base.version import __version__
 from runtime.engines import Engine
-from runtime.engines.available import why_not
-from runtime.engines.known import engines_for, find_engine
+from runtime.engines.available import engines_for, find_engine, why_not
 from runtime.engines.model import EngineChoice
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card

@@ -67,13 +67,13 @@ class Kind:
 
         return Contents() if self.contents is None else _function(self.contents)(path)
 
-    def write_card(self, path: Path, card: dict[str, Any]) -> bytes:
+    def write_card(self, path: Path, card: dict[str, object]) -> bytes:
         """The file at `path` with this card, of a kind that has `with_card`."""
         assert self.with_card is not None
         made: bytes = _function(self.with_card)(path, card)
         return made
 
-    def read_program(self, path: Path, card: dict[str, Any]) -> bytes:
+    def read_program(self, path: Path, card: dict[str, object]) -> bytes:
         """The program of libplif in the file at `path`, of a kind that has `program`."""
         assert self.program is not None
         found: bytes = _function(self.program)(path, card)

@@ -13,7 +13,7 @@ from plif_export import targets as targets_of_here
 from plif_export.targets import find_target, target_names
 from runtime.base.errors import PlifError
 from runtime.core.parts import Part, find_parts
-from runtime.engines import known
+from runtime.engines import available
 from tests.networks import firing
 
 
@@ -42,10 +42,10 @@ def test_without_other_engines_auto_takes_onnx_runtime_and_others_are_refused(
 ) -> None:
     path = export(firing(), tmp_path / "m.onnx", verify=False).path
     page = export(firing(), tmp_path / "m.plif", to="plif", verify=False).path
-    monkeypatch.setattr(known, "find_parts", lambda kind: without(kind, *find_parts(kind)))
-    monkeypatch.setattr(known, "find_part", lambda kind, name: None)
+    monkeypatch.setattr(available, "find_parts", lambda kind: without(kind, *find_parts(kind)))
+    monkeypatch.setattr(available, "find_part", lambda kind, name: None)
     model = runtime.load(path)
-    assert model.engine.name == known.ONNX_RUNTIME and model.engine_choice is not None
+    assert model.engine.name == available.ONNX_RUNTIME and model.engine_choice is not None
     assert model.engine_choice.reason == "it opens .onnx files"
     with pytest.raises(PlifError, match="engine 'event' is not known here; expected auto or one of: onnxruntime"):
         runtime.load(path, "event")

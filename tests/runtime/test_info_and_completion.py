@@ -17,8 +17,7 @@ from runtime.cli.info import environment, environment_lines
 from runtime.cli.main import run
 from runtime.core.parts import by_name, find_parts
 from runtime.engines import tensorrt
-from runtime.engines.available import engine_lacks, lack_of, what_is, why_not
-from runtime.engines.known import engine_names
+from runtime.engines.available import engine_lacks, engine_names, lack_of, what_is, why_not
 from runtime.engines.tensorrt import NVIDIA_INDEX
 
 

@@ -22,7 +22,7 @@ FILES = (
     "runtime/engines/tensorrt/module.py",
     "runtime/engines/tensorrt/engine.py",
     "plif_export/targets/tensorrt/build.py",
-    "plif_export/targets/tensorrt.py",
+    "plif_export/targets/tensorrt/target.py",
 )
 LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
 

@@ -1,6 +1,6 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
-What is compiled here runs here: texts that the target wrote itself (targets/c.py), and others only where the user says so. Either
+What is compiled here runs here: texts that the target wrote itself (target.py), and others only where the user says so. Either
 way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its
 own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and becomes
 either, since Python takes as long to start as ten questions.

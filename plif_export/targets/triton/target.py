@@ -30,7 +30,7 @@ from plif_export.targets.triton.config import BACKENDS, INITIAL, ServingOptions,
 from runtime.artifacts.triton.kind import read_contents
 from runtime.base.errors import PlifError
 from runtime.base.grammar import number_or_word, whole, word
-from runtime.engines.known import engine_names
+from runtime.engines.available import engine_names
 from runtime.model.artifacts import CARD_FILE
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal

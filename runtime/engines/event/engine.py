@@ -31,6 +31,7 @@ from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.base.tuner import MARGIN
 from runtime.engines import Engine, flushes
+from runtime.engines.available import Lack
 from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
 from runtime.engines.event.memory import floats_from, foreign, native_state, open_program, stride_of, weights_of
 from runtime.engines.event_program import forms
@@ -306,6 +307,13 @@ def _check(name: str, array: np.ndarray, shape: list[int | str], contiguous: boo
         raise PlifError(
             f"{name} is {list(array.shape)} {array.dtype}; expected {shape} float32{', contiguous' * contiguous}"
         )
+
+
+def lack(name: str) -> Lack | None:
+    """What it lacks here."""
+    if native.is_built():
+        return None
+    return Lack("the event engine is not built here", "install a C compiler, then plif again")
 
 
 ENGINES = (EventEngine,)

@@ -16,7 +16,7 @@ import runtime
 from plif_export import export, verify
 from runtime.base.errors import PlifError
 from runtime.cli.main import run as command
-from runtime.engines import known
+from runtime.engines import available
 from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames, same_steps
 
@@ -51,8 +51,8 @@ def x() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_ours, kinds = known.engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
-    monkeypatch.setattr(known, "engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
+    of_ours, kinds = available.engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
+    monkeypatch.setattr(available, "engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
 
 
 @pytest.mark.parametrize("engine", ("on-cpu", "by-session"))
