@@ -92,4 +92,4 @@ def test_a_part_that_is_registered_and_gone_is_named(installed: Path) -> None:
 def test_what_the_page_says_of_a_part_is_what_one_has(installed: Path) -> None:
     for name in FILES:
         if name.endswith(FILE):
-            assert read_part(installed / name, "its.module").contract in ("Format", "Source", "Command")
+            assert read_part(installed / name, "its.module").contract in ("Format", "Source", "Target", "Command")
