@@ -11,6 +11,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source, read_events
+from runtime.formats import aedat31
 from tests.recordings import (
     AEDAT31_HEADER,
     aedat31_packet,
@@ -54,3 +55,18 @@ def test_another_encoding_or_version_is_named_with_what_to_do(make: Make) -> Non
         open_source(str(make(b"#!AER-DAT3.1\r\n#Format: SerializedTS\r\n#!END-HEADER\r\n" + bytes(80))))
     with pytest.raises(PlifError, match=r"an AEDAT 3 other than 3\.1, .*convert it with DV"):
         open_source(str(make(b"#!AER-DAT3.0\r\n" + bytes(80))))
+
+
+def test_the_events_of_an_aedat31_packet_are_believed_all_or_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A packet that counts all its events valid, and in which only the last one says so: however it is cut, it has one."""
+    events = some_events(100)
+    packet = bytearray(aedat31_packet(events))
+    for i in range(99):
+        packet[28 + 8 * i] &= 0xFE
+    (tmp_path / "a.aedat").write_bytes(AEDAT31_HEADER + packet)
+    for piece in (1 << 15, 10, 1):
+        monkeypatch.setattr(aedat31, "PIECE", piece)
+        source = open_source(str(tmp_path / "a.aedat"))
+        assert np.concatenate(list(source.packets())).tolist() == events[99:].tolist() and source.invalid == 99
