@@ -23,23 +23,29 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.core.parts import find_parts
 from runtime.events import EVENT_DTYPE, no_events, open_source
 from runtime.events.array import T_LIMIT_US
 from runtime.events.formats import base, format_names
 from runtime.events.formats.base import Losses
-from runtime.formats import aedat31, csv_text, es
-from runtime.formats.csv_text import CsvParser
-from runtime.formats.npz import npz
-from runtime.sources.udp.datagrams import WIRES
 from runtime.stream.source_framer import SourceFramer
 from tests.fuzz.damage import FILES, LINE, damaged, make_file, some_events
 
+PLACES = {**find_parts("formats"), **find_parts("sources")}
+PIECES = [  # in parts that are here: what else cuts a file, and how many bytes one of it has
+    (import_module(f"runtime.formats.{module}"), name, size)
+    for module, name, size in (("aedat31", "PIECE", 8), ("es", "BLOCK_BYTES", 1), ("npz.npz", "ROWS", 1))
+    if module.partition(".")[0] in PLACES
+]
+SHORT_LINES = [(import_module("runtime.formats.csv_text"), "LINE_LIMIT", LINE)] if "csv_text" in PLACES else []
+WIRES = import_module("runtime.sources.udp.datagrams").WIRES if "udp" in PLACES else {}
 SECONDS, MEMORY = 10, 96 << 20  # of CPU time; bytes that Python and NumPy hold at most, for files of under 100 kB
 FRAMINGS = (
     *("count:T=7", "duration:20ms", "duration:50ms,T=9", "duration:50ms,T=9,pad=zero", "events:n=13,max=20ms"),
@@ -55,8 +61,8 @@ class TookTooLong(Exception):
 def cut_into(chunk: int) -> AbstractContextManager[None]:
     """Files are read in pieces of about so many bytes."""
     return with_values(
-        (base, "CHUNK_BYTES", chunk), (aedat31, "PIECE", max(1, chunk // 8)), (es, "BLOCK_BYTES", chunk), (npz, "ROWS", chunk),
-    )  # fmt: skip
+        (base, "CHUNK_BYTES", chunk), *((place, name, max(1, chunk // size)) for place, name, size in PIECES)
+    )
 
 
 @contextmanager
@@ -141,6 +147,7 @@ def in_memory(most: int) -> Iterator[None]:
 
 def check_text(data: bytes, rng: random.Random) -> None:
     """CSV that comes in pieces of any size, as from a pipe, is the CSV of the whole."""
+    from runtime.formats.csv_text import CsvParser
 
     def parse(size: int) -> tuple[bytes, int, list[str]] | str:
         losses, parts = Losses(), []
@@ -215,7 +222,7 @@ def fuzz(
         raise TookTooLong(f"more than {SECONDS} s")
 
     before = signal.signal(signal.SIGPROF, too_long)
-    with tempfile.TemporaryDirectory() as folder, with_values((csv_text, "LINE_LIMIT", LINE)):
+    with tempfile.TemporaryDirectory() as folder, with_values(*SHORT_LINES):
         path = Path(folder) / (FILES[name][1] if name in FILES else "a")
         for case in range(cases):
             if time.monotonic() > end_s:

@@ -34,6 +34,7 @@ CALLS = {
     "check": ("plif_export.commands.supported.layers:check_file", {"Output"}),
     "paper figures": ("plif_train.commands.paper_figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
+CALLS = {name: known for name, known in CALLS.items() if name in commands()}
 OTHER_CALLS = {
     "Opening": "runtime.api:load",
     "ServedOptions": "runtime.commands.bench.served:served",

@@ -20,7 +20,6 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.commands.send.recording import send
 from runtime.events import make_events, open_source
 from runtime.stream.observe import Observer
 from runtime.stream.options import LIVE_RULES, RECORDING_RULES
@@ -385,6 +384,7 @@ def test_stopped_means_no_steps_and_what_comes_meanwhile_is_counted_as_dropped(m
 
 
 def test_a_stream_that_is_refused_or_never_read_leaves_no_port_open(model: Model) -> None:
+    pytest.importorskip("runtime.sources.udp")
     spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
     with pytest.raises(PlifError, match="cannot serve a live source"):
         model.stream(spec, framing="count:T=4")
@@ -397,6 +397,7 @@ def test_a_stream_that_is_refused_or_never_read_leaves_no_port_open(model: Model
 @pytest.mark.parametrize("how", (signal.SIGINT, signal.SIGTERM))
 def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: signal.Signals) -> None:
     port = free_port()
+    sending = pytest.importorskip("runtime.commands.send.recording")
     spec = f"udp://127.0.0.1:{port}?sensor=34x34"
     command = [
         sys.executable,
@@ -413,7 +414,7 @@ def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: 
 
     def feed() -> None:
         while not stop.is_set():
-            send("sim:digits?seed=1&seconds=2", f"udp://127.0.0.1:{port}", speed="100000")
+            sending.send("sim:digits?seed=1&seconds=2", f"udp://127.0.0.1:{port}", speed="100000")
 
     sender = threading.Thread(target=feed)
     sender.start()
@@ -431,6 +432,7 @@ def test_an_interrupt_prints_the_summary_and_ends_with_130(artifact: Path, how: 
 
 
 def test_a_pipe_among_the_sources_does_not_keep_an_interrupted_stream_from_ending(artifact: Path) -> None:
+    pytest.importorskip("runtime.sources.udp")
     spec = f"udp://127.0.0.1:{free_port()}?sensor=34x34"
     command = [sys.executable, "-c", "from runtime.cli.main import main; main()", "stream", str(artifact), "-", spec]
     process = interruptible(
@@ -486,6 +488,7 @@ def test_feeds_and_recordings_are_decided_by_rules_of_their_own(
         (tmp_path / "r.csv").write_text("t,x,y,p\n1,2,3,1\n20000,4,5,0\n")
         source = str(tmp_path / "r.csv")
     if source == "udp":
+        pytest.importorskip("runtime.sources.udp")
         source = f"udp://127.0.0.1:{free_port()}?format=t64&sensor=34x34"
     running = model.stream(source, framing=framing, sensor=(34, 34) if source.endswith("csv") else None)
     running.close()

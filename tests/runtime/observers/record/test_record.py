@@ -23,7 +23,6 @@ from plif_export import export
 from runtime.api import Model
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.cli.main import run
-from runtime.commands.send.recording import send
 from runtime.events import Framing, Source, events_sha256, make_events, open_source, read_events
 from runtime.formats.aedat31 import make_header, write_packets
 from runtime.observers.record.recorder import Recorder
@@ -253,6 +252,7 @@ def test_a_step_of_more_frames_than_there_are_ends_the_replay_and_its_events_are
 @pytest.mark.parametrize("on_return", ("hold", "reset"))
 def test_a_live_udp_feed_that_was_lost_and_came_back_is_replayed(model: Model, tmp_path: Path, on_return: str) -> None:
     port = free_port()
+    sending = pytest.importorskip("runtime.commands.send.recording")
     feed = f"udp://127.0.0.1:{port}?format=t64&sensor=34x34&lost=0.2s&end=0.6s"
     events = np.concatenate(list(open_source("sim:digits?seed=4&seconds=1.2").packets()))
     half = len(events) // 2
@@ -263,7 +263,7 @@ def test_a_live_udp_feed_that_was_lost_and_came_back_is_replayed(model: Model, t
         for part in (events[:half], after):
             np.savez(tmp_path / "part.npz", t=part["t"], x=part["x"], y=part["y"], p=part["p"])
             time.sleep(0.3)
-            send(str(tmp_path / "part.npz"), f"udp://127.0.0.1:{port}?format=t64", sensor=(34, 34))
+            sending.send(str(tmp_path / "part.npz"), f"udp://127.0.0.1:{port}?format=t64", sensor=(34, 34))
 
     sender = threading.Thread(target=camera)
     sender.start()
