@@ -108,7 +108,7 @@ def export(
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     asked = partial(
         prove, proto, card, source, seed=chosen.seed, where=path.name,
-        require_tested=chosen.require_tested, heard_by=chosen.asked("proof"),
+        require_tested=chosen.require_tested, heard_by=list(chosen.hearers("proof")),
     )  # fmt: skip
     report = proved = None
     if chosen.verify:

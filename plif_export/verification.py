@@ -88,7 +88,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         proto, opened = _open(artifact, target, card, job, said.engine, as_it_is)
         report = prove(
             proto, card, source, x, steps=said.steps, seed=seed, where=artifact.name, opened=opened,
-            require_tested=said.require_tested, heard_by=said.asked("proof"),
+            require_tested=said.require_tested, heard_by=list(said.hearers("proof")),
         )  # fmt: skip
         add_faults(target, artifact, card, report, opened)
     except CheckFailed as error:

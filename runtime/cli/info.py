@@ -17,7 +17,7 @@ from runtime.base.options import Argument
 from runtime.base.text import column, width
 from runtime.base.version import __version__
 from runtime.cli.output import Output
-from runtime.core.observers import HeardOptions
+from runtime.core.observers import HeardOptions, hearing
 from runtime.core.parts import by_name, find_parts
 from runtime.model.artifacts import suffixes
 from runtime.model.card import Card, read_card
@@ -57,7 +57,7 @@ def info(
     elif not asked and (card := _card_of(Path(file))) is not None:
         weights, said = grids_of(card)
         output.show({**card, "weights": weights} if weights else card, lambda: [*card_lines(card), *said])
-    elif heard := what.hear("info", file, view):
+    elif heard := [found for part in hearing("info") for found in part.load("hear")(file, view, **what.of(part))]:
         document, rows, more = heard[0]
         output.show(document, lambda: [*in_columns(rows), *more])
     else:

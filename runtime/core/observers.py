@@ -9,12 +9,13 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     workers  an evaluation, or a prediction: hear(out, **its options) -> [Elsewhere] (runtime/measure/evaluate/run.py)
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
-    info     `plif info` of what is no model: hear(file, view, **its options) -> [(document, rows, lines)]
+    info     `plif info` of what is no model, always: hear(file, view, **its options) -> [(document, rows, lines)]
     recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
     gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
-while the part is there. `hear` gives nothing where nothing is asked of it; it is imported for the help, so what is heavy is not.
+while the part is there. A part with options hears where one of them is given, one without always. Their record is imported for
+the help, so what is heavy is not beside it.
 """
 
 from __future__ import annotations
@@ -55,21 +56,19 @@ class HeardOptions(OptionRecord):
         super().__init_subclass__()
 
     def hearers(self, what: str) -> Iterator[tuple[Part, dict[str, Any]]]:
-        """Each part that hears it, with what its options are in this record."""
+        """Each part that hears it, with what its options are in this record: those of which one was given, and those without."""
         for part in hearing(what):
-            yield part, {each.name: vars(self)[each.name] for each in _options(part)}
+            own = self.of(part)
+            if not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
+                yield part, own
+
+    def of(self, part: Part) -> dict[str, Any]:
+        """What the options of a part are in this record."""
+        return {each.name: vars(self)[each.name] for each in _options(part)}
 
     def hear(self, what: str, *said: object) -> list[Any]:
         """What all of them make of `said` and of their options."""
         return [each for part, own in self.hearers(what) for each in part.load("hear")(*said, **own)]
-
-    def asked(self, what: str) -> list[tuple[Part, dict[str, Any]]]:
-        """Those of which an option is not as it is by default."""
-        return [
-            (part, own)
-            for part, own in self.hearers(what)
-            if any(each.default != own[each.name] for each in _options(part))
-        ]
 
 
 def _options(part: Part) -> list[Field[Any]]:

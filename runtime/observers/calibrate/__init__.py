@@ -78,8 +78,6 @@ def hear(
         raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
     if negatives and calibrate_decide is None:
         raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
-    if calibrate_exit is None and calibrate_decide is None:
-        return []
     from runtime.observers.calibrate.exits import require_room
 
     key = "exit" if calibrate_exit is not None else "decide"

@@ -20,10 +20,8 @@ class ClusterOptions(OptionRecord):
     )
 
 
-def hear(out: Path | None, cluster: str | None) -> list[Elsewhere]:
+def hear(out: Path | None, cluster: str) -> list[Elsewhere]:
     """Who does shards there. Raises PlifError where other machines cannot see what is written."""
-    if cluster is None:
-        return []
     if cluster != "local" and out is None:
         raise PlifError(f"--cluster {cluster}: name a folder that all machines share with --out DIR")
     from functools import partial

@@ -18,10 +18,8 @@ class DashboardOptions(OptionRecord):
     )
 
 
-def hear(as_json: bool, dashboard: str | None) -> list[Observer]:
+def hear(as_json: bool, dashboard: str) -> list[Observer]:
     """The observers of a stream that is to be seen in a browser."""
-    if dashboard is None:
-        return []
     from runtime.observers.dashboard.dashboard import Announced
 
     return [Announced(dashboard)]

@@ -18,10 +18,8 @@ class JUnitOptions(OptionRecord):
     junit: Path | None = option("Also each gate as a test case, in JUnit XML.", default=None, metavar="FILE")
 
 
-def hear(suite: str, junit: Path | None) -> list[Callable[[Sequence[Gate]], None]]:
+def hear(suite: str, junit: Path) -> list[Callable[[Sequence[Gate]], None]]:
     """Who writes the gates of a command line, `suite`, when it ends. Raises PlifError where `junit` cannot be written."""
-    if junit is None:
-        return []
     check_replaceable(junit)
     if not junit.absolute().parent.is_dir():
         raise PlifError(f"{junit}: its folder does not exist")

@@ -18,10 +18,8 @@ class StateOptions(OptionRecord):
     )
 
 
-def hear(state: str | None) -> list[Observer]:
+def hear(state: str) -> list[Observer]:
     """The observers of a run whose state is kept."""
-    if state is None:
-        return []
     from runtime.observers.kept_state.state_file import StateFile
 
     return [StateFile(state)]

@@ -26,8 +26,6 @@ class LatexOptions(OptionRecord):
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool, latex: bool) -> list[Hearer]:
     """Who writes it into the folder of the evaluation. Raises PlifError, before the work, where that cannot be."""
-    if not latex:
-        return []
     if bars.out is None:
         raise PlifError("--latex: writes files for a paper; name a folder for them with --out DIR")
     from runtime.observers.latex.paper import require_drawing

@@ -19,10 +19,8 @@ class RecordOptions(OptionRecord):
     )
 
 
-def hear(as_json: bool, record: Path | None) -> list[Observer]:
+def hear(as_json: bool, record: Path) -> list[Observer]:
     """The observers of a stream that is to be recorded."""
-    if record is None:
-        return []
     from runtime.observers.record.recorder import Recorder
 
     return [Recorder(record)]

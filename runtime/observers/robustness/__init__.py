@@ -25,7 +25,7 @@ class StressOptions(OptionRecord):
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool, stress: bool) -> list[Hearer]:
     """Who adds it to what is found."""
-    return [partial(_add, bars, shown)] if stress else []
+    return [partial(_add, bars, shown)]
 
 
 def _add(bars: JudgeOptions, shown: bool, judged: Judgement, model: Model) -> None:

@@ -13,12 +13,15 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runtime.base.text import printable
 from runtime.events.lines import StreamSummary
 from runtime.stream.decide import Decision
 from runtime.stream.observe import Observer
+
+if TYPE_CHECKING:
+    from runtime.stream.run import Run
 
 
 def sd_notify(text: str, address: str) -> bool:
@@ -49,7 +52,7 @@ class Systemd(Observer):
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return cls(address, int(asked) if ours and asked.isascii() and asked.isdigit() else None)
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: Run) -> None:
         sd_notify(f"READY=1\nSTATUS=streaming {', '.join(printable(name) for name in run.names)}", self._address)
 
     def on_decision(self, decision: Decision) -> None:
