@@ -20,18 +20,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-import runtime.commands.bench.artifacts
-import runtime.observers.terminal  # noqa: F401
 from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
+from runtime.core.parts import find_parts
 from runtime.model.card import CARD_KEY, read_card
+
+for _part in (*find_parts("commands").values(), *find_parts("observers").values()):
+    if _part.missing() is None and _part.module.startswith("runtime."):
+        import_module(_part.module)  # here: not in the time and the memory of an artifact
 
 CPU_S, MEMORY = 5, 2 << 30  # what one artifact may take; the memory beside that of this process
 
