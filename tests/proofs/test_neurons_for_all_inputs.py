@@ -18,8 +18,8 @@ import z3
 from onnx import numpy_helper
 from pycparser import c_ast, c_parser
 
-from plif_export.readers.nir import graph as nir_graph
 from plif_export.readers.nir import neurons as nir_neurons
+from plif_export.readers.nir import reader as nir_reader
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.neurons import CALLS, equation
 from plif_export.writers.forms import write_step
@@ -295,7 +295,7 @@ def test_the_sentences_about_nir_say_their_equations() -> None:
     prove(term_of(says(text, "I, IF")[0]) == real("NIR-IF", {"gain": R["R"] * R["dt"]}, **attrs).h)
     lif = real("NIR-LIF", {**k, "r": R["R"]}, **leak)
     prove(term_of(says(text, "LI, LIF")[0]) == lif.h)
-    check_sentence(lif, *says(nir_graph.__doc__ or "", "LIF ")[:2])
+    check_sentence(lif, *says(nir_reader.__doc__ or "", "LIF ")[:2])
     cuba = real("NIR-CubaLIF", {**k, "k_syn": R["k_syn"], "r": R["R"], "gain": R["k_syn"] * R["w_in"]}, **leak)
     i, h = map(term_of, says(text, "CubaLI, CubaLIF"))
     prove(i == cuba.after["i"])

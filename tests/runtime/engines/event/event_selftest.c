@@ -4,7 +4,7 @@
  * Needs no Python, so that it also runs on a processor that is only emulated: see test_engine_event_arm.py.
  * Prints one line for each path; exits 1 where a bit differs.
  */
-#include "../../runtime/native/engine/event.h"
+#include "../../../../runtime/native/engine/event.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The pool of threads: every piece once and in its round, and a call that ends although a worker gets no processor; and what chooses how
  * many threads a call takes, asked and told by several threads at once. */
-#include "../../runtime/native/engine/pool.h"
-#include "../../runtime/native/engine/threads.c"
+#include "../../../../runtime/native/engine/pool.h"
+#include "../../../../runtime/native/engine/threads.c"
 
 #include <semaphore.h>
 #include <signal.h>
