@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,6 +153,14 @@ def test_no_folders_name_each_other_in_a_circle(package: str, all_imports: list[
 NAMED = re.compile(r"(?<![\w./-])((?:runtime|plif_train|plif_export|tests|bench)/[\w/-]+\.(?:py|[ch]|md))\b")
 
 
+def is_of_a_removed_part(name: str) -> bool:
+    """What lies in runtime/formats/rosbag, or a test of it, where there is no such folder: a page may still name it."""
+    facts = [file for package in PACKAGES for file in (ROOT / package).rglob("part.py")]
+    kinds = {file.parent.parent.relative_to(ROOT) for file in facts}
+    places = Path(name.removeprefix("tests/")).parents
+    return any(kind in kinds and not (ROOT / part).is_dir() for part, kind in pairwise(places))
+
+
 def test_a_file_that_code_or_a_page_names_is_there() -> None:
     folders = [ROOT / folder for folder in (*PACKAGES, "docs")]
     files = [
@@ -161,7 +170,9 @@ def test_a_file_that_code_or_a_page_names_is_there() -> None:
     named = [(path, found[1]) for path, text in texts.items() for found in NAMED.finditer(text)]
     assert len(named) > 100
     gone = [
-        f"{path.relative_to(ROOT)}: {name}" for path, name in named if not (ROOT / name).exists() and "NAME" not in name
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, name in named
+        if not (ROOT / name).exists() and "NAME" not in name and not is_of_a_removed_part(name)
     ]
     assert not gone, "\n".join(gone)
 

@@ -22,10 +22,8 @@ from tests.fuzz.recordings import in_memory
 from tests.recordings import (
     READ,
     aedat31_packet,
-    csv_bytes,
     evt2_bytes,
     evt3_bytes,
-    nmnist_bytes,
     some_events,
 )
 
@@ -216,12 +214,13 @@ def test_times_beyond_int64_are_invalid_and_not_other_times(tmp_path: Path) -> N
 
 def test_a_sample_of_a_data_set_has_a_largest_number_of_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.data.dataset.MOST_EVENTS", 1000)
+    write = next(write for name, (write, _) in READ.items() if name != "nmnist")
     for number, count in enumerate((1000, 1001)):
         (tmp_path / "a").mkdir(exist_ok=True)
-        (tmp_path / "a" / f"{number}.csv").write_bytes(csv_bytes(some_events(count)))
+        (tmp_path / "a" / f"{number}.raw").write_bytes(write(some_events(count)))
     data = open_dataset(f"folder:{tmp_path}", framing="count:T=4", shape=(2, 34, 34))
     assert data.sample(0).sum() == 1000
-    with pytest.raises(PlifError, match=r"1.csv: more than 1000 events, too many for one sample"):
+    with pytest.raises(PlifError, match=r"1.raw: more than 1000 events, too many for one sample"):
         data.sample(1)
 
 
