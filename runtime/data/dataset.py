@@ -156,7 +156,7 @@ class EventSet:
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides their files."""
-        return {"framing": self.framing.kept, "shape": list(self.shape)}
+        return {"framing": str(self.framing), "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
         """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""

@@ -71,11 +71,6 @@ class Framing:
         """How many steps of the clock a frame holds: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
-    @property
-    def kept(self) -> str:
-        """Its text in files that are compared with those of before, where no word of resize is sum."""
-        return str(replace(self, resize="auto") if self.resize == "sum" else self)
-
     def picture(self, sensor: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the part of a sensor that is shown."""
         return (min(sensor), min(sensor)) if self.shape == "square" else sensor

@@ -3,7 +3,7 @@
 FILE is an .npz (a zip, nothing compressed, no pickle) with
 
     header.json       {"format": "plif-stream", "format_version": 4, "digest": of the artifact or null, "states": [[name, shape of
-                      one row], ...], "framing" (as Framing.kept), "decide", "reset", "filters": as texts, "sensors": [[width,
+                      one row], ...], "framing", "decide", "reset", "filters": as texts, "sensors": [[width,
                       height], ...], "turned": [how each source's pictures become upright; null where the framing takes them as
                       they are]}
     session.steps     int64 [rows], session.I: float32 [rows, ...], state I of the header
@@ -53,7 +53,7 @@ class StateFile(Observer):
                 raise PlifError(f"--state {self.path}: what a filter of your own remembers is not in such a file")
             stream.frames.keep_open = True
         self._header = header_of(run.model.card, FORMAT, FORMAT_VERSION)
-        self._header |= {"framing": framing.kept, "decide": options.decide, "reset": options.reset}
+        self._header |= {"framing": str(framing), "decide": options.decide, "reset": options.reset}
         self._header |= {"filters": options.filters, "sensors": [list(stream.source.sensor) for stream in self.streams]}
         turns = framing.orientation == "upright"
         self._header["turned"] = [stream.source.upright if turns else None for stream in self.streams]

@@ -69,7 +69,7 @@ def test_a_state_of_before_is_gone_on_with(folder: Path, events: np.ndarray, tmp
     found, _ = streamed(model, events[:3500], framing=f"{BINARY},resize=sum", state=kept)
     with zipfile.ZipFile(state) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    assert json.loads(parts["header.json"])["framing"] == BINARY
+    assert json.loads(parts["header.json"])["framing"] == f"{BINARY},resize=sum"
     with zipfile.ZipFile(state, "w") as archive:
         for name, data in parts.items():
             if (at := data.find(b"PLIFSNAP")) >= 0:
