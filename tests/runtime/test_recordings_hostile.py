@@ -24,6 +24,7 @@ from tests.recordings import (
     aedat31_packet,
     evt2_bytes,
     evt3_bytes,
+    nmnist_bytes,
     some_events,
 )
 
