@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -91,7 +90,7 @@ class TrainingJob:
             say(f"note: {note}", err=True)
         return net
 
-    def run(self, world: World, device: str) -> dict[str, Any]:
+    def run(self, world: World, device: str) -> dict[str, object]:
         """Trains as one rank; returns the training record."""
         recipe = replace(self.recipe, device=device)
         open_device(device)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +84,7 @@ class Meta:
     classes: tuple[str, ...]
     framing: str | None = None
     normalisation: dict[str, list[float]] | None = None
-    training: dict[str, Any] | None = field(default=None, compare=False)
+    training: dict[str, object] | None = field(default=None, compare=False)
     view: str | None = None  # "upright": recordings that their format stores turned must be turned
     sensor: tuple[int, int] | None = (
         None  # (width, height) of the recordings that it was trained on, if all had the same

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
@@ -233,7 +232,7 @@ def _lines_of_warnings() -> Callable[..., None]:
     """Prints warnings of ours in a line each, the same one once: the splits of a set may each have it."""
     said = set[str]()
 
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         text = str(message)
         if issubclass(category, PlifWarning) and text not in said:
             said.add(text)

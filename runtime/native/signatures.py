@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes as c
-from typing import Any
 
 INT, UINT, I32, I64, U64, SIZE, DOUBLE = c.c_int, c.c_uint, c.c_int32, c.c_int64, c.c_uint64, c.c_size_t, c.c_double
 P, TEXT = c.c_void_p, c.c_char_p  # any address; const char *
 
-SIGNATURES: dict[str, tuple[Any, ...]] = {
+SIGNATURES: dict[str, tuple[object, ...]] = {
     # plif.h
     "plif_error_text": (TEXT,),
     "plif_error_code": (INT,),

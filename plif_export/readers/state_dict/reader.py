@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +84,7 @@ def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Ten
     unknown = sorted(set(caller.neuron) - set(OPTIONS))
     if unknown:
         raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
-    overrides: dict[str, Any] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
+    overrides: dict[str, object] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
     overrides["bias"] = _bias(weights, path)
     overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
     for name in ("kind", "framing", "T"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -55,7 +54,7 @@ class Standing:
     def inside(self) -> bool | None:
         return {"inside": True, "outside": False}.get(self.verdict)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self) | {"inside": self.inside, "verdict": self.verdict}
 
     @property

@@ -1,6 +1,6 @@
 """Events as text, one a line: t,x,y,p in microseconds, or as csv_layout.py says and finds.
 
-p is 0/1, -1/1, false/true or OFF/ON. Empty lines and '#' and '%' comments are passed over. Any other line counts as one invalid
+p is 0/1, -1/1, false/true or OFF/ON. Empty lines and '#' and '%' comments are passed over. Another line counts as one invalid
 event, and so does one longer than LINE_LIMIT; a note shows the first such line. A block of plain numbers is parsed as a whole; a
 block with anything else in it is parsed line by line, with the same result.
 """
