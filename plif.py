@@ -188,7 +188,7 @@ def _take(module: str, name: str) -> Any:
         raise MissingExtra(f"{name} of {module}", _EXTRAS[module]) from None
 
 
-def _verb(method: Callable[..., Any]) -> Any:
+def _verb(method: Callable[..., object]) -> Any:
     """What a method of Model is, where the command of its name is a part. PlifError where that was taken out."""
     from runtime.core.parts import find_part
 
