@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-AIM_MS = 80
+AIM_MS = {"plif --help": 80, "plif info MODEL": 90}
 COMMAND = "import sys; sys.argv = ['plif', {words}]; from runtime.cli.__main__ import main; main()"
 MODEL = ROOT / "models" / "nmnist-digits.pt"
 ALONE = {  # name -> program, engine
@@ -76,12 +76,12 @@ def command(processes: int) -> int:
     print(f"p50 of {processes} processes each, in turns, in ms; load average {os.getloadavg()[0]:.1f}")
     bare, *others = ALONE
     print(f"{bare:24} {np.median(wall[bare]):7.1f} wall {np.median(processor[bare]):7.1f} processor")
-    worst = 0.0
+    above = False
     for name in others:
         more = [float(np.median(np.subtract(times[name], times[bare]))) for times in (wall, processor)]
-        print(f"{name:24} {more[0]:+7.1f} wall {more[1]:+7.1f} processor; aim: {AIM_MS} more than Python alone")
-        worst = max(worst, min(more))  # a busy machine makes the wall clock late, and a cold one the processor
-    return int(worst > AIM_MS)
+        print(f"{name:24} {more[0]:+7.1f} wall {more[1]:+7.1f} processor; aim: {AIM_MS[name]} more than Python alone")
+        above |= min(more) > AIM_MS[name]  # a busy machine makes the wall clock late, and a cold one the processor
+    return int(above)
 
 
 def measure(path: Path, processes: int, cache: Path) -> list[dict[str, Any]]:

@@ -57,9 +57,9 @@ class RecipeOptions(OptionRecord):
     help_recipe: bool = option("What --set takes.", "--help-recipe", default=False, eager=_show_keys)
 
 
-def _checked(context: Any, argument: Any, words: list[str]) -> list[str]:
+def _checked(words: list[str] | None) -> list[str] | None:
     """Words that no option took. PlifError for one that looks like an option."""
-    for word in words:
+    for word in words or ():
         if word.startswith("--"):
             key = word[2:].partition("=")[0].removeprefix("no-").replace("-", "_")
             hint = f"type --set {key}=VALUE" if key in KEYS else nearest(key)

@@ -64,12 +64,12 @@ def option(
 class Argument:
     """A parameter of a command that stands without a name on the command line: Annotated[Path, Argument("What it is.")].
 
-    callback  (context, parameter, value) -> value, before the command runs
+    callback  value -> value, before the command runs
     """
 
     help: str
     metavar: str | None = None
-    callback: Callable[[Any, Any, Any], Any] | None = None
+    callback: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)

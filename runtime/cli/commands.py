@@ -1,4 +1,4 @@
-"""A command's function as click has it: what is declared in its signature becomes arguments, options and help.
+"""A command's function as Typer has it: what is declared in its signature becomes arguments, options and help.
 
 file: Annotated[Path, Argument("An exported artifact.")]        an argument; a default makes it optional, a list takes several
 output: Output                                                  options: the fields of a record (runtime/base/options.py)
@@ -9,29 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-import click
+import typer
+from typer._click import Command
 
 from runtime.base.options import OfParts, OptionRecord, flag_of, options_of
 from runtime.core.parts import options_of_parts
-
-
-class NamedArgument(click.Argument):
-    """An argument with a line in the help of its command; click has that since 8.5."""
-
-    about = ""
-
-
-class Command(click.Command):
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(each.human_readable_name, each.about) for each in self.params if isinstance(each, NamedArgument)]
-        if rows:
-            with formatter.section("Arguments"):
-                formatter.write_dl(rows)
-        super().format_options(ctx, formatter)
 
 
 def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
@@ -60,69 +45,75 @@ def command_of(name: str, function: Callable[..., Any], about: str) -> Command:
     """The function `name` as a command.  about: what it does."""
     records = records_of(function)
     own = parameters_of(function)
-    kinds = {each: _kind_of_parts(one) for each, one in own.items()}
-    of_parts = [each for each, kind in kinds.items() if kind is not None]
-    arguments = [
-        _argument(one) for each, one in own.items() if get_origin(one.annotation) is Annotated and each not in of_parts
-    ]
-    options = {each.name: each for record in records.values() for each in _options(record)}
+    of_parts = [each for each, one in own.items() if _kind_of_parts(one) is not None]
+    arguments = [each for each in own if each not in records and each not in of_parts]
 
     def call(**said: Any) -> Any:
-        said = {key: [*value] or None if isinstance(value, tuple) else value for key, value in said.items()}
-        given: dict[str, Any] = {each: {} for each in of_parts}
-        given |= {each: said[each] for each in own if each not in records and each not in of_parts}
+        # an option that was not given, and may be several times, is None whatever Typer makes of it
+        said = {key: [*value] or None if isinstance(value, list | tuple) else value for key, value in said.items()}
+        given: dict[str, Any] = {each: {} for each in of_parts} | {each: said[each] for each in arguments}
         for each, record in records.items():
             made = record(**{one.name: said[one.name] for one in options_of(record)})
-            name, _, part = each.partition(".")
+            key, _, part = each.partition(".")
             if part:
-                given[name][part] = made
+                given[key][part] = made
             else:
-                given[name] = made
+                given[key] = made
         return function(**given)
 
-    settings = {"show_default": True} | getattr(function, "context_settings", {})
-    params: list[click.Parameter] = [*arguments, *options.values()]
-    return Command(name, settings, callback=call, params=params, help=about)
+    typed = [_argument(own[each]) for each in arguments]
+    options = {each.name: each for record in records.values() for each in _options(record)}
+    call.__signature__ = inspect.Signature([*typed, *options.values()])  # type: ignore[attr-defined]
+    call.__annotations__ = {}
+    alone = plain_typer()
+    alone.command(name, help=about, context_settings=getattr(function, "context_settings", None))(call)
+    return typer.main.get_command(alone)
 
 
-def _argument(own: inspect.Parameter) -> NamedArgument:
+def plain_typer(**settings: Any) -> typer.Typer:
+    """A Typer that writes text as it is: no markup, no frames, no traceback of its own."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
+
+
+def _argument(own: inspect.Parameter) -> inspect.Parameter:
     kind, said = get_args(own.annotation)
-    kind, many = _one_of(kind)
-    required = own.default is inspect.Parameter.empty
-    found = NamedArgument(
-        [own.name], type=kind, nargs=-1 if many else 1, required=required, metavar=said.metavar, callback=said.callback
+    metavar = said.metavar or own.name.upper() + "..." * (
+        list in (get_origin(each) for each in (kind, *get_args(kind)))
     )
-    found.about = said.help + "  [required]" * required
-    return found
+    shown = typer.Argument(help=said.help, metavar=metavar, callback=said.callback, show_default=False)
+    return own.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, shown])
 
 
-def _options(record: type[OptionRecord]) -> Iterator[click.Option]:
+def _options(record: type[OptionRecord]) -> Iterator[inspect.Parameter]:
     types = get_type_hints(record)
     for each in options_of(record):
         yield _option(each, types[each.name])
 
 
-def _option(each: Field[Any], declared: Any) -> click.Option:
+def _option(each: Field[Any], declared: Any) -> inspect.Parameter:
     about = each.metadata
-    kind, many = _one_of(about["typed"] or (str if about["parse"] is not None else declared))
-    flags, flag = about["flags"] or [flag_of(each)], kind is bool
-    if flag and not about["flags"]:
+    kind = about["typed"] or (str if about["parse"] is not None else declared)
+    flags = about["flags"] or [flag_of(each)]
+    if not about["flags"] and bool in (kind, *get_args(kind)):
         flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
-    shape: dict[str, Any] = {"is_flag": True} if flag else {"type": kind, "multiple": many}
-    if each.default is MISSING:
-        shape["required"] = True
-    else:
-        shape["default"] = each.default
+    shape: dict[str, Any] = {"help": about["help"], "metavar": about["metavar"]}
     if (eager := about["eager"]) is not None:
-        shape |= {"is_eager": True, "callback": lambda ctx, _, asked: (eager(), ctx.exit()) if asked else None}
-    return click.Option([each.name, *flags], help=about["help"], metavar=about["metavar"], **shape)
+        shape |= {"is_eager": True, "callback": in_place(eager)}
+    default = inspect.Parameter.empty if each.default is MISSING else each.default
+    if default is None and NoneType not in get_args(kind):
+        kind = kind | None
+    shown = typer.Option(*flags, **shape)
+    return inspect.Parameter(
+        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
+    )
 
 
-def _one_of(kind: Any) -> tuple[Any, bool]:
-    """list[Path] | None -> what click takes for a Path, and that there may be several."""
-    kinds = [one for one in get_args(kind) if one is not NoneType]
-    if get_origin(kind) is list:
-        return _one_of(kinds[0])[0], True
-    if NoneType in get_args(kind):
-        return _one_of(kinds[0])
-    return click.Path(path_type=Path) if kind is Path else kind, False
+def in_place(eager: Callable[[], None]) -> Callable[[bool], None]:
+    """Of a flag: does this in place of the command."""
+
+    def do(asked: bool) -> None:
+        if asked:
+            eager()
+            raise typer.Exit
+
+    return do

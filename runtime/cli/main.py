@@ -19,12 +19,17 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Annotated, cast
 
-import click
+import typer
+from typer._click import Command, Context, HelpFormatter  # which typer itself does not name, as the errors
+from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption, UsageError
+from typer.core import TyperCommand, TyperGroup
 
 from runtime.base.errors import MissingExtra, PlifError, PlifWarning, install_command
 from runtime.base.text import say
 from runtime.base.version import __version__
+from runtime.cli.commands import command_of, in_place, plain_typer
 from runtime.cli.signals import catch_signals, exit_code, let_go
 from runtime.core.parts import PACKAGES, Part, by_name, find_part, find_parts
 
@@ -55,19 +60,17 @@ def find_command(name: str) -> Part | None:
     return core or find_part("commands", name)
 
 
-class _Commands(click.Group):
+class _Commands(TyperGroup):
     """The commands, each imported when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         return [*commands()]
 
-    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Context | None, cmd_name: str) -> Command | None:
         found = find_command(cmd_name)
         return None if found is None else _command(cmd_name, found)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """A name may be two words."""
         if args[0] not in commands_of("runtime") and (both := " ".join(args[:2])) in by_name(find_parts("commands")):
             args = [both, *args[2:]]
@@ -78,26 +81,24 @@ class _Commands(click.Group):
             ctx.fail(f"No such command '{args[0]}'.{near}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _lacks(each) or each.about) for name, each in commands().items()])
 
 
-def _command(name: str, said: Part) -> click.Command:
-    """The command as click runs it; one whose extra is not installed says what to install, whatever its options."""
+def _command(name: str, said: Part) -> Command:
+    """The command as Typer runs it; one whose extra is not installed says what to install, whatever its options."""
     if not said.requires:
         # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not (lacks := _lacks(said)):
-        from runtime.cli.commands import command_of
-
         return command_of(name, said.load(said.run), said.about)
 
     def missing() -> None:
         raise MissingExtra(f"plif {name}", said.extra)
 
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    return click.Command(name, anything, callback=missing, help=lacks)
+    return TyperCommand(name, context_settings=anything, callback=missing, help=lacks)
 
 
 def _lacks(said: Part) -> str:
@@ -105,29 +106,35 @@ def _lacks(said: Part) -> str:
     return "" if said.missing() is None else f"Not installed: {install_command(said.extra)}"
 
 
-def _show_completion(ctx: click.Context, option: click.Parameter, shell: str | None) -> None:
-    if shell:
-        from click.shell_completion import get_completion_class
-
-        found = get_completion_class(shell)
-        if found is None:
-            ctx.fail(f"--show-completion {shell}: expected bash, zsh or fish")
-        say(*found(app, {}, "plif", "_PLIF_COMPLETE").source().splitlines())
-        ctx.exit()
+SHELLS = ("bash", "zsh", "fish")
+COMPLETE = "_PLIF_COMPLETE"  # set by a shell that wants to know what may follow
 
 
-app = _Commands(
-    "plif",
-    help="Deploy spiking neural networks: train, export, prove, evaluate, stream.",
-    no_args_is_help=True,
-    params=[
-        click.Option(
-            ["--show-completion"], metavar="SHELL", is_eager=True, expose_value=False, callback=_show_completion,
-            help="What makes bash, zsh or fish complete plif, to add to its start-up file.",
-        )
-    ],
-)  # fmt: skip
-click.version_option(__version__, message="plif %(version)s")(app)
+def _show_completion(shell: str | None) -> None:
+    if shell is not None:
+        from typer.completion import get_completion_script
+
+        if shell not in SHELLS:
+            raise typer.BadParameter(f"expected {' or '.join(SHELLS)}")
+        say(*get_completion_script(prog_name="plif", complete_var=COMPLETE, shell=shell).splitlines())
+        raise typer.Exit
+
+
+def _plif(
+    shell: Annotated[str | None, typer.Option(
+        "--show-completion", metavar="SHELL", is_eager=True, callback=_show_completion,
+        help="What makes bash, zsh or fish complete plif, to add to its start-up file.",
+    )] = None,
+    version: Annotated[bool, typer.Option(
+        "--version", is_eager=True, callback=in_place(lambda: say(f"plif {__version__}")), help="Show the version and exit.",
+    )] = False,
+) -> None:  # fmt: skip
+    """Deploy spiking neural networks: train, export, prove, evaluate, stream."""
+
+
+_typer = plain_typer(name="plif", cls=_Commands, no_args_is_help=True)
+_typer.callback()(_plif)
+app = cast(TyperGroup, typer.main.get_command(_typer))
 
 
 def main() -> None:
@@ -172,16 +179,20 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         code = 130
-    except click.exceptions.NoArgsIsHelpError as error:
+    except NoArgsIsHelpError as error:
         say(*error.format_message().splitlines(), err=True)
         return 2
-    except click.ClickException as error:
-        asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "plif"
-        name = error.option_name if isinstance(error, click.NoSuchOption) else "--"
-        typed = [word for word in arguments if name[1:] != "-" and word.startswith(name) and word != name]  # -json
-        near = "".join(f". Did you mean '-{word}'?" for word in typed[:1])
+    except UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "plif"
         text = " ".join(error.format_message().split())
-        say(f"plif: error: {text.removesuffix('.') if near else text}{near} (see {asked} --help)", err=True)
+        if isinstance(error, NoSuchOption):
+            name = error.option_name
+            near = [
+                f"-{word}" for word in arguments if name[1:] != "-" and word.startswith(name) and word != name
+            ]  # -json
+            near += error.possibilities or ()
+            text = f"No such option '{name}'." + "".join(f" Did you mean '{each}'?" for each in near[:1])
+        say(f"plif: error: {text} (see {asked} --help)", err=True)
         return 2
     except Exception as error:
         return UNREAD if isinstance(error, BrokenPipeError) and _unread() else _unexpected(error)
@@ -191,17 +202,17 @@ def run(arguments: list[str]) -> int:
 
 
 def invoke(arguments: list[str]) -> int:
-    """Parses and runs a command line: gives its exit code, or raises what went wrong, usage errors of click among it."""
-    completing = os.environ.get("_PLIF_COMPLETE")
-    if completing:
-        from click.shell_completion import shell_complete
+    """Parses and runs a command line: gives its exit code, or raises what went wrong, usage errors of Typer among it."""
+    if COMPLETE in os.environ:
+        from typer.completion import completion_init
 
-        return shell_complete(app, {}, "plif", "_PLIF_COMPLETE", completing)
+        completion_init()
+        app.main([], "plif", COMPLETE)
     try:
-        # not click's own main, which hides from us that nobody reads the output
+        # not Typer's own main, which hides from us that nobody reads the output
         with app.make_context("plif", [*arguments]) as context:
             code = app.invoke(context)
-    except click.exceptions.Exit as left:
+    except typer.Exit as left:
         code = left.exit_code
     return code if isinstance(code, int) else 0
 

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-import click
+import typer
 
-from runtime.cli.main import app
+from runtime.cli.main import UsageError, app
 from tests.conftest import REPOSITORY
 
 PAGES = (
@@ -80,8 +80,8 @@ def _plif(words: list[str], whole: bool) -> str | None:
         names = {"--help", *(name for option in app.params for name in option.opts)}
         return None if not whole or {*words[:1]} & names else f"plif alone does nothing, and has no {words[:1]}"
     try:
-        _, command, words = app.resolve_command(click.Context(app), words)
-    except click.ClickException as error:
+        _, command, words = app.resolve_command(typer.Context(app), words)
+    except UsageError as error:
         return str(error)
     if not whole and words and words[-1].startswith("--"):
         names = {"--help", *(name for option in command.params for name in option.opts + option.secondary_opts)}

@@ -143,7 +143,7 @@ main()
         (["info"], "runtime.cli.main"),
         (["info"], "typing"),
         (["info"], "runtime.base.errors"),
-        (["info"], "click"),
+        (["info"], "typer"),
         (["info"], "runtime.cli.info"),
         (DIGITS, "runtime.cli.stream"),
         (DIGITS, "numpy"),
@@ -154,7 +154,7 @@ def test_ctrl_c_at_any_import_is_an_interrupt(folder: Path, arguments: list[str]
     process = interruptible([sys.executable, "-c", AT_AN_IMPORT, at, *arguments], cwd=folder)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.splitlines()[-1] == "plif: interrupted" and "Traceback" not in err, err
-    assert at not in ("typing", "click") or out == ""
+    assert at not in ("typing", "typer") or out == ""
 
 
 @pytest.mark.parametrize("how", (signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)))
@@ -240,7 +240,7 @@ cli.main()
 
 def test_the_command_holds_ctrl_c_before_it_loads_what_takes_long() -> None:
     assert '\nplif = "runtime.cli.__main__:main"\n' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    program = "import sys, runtime.cli.__main__; print({'typing', 'click', 'contextlib'} & {*sys.modules})"
+    program = "import sys, runtime.cli.__main__; print({'typing', 'typer', 'contextlib'} & {*sys.modules})"
     bare = {"env": {"PYTHONPATH": str(REPOSITORY)}, "capture_output": True, "text": True}
     assert subprocess.run([sys.executable, "-S", "-c", program], **bare).stdout == "set()\n"
 

@@ -77,12 +77,12 @@ def test_the_columns_of_info_never_meet_whatever_the_widths(name: str) -> None:
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    bash = {"_PLIF_COMPLETE": "bash_complete"}
-    assert plif(**bash, COMP_WORDS="plif st", COMP_CWORD="1").split() == ["plain,stream"]
-    assert "plain,--decide" in plif(**bash, COMP_WORDS="plif stream --de", COMP_CWORD="2").split()
+    bash = {"_PLIF_COMPLETE": "complete_bash"}
+    assert plif(**bash, COMP_WORDS="plif st", COMP_CWORD="1").split() == ["stream"]
+    assert "--decide" in plif(**bash, COMP_WORDS="plif stream --de", COMP_CWORD="2").split()
 
 
 def test_the_script_for_a_shell_is_printed() -> None:
-    for shell, words in (("bash", "complete -o nosort -F"), ("zsh", "#compdef plif"), ("fish", "complete ")):
+    for shell, words in (("bash", "complete -o default -F"), ("zsh", "#compdef plif"), ("fish", "complete ")):
         assert words in plif("--show-completion", shell)
     assert run(["--show-completion", "cmd"]) == 2

@@ -109,7 +109,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
                 if not isinstance(node, ast.Call) or where in allowed:
                     continue
                 called = ast.unparse(node.func)
-                if called in ("print", "click.echo", "click.secho") or called.startswith(
+                if called in ("print", "typer.echo", "typer.secho") or called.startswith(
                     ("sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.stderr.buffer")
                 ):
                     found.append(f"{where}:{node.lineno}: {called}")

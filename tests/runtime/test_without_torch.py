@@ -144,11 +144,11 @@ def test_without_onnx_runtime_the_event_engine_serves_and_says_why(without_an_en
 
 # What each way in may load. Names, not times: a name that creeps in costs every start of every process.
 ENGINES = ("torch", "onnx", "onnxruntime", "openvino", "matplotlib")
-HEAVY = (*ENGINES, "click", "rich", "importlib.metadata", "subprocess")
-# What `plif --help` and `plif info MODEL` start without: they are to cost at most 80 ms (python bench/startup.py --command).
+HEAVY = (*ENGINES, "typer", "rich", "importlib.metadata", "subprocess")
+# What `plif --help` and `plif info MODEL` start without (python bench/startup.py --command).
 NOT_TO_START = (
-    *ENGINES, "numpy", "pydantic", "rich", "typer", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
-    "importlib.resources", "socket", "subprocess", "tempfile", "zipfile", "runtime.api", "runtime.base.children",
+    *ENGINES, "numpy", "pydantic", "rich", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
+    "importlib.resources", "socket", "tempfile", "zipfile", "runtime.api", "runtime.base.children",
     "runtime.formats.hdf5.tree",
 )  # fmt: skip
 

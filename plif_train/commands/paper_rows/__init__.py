@@ -77,7 +77,7 @@ def command(
 
 
 def _train(row: Row, data: str, how: PaperOptions) -> None:
-    import click
+    import typer
 
     from plif_train.loop.resume import resume_path
     from runtime.base.files import make_folder
@@ -94,7 +94,7 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             code = invoke(words)
         if code:
-            raise click.exceptions.Exit(code)
+            raise typer.Exit(code)
     except Interrupted:
         goes_on = f"{kept} holds how far it came; the same command goes on{' without --overwrite' * overwrite}"
         raise Interrupted(goes_on if kept.exists() else "nothing was written") from None
@@ -106,7 +106,7 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
 
 def _draw(row: Row, data: str, how: PaperOptions, as_json: bool) -> None:
     """Draws a figure of the trained network of its data set: of the folder of trainings, else of model.pt."""
-    import click
+    import typer
 
     from plif_train.commands.paper_rows.rows import find_rows
     from runtime.cli.main import invoke
@@ -124,7 +124,7 @@ def _draw(row: Row, data: str, how: PaperOptions, as_json: bool) -> None:
         )
     words[words.index("model.pt")] = str(model)
     if code := invoke([*words, *["--json"] * as_json]):
-        raise click.exceptions.Exit(code)
+        raise typer.Exit(code)
 
 
 def _record(row: Row, how: PaperOptions) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def python() -> Path:
         shutil.rmtree(HOME, ignore_errors=True)
         venv.create(HOME, with_pip=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        for what in (["--no-deps", f"onnxruntime-gpu=={RELEASE}"], ["numpy", "click"]):
+        for what in (["--no-deps", f"onnxruntime-gpu=={RELEASE}"], ["numpy", "typer>=0.26,<0.29"]):
             done = subprocess.run([*pip, *what], capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"pip cannot fetch {what[-1]}: {done.stderr.strip().splitlines()[-1]}")
