@@ -6,6 +6,7 @@ The limits of tests/parts.json only fall (`--lower`), and a commit that touches 
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def test_all_parts_are_read_in_a_moment_and_none_of_them_is_imported(house: Hous
     found = [part for kind in kinds for part in find_parts(kind).values()]
     assert time.thread_time() - began < 0.5
     assert len(found) == len(folders(house))
+
+
+def test_the_core_is_read_in_twenty_files_none_of_which_is_of_a_part(house: House) -> None:
+    page = (house.root / "docs" / "reading.md").read_text(encoding="utf-8")
+    files = re.findall(r"^\| \d+ \| `([^`]+)`", page, re.M)
+    assert len(files) == 20 and set(files) <= house.core
+    assert sum(house.lines[name] for name in files) < 2500
 
 
 @pytest.mark.machines
