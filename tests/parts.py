@@ -163,9 +163,7 @@ class House:
         """Files outside of a part, and of what needs it, that import it; and those that name it in a string: all that would have
         to be changed if it were removed."""
         own = self.removed_with(part)
-        word = (
-            part.rpartition("/")[2] if "/" in part and not part.endswith("/plif") else ""
-        )  # the project's name is everywhere
+        word = part.rpartition("/")[2] if "/" in part else ""
         # parts of one name are one thing: what can be written, is a kind of file, and runs
         alike = set().union(*(self.parts[each] for each in self.parts if each.rpartition("/")[2] == word))
         hard = sorted(name for name, found in self.imports.items() if name not in own and found & own)

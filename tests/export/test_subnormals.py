@@ -23,7 +23,7 @@ from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif_file import file as plif_file
 from runtime.base.errors import PlifError
 from runtime.model.card import encode, read_card
 from runtime.model.graph import Graph, Node, state_key

@@ -13,7 +13,7 @@ import pytest
 
 from plif_export import export
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif_file import file as plif_file
 from tests.export.test_graph_layers import attention
 from tests.fuzz import cards
 from tests.fuzz.libfuzzer import KINDS, harness, model, unpack

@@ -15,8 +15,8 @@ import runtime
 from plif_export import export
 from plif_train.loop import checkpoint
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
-from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.plif_file import file as plif_file
+from runtime.artifacts.plif_file.program import contents_of
 from runtime.cli.main import run
 from runtime.events import Account, frames_of, make_events, open_source
 from runtime.events.framing import Framing, framing_of

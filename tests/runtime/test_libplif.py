@@ -15,8 +15,8 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
-from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.plif_file import file as plif_file
+from runtime.artifacts.plif_file.program import contents_of
 from runtime.base.errors import PlifError
 from runtime.events import make_events, open_source
 from runtime.events.framer import Framer

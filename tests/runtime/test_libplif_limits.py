@@ -14,7 +14,7 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
+from runtime.artifacts.plif_file import file as plif_file
 from runtime.base.errors import PlifError
 from runtime.engines.event_program.layout import lanes
 from runtime.events import make_events

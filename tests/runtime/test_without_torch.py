@@ -167,7 +167,7 @@ def test_importing_the_runtime_loads_nothing_at_all(folder: Path) -> None:
 
 @pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler")
 def test_loading_an_artifact_loads_no_engine_but_its_own_and_no_command_line(folder: Path) -> None:
-    heavy = (*HEAVY, "zipfile", "shutil", "xml.etree.ElementTree", "runtime.artifacts.plif.facts")
+    heavy = (*HEAVY, "zipfile", "shutil", "xml.etree.ElementTree", "runtime.artifacts.plif_file.facts")
     found = loaded("import runtime; runtime.load('model.onnx', 'event').session()", heavy, folder)
     assert set(found) <= set(loaded("import numpy", heavy, folder))  # NumPy 1.26 loads subprocess
 

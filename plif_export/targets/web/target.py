@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from plif_export.proof.structure import Places
-from plif_export.targets.plif.target import PlifTarget
+from plif_export.targets.plif_file.target import PlifTarget
 from plif_export.targets.target import ExportJob
 from plif_export.targets.web import PageNetwork, write_page
 from runtime.artifacts.web.page import EXPECTED, PLIF, blocks, read_bytes, without

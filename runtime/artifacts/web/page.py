@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.artifacts.plif.file import take_apart, text_of
+from runtime.artifacts.plif_file.file import take_apart, text_of
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 
@@ -71,13 +71,13 @@ def read_card_text(path: Path) -> str:
 
 def read_contents(path: Path) -> Contents:
     """What the digest binds to the card."""
-    from runtime.artifacts.plif.program import contents_of  # with NumPy: not to show a card
+    from runtime.artifacts.plif_file.program import contents_of  # with NumPy: not to show a card
 
     return contents_of(path, *take_apart(path, read_bytes(path)))
 
 
 def read_program(path: Path, card: Card) -> bytes:
     """The .plif file in a page, checked against its card."""
-    from runtime.artifacts.plif.facts import require_same
+    from runtime.artifacts.plif_file.facts import require_same
 
     return require_same(path, read_bytes(path), card)

@@ -4,5 +4,5 @@ ABOUT = "A web page with a .plif file in it, and libplif to run it."
 CONTRACT = "Target"
 SUFFIX = ".html"
 MAGIC = b"<!doctyp"
-NEEDS = ("runtime/artifacts/plif",)
+NEEDS = ("runtime/artifacts/plif_file",)
 PAGE = "docs/web.md"

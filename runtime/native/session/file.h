@@ -1,4 +1,4 @@
-/* The layout of a .plif file, little-endian; runtime/artifacts/plif/file.py says what each part is, and writes
+/* The layout of a .plif file, little-endian; runtime/artifacts/plif_file/file.py says what each part is, and writes
  * it.
  *
  * A file is not believed: plif_file_open checks every offset and size against the size of the file, the facts

@@ -19,8 +19,8 @@ from torch import nn
 import plif_export
 import plif_train
 from runtime.artifacts.c import source as c_source
-from runtime.artifacts.plif import file as plif_file
-from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.plif_file import file as plif_file
+from runtime.artifacts.plif_file.program import contents_of
 from runtime.artifacts.tensorrt import file as engine_file
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_FILE, CARD_KEY, kind_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifacts.plif import file as pf
+from runtime.artifacts.plif_file import file as pf
 from tests.export.attacks.artifacts import attack, write_plif
 
 Sections = dict[str, bytes]

@@ -12,7 +12,7 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from runtime import native
-from runtime.artifacts.plif.program import plif_of
+from runtime.artifacts.plif_file.program import plif_of
 from runtime.artifacts.web import page as web_page
 from runtime.artifacts.web.page import read_bytes
 from runtime.base.errors import PlifError

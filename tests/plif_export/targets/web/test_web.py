@@ -17,9 +17,9 @@ import runtime
 from examples.web.build import build
 from plif_export import export
 from plif_export.targets.web import PageNetwork, write_page
-from runtime.artifacts.plif import file as plif_file
-from runtime.artifacts.plif.facts import exit_fact
-from runtime.artifacts.plif.program import contents_of
+from runtime.artifacts.plif_file import file as plif_file
+from runtime.artifacts.plif_file.facts import exit_fact
+from runtime.artifacts.plif_file.program import contents_of
 from runtime.artifacts.web.page import blocks, read_bytes
 from runtime.events.formats import Losses, open_recording
 from runtime.model.card import encode

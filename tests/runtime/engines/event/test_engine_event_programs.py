@@ -16,7 +16,7 @@ import runtime
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic import interpret
 from runtime import native
-from runtime.artifacts.plif.file import KEPT
+from runtime.artifacts.plif_file.file import KEPT
 from runtime.model.graph import Graph, Node, key_of
 from runtime.model.program import EXACT, OPS
 from tests.export.exact_networks import NEURONS, exact_network

@@ -13,8 +13,8 @@ import pytest
 import runtime
 from plif_export import export, verify
 from runtime import native
-from runtime.artifacts.plif import file as plif_file
-from runtime.artifacts.plif.program import of_nibbles, read_plif, turned
+from runtime.artifacts.plif_file import file as plif_file
+from runtime.artifacts.plif_file.program import of_nibbles, read_plif, turned
 from runtime.base.errors import PlifError
 from runtime.engines.event_program.layout import aligned
 from runtime.model.card import read_card

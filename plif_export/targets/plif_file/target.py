@@ -14,11 +14,11 @@ import onnx.numpy_helper
 
 from plif_export.proof.structure import Places
 from plif_export.readers.rules import Problem, refuse
-from plif_export.targets.plif.sections import sections_of
+from plif_export.targets.plif_file.sections import sections_of
 from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
-from runtime.artifacts.plif.file import ARRAY, EXPECTED, pack, records, take_apart, text_of
-from runtime.artifacts.plif.program import contents_of, plif_of
+from runtime.artifacts.plif_file.file import ARRAY, EXPECTED, pack, records, take_apart, text_of
+from runtime.artifacts.plif_file.program import contents_of, plif_of
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.engines.event_program.program import not_here

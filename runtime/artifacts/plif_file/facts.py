@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.artifacts.plif import file
-from runtime.artifacts.plif.program import Facts, State, contents_of, plif_of
+from runtime.artifacts.plif_file import file
+from runtime.artifacts.plif_file.program import Facts, State, contents_of, plif_of
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.events.framing import is_native

@@ -4,3 +4,4 @@ ABOUT = "One flat file with the program of the event engine, for libplif."
 CONTRACT = "Target"
 NEEDS = ("runtime/engines/event",)
 PAGE = "docs/edge.md"
+NAMES = ("plif",)

@@ -1,4 +1,4 @@
-"""What the compiler made of a network -> the sections of a .plif file (runtime/artifacts/plif/file.py has the layout).
+"""What the compiler made of a network -> the sections of a .plif file (runtime/artifacts/plif_file/file.py has the layout).
 
 The operations are written as they are, one list for each CPU path: a program that opens the file decides nothing again.
 """
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from runtime import native
-from runtime.artifacts.plif import file
-from runtime.artifacts.plif.facts import facts_of, strings_of
-from runtime.artifacts.plif.file import ALIGNMENT, DTYPES, NIBBLES, OPERATION_FIELDS, PAIRS, POINTERS
-from runtime.artifacts.plif.program import of_nibbles, turned
+from runtime.artifacts.plif_file import file
+from runtime.artifacts.plif_file.facts import facts_of, strings_of
+from runtime.artifacts.plif_file.file import ALIGNMENT, DTYPES, NIBBLES, OPERATION_FIELDS, PAIRS, POINTERS
+from runtime.artifacts.plif_file.program import of_nibbles, turned
 from runtime.engines.event_program.layout import Layout
 from runtime.engines.event_program.program import Compiler
 from runtime.model.card import Card

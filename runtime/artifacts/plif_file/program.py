@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.artifacts.plif.file import (
+from runtime.artifacts.plif_file.file import (
     ARRAY,
     DTYPES,
     EXPECTED,

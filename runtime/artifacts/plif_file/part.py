@@ -5,3 +5,4 @@ CONTRACT = "Target"
 SUFFIX = ".plif"
 MAGIC = b"PLIF\r\n\x1a\n"
 PAGE = "docs/edge.md"
+NAMES = ("plif",)
