@@ -94,7 +94,7 @@ def _reader_of_file(path: Path, caller: CallerFacts) -> Part | None:
         raise PlifError(
             f"{path}: is an exported artifact, not a model; expected the model.pt, state_dict or NIR file it was made from"
         )
-    part = next((part for part in find_parts("readers").values() if head.startswith(part.magic or (b"\0\0",))), None)
+    part = next((part for part in find_parts("readers").values() if part.magic and head.startswith(part.magic)), None)
     return None if part is None or (head[:2] == b"PK" and caller.network is None and has_card(path)) else part
 
 
