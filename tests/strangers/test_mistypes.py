@@ -26,7 +26,7 @@ AT_ONCE = {  # before anything large is loaded
     f"verify {MODEL}": "Missing option '--against'. (see plif verify --help)",
 }
 LATER = {
-    f"eval {MODEL} --data nmnist:DIR --batch two": "'--batch': 'two' is not a valid integer. (see plif eval --help)",
+    f"eval {MODEL} --data nmnist:DIR --batch two": "'--batch': 'two' is not a valid int. (see plif eval --help)",
     f"eval {MODEL} --data nmist:DIR": "'nmist' is not known, expected NAME:DIR with NAME one of",
     f"eval {MODEL} --data nmnist": "no folder named, expected nmnist:DIR",
     f"eval {MODEL} --data 'nmnist:~/nowhere'": "/nowhere: no such folder, expected one with Train/ and Test/ in it",

@@ -254,7 +254,7 @@ def test_a_form_that_changes_between_the_gate_and_the_build_is_not_built(
 
     monkeypatch.setattr(pipeline, "set_card", and_a_weight)
     monkeypatch.setattr(standin, "Builder", None)
-    monkeypatch.setattr("plif_export.targets.tensorrt.import_tensorrt", lambda kind: standin)
+    monkeypatch.setattr("plif_export.targets.tensorrt.target.import_tensorrt", lambda kind: standin)
     with pytest.raises(CheckFailed, match="not the one that passed the gate; nothing was built"):
         export(firing(), tmp_path / "m.engine", to="tensorrt")
     assert list(tmp_path.iterdir()) == []
