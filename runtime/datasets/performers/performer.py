@@ -214,8 +214,9 @@ def _show_wall(wall: Floats, size: Size) -> Floats:
     z, last = height / SIZE_PX, SIZE_PX - 1
     across = (np.arange(width) - (width - 1) / 2) / z + last / 2
     down = (np.arange(height) - (height - 1) / 2) / z + last / 2
-    across, down = (last - np.abs(last - at % (2 * last)) for at in (across, down))
-    return np.asarray(_between(down, SIZE_PX) @ wall @ _between(across, SIZE_PX).T, np.float32)
+    mirrored = [np.asarray(last - np.abs(last - at % (2 * last)), np.float64) for at in (down, across)]
+    rows, columns = (_between(at, SIZE_PX) for at in mirrored)
+    return np.asarray(rows @ wall @ columns.T, np.float32)
 
 
 def _make_wall(rng: np.random.Generator, tone: float, depth: float) -> Floats:
