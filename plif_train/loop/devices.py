@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from runtime.base.errors import PlifError
 from runtime.base.grammar import read_list
-from runtime.core.parts import find_parts
+from runtime.core.observers import hearing
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
     if len(devices) == 1 and "WORLD_SIZE" not in os.environ:
         yield World(), devices[0]
         return
-    part = next((part for part in find_parts("hooks").values() if "ranks" in part.hears), None)
+    part = next(iter(hearing("ranks", "hooks")), None)
     if part is None:
         raise PlifError(f"--devices {','.join(devices)}: this plif trains in one process; expected one device")
     with part.load("ranks:join_ranks")(devices) as joined:

@@ -13,7 +13,8 @@ from plif_train.data.sets import TrainSet
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
-from runtime.core.parts import Part, find_parts
+from runtime.core.observers import hearing
+from runtime.core.parts import find_parts
 from runtime.events.fit import Fate
 from runtime.events.framing import Framing, framing_of
 
@@ -75,7 +76,7 @@ class TrainingData:
 def training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
     """What stands in place of the samples of a set; None where it is those. PlifError for several sets that no part joins."""
     found: TrainingData | None = None
-    for part in hearing("data"):
+    for part in hearing("data", "hooks"):
         found = found or part.load("mixture:of")(data, recipe)
     if found is None and len(data) > 1:
         raise PlifError(f"--data: {len(data)} of them, and this plif trains on one set; expected one")
@@ -84,13 +85,9 @@ def training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
 
 def explicit(recipe: Recipe) -> Recipe:
     """The recipe with what its parts of data take for granted."""
-    for part in hearing("data"):
+    for part in hearing("data", "hooks"):
         recipe = part.load("mixture:explicit")(recipe)
     return recipe
-
-
-def hearing(what: str) -> list[Part]:
-    return [part for part in find_parts("hooks").values() if what in part.hears]
 
 
 def seen_framing(net: Network) -> Framing | None:

@@ -14,7 +14,7 @@ from plif_train.data.augment import augmentation_of
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
-from plif_train.loop.hooks import hearing, hooks_of, seen_framing, training_data
+from plif_train.loop.hooks import hooks_of, seen_framing, training_data
 from plif_train.loop.log import Epoch
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.training import count_samples, train
@@ -26,6 +26,7 @@ from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 from runtime.base.grammar import parse_set
 from runtime.base.text import say
+from runtime.core.observers import hearing
 from runtime.data import Dataset, find, open_dataset
 from runtime.data.dataset import EventSet
 from runtime.events.fit import trained_on
@@ -82,7 +83,7 @@ class TrainingJob:
     def _network(self) -> Network:
         if self.start is None:
             return network_for(str(self.recipe.network), self.first, self.overrides)
-        part = next(iter(hearing("start")), None)
+        part = next(iter(hearing("start", "hooks")), None)
         if part is None:
             raise PlifError(f"--from {self.start}: this plif begins every training anew; leave it out")
         net, notes = part.load("start_from:start_from")(self.start, self.first, self.overrides)

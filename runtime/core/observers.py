@@ -30,9 +30,9 @@ from runtime.base.options import OptionRecord, options_of
 from runtime.core.parts import Part, find_parts
 
 
-def hearing(what: str) -> list[Part]:
-    """The parts that hear it; those with LAST come last."""
-    return [part for part in find_parts("observers").values() if what in part.hears]
+def hearing(what: str, kind: str = "observers") -> list[Part]:
+    """The parts of a kind that hear it; those with LAST come last."""
+    return [part for part in find_parts(kind).values() if what in part.hears]
 
 
 def recorder_of(source: object) -> Part | None:

@@ -71,9 +71,8 @@ def command(
 def _make(part: Part, name: str, out: Path | None, options: dict[str, Any], others: list[str]) -> Row:
     """Writes the set into the folder `out`; others: options that were given and are not the maker's."""
     maker = part.load("maker:MAKER")
-    needed = "" if maker.needs is None else f"{maker.needs[1]} "
-    if out is None or others or (needed and options[maker.needs[0]] is None):
-        raise PlifError(f"plif data {name}: expected {needed}--out DIR")
+    if out is None or others or (maker.needs is not None and options[maker.needs[0]] is None):
+        raise PlifError(f"plif data {name}: expected {maker.needed}--out DIR")
     began = time.perf_counter()
     with Progress("simulating") as progress:
         note = part.load(maker.make)(out, **options, progress=progress.update)
@@ -91,8 +90,7 @@ def _made_lines(part: Part, made: Row) -> list[str]:
 def _maker_lines() -> Iterator[str]:
     for name, part in _makers().items():
         maker = part.load("maker:MAKER")
-        needed = "" if maker.needs is None else f"{maker.needs[1]} "
-        yield f"{name:<20} plif data {name} {needed}--out DIR makes {maker.about}"
+        yield f"{name:<20} plif data {name} {maker.needed}--out DIR makes {maker.about}"
 
 
 def _where_lines(row: Row) -> list[str]:

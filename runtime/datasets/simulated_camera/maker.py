@@ -31,6 +31,11 @@ class Maker:
     made: Callable[[Note], str]
     read: str
 
+    @property
+    def needed(self) -> str:
+        """What has to be typed before --out."""
+        return "" if self.needs is None else f"{self.needs[1]} "
+
 
 class MakingOptions(OptionRecord):
     """How any set is made."""
