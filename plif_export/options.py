@@ -142,7 +142,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
     form: str = option(
         "step (streams), unrolled (T steps a call) or loop (any number of steps a call).", default="step"
     )
-    precision: str = option("fp32, fp16, or weights of whole numbers: int8, int4 or ternary.", default="fp32")
+    precision: str = option(f"Of weights: {', '.join(('fp32', *by_name(find_parts('precisions'))))}.", default="fp32")
     half: bool = option("--precision fp16", default=False)
     int8: bool = option("--precision int8", default=False)
     flash: str | None = option(

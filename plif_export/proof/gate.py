@@ -8,8 +8,8 @@ once, over what a subject shows; a file is asked about every layer and step, an 
                     passes when no spike differs unexcused; h and the next membrane agree wherever the spike does (a state
                     that is frozen, swapped or reset wrongly leaves this step's spikes right and only the next step's wrong,
                     so it has to be looked at itself); and the output agrees on every step
-    rounding        what the rounded weights of fp16 and int8 change, against the model itself. Rounded weights make other
-                    spikes, so there the reference is the interpreter on the same rounded weights
+    rounding        what rounded weights change, against the model itself: their precision asks (plif_export/precisions). They
+                    make other spikes, so there the reference is the interpreter on the same rounded weights
     free-running    the whole artifact from the same start state on its own spikes: reported beside the gate, not judged
     untested        a layer that is silent or saturated throughout is named: nothing was shown about it on this input
     random spikes   weights and thresholds that the input leaves unused (probe.py)
@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from plif_export.passes import part_of
 from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import count_off, other_spikes
-from plif_export.proof.forced import any_fires, count_flips, require_shown, rounded_layers, teacher_forced
+from plif_export.proof.forced import require_shown, teacher_forced
 from plif_export.proof.probe import faint_states, random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
@@ -80,7 +81,7 @@ def check(
         return report
     fired = {layer: np.zeros(2, np.int64) for layer in reference.layers}  # spikes, and the most that there could be
     shown, bounds = 0, Bounds(graph, subject.half)
-    rounded = rounded_layers(graph) if report.rounding else set()
+    flips = None if model_in_fp32 is None else part_of(report.precision).load("flips:Flips")(model_in_fp32, graph)
     for b, state in enumerate(states):
         history = reference.run(x[:, b : b + 1], state)
         own = layers if subject.shows_spikes else None
@@ -90,13 +91,12 @@ def check(
             fired[layer.name] += seen.spikes, seen.most
             report.spikes += seen.spikes if seen.spiking else 0
             layer.rate += seen.rate / len(states)
-        if model_in_fp32 is not None:
-            history = model_in_fp32.run(x[:, b : b + 1], state)
-            count_flips(subject, history, bounds, rounded, report)
+        if flips is not None:
+            history = flips.count(subject, x[:, b : b + 1], state, bounds, report)
         _run_freely(subject, history, report)
     require_shown(subject, shown, report)
-    if model_in_fp32 is not None:
-        report.rounded_fire = any_fires(model_in_fp32, x, rounded)
+    if flips is not None:
+        report.rounded_fire = flips.any_fires(x)
     if subject.engine is not None:
         report.engine_steps += shown
     if all(spikes in (0, most) for spikes, most in fired.values()):

@@ -17,7 +17,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
     forms: ClassVar[tuple[str, ...]] = FORMS
-    precisions: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 
     def write(self, job: ExportJob, path: Path) -> None:
         path.write_bytes(job.proto.SerializeToString(deterministic=True))

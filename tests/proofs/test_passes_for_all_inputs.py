@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import z3
 
-from plif_export.passes import prepare, rounding
+from plif_export.passes import prepare
 from plif_export.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
-from plif_export.passes.rounding import cast_half, quantize_weights
+from plif_export.precisions.rounded_weights import passes as rounding
+from plif_export.precisions.rounded_weights.passes import cast_half, quantize_weights
 from runtime.model.graph import Graph, Node
 from runtime.model.grids import GRIDS, Grid
 from tests.proofs.symbols import KNOWN, ROUNDED, all_equal, each, nearest, prove, reals, run

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.model.grids import GRIDS, WIDTHS, bits_of, find_grid, named, pack, unpack
+from plif_export.precisions.rounded_weights.whole_numbers import find_grid, named
+from runtime.model.grids import GRIDS, WIDTHS, bits_of, pack, unpack
 
 RNG = np.random.default_rng
 

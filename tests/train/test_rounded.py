@@ -11,7 +11,8 @@ import torch
 
 from plif_export import export
 from plif_export.passes import prepare
-from plif_export.passes.rounding import quantized
+from plif_export.precisions.rounded_weights.passes import quantized
+from plif_export.precisions.rounded_weights.whole_numbers import find_grid
 from plif_export.readers import read
 from plif_train import load, save
 from plif_train.hooks.rounded.hook import on_grid, reading_spikes
@@ -21,7 +22,7 @@ from plif_train.network.presets import build
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from runtime.data.dataset import DIGITS
-from runtime.model.grids import GRIDS, Grid, find_grid
+from runtime.model.grids import GRIDS, Grid
 from tests.networks import firing
 from tests.train.small import TrainingRun, bars
 

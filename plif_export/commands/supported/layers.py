@@ -29,10 +29,11 @@ from plif_export.targets.target import Target
 from plif_export.writers.emit import writable
 from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
+from runtime.core.parts import given_by_parts
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, read_card
 from runtime.model.graph import Graph, Node
-from runtime.model.grids import named, named_in, sentences
+from runtime.model.grids import named_in, sentences
 
 SILENT_STEPS = 40
 MOST_NAMED = 8
@@ -176,7 +177,9 @@ def check_file(path: str | Path, **said: Any) -> CheckReport:
 
 def on_grids(graph: Graph) -> dict[str, str]:
     """{layer: "4 bits a channel"} of the layers of a graph, as it was read, whose weights lie on a grid."""
-    return named({node.name: node.params["weight"] for node in graph if node.op in ("Conv", "Linear")})
+    named = given_by_parts("precisions", "grids")
+    weights = {node.name: node.params["weight"] for node in graph if node.op in ("Conv", "Linear")}
+    return named(weights) if named is not None else {}
 
 
 def silent_layers(graph: Graph) -> list[str]:

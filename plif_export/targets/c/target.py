@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from plif_export.options import BUDGETS
-from plif_export.passes.rounding import quantize_weights
+from plif_export.passes import PRECISIONS, part_of
 from plif_export.proof.structure import Places, differences
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Subject
@@ -167,8 +167,8 @@ def _require_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Car
 
 def _what_would_fit(size: Size, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:
     """Advice: weights of fewer bits where that is enough, else how much smaller the input has to be (maps shrink with it)."""
-    for name, grid in GRIDS.items() if card["precision"] == "fp32" else ():
-        smaller = of_arrays(examine(quantize_weights(graph, grid), input_type)[0])
+    for name in (each for each in GRIDS if each in PRECISIONS and card["precision"] == "fp32"):
+        smaller = of_arrays(examine(part_of(name).load("passes:PASSES")[name](graph), input_type)[0])
         flash, ram = smaller.flash + (size.code or 0), smaller.ram
         if flash <= budgets.get("flash", flash) and ram <= budgets.get("ram", ram):
             return f"--precision {name} takes {kilo(flash)} of flash and {kilo(ram)} of RAM"

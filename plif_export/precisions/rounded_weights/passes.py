@@ -12,12 +12,14 @@ Both require batch normalisation and tau folded before, so that what is rounded 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from plif_export.precisions.rounded_weights.whole_numbers import SMALLEST, find_grid, grid_of_row
 from runtime.base.errors import PlifError
 from runtime.model.graph import Graph, Node
-from runtime.model.grids import SMALLEST, Grid, bits_of, find_grid, grid_of_row
+from runtime.model.grids import GRIDS, Grid, bits_of
 from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import Counts
 
@@ -125,3 +127,9 @@ def _nearest(row: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.float32]:
 def _rounded(weight: np.ndarray, scale: np.float32, most: int) -> np.ndarray:
     """Whole numbers, still in float32."""
     return np.rint(weight / scale).clip(-most, most)
+
+
+PASSES: dict[str, Callable[[Graph], Graph]] = {
+    "fp16": cast_half,
+    **{name: partial(quantize_weights, grid=grid) for name, grid in GRIDS.items()},
+}

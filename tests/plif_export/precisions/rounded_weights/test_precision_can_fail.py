@@ -174,7 +174,7 @@ def test_counts_that_are_cut_off_are_caught() -> None:
 def test_a_pass_that_rounds_badly_is_caught_although_it_agrees_with_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["plif_export.passes.rounding"]
+    module = sys.modules["plif_export.precisions.rounded_weights.passes"]
     real = module.quantized
 
     def coarse(weight: np.ndarray, where: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

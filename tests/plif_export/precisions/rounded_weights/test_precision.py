@@ -19,7 +19,7 @@ import runtime
 from plif_export import export, verify
 from plif_export.cards import make_card, set_card
 from plif_export.passes import prepare
-from plif_export.passes.rounding import Counts, quantized, spike_counts
+from plif_export.precisions.rounded_weights.passes import Counts, quantized, spike_counts
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import read

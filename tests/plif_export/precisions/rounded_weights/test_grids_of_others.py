@@ -26,7 +26,7 @@ from runtime.model.grids import GRIDS
 from tests.networks import firing
 from tests.peers import strong
 
-INSTALLED = Path(__file__).parents[2] / ".quantizers"
+INSTALLED = Path(__file__).parents[4] / ".quantizers"
 SHAPE = (2, 12, 12)
 STEP = torch.zeros(1, *SHAPE)
 Layer = Callable[..., nn.Module]
