@@ -25,8 +25,8 @@ endif
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
 LIBPLIF_C := $(filter-out runtime/native/examples/%,$(wildcard $(NATIVE:=.c)))
-C_SOURCES := $(LIBPLIF_C) $(wildcard */*/*/native/*.c plif_train/native/*.c)
-C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) plif_train/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
+C_SOURCES := $(LIBPLIF_C) $(wildcard */*/*/native/*.c)
+C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) */*/*/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
 
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo

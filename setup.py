@@ -1,11 +1,11 @@
 """What pyproject.toml cannot say: native code, built with the package.
 
-libplif (_event: the event engine, and the rules that make events frames and frames decisions), the kernels of training (_train),
-and what parts say that they have (NATIVE in their part.py).
+libplif (_event: the event engine, and the rules that make events frames and frames decisions), and what parts say that they have
+(NATIVE in their part.py).
 
 Plain C through setuptools' own build_ext: no build dependency beyond a compiler, which build_backend.py brings where there is
 none, and none at run time. The library is opened with ctypes, so it contains no Python and needs no Python headers. Without
-libplif nothing is installed; `optional`: without the kernels of training the package installs and says so in one line.
+libplif nothing is installed; `optional`: without that of a part the package installs and says so in one line.
 """
 
 import ast
@@ -66,7 +66,7 @@ class BuildNative(build_ext):
                 raise SystemExit(
                     f"plif: {ext.name} was not built with CC={os.environ['CC']} ({error}): {ADVICE}"
                 ) from None
-            print(f"plif: {ext.name} was not built; plif installs without it, and trains with PyTorch's operations")
+            print(f"plif: {ext.name} was not built; plif installs without it")
             raise  # setuptools turns it into a warning, the extension being optional
 
 
@@ -77,34 +77,25 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-# A box that only runs networks is built from the runtime's sources alone.
-TRAINING = [
-    Extension(
-        "plif_train.native._train",
-        sources=[f"plif_train/native/{name}.c" for name in ("train", "pool", "sparse", "share")],
-        depends=["plif_train/native/train.h"],
-        extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-g0"],
-        libraries=["m"],
-        optional=True,
-    ),
-]
-TRAINING = [ext for ext in TRAINING if all(Path(source).exists() for source in ext.sources)]
-
-
 def native_of(part: Path) -> list[Extension]:
-    """The libraries of a part whose part.py says NATIVE = ("native/scene.c",): native/_scene.so in its folder."""
+    """The library of a part whose part.py says NATIVE = ("native/scene.c", ..): native/_scene.so in its folder."""
     words = [line for line in ast.parse(part.read_text(encoding="utf-8")).body if isinstance(line, ast.Assign)]
-    said = {ast.unparse(line.targets[0]): line.value for line in words}
-    sources = ast.literal_eval(said["NATIVE"]) if "NATIVE" in said else ()
-    flags = ["-std=gnu11", "-O3", "-ffp-contract=off", "-g0"]
+    sources = [
+        part.parent / c
+        for line in words
+        if ast.unparse(line.targets[0]) == "NATIVE"
+        for c in ast.literal_eval(line.value)
+    ]
     return [
         Extension(
-            ".".join((*part.parent.parts, *Path(source).parent.parts, f"_{Path(source).stem}")),
-            sources=[(part.parent / source).as_posix()],
-            extra_compile_args=flags,
+            ".".join((*first.parent.parts, f"_{first.stem}")),
+            sources=[source.as_posix() for source in sources],
+            depends=sorted(map(str, first.parent.glob("*.h"))),
+            extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-g0"],
             libraries=["m"],
+            optional=True,
         )
-        for source in sources
+        for first in sources[:1]
     ]
 
 
@@ -123,7 +114,6 @@ setup(
             libraries=["m"],
         ),
         *OF_PARTS,
-        *TRAINING,
     ],
     cmdclass={"build_ext": BuildNative, "bdist_wheel": AnyPython},
 )

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from bench.peers import spikingjelly_modules
-from plif_train import native
+from plif_train.hooks.training_kernels import native
 from plif_train.network.network import Network
 from runtime.data import Dataset
 from runtime.data.recordings import Nmnist

@@ -1,10 +1,10 @@
-"""Times the convolution of spikes (plif_train/network/sparse.py) beside PyTorch's: one layer, both ways, some shares of spikes.
+"""Times the convolution of spikes beside PyTorch's: one layer, both ways, some shares of spikes.
 
     python bench/sparse.py                     a layer of 128 channels on 14 x 14, as Fashion-MNIST's second
     python bench/sparse.py --channels 256 --size 16 --threads 2
 
 Both run in turn in one process. A ratio above 1 says how many times as fast the sparse sums are. The gradient for the input,
-which both leave to PyTorch, is part of the time. plif_train.network.sparse.WORTH says up to which share they are used.
+which both leave to PyTorch, is part of the time. Up to which share they are used, WORTH in training_kernels/sparse.py says.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import time
 import torch
 from torch import Tensor, nn
 
-from plif_train import native
+from plif_train.hooks.training_kernels import native, sparse
+from plif_train.hooks.training_kernels.layers import TrainingConv2d
 from plif_train.loop.allocator import keep_freed_memory
-from plif_train.network import sparse
-from plif_train.network.layers import TrainingConv2d
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 

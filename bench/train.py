@@ -7,7 +7,7 @@ A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one
 (plif_train.loop.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that
 a busy machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks
 have seen a few steps only, and some spike far more often than when they are trained: `spikes` is the share of the inputs of
-plif's later convolutions that are not zero, on which its cost depends (plif_train/network/sparse.py), and `--threshold 2`
+plif's later convolutions that are not zero, on which its cost depends, and `--threshold 2`
 makes it smaller, on both sides.
 
 SpikingJelly's widths (512 hidden neurons for CIFAR10-DVS,

@@ -5,7 +5,6 @@
     data      sets in memory, windows of recordings, what varies them, mixtures, the cache
     recipe    how to train: the keys of a recipe, and its files (recipes/)
     loop      job: one training, of epochs (training); checkpoint: model.pt
-    native    kernels in C
     paper     the paper's rows and the authors' logs;  figures: the paper's figures of one's own models
     api       train: `plif train` as a function;  cli: the command;  engine: a model.pt as an engine of the runtime
 

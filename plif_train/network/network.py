@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from plif_train.network.layers import MODES, AveragePool, BatchNorm, MaxPool, TrainingConv2d
+from plif_train.network.layers import MODES, BatchNorm, faster
 from plif_train.network.neuron import Neuron
 from plif_train.network.surrogate import SURROGATES
 from runtime.base.errors import PlifError
@@ -249,7 +249,7 @@ class Network(nn.Module):
             y: Tensor = module(x)
         elif isinstance(module, Neuron):
             y = module.multi(x, T, pools=named.name in self._pooled and self.watch is None)
-        elif isinstance(module, MaxPool) and x.shape[2:] == named.out_shape:
+        elif isinstance(module, nn.MaxPool2d) and x.shape[2:] == named.out_shape:
             return x
         elif isinstance(module, (SequenceDropout, BatchNorm)):
             y = module.multi(x)
@@ -321,7 +321,7 @@ def _module(named: nt.NamedLayer, options: Options) -> nn.Module:
     layer, op = named.layer, named.op
     if isinstance(layer, nt.Conv):
         channels = named.in_shape[0]
-        return TrainingConv2d(
+        return faster(nn.Conv2d)(
             channels, layer.channels, layer.kernel, layer.stride, layer.padding, bias=options.bias is True
         )
     if isinstance(layer, nt.FC):
@@ -345,5 +345,5 @@ def _module(named: nt.NamedLayer, options: Options) -> nn.Module:
     if isinstance(layer, nt.Pool):
         if op == "Vote":
             return Vote(layer.kernel)
-        return (MaxPool if op == "MaxPool" else AveragePool)(layer.kernel, layer.stride)
+        return faster(nn.MaxPool2d if op == "MaxPool" else nn.AvgPool2d)(layer.kernel, layer.stride)
     return nn.Flatten()

@@ -25,10 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plif_train.network.recurrence import NativeRecurrence, Recurrence, Rule
 from plif_train.network.surrogate import SURROGATES, slope_
 from runtime.base.errors import PlifError
+from runtime.core.parts import given_by_parts
 
+RUN_NEURON = given_by_parts("hooks", "run_neuron")  # all T steps at once; without it they are run one by one
 NeuronHistory = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
@@ -137,28 +138,21 @@ class Neuron(nn.Module):
         """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give.
 
         T      with a current [1, B, ...] that is the same in all T steps
-        pools  where the kernels can, the spikes come already max-pooled (kernel 2, stride 2), [T, B, C, H / 2, W / 2]
+        pools  where kernels of a part can, the spikes come already max-pooled (kernel 2, stride 2), [T, B, C, H / 2, W / 2]
         """
         T = len(x_seq) if T is None else T
         v = self._start(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
-        if self.history is None and not torch.compiler.is_compiling():
-            factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
-            rule = self._rule()
-            layer = (pools and rule.native(x_seq, v, T, True)) or rule.native(x_seq, v, T, False)
-            fused: tuple[Tensor, Tensor] = (
-                NativeRecurrence.apply(x_seq, v, factor, layer)
-                if layer
-                else Recurrence.apply(x_seq, v, factor, rule, T)
-            )
-            self._leave(fused[1])
-            return fused[0]
-        spikes = []
+        if RUN_NEURON and self.history is None and not torch.compiler.is_compiling():
+            spikes, v = RUN_NEURON(self, x_seq, v, alpha, T, pools)
+            self._leave(v)
+            return spikes
+        steps = []
         for x in x_seq.expand(T, *x_seq.shape[1:]):
             s, v = self._advance(x, v, alpha)
-            spikes.append(s)
+            steps.append(s)
         self._leave(v)
-        return torch.stack(spikes)
+        return torch.stack(steps).to(x_seq.dtype)
 
     def _advance(self, x: Tensor, v: Tensor, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
         x = x.to(v.dtype)
@@ -180,12 +174,6 @@ class Neuron(nn.Module):
         if self.history is not None:
             self.history.append((v.detach(), h.detach(), s.detach(), after.detach()))
         return s, after
-
-    def _rule(self) -> Rule:
-        leaks = self.kind != "IF"
-        return Rule(
-            self.v_threshold, self.v_reset, leaks, self.decay_input, self.detach_reset, self.surrogate, self.compiled
-        )
 
     def _start(self, x: Tensor) -> Tensor:
         if self.v is None:

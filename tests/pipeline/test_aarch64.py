@@ -61,7 +61,11 @@ def test_the_wheel_is_named_for_64_bit_arm_and_its_libraries_need_no_newer_glibc
     (wheel,) = built.glob("*.whl")
     assert wheel.name == f"plif-{__version__}-py3-none-manylinux_{FLOOR[0]}_{FLOOR[1]}_aarch64.whl"
     libraries = {str(path.relative_to(built / "wheel")) for path in (built / "wheel").rglob("*.so")}
-    folders = ("runtime/native/_event", "runtime/datasets/simulated_camera/native/_scene", "plif_train/native/_train")
+    folders = (
+        "runtime/native/_event",
+        "runtime/datasets/simulated_camera/native/_scene",
+        "plif_train/hooks/training_kernels/native/_train",
+    )
     assert libraries == {f"{name}.so" for name in folders}  # no other processor is in their names
     for path in (*(built / "wheel" / name for name in libraries), built / "libplif/lib/libplif.so"):
         data = path.read_bytes()

@@ -3,7 +3,7 @@
    A training step on a processor with fast matrix units is bound by memory, not by arithmetic. PyTorch's operations go
    through a layer's tensors some fifteen times; these go once. Forward keeps no potential: backward computes h again from x,
    a block of neurons at a time, so that all its steps stay in the second-level cache. The equations are those of
-   plif_train/network/recurrence.py, in their order of operations (compiled without contraction): the same spikes, bit for bit. */
+   ../recurrence.py, in their order of operations (compiled without contraction): the same spikes, bit for bit. */
 
 #pragma GCC optimize("O2", "tree-vectorize") /* as fast as with -O3, and compiled in half the time */
 #include "train.h"

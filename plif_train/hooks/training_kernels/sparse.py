@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from plif_train import native
+from plif_train.hooks.training_kernels import native
 
 # The largest share of nonzero inputs at which this was faster than PyTorch: bench/sparse.py on one thread of a Zen 4, float32
 # with AVX2, too.

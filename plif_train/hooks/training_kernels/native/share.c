@@ -2,7 +2,7 @@
 
    PyTorch's threads wait for their next operation by spinning, some milliseconds long, so a thread of ours would share its core
    with one of them. GOMP_parallel is what a compiler makes of `#pragma omp parallel`; Python hands over that of the OpenMP
-   library that PyTorch has loaded (plif_train/native/__init__.py). */
+   library that PyTorch has loaded (__init__.py). */
 
 #include <stdatomic.h>
 #include <stdint.h>

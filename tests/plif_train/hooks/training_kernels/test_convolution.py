@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import plif_train
-from plif_train.network.layers import TrainingConv2d
+from plif_train.hooks.training_kernels.layers import TrainingConv2d
 
 
 @pytest.fixture

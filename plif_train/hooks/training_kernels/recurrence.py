@@ -20,14 +20,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from plif_train import native
+from plif_train.hooks.training_kernels import native
 from plif_train.network.surrogate import slope_
+
+if TYPE_CHECKING:
+    from plif_train.network.neuron import Neuron
 
 BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
@@ -64,6 +67,23 @@ class Rule:
             charge=charge, soft=self.v_reset is None, surrogate=native.SURROGATES.index(self.surrogate),
             half=x.dtype == torch.bfloat16, v_threshold=self.v_threshold, v_reset=self.v_reset or 0.0,
         )  # fmt: skip
+
+
+def run_neuron(
+    neuron: Neuron, x: Tensor, v: Tensor, alpha: Tensor | float, T: int, pools: bool
+) -> tuple[Tensor, Tensor]:
+    """The T steps of a neuron layer: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...]). `pools`: where the kernels
+    can, the spikes come already max-pooled."""
+    factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
+    rule = Rule(
+        neuron.v_threshold, neuron.v_reset, neuron.kind != "IF", neuron.decay_input, neuron.detach_reset,
+        neuron.surrogate, neuron.compiled,
+    )  # fmt: skip
+    layer = (pools and rule.native(x, v, T, True)) or rule.native(x, v, T, False)
+    steps: tuple[Tensor, Tensor] = (
+        NativeRecurrence.apply(x, v, factor, layer) if layer else Recurrence.apply(x, v, factor, rule, T)
+    )
+    return steps
 
 
 class Recurrence(torch.autograd.Function):

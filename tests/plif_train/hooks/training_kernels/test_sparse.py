@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import plif_train
-from plif_train import native
-from plif_train.network import sparse
-from plif_train.network.layers import TrainingConv2d
+from plif_train.hooks.training_kernels import native, sparse
+from plif_train.hooks.training_kernels.layers import TrainingConv2d
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 HALF = torch.bfloat16
