@@ -13,7 +13,7 @@ FEATURES = ("avx", "amx", "fma", "asimd", "sve")
 
 def machine() -> dict[str, str | int]:
     """Processor, its vector features, cores that may be used, versions, and the event engine's path."""
-    from runtime.engines.choice import processor
+    from runtime.native import processor
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     about: dict[str, str | int] = {

@@ -6,7 +6,6 @@ children    processes of their own for what reads the files of others, with limi
 text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory
-tuner       what is the fastest here: measured, chosen, kept, doubted
 options     an option is declared once;  declared: those that several commands have
 grammar     NAME=VALUE,...: the text of options that hold several settings
 """

@@ -2,7 +2,7 @@
 
 Such a part is a folder observers/NAME. HEARS in its part.py names what it hears:
 
-    run      a run of streams, from Python too: hear(**its options) -> [Observer] (runtime/stream/observe.py)
+    run      a run of streams, from Python too: hear(model, **its options) -> [Observer] (runtime/stream/observe.py)
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
     eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
@@ -11,6 +11,8 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     info     `plif info` of what is no model, always: hear(file, view, **its options) -> [(document, rows, lines)]
     recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
+    choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
+             all open an artifact; tune and in_turns, of anything else; forget(key) (runtime/engines/tuner)
     gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them

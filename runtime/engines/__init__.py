@@ -43,7 +43,6 @@ class Engine:
     rows_apart: ClassVar[bool] = False  # whether it computes each row alone, without Python's lock
     on_gpu: ClassVar[bool] = False  # whether it runs on a GPU, whatever the device that was asked for
     start_s: ClassVar[float] = 1.0  # what it costs to start another process with it, a guess
-    times_calls: bool = False  # whether it measures how long each call takes anyway: `took_ms`
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
@@ -66,10 +65,6 @@ class Engine:
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
         """New arrays for `rows` rows, bound to this engine; rates: with the firing rate of each layer."""
         return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
-
-    def took_ms(self, rows: int) -> float:
-        """How long the last call of so many rows took, of an engine with `times_calls`."""
-        raise NotImplementedError
 
     def one_thread(self) -> Engine:
         """This engine for calls from several threads at once: where it decides how many threads a call takes, it takes one."""

@@ -7,11 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from runtime.base.errors import PlifError
-from runtime.base.tuner import Doubt, forget
 from runtime.engines import Engine
 from runtime.model.card import Card, in_a_line, output_shape
-
-SLOWER, CALLS = 3.0, 500  # when a stream doubts its engine (Doubt)
 
 
 @dataclass(frozen=True)
@@ -32,22 +29,6 @@ class EngineChoice:
 
     def sentence(self) -> str:
         return f"engine {self.engine}: {self.reason}"
-
-    def doubt(self, rows: int) -> Doubt | None:
-        """What hears how many ms each call of a stream takes; None where there is nothing to compare with.
-
-        rows  of the batch in a call: the measurement had as many as the card says, one in most
-        """
-        times = self.measured_ms.get(self.engine)
-        return Doubt(rows * max(times.values()), SLOWER, CALLS) if times else None
-
-    def forget(self, doubt: Doubt) -> str:
-        """Removes the measurement; why, in a sentence. The stream keeps its engine, because another one adds in another order."""
-        forget(self.key)
-        return (
-            f"most steps take over {SLOWER:g} times the {doubt.expected:.3g} ms for which engine {self.engine} was "
-            "chosen: the next start measures again"
-        )
 
 
 @dataclass(frozen=True, repr=False)

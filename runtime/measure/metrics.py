@@ -19,11 +19,11 @@ from typing import TypedDict
 
 import numpy as np
 
+from runtime import native
 from runtime.base.files import measure
 from runtime.base.latency import Z95
 from runtime.base.version import __version__
 from runtime.core.parts import find_parts
-from runtime.engines.choice import processor
 from runtime.model.card import Card
 from runtime.model.digest import digest_of
 
@@ -116,4 +116,4 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {**found, "processor": processor()}
+    return {**found, "processor": native.processor()}

@@ -72,7 +72,6 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "plif_threads_free": (None, P),
     "plif_threads_next": (INT, P),
     "plif_threads_took": (None, P, INT, I64),
-    "plif_threads_last_ns": (I64, P),
     "plif_run_timed": (None, P, P, P, P, P),
     # session/frames.c
     "plif_frame_words": (INT, P, P, I64, P, P, DOUBLE, P),

@@ -45,6 +45,9 @@ class Observer:
     def on_tick(self, source: str, t_us: int) -> None:
         """A live source is silent, and its time went on to t_us: frames that ended by then have no more events."""
 
+    def on_step(self, took_ms: float) -> None:
+        """The network made a step, of all streams that had a frame; on_frame follows for each of them."""
+
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
         """One step was made: its frame, y float32 [classes], and firing rates by layer (empty without load(rates=True)).
 
@@ -86,6 +89,7 @@ class Observers:
         self.on_packet = _each("on_packet", observers)
         self.on_return = _each("on_return", observers)
         self.on_tick = _each("on_tick", observers)
+        self.on_step = _each("on_step", observers)
         self.on_frame = _each("on_frame", observers)
         self.on_reset = _each("on_reset", observers)
         self.on_decision = _each("on_decision", observers)

@@ -69,7 +69,7 @@ class Run:
         self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
-        heard = options.hear("run")
+        heard = options.hear("run", model)
         self._observers = Observers([*heard, *observers])
         self._wake = threading.Condition()
         opened: list[Source] = []
@@ -85,8 +85,6 @@ class Run:
                     raise PlifError(f"{model.path.name}: its card's rule, {error}; say another: --decide") from None
                 raise
             self.session = Session(model, sum(stream.rules.rows for stream in self.streams))
-            choice = model.engine_choice
-            self._doubt = choice.doubt(self.session.streams) if choice is not None else None
             self._make_queues()
             if self._observers.on_open:
                 self._observers.on_open(self)
@@ -280,14 +278,10 @@ class Run:
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
-        engine, doubt, choice = self.model.engine, self._doubt, self.model.engine_choice
-        began_s = time.perf_counter() if doubt is not None and not engine.times_calls else None
+        began_s = time.perf_counter()
         y = self.session.step(x, None if len(rows) == self.session.streams else rows, counted=True)
-        if doubt is not None and choice is not None:
-            took_ms = engine.took_ms(len(rows)) if began_s is None else 1e3 * (time.perf_counter() - began_s)
-            if doubt.add(took_ms):
-                self._doubt = None
-                self._observers.on_note(self.names[0], choice.forget(doubt))
+        if self._observers.on_step:
+            self._observers.on_step(1e3 * (time.perf_counter() - began_s))
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
         decisions, at = [], 0
         for stream in batch:

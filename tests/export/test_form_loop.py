@@ -26,7 +26,7 @@ from plif_train.network.network import Network
 from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.engines.calibrate import measure
+from runtime.engines.tuner.calibrate import measure
 from runtime.measure.evaluate.batches import run_batch
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import read_card
@@ -125,7 +125,7 @@ def test_recordings_of_any_lengths_are_evaluated_in_few_calls_with_the_same_vote
 def test_an_engine_for_a_loop_is_chosen_by_whole_sequences(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     monkeypatch.setattr(
-        "runtime.engines.calibrate.call_times_ms",
+        "runtime.engines.tuner.calibrate.call_times_ms",
         lambda session, x: [shapes.append(x.shape) or 1.0],  # type: ignore[func-returns-value]
     )
     measure(files / "loop_fp32.onnx", ENGINES, EngineOptions())

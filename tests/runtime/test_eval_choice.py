@@ -15,7 +15,7 @@ import pytest
 import runtime
 from plif_export import export
 from runtime.api import Model
-from runtime.base import tuner
+from runtime.engines import tuner
 from runtime.measure.evaluate import choose as choosing
 from runtime.measure.evaluate.choose import USUAL, choose
 from tests.networks import firing, frames

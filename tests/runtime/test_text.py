@@ -94,7 +94,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
     allowed = {
         "runtime/base/text.py": "say",
         "runtime/cli/output.py": "print_json",
-        "runtime/engines/calibrate.py": "JSON of a process of our own",
+        "runtime/engines/tuner/calibrate.py": "JSON of a process of our own",
         "runtime/formats/child/__init__.py": "records of a process of our own",
         "runtime/base/children.py": "JSON of a process of our own",
         "runtime/formats/hdf5/decode.py": "records of a process of our own",

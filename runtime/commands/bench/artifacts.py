@@ -19,7 +19,6 @@ from runtime.api import load
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.commands.bench.options import BenchOptions
-from runtime.engines.calibrate import call_times_ms
 from runtime.engines.model import OpenModel
 from runtime.events.stimulus import seen_by
 from runtime.measure.results import Measurement
@@ -53,13 +52,22 @@ class _Candidate:
             engine_reason=choice.reason if choice is not None and choice.asked == "auto" else None,
         )
 
+    def step(self, x: np.ndarray) -> list[float]:
+        """Milliseconds of each step, one for each entry of x [steps, streams, C, H, W]."""
+        times_ms = []
+        for x_t in x:
+            began_s = time.perf_counter()
+            self.session.step(x_t)
+            times_ms.append(1e3 * (time.perf_counter() - began_s))
+        return times_ms
+
     def finish(self) -> None:
         """Percentiles of the times so far; then silence, and the time of a step again."""
         row, times = self.result, self.times_ms
         row.p50_ms, row.p99_ms = (round(float(np.percentile(times, p)), 4) for p in (50, 99))
         row.steps_per_s = round(row.streams * len(times) / (sum(times) / 1e3), 1)
         for _ in range(SILENT_STEPS // len(self.x)):
-            silent = call_times_ms(self.session, 0 * self.x)
+            silent = self.step(0 * self.x)
         row.after_silence_p50_ms = round(float(np.median(silent)), 4)
         row.rss_mb = round(_memory_mb(), 1)
 
@@ -80,12 +88,12 @@ def time_steps(
         for subject in subjects:
             check(subject.session.model)
     for subject in subjects:
-        call_times_ms(subject.session, subject.x)  # warm up
+        subject.step(subject.x)  # warm up
     began = time.perf_counter()
     budget = how.seconds * len(subjects)
     while time.perf_counter() - began < budget:
         for subject in subjects:
-            subject.times_ms += call_times_ms(subject.session, subject.x)
+            subject.times_ms += subject.step(subject.x)
         if progress:
             progress(min(int(1000 * (time.perf_counter() - began) / budget), 1000), 1000)
     for subject in subjects:

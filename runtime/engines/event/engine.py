@@ -29,7 +29,6 @@ import numpy as np
 from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
-from runtime.base.tuner import MARGIN
 from runtime.engines import Engine, flushes
 from runtime.engines.available import Lack
 from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
@@ -43,6 +42,9 @@ from runtime.model.card import MOST_NUMBERS, Card
 from runtime.model.grids import GRIDS
 
 PRECISIONS = ("fp32", *GRIDS)
+FASTER = (
+    0.10  # by what share another number of threads must be, to be taken: the rule of all that is chosen by its time
+)
 
 
 @dataclass
@@ -140,7 +142,6 @@ class EventEngine(Engine):
         """Threads for the calls of this engine, `threads` at most; exactly: no fewer."""
         self._pools = self._owned("pools", self.threads, exactly)
         self._threads_of: dict[tuple[int, int], int | None] = {}  # by the numbers of rows and steps
-        self.times_calls = not exactly and self.threads > 1
 
     def _owned(self, what: str, *arguments: object) -> int | None:
         """The address of what libplif makes; None, which means one thread to it, where there is no memory."""
@@ -267,12 +268,8 @@ class EventEngine(Engine):
         """The address of what chooses the threads of calls of so many rows and steps, shared by all sessions that make them."""
         kind = rows, steps
         return self._threads_of.get(kind) or self._threads_of.setdefault(
-            kind, self._owned("threads", self._pools, MARGIN)
+            kind, self._owned("threads", self._pools, FASTER)
         )
-
-    def took_ms(self, rows: int) -> float:
-        """As Engine says, for one step."""
-        return float(self._library.plif_threads_last_ns(self.threads_of(rows))) / 1e6
 
     def _scratch(self) -> _Scratch:
         """Memory for one call at a time."""

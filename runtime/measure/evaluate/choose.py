@@ -11,8 +11,8 @@ import numpy as np
 
 from runtime.api import Model
 from runtime.base.errors import PlifError
-from runtime.base.tuner import fastest, in_turns, measuring, tune
 from runtime.data import Dataset
+from runtime.engines.tuner import fastest, in_turns, measuring, tune
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import run_batch
 from runtime.measure.evaluate.samples import read, reads_without_lock

@@ -1,4 +1,4 @@
-/* How many threads a step takes: the rule of runtime/base/tuner.py, within the call, since it depends on what else the machine does.
+/* How many threads a step takes: the rule of runtime/engines/tuner, within the call, since it depends on what else the machine does.
  *
  *     candidates  the most threads, half of them, and so on to one; exactly one count where that was asked for, taken without a look
  *     measured    by steps that are taken anyway: every count takes LOOK of them in a row, and their mean counts
@@ -32,7 +32,6 @@ typedef struct {
     double margin;
     atomic_int busy; /* a thread is in here; nobody waits for it, also where a fork has left it behind */
     atomic_int now;  /* which count was taken last; threads that find it busy take the same */
-    atomic_int_fast64_t last_ns;
     int looks;
     int steps_of[MOST_COUNTS]; /* of this look, for each count */
     double ns_of[MOST_COUNTS]; /* their sum */
@@ -61,7 +60,7 @@ static void look(Threads *t) {
     for (int i = 0; i < t->pools->n; i++) t->steps_of[i] = 0, t->ns_of[i] = 0;
 }
 
-/* margin: as in tuner.py. NULL where there is no memory. */
+/* margin: as in the tuner. NULL where there is no memory. */
 Threads *plif_threads_new(const Pools *pools, double margin) {
     Threads *t = pools ? calloc(1, sizeof *t) : NULL;
     if (!t) return NULL;
@@ -95,7 +94,6 @@ int plif_threads_next(Threads *t) {
 
 /* How long one took with that. */
 void plif_threads_took(Threads *t, int i, int64_t ns) {
-    atomic_store(&t->last_ns, ns);
     if (t->pools->n < 2 || atomic_exchange(&t->busy, 1)) return;
     if (t->looks) {
         t->steps_of[i]++;
@@ -110,9 +108,6 @@ void plif_threads_took(Threads *t, int i, int64_t ns) {
     }
     atomic_store(&t->busy, 0);
 }
-
-/* The last one; 0 where there is one count, and no clock. */
-int64_t plif_threads_last_ns(const Threads *t) { return atomic_load(&t->last_ns); }
 
 /* As plif_run, with as many threads as are chosen, of those pools. */
 void plif_run_timed(const Program *program, Threads *t, const Call *call, char **arenas, float **accs) {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runtime.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
+    from runtime.engines.model import OpenModel
     from runtime.stream.observe import Observer
 
 
@@ -18,7 +19,7 @@ class StateOptions(OptionRecord):
     )
 
 
-def hear(state: str) -> list[Observer]:
+def hear(model: OpenModel, state: str) -> list[Observer]:
     """The observers of a run whose state is kept."""
     from runtime.observers.kept_state.state_file import StateFile
 

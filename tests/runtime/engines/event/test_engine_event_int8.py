@@ -16,8 +16,8 @@ from plif_export import export, verify
 from plif_export.cards import set_card
 from runtime import native
 from runtime.api import Model
-from runtime.base import tuner
 from runtime.base.errors import PlifError
+from runtime.engines import tuner
 from runtime.engines.event.engine import EventEngine
 from runtime.engines.event_program import forms as event_forms
 from runtime.model.card import read_card
@@ -165,6 +165,9 @@ def test_what_is_the_fastest_is_measured_once_on_this_processor(path: str, monke
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     usual = event_forms.ELSEWHERE[path]
     assert event_forms.fastest(path) == usual and not tuner.kept, "it may not measure"
+    with monkeypatch.context() as without:
+        without.setattr(event_forms, "hearing", lambda what, kind: [])
+        assert event_forms.fastest(path) == usual
     monkeypatch.delenv(tuner.NO_CALIBRATION)
     found = event_forms.fastest(path)
     assert (found.bytes_from < event_forms.NEVER) == (path in ("avx512", "amx"))

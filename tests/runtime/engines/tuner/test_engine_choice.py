@@ -18,16 +18,13 @@ import runtime
 from plif_export import export
 from plif_export.cards import set_card
 from runtime import native
-from runtime.base import tuner
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
-from runtime.base.tuner import Measurement, waited_s
 from runtime.cli.main import run
-from runtime.engines import model as engine_model
-from runtime.engines.calibrate import measure
-from runtime.engines.event import engine as event
+from runtime.engines import choice, tuner
+from runtime.engines.tuner import Measurement, waited_s
+from runtime.engines.tuner.calibrate import measure
 from runtime.model.card import read_card
-from runtime.stream.observe import Observer
 from tests.networks import firing, frames
 
 pytestmark = [
@@ -65,7 +62,7 @@ def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         asked.append(path)
         return {name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}, 0.3
 
-    monkeypatch.setattr("runtime.engines.calibrate.calibrate", calibrate)
+    monkeypatch.setattr("runtime.engines.tuner.calibrate.calibrate", calibrate)
     return asked
 
 
@@ -208,56 +205,6 @@ def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="only Linux says how long a thread has waited")
-def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(
-    files: Path, calibrating: Path, measured: list[Path]
-) -> None:
-    found = runtime.load(files / "step.onnx").engine_choice
-    (file,) = cached(calibrating)
-    assert found is not None and found.measured_ms["event"]["active"] == 1.0
-    calls = engine_model.CALLS
-    for ms, slow in ((2.9, calls), (3.1, calls - 1), (3.1, calls // 2)):  # not three times as long, or too few of them
-        doubt = found.doubt(1)
-        assert doubt is not None and not any(doubt.add(ms if i < slow else 1.0) for i in range(calls))
-    doubt = found.doubt(2)
-    assert doubt is not None and not any(doubt.add(5.9) for _ in range(calls)), "two rows may take twice as long"
-    assert [doubt.add(6.1) for _ in range(calls)] == [False] * (calls - 1) + [True]
-    assert cached(calibrating) == [file]
-    assert "the 2 ms for which engine event was chosen: the next start measures again" in found.forget(doubt)
-    assert cached(calibrating) == []
-    assert measured == [files / "step.onnx"]
-    runtime.load(files / "step.onnx")
-    assert measured == [files / "step.onnx"] * 2 and cached(calibrating) == [file]
-
-
-@pytest.mark.parametrize("threads", [1, 2])  # two: the engine times its calls itself
-def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
-    threads: int, files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_model, "CALLS", 20)
-    monkeypatch.setattr(native, "cores", lambda: threads)
-    monkeypatch.setattr(event, "NEURONS_A_THREAD", 1)
-    runtime.load(files / "step.onnx")
-    (file,) = cached(calibrating)
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "measured_ms": times(1e-6, 3e-6)}))  # faster than any step can be
-    tuner.kept.clear()
-    model, notes = runtime.load(files / "step.onnx"), Notes()
-    assert model.engine.times_calls == (threads > 1)
-    list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))
-    assert len(notes.said) == 1 and "engine event was chosen" in notes.said[0] and cached(calibrating) == []
-    named = runtime.load(files / "step.onnx", "event")
-    list(named.stream("sim:digits?seed=1&seconds=1", framing="duration:20ms", observers=[notes]))
-    assert len(notes.said) == 1, "an engine that was asked for is not compared"
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def on_note(self, source: str, text: str) -> None:
-        self.said.append(text)
-
-
 def test_waiting_for_a_processor_that_others_keep_busy_is_seen() -> None:
     """Two processes and this thread want one processor, until this thread has waited 50 ms for it."""
     here = os.sched_getaffinity(0)
@@ -290,6 +237,15 @@ def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypat
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     found = runtime.load(files / "step.onnx").engine_choice
     assert found.engine == "event" and found.measured_ms == {} and "PLIF_NO_CALIBRATION is set" in found.reason
+    assert not calibrating.exists()
+
+
+def test_without_the_part_that_measures_the_first_engine_is_taken(
+    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "hearing", lambda what, kind: [])
+    found = runtime.load(files / "step.onnx").engine_choice
+    assert (found.engine, found.reason, found.measured_ms) == ("event", "first in order", {})
     assert not calibrating.exists()
 
 

@@ -3,7 +3,7 @@
 measure  candidates take turns, and of each its best round counts, since other programs can only make one slower
 choose   the first candidate, unless a later one takes less than 1 - MARGIN of its time: noise does not choose
 keep     under a key of all that the answer depends on: in this process, or in the user's cache folder, too
-doubt    what is kept is forgotten where calls have become slower than they were measured
+forget   what is kept, where calls have become slower than they were measured
 
 The threads of a call are chosen by the same rule in C, within the call (runtime/native/engine/threads.c).
 """
@@ -141,19 +141,6 @@ def waited_s() -> float:
         with suppress(OSError, ValueError, IndexError):  # a thread may end; a kernel may not count
             total_ns += int(file.read_text().split()[1])
     return 1e-9 * total_ns
-
-
-class Doubt:
-    """Tells when a choice no longer holds: `calls` more of its calls than not took over `slower` times what was expected."""
-
-    def __init__(self, expected: float, slower: float, calls: int) -> None:
-        self.expected, self._limit, self._calls = expected, slower * expected, calls
-        self._slow = 0
-
-    def add(self, took: float) -> bool:
-        """Counts a call; whether the choice is doubted now."""
-        self._slow = self._slow + 1 if took > self._limit else max(self._slow - 1, 0)
-        return self._slow >= self._calls
 
 
 def forget(key: str) -> None:

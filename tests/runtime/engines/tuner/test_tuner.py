@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base import tuner
 from runtime.base.errors import PlifError
 from runtime.base.files import cache_folder
-from runtime.base.tuner import Doubt, Measurement, fastest, in_turns, tune
+from runtime.engines import tuner
+from runtime.engines.tuner import Measurement, fastest, in_turns, tune
 
 
 @pytest.fixture(autouse=True)
@@ -97,15 +97,6 @@ def test_where_nothing_can_be_measured_the_first_is_taken_and_not_kept(monkeypat
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     found = tune("ab", lambda _: next(counted(0.5)), depends_on=lambda: ["one"])
     assert (found.best, found.times) == ("a", {}) and "PLIF_NO_CALIBRATION is set" in found.note and not tuner.kept
-
-
-def test_a_choice_is_doubted_when_so_many_more_calls_than_not_are_slow() -> None:
-    doubt = Doubt(2.0, slower=3.0, calls=4)
-    assert not any(doubt.add(took) for took in (6.1, 6.1, 6.0, 6.1, 6.1)), "three more were slow than not"
-    assert doubt.add(6.1)
-    doubt = Doubt(2.0, slower=3.0, calls=4)
-    assert not any(doubt.add(took) for took in 100 * [1.0] + 3 * [7.0]), "what was fast long ago counts for nothing"
-    assert doubt.add(7.0)
 
 
 def test_the_cache_folder_is_the_users_and_no_relative_path_is_taken(

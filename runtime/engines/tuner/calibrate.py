@@ -20,13 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.children import run_code
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
-from runtime.base.tuner import Measurement, in_turns
 from runtime.engines.available import find_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
+from runtime.engines.tuner import Measurement, in_turns
 from runtime.engines.unrolled import open_session
 from runtime.events.stimulus import seen_by
 from runtime.model.card import Card, read_card
@@ -41,12 +40,13 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
     """Measures in a child process. Raises PlifError with the reason where that fails."""
     places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
     asked = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
-    code = "import json; sys.path[:], *asked = json.load(sys.stdin); "
-    code += "from runtime.engines.calibrate import child; child(*asked)"
+    # and nothing from the folder that the user happens to be in
+    code = "import sys; sys.path[:] = filter(None, sys.path); import json; sys.path[:], *asked = json.load(sys.stdin); "
+    code += "from runtime.engines.tuner.calibrate import child; child(*asked)"
     if not sys.executable:
         raise PlifError("no Python interpreter to start")
     try:
-        command, given = run_code(code), json.dumps(asked)
+        command, given = [sys.executable, "-c", code], json.dumps(asked)
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S)
         times, waited = json.loads(done.stdout)
         return {name: tuple(map(float, times[name])) for name in engines}, float(waited)

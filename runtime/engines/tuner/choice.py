@@ -1,0 +1,72 @@
+"""Chooses among engines that all open an artifact by their time.
+
+Every candidate computes what the artifact says, in its precision; nothing is converted. docs/engines.md has the rule in words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from runtime import native
+from runtime.base.declared import EngineOptions
+from runtime.base.version import __version__
+from runtime.engines.model import EngineChoice
+from runtime.engines.tuner import Measurement, tune
+from runtime.model.card import Card
+
+ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+
+
+def choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
+    """Chooses among engines that all open the file: by the time of a call in activity plus that of a call in silence."""
+
+    def measure(names: Sequence[str]) -> Measurement[str]:
+        from runtime.engines.tuner.calibrate import (
+            calibrate,  # here: a start that reads what was measured needs none of it
+        )
+
+        return calibrate(path, names, options)
+
+    depends_on = partial(_depends_on, path, card, options, names)
+    found = tune(names, measure, parts=("active", "silent"), depends_on=depends_on, folder="engines")
+    if not found.times:
+        return EngineChoice(found.best, "auto", f"first in order, {found.note}")
+    shown = {name: f"{times['active']:.3g} and {times['silent']:.3g}" for name, times in found.times.items()}
+    others = ", ".join(f"{text} with {name}" for name, text in shown.items() if name != found.best)
+    reason = f"{shown[found.best]} ms a call, active and silent, against {others} ({found.note})"
+    return EngineChoice(found.best, "auto", reason, found.times, found.key)
+
+
+# --- what the choice depends on -----------------------------------------------------------------------------------
+
+
+def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, object]:
+    """All that the choice may depend on. Not whether rates are counted: plif stream and plif eval take the same engine."""
+    libraries = sorted(Path(native.__file__).parent.glob("_event*.so"))
+    return {
+        "card": hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "engines": list(names),
+        "plif": __version__,
+        "native": [hashlib.sha256(library.read_bytes()).hexdigest() for library in libraries],
+        "path": os.environ.get(native.PATH_VARIABLE) or None,
+        "onnxruntime": _onnxruntime_version(),
+        "processor": native.processor(),
+        "cores": native.cores(),
+        "options": [options.threads, options.flush_denormals],
+    }
+
+
+def _onnxruntime_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for package in ORT_PACKAGES:
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
+    return None
