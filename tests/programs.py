@@ -19,7 +19,7 @@ from plif_export.writers import FORMS
 from runtime import load
 from runtime.model.card import Card
 from runtime.model.graph import Graph, Node
-from runtime.model.program import EXACT, OPS, input_names
+from runtime.neurons.traced_program.program import EXACT, OPS, input_names
 
 # SpikingJelly's PLIF, h = v + (x - (v - v_reset)) * alpha, in the order of its equation
 PLIF: dict[str, Any] = {

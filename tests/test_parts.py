@@ -19,7 +19,10 @@ from tests.parts import MOST_NEEDS, RECORD, House, main_job_without
 
 MOST: dict[str, int] = json.loads(RECORD.read_text(encoding="utf-8"))["most"]
 NMNIST = Path(__file__).parents[2] / "shared" / "data" / "nmnist_small"
-CONTRACTS = {"Reader", "Target", "Engine", "Format", "Source", "DataSet", "Observer", "Command", "Precision", "Form"}
+CONTRACTS = {
+    *("Reader", "Target", "Engine", "Format", "Source", "DataSet", "Observer", "Command"),
+    *("Precision", "Form", "Operation", "Neuron"),
+}
 
 
 @pytest.fixture(scope="module")

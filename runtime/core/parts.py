@@ -5,7 +5,8 @@ part.py says what it is, in literals alone: it is read, never imported, and the 
 list of parts stands anywhere else, so `git rm -r` of the folder removes the part.
 
     ABOUT     one sentence
-    CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer, Command, Precision or Form
+    CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command; Precision or Form of an
+              export; Operation or Neuron of a graph
     NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts;
               of an engine {name: what it is}
     MAGIC     the first bytes of its files, one or several
@@ -37,13 +38,13 @@ they are looked up when a name, scheme or magic is known to none of ours.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord
@@ -51,6 +52,7 @@ from runtime.base.options import OptionRecord
 PACKAGES = ("runtime", "plif_train", "plif_export")
 FILE = "part.py"
 GROUP = "plif.parts"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,26 @@ def given_by_parts(kind: str, name: str) -> Any:
         if name in part.gives:
             return part.load(part.gives[name])
     return None
+
+
+class Registry(Mapping[str, T]):
+    """Entries by name: those that the core enters, and those of the parts of a kind, each of which enters what its NAMES say
+    when that is asked for."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.entries: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self.entries and (part := find_part(self.kind, name)):
+            import_module(part.module)
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys([*self.entries, *by_name(find_parts(self.kind))])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def options_of_parts(kind: str) -> dict[str, type[OptionRecord]]:

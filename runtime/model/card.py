@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 from runtime.base.errors import PlifError
 from runtime.base.text import printable
 from runtime.model.artifacts import CARD_KEY, kind_of
-from runtime.model.program import check as check_program
+from runtime.model.neurons import EQUATIONS
 from runtime.model.records import ArtifactCard, Form, ModelCard, Output, StateRecord
 
 __all__ = [
@@ -201,11 +201,14 @@ def _check_programs(nodes: Any, where: str) -> None:
         attrs = node.get("attrs") if isinstance(node, dict) else None
         if not isinstance(attrs, dict):
             raise PlifError(f"{where}: its graph has a node that is no layer; export the model again")
-        if attrs.get("kind") == "Traced":
+        own = EQUATIONS.get(attrs["kind"]) if isinstance(attrs.get("kind"), str) else None
+        if own is not None and own.check is not None:
             params, inputs = node.get("params"), node.get("inputs")
             if not isinstance(params, dict) or not isinstance(inputs, list):
-                raise PlifError(f"{where}: a traced neuron lacks its params or inputs; export the model again")
-            check_program(attrs, params, len(inputs), f"{where}: layer {node.get('name')}")
+                raise PlifError(
+                    f"{where}: a {own.kind.lower()} neuron lacks its params or inputs; export the model again"
+                )
+            own.check(attrs, params, len(inputs), f"{where}: layer {node.get('name')}")
 
 
 def _check_format(card: Card, where: str, name: str, version: int) -> None:

@@ -39,7 +39,7 @@ class Math(Protocol):
     def where(self, condition: Value, a: Operand, b: Operand) -> Value: ...
 
     def op(self, name: str, *operands: Operand) -> Value:
-        """An operation of a program (runtime.model.program.OPS)."""
+        """An operation of a program (runtime.neurons.traced_program.program.OPS)."""
 
 
 class Terms:

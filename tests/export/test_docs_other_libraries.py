@@ -28,7 +28,7 @@ def test_the_examples_run_and_print_what_the_page_says(
     block: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    registries: tuple[dict[str, object], ...] = (neurons.EQUATIONS, neuron_modules.NEURONS, layers.LAYERS)  # type: ignore[assignment]
+    registries: tuple[dict[str, object], ...] = (neurons.EQUATIONS.entries, neuron_modules.NEURONS, layers.LAYERS)  # type: ignore[assignment]
     before = [dict(registry) for registry in registries]
     try:
         exec(compile(block, str(DOCS), "exec"), {"__name__": "example"})

@@ -169,7 +169,7 @@ def test_a_kind_of_node_without_a_rule_is_bounded_and_never_exact(op: str, monke
         return centred / m.op("Sqrt", m.mean(centred * centred, (1, 2, 3), True) + np.float32(1e-5))
 
     new = {"Softplus": softplus, "Normalise": normalise}
-    monkeypatch.setitem(OPERATIONS, op, Operation(op, new[op], measured=True))
+    monkeypatch.setitem(OPERATIONS.entries, op, Operation(op, new[op], measured=True))
     rng = np.random.default_rng(0)
     weight = rng.integers(-3, 4, (6, 2, 3, 3)).astype(np.float32)
     attrs: dict[str, Any] = {"kind": "IF", "layer": "a", "v_threshold": 1.0, "v_reset": 0.0, "decay_input": True}

@@ -14,7 +14,7 @@ from runtime import load
 from runtime.base.errors import PlifError
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import read_card
-from runtime.model.program import MOST_LINES
+from runtime.neurons.traced_program.program import MOST_LINES
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, recurrent, traced, written
 
 GOOD: dict[str, Any] = {

@@ -16,7 +16,7 @@ from plif_export.proof.arithmetic import interpret
 from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers import FORMS
 from runtime.model.graph import Graph
-from runtime.model.program import EXACT, OPS
+from runtime.neurons.traced_program.program import EXACT, OPS
 from tests.plif_export.targets.c.test_c_of_traced_neurons import as_c
 from tests.programs import traced
 

@@ -30,7 +30,7 @@ from plif_export import export
 from runtime.engines.event_program.forms import ELSEWHERE, Forms
 from runtime.events import make_events
 from runtime.model.graph import Graph
-from runtime.model.program import OPS
+from runtime.neurons.traced_program.program import OPS
 from tests.export.test_graph_layers import attention
 from tests.fuzz.native import build
 from tests.fuzz.traced import random_program

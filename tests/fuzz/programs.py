@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from runtime.model.neurons import equation_of
-from runtime.model.ops.elementwise import UNARY
+from runtime.model.ops.operation import UNARY
 from runtime.model.ops.shapes import Misfit, shape_of
-from runtime.model.program import OPS
+from runtime.neurons.traced_program.program import OPS
 from tests.fuzz.traced import random_program
 
 CHANNELS = (1, 2, 3, 8, 16, 17, 33, 64, 65, 80, 128, 129, 150)

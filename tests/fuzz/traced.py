@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.model.program import NUMBER, OPS, input_names
+from runtime.neurons.traced_program.program import NUMBER, OPS, input_names
 
 
 def random_program(rng: random.Random, ops: Sequence[str], inputs: int = 1) -> tuple[dict[str, Any], list[str]]:

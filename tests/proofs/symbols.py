@@ -26,7 +26,7 @@ KNOWN: list[z3.BoolRef] = []  # what holds for every square root that was asked 
 ROUNDED: list[tuple[z3.ArithRef, z3.ArithRef]] = []  # (a real number, the whole number that is nearest)
 SECONDS = 60  # of a proof that takes a hundredth of one, on a machine however busy
 
-# What programs, ONNX and C call by the same names (runtime/model/program.py); what is not here is no arithmetic: any function.
+# What programs, ONNX and C call alike (runtime/neurons/traced_program); what is not here is no arithmetic: any function.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,

@@ -27,6 +27,7 @@ from runtime.model import graph as model_graph
 from runtime.model import neurons
 from runtime.model.graph import Graph, Node, state_in, state_out
 from runtime.model.neurons import EQUATIONS
+from runtime.neurons import forward_euler, snntorch_leaky
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF
 from tests.proofs.symbols import FLOAT, FUNCTIONS, REAL, Symbolic, prove, same
 
@@ -244,7 +245,7 @@ OURS = {"v_reset": NUMBERS["v_reset"], "charge": "exact", "decay_input": True}
 
 
 def test_the_table_of_kinds_says_their_equations() -> None:
-    text = neurons.__doc__ or ""
+    text = "".join(module.__doc__ or "" for module in (neurons, snntorch_leaky, forward_euler))
     check_sentence(real("PLIF", {"alpha": R["alpha"]}, **OURS), *says(text, "IF LIF PLIF"))
     leaky = real("Leaky", {"beta": R["beta"]}, v_reset=None, reset="subtract", reset_delay=True)
     late = z3.If(R["v"] > R["v_threshold"], z3.RealVal(1), z3.RealVal(0))  # "reset", of the step before

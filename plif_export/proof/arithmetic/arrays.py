@@ -33,7 +33,7 @@ class Numpy:
         return np.asarray(np.where(condition, a, b))
 
     def op(self, name: str, *operands: Array | float) -> Array:
-        """An operation of a program (runtime.model.program.OPS)."""
+        """An operation of a program (runtime.neurons.traced_program.program.OPS)."""
         values = [np.asarray(o, self.dtype) if isinstance(o, int | float) else o for o in operands]
         with np.errstate(all="ignore"):
             result = FUNCTIONS[name](*values)

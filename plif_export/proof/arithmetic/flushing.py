@@ -115,7 +115,7 @@ class Flushing:
         return any_of(as_drift(a), as_drift(b))
 
     def op(self, name: str, *operands: Any) -> Drift | None:
-        """An operation of a program (runtime.model.program.OPS); None of one that gives a truth value."""
+        """An operation of a program (runtime.neurons.traced_program.program.OPS); None of one that gives a truth value."""
         if name in ("Not", "And", "Or"):
             return None
         if name in ("Cast", "Where"):

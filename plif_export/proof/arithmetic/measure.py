@@ -158,7 +158,7 @@ class Measuring:
         return Measure(size, terms, unit, lambda: np.where(condition.of(), a.of(), b.of()))
 
     def op(self, name: str, *operands: Operand) -> Measure:
-        """An operation of a program (runtime.model.program.OPS)."""
+        """An operation of a program (runtime.neurons.traced_program.program.OPS)."""
         values = [_measure(value) for value in operands]
         if name in RULES:
             return RULES[name](*values)

@@ -25,7 +25,7 @@ from plif_export.readers.tracing.elementwise import COMPARES, TABLE
 from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number, swap
 from runtime.model import graph
 from runtime.model.neurons import equation_of
-from runtime.model.program import is_binary
+from runtime.neurons.traced_program.program import is_binary
 
 # Operations that are layers, too.
 IN_GRAPH = frozenset(("add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"))

@@ -1,8 +1,9 @@
-"""NIR's neurons in a network of time-steps: forward Euler with k = dt / tau (runtime/model/neurons.py).
+"""NIR's neurons in a network of time-steps: forward Euler with k = dt / tau (runtime/neurons/forward_euler).
 
-IF, LIF and CubaLIF with one threshold and one reset a layer are kinds of their own there. Programs (runtime/model/program.py)
-are those that are not: neurons without spikes (I, LI, CubaLI: they give their membrane), a Threshold, a Delay, thresholds that
-differ from neuron to neuron, and neurons whose spikes come back, which keep them in a state "last".
+IF, LIF and CubaLIF with one threshold and one reset a layer are kinds of their own (runtime/neurons). Programs
+(runtime/neurons/traced_program) are those that are not: neurons without spikes (I, LI, CubaLI: they give their membrane), a
+Threshold, a Delay, thresholds that differ from neuron to neuron, and neurons whose spikes come back, which keep them in a state
+"last".
 
     I, IF            h = v + R dt x
     LI, LIF          h = v + k (v_leak - v + R x)

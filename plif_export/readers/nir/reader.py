@@ -23,6 +23,7 @@ import numpy as np
 from plif_export.options import CallerFacts
 from plif_export.proof.reference import GraphReference
 from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
+from plif_export.readers.nir.layers import LAYERS
 from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
@@ -30,7 +31,7 @@ from runtime.base.errors import NONSENSE, MissingExtra, PlifError
 from runtime.formats.hdf5.tree import Items, read_hdf5
 from runtime.model.card import Card, read_card
 from runtime.model.graph import Graph, Node, Shape
-from runtime.model.ops import OPERATIONS, spatial
+from runtime.model.ops import spatial
 from runtime.model.ops.shapes import Misfit, shape_after
 
 Attrs = Mapping[str, object]
@@ -41,7 +42,6 @@ ASSUMED = {
     "fire": "firing at v > v_threshold",
     "reset": "reset to v_reset",
 }  # where nobody says it
-LAYERS = {name: read for operation in OPERATIONS.values() for name, read in operation.nir.items()}
 NODES = ", ".join((*LAYERS, *NEURONS))
 
 

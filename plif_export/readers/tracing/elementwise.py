@@ -1,4 +1,4 @@
-"""Elementwise operations of PyTorch as lines of a neuron's program (runtime/model/program.py).
+"""Elementwise operations of PyTorch as lines of a neuron's program (runtime/neurons/traced_program/program.py).
 
 TABLE maps the name of an aten operation to a function (lines, operation's node, operands) -> the operand that holds the result.
 `lines(op, *operands)` writes one line and returns its name; an operand is a name or a number. Only what gives the same bits is

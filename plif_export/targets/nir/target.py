@@ -37,6 +37,7 @@ from plif_export.proof.compare import Observation
 from plif_export.proof.structure import Places
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from plif_export.readers.rules import Problem, Unsupported, refuse, require
+from plif_export.targets.nir.layers import LAYERS
 from plif_export.targets.target import ExportJob, Target, setting
 from runtime.artifacts.nir.kind import read_contents as read_nir
 from runtime.base.errors import MissingExtra, PlifError
@@ -46,7 +47,6 @@ from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import Card, encode
 from runtime.model.digest import seal
 from runtime.model.graph import Graph, Node, Shape, initial_v, state_key
-from runtime.model.ops import OPERATIONS
 from runtime.model.ops.operation import repeating
 
 DT = 1e-4
@@ -170,7 +170,7 @@ class _Writer:
         return nodes, edges
 
     def _node(self, nir: ModuleType, node: Node) -> object:
-        make = self._neuron if node.op == "Neuron" else OPERATIONS[node.op].to_nir
+        make = self._neuron if node.op == "Neuron" else LAYERS.get(node.op)
         if make is None:
             raise Unsupported("NIR has no word for it", "choose another layer, or another target")
         return make(nir, node, self.shapes[node.inputs[0]], self)

@@ -15,8 +15,7 @@ from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
 from runtime.engines.event_program.values import Values, bits
 from runtime.model.graph import values_of
-from runtime.model.neurons import Terms, equation_of
-from runtime.model.program import input_names
+from runtime.model.neurons import Terms, equation_of, input_names
 from runtime.model.records import NodeRecord
 from runtime.model.symbol import SymbolicMath, tensor
 from runtime.native import FROM_FLOATS, FROM_SPIKES

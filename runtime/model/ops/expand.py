@@ -9,8 +9,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.model.graph import Node
-from runtime.model.ops.elementwise import UNARY
-from runtime.model.ops.operation import OPERATIONS, Shape, choosing
+from runtime.model.ops.operation import OPERATIONS, UNARY, Shape, choosing
 from runtime.model.ops.shapes import shape_of
 
 

@@ -19,12 +19,22 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from runtime.base.errors import PlifError
+from runtime.core.parts import Registry
 from runtime.model.neurons import equation_of, values_of
 from runtime.model.symbol import Value as Value
 
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]  # of a kernel, a stride, ...: one number for all axes, or one for each
 Params = Mapping[str, Value]
+UNARY = (
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    "Exp",
+    "Neg",
+    "Abs",
+    "Sqrt",
+)  # functions that a node, or a part of a meaning, may be
 Matrix = Callable[[int], np.ndarray]  # n -> [m, n], for an axis of n places
 
 
@@ -98,7 +108,7 @@ class Backend(Protocol):
         """A parameter [...], only moved."""
 
     def op(self, name: str, /, *values: Value) -> Value:
-        """[...] -> [...], a function of numbers, by its name in runtime/model/program.py."""
+        """[...] -> [...], a function of numbers, by its name in runtime/neurons/traced_program/program.py."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +211,6 @@ class Operation:
     onnx      (emitter, node, *tensors) -> tensor, where ONNX has an operator for it or for most of it
     torch     {name under which PyTorch records it: (call) -> NewNode, or a tensor that exists}
     layer     (name of PyTorch's function that one of our own layers calls, the layer's attributes that are its arguments)
-    nir       {class of NIR: (reader, name, its node, input, shape) -> (our node, shape)}
-    to_nir    (nir, node, shape of its input, options) -> NIR's node; raises Unsupported, and None is no word in NIR
     counts    (node, shapes, counts of its inputs) -> those of its output, where whole numbers stay whole
     measured  rounding is found by moving the inputs, and nothing counts as exact; else it follows from the meaning
     """
@@ -217,8 +225,6 @@ class Operation:
     onnx: Callable[..., str] | None = None
     torch: Mapping[str, ReadTorch] = field(default_factory=dict)
     layer: tuple[str, str] | None = None
-    nir: Mapping[str, Callable[..., tuple[str, Shape]]] = field(default_factory=dict)
-    to_nir: Callable[..., Any] | None = None
     counts: Callable[[Node, Sequence[Shape], Sequence[Counts]], Counts | None] = lambda node, shapes, counts: None
     measured: bool = False
 
@@ -229,12 +235,12 @@ def padded(x: GraphTensor, before: Sequence[int], after: Sequence[int], mode: st
     return NewNode("Pad", (x,), {"before": list(before), "after": list(after), "mode": mode}, shape=shape)
 
 
-OPERATIONS: dict[str, Operation] = {}
+OPERATIONS: Registry[Operation] = Registry("operations")
 
 
 def register(name: str, meaning: Callable[..., Value] | None = None, **facts: Any) -> None:
     """Enters an operation: facts are the other fields of Operation."""
-    OPERATIONS[name] = Operation(name, meaning, **facts)
+    OPERATIONS.entries[name] = Operation(name, meaning, **facts)
 
 
 def names(text: str, read: ReadTorch) -> dict[str, ReadTorch]:

@@ -1,6 +1,6 @@
-"""What an operation of the graph meets where it is read or written: the calls of PyTorch, ONNX graphs and files of NIR.
+"""What an operation of the graph meets where it is read or written: the calls of PyTorch, and ONNX graphs.
 
-plif_export implements them: readers/module, writers and readers/nir. Nothing of PyTorch, ONNX or NIR is imported here.
+plif_export implements them: readers/module and writers. Nothing of PyTorch or ONNX is imported here.
 """
 
 from __future__ import annotations
@@ -86,37 +86,3 @@ class OnnxEmitter(Protocol):
         """A product with matrix(n, m) [m, n] along each axis of space."""
 
     def reduced(self, node: Node, x: str, place: dict[str, object], out: str | None = None, /) -> str: ...
-
-
-class NirReader(Protocol):
-    """What reads a file of NIR: methods enter nodes, and give their names and shapes."""
-
-    def add(self, name: str, op: str, inputs: tuple[str, ...], shape: Shape, /) -> str: ...
-
-    def layer(
-        self,
-        name: str,
-        op: str,
-        x: str,
-        shape: Shape,
-        attrs: Mapping[str, object],
-        params: dict[str, np.ndarray] | None = None,
-        /,
-    ) -> Read: ...
-
-    def sizes(self, value: object, dims: int, /) -> Shape: ...
-
-    def collapsed(self, value: object, shape: Shape, name: str, /) -> np.ndarray:
-        """Numbers [*shape] as [] or [C], where they are the same all over."""
-
-
-Read = tuple[str, Shape]  # a node that was read from NIR
-
-
-class NirWriter(Protocol):
-    """What writes a graph as NIR, with the options that it was given."""
-
-    fold_votes: bool
-
-    def full(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
-        """Numbers [], [C] or [*shape] as [*shape]."""

@@ -492,7 +492,7 @@ def test_a_neuron_and_a_layer_of_ones_own_are_registered_in_a_few_lines(tmp_path
             assert result.passed and result.verify is not None and result.verify.untested == []
         assert [s["name"] for s in read_card(result.path)["states"]] == ["v.1", "a.1", "v.4", "a.4"]
     finally:
-        neurons.EQUATIONS.pop("Adaptive")
+        neurons.EQUATIONS.entries.pop("Adaptive")
         neuron_modules.NEURONS.pop(layers.qualified(Adaptive))
         layers.LAYERS.pop(layers.qualified(Halve))
 

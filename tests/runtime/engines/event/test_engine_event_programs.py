@@ -18,7 +18,7 @@ from plif_export.proof.arithmetic import interpret
 from runtime import native
 from runtime.artifacts.plif_file.file import KEPT
 from runtime.model.graph import Graph, Node, key_of
-from runtime.model.program import EXACT, OPS
+from runtime.neurons.traced_program.program import EXACT, OPS
 from tests.export.exact_networks import NEURONS, exact_network
 from tests.export.exact_networks import written as exact_file
 from tests.fuzz.traced import random_program

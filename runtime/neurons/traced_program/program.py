@@ -25,6 +25,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from runtime.base.errors import PlifError
+from runtime.model.neurons import input_names
 
 if TYPE_CHECKING:
     from runtime.model.symbol import Math, States, Stepped, Terms, Value
@@ -150,11 +151,6 @@ def _is_number(value: object) -> bool:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def input_names(count: int) -> list[str]:
-    """What a program calls the inputs of its node: x, x1, x2, ..."""
-    return ["x", *(f"x{i}" for i in range(1, count))][:count]
 
 
 def step(m: Math, n: Terms, x: Value | tuple[Value, ...], state: States) -> Stepped:

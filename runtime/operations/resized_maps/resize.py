@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 
 from runtime.model.ops.operation import Backend, NewNode, Node, Params, Value, names, register
-from runtime.model.ops.pool import along
 from runtime.model.ops.ports import OnnxEmitter, TorchCall
 from runtime.model.refusals import require
+from runtime.operations.resized_maps.pooling import along
 
 
 def _resize(m: Backend, node: Node, p: Params, x: Value) -> Value:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.model.ops.operation import Backend, GraphTensor, NewNode, Node, Params, Value, names, register
-from runtime.model.ops.pool import everywhere
 from runtime.model.ops.ports import OnnxEmitter, TorchCall
 from runtime.model.refusals import require
 
@@ -65,7 +64,7 @@ def _read_reduce(c: TorchCall) -> NewNode | GraphTensor:
         return NewNode("Vote", (vector,), {"voters": k}, shape=(vector.shape[0] // k,))
     x = c.tensor(0)
     if how == "mean" and axes == list(range(2, rank)) and rank >= 3:
-        return everywhere(x)
+        return NewNode("GlobalAvgPool", (x,), shape=(x.shape[0], *(1,) * (len(x.shape) - 1)))
     return NewNode("Reduce", (x,), {"how": how, "axes": axes, "keepdims": keep}, shape=c.out)
 
 

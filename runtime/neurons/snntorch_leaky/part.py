@@ -1,0 +1,3 @@
+ABOUT = "Leaky of snnTorch."
+CONTRACT = "Neuron"
+NAMES = ("Leaky",)

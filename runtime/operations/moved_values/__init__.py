@@ -1,0 +1,243 @@
+"""What moves values and changes none: other shapes, other orders, parts, and several side by side.
+
+Reshape   to the node's shape
+Permute   by `axes`;  Slice: start, stop and step of one axis;  Concat: along an axis
+Pad       `before` and `after` each axis, with zeros, with what lies at the edge, or with a reflection of what lies behind it
+PixelShuffle   channels become places: `factor` times as many along each axis
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.model.ops.operation import (
+    Backend,
+    Counts,
+    GraphTensor,
+    NewNode,
+    Node,
+    Params,
+    Shape,
+    Value,
+    first,
+    names,
+    padded,
+    register,
+)
+from runtime.model.ops.ports import OnnxEmitter, RecordedNode, TorchCall
+from runtime.model.ops.shape import numbers, reshape, reshape_onnx
+from runtime.model.refusals import require
+
+WIDEST = 4096  # places that a Pad adds on one side of an axis
+MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}  # of a Pad: their names in ONNX
+FAR = np.iinfo(np.int64).max  # a Slice to the end
+
+
+def _slice(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    a = node.attrs
+    return m.part(x, a["axis"], a["start"], a["stop"], a["step"])
+
+
+def _pad(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    sides, shape = list(zip(node.attrs["before"], node.attrs["after"], strict=True)), list(node.shape)
+    for axis, (before, after) in enumerate(sides):
+        shape[axis] -= before + after
+    for axis, (before, after) in enumerate(sides):
+        n, mode = shape[axis], node.attrs["mode"]
+        if mode == "zeros":
+            left, right = (_zeros(m, [*shape[:axis], size, *shape[axis + 1 :]]) for size in (before, after))
+        elif mode == "edge":
+            left, right = ([m.part(x, axis + 1, i, i + 1, 1)] * size for i, size in ((0, before), (n - 1, after)))
+        else:
+            left, right = (_turned(m, x, axis + 1, first, size) for first, size in ((before, before), (n - 2, after)))
+        x = m.concat([*left, x, *right], axis + 1) if before + after else x
+        shape[axis] += before + after
+    return x
+
+
+def _pads(node: Node, shapes: Sequence[Shape]) -> str | None:
+    a, whole = node.attrs, shapes[0]
+    before, after = sides = a["before"], a["after"]
+    most = [n - 1 if a["mode"] == "reflect" else WIDEST for n in whole]
+    fits = a["mode"] in list(MODES) and all(
+        isinstance(side, list | tuple)
+        and len(side) == len(whole)
+        and all(type(n) is int and 0 <= n <= m for n, m in zip(side, most, strict=True))
+        for side in sides
+    )
+    expected = f"{' or '.join(MODES)} of 0 to {WIDEST} places for each axis, and a reflection of fewer than it has"
+    return None if fits else f"pads {list(whole)} by {before} and {after} ({a['mode']}); expected {expected}"
+
+
+def _zeros(m: Backend, shape: Sequence[int]) -> list[Value]:
+    return [m.beside(m.parameter(np.broadcast_to(np.float32(0), shape)), shape)] if all(shape) else []
+
+
+def _turned(m: Backend, x: Value, axis: int, first: int, size: int) -> list[Value]:
+    """The places first, first - 1, ... of an axis."""
+    return [m.part(x, axis, first, first - size if first >= size else None, -1)] if size else []
+
+
+def _most(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
+    return Counts(max(c.most for c in of), of[0].area) if len({c.area for c in of}) == 1 else None
+
+
+def _shuffle(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    r, (c, h, w) = node.attrs["factor"], node.shape
+    parts = m.permute(m.reshape(x, (c, r, r, h // r, w // r)), (0, 1, 4, 2, 5, 3))
+    return m.reshape(parts, node.shape)
+
+
+# --- ONNX ------------------------------------------------------------------------------------------------------------------
+
+
+def _slice_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
+    a, name = node.attrs, node.name
+    stop = a["stop"] if a["stop"] is not None else FAR if a["step"] > 0 else -FAR
+    values = {"start": a["start"], "stop": stop, "axis": a["axis"], "step": a["step"]}
+    return str(e.op("Slice", [x, *(numbers(e, f"{name}.{key}", value) for key, value in values.items())], name))
+
+
+def _pad_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
+    a, name = node.attrs, node.name
+    sides = numbers(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
+    return str(e.op("Pad", [x, sides], name, mode=MODES[a["mode"]]))
+
+
+def _concat_onnx(e: OnnxEmitter, node: Node, *inputs: str) -> str:
+    moving = next(name for name in inputs if name not in e.initializers)
+    parts = [_for_every_row(e, node, name, moving) for name in inputs]
+    return str(e.op("Concat", parts, node.name, axis=node.attrs["axis"]))
+
+
+def _for_every_row(e: OnnxEmitter, node: Node, name: str, moving: str) -> str:
+    """A Constant as many times as there are rows in `moving`; other tensors as they are."""
+    if name not in e.initializers:
+        return name
+    rows = e.op("Shape", [moving], f"{node.name}.rows", start=0, end=1)
+    rest = e.weight(f"{name}.rest", np.array(e.initializers[name].dims[1:], np.int64))
+    whole = e.op("Concat", [rows, rest], f"{name}.whole", axis=0)
+    return str(e.op("Expand", [name, whole], f"{name}.repeated"))
+
+
+# --- PyTorch ---------------------------------------------------------------------------------------------------------------
+
+
+def _read_permute(c: TorchCall) -> NewNode:
+    axes = [int(i) for i in c.get(1)]
+    require(axes[0] == 0, "it moves the batch from the first axis", "keep the batch first")
+    return NewNode("Permute", (c.tensor(0),), {"axes": axes})
+
+
+def _read_concat(c: TorchCall) -> NewNode:
+    parts = c.get(0)
+    axis = c.get(1, 0) % len(c.node.shape)
+    rule = "it joins something that is not a tensor of the network"
+    require(all(p.moves for p in parts), rule, "join spikes or currents")
+    require(axis != 0, "it joins along the batch", "join channels: dim=1")
+    return NewNode("Concat", tuple(c.shaped(p) for p in parts), {"axis": axis})
+
+
+def _read_slice(c: TorchCall) -> NewNode:
+    source = c.get(0)
+    axis = c.get(1, 0) % len(source.shape)
+    size = source.shape[axis]
+    if c.node.name == "select":
+        return _part(c, source, axis, c.get(2) % size, c.get(2) % size + 1)
+    return _part(c, source, axis, *slice(c.get(2), c.get(3), c.get(4, 1)).indices(size))
+
+
+def _part(c: TorchCall, source: RecordedNode, axis: int, start: int, stop: int, step: int = 1) -> NewNode:
+    require(axis != 0, "it takes rows of the batch", "keep the batch whole")
+    x = c.shaped(source)
+    shape = list(x.shape)
+    shape[axis - 1] = len(range(start, stop, step))
+    return NewNode("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
+
+
+def _read_part(c: TorchCall) -> NewNode | GraphTensor:
+    """A part of what an operation returned: of split, chunk, unbind, or of max and pooling with indices."""
+    whole, i = c.get(0), int(c.node.op)
+    inner = c.of(whole)
+    if i == 0 and (whole.name == "max" or whole.name.endswith("_with_indices")):
+        found: NewNode | GraphTensor = inner.lowered()
+        return found
+    known = whole.name in ("unbind", "split", "split_with_sizes")
+    require(known, f"{whole.name}() is not exported", "use layers of the list")
+    source = whole.args[0]
+    axis = (inner.get(2, 0) if whole.name != "unbind" else inner.get(1, 0)) % len(source.shape)
+    if whole.name == "unbind":
+        return _part(c, source, axis, i, i + 1)
+    sizes = inner.get(1)
+    sizes = [sizes] * (i + 1) if isinstance(sizes, int) else sizes
+    return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
+
+
+def _read_expand(c: TorchCall) -> GraphTensor:
+    x: GraphTensor = c.tensor(0)
+    require(x.shape == c.out, f"it repeats {list(x.shape)} to {list(c.out)}", "let + and * repeat it")
+    return x
+
+
+def _read_pad(c: TorchCall) -> NewNode:
+    x, sizes = c.tensor(0), list(c.get(1))
+    zeros, sides = c.node.name == "constant_pad_nd", len(x.shape) - len(sizes) // 2
+    require(min(sizes) >= 0 and sides >= 0, f"it pads by {sizes}", "take a part with a slice, and pad no batch")
+    require(not zeros or not c.get(2, 0), f"it pads with {c.get(2)}", "pad with zeros")
+    before, after = ([0] * sides + sizes[i::2][::-1] for i in (0, 1))
+    return padded(x, before, after, "zeros" if zeros else "edge" if "replication" in c.node.name else "reflect")
+
+
+register(
+    "Reshape",
+    reshape,
+    onnx=reshape_onnx,
+    torch={
+        **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
+        **names("expand", _read_expand),
+    },
+    counts=first,
+)
+register(
+    "Permute",
+    lambda m, node, p, x: m.permute(x, node.attrs["axes"]),
+    attrs=("axes",),
+    onnx=lambda e, node, x: e.op("Transpose", [x], node.name, perm=list(node.attrs["axes"])),
+    torch=names("permute", _read_permute),
+    counts=first,
+)
+register(
+    "Slice",
+    _slice,
+    attrs=("axis", "start", "stop", "step"),
+    onnx=_slice_onnx,
+    torch={**names("slice select", _read_slice), **names("part", _read_part)},
+    counts=first,
+)
+register(
+    "Concat",
+    lambda m, node, p, *values: m.concat(values, node.attrs["axis"]),
+    attrs=("axis",),
+    reads_constants=True,
+    onnx=_concat_onnx,
+    torch=names("cat", _read_concat),
+    counts=_most,
+)
+register(
+    "Pad",
+    _pad,
+    attrs=("before", "after", "mode"),
+    fits=_pads,
+    onnx=_pad_onnx,
+    torch=names("constant_pad_nd reflection_pad?d replication_pad?d", _read_pad),
+    counts=first,
+)
+register(
+    "PixelShuffle",
+    _shuffle,
+    attrs=("factor",),
+    torch=names("pixel_shuffle", lambda c: NewNode("PixelShuffle", (c.tensor(0),), {"factor": c.get(1)})),
+    counts=first,
+)
