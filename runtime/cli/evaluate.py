@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 def evaluate(
     artifact: Artifact, how: JudgeOptions, instead: InsteadOptions, also: GateOptions, opening: Opening, output: Output
 ) -> None:
-    from runtime.measure.evaluate.evaluation import begun_engine
+    from runtime.measure.evaluate.evaluation import kept_in
     from runtime.measure.evaluate.judge import judge
+    from runtime.measure.evaluate.loop import begun_engine
 
     if work := instead.hear("instead of eval", artifact, how, how.given() | also.given()):
         model = open_model(artifact, opening)
@@ -39,7 +40,7 @@ def evaluate(
         output.show(found, lambda: lines)
         return
     with also.told("eval", artifact) as gates:
-        model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None, rates=True)
+        model = open_model(artifact, opening, begun_engine(how, kept_in(how.out)), rates=True)
         judged = judge(model, **vars(how), command=command_line(), shown=True)
         gates += judged.gates
     say_engine(model)

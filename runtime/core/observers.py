@@ -6,7 +6,9 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
     eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
-    workers  an evaluation, or a prediction: hear(out, **its options) -> [Elsewhere] (runtime/measure/evaluate/run.py)
+    workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Answers, for all;
+             begun_engine(keep, **its options) -> the engine with which it was begun (runtime/measure/evaluate/loop.py)
+    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py)
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     info     `plif info` of what is no model, always: hear(file, view, **its options) -> [(document, rows, lines)]
@@ -57,20 +59,21 @@ class HeardOptions(OptionRecord):
                 setattr(cls, each.name, field(default=each.default, metadata=each.metadata))
         super().__init_subclass__()
 
-    def hearers(self, what: str) -> Iterator[tuple[Part, dict[str, Any]]]:
-        """Each part that hears it, with what its options are in this record: those of which one was given, and those without."""
+    def hearers(self, what: str, always: bool = False) -> Iterator[tuple[Part, dict[str, Any]]]:
+        """Each part that hears it, with what its options are in this record: those without, and those of which one was given, or,
+        `always`, none."""
         for part in hearing(what):
             own = self.of(part)
-            if not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
+            if always or not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
                 yield part, own
 
     def of(self, part: Part) -> dict[str, Any]:
         """What the options of a part are in this record."""
         return {each.name: vars(self)[each.name] for each in _options(part)}
 
-    def hear(self, what: str, *said: object) -> list[Any]:
+    def hear(self, what: str, *said: object, always: bool = False) -> list[Any]:
         """What all of them make of `said` and of their options."""
-        return [each for part, own in self.hearers(what) for each in part.load("hear")(*said, **own)]
+        return [each for part, own in self.hearers(what, always) for each in part.load("hear")(*said, **own)]
 
 
 def _options(part: Part) -> list[Field[Any]]:

@@ -14,15 +14,9 @@ class RunOptions(HeardOptions, by="workers"):
     """How an evaluation is run; none of it changes an answer."""
 
     batch: int | None = option("Samples in one batch; measured when not given.", default=None, least=1)
-    workers: int | None = option(
-        "Processes, each with its own engine and reader; one a core, where that pays, if not given.",
-        default=None,
-        least=1,
-    )
-    resume: bool = option("Go on with what --out has begun.", default=False)
 
 
-class EvaluateOptions(SampleOptions, RunOptions, ViewOptions):
+class EvaluateOptions(SampleOptions, RunOptions, ViewOptions, by="exits"):
     """An evaluation of one model. `data` is NAME:DIR; sensor, csv and up are for folder:DIR."""
 
     data: str = option("NAME:DIR, e.g. nmnist:recordings, or digits.")
@@ -32,11 +26,6 @@ class EvaluateOptions(SampleOptions, RunOptions, ViewOptions):
         "-o",
         "--out",
         default=None,
-    )
-    exit_margin: str | float | None = option(
-        "End a sample where its answer leads by this share of all votes; or off. The card's.",
-        default=None,
-        typed=str | None,
     )
 
 

@@ -20,6 +20,7 @@ from runtime.commands.bench.artifacts import time_steps
 from runtime.commands.bench.options import BenchOptions
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.measure.evaluate.samples import SplitOf, read
+from runtime.measure.options import EvaluateOptions
 from runtime.measure.paired import compare
 from runtime.measure.results import Measurement
 from runtime.observers.evaluation_report.activity import measure_activity, why_not
@@ -82,9 +83,11 @@ def add_data(
 ) -> None:
     """Sets accuracy, samples, decisions_changed, mcnemar_p, synops and firing_rates of rows, which are of `artifacts` in turn."""
     first: Evaluation | None = None
+    plain: dict[str, Any] = {"exit_margin": "off", "workers": 1}  # options of parts, where these are there
+    plain = {name: value for name, value in plain.items() if name in EvaluateOptions.__dataclass_fields__}
     for at, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
         model = load(path, row.engine, threads=row.threads, rates=True)
-        found = evaluate(model, data, split=split, limit=limit, exit_margin="off", workers=1)
+        found = evaluate(model, data, split=split, limit=limit, **plain)
         row.accuracy, row.samples, row.firing_rates = found.accuracy, found.samples, found.firing_rates
         if first is None:
             first = found

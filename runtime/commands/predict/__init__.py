@@ -24,10 +24,11 @@ def command(
     opening: Opening,
     output: Output,
 ) -> None:
-    from runtime.commands.predict.unlabelled import begun_engine, predict
+    from runtime.commands.predict.unlabelled import kept_in, predict
     from runtime.measure.evaluate.census import problems
+    from runtime.measure.evaluate.loop import begun_engine
 
-    model = open_model(artifact, opening, begun_engine(how.out) if how.resume else None)
+    model = open_model(artifact, opening, begun_engine(how, kept_in(how.out)))
     with Progress("predicting") as progress:
         result = predict(model, recordings, **vars(how), progress=progress.update)
     say_engine(model)

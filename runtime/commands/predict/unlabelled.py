@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from runtime.engines.model import OpenModel
 from runtime.events.fit import likeness
 from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census
-from runtime.measure.evaluate.evaluation import scratch
+from runtime.measure.evaluate.loop import Loop, Progress
 from runtime.measure.evaluate.predictions import Prediction, check_table, write_table
-from runtime.measure.evaluate.run import Progress, run, show_notes
-from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
 from runtime.measure.metrics import artifact_identity
 from runtime.measure.results import Predicted
 
@@ -74,72 +71,54 @@ def predict(
     out = how.out
     if out is not None:
         check_table(out)
-    elif how.resume:
-        raise PlifError("--resume goes on with what --out TABLE has begun; name that table")
     samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
     dataset = samples.open(model)
-    elsewhere = how.hear("workers", out)
     began = time.perf_counter()
-    kept = "nothing is kept; --out TABLE would keep it" if out is None else "what is done is kept: go on with --resume"
-    with _work_folder(out) as folder:
-        shards, tally = run(
-            model,
-            samples,
-            dataset,
-            len(dataset),
-            folder,
-            how,
-            kept,
-            min_margin=how.min_margin,
-            progress=progress,
-            elsewhere=elsewhere,
-        )
-        result = Predicted(
-            recordings=len(dataset),
-            unreadable=0,
-            answers=dict.fromkeys(model.classes, 0),
-            classes=model.classes,
-            engine=model.engine.name,
-            batch=shards.plan.batch,
-            workers=tally.workers,
-            seconds=round(time.perf_counter() - began, 3),
-            throughput_per_s=round(len(dataset) / (time.perf_counter() - began), 3),
-            artifact=artifact_identity(model.path, model.card),
-            out=None if out is None else str(out),
-        )
-        statistics, census = Statistics(), Census(likeness(model.card), lost=result.lost)
-        found = _counted(census.watch(shards.predictions(statistics)), result)
+    keep = kept_in(out)
+    loop = Loop(
+        *(model, samples, dataset, len(dataset), how),
+        keep=keep,
+        keeper="TABLE",
+        min_margin=how.min_margin,
+        progress=progress,
+    )
+    result = Predicted(
+        recordings=len(dataset),
+        unreadable=0,
+        answers=dict.fromkeys(model.classes, 0),
+        classes=model.classes,
+        engine=model.engine.name,
+        batch=0,
+        workers=0,
+        seconds=0.0,
+        throughput_per_s=0.0,
+        artifact=artifact_identity(model.path, model.card),
+        out=None if out is None else str(out),
+    )
+    census = Census(likeness(model.card), lost=result.lost)
+
+    def consume(predictions: Iterator[Prediction]) -> None:
+        found = _counted(census.watch(predictions), result)
         if out is None:
             result.predictions = list(found)
         else:
             write_table(found, model.classes, out)
+
+    loop.run(consume)
+    if keep is not None:
+        shutil.rmtree(keep, ignore_errors=True)
+    seconds = time.perf_counter() - began
+    result.batch, result.workers = loop.batch, loop.workers
+    result.seconds, result.throughput_per_s = round(seconds, 3), round(len(dataset) / seconds, 3)
     result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
-    show_notes(statistics)
     census.remark("plif predict", "say it: --sensor WxH", how.sensor)
     result.fit = census.fit.to_dict() if census.fit is not None else {}
     return result
 
 
-@contextmanager
-def _work_folder(out: str | Path | None) -> Iterator[Path]:
-    """Where the shards lie until the table is written; a run that is killed leaves them beside it."""
-    if out is None:
-        with scratch() as folder:
-            yield folder / FOLDER
-        return
-    folder = _beside(out)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _beside(out: str | Path) -> Path:
-    return Path(out).with_name(f"{Path(out).name}.{FOLDER}")
-
-
-def begun_engine(out: str | Path | None) -> str | None:
-    """The engine with which the table `out` was begun, to go on with; None where it was not."""
-    plan = None if out is None else read_plan(_beside(out))
-    return None if plan is None else plan.engine
+def kept_in(out: Path | None) -> Path | None:
+    """Where what is done may be kept until the table `out` is written: beside it."""
+    return None if out is None else out.with_name(f"{out.name}.shards")
 
 
 def _counted(predictions: Iterator[Prediction], result: Predicted) -> Iterator[Prediction]:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event
+from typing import Protocol
 
 import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
-from runtime.native.rules import answers_of, exit_lead, leads_of
+from runtime.native.rules import answers_of
 
 MOST_AT_ONCE = 1 << 25  # bytes of frames in one call, of which a session keeps a copy
 
@@ -55,6 +56,17 @@ class Batch:
         return [answer >= 0 for answer in answers_of(self.evidence, voters * np.asarray(self.steps), margin)]
 
 
+class Exits(Protocol):
+    """Who ends samples before all their steps. It goes to other processes. margin: of an early exit, for people."""
+
+    @property
+    def margin(self) -> float: ...
+
+    def enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
+        """Whether each of some samples has enough evidence, votes float64 [samples, classes] -> bool [samples]."""
+        ...
+
+
 class Stopped(Exception):
     """The batch was given up."""
 
@@ -62,15 +74,15 @@ class Stopped(Exception):
 def run_batch(
     session: Session,
     samples: Sequence[np.ndarray] | np.ndarray,
-    exit_margin: float | None = None,
+    exits: Exits | None = None,
     stopped: Event | None = None,
 ) -> Batch:
     """Runs samples, at most as many as the session has streams, from reset.
 
-    samples      float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]. One array [T, samples, C, H, W]
-                 of recordings that are equally long saves putting them together
-    exit_margin  a sample ends early where its answer leads by so much (runtime/engines/early_exit.py); never when None
-    stopped      is looked at in every step
+    samples  float32 [T, C, H, W] of each recording, T may differ; or still images [C, H, W]. One array [T, samples, C, H, W] of
+             recordings that are equally long saves putting them together
+    exits    who ends samples early; None: nobody
+    stopped  is looked at in every step
     Raises PlifError where an unrolled artifact does not fit the number of frames, and Stopped.
     """
     session.reset()
@@ -81,7 +93,7 @@ def run_batch(
     batch = Batch(np.zeros((max(steps), count, len(model.classes))), steps)
     evidence = np.zeros(batch.votes.shape[1:])  # of an early exit
     rates: dict[str, list[np.ndarray]] = {}
-    for first, x, rows in _calls(model, samples, steps, single=exit_margin is not None):
+    for first, x, rows in _calls(model, samples, steps, single=exits is not None):
         if stopped is not None and stopped.is_set():
             raise Stopped
         began = time.perf_counter()
@@ -89,9 +101,9 @@ def run_batch(
         steps_timed = 1 if model.unrolled else len(y)
         batch.call_ms += [1e3 * (time.perf_counter() - began) / steps_timed] * steps_timed
         batch.votes[first : first + len(y), slice(None) if len(rows) == count else rows] = y
-        if exit_margin is not None:
+        if exits is not None:
             evidence[rows] += whole_votes(y[0], model.voters)
-            for i in rows[leads_of(evidence[rows]) >= exit_lead(exit_margin, model.voters, model.T)]:
+            for i in rows[exits.enough(evidence[rows], model)]:
                 steps[i] = first + 1
         for layer, values in session.call_rates.items():
             rates.setdefault(layer, []).append(

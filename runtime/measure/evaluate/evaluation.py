@@ -8,17 +8,16 @@ A recording that cannot be read does not end the run: it is named, its row in pr
 others. The command then exits with 2, so that nobody takes the number for one of the whole set; so it does where one lost more
 than one in a hundred of its events.
 
-run.py cuts it into shards for workers (worker, processes), which take batches of samples.
+loop.py runs it.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -32,13 +31,11 @@ from runtime.base.latency import Percentiles
 from runtime.base.options import with_fields
 from runtime.data import with_options
 from runtime.data.dataset import first_names
-from runtime.engines.early_exit import check_exits, chosen_margin
 from runtime.events.fit import likeness
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
+from runtime.measure.evaluate.loop import Loop, Progress
 from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
-from runtime.measure.evaluate.run import Progress, run, show_notes
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.shards import FOLDER, Statistics, read_plan
 from runtime.measure.evaluate.trace import Trace
 from runtime.measure.metrics import (
     ClassRow,
@@ -80,7 +77,7 @@ class Evaluation:
     a batch, throughput of this run, reading included.
 
     latency_interval_ms  {"p50": [low, high], "p99": ...}, 95 %; None where there were too few calls to tell
-    threads      of each worker that read and run batches side by side (runtime/measure/evaluate/worker.py)
+    threads      that read and run batches side by side, of the only worker
     samples      those that were read; accuracy, interval (95 %) and confusion are of them
     unanswered   samples without an answer: wrong, and in no column of confusion
     sensor       [width, height] of the recordings, None where they differ and for images; sensor_from: who says so, as in Source
@@ -162,44 +159,33 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
     """
     how = EvaluateOptions(data=data, **options)
     data, out, limit = with_options(data, sensor=how.sensor, csv=how.csv, up=how.up), how.out, how.limit
-    exit_margin = chosen_margin(how.exit_margin, model.card)
     fixed = model.card.get("batch")
     if fixed and how.batch not in (None, fixed):
         raise PlifError(
             f"--batch {how.batch}: {model.path} was exported for exactly {fixed} streams; leave --batch out"
         )
-    if how.resume and out is None:
-        raise PlifError("--resume: goes on with what a folder holds; name it with --out DIR")
-    if exit_margin is not None:
-        check_exits(model)
-    elsewhere = how.hear("workers", out)
+    exits = next(iter(how.hear("exits", model, always=True)), None)
     samples = SplitOf(data, how.split)
     dataset = samples.open(model)
-    count = len(dataset) if limit is None else min(limit, len(dataset))
+    loop = Loop(
+        *(model, samples, dataset, len(dataset) if limit is None else min(limit, len(dataset)), how),
+        keep=kept_in(out),
+        keeper="DIR",
+        exits=exits,
+        progress=progress,
+    )
+    table = _Table(len(model.classes), Census(likeness(model.card)))
     began = time.perf_counter()
-    kept = "nothing is kept; --out DIR would keep it" if out is None else "what is done is kept: go on with --resume"
-    with scratch() if out is None else nullcontext(make_folder(out)) as folder:
-        shards, tally = run(
-            model,
-            samples,
-            dataset,
-            count,
-            folder / FOLDER,
-            how,
-            kept,
-            exit_margin=exit_margin,
-            progress=progress,
-            elsewhere=elsewhere,
-        )
-        seconds = time.perf_counter() - began
-        table, statistics = _Table(len(model.classes), Census(likeness(model.card))), Statistics()
-        found = table.census.watch(table.watch(shards.predictions(statistics)))
+
+    def consume(predictions: Iterator[Prediction]) -> None:
+        found = table.census.watch(table.watch(predictions))
         if out is not None:
-            write_predictions(found, model.classes, folder)
+            write_predictions(found, model.classes, make_folder(out))
         else:
-            for _ in found:
-                pass
-    show_notes(statistics)
+            deque(found, maxlen=0)
+
+    answers = loop.run(consume)
+    seconds = time.perf_counter() - began
     census = table.census
     advice = f"say it: {data.partition('?')[0]}?sensor=WIDTHxHEIGHT"
     census.remark(data, advice, getattr(dataset, "sensor", None))
@@ -218,13 +204,13 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         correct=correct,
         T=table.steps,
         mean_steps=round(table.all_steps / max(samples_read, 1), 4),
-        exit_margin=exit_margin,
+        exit_margin=None if exits is None else exits.margin,
         engine=model.engine.name,
-        batch=shards.plan.batch,
-        latency_ms=statistics.calls.to_dict(),
-        latency_interval_ms=statistics.calls.intervals(),
-        throughput_per_s=round(tally.now / seconds, 3),
-        firing_rates=statistics.mean_rates(),
+        batch=loop.batch,
+        latency_ms=answers.calls.to_dict(),
+        latency_interval_ms=answers.calls.intervals(),
+        throughput_per_s=round((loop.done.samples - loop.before) / seconds, 3),
+        firing_rates=answers.mean_rates(),
         confusion=table.confusion.tolist(),
         classes=model.classes,
         data=dataset.name,
@@ -232,35 +218,27 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         interval=wilson(correct, samples_read),
         per_class=per_class,
         macro_f1=macro_f1(per_class),
-        workers=tally.workers,
-        threads=tally.lanes,
+        workers=loop.workers,
+        threads=loop.lanes,
         seconds=round(seconds, 3),
         unreadable=census.unreadable,
         unanswered=int(table.unanswered.sum()),
         lost=census.lost,
         artifact=artifact_identity(model.path, model.card),
-        data_list={"samples": count, "sha256": shards.plan.list},
+        data_list={"samples": loop.count, "sha256": loop.data_sha256},
         sensor=list(census.sensor) if census.sensor else None,
         sensor_from=census.sensor_from,
         fit=None if model.static or census.fit is None else census.fit.to_dict(),
         versions=versions(),
         predictions=table.predictions,
         truths=table.truths,
-        traces=statistics.traces,
+        traces=answers.traces,
     )
 
 
-def begun_engine(out: str | Path | None) -> str | None:
-    """The engine with which the evaluation in the folder `out` was begun, to go on with; None where there is none."""
-    plan = None if out is None else read_plan(Path(out) / FOLDER)
-    return None if plan is None else plan.engine
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder that is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="plif-eval-") as folder:
-        yield Path(folder)
+def kept_in(out: Path | None) -> Path | None:
+    """Where the evaluation into a folder may keep what is done; None where there is no folder."""
+    return None if out is None else out / "shards"
 
 
 class _Table:

@@ -12,7 +12,8 @@ from runtime.base.errors import CheckFailed, Gate, PlifError
 from runtime.base.options import with_fields
 from runtime.base.progress import Progress
 from runtime.measure.evaluate.census import problems
-from runtime.measure.evaluate.evaluation import Evaluation, begun_engine, evaluate, write_results
+from runtime.measure.evaluate.evaluation import Evaluation, evaluate, kept_in, write_results
+from runtime.measure.evaluate.loop import begun_engine
 from runtime.measure.options import EvaluateOptions, JudgeOptions
 
 
@@ -76,11 +77,11 @@ def _other(bars: JudgeOptions, how: dict[str, Any], model: Model, shown: bool) -
     """The same samples with the model of --against."""
     assert bars.against is not None
     place = None if bars.out is None else bars.out / "against"
-    begun = begun_engine(place) if bars.resume else None
-    other = load(bars.against, begun or "auto", threads=model.options.threads, device=model.options.device)
-    how = how | {"out": place, "resume": begun is not None}
-    how["batch"] = None if other.card.get("batch") else bars.batch
-    how["exit_margin"] = bars.exit_margin if bars.exit_margin == "off" else None
+    begun = begun_engine(bars, kept_in(place)) or "auto"
+    other = load(bars.against, begun, threads=model.options.threads, device=model.options.device)
+    how = how | {"out": place, "batch": None if other.card.get("batch") else bars.batch}
+    if how.get("exit_margin") != "off":  # a margin is of one network
+        how.pop("exit_margin", None)
     with Progress("evaluating the other", shown) as progress:
         return evaluate(other, progress=progress.update, **how)
 

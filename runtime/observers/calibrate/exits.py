@@ -20,7 +20,6 @@ from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
-from runtime.engines.early_exit import KEY, check_exits
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
 from runtime.measure.metrics import wilson
@@ -30,6 +29,7 @@ from runtime.model.digest import seal
 from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_metadata
+from runtime.observers.early_exit import KEY, check_exits
 from runtime.observers.evaluation_report.curves import exit_curve
 
 
@@ -37,7 +37,7 @@ from runtime.observers.evaluation_report.curves import exit_curve
 class ExitCalibration:
     """The card's key `exit`.
 
-    margin      as runtime/engines/early_exit.py uses it
+    margin      as runtime/observers/early_exit uses it
     lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
     data, split, samples   what it was found on;  mean_steps, accuracy: there;  accuracy_all_steps: there, without an exit
     """

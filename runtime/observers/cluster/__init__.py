@@ -9,7 +9,7 @@ from runtime.base.errors import PlifError
 from runtime.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate.run import Elsewhere
+    from runtime.observers.evaluation_workers.run import Elsewhere
 
 
 class ClusterOptions(OptionRecord):
@@ -20,9 +20,9 @@ class ClusterOptions(OptionRecord):
     )
 
 
-def hear(out: Path | None, cluster: str) -> list[Elsewhere]:
+def hear(keep: Path | None, cluster: str) -> list[Elsewhere]:
     """Who does shards there. Raises PlifError where other machines cannot see what is written."""
-    if cluster != "local" and out is None:
+    if cluster != "local" and keep is None:
         raise PlifError(f"--cluster {cluster}: name a folder that all machines share with --out DIR")
     from functools import partial
 

@@ -29,7 +29,8 @@ from runtime.base.children import run_code
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import RAY_NODE
-from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
+from runtime.measure.evaluate.loop import Counts
+from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
@@ -63,7 +64,7 @@ TOKEN = secrets.token_hex(32)  # of local clusters; one for all, since Ray reads
 
 
 def run_on_cluster(
-    address: str, job: Job, shards: Sequence[int], workers: int | None, told: Told, hired: Callable[[int], None]
+    address: str, job: Job, shards: Sequence[int], workers: int | None, tell: Tell, hired: Callable[[int], None]
 ) -> Generator[int, None, None]:
     """Does the shards on the cluster at `address` (HOST:PORT, ray://HOST:PORT, auto), or on a `local` one that ends with the run.
 
@@ -73,7 +74,7 @@ def run_on_cluster(
     with _connected(address, workers) as ray:
         n = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), len(shards))
         hired(n)
-        yield from _run(ray, job, deque(shards), n, told)
+        yield from _run(ray, job, deque(shards), n, tell)
 
 
 @contextmanager
@@ -205,14 +206,14 @@ class _Actor:
         self._job, self._place = job, place
         self._worker: Worker | None = None
 
-    def run(self, k: int) -> tuple[int, Outcome] | PlifError:
-        done: list[Outcome] = []
+    def run(self, k: int) -> tuple[int, Counts] | PlifError:
+        done = Counts()
         try:
             self._worker = self._worker or self._begin()
-            self._worker.run(k, done.append)
+            self._worker.run(k, done.add)
         except PlifError as error:
             return error
-        return k, Outcome(*(sum(column) for column in zip(*(vars(one).values() for one in done), strict=True)))
+        return k, done
 
     def _begin(self) -> Worker:
         try:
@@ -224,7 +225,7 @@ class _Actor:
         return Worker(self._job)
 
 
-def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told) -> Generator[int, None, None]:
+def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, tell: Tell) -> Generator[int, None, None]:
     remote = ray.remote(num_cpus=1)(_Actor)
     deaths: Counter[int] = Counter()
     working: dict[object, tuple[Any, int]] = {}  # what is waited for -> the actor, and its shard
@@ -255,7 +256,7 @@ def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, told: Told)
                 f"{job.folder}: a worker wrote shard {k} there, and it is not here; --out must be a folder that all "
                 "machines share, at the same path"
             )
-        told(done)
+        tell(done)
         yield k
         give(actor)
         del actor  # one without work leaves its core to the one that waits in the place of a machine that died

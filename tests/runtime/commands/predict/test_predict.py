@@ -104,7 +104,7 @@ def test_a_prediction_that_was_stopped_goes_on_and_ends_in_the_same_bytes(
     assert done == [72, 80, 88, 96], "the first shard is not done again"
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "whole.csv"}
-    assert run([*command[:-4], "--resume"]) == 2 and "name that table" in capsys.readouterr().err
+    assert run([*command[:-4], "--resume"]) == 2 and "name it" in capsys.readouterr().err
 
 
 def test_without_out_the_table_is_printed(folder: Path, capsys: Any) -> None:

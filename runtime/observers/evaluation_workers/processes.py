@@ -16,7 +16,8 @@ from multiprocessing.process import BaseProcess
 
 from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
-from runtime.measure.evaluate.worker import Job, Outcome, Told, Worker
+from runtime.measure.evaluate.loop import Counts
+from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 
 PATIENCE_S = 5.0
 
@@ -30,7 +31,7 @@ class _Process:
     shard: int | None = None
 
 
-def run_in_processes(job: Job, shards: Iterable[int], workers: int, told: Told) -> Iterator[int]:
+def run_in_processes(job: Job, shards: Iterable[int], workers: int, tell: Tell) -> Iterator[int]:
     """Does the shards in so many processes; yields each that is done. The processes end with the generator.
 
     Raises PlifError where a worker does, and where one shard has ended worker.MOST_DEATHS of them.
@@ -50,8 +51,8 @@ def run_in_processes(job: Job, shards: Iterable[int], workers: int, told: Told) 
                     message = one.pipe.recv()
                 except (EOFError, OSError):
                     message = None
-                if isinstance(message, Outcome):
-                    told(message)
+                if isinstance(message, Counts):
+                    tell(message)
                 elif isinstance(message, PlifError):
                     raise message
                 elif message is not None:
@@ -92,7 +93,7 @@ def _start(job: Job) -> _Process:
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
-    """The child: a shard's number comes, Outcome for every batch goes back, and the number when it is done."""
+    """The child: a shard's number comes, Counts of every batch goes back, and the number when it is done."""
     with suppress(EOFError, OSError):  # the parent is gone
         try:
             worker = Worker(job)

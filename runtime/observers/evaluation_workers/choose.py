@@ -15,10 +15,10 @@ from runtime.data import Dataset
 from runtime.engines.tuner import fastest, in_turns, measuring, tune
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import run_batch
+from runtime.measure.evaluate.loop import USUAL
 from runtime.measure.evaluate.samples import read, reads_without_lock
 from runtime.native import cores
 
-USUAL = 16  # samples in a batch where nothing is measured
 BATCHES = (1, 4, 16, 64)
 MOST_BYTES = 1 << 26  # of the frames of one batch
 ROUNDS = 2  # the first one allocates ...

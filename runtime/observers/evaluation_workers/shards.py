@@ -10,9 +10,8 @@ leaves no trace in it but the times. Shards begin at multiples of the batch: the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,14 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, read_regular, whole_or_nothing
-from runtime.base.latency import Latencies
 from runtime.base.version import __version__
+from runtime.measure.evaluate.loop import Answers
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.trace import Trace
 
-FOLDER, PLAN = "shards", "plan.json"
+PLAN = "plan.json"
 LEAST_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write
 MOST_SHARDS = 4096  # of a large set, so that a folder of them can be listed
-MOST_NOTES = 20
 
 
 @dataclass(frozen=True)
@@ -69,41 +67,6 @@ class ShardPlan:
 def shard_size(samples: int, batch: int) -> int:
     """Samples of a shard: the least multiple of the batch that is neither too small nor makes too many shards."""
     return batch * -(-max(LEAST_SAMPLES, -(-samples // MOST_SHARDS)) // batch)
-
-
-@dataclass
-class Statistics:
-    """Of one shard, or of several added up.
-
-    rates  {layer: (sum of firing rates, how many)};  calls  times of the engine's calls, ms;  notes  what readers remarked
-    traces  of the first samples
-    """
-
-    rates: dict[str, tuple[float, int]] = field(default_factory=dict)
-    calls: Latencies = field(default_factory=Latencies)
-    notes: list[str] = field(default_factory=list)
-    traces: list[Trace] = field(default_factory=list)
-
-    def add_rates(self, rates: Mapping[str, Sequence[float]]) -> None:
-        for layer, (total, count) in rates.items():
-            before = self.rates.get(layer, (0.0, 0))
-            self.rates[layer] = (before[0] + total, before[1] + int(count))
-
-    def add(self, other: Statistics) -> None:
-        """Adds those of a further shard."""
-        self.add_rates(other.rates)
-        self.calls.add_counts(other.calls.counts())
-        self.add_notes(other.notes)
-        self.traces += other.traces
-
-    def add_notes(self, notes: Sequence[str]) -> None:
-        """Adds remarks, each once, and MOST_NOTES of them at most."""
-        if notes:
-            self.notes = list(dict.fromkeys([*self.notes, *notes]))[:MOST_NOTES]
-
-    def mean_rates(self) -> dict[str, float]:
-        """{layer: firing rate (0..1), the mean over steps and samples}."""
-        return {layer: total / count for layer, (total, count) in self.rates.items()}
 
 
 class Shards:
@@ -150,46 +113,37 @@ class Shards:
             with suppress(OSError):
                 self.folder.rmdir()
 
-    def write(self, k: int, predictions: Sequence[Prediction], statistics: Statistics) -> None:
+    def write(self, k: int, answers: Answers) -> None:
         """Writes shard k, whole or not at all."""
         head = {
             "first": self.plan.range_of(k).start,
-            "count": len(predictions),
-            "rates": statistics.rates,
-            "calls": statistics.calls.counts(),
-            "notes": statistics.notes,
+            "count": len(answers.predictions),
+            "rates": answers.rates,
+            "calls": answers.calls.counts(),
+            "notes": answers.notes,
             "traces": [
                 (one.sample, one.truth, one.votes.tolist(), None if one.events is None else one.events.tolist())
-                for one in statistics.traces
+                for one in answers.traces
             ],
         }
         with whole_or_nothing(self.path(k)) as (part,), part.open("w", encoding="ascii") as file:
             file.write(json.dumps(head) + "\n")
-            for one in predictions:
+            for one in answers.predictions:
                 file.write(json.dumps(list(vars(one).values())) + "\n")
 
-    def read(self, k: int) -> tuple[Statistics, list[Prediction]]:
+    def read(self, k: int) -> Answers:
         """Shard k. Raises PlifError where its file is damaged."""
         try:
             head, *rows = [json.loads(line) for line in read_regular(self.path(k), "a shard").splitlines()]
-            found = [_prediction(row) for row in rows]
-            if [one.sample for one in found] != list(self.plan.range_of(k)):
+            found = Answers([_prediction(row) for row in rows], notes=[str(note) for note in head["notes"]])
+            if [one.sample for one in found.predictions] != list(self.plan.range_of(k)):
                 raise ValueError
-            statistics = Statistics(notes=[str(note) for note in head["notes"]])
-            statistics.add_rates(head["rates"])
-            statistics.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
-            statistics.traces = [_trace(*row) for row in head["traces"]]
+            found.add_rates(head["rates"])
+            found.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
+            found.traces = [_trace(*row) for row in head["traces"]]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             raise PlifError(f"{self.path(k)}: is damaged; remove it and go on with --resume") from None
-        return statistics, found
-
-    def predictions(self, total: Statistics | None = None) -> Iterator[Prediction]:
-        """All predictions in the order of the samples, one shard in memory at a time; adds its statistics to `total`."""
-        for k in range(self.plan.count):
-            statistics, found = self.read(k)
-            if total is not None:
-                total.add(statistics)
-            yield from found
+        return found
 
     def _is_whole(self, k: int) -> bool:
         try:

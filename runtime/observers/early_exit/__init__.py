@@ -11,18 +11,55 @@ streams of recordings use it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from runtime.base.errors import PlifError
+from runtime.base.options import OptionRecord, option
 from runtime.engines.model import OpenModel
-from runtime.model.card import Card, card_margin, check_margin
+from runtime.model.card import card_margin, check_margin
+from runtime.native.rules import exit_lead, leads_of
 
 KEY = "exit"
 OFF = "off"
 
 
-def chosen_margin(text: str | float | None, card: Card) -> float | None:
+class ExitOptions(OptionRecord):
+    """When."""
+
+    exit_margin: str | float | None = option(
+        "End a sample where its answer leads by this share of all votes; or off. The card's.",
+        default=None,
+        typed=str | None,
+    )
+
+
+def hear(model: OpenModel, exit_margin: str | float | None) -> list[EarlyExit]:
+    """Who ends samples of the model. Raises PlifError for what is no margin, and where no sample can end before the others."""
+    margin = _chosen_margin(exit_margin, model)
+    if margin is None:
+        return []
+    check_exits(model)
+    return [EarlyExit(margin)]
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """The exit at a margin."""
+
+    margin: float
+
+    def enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
+        """Votes float64 [samples, classes] -> bool [samples]: whose answer leads by so much."""
+        enough: np.ndarray = leads_of(evidence) >= exit_lead(self.margin, model.voters, model.T)
+        return enough
+
+
+def _chosen_margin(text: str | float | None, model: OpenModel) -> float | None:
     """The margin of `--exit-margin`: a number, "off", or None for the card's."""
     if text is None:
-        return card_margin(card)
+        return card_margin(model.card)
     if text == OFF:
         return None
     try:

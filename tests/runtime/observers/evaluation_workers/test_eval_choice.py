@@ -16,8 +16,8 @@ import runtime
 from plif_export import export
 from runtime.api import Model
 from runtime.engines import tuner
-from runtime.measure.evaluate import choose as choosing
-from runtime.measure.evaluate.choose import USUAL, choose
+from runtime.observers.evaluation_workers import choose as choosing
+from runtime.observers.evaluation_workers.choose import USUAL, choose
 from tests.networks import firing, frames
 
 NET = firing()
