@@ -6,9 +6,10 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
     eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
-    workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Answers, for all;
+    workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Outcome, for all;
              begun_engine(keep, **its options) -> the engine with which it was begun (runtime/measure/evaluate/loop.py)
-    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py)
+    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py);
+             check_exits(model) refuses one whose samples cannot end early
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     info     `plif info` of what is no model, always: hear(file, view, **its options) -> [(document, rows, lines)]

@@ -23,6 +23,7 @@ from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
+from runtime.measure.options import EvaluateOptions
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 
@@ -119,6 +120,19 @@ def test_batch_form_engine_and_workers_change_no_byte(
     result = evaluate(model, data, batch=batch, workers=workers, out=tmp_path)
     assert (tmp_path / "predictions.csv").read_bytes() == whole[1]
     assert result.predictions == whole[0].predictions and result.confusion == whole[0].confusion
+
+
+def test_without_a_part_that_hears_it_the_loop_gives_the_same_bytes(
+    folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EvaluateOptions, "hearers", lambda *_, **__: iter(()))
+    told: list[int] = []
+    result = evaluate(
+        runtime.load(folder / "step.onnx"), data, out=tmp_path, progress=lambda done, *_: told.append(done)
+    )
+    assert (tmp_path / "predictions.csv").read_bytes() == whole[1] and not (tmp_path / "shards").exists()
+    assert (result.batch, result.workers, result.threads) == (16, 1, 1) and told == [*range(16, 200, 16), 200]
+    assert result.confusion == whole[0].confusion and result.data_list == whole[0].data_list
 
 
 def killed(folder: Path, data: str, out: Path, end: str, workers: int = 2, cluster: Sequence[str] = ()) -> int:

@@ -4,4 +4,3 @@ CONTRACT = "Command"
 ABOUT = "Latency, throughput and size side by side in one run, with rates, proof and accuracy beside them."
 GIVES = {"bench": "table:bench"}
 PAGE = "docs/performance.md"
-NEEDS = ("runtime/observers/evaluation_report",)

@@ -18,12 +18,12 @@ from runtime.base.progress import Progress
 from runtime.base.text import cell, markdown
 from runtime.commands.bench.artifacts import time_steps
 from runtime.commands.bench.options import BenchOptions
+from runtime.core.parts import given_by_parts
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.options import EvaluateOptions
 from runtime.measure.paired import compare
 from runtime.measure.results import Measurement
-from runtime.observers.evaluation_report.activity import measure_activity, why_not
 
 WATCHED = 50  # samples in which synaptic operations are counted
 FILES = ("bench.md", "bench.csv", "bench.json")
@@ -95,10 +95,10 @@ def add_data(
             decisions = zip(found.truths, first.predictions, found.predictions, strict=True)
             paired = compare(list(decisions))
             row.decisions_changed, row.mcnemar_p = paired.changed, paired.p
-        if "graph" in model.card and why_not(Path(path), model.card) is None:
+        if (synops := given_by_parts("observers", "synops")) is not None:
             dataset = SplitOf(data, split).open(model)
             count = min(WATCHED, found.samples)
-            row.synops = measure_activity(path, (read(dataset, i)[0] for i in range(count))).synops
+            row.synops = synops(path, model.card, (read(dataset, i)[0] for i in range(count)))
         progress(at + 1, len(rows))
 
 

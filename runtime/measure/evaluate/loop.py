@@ -35,7 +35,7 @@ MOST_NOTES = 20
 
 
 @dataclass
-class Answers:
+class Outcome:
     """What was found of some samples.
 
     predictions  of each of them, in order
@@ -49,7 +49,7 @@ class Answers:
     notes: list[str] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
 
-    def add(self, other: Answers) -> None:
+    def add(self, other: Outcome) -> None:
         """Adds what was found of further samples, but for their predictions. Each note is kept once, and MOST_NOTES in all."""
         self.add_rates(other.rates)
         self.calls.add_counts(other.calls.counts())
@@ -67,23 +67,23 @@ class Answers:
 
 
 @dataclass
-class Counts:
+class Tally:
     """Samples that are done, those of them that were answered rightly, and those that could not be read."""
 
     samples: int = 0
     right: int = 0
     unreadable: int = 0
 
-    def add(self, more: Counts) -> None:
+    def add(self, more: Tally) -> None:
         self.samples, self.right = self.samples + more.samples, self.right + more.right
         self.unreadable += more.unreadable
 
 
-def count(predictions: Iterable[Prediction]) -> Counts:
+def count(predictions: Iterable[Prediction]) -> Tally:
     """How many there are, and of what kind."""
-    found = Counts()
+    found = Tally()
     for one in predictions:
-        found.add(Counts(1, int(one.error is None and one.predicted == one.truth), int(one.error is not None)))
+        found.add(Tally(1, int(one.error is None and one.predicted == one.truth), int(one.error is not None)))
     return found
 
 
@@ -113,7 +113,7 @@ class Loop:
     batch: int = USUAL
     workers: int = 1
     lanes: int = 1
-    done: Counts = field(default_factory=Counts)
+    done: Tally = field(default_factory=Tally)
     before: int = 0
     kept: str = "nothing is kept"
 
@@ -123,12 +123,12 @@ class Loop:
         entries = ((self.dataset.path(i), self.dataset.label(i)) for i in range(self.count))
         return list_sha256(entries, self.samples.place)
 
-    def run(self, consume: Consume) -> Answers:
+    def run(self, consume: Consume) -> Outcome:
         """Runs it. `consume` takes the predictions, in the order of the samples; what all of them have in common is returned.
 
         Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
         """
-        total = Answers()
+        total = Outcome()
         try:
             consume(self._predictions(total))
         except KeyboardInterrupt:
@@ -138,13 +138,13 @@ class Loop:
             warnings.warn(note, PlifWarning, stacklevel=3)
         return total
 
-    def _predictions(self, total: Answers) -> Iterator[Prediction]:
+    def _predictions(self, total: Outcome) -> Iterator[Prediction]:
         parts = [part.load("hear")(self, **own) for part, own in self.how.hearers("workers", always=True)]
         for found in parts[0] if parts else self._in_turn():
             total.add(found)
             yield from found.predictions
 
-    def _in_turn(self) -> Iterator[Answers]:
+    def _in_turn(self) -> Iterator[Outcome]:
         """The answers to one batch after the other."""
         self.batch = self.model.card.get("batch") or self.how.batch or min(USUAL, self.count)
         session, first = open_session(self.model, self.batch), ""
@@ -156,8 +156,8 @@ class Loop:
             yield found
         self.require_readable(first)
 
-    def tell(self, more: Counts) -> None:
-        """Counts what is done, and says how far it is."""
+    def tell(self, more: Tally) -> None:
+        """Tally what is done, and says how far it is."""
         self.done.add(more)
         if self.progress is not None:
             self.progress(self.done.samples, self.count, self._accuracy())
@@ -184,11 +184,11 @@ def answer(
     exits: Exits | None,
     min_margin: float,
     stopped: Event | None = None,
-) -> Answers:
+) -> Outcome:
     """Runs a batch of `dataset`, at most as many samples as the session has streams. exits, min_margin: as in Loop."""
     usable = [one for one in batch.samples if one.x is not None]
     said: dict[int, dict[str, Any]] = {}
-    answers = Answers(notes=[note for one in batch.samples for note in one.notes])
+    answers = Outcome(notes=[note for one in batch.samples for note in one.notes])
     if usable:
         frames = [one.x for one in usable if one.x is not None] if batch.x is None else batch.x
         ran = run_batch(session, frames, exits, stopped)

@@ -20,6 +20,7 @@ from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
+from runtime.core.observers import hearing
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.evaluate.trace import trace
 from runtime.measure.metrics import wilson
@@ -29,15 +30,16 @@ from runtime.model.digest import seal
 from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import with_metadata
-from runtime.observers.early_exit import KEY, check_exits
 from runtime.observers.evaluation_report.curves import exit_curve
+
+KEY = "exit"
 
 
 @dataclass(frozen=True)
 class ExitCalibration:
     """The card's key `exit`.
 
-    margin      as runtime/observers/early_exit uses it
+    margin      of an early exit
     lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
     data, split, samples   what it was found on;  mean_steps, accuracy: there;  accuracy_all_steps: there, without an exit
     """
@@ -67,7 +69,8 @@ def calibrate_exit(
     some = SampleOptions(**options)
     if not 0 < lose < 1:
         raise PlifError(f"--calibrate-exit {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
-    check_exits(model)
+    for part in hearing("exits"):
+        part.load("check_exits")(model)
     dataset = SplitOf(data, some.split).open(model)
     count = len(dataset) if some.limit is None else min(some.limit, len(dataset))
     traces = trace(model, dataset, range(count), progress=progress)

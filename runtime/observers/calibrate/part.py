@@ -3,4 +3,4 @@ CONTRACT = "Observer"
 HEARS = ("instead of eval",)
 OPTIONS = "CalibrationOptions"
 PAGE = "docs/evaluation.md"
-NEEDS = ("runtime/observers/early_exit", "runtime/observers/evaluation_report")
+NEEDS = ("runtime/observers/evaluation_report",)

@@ -29,7 +29,7 @@ from runtime.base.children import run_code
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import RAY_NODE
-from runtime.measure.evaluate.loop import Counts
+from runtime.measure.evaluate.loop import Tally
 from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 
 LOCAL = "local"
@@ -206,8 +206,8 @@ class _Actor:
         self._job, self._place = job, place
         self._worker: Worker | None = None
 
-    def run(self, k: int) -> tuple[int, Counts] | PlifError:
-        done = Counts()
+    def run(self, k: int) -> tuple[int, Tally] | PlifError:
+        done = Tally()
         try:
             self._worker = self._worker or self._begin()
             self._worker.run(k, done.add)

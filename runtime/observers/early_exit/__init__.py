@@ -21,7 +21,6 @@ from runtime.engines.model import OpenModel
 from runtime.model.card import card_margin, check_margin
 from runtime.native.rules import exit_lead, leads_of
 
-KEY = "exit"
 OFF = "off"
 
 

@@ -141,6 +141,11 @@ def measure_activity(
     return Activity(count, steps, layers, operations, not_counted(card))
 
 
+def synops(path: str | Path, card: Card, samples: Iterable[np.ndarray]) -> float | None:
+    """Effective synaptic operations of each of the samples, float32 [T, C, H, W] or [C, H, W]; None where they are not known."""
+    return measure_activity(path, samples).synops if "graph" in card and why_not(Path(path), card) is None else None
+
+
 def watch_layer(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray:
     """The spikes bool [T, N, ...] of one layer of an ONNX artifact in the step form.
 

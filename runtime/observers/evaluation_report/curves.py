@@ -83,7 +83,7 @@ def reliability(predictions: Iterable[Prediction]) -> tuple[list[Row], float | N
 
 
 def exit_curve(traces: Sequence[Trace], voters: int, T: int) -> list[Row]:
-    """What an early exit at each margin costs and saves (runtime/native/decide.c), from the smallest margin up.
+    """What an early exit at each margin costs and saves (runtime/native/rules/decisions/decide.c), from the smallest margin up.
 
     lost, won  samples whose answer becomes wrong, or right, because they end early;  steps  mean number of steps
     """

@@ -10,25 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.base.options import option
-from runtime.core.observers import HeardOptions
+from runtime.observers.evaluation_workers.options import WorkerOptions
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate.loop import Answers, Loop
+    from runtime.measure.evaluate.loop import Loop, Outcome
 
 
-class WorkerOptions(HeardOptions, by="elsewhere"):
-    """None of them changes an answer."""
-
-    workers: int | None = option(
-        "Processes, each with its own engine and reader; one a core, where that pays, if not given.",
-        default=None,
-        least=1,
-    )
-    resume: bool = option("Go on with what --out has begun.", default=False)
-
-
-def hear(loop: Loop, **options: Any) -> Iterator[Answers]:
+def hear(loop: Loop, **options: Any) -> Iterator[Outcome]:
     """Does all of it."""
     from runtime.observers.evaluation_workers.run import run
 

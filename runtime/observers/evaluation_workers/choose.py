@@ -11,8 +11,9 @@ import numpy as np
 
 from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.core.observers import hearing
+from runtime.core.parts import Part
 from runtime.data import Dataset
-from runtime.engines.tuner import fastest, in_turns, measuring, tune
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import run_batch
 from runtime.measure.evaluate.loop import USUAL
@@ -49,8 +50,10 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
     # as many lanes as cores with native code, which runs without Python's lock
     lanes = model.options.threads or cores() if model.engine.rows_apart else 1
     usual = Choice(int(fixed or min(USUAL, -(-count // lanes))), workers or 1, lanes)
-    if (fixed and workers) or not measuring():
+    tuner = _tuner()
+    if tuner is None or (fixed and workers) or not tuner.load("measuring")():
         return usual
+    in_turns, tune = tuner.load("in_turns"), tuner.load("tune")
     began = time.perf_counter()
     samples = _first(dataset, 1)
     if not samples:
@@ -96,9 +99,17 @@ def _workers(model: Model, count: int, lanes: int, seconds: float, locked_s: flo
         return 1  # there is one GPU
     if current_process().daemon:  # may have no processes of its own
         return 1
-    n, start_s = cores(), model.engine.start_s
+    tuner, n, start_s = _tuner(), cores(), model.engine.start_s
+    if tuner is None:
+        return 1
     alone_s = count * max(seconds / lanes, locked_s)
-    return fastest({1: alone_s, n: start_s + count * seconds / n}, GUESSED)
+    found: int = tuner.load("fastest")({1: alone_s, n: start_s + count * seconds / n}, GUESSED)
+    return found
+
+
+def _tuner() -> Part | None:
+    """The part that chooses by time; without it nothing is measured."""
+    return next(iter(hearing("choice", "engines")), None)
 
 
 def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarray]:

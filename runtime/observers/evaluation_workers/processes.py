@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 
 from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
-from runtime.measure.evaluate.loop import Counts
+from runtime.measure.evaluate.loop import Tally
 from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 
 PATIENCE_S = 5.0
@@ -51,7 +51,7 @@ def run_in_processes(job: Job, shards: Iterable[int], workers: int, tell: Tell) 
                     message = one.pipe.recv()
                 except (EOFError, OSError):
                     message = None
-                if isinstance(message, Counts):
+                if isinstance(message, Tally):
                     tell(message)
                 elif isinstance(message, PlifError):
                     raise message
@@ -93,7 +93,7 @@ def _start(job: Job) -> _Process:
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
-    """The child: a shard's number comes, Counts of every batch goes back, and the number when it is done."""
+    """The child: a shard's number comes, Tally of every batch goes back, and the number when it is done."""
     with suppress(EOFError, OSError):  # the parent is gone
         try:
             worker = Worker(job)

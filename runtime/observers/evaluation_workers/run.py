@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
-from runtime.measure.evaluate.loop import Answers, Loop, count
-from runtime.observers.evaluation_workers import WorkerOptions
+from runtime.measure.evaluate.loop import Loop, Outcome, count
 from runtime.observers.evaluation_workers.choose import choose
+from runtime.observers.evaluation_workers.options import WorkerOptions
 from runtime.observers.evaluation_workers.processes import run_in_processes
 from runtime.observers.evaluation_workers.shards import ShardPlan, Shards, read_plan, shard_size
 from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
@@ -22,7 +22,7 @@ from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 Elsewhere = Callable[[Job, Sequence[int], int | None, Tell, Callable[[int], None]], Generator[int, None, None]]
 
 
-def run(loop: Loop, how: WorkerOptions) -> Iterator[Answers]:
+def run(loop: Loop, how: WorkerOptions) -> Iterator[Outcome]:
     """The answers of each shard, in order, when all are done. Raises PlifError where the plan in `keep` is another."""
     if how.resume and loop.keep is None:
         raise PlifError(f"--resume: goes on with what --out {loop.keeper} has begun; name it")

@@ -20,7 +20,7 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, read_regular, whole_or_nothing
 from runtime.base.version import __version__
-from runtime.measure.evaluate.loop import Answers
+from runtime.measure.evaluate.loop import Outcome
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.trace import Trace
 
@@ -113,7 +113,7 @@ class Shards:
             with suppress(OSError):
                 self.folder.rmdir()
 
-    def write(self, k: int, answers: Answers) -> None:
+    def write(self, k: int, answers: Outcome) -> None:
         """Writes shard k, whole or not at all."""
         head = {
             "first": self.plan.range_of(k).start,
@@ -131,11 +131,11 @@ class Shards:
             for one in answers.predictions:
                 file.write(json.dumps(list(vars(one).values())) + "\n")
 
-    def read(self, k: int) -> Answers:
+    def read(self, k: int) -> Outcome:
         """Shard k. Raises PlifError where its file is damaged."""
         try:
             head, *rows = [json.loads(line) for line in read_regular(self.path(k), "a shard").splitlines()]
-            found = Answers([_prediction(row) for row in rows], notes=[str(note) for note in head["notes"]])
+            found = Outcome([_prediction(row) for row in rows], notes=[str(note) for note in head["notes"]])
             if [one.sample for one in found.predictions] != list(self.plan.range_of(k)):
                 raise ValueError
             found.add_rates(head["rates"])

@@ -24,14 +24,14 @@ from runtime.data import Dataset
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import Exits
-from runtime.measure.evaluate.loop import Answers, Counts, answer, count
+from runtime.measure.evaluate.loop import Outcome, Tally, answer, count
 from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
 from runtime.observers.evaluation_workers.shards import ShardPlan, Shards
 
 Answer = TypeVar("Answer")
 
 
-Tell = Callable[[Counts], None]  # hears of each batch
+Tell = Callable[[Tally], None]  # hears of each batch
 MOST_DEATHS = 3  # of workers at one shard
 
 
@@ -85,7 +85,7 @@ class Worker:
             self._sessions.put(open_session(self.model, job.plan.batch))
         self._threads = ThreadPoolExecutor(job.lanes, "plif-lane")
         self._stopped = Event()
-        self._begun: dict[int, Iterator[Answers]] = {}
+        self._begun: dict[int, Iterator[Outcome]] = {}
 
     def close(self) -> None:
         """Ends the threads."""
@@ -97,7 +97,7 @@ class Worker:
 
         following  the shard that will be next, so that lanes do not wait for the end of this one
         """
-        whole = Answers()
+        whole = Outcome()
         answers = self._begun.pop(k, None) or self._begin(k)
         for found in answers:
             if following is not None and following not in self._begun:
@@ -107,7 +107,7 @@ class Worker:
             tell(count(found.predictions))
         self.shards.write(k, whole)
 
-    def _begin(self, k: int) -> Iterator[Answers]:
+    def _begin(self, k: int) -> Iterator[Outcome]:
         """The answers of each batch of shard k, in order; the work on the first ones begins now."""
         samples, size = self.shards.plan.range_of(k), self.shards.plan.batch
         groups = [samples[at : at + size] for at in range(0, len(samples), size)]
@@ -132,7 +132,7 @@ class Worker:
     def _read(self, samples: range) -> Reading:
         return read_samples(self.dataset, samples)
 
-    def _answer(self, batch: Reading) -> Answers:
+    def _answer(self, batch: Reading) -> Outcome:
         session = self._sessions.get()
         try:
             margins = self._job.exits, self._job.plan.min_margin
