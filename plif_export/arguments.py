@@ -15,6 +15,7 @@ from plif_export.options import ExportOptions
 from plif_export.passes import MATHS
 from plif_export.readers.facts import TrainedModel
 from plif_export.targets.target import Target
+from plif_export.writers import FORMS
 from runtime.base.errors import PlifError
 from runtime.events.framing import Framing
 
@@ -34,7 +35,7 @@ def check_arguments(
     if source.has_card:
         options.refuse_beside_card()
     for name, value, known in (
-        ("form", options.form, target.forms),
+        ("form", options.form, [form for form in target.forms if form in FORMS]),
         ("math", math, MATHS),
         ("precision", options.precision, target.precisions),
     ):

@@ -18,6 +18,10 @@ from runtime.core.parts import by_name, find_parts
 BUDGETS = ("flash", "ram")
 ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
 MOST_METADATA = 2000
+FORMS = "".join(
+    f", {name} ({what})"
+    for part in find_parts("writers").values() if isinstance(part.names, dict) for name, what in part.names.items()
+)  # fmt: skip
 
 
 def _sizes(where: str, value: Any) -> tuple[int, ...] | None:
@@ -139,9 +143,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
 
     seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
 
-    form: str = option(
-        "step (streams), unrolled (T steps a call) or loop (any number of steps a call).", default="step"
-    )
+    form: str = option(f"step (streams){FORMS}.", default="step")
     precision: str = option(f"Of weights: {', '.join(('fp32', *by_name(find_parts('precisions'))))}.", default="fp32")
     half: bool = option("--precision fp16", default=False)
     int8: bool = option("--precision int8", default=False)

@@ -129,6 +129,8 @@ def write_again(
     expected |= claims_of(card)  # a key of LATER replaces what the model says of it
     if "options" in card:
         expected["options"] = card["options"]
+    if card["form"] not in FORMS:
+        raise PlifError(f"{artifact}: form '{card['form']}'; expected one of {', '.join(FORMS)}")
     proto = FORMS[card["form"]](graph, expected["T"], card["batch"], target.dialect)
     job = ExportJob(graph, proto, expected, settings_of(card, artifact), name=target.named(artifact, card))
     if target.foreign(card) is not None:

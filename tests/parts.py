@@ -127,6 +127,7 @@ class House:
             "targets": ("plif_export/writers", "runtime/engines", "runtime/artifacts"),
             "readers": ("runtime/artifacts",),
             "engines": ("runtime/artifacts",),
+            "writers": ("runtime/forms",),
         }
         own = [f"{place}/{name}" for place in before.get(kind, ())]
         file = self.root / part / FILE

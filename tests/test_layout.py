@@ -24,8 +24,8 @@ PACKAGES = {  # package -> those of ours that it may import
 # The folders of a package in their order, and files that stand among them: each imports only what stands before it.
 ROOMS = {
     "runtime": (
-        "base", "core", "model", "neurons", "operations", "native", "events", "formats", "artifacts", "engines", "data",
-        "datasets", "sources", "stream", "api", "measure", "observers", "cli", "commands",
+        "base", "core", "model", "neurons", "operations", "native", "events", "formats", "artifacts", "engines", "forms",
+        "data", "datasets", "sources", "stream", "api", "measure", "observers", "cli", "commands",
     ),
     "plif_export": ("readers", "passes", "writers", "precisions", "targets"),
 }  # fmt: skip

@@ -15,7 +15,8 @@ once, over what a subject shows; a file is asked about every layer and step, an 
     random spikes   weights and thresholds that the input leaves unused (probe.py)
     faint states    from states that are subnormal, or nearly: engines may flush them to zero, and nothing else may show it
     rows            streams are rows of a batch, and no row may touch another
-    loop            what takes any number of steps in a call does what its step, which passed, does as often, for three numbers
+    form            what its form asks of an artifact whose steps passed: of one that takes any number of steps in a call, that it
+                    does what its step does as often
     card            whoever runs the artifact believes its card, so the card must be the one that the model gives
 """
 
@@ -37,13 +38,13 @@ from plif_export.proof.structure import card_differences
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, States, Subject, cases
 from runtime.base.errors import PlifError
+from runtime.core.parts import given_by_parts
 from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key
 
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
-LOOPS = (1, 3, 7)  # steps in a call of a loop form
 
 
 def check(
@@ -108,7 +109,7 @@ def check(
     if report.passed:
         faint_states(subject, graph, bounds, report, x)
     if report.passed:
-        _compare_loops(subject, x, states, bounds, report)
+        _ask_form(subject, x, states, bounds, report)
     report.untested = bounds.untested
     if report.passed and expected is not None:
         _compare_cards(subject.card, expected, report)
@@ -152,7 +153,7 @@ def check_engine(
         if report.passed:
             faint_states(subject, graph, bounds, report, x)
         if report.passed:
-            _compare_loops(subject, x, start, bounds, report)
+            _ask_form(subject, x, start, bounds, report)
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
@@ -223,11 +224,11 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
         states = [{key: np.roll(v, b, -1) for key, v in start[b % len(start)].items()} for b in range(count)]
         try:
             stacked = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
-            together = _run(subject, subject.call, np.stack(frames, axis=1), stacked)
+            together = run_calls(subject, subject.call, np.stack(frames, axis=1), stacked)
             for b in [0, 1, 2, count - 1][:count] if large else range(count):
-                alone = _run(subject, subject.alone, frames[b][:, None], states[b])
+                alone = run_calls(subject, subject.alone, frames[b][:, None], states[b])
                 mine = [values[b : b + 1] for values in together]
-                for layer, name, off in _others(subject, mine, alone, steps, bounds):
+                for layer, name, off in differing(subject, mine, alone, steps, bounds):
                     what = f"a stream beside {count - 1} others gives other {name} than alone ({off} differ)"
                     report.fail(layer, 0, subject.signature + what)
                     return
@@ -237,40 +238,24 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
         report.rows = max(report.rows, count)
 
 
-def _compare_loops(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
-    """A loop form in one call of T steps against T calls of its step, for three T, within the same bound as rows."""
-    rows = x.shape[1] if subject.batch is None else 1
-    states = {key: np.concatenate([state[key] for state in start[:rows]]) for key in start[0]}
-    for T in LOOPS:
-        loop = subject.in_calls_of(T)
-        if loop is None:
-            return
-        frames = x[:, :rows].take(range(T), 0, mode="wrap")
-        try:
-            found, wanted = (
-                _run(one, one.call if one.batch is None else one.alone, frames, states) for one in (loop, subject)
-            )
-        except CannotRun as problem:
-            report.fail(problem.layer, 0, f"{subject.signature}in a call of {T} steps, {problem}")
-            return
-        for layer, name, off in _others(subject, found, wanted, T, bounds):
-            what = f"a call of {T} steps gives other {name} than its step as often ({off} differ)"
-            report.fail(layer, 0, subject.signature + what)
-            return
-    report.loops = list(LOOPS)
+def _ask_form(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
+    """What a form asks of its artifacts beside all this (plif_export/writers)."""
+    ask = given_by_parts("writers", subject.card["form"])
+    if ask is not None:
+        ask(subject, x, start, bounds, report)
 
 
-def _others(
+def differing(
     subject: Subject, found: list[Array], wanted: list[Array], steps: int, bounds: Bounds
 ) -> Iterator[tuple[str, str, int]]:
-    """What differs of what `_run` gave, over so many steps: (layer, name, how many numbers), in forward order."""
+    """What differs of what `run_calls` gave, over so many steps: (layer, name, how many numbers), in forward order."""
     names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
     for (layer, name), one, other in zip(names, found, wanted, strict=True):
         if off := count_off(one, other, steps * bounds.largest.get(layer, 0.0)):
             yield layer, name, off
 
 
-def _run(subject: Subject, call: Callable[[Array, States], Answer], x: Array, start: State) -> list[Array]:
+def run_calls(subject: Subject, call: Callable[[Array, States], Answer], x: Array, start: State) -> list[Array]:
     """Calls over x [T, rows, ...] from a start {key: [rows, ...]}: the states after the last in the order of the card, and
     all outputs, each [rows, ...]."""
     states = subject.by_layer(start[state_key(layer, variable)] for layer, variable in subject.states)

@@ -4,32 +4,21 @@ The step form is the canonical artifact: it streams.
 
     x [B, C, H, W] and states -> y [B, classes] and states
 
-The unrolled form makes T steps in one call, layer by layer, for offline evaluation.
-
-    x [T, B, C, H, W] and states -> y [T, B, classes] and states         recordings
-    x [B, C, H, W]    and states -> y [T, B, classes] and states         static images, what precedes the neurons once
-
-Convolutions run over all T * B rows at once; only the recurrence of the neurons goes step by step. Where a layer reads what it
-did in the last step (a State node "before"), all that lies on that loop goes step by step with it. The state comes in and goes
-out, so chunks of T steps chain.
-
-The loop form makes any number of steps in one call: its one node is a Scan around the step (runtime/model/readers/onnx_loop.py).
-
-    x [T, B, C, H, W] and states -> y [T, B, classes] and states         T is free
+Every other form is a part, a folder beside this file: NAMES in its part.py says what --form calls it and what that is, `write` in
+its package writes it, and what it GIVES under the name of the form is asked by the gate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-import numpy as np
 import onnx
 
-from plif_export.circles import circles
 from plif_export.writers.emit import neuron, stateless, states
 from plif_export.writers.emitter import BATCH, Emitter, tensor_info
-from runtime.model.graph import Graph, Node, spikes, state_in, state_out
-from runtime.model.readers.onnx_loop import loop_of
+from runtime.core.parts import Part, by_name, find_parts
+from runtime.model.graph import Graph, state_in, state_out
 
 
 def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
@@ -61,151 +50,19 @@ def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer"
     )
 
 
-def write_loop(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """A graph as a loop over its step, as `write_step` writes that."""
-    return in_a_loop(graph, write_step(graph, T, batch, dialect))
+Writer: TypeAlias = Callable[[Graph, int, int | None, str], onnx.ModelProto]
 
 
-def in_a_loop(graph: Graph, step: onnx.ModelProto) -> onnx.ModelProto:
-    """The loop form of a graph from its step form."""
-    variables = [(node.layer, variable) for node in graph.neurons for variable in node.initial]
-    held = {state_in(*of): state_out(*of) for of in variables}
-    model = onnx.load_model_from_string(loop_of(step.SerializeToString(deterministic=True), graph.input, held))
-    onnx.checker.check_model(model, full_check=True)
-    return model
+def _writer_of(part: Part) -> Writer:
+    def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
+        proto: onnx.ModelProto = part.load("write")(graph, T, batch, dialect)
+        return proto
+
+    return write
 
 
-def write_unrolled(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """A graph as T steps; all inputs and outputs are float32.
-
-    batch  None leaves the batch axis dynamic
-    Nodes in graph.hoisted are computed once.
-    """
-    rows = batch or BATCH
-    writer = _Unrolled(graph, T, dialect)
-    e = writer.e
-    for part in _parts(graph):
-        if len(part) > 1:
-            writer.step_by_step(part)
-        else:
-            writer.at_once(part[0])
-    shape = graph[graph.output].shape
-    y_shape = e.weight("y.shape", np.array([T, -1, *shape], np.int64))
-    e.op("Reshape", [writer.whole(graph.output), y_shape], "y")
-    state_inputs, state_outputs = states(graph, rows)
-    x_shape = [rows, *graph.input_shape] if writer.static else [T, rows, *graph.input_shape]
-    return e.model(
-        [tensor_info(graph.input, x_shape), *state_inputs],
-        [tensor_info("y", [T, rows, *shape]), *state_outputs],
-        "unrolled",
-    )
-
-
-def _parts(graph: Graph) -> Iterator[list[Node]]:
-    """The graph in parts, each after those that it needs; one of several nodes is a loop over time.
-
-    A State node needs its neuron: "after" in the same step, "before" in the one before it.
-    """
-    nodes, neurons = {node.name: node for node in graph}, {node.layer: node.name for node in graph.neurons}
-    needs = {node.name: [name for name in node.inputs if name != graph.input] for node in graph}
-    needs |= {node.name: [neurons[node.layer]] for node in graph if node.op == "State"}
-    return ([nodes[name] for name in part] for part in circles(needs))
-
-
-class _Unrolled:
-    """value  {node: tensor of T * B rows, or of B rows where it is in `once`}; steps: {node: a tensor of B rows for each step}"""
-
-    def __init__(self, graph: Graph, T: int, dialect: str) -> None:
-        self.T, self.e = T, Emitter(dialect, graph.shapes)
-        self.static = bool(graph.hoisted)
-        # values of B rows that hold at every step, and of one row that holds for all
-        self.once = {graph.input, *graph.hoisted} if self.static else set()
-        self.constants = {node.name for node in graph if node.op == "Constant"}
-        self.once |= self.constants
-        self.value = {graph.input: graph.input}
-        self.steps: dict[str, list[str]] = {}
-        if not self.static:
-            flat = self.e.weight("x.flat.shape", np.array([-1, *graph.input_shape], np.int64))
-            self.value[graph.input] = self.e.op("Reshape", [graph.input, flat], "x.flat")
-
-    def at_once(self, node: Node) -> None:
-        """A node over all steps; of a neuron, step after step."""
-        if node.op == "Neuron":
-            self._fire(node)
-        elif node.op == "State":
-            self.steps[node.name] = [self._state(node, t) for t in range(self.T)]
-        else:
-            read = (self.value if node.name in self.once else self).__getitem__
-            self.value[node.name] = stateless(self.e, node, [read(name) for name in node.inputs])
-
-    def _fire(self, node: Node) -> None:
-        currents = [self.in_steps(name, f"{node.layer}.x{i or ''}") for i, name in enumerate(node.inputs)]
-        fired = [self._neuron(node, [current[t] for current in currents], t) for t in range(self.T)]
-        self.value[node.name] = self.e.op("Concat", fired, spikes(node.layer), axis=0)
-
-    def step_by_step(self, loop: list[Node]) -> None:
-        """Nodes that wait for each other from one step to the next."""
-        for node in loop:
-            self.steps[node.name] = []
-        for t in range(self.T):
-            for node in loop:
-                if node.op == "State":
-                    made = self._state(node, t)
-                else:
-                    inputs = [self.in_steps(name, f"{name}.in")[t] for name in node.inputs]
-                    made = self._neuron(node, inputs, t) if node.op == "Neuron" else self._tagged(node, inputs, t)
-                self.steps[node.name].append(made)
-        for node in loop:
-            if node.op == "Neuron":
-                self.value[node.name] = self.e.op("Concat", self.steps[node.name], spikes(node.layer), axis=0)
-
-    def _tagged(self, node: Node, inputs: list[str], t: int) -> str:
-        self.e.tag = f".t{t}"
-        made = stateless(self.e, node, inputs)
-        self.e.tag = ""
-        return made
-
-    def _neuron(self, node: Node, inputs: list[str], t: int) -> str:
-        before = {name: self._held(node.layer, name, t) for name in node.initial}
-        after = {name: self._held(node.layer, name, t + 1) for name in node.initial}
-        return neuron(self.e, node, inputs, before, after, f".t{t}")
-
-    def _state(self, node: Node, t: int) -> str:
-        return self._held(node.layer, node.attrs["variable"], t + (node.attrs["when"] == "after"))
-
-    def _held(self, layer: str, variable: str, t: int) -> str:
-        """The tensor of a state variable before step t; before step T it is the one that goes out."""
-        if t == 0:
-            return state_in(layer, variable)
-        return state_out(layer, variable) if t == self.T else f"{layer}.{variable}.t{t}"
-
-    def in_steps(self, name: str, split: str) -> list[str]:
-        """The tensors of a value in each step; `split` is what those are called that have to be cut out."""
-        if name in self.once or (self.T == 1 and name in self.value):
-            return [self.value[name]] * self.T
-        if name not in self.steps:
-            self.steps[name] = [f"{split}.t{t}" for t in range(self.T)]
-            self.e.split(self.value[name], self.steps[name])
-        return self.steps[name]
-
-    def whole(self, name: str) -> str:
-        """The tensor of a value over all T * B rows."""
-        if name not in self.value:
-            steps = self.steps[name]
-            self.value[name] = steps[0] if self.T == 1 else self.e.op("Concat", steps, f"{name}.steps", axis=0)
-        if name not in self.once - self.constants or self.T == 1:
-            return self.value[name]
-        repeated = f"{self.value[name]}.every_step"
-        if repeated not in self.e.made:
-            self.e.op("Concat", [self.value[name]] * self.T, repeated, axis=0)
-        return repeated
-
-    __getitem__ = whole
-
-
-# form -> writer(graph, T, batch, dialect). To add a form, write it above and enter it here.
-FORMS: dict[str, Callable[[Graph, int, int | None, str], onnx.ModelProto]] = {
+# form -> writer(graph, T, batch, dialect)
+FORMS: Mapping[str, Writer] = {
     "step": write_step,
-    "unrolled": write_unrolled,
-    "loop": write_loop,
+    **{name: _writer_of(part) for name, part in by_name(find_parts("writers")).items()},
 }

@@ -4,7 +4,6 @@ A call reads x and the membranes, and writes y, the firing rates and the next me
 lie where the engine wants them:
 
     PingPong   in two sets of arrays: a call reads one set and writes the other, then the sets change places
-    InLoops    the same, of an engine that also takes a sequence in one call
     Resident   on the engine's device; the arrays here are a copy, which is made only when somebody asks for it
 
 Membranes of a session in the event engine: a unit without input is not stepped until it gets some, or somebody looks.
@@ -87,33 +86,6 @@ class PingPong(Buffers):
     def membranes(self) -> list[np.ndarray]:
         """As Buffers says: float32 [rows, ...] of each state, the set that the next call reads."""
         return self._sets[self._phase]
-
-
-class InLoops(PingPong):
-    """Membranes in two sets of arrays, and a call that takes a sequence: `bind` takes x and y with an axis of steps in front,
-    and rates [T * rows], as well."""
-
-    def __init__(
-        self, card: Card, rows: int, rates: bool, sets: tuple[list[np.ndarray], list[np.ndarray]], bind: Bind
-    ) -> None:
-        super().__init__(card, rows, rates, sets, bind)
-        self._bind = bind
-        self._many: Many | None = None  # arrays for calls of so many steps
-
-    def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """As Buffers says, in one call."""
-        if len(x) == 1:
-            return super().run_steps(x)
-        if self._many is None or len(self._many.x) != len(x):
-            self._many = many = Many(self, len(x))
-            v, other = self._sets
-            self._loops = (
-                self._bind(many.x, v, many.y, other, many.rates),
-                self._bind(many.x, other, many.y, v, many.rates),
-            )
-        self._many.x[...] = x
-        self._turn(self._loops)
-        return self._many.y.copy(), self._many.rates
 
 
 class Resident(Buffers):

@@ -9,7 +9,6 @@ sets once, with the first session of the process, for good. So the engine sets t
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,13 +17,13 @@ import numpy as np
 from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import MissingExtra, PlifError
+from runtime.core.parts import given_by_parts
 from runtime.engines import Engine, flushes
-from runtime.engines.buffers import Arrays, Buffers, InLoops, PingPong, Rates
+from runtime.engines.buffers import Arrays, Buffers, PingPong, Rates
 from runtime.engines.tensors import by_name, check_shapes, rate_outputs, shapes_by_name, spiking_layers
 from runtime.model.card import Card
 from runtime.model.graph import spikes
 from runtime.model.readers.onnx_contents import read_step
-from runtime.model.readers.onnx_loop import loop_of
 from runtime.model.readers.onnx_wire import runnable, with_rates
 
 try:
@@ -45,10 +44,10 @@ class OnnxRuntime(Engine):
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         self.path, self.card, self.flush = path, card, flushes(card, options)
         self.rates = rate_outputs(card, options.rates)
-        self._bytes = runnable(read_step(path), ort.__version__)
+        self.model = runnable(read_step(path), ort.__version__)
         if self.rates:
             taps, graded = {output: spikes(layer) for layer, output in self.rates.items()}, spiking_layers(card)
-            self._bytes = with_rates(self._bytes, taps, {self.rates[layer] for layer in graded if graded[layer]})
+            self.model = with_rates(self.model, taps, {self.rates[layer] for layer in graded if graded[layer]})
         self._session = self.open()
         infos = [*self._session.get_inputs(), *self._session.get_outputs()]
         check_shapes(path, card, {info.name: info.shape for info in infos}, "the graph")
@@ -72,7 +71,7 @@ class OnnxRuntime(Engine):
         providers = None if provider_options is None else [(self.provider, provider_options)]
         try:
             with native.flushing(self.flush):  # constants are computed now
-                return ort.InferenceSession(model or self._bytes, settings, providers=providers, enable_fallback=0)
+                return ort.InferenceSession(model or self.model, settings, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime raises a family of its own, without a common public base
             if "NOT_IMPLEMENTED" in str(error):
                 advice = f"ONNX Runtime {ort.__version__} has no kernel for it; install a newer one, or --engine event"
@@ -104,12 +103,15 @@ def reason_of(error: Exception) -> str:
 
 
 class OnnxRuntimeEngine(OnnxRuntime):
-    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong). A loop file is opened twice: its step, and, with the first
-    sequence, the loop around it, here with the firing rates of every step."""
+    """ONNX Runtime on the CPU, in two sets of membranes (ping-pong).
+
+    sequences  what takes sequences, of a form whose calls do: it opens that with the first one
+    """
 
     name: ClassVar[str] = "onnxruntime"
     provider: ClassVar[str] = "CPUExecutionProvider"
     keeps_subnormals: ClassVar[bool] = True
+    sequences: ort.InferenceSession | None = None
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         if options.device not in (None, "cpu"):
@@ -123,25 +125,22 @@ class OnnxRuntimeEngine(OnnxRuntime):
         settings = cpu_settings(self._options.threads or native.cores(), self.flush)
         return self._open(settings, {}, "export it again", model)
 
-    @cached_property
-    def _loop(self) -> ort.InferenceSession:
-        """What takes sequences."""
-        states = {state["input"]: state["output"] for state in self.card["states"]}
-        return self.open(loop_of(self._bytes, self.card["graph"]["input"], states))
-
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        kind = InLoops if self.card["form"] == "loop" else PingPong
-        return kind(self.card, rows, rates, self.membranes(rows), self.bind)
+        of_form = given_by_parts("forms", self.card["form"])
+        if of_form is None:
+            return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
+        buffers: Buffers = of_form(self, rows, rates)
+        return buffers
 
-    def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """As Engine says, and as InLoops does for a loop file; all arrays float32, bound by address."""
-        steps = x.shape[: x.ndim - len(self.card["input"]["shape"])]  # and rows
-        in_a_loop = self.card["form"] == "loop" and len(steps) > 1
-        session = self._loop if in_a_loop else self._session
+    def bind(
+        self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None,
+        session: ort.InferenceSession | None = None,
+    ) -> Callable[[], None]:  # fmt: skip
+        """As Engine says, for the engine's own session or another one; all arrays float32, bound by address."""
+        session = session or self._session
         binding = session.io_binding()
         inputs, outputs = by_name(self.card, x, v, y, v_next)
-        counted = {output: (rates or {})[layer] for layer, output in self.rates.items()}
-        outputs |= {output: rate.reshape(steps) if in_a_loop else rate for output, rate in counted.items()}
+        outputs |= {output: (rates or {})[layer] for layer, output in self.rates.items()}
         for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, array in arrays.items():
                 bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)

@@ -25,7 +25,7 @@ from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob
 from plif_export.writers import FORMS
-from plif_export.writers.forms import in_a_loop
+from plif_export.writers.looped import in_a_loop
 from runtime.base.errors import PlifError
 from tests.export.exact_networks import written
 from tests.export.mutated_networks import NETWORKS, WHOLE

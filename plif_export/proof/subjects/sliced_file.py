@@ -18,7 +18,7 @@ from plif_export.proof.arithmetic.interpret import Array
 from plif_export.proof.compare import Observation
 from plif_export.proof.reference import Reference
 from plif_export.proof.subjects.slices import CannotRun, OpenFile, cut, open_model, step_model, with_outputs
-from plif_export.proof.subjects.subject import Answer, Case, EngineSession, States, Subject, of_so_many_steps
+from plif_export.proof.subjects.subject import Answer, Case, EngineSession, States, Subject
 from runtime.api import open_as_it_is
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
@@ -60,7 +60,7 @@ class WholeFile(Subject):
 
 
 class SlicedFile(Subject):
-    """The file, or the step that is in a loop file, in slices. layers: the model's, in forward order. Raises PlifError for a file
+    """The file, or the step that is in it, in slices. layers: the model's, in forward order. Raises PlifError for a file
     that cannot be cut into them."""
 
     shows_spikes = asks_layers = True
@@ -69,7 +69,7 @@ class SlicedFile(Subject):
     def __init__(self, model: onnx.ModelProto, card: Card, layers: list[str], where: str = "artifact") -> None:
         super().__init__(card, where)
         self.file, self.input, flush = model, card["graph"]["input"], flushes(card, EngineOptions())
-        if card["form"] == "loop":
+        if card["form"] not in ("step", "unrolled"):
             model = step_model(model, where)
         shown = with_outputs(model, [spikes(layer) for layer in layers], flush, where)
         self.whole, self.flush = WholeFile(shown, card, layers, where), flush
@@ -99,12 +99,11 @@ class SlicedFile(Subject):
     def alone(self, x: Array, states: States) -> Answer:
         return self.whole.alone(x, states)
 
-    def in_calls_of(self, T: int) -> Subject | None:
-        card = of_so_many_steps(self.card, T)
-        return None if card is None else WholeFile(self._loop, card, [], self.where)
+    def with_card(self, card: Card) -> Subject:
+        return WholeFile(self._as_it_is, card, [], self.where)
 
     @cached_property
-    def _loop(self) -> OpenFile:
+    def _as_it_is(self) -> OpenFile:
         return open_model(self.file, self.flush, self.where)
 
     @cached_property

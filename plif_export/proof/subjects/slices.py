@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from runtime import native
 from runtime.base.errors import PlifError
 from runtime.engines.onnxruntime import cpu_settings, reason_of
-from runtime.model.readers.onnx_loop import step_of
+from runtime.model.readers.onnx_contents import step_in
 from runtime.model.readers.onnx_wire import NotProtobuf, runnable
 
 FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as an input it gets another name
@@ -125,9 +125,9 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str], flush: bool, wher
 
 
 def step_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """The step that is in a loop file. Raises PlifError for a file that is none."""
+    """The step that is in a file of another form. Raises PlifError for a file that has none."""
     try:
-        return onnx.load_model_from_string(step_of(model.SerializeToString(deterministic=True)))
+        return onnx.load_model_from_string(step_in(model.SerializeToString(deterministic=True)))
     except (NotProtobuf, UnicodeDecodeError):
         raise PlifError(f"{where}: its Scan is no loop around a step; export it again") from None
 

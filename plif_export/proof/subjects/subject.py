@@ -5,7 +5,7 @@
     EngineSession   an engine's session, as users run it: shows the output of a call, and the states after it
 
 The gate asks all the same questions. A *call* is what the artifact runs at once: one step, or the T steps of the unrolled form.
-A loop form is asked step by step; in calls of T steps it is a subject of its own (`in_calls_of`), as if unrolled over T.
+A form with calls of several kinds is asked step by step; each other kind is a subject of its own (`with_card`).
 A *case* is one call of which everything is known beforehand: what goes in, and what has to come out.
 
 The gate runs an engine as users run it. The file itself runs in ONNX Runtime, slice by slice (sliced_file.py). What has kernels
@@ -136,9 +136,9 @@ class Subject(ABC):
     def call(self, x: Array, states: States) -> Answer:
         """A call on its own spikes: x [steps, rows, C, H, W] and the states before it. Raises CannotRun."""
 
-    def in_calls_of(self, T: int) -> Subject | None:
-        """The same artifact in calls of T steps; None where it has calls of one kind alone."""
-        return None
+    def with_card(self, card: Card) -> Subject:
+        """The same artifact, called as another card says, of one whose form has calls of several kinds."""
+        raise NotImplementedError
 
     @property
     def runtime(self) -> Subject:
@@ -174,12 +174,6 @@ class Subject(ABC):
         return x if self.unrolled and not self.static else x[0]
 
 
-def of_so_many_steps(card: Card, T: int) -> Card | None:
-    """The card of a loop form as that of the unrolled form that it is for T steps; None of other forms."""
-    sequence = {**card["input"], "kind": "events"}  # also of images, of which it takes one for each step
-    return {**card, "form": "unrolled", "T": T, "input": sequence} if card["form"] == "loop" else None
-
-
 HALF = 2.0**-10  # twice float16's rounding of a current
 
 
@@ -195,9 +189,8 @@ class EngineSession(Subject):
         self.half = HALF if half else 0.0
         self._sessions: dict[int, Session] = {}
 
-    def in_calls_of(self, T: int) -> EngineSession | None:
-        card = of_so_many_steps(self.card, T)
-        return None if card is None else EngineSession(self.model, self.where, card)
+    def with_card(self, card: Card) -> EngineSession:
+        return EngineSession(self.model, self.where, card)
 
     def call(self, x: Array, states: States) -> Answer:
         session = self._session(x.shape[1])

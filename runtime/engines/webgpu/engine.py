@@ -52,7 +52,7 @@ class OnnxRuntimeWebGpuEngine(OnnxRuntime):
         super().__init__(path, card, options)
 
     def open(self) -> ort.InferenceSession:
-        self._bytes = in_float32(self._bytes)
+        self.model = in_float32(self.model)
         try:
             return self._with("session.disable_cpu_ep_fallback")
         except PlifError:

@@ -3,7 +3,7 @@
 Alone: nothing in it leads to another file or has no end. What opens a model follows names in it: a tensor may have its data in
 another file, anywhere on the disk. So every message that may hold a tensor is looked at, and a field that plif writes nowhere is
 refused, in place of guessing what it may hold. Graphs within nodes are among these: they are the bodies of loops, which may turn
-for ever; but that of a Scan has as many turns as its input has steps (onnx_loop.py).
+for ever; but that of a Scan has as many turns as its input has steps, where a form is one (runtime/forms).
 
 Weights: the card's graph says which initializers there are and what they mean; tensors are found by name, as NumPy arrays. Field
 numbers are those of TensorProto in onnx.proto3.
@@ -30,10 +30,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.core.parts import find_parts, given_by_parts
 from runtime.model.grids import unpack
 from runtime.model.readers import onnx_wire
 from runtime.model.readers.contents import Contents, not_finite
-from runtime.model.readers.onnx_loop import SCAN, step_of
 from runtime.model.readers.onnx_wire import (
     TENSOR_NAME,
     TENSOR_TYPE,
@@ -174,6 +174,7 @@ ALLOWED: dict[str, dict[int, str | None]] = {
     "tensor": dict.fromkeys((1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 16)),
 }
 NODE_DOMAIN = 7
+SCAN = "Scan"
 TENSOR_DIMS, TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 1, 4, 9, 10
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 ALLOWED |= {  # a Scan of the file's own graph; in its body no node is one
@@ -199,12 +200,18 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 
 def read_step(path: str | Path) -> bytes:
-    """As read_model, of a loop file the step form that is in it."""
+    """As read_model, of a file that is a Scan the step form that is in it."""
     data, scans = _read(Path(path))
     try:
-        return step_of(data) if scans else data
+        return step_in(data) if scans else data
     except (NotProtobuf, UnicodeDecodeError):
         raise not_onnx(Path(path), len(data)) from None
+
+
+def step_in(model: bytes) -> bytes:
+    """The step form in a model that is a Scan, as the form that is one finds it."""
+    step: bytes = given_by_parts("forms", SCAN)(model)
+    return step
 
 
 class _Walk:
@@ -212,6 +219,7 @@ class _Walk:
         self.path, self.data = path, data
         self.file: BinaryIO = io.BytesIO(data)
         self.fields, self.scans = 0, False
+        self.may_scan = any(SCAN in part.gives for part in find_parts("forms").values())
 
     def message(self, kind: str, start: int, end: int) -> None:
         """Looks at the message in bytes [start, end), and at those in it."""
@@ -227,7 +235,7 @@ class _Walk:
             if (inside := known[number]) is not None:
                 if wire != 2:
                     raise NotProtobuf
-                if (kind, inside) == ("graph", "node") and self.is_scan(a, b):
+                if (kind, inside) == ("graph", "node") and self.may_scan and self.is_scan(a, b):
                     inside, self.scans = "scan", True
                 self.message(inside, a, b)
             elif kind == "tensor":

@@ -134,7 +134,7 @@ def test_the_tensorrt_provider_gets_a_profile_for_x_and_every_state_and_keeps_no
     assert not any("profile" in name for name in fixed)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     engine = unopened(OnnxRuntimeTensorRtEngine, card)
-    engine.path, engine._bytes = path, path.read_bytes()
+    engine.path, engine.model = path, path.read_bytes()
     with pytest.warns(UserWarning), pytest.raises(PlifError):
         engine.open()
     assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import BinaryIO
 
+from runtime.model.readers.onnx_contents import SCAN
 from runtime.model.readers.onnx_wire import (
     ATTRIBUTE_INT,
     ATTRIBUTE_NAME,
@@ -40,7 +41,6 @@ from runtime.model.readers.onnx_wire import (
 
 STEPS = "T"  # the name of the axis of steps
 INSIDE = "/step"  # no name of a layer has a /
-SCAN = "Scan"
 GRAPH_NAME, GRAPH_INPUT, ATTRIBUTE_GRAPH, VALUE_NAME, VALUE_TYPE = 2, 11, 6, 1, 2
 OF_INT, OF_GRAPH = 2, 5  # AttributeProto.AttributeType
 

@@ -17,21 +17,21 @@ from torch import nn
 
 import runtime
 from plif_export import check, export, verify
-from plif_export.proof import gate
 from plif_export.proof.structure import differences, layer_of, of_onnx
 from plif_export.prove import prove
 from plif_export.readers import read
 from plif_export.targets import target_names
+from plif_export.writers.looped import calls
 from plif_train.network.network import Network
 from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.engines.tuner.calibrate import measure
+from runtime.forms.looped.onnx_loop import loop_of, step_of
 from runtime.measure.evaluate.batches import run_batch
 from runtime.model.artifacts import CARD_KEY
 from runtime.model.card import read_card
 from runtime.model.readers.onnx_contents import read_initializers, read_model, read_step
-from runtime.model.readers.onnx_loop import loop_of, step_of
 from runtime.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, put
 from tests.conftest import crossed
 from tests.export.exact_networks import written
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_loop_alone_is_noticed(
     report = prove(proto, card, source, steps=8)
     assert not report.passed and "a call of 3 steps gives other" in report.sentence()
     assert change is exchanged or step_of(proto.SerializeToString()) == step  # nothing else could have seen it
-    monkeypatch.setattr(gate, "LOOPS", (1,))
+    monkeypatch.setattr(calls, "LOOPS", (1,))
     assert prove(proto, card, source, steps=8).passed
 
 

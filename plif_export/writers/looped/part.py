@@ -1,0 +1,5 @@
+ABOUT = "The loop form: a Scan around the step, and what the gate asks of its calls."
+CONTRACT = "Form"
+NAMES = {"loop": "any number of steps a call"}
+GIVES = {"loop": "calls:compare_calls"}
+PAGE = "docs/export.md"
