@@ -6,6 +6,7 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
     eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
+    instead of bench  hear(artifacts, options that were given, streams, seconds, **own) -> [progress -> (document, lines)], one
     workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Outcome, for all;
              begun_engine(keep, **its options) -> the engine with which it was begun (runtime/measure/evaluate/loop.py)
     exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py);

@@ -28,7 +28,7 @@ CALLS = {
     "predict": ("runtime.commands.predict.unlabelled:predict", {"Opening", "Output"}),
     "stream": ("runtime.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
     "send": ("runtime.commands.send.recording:send", {"Output"}),
-    "bench": ("runtime.commands.bench.table:bench", {"Output", "ServedOptions"}),
+    "bench": ("runtime.commands.bench.table:bench", {"Output", "InsteadOfBench"}),
     "export": ("plif_export.pipeline:export", {"Output"}),
     "verify": ("plif_export.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
     "check": ("plif_export.commands.supported.layers:check_file", {"Output"}),
@@ -37,7 +37,6 @@ CALLS = {
 CALLS = {name: known for name, known in CALLS.items() if name in commands()}
 OTHER_CALLS = {
     "Opening": "runtime.api:load",
-    "ServedOptions": "runtime.commands.bench.served:served",
     "NmnistSource": "runtime.datasets.nmnist_sim.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.datasets.gesture_sim.simulate_gesture:simulate_gesture",
     "MotionOptions": "runtime.datasets.motion.simulate_motion:simulate_motion",

@@ -33,7 +33,7 @@ KINDS = (
         "_triton",
         read_folder_card,
         instead="it is served: tritonserver --model-repository=FOLDER, and stepped with "
-        "runtime.engines.triton.client.TritonSession",
+        "runtime.observers.triton.client.TritonSession",
         contents="runtime.artifacts.triton.kind:read_contents",
     ),
 )

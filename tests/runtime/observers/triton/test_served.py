@@ -11,7 +11,7 @@ import pytest
 
 from plif_export import export
 from runtime.cli.main import run
-from runtime.commands.bench.served import load, search
+from runtime.observers.triton.served import load, search
 from tests.networks import firing
 from tests.triton_server import environment, serving
 

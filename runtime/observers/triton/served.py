@@ -22,12 +22,12 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
-from runtime.commands.bench.artifacts import STEPS_A_TURN
-from runtime.commands.bench.options import ServedOptions
-from runtime.engines.triton.client import TritonSession
 from runtime.events.stimulus import seen_by
 from runtime.model.card import Card, read_card
+from runtime.observers.triton.client import TritonSession
+from runtime.observers.triton.options import ServedOptions
 
+FRAMES = 10  # that a stream sends, over and over
 HOPELESS_S = 1.0  # a stream that is so late gives up: the number is not held, and a queue without end is not waited for
 SPACE_S = 0.05  # from the last warm-up answer to the first frame that is due
 
@@ -70,17 +70,24 @@ class Served:
 
 @with_fields(ServedOptions)
 def served(
-    repository: str | Path, triton: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
+    repository: str | Path,
+    triton: str,
+    *,
+    streams: int = 1,
+    seconds: float = 5.0,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Served:
     """Finds the largest number of streams, at most `streams`, whose frames are answered within `p99` in 99 of 100 cases.
 
     repository   what `plif export --to triton` wrote, as the server serves it: it names the model and its frames
     triton       HOST:PORT of the server
-    options      streams=, seconds=, p99=, every=: the fields of ServedOptions (options.py)
+    seconds      of each try
+    options      p99=, every=: the fields of ServedOptions
 
     Raises PlifError where no server answers, it serves another network, or nothing says how often a frame comes.
     """
-    how, server = ServedOptions(**options), triton
+    how, server = ServedOptions(triton=triton, **options), triton
     card = read_card(repository)
     about = card.get("triton")
     if not isinstance(about, dict) or not isinstance(about.get("model"), str):
@@ -89,20 +96,20 @@ def served(
     if period is None:
         raise PlifError(f"{repository}: its framing does not say how often a frame comes; give --every, as 10ms")
     shape = tuple(card["input"]["shape"])
-    x = seen_by(card, STEPS_A_TURN, 1, np.random.default_rng(0))[:, 0]
+    x = seen_by(card, FRAMES, 1, np.random.default_rng(0))[:, 0]
     with TritonSession(server, about["model"]) as session:
         if session.shape != shape:
             raise PlifError(f"{session.where}: takes frames {list(session.shape)}; {repository} has {list(shape)}")
     loads: list[ServerLoad] = []
 
     def held(number: int) -> bool:
-        loads.append(load(server, about["model"], x, number, period * 1e-6, how.p99 * 1e-3, how.seconds))
+        loads.append(load(server, about["model"], x, number, period * 1e-6, how.p99 * 1e-3, seconds))
         if progress:
-            progress(len(loads), 2 * max(1, how.streams.bit_length()))
+            progress(len(loads), 2 * max(1, streams.bit_length()))
         return loads[-1].held
 
-    most = search(held, how.streams)
-    return Served(server, about["model"], period / 1e3, how.p99 / 1e3, most, how.streams, loads)
+    most = search(held, streams)
+    return Served(server, about["model"], period / 1e3, how.p99 / 1e3, most, streams, loads)
 
 
 def search(held: Callable[[int], bool], most: int) -> int:
@@ -173,7 +180,7 @@ class _Client:
             time.sleep(max(0.0, due - time.perf_counter()))
             if answered <= due:  # nothing of the stream's own held this frame up
                 self.late.append(time.perf_counter() - due)
-            session.step(self._x[(n + 1) % STEPS_A_TURN][None])
+            session.step(self._x[(n + 1) % FRAMES][None])
             answered = time.perf_counter()
             self.took.append(answered - due)
             if self.took[-1] > HOPELESS_S:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.engines.triton.client import SequenceLost, TritonSession
+from runtime.observers.triton.client import SequenceLost, TritonSession
 
 ABOUT = (
     b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],'

@@ -12,7 +12,7 @@ import pytest
 import runtime
 from plif_export import export
 from runtime.base.errors import PlifError
-from runtime.engines.triton.client import SequenceLost, TritonSession
+from runtime.observers.triton.client import SequenceLost, TritonSession
 from tests.networks import firing, frames
 from tests.triton_server import environment, serving
 

@@ -1,1 +1,0 @@
-"""A Triton server, from Python."""
