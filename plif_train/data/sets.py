@@ -7,18 +7,20 @@ uint8 as a rule, so the 1,464 recordings of DVS128 Gesture take about 1 GB at T=
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.utils.data
 from torch import Tensor
 
-from plif_train.data.cache import gather, load_cached
 from runtime.base.errors import PlifError
 from runtime.base.progress import Progress
+from runtime.core.parts import given_by_parts
 from runtime.data import Dataset
 
 
@@ -75,14 +77,17 @@ def load_samples(
     """Reads a split; `limit` takes that many samples, spread evenly over it.
 
     what    names the progress bar; quiet: draws none
-    cache   a folder in which the samples are kept, ready for the next run (plif_train.data.cache); x is then a map of a file
-            there and need not fit into memory
+    cache   a folder in which the samples are kept, ready for the next run, where the part frames_cache is there; x is then a map
+            of a file and need not fit into memory
 
     Raises PlifError for an empty split, for samples that cannot be read and for those that differ in shape.
     """
     indices = spread(dataset, limit)
     with Progress(what, not quiet) as progress:
         if cache is not None:
+            load_cached = given_by_parts("hooks", "load_cached")
+            if load_cached is None:
+                raise PlifError(f"--cache {cache}: this plif keeps no frames; leave it out")
             x, y = load_cached(dataset, indices, Path(cache), progress.update)
         else:
             done = count(1)
@@ -113,3 +118,55 @@ def split_per_class(y: Tensor, ratio: float = 0.85) -> tuple[Tensor, Tensor]:
         first.append(indices[:n])
         rest.append(indices[n:])
     return torch.cat(first).sort().values, torch.cat(rest).sort().values
+
+
+TYPES = (np.uint8, np.int16, np.float32)  # each holds what the ones before it hold
+
+
+def gather(
+    dataset: Dataset,
+    indices: Sequence[int],
+    like: tuple[int, ...] | None = None,
+    on_sample: Callable[[], object] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples x [n, ...], uint8, int16 or float32, and their labels y [n], int64.
+
+    like       the shape of a sample, where others of the set were read before; on_sample: called after each one
+    PlifError for a sample that cannot be read, and for one of another shape.
+    """
+    x: np.ndarray | None = None
+    for place, i in enumerate(indices):
+        try:
+            sample = np.asarray(dataset.sample(i))
+        except OSError as error:
+            raise PlifError(f"{dataset.path(i)}: cannot be read ({error.strerror or error})") from None
+        if x is None:
+            x = np.empty((len(indices), *(like or sample.shape)), np.uint8)
+        if sample.shape != x.shape[1:]:
+            raise PlifError(
+                f"data set {dataset.name}: sample {i} ({dataset.path(i)}) is of shape {sample.shape}, others of "
+                f"{x.shape[1:]}; "
+                "give a framing that fixes the number of frames, e.g. count:T=10 or duration:10ms,T=16"
+            )
+        if not _holds(x.dtype, sample):
+            # What was stored so far fits every wider type too.
+            wider = TYPES[TYPES.index(x.dtype.type) + 1 :]
+            x = x.astype(next(kind for kind in wider if _holds(np.dtype(kind), sample)))
+        x[place] = sample
+        on_sample()
+    assert x is not None
+    return x, labels_of(dataset, indices)
+
+
+def labels_of(dataset: Dataset, indices: Iterable[int]) -> np.ndarray:
+    """The class of each sample, [n], int64."""
+    return np.array([dataset.label(i) for i in indices], np.int64)
+
+
+def _holds(dtype: np.dtype[Any], sample: np.ndarray) -> bool:
+    """Whether every number of the sample, of any shape, is one of this type."""
+    if dtype == np.float32:
+        return True
+    limits = np.iinfo(dtype)
+    whole = bool(sample.min() >= limits.min and sample.max() <= limits.max)  # first: a cast out of range is undefined
+    return whole and bool((sample == sample.astype(dtype)).all())

@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import get_type_hints
 
 from plif_train.data.sets import TrainSet
+from plif_train.loop.evaluate import Augment
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
 from runtime.core.observers import hearing
-from runtime.core.parts import find_parts
+from runtime.core.parts import find_parts, given_by_parts
 from runtime.events.fit import Fate
 from runtime.events.framing import Framing, framing_of
 
@@ -88,6 +89,21 @@ def explicit(recipe: Recipe) -> Recipe:
     for part in hearing("data", "hooks"):
         recipe = part.load("mixture:explicit")(recipe)
     return recipe
+
+
+def augmentation_of(text: str, data: str) -> Augment | None:
+    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,...; the functions are a
+    part's."""
+    known: dict[str, Augment] = given_by_parts("hooks", "augmentations") or {}
+    found = None
+    for part in text.split(",") if text != "none" else ():
+        of, _, function = part.strip().rpartition(":")
+        asked = of in ("", data.partition(":")[0])
+        if function not in known and (known or asked):
+            raise PlifError(f"augment {text}: expected {', '.join(('none', *known))}, or SET:FUNCTION,...")
+        if asked:
+            found = known[function]
+    return found
 
 
 def seen_framing(net: Network) -> Framing | None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from plif_train.data.augment import augmentation_of
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
-from plif_train.loop.hooks import hooks_of, seen_framing, training_data
+from plif_train.loop.hooks import augmentation_of, hooks_of, seen_framing, training_data
 from plif_train.loop.log import Epoch
 from plif_train.loop.resume import ResumeFile, check_place, resume_path
 from plif_train.loop.training import count_samples, train

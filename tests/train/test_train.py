@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from plif_train import load
-from plif_train.data.augment import random_affine, random_crop_flip
 from plif_train.data.sets import Samples, load_samples, split_per_class
+from plif_train.hooks.augmentations.augment import random_affine, random_crop_flip
 from plif_train.loop.evaluate import decide, evaluate
 from plif_train.loop.log import WEIGHTS, Epoch, read
 from plif_train.loop.resume import resume_path

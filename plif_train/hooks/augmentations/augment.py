@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from runtime.base.errors import PlifError
-
 
 def random_affine(
     x: Tensor, degrees: float = 30.0, shift: float = 0.15, scale: tuple[float, float] = (0.85, 1.11)
@@ -97,21 +95,3 @@ def random_shift_drop(
 AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     each.__name__: each for each in (random_affine, random_crop_flip, random_shift_drop)
 }
-
-
-def augmentation_of(text: str, data: str) -> Callable[[Tensor], Tensor] | None:
-    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,...
-
-    A function takes and gives images or frames [B, C, H, W].
-    """
-    if text == "none":
-        return None
-    name = data.partition(":")[0]
-    found = None
-    for part in text.split(","):
-        of, _, function = part.strip().rpartition(":")
-        if function not in AUGMENTATIONS:
-            raise PlifError(f"augment {text}: expected none, {', '.join(AUGMENTATIONS)}, or SET:FUNCTION,...")
-        if of in ("", name):
-            found = AUGMENTATIONS[function]
-    return found

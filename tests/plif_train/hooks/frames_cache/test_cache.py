@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.data import cache as caching
 from plif_train.data.sets import load_samples
+from plif_train.hooks.frames_cache import cache as caching
 from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.data import Dataset, open_dataset
@@ -178,7 +178,7 @@ def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
 SMALL_DISK = """
 import sys
 from pathlib import Path
-from plif_train.data import cache
+from plif_train.hooks.frames_cache import cache
 from plif_train.data.sets import load_samples
 from runtime.data import open_dataset
 cache.PIECE = 4

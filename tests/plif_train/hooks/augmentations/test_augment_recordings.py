@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.data.augment import augmentation_of, random_shift_drop
+from plif_train.hooks.augmentations.augment import random_shift_drop
+from plif_train.loop.hooks import augmentation_of
 from plif_train.recipe import read_recipe, shipped
 
 
