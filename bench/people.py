@@ -51,7 +51,7 @@ from runtime.base.grammar import parse_size
 from runtime.base.progress import Progress
 from runtime.data import open_dataset
 from runtime.data.dataset import EventSet
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.schedule import OTHER

@@ -13,14 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from plif_train.loop.devices import World, check_device, parse_devices
+from plif_train.loop.hooks import Epoch
 from plif_train.loop.job import TrainingJob
-from plif_train.loop.log import Epoch
-from plif_train.loop.recorded import like_recipe
 from plif_train.options import TrainingOptions
 from plif_train.recipe import Recipe, changed, chosen, option_of
 from runtime.base.errors import PlifError
 from runtime.base.options import options_of, with_fields
+from runtime.core.parts import given_by_parts
 
+LIKE_RECIPE = given_by_parts("hooks", "like_recipe")
 Source = Recipe | Mapping[str, Any] | str | Path
 
 
@@ -83,7 +84,9 @@ def job_of(
         raise PlifError(
             f"--like {how.like}: has its network and recipe; leave {words[0]} out, or change keys with --set"
         )
-    recipe = changed(chosen(words) if how.like is None else like_recipe(how.like, how.start), keys, text=text)
+    if how.like is not None and LIKE_RECIPE is None:
+        raise PlifError(f"--like {how.like}: this plif keeps no recipes of trainings; give a network")
+    recipe = changed(chosen(words) if how.like is None else LIKE_RECIPE(how.like, how.start), keys, text=text)
     return TrainingJob(recipe, how, command=_command(words, how, keys), **rest)
 
 

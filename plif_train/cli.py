@@ -97,7 +97,6 @@ def train(
     from plif_train.api import job_of
     from plif_train.loop.allocator import keep_freed_memory
     from plif_train.loop.devices import check_device, join_ranks, parse_devices
-    from plif_train.loop.resume import resume_path
 
     keep_freed_memory()
     out = how.out
@@ -115,10 +114,8 @@ def train(
         with join_ranks(devices) as (world, own):
             record = job.run(world, own)
     except KeyboardInterrupt:
-        text = "nothing was written"
-        if job is not None and job.started and resume_path(out).exists():
-            text = f"{resume_path(out)} holds the last whole epoch; add --resume to the command to continue"
-        raise Interrupted(text) from None
+        left = [course.left() for course in job.courses] if job is not None and job.started else []
+        raise Interrupted(next(filter(None, left), "nothing was written")) from None
 
     if world.rank:
         return

@@ -260,24 +260,3 @@ def table() -> Iterator[tuple[str, str, str, str]]:
     for name, each in KEYS.items():
         default = "" if each.default in (None, ()) else _text(each.default)
         yield name, expected(name).removesuffix(", or none"), default, each.metadata["help"]
-
-
-# What a record of before recipes does not say: the values from before each could be chosen.
-_THEN = {"loss": "rate-mse", "bn": "joint", "augment": "none", "epochs": 1}
-
-
-def recipe_of(record: Mapping[str, Any], where: str = "") -> Recipe:
-    """The recipe of a training record (a card's "training"). Of an earlier version: what it says of one, key by key."""
-    kept = record.get("recipe")
-    if isinstance(kept, Mapping):
-        return changed(Recipe(), kept, where)
-    names = [name for name, key in KEYS.items() if key.metadata["group"] != NETWORK and name not in ("device", "loss")]
-    loss = record.get("objective", record.get("loss"))  # a card's "loss" is the last one, a number
-    found = {name: record.get(name) for name in names}
-    found |= {"loss": loss if isinstance(loss, str) else None, "augment": record.get("augmentation")}
-    if isinstance(parts := record.get("mixture"), list) and all(isinstance(part, dict) for part in parts):
-        found |= {
-            name: tuple(part.get(old) for part in parts)
-            for name, old in (("data", "data"), ("mix", "share"), ("vary", "vary"))
-        }
-    return changed(Recipe(), {**_THEN, **{name: value for name, value in found.items() if value is not None}}, where)

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import get_type_hints
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
 
 from plif_train.data.sets import TrainSet
+from plif_train.loop.devices import World
 from plif_train.loop.evaluate import Augment
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
@@ -55,6 +60,83 @@ def hooks_of(net: Network, recipe: Recipe) -> list[Hook]:
     return found
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
+
+    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
+    """
+
+    epoch: int
+    lr: float
+    loss: float
+    train_accuracy: float
+    val_accuracy: float | None
+    test_accuracy: float | None
+    firing_rates: dict[str, float]
+    taus: dict[str, float | list[float]]
+    seconds: float
+    processes: int = 1
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """A training, and how far it is; `processes`: the most that have trained it together."""
+
+    net: Network
+    recipe: Recipe
+    world: World
+    about: dict[str, Any]
+    samples: dict[str, int]
+    processes: int
+    optimizer: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+    done: int = 0
+    best: dict[str, Any] = field(default_factory=lambda: {"accuracy": -1.0, "epoch": 0})
+
+
+class TrainingCourse:
+    """What a part keeps of a training beside its best epoch (HEARS = ("course",) in its part.py, `hear` in course.py). What it
+    leaves out does nothing.
+
+    compare  before the data are read, which `run` counts: notes, and PlifError for another training than that to go on from
+    restore  makes `run` what it was, while the optimiser has the weights
+    begin    before the first epoch, on the first process alone, as are those that follow
+    add      after an epoch;  keep: the same, once its model.pt is written, while the optimiser has the weights
+    left     what there is to say of a training that was interrupted
+    """
+
+    def compare(self, run: TrainingState) -> list[str]:
+        return []
+
+    def restore(self, run: TrainingState) -> None: ...
+
+    def begin(self, run: TrainingState) -> None: ...
+
+    def add(self, run: TrainingState, epoch: Epoch) -> None: ...
+
+    def keep(self, run: TrainingState) -> None: ...
+
+    def left(self) -> str | None: ...
+
+    def close(self) -> None: ...
+
+
+def courses_of(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
+    """What keeps a training. PlifError when it cannot write to `out`, or would replace something else there."""
+    if out.suffix != ".pt":  # all names come from its stem, and v1.0 and v1.1 would share theirs
+        raise PlifError(f"{out}: expected a file whose name ends in .pt, as in --out model.pt")
+    if out.is_dir():
+        raise PlifError(f"{out}: is a folder; expected a place for a file, give another --out")
+    parts = hearing("course", "hooks")
+    if not parts and (resume or tensorboard):
+        raise PlifError("--resume, --tensorboard: this plif keeps no course of a training; leave them out")
+    found = [each for part in parts for each in part.load("course:hear")(out, resume, overwrite, tensorboard)]
+    if out.exists() and not resume and not overwrite:
+        raise PlifError(f"{out}: is there already: add --overwrite to replace it, or give another --out")
+    return found
+
+
 class TrainingData:
     """What a part gives in place of the samples of one set (HEARS = ("data",) in its part.py, and `of` in mixture.py)."""
 
@@ -84,17 +166,10 @@ def training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
     return found
 
 
-def explicit(recipe: Recipe) -> Recipe:
-    """The recipe with what its parts of data take for granted."""
-    for part in hearing("data", "hooks"):
-        recipe = part.load("mixture:explicit")(recipe)
-    return recipe
-
-
 def augmentation_of(text: str, data: str) -> Augment | None:
     """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,...; the functions are a
     part's."""
-    known: dict[str, Augment] = given_by_parts("hooks", "augmentations") or {}
+    known: dict[str, Augment] = given_by_parts("hooks", "augmentation_functions") or {}
     found = None
     for part in text.split(",") if text != "none" else ():
         of, _, function = part.strip().rpartition(":")

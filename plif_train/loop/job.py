@@ -13,9 +13,16 @@ import torch
 from plif_train.data.sets import TrainSet, load_samples, spread
 from plif_train.loop.devices import World, open_device
 from plif_train.loop.evaluate import Augment
-from plif_train.loop.hooks import augmentation_of, hooks_of, seen_framing, training_data
-from plif_train.loop.log import Epoch
-from plif_train.loop.resume import ResumeFile, check_place, resume_path
+from plif_train.loop.hooks import (
+    Epoch,
+    TrainingCourse,
+    TrainingState,
+    augmentation_of,
+    courses_of,
+    hooks_of,
+    seen_framing,
+    training_data,
+)
 from plif_train.loop.training import count_samples, train
 from plif_train.network.choice import check_outputs, network_for, overrides_of
 from plif_train.network.network import Network
@@ -49,6 +56,7 @@ class TrainingJob:
     on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
     command: str = ""
     started: bool = field(default=False, init=False)
+    courses: list[TrainingCourse] = field(default_factory=list, init=False)  # from `check` on
 
     def __post_init__(self) -> None:
         self.data, self.out, self.start = self.how.data, self.how.out, self.how.start
@@ -75,7 +83,7 @@ class TrainingJob:
                 self._network()
         if self.in_place:
             self.in_place.check(self.recipe)
-        check_place(self.out, self.how.resume, self.how.overwrite)
+        self.courses = courses_of(self.out, self.how.resume, self.how.overwrite, self.how.tensorboard)
         if self.start is not None and self.out.exists() and self.out.samefile(self.start):
             raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
 
@@ -165,10 +173,11 @@ class TrainingJob:
         else:
             labels = torch.tensor([opened["train"].label(i) for i in indices["train"]])
         samples = count_samples(recipe, labels, len(indices["test"]), world)
-        if self.how.resume:
-            t_max = ResumeFile(resume_path(self.out), net, recipe, self.about, samples).read().t_max
-            if recipe.t_max is None and t_max not in (None, recipe.epochs) and not world.rank:
-                say(f"note: the cosine keeps its half period of {t_max} epochs; --set t_max=N changes it", err=True)
+        run = TrainingState(
+            net=net, recipe=recipe, world=world, about=self.about, samples=samples, processes=world.size
+        )
+        for note in (note for course in self.courses for note in course.compare(run) if not world.rank):
+            say(f"note: {note}", err=True)
         if net.meta.kind == "events":
             frames = len(opened["train"].sample(indices["train"][0]))
             if frames != net.T:

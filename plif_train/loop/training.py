@@ -7,8 +7,7 @@ Protocol A trains on the whole training split and keeps the epoch with the best 
 the published numbers do; protocol C keeps the last epoch; protocol B holds back 15 % of each class, keeps the epoch with the
 best accuracy on them, and reads the test set once, at the end, for the epoch that it kept.
 
-Files: `model.pt` is the best epoch so far, `model.resume.pt` the last one with all that its continuation needs
-(plif_train.loop.resume), `model.csv` and `model.weights.csv` the course of it (plif_train.loop.log).
+`model.pt` is the best epoch so far; a part keeps the last one, to go on from, and the course (TrainingCourse in hooks.py).
 Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed equals an
 uninterrupted one, bit for bit where the device's kernels are deterministic (they are on a CPU).
 """
@@ -28,9 +27,7 @@ from plif_train.data.sets import Samples, TrainSet, split_per_class
 from plif_train.loop import checkpoint
 from plif_train.loop.devices import World, open_device, parse_devices
 from plif_train.loop.evaluate import Augment, Score, batch_of, evaluate
-from plif_train.loop.hooks import Hook, hooks_of, learning
-from plif_train.loop.log import Epoch, Log
-from plif_train.loop.resume import ResumeFile, check_place, resume_path
+from plif_train.loop.hooks import Epoch, Hook, TrainingState, courses_of, hooks_of, learning
 from plif_train.network.losses import LOSSES, count_right
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe
@@ -56,8 +53,7 @@ def train(
     tensorboard: bool = False,
     world: World | None = None,
 ) -> dict[str, Any]:
-    """Trains `net` in place, writes `out` (best epoch), its resume file (last epoch) and its logs (plif_train.loop.log);
-    returns the training record.
+    """Trains `net` in place, writes `out` (best epoch) and what is kept beside it; returns the training record.
 
     about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
                epochs, t_max (None is what it was), patience, device and compile, and the numbers of samples
@@ -78,7 +74,7 @@ def train(
     recipe = replace(recipe, device=parse_devices(recipe.device)[0])
     device = open_device(recipe.device)
     samples = count_samples(recipe, train_set.y, len(test_set), world)
-    check_place(out, resume, overwrite)
+    courses = courses_of(out, resume, overwrite, tensorboard)
     # Protocol B must not see the test set before its choice is made.
     judging_set = test_set
     if recipe.protocol == "B":
@@ -92,23 +88,17 @@ def train(
     for neuron in net.neurons().values():
         neuron.compiled = recipe.compile
     world.follow_first(net)
-    loop = _Loop(net, recipe, augment, prepare, world)
-    state = loop.optimizer, loop.scaler
-    file = ResumeFile(resume_path(out), net, recipe, about, samples, world.size)
-    done, best = 0, {"accuracy": -1.0, "epoch": 0}
-    if resume:
-        with learning(loop.hooks):
-            point = file.restore(*state)
-        done, file.processes = point.epoch, max(world.size, point.processes)
-        best = point.best if out.exists() else best
-        if recipe.t_max is None and point.t_max != recipe.epochs:  # the cosine stays what it was
-            loop.recipe = file.recipe = recipe = replace(recipe, t_max=point.t_max)
-    elif first:
-        with learning(loop.hooks):
-            file.write(done, best, *state)
-    log = Log(out, done, tensorboard) if first else None
-    if log is not None and not done:
-        log.start(net)
+    loop = _Loop(
+        net=net, recipe=recipe, augment=augment, prepare=prepare, world=world, about=about, samples=samples,
+        processes=world.size,
+    )  # fmt: skip
+    with learning(loop.hooks):
+        for course in courses:
+            course.restore(loop)
+    recipe, done, best = loop.recipe, loop.done, loop.best
+    courses = courses if first else []
+    for course in courses:
+        course.begin(loop)
     record: dict[str, Any] = {}
 
     for epoch in range(done, recipe.epochs):
@@ -134,21 +124,22 @@ def train(
             time.perf_counter() - begun,
             world.size,
         )
-        if log is not None:
-            log.add(result, net)
+        for course in courses:
+            course.add(loop, result)
         if score.accuracy >= best["accuracy"] or recipe.protocol == "C":
             risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
             best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
-            record = _record(recipe, about, result, {**samples, "processes": file.processes}, device)
+            record = _record(recipe, about, result, {**samples, "processes": loop.processes}, device)
             if first:
                 checkpoint.save(net, out, record)
-        if first:
-            with learning(loop.hooks):
-                file.write(done, best, *state)
+        loop.done, loop.best = done, best
+        with learning(loop.hooks):
+            for course in courses:
+                course.keep(loop)
         if on_epoch is not None:
             on_epoch(result)
-    if log is not None:
-        log.close()
+    for course in courses:
+        course.close()
     if not record:  # nothing was left to do, or nothing was better
         if not out.exists():
             raise PlifError(f"{out}: not there, and no epochs are left to make it; raise --epochs, or --overwrite")
@@ -180,17 +171,12 @@ def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: Worl
     return {"train_samples": len(labels) - held, "val_samples": held, "test_samples": test_samples}
 
 
-@dataclass
-class _Loop:
+@dataclass(kw_only=True)
+class _Loop(TrainingState):
     """What every epoch of a training shares."""
 
-    net: Network
-    recipe: Recipe
     augment: Augment | None
     prepare: Augment | None
-    world: World
-    optimizer: torch.optim.Optimizer = field(init=False)
-    scaler: torch.amp.GradScaler = field(init=False)
     hooks: list[Hook] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plif_export
 import plif_train
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.events import write_nmnist
 from tests.code import MY_MODULE
 from tests.networks import firing

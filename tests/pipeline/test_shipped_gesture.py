@@ -12,7 +12,7 @@ import runtime
 from plif_export import export
 from plif_train.commands.paper_figures.subject import TrainingRun
 from plif_train.loop.checkpoint import load
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.framing import framing_of

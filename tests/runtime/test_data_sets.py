@@ -18,7 +18,7 @@ from runtime.base.errors import PlifError
 from runtime.commands.sets.check import check_dataset
 from runtime.data import open_dataset
 from runtime.datasets.cifar10_images.set import CLASSES, ImageDecoder
-from runtime.datasets.gesture.set import CLASSES as GESTURES
+from runtime.datasets.dvs128_gesture.set import CLASSES as GESTURES
 from runtime.events import frames_of
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
 from tests.runtime.test_data import FRAMING, some_events, write_recordings

@@ -15,7 +15,7 @@ import torch
 
 from plif_train import build
 from plif_train.data.sets import Samples
-from plif_train.loop.log import Epoch
+from plif_train.loop.hooks import Epoch
 from plif_train.network.network import Network
 from tests.conftest import REPOSITORY, interruptible
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import plif_train
-from plif_train.loop.log import Epoch
+from plif_train.loop.hooks import Epoch
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
 from tests.conftest import REPOSITORY

@@ -12,9 +12,9 @@ import torch
 from plif_train import Recipe, build, load, save, train
 from plif_train.commands.paper_rows.rows import rows
 from plif_train.hooks.augmentations.augment import AUGMENTATIONS
+from plif_train.hooks.kept_epochs.recorded import like_recipe, resolved
 from plif_train.hooks.mixed_windows.windows import parse_variation
 from plif_train.loop.hooks import augmentation_of
-from plif_train.loop.recorded import like_recipe, resolved
 from plif_train.loop.training import PRECISIONS
 from plif_train.network.layers import MODES
 from plif_train.network.losses import LOSSES

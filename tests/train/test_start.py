@@ -12,9 +12,10 @@ import torch
 
 from plif_train import build, load
 from plif_train.data.sets import Samples
+from plif_train.hooks.kept_epochs.log import WEIGHTS, read
+from plif_train.hooks.kept_epochs.resume import resume_path
 from plif_train.loop.evaluate import evaluate
-from plif_train.loop.log import WEIGHTS, Epoch, read
-from plif_train.loop.resume import resume_path
+from plif_train.loop.hooks import Epoch
 from plif_train.loop.training import train
 from plif_train.network.network import Network
 from plif_train.recipe import Recipe

@@ -13,9 +13,10 @@ import torch
 from plif_train import load
 from plif_train.data.sets import Samples, load_samples, split_per_class
 from plif_train.hooks.augmentations.augment import random_affine, random_crop_flip
+from plif_train.hooks.kept_epochs.log import WEIGHTS, read
+from plif_train.hooks.kept_epochs.resume import resume_path
 from plif_train.loop.evaluate import decide, evaluate
-from plif_train.loop.log import WEIGHTS, Epoch, read
-from plif_train.loop.resume import resume_path
+from plif_train.loop.hooks import Epoch
 from plif_train.loop.training import train
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError

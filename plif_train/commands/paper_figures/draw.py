@@ -14,7 +14,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from plif_train.loop.log import write_rows
+from plif_train.hooks.kept_epochs.log import write_rows
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.text import cell, printable

@@ -15,7 +15,7 @@ from plif_train.commands.paper_figures.draw import MissingPart
 from plif_train.commands.paper_figures.options import SubjectOptions
 from plif_train.commands.paper_rows.conditions import Conditions, checked_record, conditions_of
 from plif_train.commands.paper_rows.logs import AuthorsRun, like, nearest
-from plif_train.loop.log import WEIGHTS, epochs_path, read, read_of, weights_path
+from plif_train.hooks.kept_epochs.log import WEIGHTS, epochs_path, read, read_of, weights_path
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.grammar import read_list

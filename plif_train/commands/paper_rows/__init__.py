@@ -79,7 +79,7 @@ def command(
 def _train(row: Row, data: str, how: PaperOptions) -> None:
     import typer
 
-    from plif_train.loop.resume import resume_path
+    from plif_train.hooks.kept_epochs.resume import resume_path
     from runtime.base.files import make_folder
     from runtime.cli.main import invoke
 
@@ -156,7 +156,7 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     from plif_train.commands.paper_rows.conditions import checked_record
     from plif_train.commands.paper_rows.logs import authors_runs
     from plif_train.commands.paper_rows.standing import standing_of
-    from plif_train.loop.log import epochs_path, read_of
+    from plif_train.hooks.kept_epochs.log import epochs_path, read_of
     from runtime.model.card import read_card
 
     path = out / row.file

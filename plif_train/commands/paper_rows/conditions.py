@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from plif_train.loop.recorded import record_of, resolved
+from plif_train.hooks.kept_epochs.recorded import record_of, resolved
 from plif_train.recipe import KEYS, Recipe, changed
 from runtime.base.errors import PlifError
 from runtime.model.card import Card

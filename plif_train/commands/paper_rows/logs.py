@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from plif_train.commands.paper_rows.conditions import Conditions, compared, input_of
+from plif_train.hooks.kept_epochs.recorded import keys_of
 from plif_train.loop.hooks import augmentation_of
-from plif_train.loop.recorded import keys_of
 from plif_train.network.network import Options, layer_of
 from plif_train.network.presets import PRESETS, Preset
 from plif_train.recipe import Recipe, changed, read_recipe

@@ -1,4 +1,4 @@
 ABOUT = "Images and recordings that are moved, turned, thinned out and mirrored anew in each epoch."
 CONTRACT = "Observer"
-GIVES = {"augmentations": "augment:AUGMENTATIONS"}
+GIVES = {"augmentation_functions": "augment:AUGMENTATIONS"}
 PAGE = "docs/training.md"

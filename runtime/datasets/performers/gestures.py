@@ -255,6 +255,7 @@ LAWS: dict[str, tuple[float, float, Law]] = {
     "air_drums": (1.2, 3.6, _drums),
     "air_guitar": (1.4, 4.5, _guitar),
 }
+CLASSES = (*LAWS, "other_gestures")  # of DVS128 Gesture, in its order
 # The same of people's own gestures: from half as fast on.
 WIDE_PACES: dict[str, tuple[float, float]] = {
     "hand_clapping": (0.8, 3.8),

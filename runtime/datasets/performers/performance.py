@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.performers.everyday import EVERYDAY
 from runtime.datasets.performers.figure import SIZE_PX, Pose, stand_still
-from runtime.datasets.performers.gestures import LAWS, WIDE_PACES, Moment
+from runtime.datasets.performers.gestures import CLASSES, LAWS, WIDE_PACES, Moment
 from runtime.datasets.performers.other_gestures import OTHERS
 from runtime.datasets.performers.performer import Performer
 from runtime.datasets.performers.wander import ParameterDraws, wander

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.performers.everyday import EVERYDAY
+from runtime.datasets.performers.gestures import CLASSES
 from runtime.datasets.performers.other_gestures import OTHERS
 from runtime.datasets.performers.performance import FRAME_US, Bout, Manner
 

@@ -36,7 +36,6 @@ from runtime.observers.evaluation_report.synops import (
 )
 
 SATURATED = 0.95
-CHANNEL_AXIS = 0  # of a layer's shape
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ from runtime.base.errors import PlifError
 from runtime.base.grammar import Reader, number_or_word, parse_size, read_query, whole, word
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import DURATION_US, SENSOR_PX, record_digit
-from runtime.datasets.gesture.set import CLASSES
 from runtime.datasets.motion.drawn import Gestures, Moves, stage
 from runtime.datasets.motion.joints import read_motions
 from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewpoint
 from runtime.datasets.performers.figure import SENSOR
+from runtime.datasets.performers.gestures import CLASSES
 from runtime.datasets.performers.options import LOOKS, VIEWS
 from runtime.datasets.performers.performance import Bout, perform, record_scene
 from runtime.datasets.performers.performer import draw_performer

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from plif_train import build, save
-from plif_train.loop.log import EPOCHS
+from plif_train.hooks.kept_epochs.log import EPOCHS
 from plif_train.recipe import Recipe
 
 FASHION = "A-FashionMNIST-PLIF-tau2-max-T8"

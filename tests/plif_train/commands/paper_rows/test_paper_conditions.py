@@ -14,9 +14,9 @@ from plif_train import build
 from plif_train.commands.paper_rows.conditions import NOT_COMPARED, conditions_of
 from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log
 from plif_train.commands.paper_rows.standing import Standing, spread, standing_of
+from plif_train.hooks.kept_epochs.log import epochs_path, read, read_of
 from plif_train.loop.checkpoint import card_of
 from plif_train.loop.hooks import augmentation_of
-from plif_train.loop.log import epochs_path, read, read_of
 from plif_train.loop.training import train
 from plif_train.network.network import Meta, Options
 from plif_train.recipe import KEYS, NETWORK, Recipe

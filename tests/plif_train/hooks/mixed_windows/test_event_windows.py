@@ -15,7 +15,7 @@ from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right, ste
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import EventSet
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.performers.gestures import MIRRORED
 from runtime.events import frames_of, make_events
 from runtime.events.formats.nmnist import write_nmnist

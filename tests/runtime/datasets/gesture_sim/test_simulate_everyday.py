@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import PARTS, record, simulate_gesture
 from runtime.datasets.performers.everyday import EVERYDAY
 from runtime.datasets.performers.performance import Bout, Manner, perform, pose_at

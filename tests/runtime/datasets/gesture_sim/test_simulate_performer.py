@@ -9,7 +9,7 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record, simulate_gesture
 from runtime.datasets.performers.figure import FORE_PX, SHOULDER, UPPER_PX
 from runtime.datasets.performers.gestures import MIRRORED

@@ -9,7 +9,7 @@ import pytest
 
 import runtime.datasets.gesture_sim.simulate_gesture as sets
 from runtime.base.errors import PlifError
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record, simulate_gesture
 from runtime.datasets.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
 from runtime.datasets.motion.joints import J, facing

@@ -16,7 +16,7 @@ from plif_export import export
 from plif_train.hooks.mixed_windows.variation import Clip
 from plif_train.loop import checkpoint
 from plif_train.network.presets import build
-from runtime.datasets.gesture.set import CLASSES
+from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.events.frame import Frame
 from runtime.observers.calibrate.labels import Outputs
 from runtime.observers.calibrate.rules import Gesture

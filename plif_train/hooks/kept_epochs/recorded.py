@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from plif_train.loop.checkpoint import options_of
-from plif_train.loop.hooks import explicit
 from plif_train.network.choice import NEURON_SETTINGS
 from plif_train.network.network import Options
-from plif_train.recipe import KEYS, NETWORK, Recipe, changed, recipe_of
+from plif_train.recipe import KEYS, NETWORK, Recipe, changed
 from runtime.base.errors import PlifError
+from runtime.core.observers import hearing
 from runtime.model.card import Card, read_card
 
 
@@ -56,3 +57,31 @@ def resolved(card: Card, where: object = "the card") -> Recipe:
         "channels": None, "hidden": None, "pool": None, "size": f"{width}x{height}" if folder else None,
         "neuron": ",".join(["PLIF", *(f"{name}={value}".lower() for name, value in unusual.items())]) if unusual else None,
     })  # fmt: skip
+
+
+# What a record of before recipes does not say: the values from before each could be chosen.
+_THEN = {"loss": "rate-mse", "bn": "joint", "augment": "none", "epochs": 1}
+
+
+def recipe_of(record: Mapping[str, Any], where: str = "") -> Recipe:
+    """The recipe of a training record (a card's "training"). Of an earlier version: what it says of one, key by key."""
+    kept = record.get("recipe")
+    if isinstance(kept, Mapping):
+        return changed(Recipe(), kept, where)
+    names = [name for name, key in KEYS.items() if key.metadata["group"] != NETWORK and name not in ("device", "loss")]
+    loss = record.get("objective", record.get("loss"))  # a card's "loss" is the last one, a number
+    found = {name: record.get(name) for name in names}
+    found |= {"loss": loss if isinstance(loss, str) else None, "augment": record.get("augmentation")}
+    if isinstance(parts := record.get("mixture"), list) and all(isinstance(part, dict) for part in parts):
+        found |= {
+            name: tuple(part.get(old) for part in parts)
+            for name, old in (("data", "data"), ("mix", "share"), ("vary", "vary"))
+        }
+    return changed(Recipe(), {**_THEN, **{name: value for name, value in found.items() if value is not None}}, where)
+
+
+def explicit(recipe: Recipe) -> Recipe:
+    """The recipe with what its parts of data take for granted."""
+    for part in hearing("data", "hooks"):
+        recipe = part.load("mixture:explicit")(recipe)
+    return recipe

@@ -17,15 +17,15 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plif_train.hooks.kept_epochs.recorded import recipe_of
+from plif_train.loop.hooks import Epoch
 from plif_train.network.network import Network, layer_of
-from plif_train.recipe import recipe_of
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
 
@@ -35,33 +35,15 @@ WEIGHTS = ("epoch", "layer", "low", "high", "count")
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
-
-    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
-    """
-
-    epoch: int
-    lr: float
-    loss: float
-    train_accuracy: float
-    val_accuracy: float | None
-    test_accuracy: float | None
-    firing_rates: dict[str, float]
-    taus: dict[str, float | list[float]]
-    seconds: float
-    processes: int = 1
-
-    def row(self) -> Row:
-        """The row of model.csv: column -> number, "" where there is none."""
-        row: Row = {name: getattr(self, name) for name in EPOCHS}
-        row |= {"seconds": round(self.seconds, 3), "processes": self.processes}
-        row |= {f"rate:{layer}": rate for layer, rate in self.firing_rates.items()}
-        for layer, tau in self.taus.items():
-            columns = {f":{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {"": tau}
-            row |= {f"tau:{layer}{channel}": t for channel, t in columns.items()}
-        return {name: "" if value is None else value for name, value in row.items()}
+def row_of(epoch: Epoch) -> Row:
+    """The row of model.csv: column -> number, "" where there is none."""
+    row: Row = {name: vars(epoch)[name] for name in EPOCHS}
+    row |= {"seconds": round(epoch.seconds, 3), "processes": epoch.processes}
+    row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
+    for layer, tau in epoch.taus.items():
+        columns = {f":{c}": t for c, t in enumerate(tau)} if isinstance(tau, list) else {"": tau}
+        row |= {f"tau:{layer}{channel}": t for channel, t in columns.items()}
+    return {name: "" if value is None else value for name, value in row.items()}
 
 
 class Log:
@@ -81,7 +63,7 @@ class Log:
 
     def add(self, epoch: Epoch, net: Network) -> None:
         """Writes what an epoch gave."""
-        row = epoch.row()
+        row = row_of(epoch)
         self._epochs.append(row)
         self._weights += weight_rows(net, epoch.epoch)
         _write(self.epochs_at, self._epochs)

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
+from plif_train.hooks.kept_epochs.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
+from plif_train.hooks.kept_epochs.recorded import explicit, recipe_of
 from plif_train.keys import DATA, TRAINING
 from plif_train.loop import checkpoint
-from plif_train.loop.hooks import explicit
-from plif_train.loop.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.network.network import Network
-from plif_train.recipe import KEYS, Recipe, recipe_of
+from plif_train.recipe import KEYS, Recipe
 from runtime.base.errors import NONSENSE, PlifError
 
 
@@ -29,11 +29,9 @@ def resume_path(out: str | Path) -> Path:
 
 
 def check_place(out: Path, resume: bool, overwrite: bool) -> None:
-    """PlifError when a training cannot write to `out`, or would replace something else there."""
-    if out.suffix != ".pt":  # all names come from its stem, and v1.0 and v1.1 would share theirs
-        raise PlifError(f"{out}: expected a file whose name ends in .pt, as in --out model.pt")
+    """PlifError when the files beside `out` are something else, or would be replaced."""
     kept = resume_path(out)
-    for path in (out, kept, epochs_path(out), weights_path(out)):
+    for path in (kept, epochs_path(out), weights_path(out)):
         if path.is_dir():
             raise PlifError(f"{path}: is a folder; expected a place for a file, give another --out")
     check_header(epochs_path(out), EPOCHS)
@@ -50,8 +48,6 @@ def check_place(out: Path, resume: bool, overwrite: bool) -> None:
         if done:
             epochs = "1 epoch" if done == 1 else f"{done} epochs"
             raise PlifError(f"{kept}: holds {epochs}: add --resume to continue, or --overwrite to begin again")
-    if out.exists():
-        raise PlifError(f"{out}: is there already: add --overwrite to replace it, or give another --out")
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
