@@ -124,7 +124,7 @@ class House:
         _, _, inside = part.partition("/")
         kind, _, name = inside.partition("/")
         before = {
-            "targets": ("plif_export/writers", "runtime/engines", "runtime/artifacts"),
+            "targets": ("plif_export/writers", "plif_export/readers", "runtime/engines", "runtime/artifacts"),
             "readers": ("runtime/artifacts",),
             "engines": ("runtime/artifacts",),
             "writers": ("runtime/forms",),
