@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import torch
 
-from plif_export.proof.arithmetic.flushing import notices
 from plif_export.readers.facts import ModelFacts
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.base.version import __version__
+from runtime.core.parts import given_by_parts
 from runtime.measure.metrics import wilson
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode, read_card
@@ -22,6 +22,18 @@ from runtime.model.digest import seal
 from runtime.model.graph import Graph, output_record, state_record
 from runtime.model.neurons import equation_of
 from runtime.model.readers.onnx_contents import INITIAL, contents_of
+
+
+def notices_flushing(graph: Graph) -> str | None:
+    """What notices that subnormal numbers are made zero, in a sentence; None where nothing does."""
+    notices = given_by_parts("checks", "flushing")
+    found: str | None = "nothing here tells whether that would show" if notices is None else notices(graph)
+    return found
+
+
+def flushing_is_known() -> bool:
+    """Whether there is a part that tells; else subnormal numbers are kept."""
+    return given_by_parts("checks", "flushing") is not None
 
 
 def make_card(
@@ -70,7 +82,7 @@ def make_card(
         **({"sensor": list(facts.sensor)} if facts.sensor else {}),
         **({"trained_on": facts.trained_on} if facts.trained_on else {}),
         **({"decide": facts.decide} if facts.decide else {}),
-        **({"flush_denormals": False} if notices(graph) else {}),
+        **({"flush_denormals": False} if notices_flushing(graph) else {}),
         "graph": graph.record(),
         "source_sha256": source_sha256,
         "parity": "not run",

@@ -14,10 +14,9 @@ import onnx
 from torch.nn import Module
 
 from plif_export.arguments import Shaped, check_arguments, command_line, destination, report_path
-from plif_export.cards import make_card, provenance, set_card
+from plif_export.cards import make_card, notices_flushing, provenance, set_card
 from plif_export.options import ExportOptions
 from plif_export.passes import prepare
-from plif_export.proof.arithmetic.flushing import notices
 from plif_export.proof.report import Report
 from plif_export.prove import prove
 from plif_export.readers import network_of, read
@@ -104,7 +103,7 @@ def export(
     target.check(graph, card, chosen.options)
     notes = [*([] if source.facts.classes_named else [UNNAMED]), *source.notes]
     if "flush_denormals" in card:
-        notes.append(f"subnormal numbers are kept, and long silence may be slow: {notices(graph)}")
+        notes.append(f"subnormal numbers are kept, and long silence may be slow: {notices_flushing(graph)}")
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     asked = partial(
         prove, proto, card, source, seed=chosen.seed, where=path.name,

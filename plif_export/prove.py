@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 
-from plif_export.cards import make_card
+from plif_export.cards import flushing_is_known, make_card
 from plif_export.passes import prepare
 from plif_export.proof import gate
 from plif_export.proof.arithmetic.interpret import Array, State
@@ -139,6 +139,9 @@ def expected_of(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
     chosen = {key: card[key] for key in ("form", "precision", "math", "batch")}
     sha256 = source.sha256 if source.sha256 and card["source_sha256"] else card["source_sha256"]
     expected = make_card(source.facts, graph, T=source.facts.T if own else card["T"], source_sha256=sha256, **chosen)
+    if not flushing_is_known():  # an artifact may know more
+        expected.pop("flush_denormals")
+        expected |= {key: card[key] for key in ("flush_denormals",) if key in card}
     if not source.facts.classes_named:  # whether somebody named them, nobody says again
         expected["classes_named"] = card.get("classes_named")
     return graph, expected

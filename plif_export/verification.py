@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.cards import provenance, set_card
+from plif_export.cards import flushing_is_known, provenance, set_card
 from plif_export.options import VerifyOptions
 from plif_export.proof.report import Report
 from plif_export.proof.structure import LATER, Difference, card_differences, claims_of, differences, layer_of
@@ -170,6 +170,8 @@ def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, sa
         yield "source_sha256"
     if "T" in source.facts.unsaid and card["form"] == "step" and card["T"] != own_T and not card["framing"]:
         yield f"T={card['T']}"
+    if not flushing_is_known():
+        yield "flush_denormals"
     if digest_of(card) is None:
         yield "digest (the card has none)"
 

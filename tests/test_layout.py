@@ -27,7 +27,7 @@ ROOMS = {
         "base", "core", "model", "neurons", "operations", "native", "events", "formats", "artifacts", "engines", "forms",
         "data", "datasets", "sources", "stream", "api", "measure", "observers", "cli", "commands",
     ),
-    "plif_export": ("readers", "passes", "writers", "precisions", "targets"),
+    "plif_export": ("readers", "passes", "writers", "precisions", "checks", "targets"),
 }  # fmt: skip
 # What is built on the folders of plif_export: they, and proof beside them, do not know it.
 ON_TOP = ("prove", "arguments", "names", "command", "pipeline", "commands", "cli")

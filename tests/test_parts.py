@@ -21,7 +21,7 @@ MOST: dict[str, int] = json.loads(RECORD.read_text(encoding="utf-8"))["most"]
 NMNIST = Path(__file__).parents[2] / "shared" / "data" / "nmnist_small"
 CONTRACTS = {
     *("Reader", "Target", "Engine", "Format", "Source", "DataSet", "Observer", "Command"),
-    *("Precision", "Form", "Operation", "Neuron"),
+    *("Precision", "Form", "Check", "Operation", "Neuron"),
 }
 
 

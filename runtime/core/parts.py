@@ -5,8 +5,8 @@ part.py says what it is, in literals alone: it is read, never imported, and the 
 list of parts stands anywhere else, so `git rm -r` of the folder removes the part.
 
     ABOUT     one sentence
-    CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command; Precision or Form of an
-              export; Operation or Neuron of a graph
+    CONTRACT  what it keeps to: Reader, Target, Engine, Format, Source, DataSet, Observer or Command; Precision, Form or Check of
+              an export; Operation or Neuron of a graph
     NAMES     what users type for what it offers, where that is not the name of its folder; () where it only serves other parts;
               of an engine {name: what it is}
     MAGIC     the first bytes of its files, one or several

@@ -21,9 +21,9 @@ from runtime.base.errors import MissingExtra, PlifError
 from runtime.engines.available import why_not
 from runtime.engines.onnxruntime import OnnxRuntime
 from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers
+from runtime.engines.webgpu.in_float32 import SCALE_LAST, in_float32
 from runtime.engines.webgpu.vulkan import adapters
 from runtime.model.card import Card
-from runtime.model.readers.onnx_wire import SCALE_LAST, in_float32
 
 try:
     import onnxruntime_ep_webgpu as plug_in

@@ -23,9 +23,7 @@ GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TYPE = 1, 3, 20
 TENSOR_TYPE, TENSOR_NAME = 2, 8
-FLOAT, REDUCED = 1, {2, 3, 10, 21, 22}  # TensorProto.DataType: UINT8, INT8, FLOAT16, UINT4, INT4
-# A setting of ONNX Runtime, with in_float32: it would multiply the scale of int8 weights into them, and sum what is not whole.
-SCALE_LAST = ("optimization.disable_specified_optimizers", "ConvMulFusion")
+FLOAT = 1  # TensorProto.DataType
 
 MOST_BYTES = 2 << 30  # of a file: protobuf has no larger messages
 _MOST_METADATA = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
@@ -75,7 +73,7 @@ def metadata_of(file: BinaryIO, size: int) -> dict[str, str]:
         if number == MODEL_GRAPH and wire == 2:
             saw_graph = True
         if number == MODEL_METADATA and wire == 2:
-            key, value = _entry(file, start, end)
+            key, value = metadata_entry(file, start, end)
             metadata[key] = value
     if not saw_graph:
         raise NotProtobuf
@@ -126,7 +124,8 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Span]:
             raise NotProtobuf
 
 
-def _entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
+def metadata_entry(file: BinaryIO, start: int, end: int) -> tuple[str, str]:
+    """The key and the value of the metadata in bytes [start, end)."""
     if end - start > _MOST_METADATA:
         raise NotProtobuf
     key = value = ""
@@ -186,15 +185,6 @@ def with_rates(model: bytes, taps: dict[str, str], graded: Collection[str] = ())
     return model + put(MODEL_GRAPH, graph)
 
 
-def with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
-    """The model with one more output for each of `taps`, {output name: tensor name}: the value of that tensor."""
-    graph = b""
-    for output, tensor in taps.items():
-        graph += put_node("Identity", [tensor], output)
-        graph += put(GRAPH_OUTPUT, put(1, output.encode()))
-    return model + put(MODEL_GRAPH, graph)
-
-
 # What protobuf writes before and behind a type: of a node Cast that is not a weight's, and of the zero point of counts.
 _TYPES = (rb'((?<!\.weight8/Cast)"\x04Cast\*\t\n\x02to\x18)\x03(\xa0\x01\x02)', rb"(\x10)\x03(B\tzero\.int8)")
 _PACKED = re.compile(rb'\.weight8/Cast"\x04Cast')
@@ -217,69 +207,6 @@ def runnable(model: bytes, onnxruntime: str) -> bytes:
         for types in _TYPES:
             model = re.sub(types, lambda found: found[1] + b"\x02" + found[2], model)
     return model
-
-
-def with_metadata(model: bytes, key: str, value: str) -> bytes:
-    """The model with another value of one metadata_props key; everything else stays the bytes that it was."""
-    file = io.BytesIO(model)
-    kept, start = b"", 0
-    for number, wire, a, b in fields(file, 0, len(model)):
-        if number == MODEL_METADATA and wire == 2 and _entry(file, a, b)[0] == key:
-            head = len(_encode(MODEL_METADATA << 3 | 2)) + len(_encode(b - a))
-            kept, start = kept + model[start : a - head], b
-    entry = put(1, key.encode()) + put(2, value.encode())
-    return kept + model[start:] + put(MODEL_METADATA, entry)
-
-
-def in_float32(model: bytes) -> bytes:
-    """The model with float32 sums only, for providers whose others are not exact; `model` is as read_model gives it.
-
-    The weights stay those of the file; ONNX Runtime casts them once, when it loads.
-
-        Cast to FLOAT16, INT8 or UINT8    Cast to FLOAT: spikes and counts are exact in each of them
-        Conv, Gemm of a half weight       of that weight in float32
-        ConvInteger, MatMulInteger        Conv, MatMul of both operands less their zero points: whole numbers, with sums that are
-                                          exact up to 2^24 in any order. Above, the Cast of int32 sums to FLOAT would round, too
-    """
-    file = io.BytesIO(model)
-    rest = [span for span in fields(file, 0, len(model)) if span[0] != MODEL_GRAPH]
-    graphs = list(messages(file, 0, len(model), MODEL_GRAPH))
-    parts = [part for start, end in graphs for part in fields(file, start, end)]
-    graph, casts = b"", {}
-    for number, _, a, b in parts:
-        if number == GRAPH_INITIALIZER and any(
-            n == TENSOR_TYPE and kind in REDUCED for n, _, kind, _ in fields(file, a, b)
-        ):
-            name = text_field(file, a, b, TENSOR_NAME) or ""
-            casts[name] = f"{name}.float32"
-            graph += put_node("Cast", [name], casts[name], {"to": FLOAT})
-    for part in parts:
-        graph += _node_in_float32(file, part, casts) if part[0] == GRAPH_NODE else copied(file, part)
-    return b"".join(copied(file, span) for span in rest) + put(MODEL_GRAPH, graph)
-
-
-def _node_in_float32(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> bytes:
-    """The fields of a graph that take its place; casts: {an initializer of another type: the same in float32}."""
-    _, _, start, end = node
-    op, output = (text_field(file, start, end, number) or "" for number in (NODE_OP, NODE_OUTPUT))
-    names, made, before = [], b"", b""
-    for number, wire, a, b in fields(file, start, end):
-        if number == NODE_INPUT:
-            file.seek(a)
-            name = file.read(b - a).decode()
-            names.append(casts.get(name, name))
-        elif number == NODE_ATTRIBUTE and op == "Cast":
-            to = [(n, w, FLOAT if n == ATTRIBUTE_INT and i in REDUCED else i, j) for n, w, i, j in fields(file, a, b)]
-            made += put(NODE_ATTRIBUTE, b"".join(copied(file, field) for field in to))
-        elif number != NODE_OP:
-            made += copied(file, (number, wire, a, b))
-    if op in ("ConvInteger", "MatMulInteger"):
-        op, names, zeros = op.removesuffix("Integer"), names[:2], names[2:]
-        for i, zero in enumerate(zeros):
-            before += put_node("Sub", [names[i], zero], f"{output}.operand{i}")
-            names[i] = f"{output}.operand{i}"
-    inputs = b"".join(put(NODE_INPUT, name.encode()) for name in names)
-    return before + put(GRAPH_NODE, inputs + put(NODE_OP, op.encode()) + made)
 
 
 def copied(file: BinaryIO, field: Span) -> bytes:

@@ -10,6 +10,7 @@ network; simulated ones will do where they resemble real ones.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
 from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
-from runtime.model.readers.onnx_wire import with_metadata
+from runtime.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
 from runtime.observers.evaluation_report.curves import exit_curve
 
 KEY = "exit"
@@ -145,7 +146,7 @@ def write_key(artifact: str | Path, key: str, record: dict[str, object], path: s
         whole = torch_zip.with_card(artifact, encode(card))
     else:
         seal(card, kind.read_contents(artifact))
-        whole = with_metadata(read_model(artifact), CARD_KEY, encode(card))
+        whole = _with_card(read_model(artifact), encode(card))
     with whole_or_nothing(path) as (part,):
         part.write_bytes(whole)
     return path
@@ -157,3 +158,14 @@ def _needed(lose: float) -> int:
     while wilson(0, n)[1] > lose:
         n = int(n * 1.02) + 1
     return n
+
+
+def _with_card(model: bytes, card: str) -> bytes:
+    """The ONNX model with another card; everything else stays as it was."""
+    file = io.BytesIO(model)
+    spans = list(fields(file, 0, len(model)))
+    of_card = [
+        span for span in spans if span[:2] == (MODEL_METADATA, 2) and metadata_entry(file, *span[2:])[0] == CARD_KEY
+    ]
+    kept = b"".join(copied(file, span) for span in spans if span not in of_card)
+    return kept + put(MODEL_METADATA, put(1, CARD_KEY.encode()) + put(2, card.encode()))

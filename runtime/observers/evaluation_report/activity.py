@@ -11,7 +11,7 @@ runs it step by step; nothing is modelled twice. So this takes an ONNX artifact 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from runtime.model.artifacts import kind_of
 from runtime.model.card import Card, read_card
 from runtime.model.graph import spikes, state_in, state_out
 from runtime.model.readers.onnx_contents import read_step
-from runtime.model.readers.onnx_wire import runnable, with_taps
+from runtime.model.readers.onnx_wire import GRAPH_OUTPUT, MODEL_GRAPH, put, put_node, runnable
 from runtime.model.records import NodeRecord
 from runtime.observers.evaluation_report.synops import (
     ENERGY_SOURCE,
@@ -214,7 +214,7 @@ class _Tapped:
         taps |= {f"tap.x.{node['name']}": _tensor(node["inputs"][0], by_name) for node in nodes}
         self._outputs = [*taps, *(state["output"] for state in card["states"])]
         try:
-            model = runnable(with_taps(read_step(path), taps), ort.__version__)
+            model = runnable(_with_taps(read_step(path), taps), ort.__version__)
             settings = cpu_settings(threads or 1, flush=False)
             with native.flushing(False):
                 self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
@@ -258,3 +258,12 @@ def _tensor(name: str, nodes: dict[str, NodeRecord]) -> str:
         tensor = state_in if node["attrs"]["when"] == "before" else state_out
         return tensor(node["attrs"]["layer"], node["attrs"]["variable"])
     return name
+
+
+def _with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
+    """The model with one more output for each of `taps`, {output name: tensor name}: the value of that tensor."""
+    graph = b""
+    for output, tensor in taps.items():
+        graph += put_node("Identity", [tensor], output)
+        graph += put(GRAPH_OUTPUT, put(1, output.encode()))
+    return model + put(MODEL_GRAPH, graph)

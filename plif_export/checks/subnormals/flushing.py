@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plif_export.proof.arithmetic.arrays import FUNCTIONS, Array, Sizes
-from plif_export.proof.arithmetic.arrays import beside as repeated
-from plif_export.proof.arithmetic.drift import (
+from plif_export.checks.subnormals.drift import (
     LARGEST,
     ONE,
     RULES,
@@ -29,6 +27,8 @@ from plif_export.proof.arithmetic.drift import (
     reciprocal,
     rounded,
 )
+from plif_export.proof.arithmetic.arrays import FUNCTIONS, Array, Sizes
+from plif_export.proof.arithmetic.arrays import beside as repeated
 from runtime.model.graph import Graph, Node, state_key
 from runtime.model.neurons import Terms, equation_of
 from runtime.model.ops import OPERATIONS

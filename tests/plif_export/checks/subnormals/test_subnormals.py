@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import plif_export
 import runtime
 from plif_export.cards import set_card
+from plif_export.checks.subnormals.flushing import notices
 from plif_export.options import CallerFacts
 from plif_export.passes import prepare
 from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.flushing import notices
 from plif_export.readers import read
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob

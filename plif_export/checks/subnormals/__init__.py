@@ -1,0 +1,1 @@
+"""Whether a network notices that subnormal numbers are made zero."""
