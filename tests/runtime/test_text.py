@@ -168,7 +168,8 @@ def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from runtime.measure.evaluate.evaluation import Evaluation, write_results
-    from runtime.measure.evaluate.predictions import Prediction, write_predictions
+    from runtime.measure.evaluate.predictions import Prediction
+    from runtime.observers.prediction_tables import write_predictions
 
     result = Evaluation(
         accuracy=1.0, samples=10, correct=10, T=5, engine="event", batch=1, latency_ms={}, throughput_per_s=1.0,

@@ -12,6 +12,7 @@ from runtime.base.progress import Progress
 from runtime.base.text import cell
 from runtime.cli.output import Artifact, Output, open_model, raise_problems, say_engine
 from runtime.commands.predict.options import PredictOptions
+from runtime.core.observers import hearing
 
 if TYPE_CHECKING:
     from runtime.measure.results import Predicted
@@ -37,11 +38,11 @@ def command(
 
 
 def _lines(result: Predicted) -> Iterator[str]:
-    from runtime.measure.evaluate.predictions import csv_text
     from runtime.stream.decide import NOT_SURE
 
     if result.out is None:
-        yield from csv_text(result.predictions, result.classes).splitlines()
+        for part in hearing("predictions"):
+            yield from part.load("csv_text")(result.predictions, result.classes).splitlines()
         return
     counts = {**{cell(name): n for name, n in result.answers.items()}, NOT_SURE: result.unanswered}
     answers = ", ".join(f"{name} {n}" for name, n in counts.items() if n)

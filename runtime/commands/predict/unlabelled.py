@@ -13,6 +13,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.base.options import with_fields
 from runtime.commands.predict.options import PredictOptions
+from runtime.core.observers import hearing
 from runtime.data import Dataset
 from runtime.data.recordings import Unlabelled, find_recordings
 from runtime.engines.model import OpenModel
@@ -20,7 +21,7 @@ from runtime.events.fit import likeness
 from runtime.events.framing import framing_of
 from runtime.measure.evaluate.census import Census
 from runtime.measure.evaluate.loop import Loop, Progress
-from runtime.measure.evaluate.predictions import Prediction, check_table, write_table
+from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.metrics import artifact_identity
 from runtime.measure.results import Predicted
 
@@ -69,8 +70,11 @@ def predict(
     """
     how = PredictOptions(**options)
     out = how.out
-    if out is not None:
-        check_table(out)
+    tables = hearing("predictions")
+    for part in tables if out is not None else ():
+        part.load("check_table")(out)
+    if out is not None and not tables:
+        raise PlifError(f"--out {out}: nothing writes a table here; leave it out, and take --json")
     samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
     dataset = samples.open(model)
     began = time.perf_counter()
@@ -101,8 +105,8 @@ def predict(
         found = _counted(census.watch(predictions), result)
         if out is None:
             result.predictions = list(found)
-        else:
-            write_table(found, model.classes, out)
+        for part in tables if out is not None else ():
+            part.load("write_table")(found, model.classes, out)
 
     loop.run(consume)
     if keep is not None:

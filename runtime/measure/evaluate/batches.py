@@ -20,6 +20,7 @@ from runtime.engines.model import OpenModel
 from runtime.engines.session import Session, whole_votes
 from runtime.native.rules import answers_of
 
+MOST_TRACED = 1000  # samples of an evaluation, whose steps are kept
 MOST_AT_ONCE = 1 << 25  # bytes of frames in one call, of which a session keeps a copy
 
 
@@ -54,6 +55,37 @@ class Batch:
     def sure(self, voters: int, margin: float) -> list[bool]:
         """Whether each sample has an answer, as a stream of it would have: `--decide sum,margin=MARGIN --reset recording`."""
         return [answer >= 0 for answer in answers_of(self.evidence, voters * np.asarray(self.steps), margin)]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One sample.
+
+    votes   float64 [T, classes], whole spikes that voted for each class in each step
+    events  float64 [T], the sum of each frame: events, or active pixels where the framing is binary; None for still images
+    """
+
+    sample: int
+    truth: int
+    votes: np.ndarray
+    events: np.ndarray | None
+
+    @cached_property
+    def evidence(self) -> np.ndarray:
+        """float64 [T, classes]: the votes up to and with each step."""
+        total: np.ndarray = np.cumsum(self.votes, axis=0)
+        return total
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """int64 [T]: the answer after each step; NONE without a vote."""
+        return answers_of(self.evidence)
+
+
+def trace_of(batch: Batch, row: int, sample: int, truth: int, x: np.ndarray) -> Trace:
+    """Of one row of a batch that took all its steps, with its input float32 [T, C, H, W], or [C, H, W] of a still image."""
+    events = x.sum(axis=(1, 2, 3), dtype=np.float64) if x.ndim == 4 else None
+    return Trace(sample, truth, batch.votes[: batch.steps[row], row].copy(), events)
 
 
 class Exits(Protocol):

@@ -29,14 +29,15 @@ from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.files import make_folder, whole_or_nothing
 from runtime.base.latency import Percentiles
 from runtime.base.options import with_fields
+from runtime.core.observers import hearing
 from runtime.data import with_options
 from runtime.data.dataset import first_names
 from runtime.events.fit import likeness
+from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.loop import Loop, Progress
-from runtime.measure.evaluate.predictions import FILES, NONE, Prediction, write_predictions
+from runtime.measure.evaluate.predictions import NONE, Prediction
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.trace import Trace
 from runtime.measure.metrics import (
     ClassRow,
     Identity,
@@ -179,10 +180,9 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
 
     def consume(predictions: Iterator[Prediction]) -> None:
         found = table.census.watch(table.watch(predictions))
-        if out is not None:
-            write_predictions(found, model.classes, make_folder(out))
-        else:
-            deque(found, maxlen=0)
+        for part in hearing("predictions") if out is not None else ():
+            part.load("write_predictions")(found, model.classes, out)
+        deque(found, maxlen=0)
 
     answers = loop.run(consume)
     seconds = time.perf_counter() - began
@@ -276,4 +276,5 @@ def write_results(result: Evaluation, folder: str | Path, command: str | None = 
     content.pop("predictions")
     with whole_or_nothing(metrics) as (part,):
         part.write_text(json.dumps({**content, "command": command}, indent=2) + "\n")
-    return [metrics, *(folder / name for name in FILES if (folder / name).is_file())]
+    files = [folder / name for part in hearing("predictions") for name in part.load("FILES")]
+    return [metrics, *(file for file in files if file.is_file())]

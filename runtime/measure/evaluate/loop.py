@@ -18,12 +18,12 @@ from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.base.latency import Latencies
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
+from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.batches import Exits, run_batch
+from runtime.measure.evaluate.batches import MOST_TRACED, Exits, Trace, run_batch, trace_of
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
-from runtime.measure.evaluate.trace import MOST_TRACED, Trace, trace_of
 from runtime.measure.metrics import list_sha256, wilson
 from runtime.measure.options import RunOptions
 from runtime.stream.decide import NOT_SURE
@@ -177,7 +177,7 @@ class Loop:
 
 
 def answer(
-    model: Model,
+    model: OpenModel,
     session: Session,
     dataset: Dataset,
     batch: Reading,

@@ -23,7 +23,6 @@ from runtime.base.files import check_replaceable, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.core.observers import hearing
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.trace import trace
 from runtime.measure.metrics import wilson
 from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
@@ -32,6 +31,7 @@ from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
 from runtime.observers.evaluation_report.curves import exit_curve
+from runtime.observers.evaluation_report.trace import trace
 
 KEY = "exit"
 

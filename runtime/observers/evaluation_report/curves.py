@@ -1,6 +1,6 @@
 """Curves of a data set: accuracy against steps, against events, against an early exit; and what a score is worth.
 
-All are computed from traces (measure/evaluate/trace.py) or from predictions, and each is a list of rows, as its CSV has them.
+All are computed from traces (measure/evaluate/batches.py) or from predictions, and each is a list of rows, as its CSV has them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.evaluate.trace import Trace
 from runtime.measure.metrics import wilson
 from runtime.native.rules import exit_lead, leads_of
 

@@ -21,15 +21,17 @@ from runtime.api import Model
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.base.latency import Latencies
+from runtime.core.observers import hearing
 from runtime.data import Dataset
+from runtime.measure.evaluate.batches import MOST_TRACED
 from runtime.measure.evaluate.evaluation import Evaluation
-from runtime.measure.evaluate.predictions import PREDICTIONS_CSV, TIMING_CSV, Prediction, read_csv
+from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf, read
-from runtime.measure.evaluate.trace import MOST_TRACED, trace
 from runtime.model.card import Card
 from runtime.observers.evaluation_report import curves
 from runtime.observers.evaluation_report.activity import Activity, measure_activity, why_not
 from runtime.observers.evaluation_report.curves import Row, exit_curve
+from runtime.observers.evaluation_report.trace import trace
 
 _FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 
@@ -146,8 +148,15 @@ def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -
     """What all predictions say, in one pass over the file for each: times, the worst mistakes, calibration, changes."""
     classes = report.result.classes
 
+    tables = hearing("predictions")
+    if not tables:
+        report.left_out.append("mistakes, times and what a score is worth: nothing here writes predictions")
+        return
+    table, _, times = tables[0].load("FILES")
+
     def read_all(where: Path = folder) -> Iterator[Prediction]:
-        return read_csv(where / PREDICTIONS_CSV)[1]
+        predictions: Iterator[Prediction] = tables[0].load("read_csv")(where / table)[1]
+        return predictions
 
     wrong = (one for one in read_all() if one.truth is not None and one.predicted not in (None, one.truth))
     worst = heapq.nlargest(MOST_MISTAKES, wrong, key=lambda one: (one.margin or 0.0, -one.sample))
@@ -155,9 +164,9 @@ def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -
         x = read(dataset, one.sample)[0]
         report.mistakes.append(Mistake(one, x.sum(axis=0) if x.ndim == 4 else x))
     report.reliability, report.ece = curves.reliability(read_all())
-    report.times = _times(folder / TIMING_CSV)
+    report.times = _times(folder / times)
     other = folder / "against"
-    if report.result.against is not None and (other / PREDICTIONS_CSV).is_file():
+    if report.result.against is not None and (other / table).is_file():
         for a, b in zip(read_all(), read_all(other), strict=True):
             if a.predicted != b.predicted and len(report.changed) < MOST_CHANGED:
                 names = [None if i is None else classes[i] for i in (a.truth, a.predicted, b.predicted)]

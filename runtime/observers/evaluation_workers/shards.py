@@ -20,9 +20,9 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, read_regular, whole_or_nothing
 from runtime.base.version import __version__
+from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.loop import Outcome
 from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.evaluate.trace import Trace
 
 PLAN = "plan.json"
 LEAST_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write

@@ -16,8 +16,9 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
-from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.trace import trace
+from runtime.engines.unrolled import open_session
+from runtime.measure.evaluate.loop import USUAL, Tally, answer, count
+from runtime.measure.evaluate.samples import SplitOf, read_samples
 from runtime.measure.metrics import wilson
 
 SAMPLES = 200  # the first of the set
@@ -153,15 +154,14 @@ def measure_stress(
     dataset = SplitOf(data, split).open(model)
     if not isinstance(dataset, EventSet):
         raise PlifError(f"{data}: --stress changes events, and these are still images")
-    count = min(limit or SAMPLES, len(dataset))
+    samples = min(limit or SAMPLES, len(dataset))
     points = [(name, level) for name, stress in STRESSES.items() for level in stress.levels]
     plain: tuple[int, int] | None = None  # right, samples
     rows: list[Level] = []
     for at, (name, level) in enumerate(points):
         stress, found = STRESSES[name], plain
         if level != stress.plain or found is None:
-            traces = trace(model, StressedSet(dataset, name, level, seed), range(count))
-            found = sum(int(one.answers[-1] == one.truth) for one in traces), len(traces)
+            found = _evaluate(model, StressedSet(dataset, name, level, seed), samples)
         if level == stress.plain:  # the same recordings for every kind: they are run once
             plain = found
         (right, n), (low, high) = found, wilson(*found)
@@ -180,6 +180,16 @@ def measure_stress(
         if progress:
             progress(at + 1, len(points))
     return rows
+
+
+def _evaluate(model: OpenModel, dataset: StressedSet, samples: int) -> tuple[int, int]:
+    """(right, those that can be read) of the first samples, a batch at a time."""
+    batch, done = model.card.get("batch") or min(USUAL, samples), Tally()
+    session = open_session(model, batch)
+    for at in range(0, samples, batch):
+        some = read_samples(dataset, range(at, min(at + batch, samples)))
+        done.add(count(answer(model, session, dataset, some, None, 0.0).predictions))
+    return done.right, done.samples - done.unreadable
 
 
 def _at_any_time(events: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

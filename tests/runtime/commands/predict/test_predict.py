@@ -19,7 +19,7 @@ from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.events import write_nmnist
 from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.predictions import read_csv
+from runtime.observers.prediction_tables import read_csv
 from tests.networks import digits_network, firing
 
 pytestmark = [

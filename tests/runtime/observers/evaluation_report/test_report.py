@@ -17,10 +17,10 @@ from plif_export import export
 from runtime.cli.main import run
 from runtime.data.dataset import EventSet
 from runtime.events import write_nmnist
+from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.evaluate.trace import Trace, trace
 from runtime.measure.paired import compare, mcnemar
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
@@ -28,6 +28,7 @@ from runtime.observers.evaluation_report import curves
 from runtime.observers.evaluation_report.curves import exit_curve, first_at
 from runtime.observers.evaluation_report.png import png
 from runtime.observers.evaluation_report.report import make_report
+from runtime.observers.evaluation_report.trace import trace
 from tests.conftest import REPOSITORY
 
 DIGITS = "digits:20"
