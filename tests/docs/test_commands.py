@@ -31,7 +31,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"make wheels release \[?ARCH=aarch64\]?$": "tests/pipeline/test_aarch64.py",
     r"make audit": "needs the advisories of PyPI; docs/releasing.md",
     r"make triton": "needs a network; tests/plif_export/targets/triton/test_triton.py uses what it makes",
-    r"make (cortex-m|-C src)": "a compiler; tests/plif_export/targets/c/test_cortex_m.py, tests/runtime/test_libplif_build.py",
+    r"make (cortex-m|-C src)": "a compiler; tests/plif_export/targets/c, tests/runtime/test_libplif_build.py",
     r"(python bench|models)/": f"{TIME}: measures, or trains",
     r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
     r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset|install -d|export)": OWN,

@@ -281,7 +281,7 @@ def _probe(program: CProgram, name: str) -> str:
         states = [f"{{{number_}, {size}, {buffer}}}" for buffer in shown.states.values()]
         tables += states
     sizes = ", ".join(str(prod(shown.shape)) for shown in program.shown)
-    text = f"""#ifdef PLIF_PROBE /* for a proof: shows every layer, and gives it the spikes of a reference (plif_export/proof) */
+    text = f"""#ifdef PLIF_PROBE /* for a proof: shows every layer, and gives it the spikes of a reference */
 {chr(10).join(program.probes)}
 static const int plif_sizes[] = {{{sizes}}};
 static const struct {{ int layer, size; float *values; }} plif_states[] = {{{", ".join(tables)}}};
