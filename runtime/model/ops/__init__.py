@@ -5,7 +5,7 @@ To add one, write it into a folder there, with a part.py that has its name.
 """
 
 # Each registers its operations.
-from runtime.model.ops import convolution, elementwise, pool, product, shape, state  # noqa: F401
+from runtime.model.ops import convolution, elementwise, pool, shape, state  # noqa: F401
 from runtime.model.ops.operation import OPERATIONS, Operation, register, spatial
 
 __all__ = ["OPERATIONS", "Operation", "register", "spatial"]

@@ -1,6 +1,7 @@
-"""Conv, over one, two or three axes of space.
+"""Conv, over one, two or three axes of space, and Linear, over the last axis.
 
-y[o, n] = b[o] + sum W[o, i, k] x[i, n stride - padding + k dilation]     W is [O, I / groups, k...]
+Conv    y[o, n] = b[o] + sum W[o, i, k] x[i, n stride - padding + k dilation]     W is [O, I / groups, k...]
+Linear  y[.., o] = b[o] + sum W[o, i] x[.., i]
 """
 
 from __future__ import annotations
@@ -117,4 +118,39 @@ register(
     onnx=_conv_onnx,
     torch=names("conv?d", _read),
     layer=("conv2d", "weight bias stride padding dilation groups"),
+)
+
+
+def _linear(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    return current(m, node, p, x, m.linear)
+
+
+def _linear_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
+    """Over tokens (the last of several axes) all tokens of all rows become rows of one product."""
+    if len(node.shape) == 1:
+        return _product(e, node, x, node.name)
+    flat = e.weight(f"{node.name}.flat", np.array([-1, node.params["weight"].shape[1]], np.int64))
+    y = _product(e, node, e.op("Reshape", [x, flat], f"{node.name}.tokens"), f"{node.name}.products")
+    shape = e.weight(f"{node.name}.shape", np.array([-1, *node.shape], np.int64))
+    return str(e.op("Reshape", [y, shape], node.name))
+
+
+def _product(e: OnnxEmitter, node: Node, x: str, out: str) -> str:
+    if node.params["weight"].dtype != np.float32:
+        return str(e.reduced(node, x, {}, out))
+    return str(e.op("Gemm", [x, *e.parameters(node)], out, transB=1))
+
+
+def _read_linear(c: TorchCall) -> NewNode:
+    return NewNode("Linear", (c.tensor(0),), {}, weights(c, c.array(1), 2))
+
+
+register(
+    "Linear",
+    _linear,
+    params=("weight",),
+    optional=("bias", "scale"),
+    onnx=_linear_onnx,
+    torch=names("linear", _read_linear),
+    layer=("linear", "weight bias"),
 )

@@ -1,8 +1,3 @@
-ABOUT = "Maps of other sizes: resized, pooled to a size, and transposed convolutions."
+ABOUT = "Maps of other sizes: resized, and pooled to a size."
 CONTRACT = "Operation"
-NAMES = (
-    "Resize",
-    "GlobalAvgPool",
-    "AdaptiveAvgPool",
-    "ConvTranspose",
-)
+NAMES = ("Resize", "GlobalAvgPool", "AdaptiveAvgPool")

@@ -1,4 +1,62 @@
-"""Attention over tokens."""
+"""Attention over tokens: what joins values along axes (reduce.py), and products of two values.
 
-# Each registers its operations.
-from runtime.operations.tokens import matmul, reduce  # noqa: F401
+MatMul  [B, ..., M, K] x [B, ..., K, N], of two values that move; a product with a matrix that does not is a Linear
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.model.ops.operation import NewNode, Node, Shape, names, register
+from runtime.model.ops.ports import TorchCall
+from runtime.model.refusals import require
+from runtime.operations.tokens import reduce  # noqa: F401  # registers its operations
+
+
+def _read_addmm(c: TorchCall) -> NewNode:
+    require(c.get(3, 1) == 1 and c.get(4, 1) == 1, "addmm with factors", "multiply before adding")
+    params = {"weight": np.ascontiguousarray(c.array(2).T), "bias": c.array(0, "its bias")}
+    return NewNode("Linear", (c.tensor(1),), {}, params)
+
+
+def _read_matmul(c: TorchCall) -> NewNode:
+    if c.moves(0) and not c.moves(1):
+        weight = c.array(1)
+        require(weight.ndim == 2, f"a product with an array {list(weight.shape)}", "use one matrix for all")
+        return NewNode("Linear", (c.tensor(0),), {}, {"weight": np.ascontiguousarray(weight.T)})
+    require(c.moves(0) and c.moves(1), "a matrix times a tensor of the network", "write x @ W, or use nn.Linear")
+    a, b = c.tensor(0), c.tensor(1)
+    rule = f"it multiplies {list(a.shape)} and {list(b.shape)}"
+    require(len(a.shape) == len(b.shape) >= 2, rule, "give both as many axes")
+    return NewNode("MatMul", (a, b))
+
+
+def _read_einsum(c: TorchCall) -> NewNode:
+    equation, (a, b) = c.get(0).replace(" ", ""), c.get(1)
+    left, _, result = equation.partition("->")
+    one, two = left.split(",")
+    swapped = not a.moves
+    if swapped:
+        a, b, one, two = b, a, two, one
+    fits = not b.moves and len(two) == 2 and two.replace(one[-1], "") + one[:-1] != "" and one[-1] in two
+    out = two.replace(one[-1], "")
+    require(fits and result == one[:-1] + out, f"einsum '{equation}'", "use nn.Linear, or torch.matmul")
+    weight = c.value(b)
+    turned = weight if two[1] == one[-1] else weight.T
+    return NewNode("Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(turned)})
+
+
+def _two(node: Node, shapes: Sequence[Shape]) -> str | None:
+    return None if len(shapes) == 2 else f"has {len(shapes)} inputs; expected 2"
+
+
+register(
+    "MatMul",
+    lambda m, node, p, a, b: m.matmul(a, b),
+    fits=_two,
+    reads_constants=True,
+    onnx=lambda e, node, a, b: e.op("MatMul", [a, b], node.name),
+    torch={**names("addmm", _read_addmm), **names("matmul mm bmm", _read_matmul), **names("einsum", _read_einsum)},
+)

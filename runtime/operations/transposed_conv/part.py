@@ -1,0 +1,3 @@
+ABOUT = "Transposed convolutions."
+CONTRACT = "Operation"
+NAMES = ("ConvTranspose",)
