@@ -18,7 +18,7 @@ from runtime.base.declared import EngineOptions, Opening
 from runtime.base.errors import PlifError
 from runtime.base.files import measure
 from runtime.base.options import with_fields
-from runtime.engines.choice import load_code, open_engine
+from runtime.engines.available import load_code, open_engine
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session

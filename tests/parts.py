@@ -37,7 +37,7 @@ from tests.house import code_lines  # noqa: E402
 PACKAGES = ("runtime", "plif_train", "plif_export")
 RECORD = ROOT / "tests" / "parts.json"
 KINDS = (".py", ".c", ".h", ".js", ".css", ".html")
-MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 46
+MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 47
 LARGE = {"plif_export/readers/module": 2500}  # what a live module can be is one story
 MODULE_PATH = re.compile(r"(?:runtime|plif_train|plif_export)(?:[./]\w+)+")
 

@@ -2,7 +2,6 @@
 
 errors      one line for the user, and an exit code
 files       whole or not at all; nothing but files opened; SHA-256 of files and folders
-children    processes of their own for what reads the files of others, with limits
 text        foreign text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory

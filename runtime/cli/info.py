@@ -5,8 +5,6 @@ In Python: runtime.model.card.read_card, runtime.observers.recording_info.descri
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,23 +13,11 @@ from runtime.base.declared import ViewOptions
 from runtime.base.errors import PlifError
 from runtime.base.options import Argument
 from runtime.base.text import column, width
-from runtime.base.version import __version__
 from runtime.cli.output import Output
 from runtime.core.observers import HeardOptions, hearing
-from runtime.core.parts import by_name, find_parts
 from runtime.model.artifacts import suffixes
 from runtime.model.card import Card, read_card
 from runtime.model.digest import KEY, digest_of
-
-PACKAGES = (
-    "numpy",
-    "onnxruntime",
-    "onnx",
-    "aedat",
-    "dv-processing",
-    "neuromorphic-drivers",
-    "matplotlib",
-)
 
 
 class InfoOptions(HeardOptions, by="info"):
@@ -49,17 +35,16 @@ def info(
 ) -> None:
     """What a model, an artifact or a recording is, or the environment. Needs neither torch nor an engine."""
     asked = [flag for option in (what, view) for flag in option.given()]
-    if file is None:
-        if asked:
-            raise PlifError(f"info {asked[0]}: is about a recording; name one")
-        found = environment()
-        output.show(found, lambda: environment_lines(found))
-    elif not asked and (card := _card_of(Path(file))) is not None:
+    if file is None and asked:
+        raise PlifError(f"info {asked[0]}: is about a recording; name one")
+    if file is not None and not asked and (card := _card_of(Path(file))) is not None:
         weights, said = grids_of(card)
         output.show({**card, "weights": weights} if weights else card, lambda: [*card_lines(card), *said])
     elif heard := [found for part in hearing("info") for found in part.load("hear")(file, view, **what.of(part))]:
         document, rows, more = heard[0]
         output.show(document, lambda: [*in_columns(rows), *more])
+    elif file is None:
+        raise PlifError("info: name a model or an artifact; no part here says what this machine has")
     else:
         raise PlifError(f"{file}: is neither a model nor an artifact, and no part here says what a recording is")
 
@@ -202,56 +187,6 @@ def _engine(record: dict[str, Any]) -> str:
             f"; {record.get('kernels')} kernels, of them {sum(neurons.values())} for {len(neurons)} layers of neurons"
         )
     return text
-
-
-def environment() -> dict[str, Any]:
-    """Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it."""
-    from importlib import metadata
-
-    from runtime.base.children import PARTS, not_confined
-    from runtime.engines.available import engine_lacks, what_is
-
-    versions: dict[str, str | None] = {}
-    engines, lacks = engine_lacks(), not_confined()
-    parts = find_parts("engines").values()
-    for package in (*PACKAGES, *(package for part in parts for package in part.packages)):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "plif": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processors": os.cpu_count(),
-        "engines": [name for name, lack in engines.items() if lack is None],
-        "engines_not_here": {name: lack.why for name, lack in engines.items() if lack is not None},
-        "engines_install": {name: lack.install for name, lack in engines.items() if lack is not None},
-        "engines_are": {name: what_is(name) for name in engines},
-        "adapters": {
-            name: [str(gpu) for gpu in part.load(part.adapters)() or ()]
-            for name, part in by_name(find_parts("engines")).items()
-            if part.adapters and engines[name] is None
-        },
-        "sandbox": [part for part in PARTS if part not in lacks],
-        "sandbox_not_here": lacks,
-        "packages": versions,
-    }
-
-
-def environment_lines(found: dict[str, Any]) -> list[str]:
-    """The environment for reading, in two columns: `environment` has it in parts."""
-    rows = [(name, found[name]) for name in ("plif", "python", "system", "processors")]
-    rows.append(("engines that can run", ", ".join(found["engines"]) or "none"))
-    for name, what in found["engines_are"].items():
-        rows.append((f"engine {name}", what))
-        rows += [("  on", gpu) for gpu in found["adapters"].get(name, ())]
-        if name in found["engines_not_here"]:
-            rows += [("  not here", found["engines_not_here"][name]), ("  to run it", found["engines_install"][name])]
-    rows.append(("sandbox", ", ".join(found["sandbox"])))
-    rows += [(f"  not {name}", why) for name, why in found["sandbox_not_here"].items()]
-    rows += [(name, version or "not installed") for name, version in found["packages"].items()]
-    return in_columns(rows)
 
 
 def in_columns(rows: Sequence[tuple[str, object]]) -> list[str]:

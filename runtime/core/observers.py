@@ -15,7 +15,7 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
              check_exits(model) refuses one whose samples cannot end early
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
-    info     `plif info` of what is no model, always: hear(file, view, **its options) -> [(document, rows, lines)]
+    info     `plif info` of what is no model, or of nothing: hear(file, view, **its options) -> [(document, rows, lines)]
     recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
     choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
              all open an artifact; tune and in_turns, of anything else; forget(key) (runtime/engines/tuner)

@@ -1,17 +1,24 @@
-"""Which engines there are, which of them opens what, which can run on this machine, and what the others lack: asked of what is
-installed, without opening a file."""
+"""Which engines there are, which of them opens what, which can run on this machine, and what the others lack.
+
+Where several open an artifact, a part chooses by their time (runtime/engines/tuner); without it the first that can run is taken.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError, install_command
+from runtime.core.observers import hearing
 from runtime.core.parts import by_name, find_part, find_parts, parts_of_others
 from runtime.engines import Engine
+from runtime.engines.model import EngineChoice
 from runtime.model.artifacts import ONNX, Kind, kind_of
+from runtime.model.card import Card
 
 ONNX_RUNTIME = "onnxruntime"  # the engine that is no part
 
@@ -34,7 +41,7 @@ def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine
     """The engine class of that name; `auto` is the last of `engines_for`.
 
     onnxruntime, named or chosen by `auto`, becomes the engine of that name and of the device where there is one:
-    onnxruntime-cuda. runtime.engines.choice chooses among the engines that open one kind of file.
+    onnxruntime-cuda. open_engine chooses among the engines that open one kind of file.
     """
     kind = kind_of(path)
     known = engines_for(kind)
@@ -68,6 +75,55 @@ def engine_class(name: str) -> type[Engine]:
     except ImportError:
         raise PlifError(f"engine '{name}' is not installed completely: {install_command(part.extra)}") from None
     return next(each for each in engines if each.name == name)
+
+
+def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
+    """The engine of that name; for `auto` the one that is chosen. Raises PlifError where none opens the file, and for one that
+    would flush subnormal numbers of a network that notices."""
+    if name != "auto":
+        return _open(name, path, card, options), EngineChoice(name, name, "as asked")
+    names = tuple(engines_for(kind_of(path)))  # in order of preference
+    if len(names) < 2 or options.device not in (None, "cpu"):
+        engine = _open("auto", path, card, options)
+        return engine, EngineChoice(engine.name, "auto", f"it opens {kind_of(path).suffix} files")
+    first, last = names[0], names[-1]
+    reason = why_not(first)
+    if reason is None:
+        try:
+            engine = _open(first, path, card, options)
+        except PlifError as error:
+            refusal = str(error).removeprefix(f"{path}: ").removesuffix(f"; use --engine {last}")
+            reason = f"the {first} engine cannot run it ({refusal})"
+    if reason is not None:
+        return _open(last, path, card, options), EngineChoice(last, "auto", reason)
+    if (reason := why_not(last)) is not None:
+        return engine, EngineChoice(first, "auto", reason)
+    for part in hearing("choice", "engines"):
+        choice: EngineChoice = part.load("choice:choose")(path, card, options, names)
+        return engine if choice.engine == engine.name else _open(choice.engine, path, card, options), choice
+    return engine, EngineChoice(first, "auto", "first in order")
+
+
+def _open(name: str, path: Path, card: Card, options: EngineOptions) -> Engine:
+    engine = find_engine(name, path, options.device)
+    if card.get("flush_denormals") is False and (options.flush_denormals or not engine.keeps_subnormals):
+        what = "flush_denormals=True" if engine.keeps_subnormals else f"engine {engine.name}"
+        instead = (
+            "leave it out"
+            if engine.keeps_subnormals
+            else "run its .onnx file on the CPU: --engine event or onnxruntime"
+        )
+        raise PlifError(
+            f"{path}: {what} makes 0 of numbers below 2^-126, and this network would give other spikes (its card says "
+            f"flush_denormals: false); {instead}"
+        )
+    return engine(path, card, options)
+
+
+def load_code(name: str, path: Path) -> None:
+    """Imports what `open_engine` will most likely need. It raises nothing: open_engine says what is missing."""
+    with suppress(Exception):
+        find_engine(engines_for(kind_of(path))[0] if name == "auto" else name, path)
 
 
 class Lack(NamedTuple):

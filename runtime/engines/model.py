@@ -13,7 +13,7 @@ from runtime.model.card import Card, in_a_line, output_shape
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which engine runs an artifact, and why (runtime/engines/choice.py).
+    """Which engine runs an artifact, and why (runtime/engines/available.py).
 
     asked        what the caller asked for: auto, or a name
     reason       half a sentence

@@ -13,12 +13,13 @@ import pytest
 
 from runtime.base.errors import MissingExtra
 from runtime.base.text import width
-from runtime.cli.info import environment, environment_lines
+from runtime.cli.info import in_columns
 from runtime.cli.main import run
 from runtime.core.parts import by_name, find_parts
 from runtime.engines import tensorrt
 from runtime.engines.available import engine_lacks, engine_names, lack_of, what_is, why_not
 from runtime.engines.tensorrt import NVIDIA_INDEX
+from runtime.observers.machine import environment, rows_of
 
 
 def plif(*arguments: str, **environment: str) -> str:
@@ -69,7 +70,7 @@ def test_the_columns_of_info_never_meet_whatever_the_widths(name: str) -> None:
     found["engines_are"] = {name: "WHAT", "event": "WHAT"}
     found["engines_not_here"] = found["engines_install"] = found["sandbox_not_here"] = {name: "WHY"}
     begins = set()
-    for line in environment_lines(found):
+    for line in in_columns(rows_of(found)):
         label, text = re.fullmatch(r"(.*?\S) {2,}(\S.*)", line).groups()
         begins.add(width(line) - width(text))
         assert label.strip() in line and not label.startswith("   ")

@@ -148,7 +148,7 @@ HEAVY = (*ENGINES, "typer", "rich", "importlib.metadata", "subprocess")
 # What `plif --help` and `plif info MODEL` start without (python bench/startup.py --command).
 NOT_TO_START = (
     *ENGINES, "numpy", "pydantic", "rich", "_hashlib", "asyncio", "ctypes", "email", "importlib.metadata",
-    "importlib.resources", "socket", "tempfile", "zipfile", "runtime.api", "runtime.base.children",
+    "importlib.resources", "socket", "tempfile", "zipfile", "runtime.api", "runtime.formats.child.children",
     "runtime.formats.hdf5.tree",
 )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Generated C as a subject of the gate: compiled here, and run in a process of its own for every question.
 
 What is compiled here runs here: texts that the target wrote itself (target.py), and others only where the user says so. Either
-way within limits of processor time, memory and output, and without rights (runtime/base/sandbox.py): a compiler writes into its
-own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and becomes
-either, since Python takes as long to start as ten questions.
+way within limits of processor time, memory and output, and without rights (runtime/formats/child/sandbox.py): a compiler writes
+into its own folder only, a program reads a request and writes an answer. A small program, confine.c, gives the rights up and
+becomes either, since Python takes as long to start as ten questions.
 
 They are compiled with -DPLIF_PROBE, which shows h, spikes and states of every layer, and lets the spikes and states of the
 reference stand in for a layer's own. So each layer is asked alone, as those of an ONNX file are, in one call of the step. That
@@ -33,9 +33,9 @@ from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.slices import CannotRun
 from plif_export.proof.subjects.subject import Answer, Case, States, Subject
 from runtime.artifacts.c.source import Texts
-from runtime.base.children import environment
 from runtime.base.errors import PlifError
-from runtime.base.sandbox import SYSTEM, Rights, landlock_version
+from runtime.formats.child.children import environment
+from runtime.formats.child.sandbox import SYSTEM, Rights, landlock_version
 from runtime.model.card import Card
 
 PROBE, CONFINE = Path(__file__).with_name("probe.c"), Path(__file__).with_name("confine.c")

@@ -1,4 +1,4 @@
-/* Becomes a program with limits and without rights, in less than a millisecond. What both are, runtime/base/sandbox.py says and
+/* Becomes a program with limits and without rights, in less than a millisecond. What both are, runtime/formats/child/sandbox.py says and
    plif_export/targets/c/compiled.py hands over; here is only what a process has to do to itself:
 
        confine LIMITS:5 FILTER RULED RULES (PLACE RIGHTS):RULES COMMAND...

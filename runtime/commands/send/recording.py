@@ -21,7 +21,7 @@ from runtime.base.errors import PlifError, PlifWarning
 from runtime.base.options import with_fields
 from runtime.commands.send.options import SendOptions
 from runtime.events.sources import open_source
-from runtime.sources.network_address import Address
+from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"

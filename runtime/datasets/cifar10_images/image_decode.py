@@ -10,7 +10,7 @@ import struct
 import sys
 from io import BytesIO
 
-from runtime.base.children import keep_within
+from runtime.formats.child.children import keep_within
 
 MOST_SIDE = 4096
 MEMORY = 512 << 20  # such an image several times

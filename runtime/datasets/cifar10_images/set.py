@@ -19,12 +19,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import read_regular
 from runtime.data.dataset import DatasetSpec, Description, ImageSet
 from runtime.data.recordings import files_of, folder_of, listing
 from runtime.datasets.cifar10_images.image_decode import MOST_SIDE
+from runtime.formats.child.children import Child
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = (3, 32, 32)
@@ -109,7 +109,7 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
 
 class ImageDecoder:
     """Reads PNG and JPEG files by Pillow, in a process of its own (image_decode.py): one for files of BUDGET bytes, whose time it
-    may take (runtime/base/children.py), then another. Threads may share it; a process that was forked gets its own.
+    may take (runtime/formats/child/children.py), then another. Threads may share it; a process that was forked gets its own.
     """
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
-from runtime.base.children import start_worker
 from runtime.base.errors import PlifError
 from runtime.base.files import make_folder, whole_or_nothing
+from runtime.core.parts import given_by_parts
 
 NOTE = "simulated.json"
 Job = TypeVar("Job")
@@ -46,22 +46,25 @@ def claim_folder(out: Path, note: dict[str, object]) -> None:
 def run_jobs(
     work: Callable[[Job], int], jobs: Sequence[Job], workers: int, done: int, total: int, progress: Progress | None
 ) -> None:
-    """Calls `work` for every job, in `workers` processes. `work` returns how many files it made; `done` are there already."""
+    """Calls `work` for every job, in `workers` processes where a part starts such. `work` returns how many files it made; `done`
+    are there already."""
     report = progress or (lambda done, total: None)
     report(done, total)
-    several = workers > 1 and len(jobs) > 1
-    for made in _in_processes(work, jobs, workers) if several else map(work, jobs):
+    start = given_by_parts("observers", "start_worker") if workers > 1 and len(jobs) > 1 else None
+    for made in _in_processes(start, work, jobs, workers) if start else map(work, jobs):
         done += made
         report(done, total)
 
 
-def _in_processes(work: Callable[[Job], int], jobs: Sequence[Job], workers: int) -> Iterator[int]:
+def _in_processes(
+    start: Callable[..., tuple[BaseProcess, Connection]], work: Callable[[Job], int], jobs: Sequence[Job], workers: int
+) -> Iterator[int]:
     """What `work` returns for each job, as they are done. The processes end with the generator, and with us."""
     waiting, left = iter(jobs), len(jobs)
     team: dict[Connection, BaseProcess] = {}
     try:
         for job in islice(waiting, workers):
-            process, pipe = start_worker(_serve, work)
+            process, pipe = start(_serve, work)
             team[pipe] = process
             pipe.send(job)
         while left:

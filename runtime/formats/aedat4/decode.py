@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from runtime.events.array import make_events
-from runtime.formats.child import PIECE, run_decoder, write_record
+from runtime.formats.child.records import PIECE, run_decoder, write_record
 
 
 def decode(path: str) -> None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
-from runtime.base.children import keep_within
+from runtime.formats.child.children import keep_within
 from runtime.formats.hdf5.tree import FAILED, TEXT, Refused
 
 if TYPE_CHECKING:

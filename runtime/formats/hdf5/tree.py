@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runtime.base.children import Child
 from runtime.base.errors import NONSENSE, MissingExtra, PlifError
 from runtime.base.files import open_regular
+from runtime.formats.child.children import Child
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,7 @@ import numpy as np
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.formats.base import Format, Losses, Recording
 from runtime.events.formats.words import Decoder, Words
-from runtime.formats.child import believing, events_of, header_of
+from runtime.formats.child.records import believing, events_of, header_of
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}
 CHILD = Path(__file__).with_name("decode.py")

@@ -16,7 +16,7 @@ from pathlib import PosixPath
 from typing import Any
 from urllib.parse import quote
 
-from runtime.formats.child import PIECE, run_decoder, write_record
+from runtime.formats.child.records import PIECE, run_decoder, write_record
 from runtime.formats.rosbag.messages import ARRAYS, PACKETS, read_array, read_packet
 
 MAGIC = b"#ROSBAG V"

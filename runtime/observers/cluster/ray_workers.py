@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtime.base.children import run_code
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.grammar import parse_address
 from runtime.base.telemetry import RAY_NODE
@@ -39,7 +39,9 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
 }
 _AFTERWARDS = """
-import os, shutil, sys, time
+import sys
+sys.path[:] = filter(None, sys.path)  # nothing from the folder that the user happens to be in
+import os, shutil, time
 sys.stdin.read()
 folder, driver = sys.argv[1:]
 def there(pid):  # it writes into a file there; who only reads is somebody else
@@ -144,7 +146,7 @@ def _alone(ray: ModuleType) -> Iterator[str]:
     network, token = constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_AUTH_TOKEN")
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="plif-ray-", dir=os.environ.get("RAY_TMPDIR"))
-        command, nobody = [*run_code(_AFTERWARDS), folder, str(os.getpid())], subprocess.DEVNULL
+        command, nobody = [sys.executable, "-c", _AFTERWARDS, folder, str(os.getpid())], subprocess.DEVNULL
         stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=nobody, stderr=nobody, start_new_session=True)
         )

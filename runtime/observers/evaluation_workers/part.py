@@ -2,4 +2,5 @@ ABOUT = "An evaluation by threads and processes, in pieces that survive, with a 
 CONTRACT = "Observer"
 HEARS = ("workers",)
 OPTIONS = "options:WorkerOptions"
+GIVES = {"start_worker": "start:start_worker"}
 PAGE = "docs/evaluation.md"

@@ -18,8 +18,10 @@ class ComparedOptions(OptionRecord):
     )
 
 
-def hear(file: str, view: ViewOptions, model: Path | None) -> list[Told]:
+def hear(file: str | None, view: ViewOptions, model: Path | None) -> list[Told]:
     """The document of a recording, and for a person its rows and lines below them."""
+    if file is None:
+        return []
     from runtime.observers.recording_info.describe import describe, rows_of
 
     found = describe(file, model, **vars(view))

@@ -17,13 +17,13 @@ from subprocess import PIPE
 
 import numpy as np
 
-from runtime.base.children import Child
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events.size import is_size
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
-from runtime.formats.child import believing, events_in, read_record
-from runtime.sources.network_address import Address
+from runtime.formats.child.children import Child
+from runtime.formats.child.records import believing, events_in, read_record
+from runtime.sources.udp.address import Address
 
 EXAMPLE = "tcp://127.0.0.1:7777"
 READ = Path(__file__).with_name("read.py")

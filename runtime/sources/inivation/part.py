@@ -3,5 +3,5 @@ CONTRACT = "Source"
 SCHEME = "tcp"
 REQUIRES = ("dv_processing",)
 EXTRA = "inivation"
-NEEDS = ("runtime/sources/network_address", "runtime/formats/child")
+NEEDS = ("runtime/sources/udp", "runtime/formats/child")
 PAGE = "docs/live.md"

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.children import keep_within
 from runtime.events.array import make_events
-from runtime.formats.child import PIECE, write_error, write_record
+from runtime.formats.child.children import keep_within
+from runtime.formats.child.records import PIECE, write_error, write_record
 
 if TYPE_CHECKING:
     import dv_processing

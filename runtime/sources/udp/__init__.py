@@ -30,7 +30,7 @@ from runtime.base.errors import PlifError
 from runtime.events.formats.base import Losses
 from runtime.events.sources.base import TICK, Source
 from runtime.events.sources.usable import pieces, usable
-from runtime.sources.network_address import Address
+from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import WIRES, DatagramDecoder
 from runtime.sources.udp.ownership import Ownership, plain_address
 from runtime.sources.udp.timeline import Timeline

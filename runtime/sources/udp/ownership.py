@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from runtime.base.errors import PlifError
-from runtime.sources.network_address import Address
+from runtime.sources.udp.address import Address
 
 OWNER_S = 60.0  # silence of the owner, after which another host may own the stream
 AGAIN_US = 60_000_000  # refused hosts are said again after that long

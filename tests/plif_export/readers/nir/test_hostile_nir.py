@@ -215,7 +215,7 @@ def test_a_file_that_makes_the_library_turn_in_a_circle_is_refused(net: Path) ->
         at += 16 + (int.from_bytes(data[at + 8 : at + 16], "little") + 7) // 8 * 8
     data[at + 8 : at + 16] = bytes(8)
     net.write_bytes(data)
-    program = "import sys; from runtime.base import children; children.FREE_SECONDS = 2; "
+    program = "import sys; from runtime.formats.child import children; children.FREE_SECONDS = 2; "
     program += "from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", program, "info", str(net)], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(net) in done.stderr, done

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from plif_export.targets.c.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
-from runtime.base.children import not_confined
 from runtime.base.errors import PlifError
+from runtime.formats.child.children import not_confined
 
 COMPILER = find_compiler()
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler (gcc, clang or cc)")

@@ -21,7 +21,7 @@ from runtime import native
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
-from runtime.engines import choice, tuner
+from runtime.engines import available, tuner
 from runtime.engines.tuner import Measurement, waited_s
 from runtime.engines.tuner.calibrate import measure
 from runtime.model.card import read_card
@@ -243,7 +243,7 @@ def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypat
 def test_without_the_part_that_measures_the_first_engine_is_taken(
     files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "hearing", lambda what, kind: [])
+    monkeypatch.setattr(available, "hearing", lambda what, kind: [])
     found = runtime.load(files / "step.onnx").engine_choice
     assert (found.engine, found.reason, found.measured_ms) == ("event", "first in order", {})
     assert not calibrating.exists()

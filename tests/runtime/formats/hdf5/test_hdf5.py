@@ -11,7 +11,7 @@ import pytest
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.events import open_source, read_events
 from runtime.formats import hdf5 as hdf5_recordings
-from runtime.formats.child import PIECE
+from runtime.formats.child.records import PIECE
 from tests.fuzz.recordings import in_memory, read
 from tests.recordings import hdf5_bytes, some_events
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base import children
-from runtime.base.children import Child
 from runtime.base.errors import PlifError
 from runtime.events import read_events
+from runtime.formats.child import children
+from runtime.formats.child.children import Child
 from tests.recordings import some_events
 from tests.rosbags import write_bag
 
@@ -34,8 +34,8 @@ MANY = 700 << 20  # bytes that a bomb unpacks to
 LITTLE_MB = 450  # what reading a bomb may take, with Python and its libraries
 READ = """
 import json, resource, sys
-from runtime.base import children
-from runtime.base.children import Child
+from runtime.formats.child import children
+from runtime.formats.child.children import Child
 from runtime.base.errors import PlifError
 from runtime.events import read_events
 children.FREE_SECONDS = int(sys.argv[2])

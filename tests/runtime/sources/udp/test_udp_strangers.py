@@ -12,8 +12,8 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.events import make_events
 from runtime.sources import udp
-from runtime.sources.network_address import Address
 from runtime.sources.udp import UdpSource
+from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.sources.udp.ownership import HOSTS, NAMED, Ownership, written_address
 from runtime.stream.source_framer import SourceFramer

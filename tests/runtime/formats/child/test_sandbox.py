@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base import children, sandbox
-from runtime.base.children import Child, not_confined, run_script
 from runtime.base.errors import PlifError
 from runtime.events.formats.base import Losses
-from runtime.formats.child import events_of
+from runtime.formats.child import children, sandbox
+from runtime.formats.child.children import Child, not_confined, run_script
+from runtime.formats.child.records import events_of
 
 SCRIPT = """
 import ctypes, errno, fcntl, json, os, socket, sys, tempfile, termios, threading
-from runtime.base.children import keep_within
+from runtime.formats.child.children import keep_within
 from pathlib import Path
 
 if sys.argv[1] != "no limits":
@@ -209,7 +209,7 @@ def test_what_a_decoder_needs_it_has(tried: Tried, name: str) -> None:
 
 HOARDS = """
 import os, sys
-from runtime.base.children import keep_within
+from runtime.formats.child.children import keep_within
 keep_within(int(sys.argv[1]), 256 << 20)
 kept, files = 0, []
 for place in (os.environ["TMPDIR"], *sys.argv[2:]):
@@ -274,7 +274,7 @@ def test_a_decoder_that_wants_more_than_its_file_is_worth_is_one_line(
     code, reason = HUNGRY[what]
     program, file = tmp_path / "decoder.py", tmp_path / "file"
     program.write_text(
-        f"import os\nfrom runtime.formats.child import run_decoder\ndef decode(path):\n {code}\nrun_decoder(decode)"
+        f"import os\nfrom runtime.formats.child.records import run_decoder\ndef decode(path):\n {code}\nrun_decoder(decode)"
     )
     file.write_bytes(b"")
     with pytest.raises(PlifError, match=reason) as said:
@@ -293,8 +293,8 @@ def test_info_says_what_a_reader_lacks_here(lacks: dict[str, str]) -> None:
 
 WITHOUT = """
 import json
-from runtime.base.children import not_confined
-from runtime.base.sandbox import Rights, confine_calls
+from runtime.formats.child.children import not_confined
+from runtime.formats.child.sandbox import Rights, confine_calls
 import ctypes
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
 confine_calls(Rights(None, network=True, processes=True, owners=True))
@@ -369,7 +369,7 @@ def test_a_package_that_is_installed_by_links_is_found(
 FEW_FILES = """
 import resource, subprocess, tempfile
 from pathlib import Path
-from runtime.base.children import Child
+from runtime.formats.child.children import Child
 from runtime.base.errors import PlifError
 opened = [open("/dev/null") for _ in range(10)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1].fileno() + 1,) * 2)

@@ -24,30 +24,24 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from runtime.base.errors import PlifError
-from runtime.base.sandbox import SYSTEM, Rights, give_up
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
+from runtime.formats.child.sandbox import SYSTEM, Rights, give_up
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
-ROOT = Path(__file__).parents[2]  # where `runtime` lies, also where it is no installed package
+ROOT = Path(__file__).parents[3]  # where `runtime` lies, also where it is no installed package
 SETUP = f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
-CONFINED = "from runtime.base.children import confine; confine({network}); "
+CONFINED = "from runtime.formats.child.children import confine; confine({network}); "
 RUN = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 # Small messages that are packed well take longest: a second for 1.7 MB here. A slow board takes ten times as long.
 FREE_SECONDS, BYTES_PER_SECOND = 10, 100_000
 WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
 MOST_OPEN = 64
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 PARTS = ("limits", "seccomp", "landlock")
 # What Python and its libraries are found by. The rest may hold secrets, and a reader of a server has somebody to tell.
 ENVIRONMENT = re.compile(
@@ -64,11 +58,6 @@ def run_script(script: Path, *arguments: str, first: str = "") -> list[str]:
 def environment() -> dict[str, str]:
     """What a process without rights gets of ours."""
     return {name: text for name, text in os.environ.items() if ENVIRONMENT.fullmatch(name)}
-
-
-def run_code(code: str) -> list[str]:
-    """The command that runs this code."""
-    return [sys.executable, "-c", SAFE_PATH + code]
 
 
 class Child:
@@ -175,30 +164,10 @@ def not_confined() -> dict[str, str]:
     return found
 
 
-def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
-    """Calls serve(pipe, *arguments) in a process that does not run the program's own file again, and never hears of Ctrl-C: its
-    parent does, and ends it. Returns it and our end of the pipe, which tells it when we are gone."""
-    from multiprocessing import get_context, resource_tracker
-
-    # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_obey, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
-    resource_tracker.ensure_running()  # it would unblock signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would say so
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return process, ours
-
-
-def _obey(serve: Callable[..., None], *arguments: object) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    serve(*arguments)
+def confinement() -> tuple[list[str], dict[str, str]]:
+    """(what keeps a `Child` from the rest of this machine, {what does not: why})"""
+    lacks = not_confined()
+    return [part for part in PARTS if part not in lacks], lacks
 
 
 # --- in the process that reads ----------------------------------------------------------------------------------
@@ -261,6 +230,6 @@ def _limit(what: int, soft: int, hard: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from runtime.base import children
+    from runtime.formats.child import children
 
     print(json.dumps(children._lacks))

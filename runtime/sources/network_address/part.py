@@ -1,3 +1,0 @@
-ABOUT = "scheme://HOST:PORT?key=value, which network sources are told."
-CONTRACT = "Source"
-NAMES = ()
