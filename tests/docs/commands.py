@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
 PAGES = (
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "models/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "contracts").glob("*.md")),
 )
 FENCE = re.compile(r"^[ \t]*```(\w*)\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:(?:\.venv/bin/)?plif|python|make) [^`]*)`")
