@@ -15,7 +15,7 @@ from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_set, read_query, word
 from runtime.core.parts import by_name, find_part, find_parts
 from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description
-from runtime.data.recordings import Folder, Nmnist
+from runtime.data.recordings import Nmnist
 from runtime.events.framing import Framing
 
 __all__ = ["Dataset", "Description", "find", "find_set", "names_of_sets", "open_dataset", "with_options"]
@@ -32,7 +32,7 @@ class Entry(Protocol):
 
 # To add a set: a part in runtime/datasets whose set.py has SETS, {name: class}. The class has an `about` (Description) and a
 # constructor that takes a DatasetSpec; most easily it is a subclass of EventSet, FileEventSet or ImageSet (dataset.py).
-_CORE: dict[str, Entry] = {"nmnist": Nmnist, "folder": Folder}
+_CORE: dict[str, Entry] = {"nmnist": Nmnist}
 
 
 def names_of_sets() -> list[str]:
