@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.hooks.training_kernels import native, sparse
+from plif_train.hooks.training_kernels.allocator import keep_freed_memory
 from plif_train.hooks.training_kernels.layers import TrainingConv2d
-from plif_train.loop.allocator import keep_freed_memory
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 

@@ -4,7 +4,7 @@
     python bench/train.py --presets all --device cuda --batch 64 --precision bf16
 
 A step is forward, firing-rate MSE, backward, Adam, reset. Both sides run in one process with one allocator
-(plif_train.loop.allocator, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that
+(keep_freed_memory, which makes both faster), with statistics of batch normalisation over T x N, and in turn, so that
 a busy machine slows both. `plif per-step` is the authors' batch normalisation, another algorithm, for comparison. The networks
 have seen a few steps only, and some spike far more often than when they are trained: `spikes` is the share of the inputs of
 plif's later convolutions that are not zero, on which its cost depends, and `--threshold 2`
@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train import Network, build
-from plif_train.loop.allocator import keep_freed_memory
+from plif_train.hooks.training_kernels.allocator import keep_freed_memory
 from plif_train.loop.training import PRECISIONS
 from plif_train.network.presets import PRESETS
 

@@ -14,6 +14,7 @@ from runtime.base.errors import Interrupted, PlifError
 from runtime.base.options import Argument, OptionRecord, option
 from runtime.base.text import say
 from runtime.cli.output import Output, print_json
+from runtime.core.parts import given_by_parts
 
 if TYPE_CHECKING:
     from plif_train.loop.job import TrainingJob
@@ -95,10 +96,10 @@ def train(
 ) -> None:
     """Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume."""
     from plif_train.api import job_of
-    from plif_train.loop.allocator import keep_freed_memory
     from plif_train.loop.devices import check_device, join_ranks, parse_devices
 
-    keep_freed_memory()
+    if (keep_freed_memory := given_by_parts("hooks", "keep_freed_memory")) is not None:
+        keep_freed_memory()
     out = how.out
     job: TrainingJob | None = None
     try:

@@ -154,8 +154,10 @@ def train(
 def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
     """How many samples are trained on, held back and tested on, from the labels [N] of the training split alone.
 
-    PlifError when protocol B can hold back none, or a batch has no part for each of the processes.
+    PlifError for a loss that is not there, when protocol B can hold back none, or a batch has no part for each of the processes.
     """
+    if recipe.loss not in LOSSES:
+        raise PlifError(f"loss {recipe.loss}: not in this plif, which has {', '.join(LOSSES)}")
     held = 0
     if recipe.protocol == "B":
         held = len(split_per_class(labels)[1])

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.hooks.kept_epochs.recorded import recipe_of
-from plif_train.loop.hooks import Epoch
+from plif_train.loop.hooks import Epoch, TrainingCourse, TrainingState
 from plif_train.network.network import Network, layer_of
 from runtime.base.errors import MissingExtra, PlifError
 from runtime.base.files import open_regular, whole_or_nothing
@@ -46,33 +46,33 @@ def row_of(epoch: Epoch) -> Row:
     return {name: "" if value is None else value for name, value in row.items()}
 
 
-class Log:
-    """Writes the files of a training to `out` (model.pt). `done` epochs are kept from an earlier run."""
+class Log(TrainingCourse):
+    """Writes the files of a training to `out` (model.pt)."""
 
-    def __init__(self, out: Path, done: int = 0, tensorboard: bool = False) -> None:
-        self.epochs_at, self.weights_at = epochs_path(out), weights_path(out)
+    def __init__(self, out: Path, tensorboard: bool = False) -> None:
+        self.out, self.tensorboard = out, tensorboard
+
+    def begin(self, run: TrainingState) -> None:
+        """Keeps the epochs of an earlier run, or notes the weights before the first one. They are written with it: till then the
+        files of an earlier run stay."""
         self._epochs, self._weights = (
-            [row for row in read(path, columns) if int(row["epoch"]) <= done] if done else []
-            for path, columns in ((self.epochs_at, EPOCHS), (self.weights_at, WEIGHTS))
+            [row for row in read(path, columns) if int(row["epoch"]) <= run.done] if run.done else []
+            for path, columns in ((epochs_path(self.out), EPOCHS), (weights_path(self.out), WEIGHTS))
         )
-        self._board = _open_board(out.with_suffix(".tensorboard"), done) if tensorboard else None
+        self._board = _open_board(self.out.with_suffix(".tensorboard"), run.done) if self.tensorboard else None
+        self._weights += [] if run.done else weight_rows(run.net, 0)
 
-    def start(self, net: Network) -> None:
-        """Notes the weights before the first epoch. They are written with it: till then the files of an earlier run stay."""
-        self._weights += weight_rows(net, 0)
-
-    def add(self, epoch: Epoch, net: Network) -> None:
-        """Writes what an epoch gave."""
+    def add(self, run: TrainingState, epoch: Epoch) -> None:
         row = row_of(epoch)
         self._epochs.append(row)
-        self._weights += weight_rows(net, epoch.epoch)
-        _write(self.epochs_at, self._epochs)
-        _write(self.weights_at, self._weights)
+        self._weights += weight_rows(run.net, epoch.epoch)
+        _write(epochs_path(self.out), self._epochs)
+        _write(weights_path(self.out), self._weights)
         if self._board is not None:
             for name, value in row.items():
                 if name != "epoch" and value != "":
                     self._board.add_scalar(name.replace(":", "/"), value, epoch.epoch)
-            for layer, w in effective_weights(net).items():
+            for layer, w in effective_weights(run.net).items():
                 self._board.add_histogram(f"w_over_tau/{layer}", w, epoch.epoch)
             self._board.flush()
 

@@ -7,16 +7,15 @@ order, numbers of samples.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from plif_train.hooks.kept_epochs.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.hooks.kept_epochs.recorded import explicit, recipe_of
 from plif_train.keys import DATA, TRAINING
 from plif_train.loop import checkpoint
+from plif_train.loop.hooks import TrainingCourse, TrainingState
 from plif_train.network.network import Network
 from plif_train.recipe import KEYS, Recipe
 from runtime.base.errors import NONSENSE, PlifError
@@ -59,43 +58,61 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(kept, name) for name in names if name != "augment"}
 
 
-@dataclass
-class ResumeFile:
-    """The resume file of the training of `net` by `recipe`, at `path`.
+class LastEpoch(TrainingCourse):
+    """The resume file of a training, beside `out`."""
 
-    about      what the training record says of the data; samples: how many of each kind (train_samples, ...)
-    processes  the most that have trained it together
-    """
+    def __init__(self, out: Path, resume: bool) -> None:
+        self.out, self.path, self.resume = out, resume_path(out), resume
 
-    path: Path
-    net: Network
-    recipe: Recipe
-    about: dict[str, Any]
-    samples: dict[str, int]
-    processes: int = 1
+    def compare(self, run: TrainingState) -> list[str]:
+        t_max = self._read(run)[1].get("t_max") if self.resume else None
+        if run.recipe.t_max is not None or t_max in (None, run.recipe.epochs):
+            return []
+        return [f"the cosine keeps its half period of {t_max} epochs; --set t_max=N changes it"]
 
-    def write(
-        self, epoch: int, best: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-    ) -> None:
-        """After `epoch` epochs, the best of which was `best`."""
+    def restore(self, run: TrainingState) -> None:
+        if not self.resume:
+            if run.world.rank == 0:
+                self.keep(run)
+            return
+        content, progress, saved = self._read(run)
+        run.net.load_state_dict(saved.state_dict())
+        try:
+            run.optimizer.load_state_dict(content["optimizer"])
+            run.scaler.load_state_dict(content["scaler"])
+        except (KeyError, TypeError, ValueError):
+            raise PlifError(
+                f"{self.path}: its optimiser does not fit the network; the file was damaged, train again"
+            ) from None
+        run.done, run.processes = int(progress["epoch"]), max(run.processes, progress["processes"])
+        run.best = dict(progress["best"]) if self.out.exists() else run.best
+        if run.recipe.t_max is None and progress.get("t_max") != run.recipe.epochs:  # the cosine stays what it was
+            run.recipe = replace(run.recipe, t_max=progress.get("t_max"))
+
+    def keep(self, run: TrainingState) -> None:
         progress = {
-            "epoch": epoch,
-            "best": best,
-            "t_max": self.recipe.t_max or self.recipe.epochs,
-            "processes": self.processes,
-            "settings": {"recipe": self.recipe.to_dict(), **self.samples},
-            "about": _identity(self.about),
+            "epoch": run.done,
+            "best": run.best,
+            "t_max": run.recipe.t_max or run.recipe.epochs,
+            "processes": run.processes,
+            "settings": {"recipe": run.recipe.to_dict(), **run.samples},
+            "about": _identity(run.about),
         }
         content = {
-            **checkpoint.content_of(self.net),
-            "optimizer": optimizer.state_dict(),
-            "scaler": scaler.state_dict(),
+            **checkpoint.content_of(run.net),
+            "optimizer": run.optimizer.state_dict(),
+            "scaler": run.scaler.state_dict(),
             "progress": json.dumps(progress),
         }
         checkpoint.write_atomically(content, self.path)
 
-    def read(self) -> ResumePoint:
-        """The file, when it belongs to this training. PlifError, with the first difference, when it does not."""
+    def left(self) -> str | None:
+        text = f"{self.path} holds the last whole epoch; add --resume to the command to continue"
+        return text if self.path.exists() else None
+
+    def _read(self, run: TrainingState) -> tuple[dict[str, Any], dict[str, Any], Network]:
+        """The file, its progress and its network, when it belongs to this training. PlifError, with the first difference, when it
+        does not."""
         content = checkpoint.read_tensors(self.path)
         progress = _progress_of(content, self.path)
         saved = checkpoint.network_of(content, self.path)
@@ -105,8 +122,8 @@ class ResumeFile:
         except PlifError as error:
             raise PlifError(f"{self.path}: {error}") from None
         then |= _network_settings(saved)
-        now = {**self.samples, **json.loads(json.dumps(_identity(self.about))), **settings_of(self.recipe)}
-        now |= _network_settings(self.net)
+        now = {**run.samples, **json.loads(json.dumps(_identity(run.about))), **settings_of(run.recipe)}
+        now |= _network_settings(run.net)
         for key in sorted(set(then) | set(now)):
             if key in ("recipe", "mixture"):  # by settings_of
                 continue
@@ -114,35 +131,7 @@ class ResumeFile:
                 raise PlifError(
                     f"{self.path}: trained with {key} {then.get(key)}, asked for {now.get(key)}; resume with the same"
                 )
-        return ResumePoint(
-            int(progress["epoch"]), dict(progress["best"]), progress.get("t_max"), progress["processes"],
-            content, saved,
-        )  # fmt: skip
-
-    def restore(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> ResumePoint:
-        """Reads the file, and makes network and optimiser what they were."""
-        point = self.read()
-        self.net.load_state_dict(point.net.state_dict())
-        try:
-            optimizer.load_state_dict(point.content["optimizer"])
-            scaler.load_state_dict(point.content["scaler"])
-        except (KeyError, TypeError, ValueError):
-            raise PlifError(
-                f"{self.path}: its optimiser does not fit the network; the file was damaged, train again"
-            ) from None
-        return point
-
-
-@dataclass
-class ResumePoint:
-    """Where a training goes on: after `epoch` epochs, with the cosine's half period `t_max` in epochs."""
-
-    epoch: int
-    best: dict[str, Any]
-    t_max: int | None
-    processes: int
-    content: dict[str, Any]
-    net: Network
+        return content, progress, saved
 
 
 def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -39,30 +39,26 @@ def metrics_text(info: Mapping[str, str], running: bool, boards: Mapping[str, Bo
             for key, value in own.items()
         ]
 
+    def one_each(name: str, kind: str, what: str, key: str) -> None:
+        found = [(sample(name, source=n), s[key]) for n, s in statuses.items() if s[key] is not None]
+        family(name, kind, what, found)
+
     statuses = {name: board.status() for name, board in boards.items()}
     family("plif_info", "gauge", "What runs.", [(sample("plif_info", **info), 1)])
     family("plif_running", "gauge", "1 while steps are made.", [("plif_running", int(running))])
     states = {n: {state: int(s["source_state"] == state) for state in STATES} for n, s in statuses.items()}
     family("plif_source_state", "gauge", "The state of the source.", each("plif_source_state", "state", states))
-    name = "plif_last_event_age_seconds"
-    ages = [
-        (sample(name, source=n), s["last_event_age_s"])
-        for n, s in statuses.items()
-        if s["last_event_age_s"] is not None
-    ]
-    family(name, "gauge", "Since the last event came.", ages)
-    came = [(sample("plif_events_in_total", source=n), s["events_in"]) for n, s in statuses.items()]
-    family("plif_events_in_total", "counter", "Events that came.", came)
+    one_each("plif_last_event_age_seconds", "gauge", "Since the last event came.", "last_event_age_s")
+    one_each("plif_events_in_total", "counter", "Events that came.", "events_in")
     fates = {n: {fate: s[f"events_{fate}"] for fate in FATES} for n, s in statuses.items()}
     family("plif_events_total", "counter", "Events by their fate.", each("plif_events_total", "fate", fates))
-    hidden = [(sample("plif_events_not_shown_total", source=n), s["events_not_shown"]) for n, s in statuses.items()]
-    family("plif_events_not_shown_total", "counter", "Of the filtered, whose pixel the framing does not show.", hidden)
+    what = "Of the filtered, whose pixel the framing does not show."
+    one_each("plif_events_not_shown_total", "counter", what, "events_not_shown")
     datagrams = {n: board.datagrams for n, board in boards.items()}
     family(
         "plif_datagrams_total", "counter", "Datagrams by their fate.", each("plif_datagrams_total", "fate", datagrams)
     )
-    steps = [(sample("plif_steps_total", source=n), s["steps"]) for n, s in statuses.items()]
-    family("plif_steps_total", "counter", "Steps of the network.", steps)
+    one_each("plif_steps_total", "counter", "Steps of the network.", "steps")
     labels = {n: {label or "": count for label, count in b.answers.by_label().items()} for n, b in boards.items()}
     what = "Decisions by label; an empty label is no answer."
     family("plif_decisions_total", "counter", what, each("plif_decisions_total", "label", labels))

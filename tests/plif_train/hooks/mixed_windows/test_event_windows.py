@@ -11,7 +11,8 @@ import torch
 from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
 from plif_train.hooks.mixed_windows.windows import IDLE, LabelledStretch, Windows, parse_variation
-from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right, step_ce, step_mse
+from plif_train.hooks.other_losses.losses import step_ce, step_mse
+from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right
 from runtime.base.errors import PlifError
 from runtime.data import Dataset, open_dataset
 from runtime.data.dataset import EventSet
