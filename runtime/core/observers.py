@@ -10,7 +10,7 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Outcome, for all;
              begun_engine(keep, **its options) -> the engine with which it was begun (runtime/measure/evaluate/loop.py)
     predictions   its predictions, where a folder is named, and the table of a prediction: write_predictions(predictions, classes,
-             folder), FILES that it writes; check_table, write_table, csv_text, read_csv (runtime/observers/prediction_tables)
+             folder), FILES that it writes; check_table, write_table, as_csv, read_csv (runtime/observers/prediction_tables)
     exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py);
              check_exits(model) refuses one whose samples cannot end early
     proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)

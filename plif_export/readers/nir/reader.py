@@ -120,7 +120,7 @@ def _open(path: Path) -> NirNode:
         import nir
     except ImportError:
         raise MissingExtra("reading a NIR file", "nir") from None
-    items = read_hdf5(path, "a NIR file")
+    items = read_hdf5(path, "a NIR file", "nir")
     try:
         graph: NirNode = nir.dict2NIRNode({**_tree(items), "type_check": False})
     except Exception as error:  # its classes raise many kinds

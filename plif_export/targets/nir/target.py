@@ -104,7 +104,7 @@ class NirTarget(Target):
     def anatomy(self, path: Path, card: Card) -> Places:
         """Every data set and every attribute of the file, but for the card."""
         found: Places = {}
-        for name, (values, attributes) in read_hdf5(path, "a NIR file").items():
+        for name, (values, attributes) in read_hdf5(path, "a NIR file", "nir").items():
             if name != f"node/metadata/{CARD_KEY}":
                 array = None if values is None else np.asarray(values)
                 texts = array is not None and array.dtype.kind == "O"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_card_text(path: Path) -> str:
     from runtime.formats.hdf5.tree import read_hdf5
 
-    found = read_hdf5(path, "a NIR file").get(f"node/metadata/{CARD_KEY}")
+    found = read_hdf5(path, "a NIR file", "nir").get(f"node/metadata/{CARD_KEY}")
     if found is None or not isinstance(found.values, bytes):
         raise PlifError(
             f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
@@ -34,7 +34,7 @@ def read_contents(path: Path) -> Contents:
     from runtime.model.readers.contents import Contents
 
     parts: dict[str, str] = {}
-    for name, item in read_hdf5(path, "a NIR file").items():
+    for name, item in read_hdf5(path, "a NIR file", "nir").items():
         if item.values is not None and not name.startswith("node/metadata/"):
             values = np.asarray(item.values)
             # texts are objects, whose memory holds addresses

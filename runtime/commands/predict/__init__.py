@@ -42,7 +42,7 @@ def _lines(result: Predicted) -> Iterator[str]:
 
     if result.out is None:
         for part in hearing("predictions"):
-            yield from part.load("csv_text")(result.predictions, result.classes).splitlines()
+            yield from part.load("as_csv")(result.predictions, result.classes).splitlines()
         return
     counts = {**{cell(name): n for name, n in result.answers.items()}, NOT_SURE: result.unanswered}
     answers = ", ".join(f"{name} {n}" for name, n in counts.items() if n)

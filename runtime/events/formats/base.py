@@ -49,7 +49,7 @@ class Losses:
     def close(self, name: str) -> None:
         """Turn the counts into notes; called once, when the recording ends."""
         for reason, count in sorted(self._reasons.items()):  # not as they came first, which depends on the pieces
-            self.notes.append(f"{name}: {count} {'event' if count == 1 else 'events'} {reason}: not used")
+            self.notes.append(f"{name}: {count} event{'s' * (count != 1)} {reason}: not used")
         self._reasons.clear()
 
 

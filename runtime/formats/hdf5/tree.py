@@ -51,13 +51,13 @@ class Item(NamedTuple):
 Items = Mapping[str, Item]
 
 
-def read_hdf5(path: str | Path, expected: str) -> Items:
+def read_hdf5(path: str | Path, expected: str, extra: str = "hdf5") -> Items:
     """What is in an HDF5 file, by its path in it ("node/edges"), a group before what is in it.
 
-    expected  for messages: what the file should be, such as "a NIR file"
+    expected  for messages: what the file should be, such as "a NIR file"; extra: what brings h5py
     """
     if find_spec("h5py") is None:
-        raise MissingExtra("reading an HDF5 file", "nir")
+        raise MissingExtra("reading an HDF5 file", extra)
     with open_regular(path, expected) as raw:
         about = os.fstat(raw.fileno())
         found = _read(raw.fileno(), (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns))

@@ -86,7 +86,7 @@ def write_table(predictions: Iterable[Prediction], classes: Sequence[str], path:
             _write_csv(predictions, classes, file)
 
 
-def csv_text(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
+def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
     """A table as text, for the standard output."""
     text = io.StringIO()
     _write_csv(predictions, classes, text)
