@@ -14,8 +14,7 @@ from plif_export.cards import flushing_is_known, make_card
 from plif_export.passes import prepare
 from plif_export.proof import gate
 from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.probe import random_start
-from plif_export.proof.reference import GraphReference, Reference
+from plif_export.proof.reference import GraphReference, Reference, random_start
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.sliced_file import SlicedFile, refuse_another_model
 from plif_export.proof.subjects.subject import EngineSession, Subject
@@ -112,7 +111,8 @@ def prove(
         )
         if source.if_silent and report.failed_at is not None and len(report.untested) == len(report.layers):
             report.failed_at["what"] += f" ({source.if_silent})"
-        report.not_proved = [*(name for name in source.facts.unsaid if name != "T"), *source.not_proved]
+        unsaid = (name for name in source.facts.unsaid if name != "T")
+        report.not_proved = [*unsaid, *source.not_proved, *report.not_proved]
         report.module = source.sampled
         report.untested += [layer for layer in source.untested if layer not in report.untested]
     if proto is not None and engine is not None and report.passed:

@@ -12,9 +12,10 @@ once, over what a subject shows; a file is asked about every layer and step, an 
                     make other spikes, so there the reference is the interpreter on the same rounded weights
     free-running    the whole artifact from the same start state on its own spikes: reported beside the gate, not judged
     untested        a layer that is silent or saturated throughout is named: nothing was shown about it on this input
-    random spikes   weights and thresholds that the input leaves unused (probe.py)
-    faint states    from states that are subnormal, or nearly: engines may flush them to zero, and nothing else may show it
     rows            streams are rows of a batch, and no row may touch another
+    random spikes   weights and thresholds that the input leaves unused, and
+    faint states    from states that are subnormal, or nearly: engines may flush them to zero, and nothing else may show it.
+                    A part asks both (plif_export/observers/random_states); where it is missing, the report says so
     form            what its form asks of an artifact whose steps passed: of one that takes any number of steps in a call, that it
                     does what its step does as often
     card            whoever runs the artifact believes its card, so the card must be the one that the model gives
@@ -31,7 +32,6 @@ from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import count_off, other_spikes
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.probe import faint_states, random_spikes
 from plif_export.proof.reference import History, Reference
 from plif_export.proof.report import LayerReport, Report
 from plif_export.proof.structure import card_differences
@@ -43,6 +43,7 @@ from runtime.engines.session import whole_votes
 from runtime.model.card import Card
 from runtime.model.graph import Graph, state_key
 
+UNASKED = "weights and thresholds that the input leaves unused"
 ROWS_TOGETHER = (33, 17, 3)  # beside one alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
 
@@ -102,14 +103,7 @@ def check(
         report.engine_steps += shown
     if all(spikes in (0, most) for spikes, most in fired.values()):
         report.fail(layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
-    if report.passed:
-        _compare_rows(subject, x, states, bounds, report)
-    if report.passed:
-        random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
-    if report.passed:
-        faint_states(subject, graph, bounds, report, x)
-    if report.passed:
-        _ask_form(subject, x, states, bounds, report)
+    _ask_more(subject, x, states, graph, bounds, report, seed)
     report.untested = bounds.untested
     if report.passed and expected is not None:
         _compare_cards(subject.card, expected, report)
@@ -146,14 +140,23 @@ def check_engine(
             report.add(layer)
         report.engine_steps += shown
         require_shown(subject, shown, report)
-        if report.passed:
-            _compare_rows(subject, x, start, bounds, report)
-        if report.passed:
-            random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
-        if report.passed:
-            faint_states(subject, graph, bounds, report, x)
-        if report.passed:
-            _ask_form(subject, x, start, bounds, report)
+        _ask_more(subject, x, start, graph, bounds, report, seed)
+
+
+def _ask_more(
+    subject: Subject, x: Array, start: Sequence[State], graph: Graph, bounds: Bounds, report: Report, seed: int
+) -> None:
+    """What is asked of a subject whose layers do on x what they should: rows, what a part asks of all, and what its form asks."""
+    if report.passed:
+        _compare_rows(subject, x, start, bounds, report)
+    ask = given_by_parts("observers", "question of the gate")
+    if ask is None:
+        report.not_proved = list(dict.fromkeys([*report.not_proved, UNASKED]))
+    elif report.passed:
+        ask(subject, graph, bounds, report, x, seed)
+    ask_form = given_by_parts("writers", subject.card["form"])
+    if ask_form is not None and report.passed:
+        ask_form(subject, x, start, bounds, report)
 
 
 def _starts_like(subject: Subject, reference: Reference, report: Report) -> bool:
@@ -236,13 +239,6 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
             report.fail(problem.layer, 0, f"{subject.signature}{problem}")
             return
         report.rows = max(report.rows, count)
-
-
-def _ask_form(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
-    """What a form asks of its artifacts beside all this (plif_export/writers)."""
-    ask = given_by_parts("writers", subject.card["form"])
-    if ask is not None:
-        ask(subject, x, start, bounds, report)
 
 
 def differing(

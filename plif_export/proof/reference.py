@@ -23,7 +23,7 @@ from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.interpret import Array, LayerStep, State
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
-from runtime.model.graph import Graph, state_key
+from runtime.model.graph import Graph, Node, state_key
 
 
 @dataclass
@@ -170,3 +170,21 @@ def _evaluation(net: Network) -> Iterator[None]:
             neuron.history = None
         net.reset()
         net.train(training)
+
+
+def random_start(graph: Graph, rng: np.random.Generator) -> State:
+    """The start of one stream, {key: [1, ...]} float32: a random state of every layer."""
+    states = [(n.layer, random_state(n, rng)) for n in graph.neurons]
+    return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
+
+
+def random_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
+    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [rows, ...] float32; to as far
+    above its start where the layer compares with something else than a number, or the threshold is below it."""
+    top = float(node.attrs["v_threshold"])
+    state = {}
+    for name, start in node.initial.items():
+        span = abs(top - start) or 1.0
+        high = top if start < top else start + span
+        state[name] = rng.uniform(start - 0.5 * span, high, (rows, *node.shape)).astype(np.float32)
+    return state

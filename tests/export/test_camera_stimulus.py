@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from plif_export import export
-from plif_export.proof import probe
+from plif_export.observers.random_states import probe
 from plif_export.proof.compare import Observation
 from plif_export.proof.subjects.subject import Answer, EngineSession, States
 from plif_export.prove import prove

@@ -24,9 +24,8 @@ import onnx
 
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.bounds import Bounds, Step
-from plif_export.proof.arithmetic.interpret import Array, State
+from plif_export.proof.arithmetic.interpret import Array, State, with_h
 from plif_export.proof.compare import MEMBRANE, distance, on_edge
-from plif_export.proof.probe import with_h
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.sliced_file import SlicedFile
 from plif_export.proof.subjects.subject import HALF, Case

@@ -133,3 +133,18 @@ def neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -> Lay
 
     done = at(dtype)
     return done if equation.check is None or done.values == "membrane" else replace(done, jumps=jumps)
+
+
+def with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
+    """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
+    wide = {name: value.astype(np.float64) for name, value in state.items()}
+
+    def h_at(v: Array) -> Array:
+        return neuron(node, x, {**wide, "v": v}, np.float64).h
+
+    h = h_at(wide["v"])
+    slope = h - h_at(wide["v"] - 1)  # downwards, where no kind of neuron resets
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = wide["v"] + (wanted - h) / slope
+    usable = np.isfinite(v) & (np.abs(slope) > 1e-3)
+    return {**state, "v": np.where(usable, v, wide["v"]).astype(np.float32)}

@@ -1,4 +1,4 @@
-"""`--thorough`: minutes more of proof (search.py)."""
+"""Random spikes and membranes: what the gate asks of every layer (probe.py), and `--thorough`, minutes more (search.py)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class ThoroughOptions(OptionRecord):
 
 def hear(proof: Proof, thorough: bool) -> None:
     """A long run and a search, on what passed the gate."""
-    from plif_export.observers.thorough.search import search
+    from plif_export.observers.random_states.search import search
 
     search(proof)

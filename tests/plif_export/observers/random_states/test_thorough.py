@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from plif_export import export, verify
-from plif_export.observers.thorough import search
+from plif_export.observers.random_states import search
 from plif_export.prove import prove
 from runtime import load
 from runtime.core.parts import find_parts
@@ -19,7 +19,7 @@ from tests.export.test_camera_stimulus import Wrong
 from tests.export.test_parity_can_fail import written
 from tests.networks import firing
 
-THOROUGH = [(find_parts("observers")["thorough"], {"thorough": True})]
+THOROUGH = [(find_parts("observers")["random_states"], {"thorough": True})]
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from plif_export.observers.random_states.probe import BESIDE_THRESHOLD, of_all_layers
 from plif_export.proof.arithmetic.bounds import Bounds
 from plif_export.proof.arithmetic.interpret import Array, State
 from plif_export.proof.compare import count_off
 from plif_export.proof.forced import teacher_forced
-from plif_export.proof.probe import BESIDE_THRESHOLD, of_all_layers
 from plif_export.proof.reference import Reference
 from plif_export.proof.report import Report, Thorough
 from plif_export.proof.subjects.subject import Case, States, Subject, cases

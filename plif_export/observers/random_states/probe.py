@@ -27,9 +27,9 @@ import numpy as np
 
 from plif_export.proof.arithmetic import interpret
 from plif_export.proof.arithmetic.bounds import Bounds, Step
-from plif_export.proof.arithmetic.interpret import Array, Inputs, LayerStep, State
+from plif_export.proof.arithmetic.interpret import Array, Inputs, LayerStep, State, with_h
 from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.reference import GraphReference
+from plif_export.proof.reference import GraphReference, random_state
 from plif_export.proof.report import Report
 from plif_export.proof.subjects.subject import Case, Subject, cases
 from runtime.model.graph import Graph, Node, state_key
@@ -52,6 +52,13 @@ FAINT = 2.0 ** np.array(
 OUTPUT = ""  # in place of a layer's name
 
 Fires = dict[str, Array]  # {layer: [steps, rows, ...] bool}
+
+
+def ask(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array, seed: int) -> None:
+    """What the gate asks; x [T, B, ...] is its stimulus. Adds to report, and fails it."""
+    random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+    if report.passed:
+        faint_states(subject, graph, bounds, report, x)
 
 
 def random_spikes(subject: Subject, graph: Graph, bounds: Bounds, report: Report, rng: np.random.Generator) -> None:
@@ -213,7 +220,7 @@ def _drawn(
     spikes = {layer: list(which.astype(np.float32)) for layer, which in fires.items()}
     nodes = {layer: node for layer, node in bounds.neurons.items() if asked in (None, layer)}
     before = {
-        layer: [_at_rest(node, rows) if membranes == AT_REST else _random_state(node, rng, rows) for _ in range(steps)]
+        layer: [_at_rest(node, rows) if membranes == AT_REST else random_state(node, rng, rows) for _ in range(steps)]
         for layer, node in nodes.items()
     }
     if membranes == BESIDE_THRESHOLD:
@@ -258,24 +265,6 @@ def _partly_whole(state: State, rng: np.random.Generator) -> State:
     return {name: v if name == "v" else np.where(whole, np.rint(v), v) for name, v in state.items()}
 
 
-def _random_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
-    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [rows, ...] float32; to as far
-    above its start where the layer compares with something else than a number, or the threshold is below it."""
-    top = float(node.attrs["v_threshold"])
-    state = {}
-    for name, start in node.initial.items():
-        span = abs(top - start) or 1.0
-        high = top if start < top else start + span
-        state[name] = rng.uniform(start - 0.5 * span, high, (rows, *node.shape)).astype(np.float32)
-    return state
-
-
-def random_start(graph: Graph, rng: np.random.Generator) -> State:
-    """The start of one stream, {key: [1, ...]} float32: a random state of every layer."""
-    states = [(n.layer, _random_state(n, rng)) for n in graph.neurons]
-    return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
-
-
 def _firing(node: Node, x: Inputs, state: State, fires: Array, far: bool, rng: np.random.Generator) -> State:
     """The state with v moved so that the current x makes h cross the threshold in the neurons `fires`, and in no others; those
     stay that do so already. far: all move, half of them up to FAR thresholds away, where everything stays a number."""
@@ -301,18 +290,3 @@ def _beside_threshold(node: Node, step: Step, state: State, rng: np.random.Gener
     beside = with_h(node, x, state, top + distance)
     v = np.where(exactly, on["v"], beside["v"])
     return {**state, "v": np.where(rng.random(shape) < AT_THRESHOLD, np.float32(top), v)}
-
-
-def with_h(node: Node, x: Inputs, state: State, wanted: Array) -> State:
-    """The state with v moved so that the current x makes h what is wanted, where h depends on v."""
-    wide = {name: value.astype(np.float64) for name, value in state.items()}
-
-    def h_at(v: Array) -> Array:
-        return interpret.neuron(node, x, {**wide, "v": v}, np.float64).h
-
-    h = h_at(wide["v"])
-    slope = h - h_at(wide["v"] - 1)  # downwards, where no kind of neuron resets
-    with np.errstate(divide="ignore", invalid="ignore"):
-        v = wide["v"] + (wanted - h) / slope
-    usable = np.isfinite(v) & (np.abs(slope) > 1e-3)
-    return {**state, "v": np.where(usable, v, wide["v"]).astype(np.float32)}

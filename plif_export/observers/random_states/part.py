@@ -1,0 +1,6 @@
+ABOUT = "Random spikes and membranes, asked of every layer by the gate, and for minutes with --thorough."
+CONTRACT = "Observer"
+HEARS = ("proof",)
+OPTIONS = "ThoroughOptions"
+GIVES = {"question of the gate": "probe:ask"}
+PAGE = "docs/trust.md"
