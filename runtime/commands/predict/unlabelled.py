@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,7 @@ from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN, DatasetSpec, FileEventSet, Shape
 from runtime.data.recordings import find_recordings
 from runtime.engines.model import OpenModel
-from runtime.events.fit import likeness
 from runtime.events.framing import Framing, framing_of
-from runtime.measure.evaluate.census import Census
 from runtime.measure.evaluate.loop import Loop, Progress
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.metrics import artifact_identity
@@ -102,8 +99,7 @@ def predict(
         raise PlifError(f"--out {out}: nothing writes a table here; leave it out, and take --json")
     samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
     dataset = samples.open(model)
-    began = time.perf_counter()
-    keep = kept_in(out)
+    keep, kept = kept_in(out), list[Prediction]()
     loop = Loop(
         *(model, samples, dataset, len(dataset), how),
         keep=keep,
@@ -111,48 +107,37 @@ def predict(
         min_margin=how.min_margin,
         progress=progress,
     )
-    result = Predicted(
-        recordings=len(dataset),
-        unreadable=0,
-        answers=dict.fromkeys(model.classes, 0),
-        classes=model.classes,
-        engine=model.engine.name,
-        batch=0,
-        workers=0,
-        seconds=0.0,
-        throughput_per_s=0.0,
-        artifact=artifact_identity(model.path, model.card),
-        out=None if out is None else str(out),
-    )
-    census = Census(likeness(model.card), lost=result.lost)
 
     def consume(predictions: Iterator[Prediction]) -> None:
-        found = _counted(census.watch(predictions), result)
-        if out is None:
-            result.predictions = list(found)
         for part in tables if out is not None else ():
-            part.load("write_table")(found, model.classes, out)
+            part.load("write_table")(predictions, model.classes, out)
+        kept.extend(predictions)
 
     loop.run(consume)
     if keep is not None:
         shutil.rmtree(keep, ignore_errors=True)
-    seconds = time.perf_counter() - began
-    result.batch, result.workers = loop.batch, loop.workers
-    result.seconds, result.throughput_per_s = round(seconds, 3), round(len(dataset) / seconds, 3)
-    result.unreadable, result.unanswered = census.unreadable["samples"], census.unanswered
+    census = loop.census
     census.remark("plif predict", "say it: --sensor WxH", how.sensor)
-    result.fit = census.fit.to_dict() if census.fit is not None else {}
-    return result
+    return Predicted(
+        recordings=len(dataset),
+        unreadable=census.unreadable["samples"],
+        answers={name: census.predictions.count(i) for i, name in enumerate(model.classes)},
+        classes=model.classes,
+        engine=model.engine.name,
+        batch=loop.batch,
+        workers=loop.workers,
+        seconds=round(loop.seconds, 3),
+        throughput_per_s=loop.throughput_per_s,
+        artifact=artifact_identity(model.path, model.card),
+        out=None if out is None else str(out),
+        predictions=kept,
+        first_unreadable=next((each["error"] for each in census.unreadable["first"]), None),
+        unanswered=census.unanswered,
+        lost=census.lost,
+        fit=census.fit.to_dict() if census.fit is not None else {},
+    )
 
 
 def kept_in(out: Path | None) -> Path | None:
     """Where what is done may be kept until the table `out` is written: beside it."""
     return None if out is None else out.with_name(f"{out.name}.shards")
-
-
-def _counted(predictions: Iterator[Prediction], result: Predicted) -> Iterator[Prediction]:
-    for one in predictions:
-        result.first_unreadable = result.first_unreadable or one.error
-        if one.predicted is not None:
-            result.answers[result.classes[one.predicted]] += 1
-        yield one

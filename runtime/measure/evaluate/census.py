@@ -10,7 +10,7 @@ from typing import TypedDict, TypeVar
 
 from runtime.base.errors import PlifError, PlifWarning
 from runtime.events.fit import Likeness
-from runtime.measure.evaluate.predictions import MUCH, Prediction
+from runtime.measure.evaluate.predictions import MUCH, NONE, Prediction
 
 T = TypeVar("T")
 
@@ -46,31 +46,33 @@ class Census:
     """Counted in the one pass over all predictions.
 
     fit         of these recordings and the network
+    predictions, truths   class of each sample, NONE (-1) where it has no answer; its own, None where it is not known or not read
     unanswered  those that could be read and have no label
+    steps, all_steps   the most that a sample took, and those of all
     sensors     how many there are of each (size, who says it)
     """
 
     fit: Likeness | None
-    samples: int = 0
+    predictions: list[int] = field(default_factory=list)
+    truths: list[int | None] = field(default_factory=list)
     unreadable: Unread = field(default_factory=nothing_unread)
     unanswered: int = 0
+    steps: int = 0
+    all_steps: int = 0
     lost: Lost = field(default_factory=nothing_lost)
     sensors: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
-    def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
-        """The same predictions, counted."""
-        for one in predictions:
-            self.add(one)
-            yield one
-
     def add(self, one: Prediction) -> None:
         """Counts one."""
-        self.samples += 1
+        predicted = one.predicted
+        self.predictions.append(NONE if predicted is None else predicted)
+        self.truths.append(None if one.error is not None else one.truth)
+        self.steps, self.all_steps = max(self.steps, one.steps), self.all_steps + one.steps
         if one.error is not None:
             if _room(self.unreadable):
                 self.unreadable["first"].append({"path": one.path, "error": one.error})
             return
-        self.unanswered += one.predicted is None
+        self.unanswered += predicted is None
         self.lost["events"] += one.events_lost or 0
         if one.lost_much and _room(self.lost):
             self.lost["first"].append({"path": one.path, "events": one.events, "events_lost": one.events_lost})
@@ -96,7 +98,9 @@ class Census:
         if silent:
             sizes = (self._taken(size, n) for size, n in [*silent.items()][:MOST_SIZES])
             count = sum(silent.values())
-            _warn(f"{name}: {count} of {self.samples} recordings do not say their sensor: {'; '.join(sizes)}; {advice}")
+            _warn(
+                f"{name}: {count} of {len(self.predictions)} recordings do not say their sensor: {'; '.join(sizes)}; {advice}"
+            )
         other = sum(n for (size, said), n in self.sensors.items() if said == "recording" and size != asked)
         if asked is not None and other:
             _warn(f"{name}: {other} recordings say another sensor than {asked[0]}x{asked[1]}, and are read as they say")

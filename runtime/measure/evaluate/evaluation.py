@@ -14,7 +14,6 @@ loop.py runs it.
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -32,11 +31,10 @@ from runtime.base.options import with_fields
 from runtime.core.observers import hearing
 from runtime.data import with_options
 from runtime.data.dataset import first_names
-from runtime.events.fit import likeness
 from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.census import Census, Lost, Unread, nothing_lost, nothing_unread
 from runtime.measure.evaluate.loop import Loop, Progress
-from runtime.measure.evaluate.predictions import NONE, Prediction
+from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
 from runtime.measure.metrics import (
     ClassRow,
@@ -175,22 +173,18 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         exits=exits,
         progress=progress,
     )
-    table = _Table(len(model.classes), Census(likeness(model.card)))
-    began = time.perf_counter()
 
     def consume(predictions: Iterator[Prediction]) -> None:
-        found = table.census.watch(table.watch(predictions))
         for part in hearing("predictions") if out is not None else ():
-            part.load("write_predictions")(found, model.classes, out)
-        deque(found, maxlen=0)
+            part.load("write_predictions")(predictions, model.classes, out)
+        deque(predictions, maxlen=0)
 
-    answers = loop.run(consume)
-    seconds = time.perf_counter() - began
-    census = table.census
+    answers, census = loop.run(consume), loop.census
     advice = f"say it: {data.partition('?')[0]}?sensor=WIDTHxHEIGHT"
     census.remark(data, advice, getattr(dataset, "sensor", None))
-    correct, samples_read = int(np.trace(table.confusion)), int(table.confusion.sum() + table.unanswered.sum())
-    per_class = class_metrics(table.confusion.tolist(), model.classes, table.unanswered.tolist())
+    confusion, unanswered = _confusion(census, len(model.classes))
+    correct, samples_read = int(np.trace(confusion)), int(confusion.sum() + unanswered.sum())
+    per_class = class_metrics(confusion.tolist(), model.classes, unanswered.tolist())
     without = [row["class"] for row in per_class if not row["samples"]]
     if without and limit is None:
         warnings.warn(
@@ -202,16 +196,16 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         accuracy=correct / samples_read,
         samples=samples_read,
         correct=correct,
-        T=table.steps,
-        mean_steps=round(table.all_steps / max(samples_read, 1), 4),
+        T=census.steps,
+        mean_steps=round(census.all_steps / max(samples_read, 1), 4),
         exit_margin=None if exits is None else exits.margin,
         engine=model.engine.name,
         batch=loop.batch,
         latency_ms=answers.calls.to_dict(),
         latency_interval_ms=answers.calls.intervals(),
-        throughput_per_s=round((loop.done.samples - loop.before) / seconds, 3),
+        throughput_per_s=loop.throughput_per_s,
         firing_rates=answers.mean_rates(),
-        confusion=table.confusion.tolist(),
+        confusion=confusion.tolist(),
         classes=model.classes,
         data=dataset.name,
         split=how.split,
@@ -220,9 +214,9 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         macro_f1=macro_f1(per_class),
         workers=loop.workers,
         threads=loop.lanes,
-        seconds=round(seconds, 3),
+        seconds=round(loop.seconds, 3),
         unreadable=census.unreadable,
-        unanswered=int(table.unanswered.sum()),
+        unanswered=int(unanswered.sum()),
         lost=census.lost,
         artifact=artifact_identity(model.path, model.card),
         data_list={"samples": loop.count, "sha256": loop.data_sha256},
@@ -230,8 +224,8 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
         sensor_from=census.sensor_from,
         fit=None if model.static or census.fit is None else census.fit.to_dict(),
         versions=versions(),
-        predictions=table.predictions,
-        truths=table.truths,
+        predictions=census.predictions,
+        truths=census.truths,
         traces=answers.traces,
     )
 
@@ -241,27 +235,13 @@ def kept_in(out: Path | None) -> Path | None:
     return None if out is None else out / "shards"
 
 
-class _Table:
-    """What is counted in the one pass over all predictions. confusion  int64 [true][predicted];  unanswered  int64 [true]"""
-
-    def __init__(self, classes: int, census: Census) -> None:
-        self.confusion, self.unanswered = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
-        self.predictions: list[int] = []
-        self.steps = self.all_steps = 0
-        self.truths: list[int | None] = []
-        self.census = census
-
-    def watch(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
-        """The same predictions, counted."""
-        for one in predictions:
-            predicted = one.predicted
-            self.predictions.append(NONE if predicted is None else predicted)
-            self.truths.append(None if one.error is not None else one.truth)
-            self.steps = max(self.steps, one.steps)
-            self.all_steps += one.steps
-            if one.error is None and one.truth is not None:
-                (self.unanswered if predicted is None else self.confusion[:, predicted])[one.truth] += 1
-            yield one
+def _confusion(census: Census, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(confusion int64 [true, predicted], those without an answer int64 [true]) of the samples that have a class."""
+    counts = np.zeros((classes, classes + 1), np.int64)
+    for truth, predicted in zip(census.truths, census.predictions, strict=True):
+        if truth is not None:
+            counts[truth, predicted] += 1  # NONE, -1, is the last column
+    return counts[:, :-1], counts[:, -1]
 
 
 def write_results(result: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:

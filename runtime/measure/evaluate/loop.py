@@ -5,6 +5,7 @@ A part may do it with several workers. What it hears is the loop: how many sampl
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from runtime.data.dataset import UNKNOWN
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
+from runtime.events.fit import likeness
 from runtime.measure.evaluate.batches import MOST_TRACED, Exits, Trace, run_batch, trace_of
+from runtime.measure.evaluate.census import Census
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
 from runtime.measure.metrics import list_sha256, wilson
@@ -96,7 +99,8 @@ class Loop:
     keep        where a part may keep what is done, None: nowhere;  keeper: what a user types for that
     progress    hears (done, of, a note) after every batch
     batch, workers, lanes   with which it runs: samples at once, processes, and batches at once in the only process
-    done, before   how far it is, and how far it was when it was begun
+    done, before   how far it is, and how far it was when it was begun;  seconds: that it took
+    census      what the predictions say together
     kept        what an interrupt leaves, in words
     """
 
@@ -115,7 +119,11 @@ class Loop:
     lanes: int = 1
     done: Tally = field(default_factory=Tally)
     before: int = 0
+    seconds: float = 0.0
     kept: str = "nothing is kept"
+
+    def __post_init__(self) -> None:
+        self.census = Census(likeness(self.model.card))
 
     @cached_property
     def data_sha256(self) -> str:
@@ -123,17 +131,23 @@ class Loop:
         entries = ((self.dataset.path(i), self.dataset.label(i)) for i in range(self.count))
         return list_sha256(entries, self.samples.place)
 
+    @property
+    def throughput_per_s(self) -> float:
+        """Samples of this run, reading included."""
+        return round((self.done.samples - self.before) / self.seconds, 3)
+
     def run(self, consume: Consume) -> Outcome:
         """Runs it. `consume` takes the predictions, in the order of the samples; what all of them have in common is returned.
 
         Raises PlifError where the model does not fit, or nothing can be read; Interrupted with what is known so far.
         """
-        total = Outcome()
+        total, began = Outcome(), time.perf_counter()
         try:
             consume(self._predictions(total))
         except KeyboardInterrupt:
             known = ", ".join(filter(None, [f"{self.done.samples} of {self.count} samples are done", self._accuracy()]))
             raise Interrupted(f"{known}; {self.kept}") from None
+        self.seconds = time.perf_counter() - began
         for note in total.notes:
             warnings.warn(note, PlifWarning, stacklevel=3)
         return total
@@ -142,7 +156,9 @@ class Loop:
         parts = [part.load("hear")(self, **own) for part, own in self.how.hearers("workers", always=True)]
         for found in parts[0] if parts else self._in_turn():
             total.add(found)
-            yield from found.predictions
+            for one in found.predictions:
+                self.census.add(one)
+                yield one
 
     def _in_turn(self) -> Iterator[Outcome]:
         """The answers to one batch after the other."""
