@@ -15,6 +15,7 @@ import pytest
 
 from runtime.core.parts import FILE, PACKAGES, read_part
 from tests.conftest import REPOSITORY
+from tests.runtime.test_own_parts import install
 
 PAGES = sorted((REPOSITORY / "docs" / "contracts").glob("*.md"))
 EXAMPLE = re.compile(r"^# (\S+/\w+\.py)\n(.*?)(?=```|^# \S+\.py$)", re.DOTALL | re.MULTILINE)
@@ -70,6 +71,7 @@ def said(tmp_path_factory: pytest.TempPathFactory, digits_onnx: Path) -> dict[st
     (here / "a.dots").write_bytes(b"DOTS\n" + b"".join(bytes([ms, 0, ms % 34, 5]) for ms in range(100)) + b"cut")
     (here / "a.matrix").write_text("MATRIX\n" + "\n".join("0.4 0.3 0.2 0.5 0.6 0.1" for _ in range(4)))
     (here / "net.py").write_text(NET)
+    install(others := tmp_path_factory.mktemp("others"))
     model = str(digits_onnx)
     tried = {
         "format": ["stream", model, "a.dots"],
@@ -79,6 +81,8 @@ def said(tmp_path_factory: pytest.TempPathFactory, digits_onnx: Path) -> dict[st
         "unknown dataset": ["eval", model, "--data", "eleven-columns:"],
         "engine": ["eval", model, "--data", "ten-columns:", "--engine", "plain", "--json"],
         "observer": ["stream", model, "a.dots", "--tally"],
+        "observer of others": ["stream", model, "a.dots", "--alarm", "1"],
+        "no observer": ["stream", model, "a.dots", "--alarms", "1"],
         "help": ["--help"],
         "command": ["heads", "a.dots", "--count", "2"],
         "wrong option": ["heads", "a.dots", "--count", "0"],
@@ -92,7 +96,7 @@ def said(tmp_path_factory: pytest.TempPathFactory, digits_onnx: Path) -> dict[st
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(tried)],
         cwd=here,
-        env={**os.environ, "PYTHONPATH": str(sources)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (sources, others)))},
         capture_output=True,
         text=True,
         check=False,
@@ -122,7 +126,7 @@ def test_each_contract_has_a_page() -> None:
     found = {
         read_part(file, "").contract for package in PACKAGES for file in (REPOSITORY / package).glob(f"*/*/{FILE}")
     }
-    said_together = {"Neuron", "Precision", "Form"}  # on the page of operations
+    said_together = {"Neuron", "Precision", "Form", "Check"}  # on the page of operations
     assert {contract.lower() for contract in found - said_together} == {page.stem for page in PAGES}
     together = (REPOSITORY / "docs" / "contracts" / "operation.md").read_text().lower()
     assert all(contract.lower() in together for contract in said_together)
@@ -153,6 +157,12 @@ def test_an_engine_gives_the_answers_of_the_others(said: dict[str, Said]) -> Non
 def test_an_observer_hears_a_stream_where_its_option_is_given(said: dict[str, Said]) -> None:
     assert said["observer"].code == 0 and " decisions\n" in said["observer"].err
     assert " decisions\n" not in said["format"].err
+
+
+def test_an_observer_of_another_package_hears_where_its_option_is_given(said: dict[str, Said]) -> None:
+    assert said["observer of others"].code == 0 and "ALARM at 80000 us" in said["observer of others"].err
+    assert "ALARM" not in said["format"].err
+    assert said["no observer"].code == 2 and "Did you mean '--alarm'?" in said["no observer"].err
 
 
 def test_a_command_is_in_the_help_and_runs(said: dict[str, Said]) -> None:

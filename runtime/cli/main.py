@@ -31,6 +31,7 @@ from runtime.base.text import say
 from runtime.base.version import __version__
 from runtime.cli.commands import command_of, in_place, plain_typer
 from runtime.cli.signals import catch_signals, exit_code, let_go
+from runtime.core.observers import hear_others
 from runtime.core.parts import PACKAGES, Part, by_name, find_part, find_parts
 
 UNREAD = 141  # what a shell says of `yes` in `yes | head -1`
@@ -171,7 +172,12 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _lines_of_warnings()
     os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
-        code = invoke(arguments)
+        try:
+            code = invoke(arguments)
+        except NoSuchOption:
+            if not hear_others():
+                raise
+            code = invoke(arguments)
         sys.stdout.flush()
     except PlifError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"

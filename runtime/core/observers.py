@@ -24,23 +24,42 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
 A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
 while the part is there. A part with options hears where one of them is given, one without always. Their record is imported for
 the help, so what is heavy is not beside it.
+
+An observer of another package (runtime/core/parts.py) needs an option: it is looked up where one of a command or of a Python
+call is none of ours. To look for one without options, or for a help, would cost each start ten milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import Field, field
+from dataclasses import Field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from runtime.base.options import OptionRecord, options_of
-from runtime.core.parts import Part, find_parts
+from runtime.core.parts import Part, find_parts, parts_of_others
+
+OTHERS: list[Part] = []  # of other packages, once they were looked up
+RECORDS: list[tuple[type[HeardOptions], str]] = []  # and what the parts hear whose options each has
 
 
 def hearing(what: str, kind: str = "observers") -> list[Part]:
     """The parts of a kind that hear it; those with LAST come last."""
-    return [part for part in find_parts(kind).values() if what in part.hears]
+    others = OTHERS if kind == "observers" else ()
+    return [part for part in (*find_parts(kind).values(), *others) if what in part.hears]
+
+
+@cache
+def hear_others() -> bool:
+    """Gives all records the options of observers of other packages; whether there are any."""
+    OTHERS.extend(part for part in parts_of_others("observers").values() if part.options)
+    for record, by in RECORDS:
+        for part in OTHERS:
+            if by in part.hears:
+                _declare(record, part)
+    return bool(OTHERS)
 
 
 def recorder_of(source: object) -> Part | None:
@@ -56,12 +75,15 @@ class HeardOptions(OptionRecord):
     """Base of a record that has the options of parts, too: class StreamOptions(ViewOptions, HeardOptions, by="run")."""
 
     def __init_subclass__(cls, by: str = "") -> None:
-        for part in hearing(by) if by else ():
-            types = get_type_hints(part.load(part.options)) if part.options else {}
-            for each in _options(part):
-                cls.__annotations__ = {**cls.__annotations__, each.name: types[each.name]}
-                setattr(cls, each.name, field(default=each.default, metadata=each.metadata))
         super().__init_subclass__()
+        RECORDS.append((cls, by))
+        for part in hearing(by) if by else ():
+            _declare(cls, part)
+
+    def __init__(self, **given: Any) -> None:
+        if given.keys() - {each.name for each in fields(self)}:
+            hear_others()
+        super().__init__(**given)
 
     def hearers(self, what: str, always: bool = False) -> Iterator[tuple[Part, dict[str, Any]]]:
         """Each part that hears it, with what its options are in this record: those without, and those of which one was given, or,
@@ -73,11 +95,21 @@ class HeardOptions(OptionRecord):
 
     def of(self, part: Part) -> dict[str, Any]:
         """What the options of a part are in this record."""
-        return {each.name: vars(self)[each.name] for each in _options(part)}
+        return {each.name: vars(self).get(each.name, each.default) for each in _options(part)}
 
     def hear(self, what: str, *said: object, always: bool = False) -> list[Any]:
         """What all of them make of `said` and of their options."""
         return [each for part, own in self.hearers(what, always) for each in part.load("hear")(*said, **own)]
+
+
+def _declare(record: type[HeardOptions], part: Part) -> None:
+    """The options of a part become fields of a record, and of those that derive from it."""
+    types = get_type_hints(part.load(part.options)) if part.options else {}
+    own = {each.name: each for each in _options(part)}
+    record.__annotations__ = {**record.__annotations__, **{name: types[name] for name in own}}
+    for heir, _ in RECORDS:
+        if issubclass(heir, record):
+            heir.__dataclass_fields__ |= own
 
 
 def _options(part: Part) -> list[Field[Any]]:

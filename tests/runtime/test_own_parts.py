@@ -1,4 +1,6 @@
-"""A package outside of the tree adds a format, a source and a command: those of docs/own-parts.md, as they stand there."""
+"""A package outside of the tree adds a format, a source and a command: those of docs/own-parts.md, as they stand there.
+
+Its observer is in tests/test_contracts.py, since a process keeps the options of records."""
 
 from __future__ import annotations
 
@@ -24,17 +26,22 @@ ENTRIES = re.search(r"```toml\n\[project\.entry-points\.\"plif\.parts\"\]\n(.*?)
 WORD = np.dtype([("t", "<u4"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder in which the packages of the page lie, as pip installs them."""
+def install(folder: Path) -> None:
+    """Puts the packages of the page into a folder, as pip does."""
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    about = tmp_path / "own-1.0.dist-info"
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    about = folder / "own-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     assert ENTRIES is not None
     (about / "entry_points.txt").write_text("[plif.parts]\n" + ENTRIES[1].replace('"', ""))
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which the packages of the page lie."""
+    install(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     parts_of_others.cache_clear()
     yield tmp_path
@@ -92,4 +99,10 @@ def test_a_part_that_is_registered_and_gone_is_named(installed: Path) -> None:
 def test_what_the_page_says_of_a_part_is_what_one_has(installed: Path) -> None:
     for name in FILES:
         if name.endswith(FILE):
-            assert read_part(installed / name, "its.module").contract in ("Format", "Source", "Target", "Command")
+            assert read_part(installed / name, "its.module").contract in (
+                "Format",
+                "Source",
+                "Target",
+                "Observer",
+                "Command",
+            )
