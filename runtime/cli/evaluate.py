@@ -6,7 +6,6 @@ In Python: runtime.measure.evaluate.judge.judge (all of it), runtime.measure.eva
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.base.declared import SENSOR_FROM, Opening
@@ -44,11 +43,12 @@ def evaluate(
         judged = judge(model, **vars(how), command=command_line(), shown=True)
         gates += judged.gates
     say_engine(model)
-    output.show(judged.to_dict(), lambda: [*_evaluation_lines(judged.result, judged.written), *judged.lines])
+    written = [f"wrote {path}" for path in judged.written]
+    output.show(judged.to_dict(), lambda: [*_evaluation_lines(judged.result), *judged.lines, *written])
     raise_problems(judged.problems)
 
 
-def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
+def _evaluation_lines(result: Evaluation) -> Iterator[str]:
     low, high = (100 * end for end in result.interval)
     yield (
         f"accuracy {100 * result.accuracy:.2f} %  ({result.correct} of {result.samples}, 95 % interval {low:.1f} - {high:.1f}; "
@@ -67,12 +67,6 @@ def _evaluation_lines(result: Evaluation, written: list[Path]) -> Iterator[str]:
     yield f"firing rates {rates or f'are not counted by engine {result.engine}'}"
     if result.exit_margin is not None:
         yield f"early exit at a margin of {result.exit_margin:g}: {result.mean_steps:.2f} steps a sample"
-    if result.against is not None:
-        yield (
-            f"against {result.against['path']}: {result.against['decisions_changed']} of {result.samples} decisions differ; "
-            f"its accuracy {100 * result.against['accuracy']:.2f} % (McNemar's p {result.against['p']:.3g})"
-        )
-    yield from (f"wrote {path}" for path in written)
 
 
 def _ms(value: float | None) -> str:

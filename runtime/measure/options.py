@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.base.declared import SampleOptions, ViewOptions
-from runtime.base.errors import PlifError
 from runtime.base.options import option
 from runtime.core.observers import HeardOptions
 
@@ -30,21 +29,10 @@ class EvaluateOptions(SampleOptions, RunOptions, ViewOptions, by="exits"):
 
 
 class JudgeOptions(EvaluateOptions, HeardOptions, by="eval"):
-    """An evaluation, the bars that it must reach, and what it is compared with. Reaching a bar exactly is enough."""
+    """An evaluation, and the bars that it must reach. Reaching a bar exactly is enough."""
 
-    against: Path | None = option(
-        "Another artifact or model.pt on the same samples: which decisions differ?", default=None
-    )
     min_accuracy: float | None = option("Exit 1 where accuracy (0..1) is lower.", default=None, least=0, most=1)
-    max_changed: float | None = option(
-        "Exit 1 where a larger share (0..1) of decisions differs from --against.", default=None, least=0, most=1
-    )
     max_p99_ms: float | None = option("Exit 1 where the p99 of a call takes longer.", default=None, least=1e-9)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_changed is not None and self.against is None:
-            raise PlifError("--max-changed: changed from what? Name it with --against FILE")
 
 
 class InsteadOptions(HeardOptions, by="instead of eval"):

@@ -12,7 +12,7 @@ import runtime
 from plif_export import export
 from runtime.cli.main import run
 from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.paired import compare
+from runtime.observers.paired_networks.paired import compare
 from tests.conftest import REPOSITORY
 
 DATA = "digits:12"

@@ -22,7 +22,6 @@ from runtime.core.parts import given_by_parts
 from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.measure.evaluate.samples import SplitOf, read
 from runtime.measure.options import EvaluateOptions
-from runtime.measure.paired import compare
 from runtime.measure.results import Measurement
 
 WATCHED = 50  # samples in which synaptic operations are counted
@@ -91,7 +90,7 @@ def add_data(
         row.accuracy, row.samples, row.firing_rates = found.accuracy, found.samples, found.firing_rates
         if first is None:
             first = found
-        else:
+        elif (compare := given_by_parts("observers", "paired")) is not None:
             decisions = zip(found.truths, first.predictions, found.predictions, strict=True)
             paired = compare(list(decisions))
             row.decisions_changed, row.mcnemar_p = paired.changed, paired.p

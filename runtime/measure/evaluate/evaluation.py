@@ -46,11 +46,10 @@ from runtime.measure.metrics import (
     wilson,
 )
 from runtime.measure.options import EvaluateOptions
-from runtime.measure.paired import compare
 
 
 class Against(TypedDict):
-    """Another model on the same samples (runtime/measure/paired.py)."""
+    """Another model on the same samples (runtime/observers/paired_networks)."""
 
     path: str
     accuracy: float
@@ -122,22 +121,6 @@ class Evaluation:
     truths: list[int | None] = field(repr=False, default_factory=list)
     traces: list[Trace] = field(repr=False, default_factory=list)
     against: Against | None = None
-
-    def compare(self, other: Evaluation, path: str | Path) -> None:
-        """Sets `against`. Raises PlifError when the other has other classes, so that its decisions mean something else."""
-        if other.classes != self.classes:
-            raise PlifError(f"{path}: has other classes, so its decisions cannot be compared; expected the same ones")
-        pairs = list(zip(self.truths, self.predictions, other.predictions, strict=True))
-        paired = compare(pairs)
-        self.against = {
-            "path": str(path),
-            "accuracy": other.accuracy,
-            "correct": other.correct,
-            "decisions_changed": sum(a != b for _, a, b in pairs),
-            "only_here": paired.only_first,
-            "only_there": paired.only_second,
-            "p": paired.p,
-        }
 
     def to_dict(self) -> dict[str, object]:
         """All but `truths`, which the data set knows, and `traces`, of which the curves are."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.api import Model, load
+from runtime.api import Model
 from runtime.base.errors import CheckFailed, Gate, PlifError
 from runtime.base.options import with_fields
 from runtime.base.progress import Progress
 from runtime.measure.evaluate.census import problems
-from runtime.measure.evaluate.evaluation import Evaluation, evaluate, kept_in, write_results
-from runtime.measure.evaluate.loop import begun_engine
+from runtime.measure.evaluate.evaluation import Evaluation, evaluate, write_results
 from runtime.measure.options import EvaluateOptions, JudgeOptions
 
 
@@ -55,17 +54,15 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     with Progress("evaluating", shown) as progress:
         judged = Judgement(evaluate(model, progress=progress.update, **how))
     result = judged.result
-    if bars.against is not None:
-        result.compare(_other(bars, how, model, shown), bars.against)
-    if bars.out is not None:
-        judged.written = write_results(result, bars.out, command)
     for add in heard:
         add(judged, model)
+    if bars.out is not None:
+        judged.written = [*write_results(result, bars.out, command), *judged.written]
     unreadable, told = result.unreadable["samples"], f"so accuracy is of {result.samples}"
     first = "".join(
         f"{one['path']}: {one['error'].removeprefix(one['path'] + ': ')}" for one in result.unreadable["first"][:1]
     )
-    judged.gates = [*_bars(bars, result)]
+    judged.gates = [*_accuracy(bars, result), *judged.gates, *_time(bars, result)]
     judged.problems = [CheckFailed(bar.failed) for bar in judged.gates if bar.failed]
     unread = [*problems(result.samples + unreadable, unreadable, first, result.lost, told)]
     judged.gates.append(Gate("all recordings", "; ".join(map(str, unread)) or None))
@@ -73,34 +70,17 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
     return judged
 
 
-def _other(bars: JudgeOptions, how: dict[str, Any], model: Model, shown: bool) -> Evaluation:
-    """The same samples with the model of --against."""
-    assert bars.against is not None
-    place = None if bars.out is None else bars.out / "against"
-    begun = begun_engine(bars, kept_in(place)) or "auto"
-    other = load(bars.against, begun, threads=model.options.threads, device=model.options.device)
-    how = how | {"out": place, "batch": None if other.card.get("batch") else bars.batch}
-    if how.get("exit_margin") != "off":  # a margin is of one network
-        how.pop("exit_margin", None)
-    with Progress("evaluating the other", shown) as progress:
-        return evaluate(other, progress=progress.update, **how)
-
-
-def _bars(bars: JudgeOptions, result: Evaluation) -> Iterator[Gate]:
-    """Each bar that was set, and whether the result misses it."""
+def _accuracy(bars: JudgeOptions, result: Evaluation) -> Iterator[Gate]:
+    """The bar of the accuracy, where it was set, and whether the result misses it."""
     if bars.min_accuracy is not None:
         low, high = result.interval
         bar = f"--min-accuracy {bars.min_accuracy:g}"
         missed = f"accuracy {result.accuracy:.4f} (95 % interval {low:.4f} - {high:.4f}) is below {bar}"
         yield Gate(bar, missed if result.accuracy < bars.min_accuracy else None)
-    if bars.max_changed is not None and result.against is not None:
-        changed, n, bar = (
-            result.against["decisions_changed"],
-            len(result.predictions),
-            f"--max-changed {bars.max_changed:g}",
-        )
-        missed = f"{changed} of {n} decisions changed ({changed / n:.4f}), more than {bar}"
-        yield Gate(bar, missed if changed > bars.max_changed * n else None)
+
+
+def _time(bars: JudgeOptions, result: Evaluation) -> Iterator[Gate]:
+    """The same of the time of a call."""
     p99 = result.latency_ms["p99"]
     if bars.max_p99_ms is not None and p99 is not None:
         bar = f"--max-p99-ms {bars.max_p99_ms:g}"

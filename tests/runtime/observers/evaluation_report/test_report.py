@@ -21,7 +21,6 @@ from runtime.measure.evaluate.batches import Trace
 from runtime.measure.evaluate.evaluation import evaluate
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.paired import compare, mcnemar
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
 from runtime.observers.evaluation_report import curves
@@ -184,14 +183,6 @@ def test_calibration_of_scores_by_hand() -> None:
     ]  # fmt: skip
     assert ece == pytest.approx(0.25 * 0.5 + 0.75 * (0.9 - 2 / 3))
     assert curves.reliability([Prediction(0, "", 0, (3.0, -1.0))]) == ([], None)
-
-
-def test_mcnemar_is_a_coin() -> None:
-    assert mcnemar(0, 0) == 1 and mcnemar(1, 0) == 1 and mcnemar(0, 5) == 2 / 32 and mcnemar(5, 5) == 1
-    assert mcnemar(10, 2) == pytest.approx(2 * (1 + 12 + 66) / 4096) and mcnemar(600, 600) == 1
-    assert 0 <= mcnemar(400, 900) < 1e-40
-    found = compare([(0, 0, 1), (0, 1, 0), (0, 1, 2), (None, 0, 1), (1, 1, 1)])
-    assert (found.samples, found.changed, found.only_first, found.only_second) == (4, 3, 1, 1)
 
 
 def test_a_png_of_ours_is_a_png() -> None:
