@@ -8,21 +8,22 @@ recording gets) this is what evaluation does, on the same frames, so both give t
 
 Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone.
 A recording read as fast as possible is read in this thread; whatever has a clock of its own (a live source, speed="real")
-has a reader thread and a bounded queue (runtime.stream.queue).
+has a reader thread and a bounded queue (a part: runtime.observers.live_queue).
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
-from runtime.core.observers import recorder_of
+from runtime.core.observers import hearing, recorder_of
 from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.events.fit import likeness
@@ -34,15 +35,12 @@ from runtime.events.sources.base import ASK, Source, turns_itself
 from runtime.model.card import card_margin, card_rule
 from runtime.stream.controls import Controls
 from runtime.stream.decide import Decision, Rules
-from runtime.stream.observe import BEAT_S, Observer, Observers
+from runtime.stream.observe import Observer, Observers
 from runtime.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
-from runtime.stream.queue import FrameQueue, parse_overload
 from runtime.stream.source_framer import SourceFramer
 from runtime.stream.stream import Stream, add_up, check_streamable
 
 Stage = Enum("Stage", "MADE RUNS READ TOLD CLOSED")  # of a run: told is its summary, and it ran or was read before
-
-CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 
 
 class Run:
@@ -69,9 +67,9 @@ class Run:
         self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
+        self._queues: Any = None
         heard = options.hear("run", model)
         self._observers = Observers([*heard, *observers])
-        self._wake = threading.Condition()
         opened: list[Source] = []
         try:
             for one in sources:
@@ -133,27 +131,28 @@ class Run:
     def _make_queues(self) -> None:
         """Makes reader threads where a source has a clock of its own; then all sources get one."""
         self.controls.wake = self._wake_up
-        overload = parse_overload(str(self.options.overload))
         paced = self.options.speed == "real"
         alone = len(self.streams) == 1 and self.source.waits  # a pipe, and nothing else to wait for
         threaded = not alone and (paced or any(stream.source.live for stream in self.streams))
         for stream in self.streams:
-            stream.source.say = say = lambda text, name=stream.name: self._observers.on_note(name, text)
-            if threaded:
-                stream.queue = FrameQueue(
-                    stream.frames,
-                    wake=self._wake,
-                    overload=overload,
-                    paced=paced and not stream.source.live,
-                    controls=self.controls,
-                    say=say,
-                )
+            stream.source.say = partial(self._observers.on_note, stream.name)
+        if not threaded and self.options.overload == "merge":
+            return
+        part = next(iter(hearing("queues")), None)
+        if part is None:
+            raise PlifError(
+                f"{self.source.name}: live feeds, --speed real, --overload need a reader ahead, and no part here is one"
+            )
+        queues = part.load("queue:Queues")(str(self.options.overload), paced, self.controls, self._observers)
+        if threaded:
+            queues.read(self.streams)
+            self._queues = queues
 
     def _wake_up(self) -> None:
         """Controls were used: wakes the loop. A loop that waits in the read of a pipe is woken by the end of its source."""
-        with self._wake:
-            self._wake.notify_all()
-        if self.controls.ended and self.streams[0].queue is None:
+        if self._queues is not None:
+            self._queues.wake()
+        elif self.controls.ended:
             for stream in self.streams:
                 stream.source.close()
 
@@ -186,7 +185,7 @@ class Run:
             self._observers.on_start(self)
         self._advise()
         try:
-            for batch in self._from_queues() if self.streams[0].queue else self._in_turn():
+            for batch in self._in_turn() if self._queues is None else self._queues:
                 yield from self._step(batch)
             self._stage = Stage.READ
         finally:
@@ -237,35 +236,6 @@ class Run:
             if batch:
                 yield batch
 
-    def _from_queues(self) -> Iterator[list[Stream]]:
-        """The streams that have a frame in their queue; sleeps while none has."""
-        pairs = [(stream, stream.queue) for stream in self.streams if stream.queue is not None]
-        for _, queue in pairs:
-            queue.start()
-        failed: BaseException | None = None
-        while not self.controls.ended:
-            batch = []
-            with self._wake:
-                while not self.controls.ended:
-                    over, running = True, self.controls.running
-                    for stream, queue in pairs:
-                        stream.pending = queue.take() if running else None
-                        if stream.pending is not None:
-                            batch.append(stream)
-                        # a failure ends the run, whatever the other sources do, and also while it is stopped
-                        failed = failed or queue.error
-                        over = over and queue.done and not queue.waiting
-                    if batch or failed or over:
-                        break
-                    self._wake.wait(BEAT_S if self._observers.on_wait else None)
-                    if self._observers.on_wait:
-                        self._observers.on_wait()
-            if failed:
-                raise failed
-            if not batch:
-                return
-            yield batch
-
     def _step(self, batch: list[Stream]) -> list[Decision]:
         """One step of the network for the streams of the batch, each with its pending frame."""
         asked = self.controls.take_resets() if self.controls.resets else ()
@@ -304,15 +274,10 @@ class Run:
         if self._stage is Stage.CLOSED:
             return
         self.controls.end()
-        for stream in self.streams:
-            stream.source.close() if stream.queue is None else stream.queue.stop()
-        deadline_s = time.monotonic() + CLOSING_S  # the same for all
-        for stream in self.streams:
-            if stream.queue is not None and not stream.queue.join(deadline_s):
-                text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
-                if text not in stream.notes:
-                    stream.notes.append(text)
-                    self._observers.on_note(stream.name, text)
+        for stream in self.streams if self._queues is None else ():
+            stream.source.close()
+        if self._queues is not None:
+            self._queues.close()
         if self._stage is Stage.READ and self._observers.on_end:
             self._observers.on_end(self)
         for stream in self.streams:

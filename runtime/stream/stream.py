@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -24,10 +24,17 @@ from runtime.events.sources.base import Source
 from runtime.native.interface import AFRESH, GAP, IDLE, LOST
 from runtime.stream.decide import NOT_SURE, Decision, Rules
 from runtime.stream.observe import Observers
-from runtime.stream.queue import FrameQueue
 from runtime.stream.source_framer import SourceFramer
 
 ENTERED = 1024  # latencies are entered so many at a time
+
+
+class Waiting(Protocol):
+    """Frames of a source that a thread reads ahead: how many were merged into others, dropped, and waited at once."""
+
+    merged: int
+    dropped: int
+    longest: int
 
 
 class Stream:
@@ -64,7 +71,7 @@ class Stream:
         self.account = frames.account
         self.rules = rules
         self.numbers = list(range(first_row, first_row + rules.rows))
-        self.queue: FrameQueue | None = None
+        self.queue: Waiting | None = None
         self.pending: Frame | None = None
         self.latency, self.lag = Latencies(), Latencies()
         self.steps = self._steps_before = 0

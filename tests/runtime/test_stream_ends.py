@@ -257,7 +257,7 @@ class Stuck(FedSource):
 
 
 def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model, monkeypatch: Any) -> None:
-    monkeypatch.setattr("runtime.stream.run.CLOSING_S", 0.4)
+    monkeypatch.setattr("runtime.observers.live_queue.queue.CLOSING_S", 0.4)
     seen, stuck = SlowObserver(), [Stuck(packets_of(SOURCES[1])) for _ in range(3)]
     running = model.stream(stuck, observers=[seen], **RULES)
     for decision in running:

@@ -18,13 +18,16 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from runtime.base.errors import PlifError
 from runtime.events.frame import Frame
 from runtime.stream.controls import Controls
+from runtime.stream.observe import BEAT_S, Observers
 from runtime.stream.source_framer import SourceFramer
+from runtime.stream.stream import Stream
 
+CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 QUIET_S = 1.0  # an overload is over when nothing was merged or dropped for so long
 
 
@@ -204,3 +207,74 @@ class FrameQueue:
         elif self._overloaded_s is not None and clock_s - self._overloaded_s > QUIET_S:
             self._overloaded_s = None
             self._say(f"keeping up again ({self.merged} frames merged and {self.dropped} dropped so far)")
+
+
+class Queues:
+    """The frames of all streams of a run, each with a reader of its own. Iterate over it once.
+
+    overload  text of --overload;  paced: recordings come at their own pace
+    """
+
+    def __init__(self, overload: str, paced: bool, controls: Controls, observers: Observers) -> None:
+        self._overload, self._paced = parse_overload(overload), paced
+        self._controls, self._observers = controls, observers
+        self._wake = threading.Condition()
+        self._pairs: list[tuple[Stream, FrameQueue]] = []
+
+    def read(self, streams: Iterable[Stream]) -> None:
+        """Makes their queues."""
+        for stream in streams:
+            stream.queue = queue = FrameQueue(
+                stream.frames,
+                wake=self._wake,
+                overload=self._overload,
+                paced=self._paced and not stream.source.live,
+                controls=self._controls,
+                say=stream.source.say,
+            )
+            self._pairs.append((stream, queue))
+
+    def __iter__(self) -> Iterator[list[Stream]]:
+        """The streams that have a frame in their queue; sleeps while none has."""
+        for _, queue in self._pairs:
+            queue.start()
+        failed: BaseException | None = None
+        while not self._controls.ended:
+            batch = []
+            with self._wake:
+                while not self._controls.ended:
+                    over, running = True, self._controls.running
+                    for stream, queue in self._pairs:
+                        stream.pending = queue.take() if running else None
+                        if stream.pending is not None:
+                            batch.append(stream)
+                        # a failure ends the run, whatever the other sources do, and also while it is stopped
+                        failed = failed or queue.error
+                        over = over and queue.done and not queue.waiting
+                    if batch or failed or over:
+                        break
+                    self._wake.wait(BEAT_S if self._observers.on_wait else None)
+                    if self._observers.on_wait:
+                        self._observers.on_wait()
+            if failed:
+                raise failed
+            if not batch:
+                return
+            yield batch
+
+    def wake(self) -> None:
+        """Controls were used."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def close(self) -> None:
+        """Nothing more is read; frames that wait are dropped, and counted."""
+        for _, queue in self._pairs:
+            queue.stop()
+        deadline_s = time.monotonic() + CLOSING_S  # the same for all
+        for stream, queue in self._pairs:
+            if not queue.join(deadline_s):
+                text = f"its reader did not end within {CLOSING_S:g} s and is left behind; what it still brings is not counted"
+                if text not in stream.notes:
+                    stream.notes.append(text)
+                    self._observers.on_note(stream.name, text)
