@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ def labels_of(dataset: Dataset, indices: Iterable[int]) -> np.ndarray:
     return np.array([dataset.label(i) for i in indices], np.int64)
 
 
-def _holds(dtype: np.dtype[Any], sample: np.ndarray) -> bool:
+def _holds(dtype: np.dtype, sample: np.ndarray) -> bool:
     """Whether every number of the sample, of any shape, is one of this type."""
     if dtype == np.float32:
         return True

@@ -5,7 +5,7 @@ Such a part says in its part.py where its keys are (OPTIONS); it acts where one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,7 @@ class TrainingState:
     net: Network
     recipe: Recipe
     world: World
-    about: dict[str, Any]
+    about: Mapping[str, object]
     samples: dict[str, int]
     processes: int
     optimizer: torch.optim.Optimizer = field(init=False)

@@ -127,7 +127,7 @@ def _updated(meta: Meta, given: dict[str, Any]) -> Meta:
     return replace(meta, **given)
 
 
-def _shape(shape: Any) -> tuple[int, int, int]:
+def _shape(shape: object) -> tuple[int, int, int]:
     if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
         raise PlifError(f"input shape {shape}: expected three positive sizes (channels, height, width)")
     return (shape[0], shape[1], shape[2])

@@ -118,7 +118,7 @@ def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
     return (x, y) if len(x) == len(y) == n else None
 
 
-def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> None:
     """An .npy file, written part by part. PlifError where the disk is full or forbidden. (Through a map of a file with
     holes a full disk is a bus error, and np.save forgets the reason.)"""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -154,6 +154,6 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def widest(types: Iterable[np.dtype[Any]]) -> np.dtype[Any]:
+def widest(types: Iterable[np.dtype]) -> np.dtype[Any]:
     """The type that holds all of them."""
     return np.dtype(TYPES[max(TYPES.index(dtype.type) for dtype in types)])

@@ -7,6 +7,7 @@ order, numbers of samples.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def check_place(out: Path, resume: bool, overwrite: bool) -> None:
             raise PlifError(f"{kept}: holds {epochs}: add --resume to continue, or --overwrite to begin again")
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def settings_of(recipe: Recipe) -> dict[str, object]:
     """What a resumed run must share with the run that it continues. The network, samples and augmentation are compared as they
     turned out."""
     kept = explicit(recipe)
@@ -145,7 +146,7 @@ def _progress_of(content: dict[str, Any], path: Path) -> dict[str, Any]:
     raise PlifError(f"{path}: not a resume file, expected one written by plif train")
 
 
-def _network_settings(net: Network) -> dict[str, Any]:
+def _network_settings(net: Network) -> dict[str, object]:
     meta = net.meta
     return {
         "network": str(net.notation),
@@ -157,5 +158,5 @@ def _network_settings(net: Network) -> dict[str, Any]:
     }
 
 
-def _identity(about: dict[str, Any]) -> dict[str, Any]:
+def _identity(about: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in about.items() if key != "command"}
