@@ -1,1 +1,0 @@
-"""Engines of the runtime that need PyTorch."""

@@ -1,1 +1,0 @@
-"""One training: its recipe, the loop, checkpoints and how it is resumed, the log, several processes."""

@@ -1,1 +1,0 @@
-"""The network: neurons and their gradients, layers for training, a notation string as a module, presets."""
