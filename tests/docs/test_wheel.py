@@ -54,7 +54,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_is_for_every_python_on_this_kind_of_machine(wheel: Path) -> None:
     assert wheel.name.startswith(f"plif-{__version__}-py3-none-linux_")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"plif.py", "runtime/observers/evaluation_report/references.bib"} <= set(names)
+    beside = ("observers/latex/references.bib", "observers/evaluation_report/report.css")
+    assert {"plif.py", "plif_train/network/presets.json", *(f"runtime/{name}" for name in beside)} <= set(names)
+    assert any("training_kernels/native/_train" in name for name in names)
     assert {f"{package}/py.typed" for package in ("runtime", "plif_export", "plif_train")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "docs/", "bench/"))]
 

@@ -1,6 +1,6 @@
 """Charts as SVG text, for pages that stand alone: no library, no script, no network.
 
-Colours are CSS variables that the page sets (`STYLE`), so that one drawing serves light and dark screens and paper. Every
+Colours are CSS variables that the page sets (report.css), so that one drawing serves light and dark screens and paper. Every
 function returns one <svg> element, whose title says what it shows. The same numbers give the same text.
 """
 
@@ -13,19 +13,6 @@ from html import escape
 
 from runtime.base.text import printable
 
-STYLE = """
-:root { --ink: #1c2733; --soft: #5b6a7a; --rule: #d5dce4; --page: #ffffff; --panel: #f5f7fa;
-  --c1: #1f6fb4; --c2: #d1495b; --c3: #2a9d6f; --c4: #b7791f; --c5: #7a5ab5; --c6: #5b6a7a; --c7: #0f8b8d }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf1; --soft: #9fb0c0; --rule: #36424f; --page: #12181f;
-  --panel: #1b232c; --c1: #5aa9e6; --c2: #f0788a; --c3: #58c99a; --c4: #e2b04a; --c5: #ab92e0; --c6: #9fb0c0; --c7: #4cc3c5 } }
-@media print { :root { --ink: #000; --soft: #444; --rule: #bbb; --page: #fff; --panel: #fff;
-  --c1: #1f6fb4; --c2: #d1495b; --c3: #2a9d6f; --c4: #b7791f; --c5: #7a5ab5; --c6: #5b6a7a; --c7: #0f8b8d } }
-svg.chart { width: 100%; height: auto; max-width: 640px; display: block }
-svg.chart text { font: 13px system-ui, sans-serif; fill: var(--soft) }
-svg.chart text.name { fill: var(--ink); font-weight: 600 }
-svg.chart .grid { stroke: var(--rule); stroke-width: 1 }
-svg.chart .dash { stroke: var(--soft); stroke-width: 1.2; stroke-dasharray: 5 4; fill: none }
-"""
 COLOURS = 7
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 34, 48

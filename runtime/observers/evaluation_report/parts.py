@@ -4,38 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
 
 from runtime.base.text import printable
-from runtime.observers.evaluation_report import charts
 
-STYLE = (
-    charts.STYLE
-    + """
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 24px 18px 60px; max-width: 1040px; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin: 0 0 4px; overflow-wrap: anywhere }
-h2 { font-size: 1.15rem; margin: 40px 0 6px; padding-top: 14px; border-top: 1px solid var(--rule) }
-p { margin: 6px 0 12px; max-width: 75ch } p.soft, td.soft, .tile span { color: var(--soft) } p.soft { font-size: .92rem }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 10px; margin: 18px 0 }
-.tile { background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px }
-.tile b { display: block; font-size: 1.35rem; font-weight: 650 } .tile span { font-size: .85rem }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 22px; align-items: start }
-.beside { display: flex; flex-wrap: wrap; gap: 22px } .beside > :first-child { flex: 1 1 min(100%, 380px) }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .92rem; margin: 8px 0 }
-th, td { text-align: right; padding: 4px 12px 4px 0; border-bottom: 1px solid var(--rule); white-space: nowrap }
-th:first-child, td:first-child { text-align: left } th { color: var(--soft); font-weight: 600 }
-.legend { font-size: .85rem; color: var(--soft); margin: 0 0 8px } .legend span { margin-right: 16px; white-space: nowrap }
-.legend i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 5px; vertical-align: middle }
-.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px }
-figure { margin: 0 } figure img { width: 100%; image-rendering: pixelated; border: 1px solid var(--rule); background: #fff }
-figcaption { font-size: .85rem; overflow-wrap: anywhere } code { overflow-wrap: anywhere; font-size: .9em }
-@media print { body { max-width: none; padding: 0; font-size: 11pt }
-  h2, figure, .tile, svg, tr, .two > div { break-inside: avoid }
-  h2, section > p { break-after: avoid } .beside svg.chart { max-width: 400px }
-  .two { grid-template-columns: 1fr 1fr } .two svg.chart text { font-size: 18px } }
-"""
-)
+STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def section(title: str, text: str, body: str) -> str:
