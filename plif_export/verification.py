@@ -27,7 +27,6 @@ from plif_export.proof.structure import LATER, Difference, card_differences, cla
 from plif_export.proof.subjects.subject import Subject
 from plif_export.prove import expected_of, prove
 from plif_export.readers import network_of, read
-from plif_export.readers.code import other_weights
 from plif_export.readers.facts import TrainedModel
 from plif_export.targets import find_target
 from plif_export.targets.target import ExportJob, Target, add_faults, load_onnx, onnx_sha256
@@ -36,6 +35,7 @@ from runtime.api import Model, load, open_as_it_is
 from runtime.base.declared import EngineOptions
 from runtime.base.errors import CheckFailed, PlifError
 from runtime.base.options import with_fields
+from runtime.core.parts import given_by_parts
 from runtime.model.artifacts import kind_of
 from runtime.model.card import ARTIFACT_FORMAT, Card, encode, read_card
 from runtime.model.digest import changes, digest_of, part_layer, sentence
@@ -115,7 +115,10 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
     if changed:
         report.fail(part_layer(changed[0], card), 0, sentence(changed))
-    if report.failed_at is not None and named is not model and other_weights(model, network_of(named)):
+    if (
+        report.failed_at is not None and named is not model  # which code made
+        and given_by_parts("readers", "other_weights")(model, network_of(named))
+    ):  # fmt: skip
         report.failed_at["what"] += f"; {named} makes other weights each time: load them from a file, or set a seed"
     return report
 

@@ -3,11 +3,10 @@
     facts   what every reader gives: TrainedModel
     ours    a network of ours -> graph
     rules   what makes a layer impossible to read, and what to do instead
-    code    the module that `my_module.py:net` names
 
 A reader is a part of plif_export/readers with reader.py: of files, which it knows by their first bytes (MAGIC in its part.py),
-`read(path, caller, sha256)`; of live modules, where it says none, `read(module, caller, example)`. Its `check`, with the same
-arguments, says of every layer what would become of it.
+`read(path, caller, sha256)`; of live modules, where it says none, `read(module, caller, example_input)`. Its `check`, with the
+same arguments, says of every layer what would become of it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from plif_export.readers.ours import has_card, trained_model
 from plif_train.network.network import Network
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.core.parts import Part, find_parts
+from runtime.core.parts import Part, find_parts, given_by_parts
 
 CHUNK = 1 << 24  # bytes
 MODELS = "a model.pt, a state_dict or a NIR file"
@@ -50,7 +49,7 @@ def read(
         return found
     if isinstance(model, Network):
         return trained_model(model, has_card=True)
-    found = _reader_of_modules(model).load("reader:read")(model, caller, _example(model, example_input, caller))
+    found = _reader_of_modules(model).load("reader:read")(model, caller, example_input)
     return found
 
 
@@ -62,17 +61,11 @@ def check(model: str | Path | nn.Module, example_input: object = None, caller: C
     if isinstance(model, str | Path):
         part = _reader_of_file(Path(model), caller)
     elif not isinstance(model, Network):
-        part, beside = _reader_of_modules(model), _example(model, example_input, caller)
+        part, beside = _reader_of_modules(model), example_input
     if part is None:
         return Examined.of(read(model, None, caller))
     found: Examined = part.load("reader:check")(model, caller, beside)
     return found
-
-
-def _example(module: nn.Module, given: object, caller: CallerFacts) -> object:
-    from plif_export.readers.code import example_of
-
-    return example_of(module, given, caller)
 
 
 def _reader_of_modules(model: nn.Module) -> Part:
@@ -115,6 +108,8 @@ def network_of(model: str | Path | nn.Module) -> str | Path | nn.Module:
         path, name = str(model), ""
     if not path.endswith(".py") or (name and os.path.lexists(str(model))):
         return model
-    from plif_export.readers.code import run_code
-
-    return run_code(path, name)
+    run_code = given_by_parts("readers", "run_code")
+    if run_code is None:
+        raise PlifError(f"{model}: this plif runs no code that makes a network; expected {MODELS}")
+    network: nn.Module = run_code(path, name)
+    return network

@@ -36,6 +36,7 @@ from plif_export.readers.tracing.copies import failed, owners_weights, put_back,
 from plif_export.readers.tracing.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.tracing.record import TraceRun
+from runtime.base.errors import PlifError
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 
@@ -45,7 +46,7 @@ def read(module: nn.Module, caller: CallerFacts, example_input: object) -> Train
 
     example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
     """
-    reading, problems = examine(module, example_input, caller)
+    reading, problems = examine(module, _example(module, example_input, caller), caller)
     refuse(problems)
     assert reading is not None and reading.graph is not None
     form = reading.form
@@ -67,12 +68,22 @@ def read(module: nn.Module, caller: CallerFacts, example_input: object) -> Train
 
 def check(module: nn.Module, caller: CallerFacts, example_input: object) -> Examined:
     """What becomes of each layer of a live module, and whether the module does what was read of it."""
-    reading, problems = examine(module, example_input, caller)
+    reading, problems = examine(module, _example(module, example_input, caller), caller)
     if reading is not None and not problems:
         problems = compare(reading).problems
     graph = None if reading is None else reading.graph
     facts = None if graph is None else ModelFacts.from_caller(caller, graph)
     return Examined([] if reading is None else reading.entries, problems, graph, facts)
+
+
+def _example(module: nn.Module, given: object, caller: CallerFacts) -> object:
+    """An input of a module: the one that was given, or one step of the caller's shape."""
+    if given is None and caller.shape is None:
+        raise PlifError(
+            f"a {type(module).__name__} does not say the shape of its input; give that of one step, --shape 2,34,34, or: "
+            "export(module, 'm.onnx', torch.zeros(1, 2, 34, 34))"
+        )
+    return torch.zeros(1, *caller.shape) if given is None and caller.shape else given
 
 
 def examine(

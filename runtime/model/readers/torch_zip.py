@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 from runtime.base.errors import PlifError
-from runtime.base.files import open_regular, read_regular
+from runtime.base.files import open_regular
 from runtime.model.readers.stored_zip import NotPlain, Stored
 
 EXPECTED = "a model.pt written by plif_train.save"
@@ -152,25 +152,6 @@ def read_card_text(path: str | Path) -> str:
     if not isinstance(content, dict) or not isinstance(content.get("card"), str):
         raise PlifError(f"{path}: a PyTorch file without a plif card; expected {EXPECTED}")
     return str(content["card"])
-
-
-def with_card(path: str | Path, text: str) -> bytes:
-    """The bytes of a model.pt with this card in place of its own. Raises PlifError as `read_card_text` does."""
-    import zipfile  # with all compressors: who reads a model.pt does without
-
-    old = read_card_text(path).encode()
-    data, found = read_regular(Path(path), EXPECTED), io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(found, "w") as copy:
-        for name in whole.namelist():
-            content = whole.read(name)
-            if name.endswith("/data.pkl"):
-                content = content.replace(_pickled(old), _pickled(text.encode()), 1)
-            copy.writestr(zipfile.ZipInfo(name), content)
-    return found.getvalue()
-
-
-def _pickled(text: bytes) -> bytes:
-    return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text
 
 
 def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make: TensorMaker | None = None) -> Any:

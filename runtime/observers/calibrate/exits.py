@@ -11,6 +11,8 @@ network; simulated ones will do where they resemble real ones.
 from __future__ import annotations
 
 import io
+import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 from runtime.api import Model
 from runtime.base.declared import SampleOptions
 from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.files import check_replaceable, whole_or_nothing
+from runtime.base.files import check_replaceable, read_regular, whole_or_nothing
 from runtime.base.options import with_fields
 from runtime.core.observers import hearing
 from runtime.measure.evaluate.samples import SplitOf
@@ -27,9 +29,9 @@ from runtime.measure.metrics import wilson
 from runtime.model.artifacts import CARD_KEY, Kind, kind_of
 from runtime.model.card import encode, read_card
 from runtime.model.digest import seal
-from runtime.model.readers import torch_zip
 from runtime.model.readers.onnx_contents import read_model
 from runtime.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
+from runtime.model.readers.torch_zip import read_card_text
 from runtime.observers.evaluation_report.curves import exit_curve
 from runtime.observers.evaluation_report.trace import trace
 
@@ -143,10 +145,10 @@ def write_key(artifact: str | Path, key: str, record: dict[str, object], path: s
     if kind.with_card is not None:
         whole = kind.write_card(artifact, card)
     elif kind.name == "model":
-        whole = torch_zip.with_card(artifact, encode(card))
+        whole = _model_with_card(artifact, encode(card))
     else:
         seal(card, kind.read_contents(artifact))
-        whole = _with_card(read_model(artifact), encode(card))
+        whole = _onnx_with_card(read_model(artifact), encode(card))
     with whole_or_nothing(path) as (part,):
         part.write_bytes(whole)
     return path
@@ -160,7 +162,7 @@ def _needed(lose: float) -> int:
     return n
 
 
-def _with_card(model: bytes, card: str) -> bytes:
+def _onnx_with_card(model: bytes, card: str) -> bytes:
     """The ONNX model with another card; everything else stays as it was."""
     file = io.BytesIO(model)
     spans = list(fields(file, 0, len(model)))
@@ -169,3 +171,19 @@ def _with_card(model: bytes, card: str) -> bytes:
     ]
     kept = b"".join(copied(file, span) for span in spans if span not in of_card)
     return kept + put(MODEL_METADATA, put(1, CARD_KEY.encode()) + put(2, card.encode()))
+
+
+def _model_with_card(path: Path, text: str) -> bytes:
+    """The bytes of a model.pt with this card in place of its own."""
+    old, found = read_card_text(path).encode(), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(read_regular(path))) as whole, zipfile.ZipFile(found, "w") as copy:
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name.endswith("/data.pkl"):
+                content = content.replace(_pickled(old), _pickled(text.encode()), 1)
+            copy.writestr(zipfile.ZipInfo(name), content)
+    return found.getvalue()
+
+
+def _pickled(text: bytes) -> bytes:
+    return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text

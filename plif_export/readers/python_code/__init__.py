@@ -1,4 +1,4 @@
-"""A network that Python code makes, as `my_module.py:net` names it; and an input of one, of the shape that its caller says.
+"""A network that Python code makes, as `my_module.py:net` names it.
 
 The code is run, and so is what it imports: it is trusted, as is the command line that names it (SECURITY.md). Nothing that a file
 says leads here, and a path where a file lies is that file, whatever its name.
@@ -16,7 +16,6 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from plif_export.options import Layers
 from runtime.base.errors import PlifError
 from runtime.base.files import read_regular
 
@@ -54,16 +53,6 @@ def other_weights(one: object, other: object) -> bool:
     if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
         return False
     return any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=False))
-
-
-def example_of(module: nn.Module, given: object, caller: Layers) -> object:
-    """An input of a module: the one that was given, or one step of the caller's shape."""
-    if given is None and caller.shape is None:
-        raise PlifError(
-            f"a {type(module).__name__} does not say the shape of its input; give that of one step, --shape 2,34,34, or: "
-            "export(module, 'm.onnx', torch.zeros(1, 2, 34, 34))"
-        )
-    return torch.zeros(1, *caller.shape) if given is None and caller.shape else given
 
 
 def _run(what: str, file: str, run: Callable[[], object]) -> object:
