@@ -81,7 +81,7 @@ class HeardOptions(OptionRecord):
         for part in hearing(by) if by else ():
             _declare(cls, part)
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **given: object) -> None:
         if given.keys() - {each.name for each in fields(self)}:
             hear_others()
         super().__init__(**given)
