@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from parts_table import page as parts_page
+from parts_table import pages_of_removed_parts
 
 from runtime.cli import main as plif
 from runtime.core.parts import find_parts
@@ -21,12 +23,30 @@ from runtime.core.parts import find_parts
 DOCS = Path(__file__).resolve().parent
 BESIDE = ("SECURITY.md", "CONTRIBUTING.md", "models/README.md", "models/*.toml", "models/*.csv")  # what pages link to
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")  # to a file, without its heading
+TO_PAGE = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+\.md)[^)\s]*\)")
 KINDS = ("readers", "commands", "sources")  # parts that give a package some of its names
 PACKAGES = ("plif", "runtime", "plif_export", "plif_train")
 # With the network of a camera; it plays once, when it is seen
 FRAME = '<iframe class="demo" src="demo.html#gesture" title="Demo: a network decides which gesture it sees"></iframe>'
 NAMES = r"[\w, ]*\w {2,}(?=\S)"  # of parameters, and the blanks before what they are
 BEGIN = "<!-- the demo plays here -->"  # in README.md
+
+
+def on_config(config: Any) -> Any:
+    """The list of pages is without those of removed parts."""
+    config["nav"] = _without(config["nav"], pages_of_removed_parts())
+    return config
+
+
+def _without(pages: list[Any], gone: set[str]) -> list[Any]:
+    kept = []
+    for entry in pages:
+        ((title, named),) = entry.items() if isinstance(entry, dict) else ((None, entry),)
+        if isinstance(named, list):
+            kept.append({title: _without(named, gone)})
+        elif named not in gone:
+            kept.append(entry)
+    return kept
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -47,10 +67,14 @@ def demo(config: Any) -> Path:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Rewrites links: to a file, to where the site has it; to the notebook, to its page. The first page gets the demo."""
+    """Rewrites links: to a file, to where the site has it; to the notebook, to its page; to that of a removed part, to none. The
+    first page gets the demo."""
     name = page.file.src_uri
+    markdown = parts_page() if name == "parts.md" else markdown
     source = next((path for path in (DOCS / name, DOCS.parent / name) if path.is_file()), None)
     if source is not None:
+        gone = {DOCS / each for each in pages_of_removed_parts()}
+        markdown = TO_PAGE.sub(lambda to: to[1] if (source.parent / to[2]).resolve() in gone else to[0], markdown)
         markdown = LINK.sub(lambda link: moved(link[0], source, name), markdown)
     if name != "quickstart.md":
         markdown = markdown.replace("(quickstart.ipynb)", "(quickstart.md)")
