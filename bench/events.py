@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.machine import machine
 from runtime.events import EVENT_DTYPE, make_events, open_source
-from runtime.events.filters import Filters
 from runtime.events.formats import open_recording
 from runtime.events.formats.base import Losses
 from runtime.events.formats.words import Decoder, Words
 from runtime.events.framer import Extent, Framer
 from runtime.formats.evt import read_sensor
+from runtime.observers.event_filters import Filters
 from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.events import filters
+from runtime.observers import event_filters as filters
 
 
 class Filters(filters.Filters):

@@ -19,6 +19,7 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
     choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
              all open an artifact; tune and in_turns, of anything else; forget(key) (runtime/engines/tuner)
+    filters  a source whose events are to be filtered: Filters(text, sensor) (runtime/observers/event_filters)
     queues   a run of which a source has a clock of its own, as live ones: queue:Queues (runtime/observers/live_queue)
     gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
 

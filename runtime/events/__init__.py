@@ -24,7 +24,6 @@ import numpy as np
 from runtime.base.errors import PlifError
 from runtime.events.account import Account
 from runtime.events.array import EVENT_DTYPE, events_sha256, make_events, no_events
-from runtime.events.filters import FILTERS
 from runtime.events.formats import format_names
 from runtime.events.formats.nmnist import write_nmnist
 from runtime.events.frame import Frame
@@ -36,7 +35,6 @@ from runtime.native import interface
 
 __all__ = [
     "EVENT_DTYPE",
-    "FILTERS",
     "Account",
     "Frame",
     "Framer",

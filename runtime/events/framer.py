@@ -33,6 +33,7 @@ from runtime.native.interface import (
     error,
 )
 
+PASSED = 1  # what filters say of an event that passes
 GAP_US = 1_000_000
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from runtime.base.errors import PlifError
+from runtime.core.observers import hearing
 from runtime.events.account import Account
-from runtime.events.filters import PASSED, Filters
 from runtime.events.frame import Frame
-from runtime.events.framer import GAP_US, Extent, Framer, extent_of
+from runtime.events.framer import GAP_US, PASSED, Extent, Framer, extent_of
 from runtime.events.framing import Framing
 from runtime.events.sources.base import Source
 from runtime.native.interface import Evt3Reader
@@ -28,7 +29,7 @@ class SourceFramer:
     """Iterates the frames of a whole source.
 
     framing    how events become frames; shape is the network's (C, H, W)
-    filters    text of runtime.events.filters, between the source and the frames
+    filters    what a part is to do (runtime.observers.event_filters) between the source and the frames
     on_return  hold: a live source that was lost and came back just goes on (on a new grid where its clock began again);
                reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
                in the events' own time is a discontinuity either way
@@ -90,8 +91,13 @@ class SourceFramer:
         self._reach_s = float(kept["reach_s"][0])
         self._heard_s, self._clock_us, self._goes_on = time.perf_counter(), self.framer.clock_us or 0, True
 
-    def _make_filters(self) -> Filters | None:
-        return Filters(self._filter_text, self.source.sensor) if self._filter_text else None
+    def _make_filters(self) -> Any:
+        """A new chain of filters; None where none were asked for."""
+        if not self._filter_text:
+            return None
+        for part in hearing("filters"):
+            return part.load("Filters")(self._filter_text, self.source.sensor)
+        raise PlifError(f"--filter {self._filter_text}: no part here filters events")
 
     def _extent(self, framing: Framing) -> Extent | None:
         """Of the events that will reach the framer."""

@@ -18,7 +18,7 @@ from runtime.api import Model
 from runtime.base.errors import PlifError
 from runtime.cli.main import run
 from runtime.events import make_events
-from runtime.events.filters import FILTERS
+from runtime.observers.event_filters import FILTERS
 from runtime.sources.push import PushSource
 from tests.live import FedSource, balanced
 
@@ -209,7 +209,7 @@ def test_what_filters_remember_is_one_line_where_it_was_edited(
     state = changed(tmp_path / "a.npz", tmp_path / "b.npz", "0.filters.npy", [255] * 8)
     with pytest.raises(
         PlifError, match="holds a state that no stream has"
-    ) as error:  # which: tests/runtime/test_filters.py
+    ) as error:  # which: tests/runtime/observers/event_filters/test_filters.py
         model.stream(str(recording), state=str(state), **options)
     assert str(error.value).isprintable()
 

@@ -9,8 +9,8 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
-from runtime.events import filters as of_events
 from runtime.native.interface import library
+from runtime.observers import event_filters as of_events
 from runtime.sources.sim.source import DigitSource
 from runtime.stream.source_framer import SourceFramer
 from tests.live import step

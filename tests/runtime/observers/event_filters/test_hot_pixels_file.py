@@ -11,7 +11,7 @@ import pytest
 from runtime.base.errors import PlifError
 from runtime.events import make_events
 from tests.passing import Filters
-from tests.runtime.test_filters import H, W, noise, passing
+from tests.runtime.observers.event_filters.test_filters import H, W, noise, passing
 
 
 def test_hot_pixels_can_be_given_as_a_list(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.events.array import EVENT_DTYPE, make_events
+from runtime.events.framer import PASSED
 from runtime.native.interface import error, library
 
 # Events [M] that pass, in their order, and which they are of the N that came: bool [N], None for all of them.
@@ -51,7 +52,6 @@ class Filter(Protocol):
         """Events [N] in file order, N > 0, inside the sensor -> those that pass. The input is not changed."""
 
 
-PASSED = 1
 FILTERS: dict[str, Callable[[str | None, tuple[int, int]], Filter]] = {}
 
 

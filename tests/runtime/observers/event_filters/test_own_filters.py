@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from runtime.base.errors import PlifError
-from runtime.events import events_sha256, make_events
-from runtime.events.filters import FILTERS
+from runtime.events import events_sha256, make_events, open_source
+from runtime.observers.event_filters import FILTERS
+from runtime.stream.source_framer import SourceFramer
 from tests.passing import Filters
-from tests.runtime.test_filters import H, W, noise
+from tests.runtime.observers.event_filters.test_filters import H, W, noise
 
 
 class Every:
@@ -76,3 +77,9 @@ def test_a_filter_of_ones_own_after_one_of_plif_is_refused() -> None:
         PlifError, match=r"^--filter swap, every:2: 'every' is a filter of your own; expected before those of plif$"
     ):
         Filters("swap, every:2", (W, H))
+
+
+def test_without_the_part_a_filter_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.stream.source_framer.hearing", lambda what: [])
+    with pytest.raises(PlifError, match=r"--filter flip:x: no part here filters events"):
+        SourceFramer(open_source("sim:digits?seed=1&seconds=1"), "duration:20ms", (2, 34, 34), filters="flip:x")
