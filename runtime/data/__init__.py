@@ -32,19 +32,19 @@ class Entry(Protocol):
 
 # To add a set: a part in runtime/datasets whose set.py has SETS, {name: class}. The class has an `about` (Description) and a
 # constructor that takes a DatasetSpec; most easily it is a subclass of EventSet, FileEventSet or ImageSet (dataset.py).
-_CORE: dict[str, Entry] = {"nmnist": Nmnist}
+CORE = "nmnist"
 
 
 def names_of_sets() -> list[str]:
     """What can stand before the colon of NAME:DIR."""
     read = {name: part for name, part in find_parts("datasets").items() if not part.options}  # the others make sets
-    return [*sorted(by_name(read)), *_CORE]
+    return [*sorted(by_name(read)), CORE]
 
 
 def find_set(name: str) -> Entry | None:
     """The class of the set of that name; None where there is none."""
-    if name in _CORE:
-        return _CORE[name]
+    if name == CORE:
+        return Nmnist
     part = find_part("datasets", name)
     if part is None or part.options:
         return None

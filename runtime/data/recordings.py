@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -108,17 +109,8 @@ def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts "10.bin" after "9.bin": runs of digits compare as numbers."""
-    parts: list[tuple[int, int, str]] = []
-    run = ""
-    for character in name + "\0":
-        if character.isascii() and character.isdigit():
-            run += character
-            continue
-        if run:
-            parts.append((0, int(run), run))
-            run = ""
-        parts.append((1, ord(character), ""))
-    return tuple(parts)
+    parts = re.findall("[0-9]+|[^0-9]", name + "\0")
+    return tuple((0, int(part), part) if part.isascii() and part.isdigit() else (1, ord(part), "") for part in parts)
 
 
 def listing(folder: Path) -> str:

@@ -14,43 +14,19 @@ from runtime.base.options import with_fields
 from runtime.commands.predict.options import PredictOptions
 from runtime.core.observers import hearing
 from runtime.data import Dataset
-from runtime.data.dataset import UNKNOWN, DatasetSpec, FileEventSet, Shape
+from runtime.data.dataset import UNKNOWN, DatasetSpec, FileEventSet
 from runtime.data.recordings import find_recordings
 from runtime.engines.model import OpenModel
-from runtime.events.framing import Framing, framing_of
+from runtime.events.framing import framing_of
 from runtime.measure.evaluate.loop import Loop, Progress
 from runtime.measure.evaluate.predictions import Prediction
 from runtime.measure.metrics import artifact_identity
 from runtime.measure.results import Predicted
 
 
-class Unlabelled(FileEventSet):
-    """Recordings in the order of `paths`, each with the label UNKNOWN.
-
-    sensor   (width, height) and trained, the sensor of the network's training: for those that say none (runtime/events/size.py)
-    csv      what the columns of CSV files are;  up: on which side of the stored pictures people's heads are
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[str],
-        framing: Framing,
-        shape: Shape,
-        classes: Sequence[str],
-        sensor: tuple[int, int] | None,
-        csv: str | None,
-        trained: tuple[int, int] | None = None,
-        up: str | None = None,
-    ) -> None:
-        request = DatasetSpec(f"{len(paths)} recordings", "", "test", shape, framing)
-        super().__init__(request, classes, [(i, UNKNOWN, path) for i, path in enumerate(paths)])
-        self.sensor, self.sensor_from = sensor, "asked"
-        self.csv, self.trained, self.up = csv, trained, up
-
-
 @dataclass(frozen=True)
 class Recordings:
-    """Files of recordings, as a worker opens them."""
+    """Files of recordings, whose classes nobody knows, as a worker opens them. sensor, csv, up: as in ViewOptions."""
 
     paths: tuple[str, ...]
     sensor: tuple[int, int] | None = None
@@ -72,9 +48,11 @@ class Recordings:
         framing = framing_of(model.card)
         if model.static or framing is None:
             raise PlifError(f"{model.path}: takes still images; plif predict reads recordings of events")
-        trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
-        shape, classes = model.input_shape, model.classes
-        return Unlabelled(self.paths, framing, shape, classes, self.sensor, self.csv, trained, self.up)
+        request = DatasetSpec(f"{len(self.paths)} recordings", "", "test", model.input_shape, framing)
+        found = FileEventSet(request, model.classes, [(i, UNKNOWN, path) for i, path in enumerate(self.paths)])
+        found.sensor, found.sensor_from, found.csv, found.up = self.sensor, "asked", self.csv, self.up
+        found.trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
+        return found
 
 
 @with_fields(PredictOptions)

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from runtime.api import Model
 from runtime.base.errors import Interrupted, PlifError, PlifWarning
 from runtime.base.latency import Latencies
 from runtime.data import Dataset
 from runtime.data.dataset import UNKNOWN
-from runtime.engines.model import OpenModel
 from runtime.engines.session import Session
 from runtime.engines.unrolled import open_session
 from runtime.events.fit import likeness
@@ -166,7 +164,7 @@ class Loop:
         session, first = open_session(self.model, self.batch), ""
         for at in range(0, self.count, self.batch):
             batch = read_samples(self.dataset, range(at, min(at + self.batch, self.count)))
-            found = answer(self.model, session, self.dataset, batch, self.exits, self.min_margin)
+            found = answer(session, self.dataset, batch, self.exits, self.min_margin)
             self.tell(count(found.predictions))
             first = first or found.predictions[0].error or ""
             yield found
@@ -193,43 +191,36 @@ class Loop:
 
 
 def answer(
-    model: OpenModel,
     session: Session,
     dataset: Dataset,
     batch: Reading,
-    exits: Exits | None,
-    min_margin: float,
+    exits: Exits | None = None,
+    min_margin: float = 0.0,
     stopped: Event | None = None,
 ) -> Outcome:
     """Runs a batch of `dataset`, at most as many samples as the session has streams. exits, min_margin: as in Loop."""
     usable = [one for one in batch.samples if one.x is not None]
-    said: dict[int, dict[str, Any]] = {}
-    answers = Outcome(notes=[note for one in batch.samples for note in one.notes])
+    found = Outcome(notes=[note for one in batch.samples for note in one.notes])
+    rows: dict[int, tuple[tuple[float, ...], int, str | None]] = {}  # (scores, steps, why there is no label)
+    ms, voters = None, session.model.voters
     if usable:
         frames = [one.x for one in usable if one.x is not None] if batch.x is None else batch.x
         ran = run_batch(session, frames, exits, stopped)
-        ms = round(sum(ran.call_ms) / len(usable), 4)
-        rows = zip(ran.scores(model.voters).tolist(), ran.steps, ran.sure(model.voters, min_margin), strict=True)
-        for one, (scores, steps, sure) in zip(usable, rows, strict=True):
-            why = None if sure else NOT_SURE
-            said[one.i] = {"scores": tuple(scores), "steps": steps, "why": why, "milliseconds": ms}
-        answers.rates = ran.rates
+        ms, found.rates = round(sum(ran.call_ms) / len(usable), 4), ran.rates
+        sure = ran.sure(voters, min_margin)
+        for n, (one, scores) in enumerate(zip(usable, ran.scores(voters).tolist(), strict=True)):
+            rows[one.i] = tuple(scores), ran.steps[n], None if sure[n] else NOT_SURE
+            if exits is None and one.i < MOST_TRACED and one.x is not None:  # else not every sample took all its steps
+                found.traces.append(trace_of(ran, n, one.i, dataset.label(one.i), one.x))
         for call_ms in ran.call_ms:
-            answers.calls.add(call_ms)
-        if exits is None:  # else not every sample took all its steps
-            answers.traces = [
-                trace_of(ran, n, one.i, dataset.label(one.i), one.x)
-                for n, one in enumerate(usable)
-                if one.i < MOST_TRACED and one.x is not None
-            ]
+            found.calls.add(call_ms)
     for one in batch.samples:
-        label = dataset.label(one.i)
-        fate = {} if one.fate is None else vars(one.fate)
-        truth = None if label == UNKNOWN else label
-        answers.predictions.append(
-            Prediction(one.i, dataset.path(one.i), truth, error=one.error, **said.get(one.i, {}), **fate)
-        )
-    return answers
+        label, fate = dataset.label(one.i), {} if one.fate is None else vars(one.fate)
+        scores, steps, why = rows.get(one.i, ((), 0, None))
+        about = (one.i, dataset.path(one.i), None if label == UNKNOWN else label, scores, steps)
+        took = ms if one.error is None else None
+        found.predictions.append(Prediction(*about, milliseconds=took, error=one.error, why=why, **fate))
+    return found
 
 
 def begun_engine(how: RunOptions, keep: Path | None) -> str | None:

@@ -119,7 +119,7 @@ class Reading:
 
 
 def read_samples(dataset: Dataset | EventSet, which: range) -> Reading:
-    """Reads some samples. Any number of threads may do so at the same time."""
+    """Reads some samples. Threads may do so at the same time."""
     x = None
     if isinstance(dataset, EventSet) and dataset.framing.T is not None:
         shape = (dataset.framing.T, len(which), *dataset.shape)

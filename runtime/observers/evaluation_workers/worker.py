@@ -136,6 +136,6 @@ class Worker:
         session = self._sessions.get()
         try:
             margins = self._job.exits, self._job.plan.min_margin
-            return answer(self.model, session, self.dataset, batch, *margins, self._stopped)
+            return answer(session, self.dataset, batch, *margins, self._stopped)
         finally:
             self._sessions.put(session)

@@ -188,7 +188,7 @@ def _evaluate(model: OpenModel, dataset: StressedSet, samples: int) -> tuple[int
     session = open_session(model, batch)
     for at in range(0, samples, batch):
         some = read_samples(dataset, range(at, min(at + batch, samples)))
-        done.add(count(answer(model, session, dataset, some, None, 0.0).predictions))
+        done.add(count(answer(session, dataset, some).predictions))
     return done.right, done.samples - done.unreadable
 
 
