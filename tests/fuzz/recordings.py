@@ -31,8 +31,8 @@ import numpy as np
 
 from runtime.base.errors import PlifError
 from runtime.core.parts import find_parts
-from runtime.events import EVENT_DTYPE, no_events, open_source
-from runtime.events.array import T_LIMIT_US
+from runtime.events import EVENT_DTYPE, open_source
+from runtime.events.array import T_LIMIT_US, no_events
 from runtime.events.formats import base, format_names
 from runtime.events.formats.base import Losses
 from runtime.stream.source_framer import SourceFramer

@@ -226,7 +226,7 @@ def test_a_sample_of_a_data_set_has_a_largest_number_of_events(tmp_path: Path, m
 
 
 def test_the_frames_of_a_recording_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.events.FRAMES_BYTES", 100 * 4 * 2 * 34 * 34)
+    monkeypatch.setattr("runtime.events.whole.FRAMES_BYTES", 100 * 4 * 2 * 34 * 34)
     events = make_events([0, 99_999], [1, 1], [1, 1], [True, True])
     assert len(frames_of(events, "duration:1ms", (2, 34, 34), (34, 34))) == 100
     for framing in ("duration:999us", "duration:1us", "count:T=101", "duration:1ms,T=1000"):
