@@ -157,9 +157,15 @@ def commands() -> str:
     return "\n\n".join(page)
 
 
-def _of_part(package: str, name: str, found: Any) -> str:
-    """What a part gives, which mkdocstrings does not find: it reads the package without importing it."""
-    return f"### {package}.{name}\n\n```python\n{name}{inspect.signature(found)}\n```\n\n{inspect.getdoc(found)}"
+def _imported(package: str, name: str, found: Any, level: int = 3) -> str:
+    """What mkdocstrings does not find, which imports nothing: what a part gives, and what lies in a folder without
+    __init__.py."""
+    methods = vars(found).items() if inspect.isclass(found) else ()
+    own = [(each, one) for each, one in methods if inspect.isfunction(one) and not each.startswith("_") and one.__doc__]
+    text = (
+        f"{'#' * level} {package}.{name}\n\n```python\n{name}{inspect.signature(found)}\n```\n\n{inspect.getdoc(found)}"
+    )
+    return "\n\n".join([text, *(_imported(f"{package}.{name}", each, one, level + 1) for each, one in own)])
 
 
 def api() -> str:
@@ -178,5 +184,6 @@ def api() -> str:
             found = getattr(module, name, None)
             home = getattr(found, "__module__", "")
             if home.partition(".")[0] == package:  # what plif takes from the others stands under theirs
-                page.append(_of_part(package, name, found) if name in given else f"::: {package}.{name}")
+                unread = name in given or importlib.import_module(home.rpartition(".")[0] or home).__file__ is None
+                page.append(_imported(package, name, found) if unread else f"::: {package}.{name}")
     return "\n\n".join(page)
