@@ -17,6 +17,8 @@ Such a part is a folder observers/NAME. HEARS in its part.py names what it hears
     artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
     info     `plif info` of what is no model, or of nothing: hear(file, view, **its options) -> [(document, rows, lines)]
     recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
+    archives  a file that may lie in an archive, of parts of datasets: unpack(path) -> context of the file, list_members(archive,
+             suffix) -> names
     choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
              all open an artifact; tune and in_turns, of anything else; forget(key) (runtime/engines/tuner)
     filters  a source whose events are to be filtered: Filters(text, sensor) (runtime/observers/event_filters)

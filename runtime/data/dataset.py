@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.base.errors import PlifError, PlifWarning
-from runtime.data.archive import unpack
+from runtime.core.observers import hearing
 from runtime.events import framed, frames_in, open_source
 from runtime.events.fit import Fate
 from runtime.events.formats import nmnist
@@ -213,7 +214,8 @@ class FileEventSet(EventSet):
 
     def recorded(self, i: int) -> Recorded:
         """See EventSet."""
-        with unpack(self._paths[i]) as file:
+        unpack = [part.load("unpack") for part in hearing("archives", "datasets")]
+        with unpack[0](self._paths[i]) if unpack else nullcontext(self._paths[i]) as file:
             return read_recording(file, self._paths[i], self.sensor, self.sensor_from, self.csv, self.trained, self.up)
 
     def frames_in_one_call(

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from runtime.base.errors import PlifError
 from runtime.base.files import open_regular
-from runtime.data.archive import list_members
+from runtime.core.observers import hearing
 from runtime.data.dataset import DIGITS, DatasetSpec, Description, FileEventSet
 
 NOT_RECORDINGS = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
@@ -40,7 +40,8 @@ class Nmnist(FileEventSet):
     def __init__(self, request: DatasetSpec) -> None:
         root = folder_of(request, "Train/ and Test/ in it")
         name = request.split.capitalize()
-        archive = next((path for path in (root / f"{name}.zip", root / f"{name.lower()}.zip") if path.is_file()), None)
+        zips = [root / f"{name}.zip", root / f"{name.lower()}.zip"] if hearing("archives", "datasets") else []
+        archive = next((path for path in zips if path.is_file()), None)
         if (root / name).is_dir():
             folder, paths = root / name, _list_digits(root / name)
         elif archive is not None:
@@ -74,8 +75,9 @@ def _list_digits(folder: Path) -> list[str]:
 
 
 def _list_zipped_digits(archive: Path, name: str) -> list[str]:
-    members = [member for member in list_members(archive, ".bin") if member.startswith(f"{name}/")]
-    return [f"{archive}/{member}" for member in members if Path(member).parent.name in DIGITS]
+    members = [each for part in hearing("archives", "datasets") for each in part.load("list_members")(archive, ".bin")]
+    inside = [member for member in members if member.startswith(f"{name}/") and Path(member).parent.name in DIGITS]
+    return [f"{archive}/{member}" for member in inside]
 
 
 def _number(path: str) -> int:

@@ -13,8 +13,8 @@ import pytest
 
 from runtime.base.errors import PlifError
 from runtime.data import open_dataset
-from runtime.data.archive import _opened
 from runtime.datasets.cifar10_images.set import ImageDecoder
+from runtime.datasets.zip_archives import _opened
 from runtime.events import frames_of, make_events, open_source, read_events
 from runtime.events.formats import base
 from runtime.stream.source_framer import SourceFramer

@@ -30,7 +30,6 @@ from runtime.base.errors import PlifError
 from runtime.base.files import whole_or_nothing
 from runtime.base.version import __version__
 from runtime.data import Dataset
-from runtime.data.archive import split_path
 
 FORMAT = 1
 PIECE = 64  # samples a part: what a stop can lose
@@ -70,8 +69,9 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     files = []
     for path in paths:
         file = path.rpartition("#")[0] or path
-        archive = split_path(file)
-        real = str(archive[0]) if archive else file
+        real = (
+            file if os.path.exists(file) else next((str(p) for p in Path(file).parents if p.is_file()), file)
+        )  # an archive
         if real not in stats:
             there = os.path.exists(real)
             stats[real] = [os.stat(real).st_size, os.stat(real).st_mtime_ns] if there else []

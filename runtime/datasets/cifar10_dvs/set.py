@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from runtime.base.errors import PlifError
-from runtime.data.archive import list_members
+from runtime.core.observers import hearing
 from runtime.data.dataset import DatasetSpec, Description, FileEventSet
 from runtime.data.recordings import files_of, folder_of, listing
 
@@ -80,7 +80,8 @@ def _recordings(root: Path, name: str) -> list[str]:
     if (root / name).is_dir():
         return [str(path) for path in files_of(root / name) if path.suffix == ".aedat"]
     archive = root / f"{name}.zip"
-    return [f"{archive}/{member}" for member in list_members(archive, ".aedat")] if archive.is_file() else []
+    parts = hearing("archives", "datasets") if archive.is_file() else ()
+    return [f"{archive}/{member}" for part in parts for member in part.load("list_members")(archive, ".aedat")]
 
 
 SETS = {"cifar10-dvs": Cifar10Dvs}

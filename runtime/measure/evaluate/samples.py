@@ -87,11 +87,6 @@ def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, Fate | None]:
     return frames, fate
 
 
-def reads_without_lock(dataset: Dataset | EventSet) -> bool:
-    """Whether the first sample is read by native code alone."""
-    return isinstance(dataset, EventSet) and dataset.frames_in_one_call(0) is not None
-
-
 @dataclass(frozen=True)
 class Sample:
     """Sample i as it was read: frames float32 [T, C, H, W] or an image [C, H, W], or the reason why there is none.

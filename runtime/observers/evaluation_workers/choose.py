@@ -14,10 +14,11 @@ from runtime.base.errors import PlifError
 from runtime.core.observers import hearing
 from runtime.core.parts import Part
 from runtime.data import Dataset
+from runtime.data.dataset import EventSet
 from runtime.engines.unrolled import open_session
 from runtime.measure.evaluate.batches import run_batch
 from runtime.measure.evaluate.loop import USUAL
-from runtime.measure.evaluate.samples import read, reads_without_lock
+from runtime.measure.evaluate.samples import read
 from runtime.native import cores
 
 BATCHES = (1, 4, 16, 64)
@@ -89,7 +90,7 @@ def choose(model: Model, dataset: Dataset, count: int, batch: int | None = None,
         most = min(len(samples), MOST_BYTES // max(sample.nbytes for sample in samples))
         left_s = ends - time.perf_counter()
         chosen = tune(BATCHES, partial(in_turns, run, rounds=ROUNDS, budget_s=left_s)).best
-    locked_s = 0.0 if lanes > 1 and reads_without_lock(dataset) else read_s
+    locked_s = 0.0 if lanes > 1 and _reads_without_lock(dataset) else read_s
     return Choice(chosen, workers or _workers(model, count, lanes, read_s + run_s, locked_s), lanes, read_s + run_s)
 
 
@@ -124,3 +125,8 @@ def _first(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarr
             if i >= 2 * BATCHES[-1]:
                 break
     return samples
+
+
+def _reads_without_lock(dataset: Dataset | EventSet) -> bool:
+    """Whether the first sample is read by native code alone."""
+    return isinstance(dataset, EventSet) and dataset.frames_in_one_call(0) is not None

@@ -19,14 +19,6 @@ from runtime.base.errors import PlifError
 MEMBER_LIMIT = 1 << 30  # bytes: 100 times the largest recording of the sets that come in zips
 
 
-def split_path(path: str) -> tuple[Path, str] | None:
-    """(archive, member) of a path that leads into a zip, else None."""
-    archive, inside, member = path.partition(".zip/")
-    if not inside or not Path(archive + ".zip").is_file():
-        return None
-    return Path(archive + ".zip"), member
-
-
 def list_members(archive: Path, suffix: str) -> list[str]:
     """The names of an archive's files that end with `suffix`. PlifError when it is no zip."""
     return [entry.filename for entry in _open(archive).infolist() if entry.filename.lower().endswith(suffix)]
@@ -35,11 +27,11 @@ def list_members(archive: Path, suffix: str) -> list[str]:
 @contextmanager
 def unpack(path: str) -> Iterator[Path]:
     """The file at `path`, which may lie in a zip; a PlifError inside names `path` and not the copy."""
-    found = split_path(path)
-    if found is None:
+    place, inside, member = path.partition(".zip/")
+    archive = Path(f"{place}.zip")
+    if not inside or not archive.is_file():
         yield Path(path)
         return
-    archive, member = found
     with tempfile.TemporaryDirectory(prefix="plif-") as folder:
         copy = Path(folder) / f"copy{Path(member).suffix}"
         try:
