@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +11,12 @@ import torch
 
 from plif_train import load
 from plif_train.data.sets import Samples, load_samples, split_per_class
-from plif_train.hooks.augmentations.augment import random_affine, random_crop_flip
-from plif_train.hooks.kept_epochs.log import WEIGHTS, read
-from plif_train.hooks.kept_epochs.resume import resume_path
 from plif_train.loop.evaluate import decide, evaluate
 from plif_train.loop.hooks import Epoch
 from plif_train.loop.training import train
 from plif_train.recipe import Recipe
 from runtime.base.errors import PlifError
-from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
+from tests.train.small import SMALL, TrainingRun, bars, network
 
 
 @pytest.mark.quick
@@ -43,69 +39,6 @@ def test_the_file_is_the_latest_best_epoch(tmp_path: Path) -> None:
     best = max(epoch.test_accuracy for epoch in epochs)
     assert record["epoch"] == max(epoch.epoch for epoch in epochs if epoch.test_accuracy == best)
     assert evaluate(load(tmp_path / "model.pt"), test, recipe).accuracy == best
-
-
-@pytest.mark.quick
-@pytest.mark.parametrize(("protocol", "weights"), [("A", None), ("B", None), ("A", "int4")])
-@pytest.mark.parametrize("after", [1, 2])
-def test_an_interrupted_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
-    after: int, protocol: str, weights: str | None, tmp_path: Path
-) -> None:
-    recipe = Recipe(epochs=3, batch_size=8, lr=3e-3, protocol=protocol, weights=weights)
-    data, test = bars(41), bars(12, seed=1)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    whole, parts = tmp_path / "a" / "model.pt", tmp_path / "b" / "model.pt"
-    about = {"dataset": "bars", "command": "plif train"}
-    expected = train(network(), data, test, recipe, whole, about=about)
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), data, test, recipe, parts, about=about, on_epoch=Stop(after))
-    record = train(network(seed=99), data, test, recipe, parts, about=about, resume=True)
-    assert record == expected
-    for path in (lambda p: p, resume_path):
-        a, b = (torch.load(path(p), weights_only=True) for p in (whole, parts))
-        assert a["card"] == b["card"] and list(a["weights"]) == list(b["weights"])
-        assert all(torch.equal(a["weights"][name], b["weights"][name]) for name in a["weights"])
-    for slot, moments in a["optimizer"]["state"].items():
-        assert all(torch.equal(value, b["optimizer"]["state"][slot][key]) for key, value in moments.items())
-
-
-def test_an_interruption_before_the_first_epoch_ends_can_be_resumed_too(tmp_path: Path) -> None:
-    def interrupt(x: torch.Tensor) -> torch.Tensor:
-        raise KeyboardInterrupt
-
-    recipe = Recipe(epochs=1, batch_size=8)
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt", prepare=interrupt)
-    assert resume_path(tmp_path / "model.pt").exists() and not (tmp_path / "model.pt").exists()
-    train(network(seed=5), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True)
-    train(network(), bars(16), bars(8), recipe, tmp_path / "whole.pt")
-    a, b = load(tmp_path / "model.pt").state_dict(), load(tmp_path / "whole.pt").state_dict()
-    assert all(torch.equal(a[key], b[key]) for key in a)
-
-
-def test_a_finished_training_resumed_has_nothing_to_do_and_says_the_same(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=1, batch_size=8)
-    record = train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt")
-    before = (tmp_path / "model.pt").read_bytes()
-    assert train(network(), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True) == record
-    assert (tmp_path / "model.pt").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("recipe", "options", "message"),
-    [
-        (Recipe(epochs=2, batch_size=4), {}, "batch_size 8, asked for 4"),
-        (Recipe(epochs=2, batch_size=8, seed=1), {}, "seed 2020, asked for 1"),
-        (Recipe(epochs=2, batch_size=8), {"init_tau": 3.0}, "options"),
-    ],
-)
-def test_resuming_another_training_is_refused(recipe: Recipe, options: dict, message: str, tmp_path: Path) -> None:
-    train(network(), bars(16), bars(8), Recipe(epochs=1, batch_size=8), tmp_path / "model.pt")
-    with pytest.raises(PlifError, match=message):
-        train(network(**options), bars(16), bars(8), recipe, tmp_path / "model.pt", resume=True)
-    with pytest.raises(PlifError, match="nothing to resume"):
-        train(network(), bars(16), bars(8), recipe, tmp_path / "other.pt", resume=True)
 
 
 def test_weights_that_are_no_longer_finite_stop_the_training_although_the_loss_looks_fine(tmp_path: Path) -> None:
@@ -187,61 +120,6 @@ def test_a_batch_in_parts_gives_the_weights_of_the_whole_batch(tmp_path: Path) -
     assert all(torch.allclose(found[0][key], found[1][key], rtol=1e-6, atol=1e-8) for key in found[0])
 
 
-def test_a_training_that_gets_no_better_stops_early_and_a_resumed_one_does_too(tmp_path: Path) -> None:
-    """Nothing changes at this learning rate: the first epoch is the last better one, the latest of equals is kept."""
-    epochs: list[Epoch] = []
-    recipe = Recipe(epochs=50, batch_size=8, lr=1e-30, patience=3, bn="frozen")
-    train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "m.pt", on_epoch=epochs.append)
-    assert [epoch.epoch for epoch in epochs] == [1, 2, 3, 4]
-    record = train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "m.pt", resume=True)
-    assert record["epoch"] == 4
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "n.pt", on_epoch=Stop(3))
-    epochs.clear()
-    train(network(), bars(48), bars(20, seed=1), recipe, tmp_path / "n.pt", on_epoch=epochs.append, resume=True)
-    assert [epoch.epoch for epoch in epochs] == [4]
-
-
-def test_the_course_of_a_training_lies_beside_the_model_and_is_continued(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=3, batch_size=8, lr=1e-2)
-    whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
-    epochs: list[Epoch] = []
-    train(network(), bars(24), bars(8), recipe, whole, on_epoch=epochs.append)
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), bars(24), bars(8), recipe, parts, on_epoch=Stop(2))
-    assert [row["epoch"] for row in read(tmp_path / "parts.csv")] == ["1", "2"]
-    train(network(), bars(24), bars(8), recipe, parts, resume=True)
-    rows = read(tmp_path / "whole.csv")
-    assert [float(row["test_accuracy"]) for row in rows] == [epoch.test_accuracy for epoch in epochs]
-    assert [float(row["tau:fc1"]) for row in rows] == [epoch.taus["fc1"] for epoch in epochs]
-    assert float(rows[2]["rate:conv1"]) == epochs[2].firing_rates["conv1"]
-    same = [{**row, "seconds": ""} for row in rows]
-    assert [{**row, "seconds": ""} for row in read(tmp_path / "parts.csv")] == same
-    weights = read(tmp_path / "whole.weights.csv", WEIGHTS)
-    assert weights == read(tmp_path / "parts.weights.csv", WEIGHTS)
-    assert {row["epoch"] for row in weights} == {"0", "1", "2", "3"} and {row["layer"] for row in weights} == {
-        "fc1",
-        "fc2",
-    }
-    first = [row for row in weights if row["epoch"] == "0" and row["layer"] == "fc2"]
-    assert sum(int(row["count"]) for row in first) == 400
-    limit = 20**-0.5 / 2  # the default initialisation of 20 inputs, divided by tau 2
-    assert -limit <= float(first[0]["low"]) < -0.9 * limit and 0.9 * limit < float(first[-1]["high"]) <= limit
-
-
-def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    epochs: list[Epoch] = []
-    recipe = Recipe(epochs=2, batch_size=8)
-    train(network(), bars(16), bars(8), recipe, tmp_path / "m.pt", on_epoch=epochs.append, tensorboard=True)
-    events = EventAccumulator(str(tmp_path / "m.tensorboard"))
-    events.Reload()
-    assert [e.value for e in events.Scalars("loss")] == pytest.approx([epoch.loss for epoch in epochs])
-    assert len(events.Scalars("tau/fc1")) == 2
-
-
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
@@ -303,26 +181,6 @@ def test_protocol_b_holds_back_the_last_15_percent_of_each_class() -> None:
     assert rest.tolist() == [9, 16] and first.tolist() == [*range(9), *range(10, 16)]
 
 
-def test_augmentation_moves_images_and_invents_nothing() -> None:
-    torch.manual_seed(0)
-    x = torch.rand(64, 3, 32, 32)
-    y = random_crop_flip(x)
-    assert y.shape == x.shape and not torch.equal(x, y)
-    assert set(y.unique().tolist()) <= {0.0, *x.unique().tolist()}
-    centre = y[:, :, 8:24, 8:24]
-    assert float((centre > 0).float().mean()) == 1.0
-    image = torch.zeros(200, 1, 28, 28)
-    image[:, :, 10:18, 12:16] = 1.0
-    turned = random_affine(image)
-    assert set(turned.unique().tolist()) == {0.0, 1.0}
-    area = turned.sum((1, 2, 3)) / image.sum((1, 2, 3))  # the square of the scale, 0.85 to 1.11
-    assert float(area.min()) > 0.6 and float(area.max()) < 1.4 and abs(float(area.mean()) - 0.97) < 0.06
-    rows = (turned * torch.arange(28.0)[:, None]).sum((1, 2, 3)) / turned.sum((1, 2, 3)) - 13.5
-    assert 3 < float(rows.abs().max()) < 5  # moved by up to 15 % of 28 pixels
-    still = random_affine(image, degrees=0, shift=0, scale=(1, 1))
-    assert torch.equal(still, image)
-
-
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
@@ -357,23 +215,6 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun,
     assert net.meta.training["command"].startswith("plif train nmnist --data nmnist --out model.pt --T 3")
 
 
-@pytest.mark.parametrize("how", (signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.large)))
-def test_ctrl_c_and_sigterm_leave_a_resumable_checkpoint(
-    how: signal.Signals, plif: TrainingRun, digits: Path, tmp_path: Path
-) -> None:
-    command = [*SMALL, "--data", f"nmnist:{digits}", "--epochs"]
-    process = plif_process(*command, "10000", cwd=tmp_path)
-    wait_for(tmp_path / "model.resume.pt", process)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + how, err
-    assert err.splitlines()[-1].startswith("plif: interrupted: ") and "--resume" in err and "Traceback" not in err
-    assert not list(tmp_path.glob(".*.part"))
-    last = epochs_in(tmp_path / "model.resume.pt") + 1
-    code, _, err = plif(*command, str(last), "--resume")
-    assert code == 0 and f"epoch {last}/{last}" in err, err
-
-
 @pytest.mark.large
 def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path) -> None:
     """1000 real training recordings, 3 epochs of a narrow network: more than 70 of the 100 test recordings are right
@@ -398,38 +239,6 @@ def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path)
     result = json.loads(out)
     assert result["train_samples"] == 1000 and result["test_samples"] == 100
     assert result["test_accuracy"] > 0.7, err
-
-
-def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: TrainingRun, tmp_path: Path) -> None:
-    from tests.runtime.test_data import write_mnist
-
-    write_mnist(tmp_path / "mnist")
-    small = [
-        "train",
-        "mnist",
-        "--data",
-        f"mnist:{tmp_path / 'mnist'}",
-        "--set",
-        "channels=2",
-        "--set",
-        "hidden=20",
-        "--T",
-        "2",
-    ]
-    found = {}
-    for name, extra in (
-        ("authors", []), ("paper", ["paper"]), ("own", ["paper", "--set", "loss=ce", "--set", "augment=none"]),
-    ):  # fmt: skip
-        extra = [*extra, "--out", f"{name}.pt", "--json"]
-        code, out, err = plif(*small, "--epochs", "1", "--batch-size", "4", *extra)
-        assert code == 0, err
-        result = json.loads(out)
-        found[name] = (result["recipe"]["loss"], result["augmentation"], result["recipe"]["bn"])
-    assert found == {
-        "authors": ("rate-mse", "random_affine", "per-step"),
-        "paper": ("step-mse", "random_crop_flip", "per-step"),
-        "own": ("ce", None, "per-step"),
-    }
 
 
 def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: TrainingRun, tmp_path: Path) -> None:
