@@ -80,10 +80,6 @@ class Account:
         """Events whose fate is not known yet; 0 at the end."""
         return self.events_in - self.used - self.filtered - self.late - self.invalid - self.dropped
 
-    @property
-    def balanced(self) -> bool:
-        return self.waiting == 0
-
     def _counts(self) -> tuple[int, ...]:
         return self.events_in, self.used, self.filtered, self.late, self.invalid, self.dropped
 

@@ -143,10 +143,9 @@ class Run:
             raise PlifError(
                 f"{self.source.name}: live feeds, --speed real, --overload need a reader ahead, and no part here is one"
             )
-        queues = part.load("queue:Queues")(str(self.options.overload), paced, self.controls, self._observers)
-        if threaded:
-            queues.read(self.streams)
-            self._queues = queues
+        streams, overload = self.streams if threaded else (), str(self.options.overload)
+        queues = part.load("queue:Queues")(streams, overload, paced, self.controls, self._observers)
+        self._queues = queues if threaded else None
 
     def _wake_up(self) -> None:
         """Controls were used: wakes the loop. A loop that waits in the read of a pipe is woken by the end of its source."""

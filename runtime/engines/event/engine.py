@@ -31,8 +31,16 @@ from runtime.base.declared import EngineOptions
 from runtime.base.errors import PlifError
 from runtime.engines import Engine, flushes
 from runtime.engines.available import Lack
-from runtime.engines.buffers import Arrays, Buffers, LazyMembranes, Rates
-from runtime.engines.event.memory import floats_from, foreign, native_state, open_program, stride_of, weights_of
+from runtime.engines.buffers import Arrays, Buffers, Rates
+from runtime.engines.event.memory import (
+    LazyMembranes,
+    floats_from,
+    foreign,
+    native_state,
+    open_program,
+    stride_of,
+    weights_of,
+)
 from runtime.engines.event_program import forms
 from runtime.engines.event_program.layout import Layout, aligned
 from runtime.engines.event_program.program import Compiler

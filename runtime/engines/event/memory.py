@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from runtime import native
 from runtime.base.errors import PlifError
+from runtime.engines.buffers import Arrays, Buffers, Many, Rates
 from runtime.engines.event_program.layout import aligned, lanes
 from runtime.model.artifacts import kind_of
 from runtime.model.card import Card
@@ -19,6 +20,42 @@ from runtime.model.readers.onnx_contents import read_initializers
 from runtime.model.records import as_map
 
 KEEP_SUBNORMALS = 2  # plif.h
+BindLazily = Callable[
+    [np.ndarray, Arrays, np.ndarray, Arrays, Rates, Arrays, int | None], tuple[Callable[[], None], Callable[[], None]]
+]
+
+
+class LazyMembranes(Buffers):
+    """Membranes that calls update in place, and that are up to date when somebody has asked for them: a unit without input is
+    not stepped until it gets some, or somebody looks.
+
+    v     float32 [rows, C, H, W] of each state, in the layout of the kernels
+    bind  (x, v, y, v_next, rates, owed, steps) -> a function for a call, and one that takes the steps that calls left out.
+          owed: uint8, for OWED_FLOATS membranes in memory one, for each state (plif_settle in runtime/native/engine/event.h)
+          steps: that a call of a step artifact takes, see run_steps; None for one
+    """
+
+    def __init__(self, card: Card, rows: int, rates: bool, v: list[np.ndarray], floats: list[int], bind: BindLazily):
+        super().__init__(card, rows, rates)
+        self._v, self._bind = v, bind
+        self.owed = [np.zeros(-(-rows * n // native.OWED_FLOATS), np.uint8) for n in floats]
+        run, self._settle = bind(self.x, v, self.y, v, self.rates, self.owed, None)
+        self.run = run  # type: ignore[method-assign]  # what is bound is the call itself
+        self._many: Many | None = None  # arrays for calls of so many steps
+
+    def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """As Buffers says, in one call: a row takes all its steps while its membranes are in the cache."""
+        if self._many is None or len(self._many.x) != len(x):
+            self._many = many = Many(self, len(x))
+            self._run_many, _ = self._bind(many.x, self._v, many.y, self._v, many.rates, self.owed, len(x))
+        self._many.x[...] = x
+        self._run_many()
+        return self._many.y.copy(), self._many.rates
+
+    def membranes(self) -> list[np.ndarray]:
+        """As Buffers says: float32 [rows, ...] of each state."""
+        self._settle()
+        return self._v
 
 
 def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, np.ndarray]:

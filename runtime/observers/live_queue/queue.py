@@ -210,25 +210,24 @@ class FrameQueue:
 
 
 class Queues:
-    """The frames of all streams of a run, each with a reader of its own. Iterate over it once.
+    """The frames of streams of a run, each with a reader of its own. Iterate over it once.
 
     overload  text of --overload;  paced: recordings come at their own pace
     """
 
-    def __init__(self, overload: str, paced: bool, controls: Controls, observers: Observers) -> None:
-        self._overload, self._paced = parse_overload(overload), paced
+    def __init__(
+        self, streams: Iterable[Stream], overload: str, paced: bool, controls: Controls, observers: Observers
+    ) -> None:
+        rule = parse_overload(overload)
         self._controls, self._observers = controls, observers
         self._wake = threading.Condition()
         self._pairs: list[tuple[Stream, FrameQueue]] = []
-
-    def read(self, streams: Iterable[Stream]) -> None:
-        """Makes their queues."""
         for stream in streams:
             stream.queue = queue = FrameQueue(
                 stream.frames,
                 wake=self._wake,
-                overload=self._overload,
-                paced=self._paced and not stream.source.live,
+                overload=rule,
+                paced=paced and not stream.source.live,
                 controls=self._controls,
                 say=stream.source.say,
             )
