@@ -5,20 +5,16 @@ In Python: Model.stream, whose observers record and show (runtime/observers).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from runtime.base.declared import SENSOR_FROM, Opening
+from runtime.base.declared import Opening
 from runtime.base.options import Argument
-from runtime.base.text import say
 from runtime.cli.output import Output, load_pytorch, open_model, print_json, say_engine
 from runtime.core.observers import HeardOptions, recorder_of
+from runtime.core.parts import given_by_parts
 from runtime.stream.options import StreamOptions
-
-if TYPE_CHECKING:
-    from runtime.events.lines import StreamSummary
 
 
 class WatchOptions(HeardOptions, by="stream"):
@@ -72,45 +68,7 @@ def stream(
                 summary = running.summary()
                 if output.as_json:
                     print_json({"summary": summary}, compact=True)
-                else:
-                    _print_summary(summary, {stream.name: stream.frames.framer.shown for stream in running.streams})
+                elif print_summary := given_by_parts("observers", "print_summary"):
+                    print_summary(summary, {stream.name: stream.frames.framer.shown for stream in running.streams})
     if ending.asked:
         raise KeyboardInterrupt
-
-
-def _print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:
-    """shown: of each source, which of its pixels are."""
-    for name, one in summary.get("sources", {}).items():
-        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}{_shown(shown[name])}"
-        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
-    if "sources" not in summary:
-        say(f"answer    {summary['label'] or 'not sure'}")
-    say(f"events    {_account(summary)}")
-    if "sensor" in summary:
-        (which,) = shown.values()
-        say(
-            f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]}){_shown(which)}"
-        )
-    say(f"frames    {summary['frames']} ({summary['framing']})")
-    if summary.get("frames_merged") or summary.get("frames_dropped"):
-        say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
-    latency, lag = summary["latency_ms"], summary["lag_ms"]
-    if latency["p50"] is not None:
-        say(f"latency   p50 {latency['p50']:.3g} ms, p99 {latency['p99']:.3g} ms a step")
-    if lag["p50"] is not None:
-        say(f"lag       p50 {lag['p50']:.3g} ms, p99 {lag['p99']:.3g} ms behind the feed")
-    for note in summary["notes"]:
-        say(f"note: {note}", err=True)
-
-
-def _shown(which: str) -> str:
-    return f"; shown: {which}" if which else ""
-
-
-def _account(summary: Mapping[str, object]) -> str:
-    hidden = f" ({summary['events_not_shown']} not shown)" if summary["events_not_shown"] else ""
-    counts = ", ".join(
-        f"{summary['events_' + key]} {key}{hidden if key == 'filtered' else ''}"
-        for key in ("used", "filtered", "late", "invalid", "dropped")
-    )
-    return f"{summary['events_in']} = {counts}"
