@@ -56,6 +56,50 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return left_out or None
 
 
+class _OfRemovedParts(pytest.Module):
+    def collect(self) -> Iterator[pytest.Item]:
+        pytest.skip("it uses a part that was removed", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """A file that imports a part which was removed is skipped."""
+    return _OfRemovedParts.from_parent(parent, path=module_path) if uses_removed_part(module_path) else None
+
+
+@functools.cache
+def uses_removed_part(path: Path) -> bool:
+    """Whether a test file, or another file of tests/ that it imports, imports from a folder of parts one that is not there."""
+    for name in imported(path):
+        package, *inside = name.split(".")
+        if package == "tests" and name != "tests.conftest":
+            file = REPOSITORY / f"{name.replace('.', '/')}.py"
+            if file.is_file() and uses_removed_part(file):
+                return True
+        elif len(inside) > 1 and is_folder_of_parts(f"{package}/{inside[0]}"):
+            part = REPOSITORY / package / inside[0] / inside[1]
+            of_init = len(inside) == 2 and (part.parent / "__init__.py").exists()  # a name that the folder gives itself
+            if not of_init and not part.is_dir() and not part.with_suffix(".py").exists():
+                return True
+    return False
+
+
+@functools.cache
+def is_folder_of_parts(name: str) -> bool:
+    return next((REPOSITORY / name).glob("*/part.py"), None) is not None
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """What a file imports, wherever it stands in it: modules, and names of them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--quick"):
@@ -105,12 +149,7 @@ def thin(cases: list[pytest.Function]) -> None:
 @functools.cache
 def is_light(path: Path) -> bool:
     """Whether a test file imports nothing of SLOW, wherever it stands in it and in what it imports of tests/."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found = imported(path)
     if any(f"{name}.".startswith(f"{slow}.") for name in found for slow in SLOW):
         return False
     ours = (

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.datasets.digits.drawing import draw_digit
-from runtime.datasets.digits.saccades import record_digits
 from runtime.events import write_nmnist
 
 SHIPPED = Path(__file__).with_name("data") / "recordings"  # one simulated digit in every format
@@ -29,6 +27,9 @@ def unpack_clips(folder: Path) -> Path:
 
 def write_digits(folder: Path, train: int = 60, test: int = 100) -> Path:
     """Simulated N-MNIST in the layout of the real one; returns the folder."""
+    from runtime.datasets.digits.drawing import draw_digit  # a part, which may be removed
+    from runtime.datasets.digits.saccades import record_digits
+
     for split, count in (("Train", train), ("Test", test)):
         rngs = [np.random.default_rng([1, len(split), i]) for i in range(count)]
         recordings = record_digits([draw_digit(i % 10, rng) for i, rng in enumerate(rngs)], rngs)

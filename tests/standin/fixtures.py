@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-from runtime.engines.tensorrt import cuda
-from runtime.engines.tensorrt import module as tensorrt_module
-from tests.standin import tensorrt as standin_tensorrt
+CUDA = "runtime.engines.tensorrt.cuda"  # of a part, which may be removed
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +31,10 @@ def standin_driver(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @contextmanager
 def machine_with_gpu(driver: Any) -> Iterator[Any]:
     """A machine with one GPU, "Stand-in GPU" of compute capability 8.9, and TensorRT 10.3.0."""
+    cuda = pytest.importorskip(CUDA)
+    from runtime.engines.tensorrt import module as tensorrt_module
+    from tests.standin import tensorrt as standin_tensorrt
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "LIBRARY", driver._name)
         patch.setattr(standin_tensorrt, "driver", driver)
@@ -53,6 +55,7 @@ def gpu(standin_driver: Any) -> Iterator[Any]:
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine without a GPU, wherever the tests run."""
+    cuda = pytest.importorskip(CUDA)
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-not-here.so.1")
     cuda.open_gpu.cache_clear()
     yield
