@@ -14,7 +14,7 @@ from typing import Protocol
 from runtime.base.errors import PlifError
 from runtime.base.grammar import parse_set, read_query, word
 from runtime.core.parts import by_name, find_part, find_parts
-from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description
+from runtime.data.dataset import SPLITS, Dataset, DatasetSpec, Description, check_classes
 from runtime.data.recordings import Nmnist
 from runtime.events.framing import Framing
 
@@ -92,7 +92,9 @@ def open_dataset(
         options=options,
         trained=None if trained is None else (trained[0], trained[1]),
     )
-    return entry(request)
+    found = entry(request)
+    check_classes(spec, found.classes, classes)
+    return found
 
 
 def with_options(

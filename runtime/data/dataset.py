@@ -129,7 +129,6 @@ class EventSet:
             raise PlifError(f"{request.name}: a set of events needs a framing, e.g. count:T=10 or duration:10ms,T=16")
         if request.normalisation is not None:
             raise PlifError(f"{request.name}: a set of events takes no normalisation, found {request.normalisation}")
-        check_classes(request.name, classes, request.classes)
         self.name = request.name
         self.classes = tuple(classes)
         self.framing, self.shape = request.framing, request.shape
@@ -278,7 +277,6 @@ class ImageSet:
         labels: npt.NDArray[np.uint8],
         where: Path,
     ) -> None:
-        check_classes(request.name, classes, request.classes)
         if len(labels) and int(labels.max()) >= len(classes):
             raise PlifError(f"{where}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
         self._images: npt.NDArray[np.uint8] = images[..., None] if images.ndim == 3 else images

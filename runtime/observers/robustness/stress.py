@@ -7,19 +7,23 @@ same seed gives the same events. To add one, write the function and enter it in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 
+from runtime.api import Model
 from runtime.base.errors import PlifError
+from runtime.base.progress import Progress
 from runtime.data.dataset import EventSet
 from runtime.engines.model import OpenModel
 from runtime.engines.unrolled import open_session
+from runtime.measure.evaluate.judge import Judgement
 from runtime.measure.evaluate.loop import USUAL, Tally, answer, count
 from runtime.measure.evaluate.samples import SplitOf, read_samples
 from runtime.measure.metrics import wilson
+from runtime.measure.options import JudgeOptions
 
 SAMPLES = 200  # the first of the set
 HOT_EVERY_US = 1000  # a hot pixel fires a thousand times a second
@@ -204,3 +208,19 @@ def _merged(events: np.ndarray, added: np.ndarray) -> np.ndarray:
     both = np.concatenate([events, added])
     order = np.argsort(both["t"], kind="stable")
     return np.take(both, order)
+
+
+def add_stress(bars: JudgeOptions, shown: bool, judged: Judgement, model: Model) -> None:
+    """Adds the rows of all of them to what is found."""
+    data, split, limit = judged.result.data, bars.split, bars.limit
+    with Progress("under stress", shown) as progress:
+        rows = measure_stress(model, data, split=split, limit=limit, progress=progress.update)
+    judged.added["stress"] = rows
+    judged.lines += _lines(rows)
+
+
+def _lines(rows: Sequence[Level]) -> Iterator[str]:
+    """A line for each kind of stress: its levels and the accuracy at each."""
+    for name in dict.fromkeys(row["stress"] for row in rows):
+        points = "  ".join(f"{row['level']:g}: {100 * row['accuracy']:.1f} %" for row in rows if row["stress"] == name)
+        yield f"{name:<10} {points}"
