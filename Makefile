@@ -26,7 +26,7 @@ endif
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
 LIBPLIF_C := $(filter-out runtime/native/examples/%,$(wildcard $(NATIVE:=.c)))
 C_SOURCES := $(LIBPLIF_C) $(wildcard */*/*/native/*.c)
-C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) */*/*/native/*.h runtime/native/examples/* plif_export/proof/*/*.c)
+C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) */*/*/native/*.h runtime/native/examples/* plif_export/core/proof/*/*.c)
 
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo
@@ -62,7 +62,7 @@ machines: $(VENV)/lint $(VENV)/zig
 	$(if $(OLDEST_PYTHON),$(MAKE) jetson,@echo 'no Python 3.10 here (make jetson OLDEST_PYTHON=/path/to/python3.10): jetson not run')
 	for python in $(PYTHONS); do .ci/elsewhere $$python test || exit 1; done
 
-# PyTorch and everything else is installed for it: types are read of what is there, and some of the quick tests train and export
+# PyTorch and everything else is installed for it: types are read of what is there, and some of the quick tests.plif_train.core and export
 newest: # make quick with the newest Python and what the package index gives it, as on a machine unlike this one (.ci/elsewhere)
 	.ci/elsewhere $(NEWEST_PYTHON) quick
 
@@ -163,7 +163,7 @@ oldest:
 	$(OLDEST_PYTHON) -m venv .oldest
 	$(OLDEST_PYTHON) tests/oldest.py > .oldest/constraints.txt
 	.oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .oldest/constraints.txt -e '.[cpu,export,dashboard,nir]' pytest
-	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest -p tests.oldest tests/runtime tests/export
+	OMP_NUM_THREADS=1 .oldest/bin/python -m pytest -p tests.oldest tests/runtime tests/plif_export/core
 
 # As on a Jetson with JetPack 6: Python 3.10, whose last ONNX Runtime is 1.23. The runtime in its oldest versions, then beside 1.23;
 # and the gate of every precision in that ONNX Runtime, from this environment, since a PyTorch for Python 3.10 is 4 GB (make oldest).

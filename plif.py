@@ -24,7 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from runtime import CheckFailed, PlifError, __version__
-from runtime.base.errors import MissingExtra
+from runtime.core.base.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from plif_export import Exported, Report, check, export, verify
     from plif_train import Network, Recipe, build, load_samples, save, train
     from runtime import PushSource, Session
-    from runtime.data import open_dataset
-    from runtime.events import Source, open_source
-    from runtime.measure.evaluate.evaluation import Evaluation
-    from runtime.measure.results import Measurement, Predicted
-    from runtime.model.card import Card
-    from runtime.stream.run import Run
+    from runtime.core.data import open_dataset
+    from runtime.core.events import Source, open_source
+    from runtime.core.measure.evaluate.evaluation import Evaluation
+    from runtime.core.measure.results import Measurement, Predicted
+    from runtime.core.model.card import Card
+    from runtime.core.stream.run import Run
 
 _HOME = {
     "Network": "plif_train",
@@ -55,8 +55,8 @@ _HOME = {
     "export": "plif_export",
     "verify": "plif_export",
     "PushSource": "runtime",
-    "open_dataset": "runtime.data",
-    "open_source": "runtime.events",
+    "open_dataset": "runtime.core.data",
+    "open_source": "runtime.core.events",
 }
 _EXTRAS = {"plif_train": "train", "plif_export": "cpu,export"}  # what brings the libraries that a package needs
 GONE = "this plif has no such command; it was taken out"
@@ -75,8 +75,8 @@ def load(path: str | Path, **options: Any) -> Model:
     """
     from pathlib import Path
 
-    from runtime.api import require_sha256
-    from runtime.model.card import read_card
+    from runtime.core.api import require_sha256
+    from runtime.core.model.card import read_card
 
     path = Path(path)
     if options.get("sha256") is not None:
@@ -98,7 +98,7 @@ class Model:
         self._opened: dict[bool, runtime.Model] = {}
 
     def __repr__(self) -> str:
-        from runtime.model.card import in_a_line
+        from runtime.core.model.card import in_a_line
 
         return f"<plif.Model {str(self.path)!r}: {in_a_line(self.card)}>"
 
@@ -144,9 +144,9 @@ class Model:
     def evaluate(self, data: str, **options: Any) -> Evaluation:
         """Accuracy, confusion, firing rates and times on the data set NAME:DIR.
 
-        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.measure.evaluate.evaluation.evaluate
+        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.core.measure.evaluate.evaluation.evaluate
         """
-        return _take("runtime.measure.evaluate.evaluation", "evaluate")(self.opened(rates=True), data, **options)
+        return _take("runtime.core.measure.evaluate.evaluation", "evaluate")(self.opened(rates=True), data, **options)
 
     def predict(self, *places: str | Path, **options: Any) -> Predicted:
         """Labels for recordings without labels, files and folders: .predictions, or a table that is written to `out`.

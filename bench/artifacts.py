@@ -15,7 +15,7 @@ from pathlib import Path
 import plif_train
 from bench.workload import Workload, workload
 from plif_export import export
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 # (target, precision): which engines open it, and what the row is called
 WANTED = {

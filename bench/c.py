@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.machine import machine
 from plif_export import export
 from plif_export.targets.c.size import CORTEX_M4
-from runtime.model.card import Card, read_card
+from runtime.core.model.card import Card, read_card
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = ROOT / "examples" / "cortex-m"

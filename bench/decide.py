@@ -41,11 +41,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench.decide_plot import plot
-from runtime.api import Model
-from runtime.events import open_source
-from runtime.events.framing import framing_of
-from runtime.events.sources.base import Source
-from runtime.measure.metrics import wilson
+from runtime.core.api import Model
+from runtime.core.events import open_source
+from runtime.core.events.framing import framing_of
+from runtime.core.events.sources.base import Source
+from runtime.core.measure.metrics import wilson
+from runtime.core.stream.options import LIVE_FRAMING, LIVE_RULES
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.native.rules import find_other
 from runtime.observers.calibrate.labels import (
     FalseLabels,
@@ -61,8 +63,6 @@ from runtime.observers.calibrate.labels import (
 )
 from runtime.observers.calibrate.rules import GRID as ANY_NETWORK
 from runtime.observers.calibrate.rules import all_of
-from runtime.stream.options import LIVE_FRAMING, LIVE_RULES
-from runtime.stream.source_framer import SourceFramer
 
 GRID = [
     LIVE_RULES[0],

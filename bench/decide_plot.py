@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtime.stream.options import LIVE_RULES
+from runtime.core.stream.options import LIVE_RULES
 
 
 def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:

@@ -26,7 +26,7 @@ from bench.artifacts import artifact, work_folder
 from bench.machine import machine
 from bench.peers import peer, pytorch
 from bench.subjects import compare, ours, take_turns
-from plif_train.network.network import Network
+from plif_train.core.network.network import Network
 
 RATES = "0.005,0.01,0.02,0.05,0.1,0.2,0.35,0.5"
 WARM_UP = 3

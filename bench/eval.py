@@ -36,14 +36,14 @@ from bench.eval_loops import OURS, evaluate_with, loops
 from bench.machine import machine
 from bench.workload import network, with_malloc_settings
 from plif_export import export
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
-from runtime.data import Dataset, open_dataset
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
+from runtime.core.data import Dataset, open_dataset
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import Evaluation, evaluate
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.datasets.gesture_sim.simulate_gesture import simulate_gesture
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import Evaluation, evaluate
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "nmnist-digits.pt"
 DRAWN = 200  # different recordings of digits, then links to them

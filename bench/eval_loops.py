@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from bench.peers import spikingjelly_modules
+from plif_train.core.network.network import Network
 from plif_train.hooks.training_kernels import native
-from plif_train.network.network import Network
-from runtime.data import Dataset
-from runtime.data.recordings import Nmnist
+from runtime.core.data import Dataset
+from runtime.core.data.recordings import Nmnist
 
 OURS = "PyTorch with plif's kernels, all steps"
 Run = Callable[[Tensor], Tensor]  # x float32 [T, B, C, H, W] -> the sum of y over the steps, float32 [B, classes]

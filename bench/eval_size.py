@@ -30,7 +30,7 @@ CHILD = """
 import json, multiprocessing, resource, sys
 from pathlib import Path
 import runtime
-from runtime.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.evaluation import evaluate
 
 def peak_kb(pid):
     try:

@@ -25,14 +25,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.machine import machine
-from runtime.events import EVENT_DTYPE, make_events, open_source
-from runtime.events.formats import open_recording
-from runtime.events.formats.base import Losses
-from runtime.events.formats.words import Decoder, Words
-from runtime.events.framer import Extent, Framer
+from runtime.core.events import EVENT_DTYPE, make_events, open_source
+from runtime.core.events.formats import open_recording
+from runtime.core.events.formats.base import Losses
+from runtime.core.events.formats.words import Decoder, Words
+from runtime.core.events.framer import Extent, Framer
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.formats.evt import read_sensor
 from runtime.observers.event_filters import Filters
-from runtime.stream.source_framer import SourceFramer
 
 SHAPE = (2, 128, 128)
 FRAMINGS = ("count:T=20", "duration:10ms", "events:n=5000,max=20ms")

@@ -27,10 +27,10 @@ from bench.machine import machine
 from bench.silence import without_shifts
 from bench.subjects import timed
 from plif_export import export
-from runtime.engines import Engine
+from runtime.core.engines import Engine
+from runtime.core.engines.session import Session
+from runtime.core.events import frames_of, read_events
 from runtime.engines.event.engine import EventEngine
-from runtime.engines.session import Session
-from runtime.events import frames_of, read_events
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "gesture-sim.pt"
 STEPS, OF_A_CLIP = 25, 40

@@ -24,8 +24,8 @@ import plif_train
 import runtime
 from bench.machine import machine
 from plif_export import export
-from runtime.api import Model
-from runtime.events.stimulus import seen_by
+from runtime.core.api import Model
+from runtime.core.events.stimulus import seen_by
 
 FORMS = ("step", "loop", "unrolled")
 Row = dict[str, dict[str, float]]  # "bytes" and each engine: what each form has

@@ -23,7 +23,7 @@ import torch
 import plif_train
 import runtime
 from plif_export import export
-from runtime.events.stimulus import events_like
+from runtime.core.events.stimulus import events_like
 
 NAMES = ("exact", "folded", "exact again", "pytorch")
 

@@ -28,14 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from plif_train.hooks.mixed_windows.samples import events_of
 from plif_train.hooks.mixed_windows.variation import HARD, SWAPS, Clip, allows, cut_away, exchanged
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.data import open_dataset
-from runtime.data.dataset import EventSet
-from runtime.engines.session import whole_votes
-from runtime.events import frames_of
-from runtime.events.framer import UPRIGHT
-from runtime.events.framing import Framing, framing_of
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.data import open_dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.engines.session import whole_votes
+from runtime.core.events import frames_of
+from runtime.core.events.framer import UPRIGHT
+from runtime.core.events.framing import Framing, framing_of
 from runtime.native.rules import find_other, view_of
 
 Size = tuple[int, int]  # (width, height) of the sensor

@@ -27,12 +27,12 @@ import runtime
 from bench import workload
 from bench.artifacts import work_folder
 from bench.machine import machine
-from plif_export.cards import make_card, set_card
-from plif_export.passes import drop_dropout, fold_batchnorm, prepare
-from plif_export.readers.ours import read_network
-from plif_export.writers import FORMS
-from plif_train.network.network import Network
-from runtime.model.graph import Graph, Node
+from plif_export.core.cards import make_card, set_card
+from plif_export.core.passes import drop_dropout, fold_batchnorm, prepare
+from plif_export.core.readers.ours import read_network
+from plif_export.core.writers import FORMS
+from plif_train.core.network.network import Network
+from runtime.core.model.graph import Graph, Node
 
 WARM_UP = 3
 LEAK: dict[str, Any] = {"v_leak": 0.0}

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.subjects import Subject
-from plif_train.network.network import Network
-from plif_train.network.neuron import Neuron
+from plif_train.core.network.network import Network
+from plif_train.core.network.neuron import Neuron
 
 
 def pytorch(net: Network, threads: int, path: Path) -> Subject:
@@ -155,7 +155,7 @@ def _openvino(path: Path, threads: int, precision: str | None, stateful: bool) -
     import openvino as ov
     from openvino._offline_transformations import apply_make_stateful_transformation
 
-    from runtime.model.card import read_card
+    from runtime.core.model.card import read_card
 
     card = read_card(path)
     states = card["states"]

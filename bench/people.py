@@ -46,23 +46,23 @@ from bench.decide import Seen, measure_level, see
 from bench.metamorphic import CHANGES, Change, Size, as_seen
 from plif_train.hooks.mixed_windows.samples import events_of
 from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
-from runtime.api import Model
-from runtime.base.grammar import parse_size
-from runtime.base.progress import Progress
-from runtime.data import open_dataset
-from runtime.data.dataset import EventSet
+from runtime.core.api import Model
+from runtime.core.base.grammar import parse_size
+from runtime.core.base.progress import Progress
+from runtime.core.data import open_dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import open_source
+from runtime.core.events.framer import Framer
+from runtime.core.events.framing import Framing, framing_of
+from runtime.core.measure.metrics import wilson
+from runtime.core.stream.options import LIVE_RULES
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.schedule import OTHER
-from runtime.events import open_source
-from runtime.events.framer import Framer
-from runtime.events.framing import Framing, framing_of
-from runtime.measure.metrics import wilson
 from runtime.native.rules import find_other
 from runtime.observers.calibrate.labels import Outputs, Said, longest, say, step_all
 from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, every_frame
-from runtime.stream.options import LIVE_RULES
 
 SEED = 3636
 SENSORS = ("128x128", "346x260", "640x480")

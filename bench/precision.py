@@ -27,10 +27,10 @@ import runtime
 from bench import workload
 from bench.machine import machine
 from plif_export import export
-from plif_export.pipeline import Exported
-from plif_export.targets.onnx import OnnxTarget
-from runtime.engines.session import Session
-from runtime.measure.evaluate.evaluation import evaluate
+from plif_export.core.pipeline import Exported
+from plif_export.core.targets.onnx import OnnxTarget
+from runtime.core.engines.session import Session
+from runtime.core.measure.evaluate.evaluation import evaluate
 
 WARM_UP = 3
 NAMES = ("fp32", "fp16", "int8", "int8 as qdq", "fp32 again")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import workload
 from bench.report_page import write_page
 from bench.report_pieces import Results
-from runtime.base.files import whole_or_nothing
+from runtime.core.base.files import whole_or_nothing
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "performance"

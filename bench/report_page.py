@@ -11,7 +11,7 @@ from typing import Any
 from bench import report_plots as plots
 from bench import report_roofline
 from bench.report_pieces import Report, Results, about, measured_on, missing, ms, only, table, times
-from runtime.base.files import whole_or_nothing
+from runtime.core.base.files import whole_or_nothing
 
 WORKLOADS = {"gesture": "The paper's Gesture network", "trained": "A trained network on real recordings"}
 

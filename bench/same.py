@@ -62,7 +62,7 @@ RULES = (
 )
 PUSH = """
 import json, sys, numpy, runtime
-from runtime.events import read_events
+from runtime.core.events import read_events
 from runtime.sources.push import PushSource
 model, source = runtime.load(sys.argv[1]), PushSource(128, 128)
 events = read_events(sys.argv[2], (128, 128))

@@ -31,7 +31,7 @@ from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.peers import peer
 from bench.subjects import ours, timed
-from plif_train.network.network import Network
+from plif_train.core.network.network import Network
 
 ACTIVE, TAIL = 10, 20
 PHASES = ("active", "silent", "from reset")

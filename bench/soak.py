@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench.udp import rss_mb
-from runtime.stream.run import Run
+from runtime.core.stream.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_US = 60_000_000

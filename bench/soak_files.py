@@ -125,7 +125,9 @@ def measure(*words: str, out: Path | None = None) -> dict[str, Any]:
     """Runs plif: seconds, and the peak of the memory of its processes, asked ten times a second."""
     began_s = time.monotonic()
     with open(out or "/dev/null", "wb") as file, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen([sys.executable, "-m", "runtime.cli", *words], cwd=ROOT, stdout=file, stderr=err)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runtime.core.cli", *words], cwd=ROOT, stdout=file, stderr=err
+        )
         peak, ended = [0.0], threading.Event()
 
         def watch() -> None:

@@ -45,7 +45,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.udp import EACH, SENSOR
-from runtime.events import make_events, open_source
+from runtime.core.events import make_events, open_source
 from runtime.observers.record.recording import METRICS
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.browser import Browser, find_chromium
@@ -144,7 +144,7 @@ class Stream:
         command = [
             sys.executable,
             "-m",
-            "runtime.cli",
+            "runtime.core.cli",
             "stream",
             str(artifact),
             *words,
@@ -296,7 +296,7 @@ def wrong(result: dict[str, Any]) -> list[str]:
 
 
 def replay(recorder: Stream, artifact: Path, recording: Path) -> str:
-    command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), str(recording), "--json"]
+    command = [sys.executable, "-m", "runtime.core.cli", "stream", str(artifact), str(recording), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     *was, summary = recorder.lines()
     *now, again = [json.loads(line) for line in done.stdout.splitlines()] or [{}]

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 AIM_MS = {"plif --help": 80, "plif info MODEL": 90}
-COMMAND = "import sys; sys.argv = ['plif', {words}]; from runtime.cli.__main__ import main; main()"
+COMMAND = "import sys; sys.argv = ['plif', {words}]; from runtime.core.cli.__main__ import main; main()"
 MODEL = ROOT / "models" / "nmnist-digits.pt"
 ALONE = {  # name -> program, engine
     "python, nothing else": ("", "python"),

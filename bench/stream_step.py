@@ -23,8 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from runtime.events import open_source
-from runtime.stream.source_framer import SourceFramer
+from runtime.core.events import open_source
+from runtime.core.stream.source_framer import SourceFramer
 
 
 def main() -> None:

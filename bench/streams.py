@@ -26,7 +26,7 @@ from bench import workload
 from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.subjects import timed
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 STREAMS = "1,2,4,8,16,32,64"
 MOST_DENSE = 16  # more streams than this take a dense engine seconds a step

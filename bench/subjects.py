@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import runtime
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
 
 EPS = 1e-5  # how near to the threshold a spike that differs is excused, relative to max(1, |h|)
 

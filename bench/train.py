@@ -34,9 +34,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plif_train import Network, build
+from plif_train.core.loop.training import PRECISIONS
+from plif_train.core.network.presets import PRESETS
 from plif_train.hooks.training_kernels.allocator import keep_freed_memory
-from plif_train.loop.training import PRECISIONS
-from plif_train.network.presets import PRESETS
 
 PEERS = {
     "mnist": "MNISTNet",

@@ -30,10 +30,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from runtime.api import Model
-from runtime.events import make_events
+from runtime.core.api import Model
+from runtime.core.events import make_events
+from runtime.core.stream.observe import Observer
 from runtime.sources.udp.datagrams import encode_datagrams
-from runtime.stream.observe import Observer
 
 ROOT = Path(__file__).resolve().parent.parent
 EACH = 100

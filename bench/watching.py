@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from plif_export import export
-from runtime.api import Model
-from runtime.events import open_source
+from runtime.core.api import Model
+from runtime.core.events import open_source
+from runtime.core.stream.observe import Observer
 from runtime.formats.aedat31 import make_header, write_packets
 from runtime.observers.dashboard.dashboard import Dashboard
 from runtime.observers.record.recorder import Recorder
-from runtime.stream.observe import Observer
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = ("nobody", "rates counted", "dashboard", "dashboard, 1 page", "dashboard, 4 pages", "record", "nobody again")

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 import plif_train
+from plif_train.core.network.network import Network
 from plif_train.hooks.scaled_to_fire.firing import tune_block
-from plif_train.network.network import Network
 
 GESTURE = "dvs128-gesture"
 GESTURE_WORKLOAD = "gesture"
@@ -61,9 +61,9 @@ def is_there(name: str) -> bool:
 
 
 def _trained(steps: int) -> Workload:
-    from plif_export.options import CallerFacts
+    from plif_export.core.options import CallerFacts
     from plif_export.readers.state_dict.reader import read
-    from runtime.events import frames_of, read_events
+    from runtime.core.events import frames_of, read_events
 
     if not is_there("trained"):
         sys.exit(

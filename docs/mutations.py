@@ -1,6 +1,6 @@
 """Makes the table of mutations in docs/numerics.md: what the gate notices of everything that can be wrong with an artifact.
 
-    python docs/mutations.py            tries them all (tests/export/mutations.py), minutes
+    python docs/mutations.py            tries them all (tests/plif_export/core/mutations.py), minutes
     python docs/mutations.py --json     prints each of them with its result
 
 Every mutation that has a place in a network is tried once in each way in which that network runs.
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from tests.export.mutated_networks import NETWORKS  # noqa: E402
-from tests.export.mutations import MUTATIONS, WAYS, Trial, trials  # noqa: E402
+from tests.plif_export.core.mutated_networks import NETWORKS  # noqa: E402
+from tests.plif_export.core.mutations import MUTATIONS, WAYS, Trial, trials  # noqa: E402
 
 PAGE = ROOT / "docs" / "numerics.md"
 BEGIN, END = "<!-- made by docs/mutations.py -->\n", "<!-- end -->\n"

@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
-from runtime.base.version import __version__  # noqa: E402
-from runtime.events import open_source  # noqa: E402
-from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
+from runtime.core.base.version import __version__  # noqa: E402
+from runtime.core.events import open_source  # noqa: E402
+from runtime.core.events.formats.nmnist import write_nmnist  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
 MODELS = ("nmnist-digits", "gesture-people")

@@ -18,11 +18,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from plif_export.proof.report import Report, Shown  # noqa: E402
-from runtime.events.lines import DecisionLine, SummaryLine  # noqa: E402
-from runtime.measure.evaluate.evaluation import Evaluation  # noqa: E402
-from runtime.measure.results import Predicted, PredictedRow  # noqa: E402
-from runtime.model.records import ArtifactCard, ModelCard  # noqa: E402
+from plif_export.core.proof.report import Report, Shown  # noqa: E402
+from runtime.core.events.lines import DecisionLine, SummaryLine  # noqa: E402
+from runtime.core.measure.evaluate.evaluation import Evaluation  # noqa: E402
+from runtime.core.measure.results import Predicted, PredictedRow  # noqa: E402
+from runtime.core.model.records import ArtifactCard, ModelCard  # noqa: E402
 
 FOLDER = ROOT / "docs" / "schemas"
 SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}

@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from parts_table import page as parts_page
 from parts_table import pages_of_removed_parts
 
-from runtime.cli import main as plif
+from runtime.core.cli import main as plif
 from runtime.core.parts import find_parts
 
 DOCS = Path(__file__).resolve().parent

@@ -30,10 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
-from plif_export.passes import PRECISIONS  # noqa: E402
-from plif_export.targets import find_target, target_names  # noqa: E402
-from plif_export.writers import FORMS  # noqa: E402
-from runtime.base.errors import PlifError  # noqa: E402
+from plif_export.core.passes import PRECISIONS  # noqa: E402
+from plif_export.core.targets import find_target, target_names  # noqa: E402
+from plif_export.core.writers import FORMS  # noqa: E402
+from runtime.core.base.errors import PlifError  # noqa: E402
 from tests.foreign import Residual, scale_to_threshold  # noqa: E402
 from tests.networks import firing  # noqa: E402
 

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from build_backend import ZIGLANG  # noqa: E402
-from runtime.base.errors import PlifError  # noqa: E402
-from runtime.base.files import whole_or_nothing  # noqa: E402
+from runtime.core.base.errors import PlifError  # noqa: E402
+from runtime.core.base.files import whole_or_nothing  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
 PLACE = ROOT / "plif_export" / "targets" / "web" / "page" / "libplif.wasm"

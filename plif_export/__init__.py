@@ -13,13 +13,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/core/base/telemetry.py)
 from runtime.core.parts import given_by_parts
 
 if TYPE_CHECKING:
-    from plif_export.pipeline import Exported, ParityFailed, export
-    from plif_export.proof.report import Report
-    from plif_export.verification import verify
+    from plif_export.core.pipeline import Exported, ParityFailed, export
+    from plif_export.core.proof.report import Report
+    from plif_export.core.verification import verify
 
 _HOMES = {
     "pipeline": ("export", "Exported", "ParityFailed"),
@@ -30,10 +30,10 @@ _HOMES = {
 # The commands of the core, as in runtime/__init__.py
 COMMANDS = (
     (
-        "export", "cli:export",
+        "export", "core.cli:export",
         "Writes an artifact beside the model, proves it against PyTorch, and says what to type next.",
     ),
-    ("verify", "cli:verify", "Parity with the PyTorch model, spike by spike; exit code 1 when it fails."),
+    ("verify", "core.cli:verify", "Parity with the PyTorch model, spike by spike; exit code 1 when it fails."),
 )  # fmt: skip
 REQUIRES, EXTRA = ("torch", "onnx", "onnxruntime"), "cpu,export"
 
@@ -49,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"plif_export.{home}"), name)
+            return getattr(import_module(f"plif_export.core.{home}"), name)
     for kind in ("readers", "commands"):
         if (found := given_by_parts(kind, name)) is not None:
             return found

@@ -16,16 +16,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/base/telemetry.py)
+import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/core/base/telemetry.py)
 from runtime.core.parts import given_by_parts
 
 if TYPE_CHECKING:
-    from plif_train.api import train
-    from plif_train.data.sets import Samples, load_samples
-    from plif_train.loop.checkpoint import load, save
-    from plif_train.network.network import Network, Options
-    from plif_train.network.presets import build
-    from plif_train.recipe import Recipe
+    from plif_train.core.api import train
+    from plif_train.core.data.sets import Samples, load_samples
+    from plif_train.core.loop.checkpoint import load, save
+    from plif_train.core.network.network import Network, Options
+    from plif_train.core.network.presets import build
+    from plif_train.core.recipe import Recipe
 
 _HOME = {
     "build": "network.presets",
@@ -42,7 +42,7 @@ _HOME = {
 # The commands of the core, as in runtime/__init__.py
 COMMANDS = (
     (
-        "train", "cli:train",
+        "train", "core.cli:train",
         "Train a network and keep its best epoch. Ctrl-C is safe: run the same command with --resume.",
     ),
 )  # fmt: skip
@@ -53,7 +53,7 @@ __all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_sam
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"plif_train.{_HOME[name]}"), name)
+        return getattr(import_module(f"plif_train.core.{_HOME[name]}"), name)
     if (found := given_by_parts("hooks", name)) is not None:
         return found
     raise AttributeError(f"module 'plif_train' has no attribute '{name}'")

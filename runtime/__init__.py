@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from runtime.base import telemetry
-from runtime.base.version import __version__
+from runtime.core.base import telemetry
+from runtime.core.base.version import __version__
 
 # The commands of the core: (name, what runs it, what it does). Those that can be taken out are parts, folders in commands/.
 COMMANDS = (
     (
-        "info", "cli.info:info",
+        "info", "core.cli.info:info",
         "What a model, an artifact or a recording is, or the environment. Needs neither torch nor an engine.",
     ),
-    ("eval", "cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
-    ("stream", "cli.stream:stream", "Streams events step by step and prints decisions."),
+    ("eval", "core.cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
+    ("stream", "core.cli.stream:stream", "Streams events step by step and prints decisions."),
 )  # fmt: skip
 REQUIRES, EXTRA = (), ""  # what they need installed
 
@@ -32,20 +32,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from runtime.api import Model, load
-    from runtime.base.errors import CheckFailed, PlifError
-    from runtime.engines.session import Session
+    from runtime.core.api import Model, load
+    from runtime.core.base.errors import CheckFailed, PlifError
+    from runtime.core.engines.session import Session
 
 __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
 telemetry.switch_off()
 
 _HOME = {
-    "CheckFailed": "runtime.base.errors",
-    "PlifError": "runtime.base.errors",
-    "Model": "runtime.api",
-    "load": "runtime.api",
-    "Session": "runtime.engines.session",
+    "CheckFailed": "runtime.core.base.errors",
+    "PlifError": "runtime.core.base.errors",
+    "Model": "runtime.core.api",
+    "load": "runtime.core.api",
+    "Session": "runtime.core.engines.session",
 }
 
 
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
     else:
-        from runtime.base.errors import PlifError
+        from runtime.core.base.errors import PlifError
         from runtime.core.parts import find_part
 
         part = find_part("sources", name)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-import runtime  # noqa: F401  # before the libraries whose reports it switches off (runtime/base/telemetry.py)
+import runtime  # noqa: F401  # before the libraries whose reports it switches off (runtime/core/base/telemetry.py)
 from tests.recorded import SHARED, unpack_clips, write_digits
 
 pytest_plugins = ("tests.standin.fixtures",)

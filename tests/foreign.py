@@ -11,7 +11,7 @@ from torch import nn
 from plif_export.readers.module.reader import examine
 from plif_export.readers.tracing.copies import fresh
 from plif_export.readers.tracing.forms import call_steps
-from runtime.model.graph import Graph
+from runtime.core.model.graph import Graph
 
 
 def scale_to_threshold(

@@ -161,7 +161,7 @@ def outside_parts(pattern: str) -> list[str]:
 
 
 def core_classes() -> list[str]:
-    """Classes that a reader of the streaming core meets: runtime/stream, the sources, a session, the framer."""
+    """Classes that a reader of the streaming core meets: runtime/core/stream, the sources, a session, the framer."""
     core = [p for n, p in modules().items() if re.match(r"runtime\.(stream|events\.sources)\b", n) or n in CORE]
     return [
         f"{path.relative_to(ROOT)} {node.name}"
@@ -171,7 +171,12 @@ def core_classes() -> list[str]:
     ]
 
 
-CORE = ("runtime.engines.session", "runtime.events.framer", "runtime.events.framing", "runtime.base.latency")
+CORE = (
+    "runtime.core.engines.session",
+    "runtime.core.events.framer",
+    "runtime.core.events.framing",
+    "runtime.core.base.latency",
+)
 STATIC = {
     "classes of the streaming core": core_classes,
     "homonyms": homonyms,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events import make_events
-from runtime.events.frame import Frame
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events
+from runtime.core.events.frame import Frame
 from runtime.native import library
 from runtime.native.interface import PlifDecision, PlifOptions
 

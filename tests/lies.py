@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
 
 SAYS = """
 import sys

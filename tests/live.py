@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source
-from runtime.events.frame import Frame
-from runtime.events.framer import Framer
-from runtime.events.sources import Source
-from runtime.stream.observe import Observer
-from runtime.stream.source_framer import SourceFramer
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
+from runtime.core.events.frame import Frame
+from runtime.core.events.framer import Framer
+from runtime.core.events.sources import Source
+from runtime.core.stream.observe import Observer
+from runtime.core.stream.source_framer import SourceFramer
 
 SOURCES = [f"sim:digits?seed={seed}&seconds={seconds}" for seed, seconds in ((1, 1.1), (2, 0.6), (3, 1.6))]
 FIELDS = ("used", "filtered", "late", "invalid", "dropped")

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 import plif_train
-from plif_train.network.network import Network
-from runtime.engines.session import Session
-from runtime.events.stimulus import events_like, images
+from plif_train.core.network.network import Network
+from runtime.core.engines.session import Session
+from runtime.core.events.stimulus import events_like, images
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
 TEN_CLASSES = SMALL.replace("FC30", "FC100")

@@ -232,7 +232,7 @@ def command(*words):
     try:
         from runtime.core.cli.main import run
     except ModuleNotFoundError:
-        from runtime.cli.main import run
+        from runtime.core.cli.main import run
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(list(words))

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from plif_export.cards import make_card, set_card
-from plif_export.options import CallerFacts
-from plif_export.passes import prepare
-from plif_export.proof.reference import GraphReference
-from plif_export.proof.report import Report
-from plif_export.prove import prove
-from plif_export.readers.facts import ModelFacts, TrainedModel
-from plif_export.writers import FORMS
+from plif_export.core.cards import make_card, set_card
+from plif_export.core.options import CallerFacts
+from plif_export.core.passes import prepare
+from plif_export.core.proof.reference import GraphReference
+from plif_export.core.proof.report import Report
+from plif_export.core.prove import prove
+from plif_export.core.readers.facts import ModelFacts, TrainedModel
+from plif_export.core.writers import FORMS
 from runtime import load
-from runtime.model.card import Card
-from runtime.model.graph import Graph, Node
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph, Node
 from runtime.neurons.traced_program.program import EXACT, OPS, input_names
 
 # SpikingJelly's PLIF, h = v + (x - (v - v_reset)) * alpha, in the order of its equation
@@ -158,8 +158,8 @@ def proved(graph: Graph, path: Path, form: str = "step", precision: str = "fp32"
 
 def plif_file_of(graph: Graph, folder: Path) -> Path:
     """The graph as a .plif file in that folder, as an export writes it, without a proof."""
-    from plif_export.targets import find_target
-    from plif_export.targets.target import ExportJob
+    from plif_export.core.targets import find_target
+    from plif_export.core.targets.target import ExportJob
 
     proto, card = written(graph, folder / "m.onnx")
     find_target("plif").write(ExportJob(graph, proto, card, {}, [], "", None, name="m"), folder / "m.plif")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import plif_train
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
 from tests.networks import scaled
 
 SEEDS = 20

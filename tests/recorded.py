@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.events import write_nmnist
+from runtime.core.events import write_nmnist
 
 SHIPPED = Path(__file__).with_name("data") / "recordings"  # one simulated digit in every format
 CLIPS = Path(__file__).with_name("data") / "dvs128_gesture_clips.tar.xz"  # real: six gestures

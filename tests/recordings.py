@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.events import format_names, make_events
+from runtime.core.events import format_names, make_events
 
 
 def some_events(count: int, seed: int = 0, width: int = 34, height: int = 34, last_us: int = 300_000) -> np.ndarray:

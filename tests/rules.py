@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from runtime.core.stream.decide import Rules
 from runtime.native.interface import IDLE
-from runtime.stream.decide import Rules
 
 
 class Asked:

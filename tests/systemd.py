@@ -56,7 +56,7 @@ def boot(folder: Path, script: str, unit: Path) -> str:
     path = ":".join(["/opt/plif/source", *(f"/opt/plif/packages{i}" for i in range(len(packages)))])
     made = folder / "made"
     (made / "bin").mkdir(parents=True)
-    for program, words in {"plif": "-m runtime.cli", "python": ""}.items():
+    for program, words in {"plif": "-m runtime.core.cli", "python": ""}.items():
         (made / "bin" / program).write_text(PROGRAM.format(python=python, path=path, words=words))
         (made / "bin" / program).chmod(0o755)
     (made / "root").mkdir()

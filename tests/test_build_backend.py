@@ -16,7 +16,7 @@ import pytest
 
 import build_backend
 from runtime import native
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from tests.conftest import REPOSITORY
 
 ON_X86 = pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="x86-64 with Linux alone")

@@ -15,14 +15,14 @@ import pytest
 
 from runtime.core.parts import FILE, PACKAGES, read_part
 from tests.conftest import REPOSITORY
-from tests.runtime.test_own_parts import install
+from tests.runtime.core.test_own_parts import install
 
 PAGES = sorted((REPOSITORY / "docs" / "contracts").glob("*.md"))
 EXAMPLE = re.compile(r"^# (\S+/\w+\.py)\n(.*?)(?=```|^# \S+\.py$)", re.DOTALL | re.MULTILINE)
 EXAMPLES = {page.stem: dict(EXAMPLE.findall(page.read_text(encoding="utf-8"))) for page in PAGES}
 RUN = """
 import contextlib, io, json, sys
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 
 def said(words):
     out, err = io.StringIO(), io.StringIO()

@@ -1,6 +1,6 @@
 """Imports point one way. Read from the source, so those inside functions and under TYPE_CHECKING count too.
 
-A module that is named in a string ("plif_train.cli", as the command line mounts it) is no import.
+A module that is named in a string ("plif_train.core.cli", as the command line mounts it) is no import.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ PACKAGES = {  # package -> those of ours that it may import
 # The folders of a package in their order, and files that stand among them: each imports only what stands before it.
 ROOMS = {
     "runtime": (
-        "base", "core", "model", "neurons", "operations", "native", "events", "formats", "artifacts", "engines", "forms",
-        "data", "datasets", "sources", "stream", "api", "measure", "observers", "cli", "commands",
+        "core/base", "core/parts", "core/observers", "core/model", "native", "core/events", "core/engines", "core/data",
+        "core/stream", "core/api", "core/measure", "core/cli",
+        "neurons", "operations", "forms", "formats", "artifacts", "engines", "datasets", "sources", "observers", "commands",
     ),
-    "plif_export": ("readers", "passes", "writers", "precisions", "checks", "targets"),
+    "plif_export": ("core/readers", "core/passes", "core/writers", "core/targets"),
 }  # fmt: skip
 # What is built on the folders of plif_export: they, and proof beside them, do not know it.
-ON_TOP = ("prove", "arguments", "names", "command", "pipeline", "commands", "cli")
+ON_TOP = ("core/prove", "core/arguments", "core/pipeline", "commands", "core/cli")
 
 
 class Import(NamedTuple):
@@ -66,8 +67,11 @@ def imports(sources: Mapping[str, str]) -> list[Import]:
 
 
 def room_of(module: str) -> str:
-    """runtime.observers.dashboard.board -> observers; runtime -> runtime"""
-    return module.split(".")[1] if "." in module else module
+    """runtime.observers.dashboard.board -> observers; runtime.core.events.size -> core/events; runtime -> runtime"""
+    _, *inside = module.split(".")
+    if inside[:1] == ["core"]:
+        return "/".join(inside[:2])
+    return inside[0] if inside else module
 
 
 def problem_of(found: Import) -> str | None:
@@ -82,12 +86,14 @@ def problem_of(found: Import) -> str | None:
     if target == package:
         return f"{package} itself names what is inside; import that"
     rooms = ROOMS.get(package, ())
+    if room.startswith("core") and not target.startswith(("core", "native")):
+        return f"{package}/core knows no part"
     if package == "runtime" and (unknown := {room, target} - set(rooms)):
         return f"{package}/{unknown.pop()} has no place in the order {', '.join(rooms)}"
     if room in rooms and target in rooms and rooms.index(target) > rooms.index(room):
         before = ", ".join(rooms[: rooms.index(room)]) or "nothing of ours"
         return f"{package}/{room} may import {before}, not {target}"
-    if package == "plif_export" and target in ON_TOP and room in (*rooms, "proof"):
+    if package == "plif_export" and target in ON_TOP and room in (*rooms, "core/proof"):
         return f"{package}/{room} knows nothing of {target}, which is built on it"
     return None
 
@@ -179,28 +185,28 @@ def test_a_file_that_code_or_a_page_names_is_there() -> None:
 
 def test_the_check_names_file_line_and_what_is_imported() -> None:
     sources = {
-        "runtime/__init__.py": "from runtime.api import load\n",
-        "runtime/api.py": "import plif_train.cli\nfrom runtime import load\n",
-        "runtime/base/files.py": "def read():\n    from runtime.stream import queue\n    return queue\n",
-        "runtime/stream/__init__.py": "",
-        "runtime/stream/queue.py": "if TYPE_CHECKING:\n    import runtime.base.files\nNAME = 'plif_train.cli'\n",
-        "runtime/loose.py": "from runtime.base.files import read\n",
-        "plif_train/cli.py": "from runtime.stream.queue import NAME\n",
-        "plif_export/proof/gate.py": "from plif_export import pipeline\n",
-        "plif_export/pipeline.py": "from plif_export.proof.gate import prove\n",
+        "runtime/__init__.py": "from runtime.core.api import load\n",
+        "runtime/core/api.py": "import plif_train.core.cli\nfrom runtime import load\n",
+        "runtime/core/base/files.py": "def read():\n    from runtime.core.stream import queue\n    return queue\n",
+        "runtime/core/stream/__init__.py": "",
+        "runtime/core/stream/queue.py": "if TYPE_CHECKING:\n    import runtime.core.base.files\nNAME = 'plif_train.core.cli'\n",
+        "runtime/loose/one.py": "from runtime.core.base.files import read\n",
+        "plif_train/core/cli.py": "from runtime.core.stream.queue import NAME\n",
+        "plif_export/core/proof/gate.py": "from plif_export.core import pipeline\n",
+        "plif_export/core/pipeline.py": "from plif_export.core.proof.gate import prove\n",
     }
     found = imports(sources)
     problems = {one.place: str(problem_of(one)) for one in found if problem_of(one)}
     assert problems == {
-        "runtime/api.py:1": "runtime imports nothing of plif_train",
-        "runtime/api.py:2": "runtime itself names what is inside; import that",
-        "runtime/base/files.py:2": "runtime/base may import nothing of ours, not stream",
-        "runtime/loose.py:1": f"runtime/loose has no place in the order {', '.join(ROOMS['runtime'])}",
-        "plif_export/proof/gate.py:1": "plif_export/proof knows nothing of pipeline, which is built on it",
+        "runtime/core/api.py:1": "runtime imports nothing of plif_train",
+        "runtime/core/api.py:2": "runtime itself names what is inside; import that",
+        "runtime/core/base/files.py:2": "runtime/core/base may import nothing of ours, not core/stream",
+        "runtime/loose/one.py:1": f"runtime/loose has no place in the order {', '.join(ROOMS['runtime'])}",
+        "plif_export/core/proof/gate.py:1": "plif_export/core/proof knows nothing of core/pipeline, which is built on it",
     }
     own = of("runtime", found)
     text = in_circles(own, {name: name for one in own for name in one[:2]})
-    assert "a circle of runtime.base.files, runtime.stream.queue:" in text
-    assert "runtime/base/files.py:2 imports runtime.stream.queue" in text
-    assert "runtime/stream/queue.py:2 imports runtime.base.files" in text
+    assert "a circle of runtime.core.base.files, runtime.core.stream.queue:" in text
+    assert "runtime/core/base/files.py:2 imports runtime.core.stream.queue" in text
+    assert "runtime/core/stream/queue.py:2 imports runtime.core.base.files" in text
     assert circles([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d"), ("d", "d")]) == [["a", "b", "c"]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.core.parts import FILE, Part, find_parts, read_part
 from tests.parts import MOST_NEEDS, RECORD, House, main_job_without
 

@@ -21,11 +21,11 @@ sys.path.insert(0, str(ROOT))
 from plif_export import export  # noqa: E402
 from plif_export.targets.web import PageNetwork, write_page  # noqa: E402
 from runtime.artifacts.web.page import read_bytes  # noqa: E402
-from runtime.base.errors import PlifError  # noqa: E402
-from runtime.base.files import make_folder, whole_or_nothing  # noqa: E402
-from runtime.base.text import say  # noqa: E402
-from runtime.events.formats.nmnist import write_nmnist  # noqa: E402
-from runtime.events.sources import open_source  # noqa: E402
+from runtime.core.base.errors import PlifError  # noqa: E402
+from runtime.core.base.files import make_folder, whole_or_nothing  # noqa: E402
+from runtime.core.base.text import say  # noqa: E402
+from runtime.core.events.formats.nmnist import write_nmnist  # noqa: E402
+from runtime.core.events.sources import open_source  # noqa: E402
 from runtime.sources.sim.source import GestureSource  # noqa: E402
 
 MOST_BYTES = 5_000_000

@@ -2,21 +2,21 @@
 
 Such a part is a folder observers/NAME. HEARS in its part.py names what it hears:
 
-    run      a run of streams, from Python too: hear(model, **its options) -> [Observer] (runtime/stream/observe.py)
+    run      a run of streams, from Python too: hear(model, **its options) -> [Observer] (runtime/core/stream/observe.py)
     stream   `plif stream`: hear(as_json, **its options) -> [Observer]
-    eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/measure/evaluate/judge.py)
+    eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/core/measure/evaluate/judge.py)
     instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
     instead of bench  hear(artifacts, options that were given, streams, seconds, **own) -> [progress -> (document, lines)], one
     workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Outcome, for all;
-             begun_engine(keep, **its options) -> the engine with which it was begun (runtime/measure/evaluate/loop.py)
+             begun_engine(keep, **its options) -> the engine with which it was begun (runtime/core/measure/evaluate/loop.py)
     predictions   its predictions, where a folder is named, and the table of a prediction: write_predictions(predictions, classes,
              folder), FILES that it writes; check_table, write_table, as_csv, read_csv (runtime/observers/prediction_tables)
-    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/measure/evaluate/batches.py);
+    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/core/measure/evaluate/batches.py);
              check_exits(model) refuses one whose samples cannot end early
-    proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/prove.py)
-    artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/pipeline.py)
+    proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/core/prove.py)
+    artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/core/pipeline.py)
     info     `plif info` of what is no model, or of nothing: hear(file, view, **its options) -> [(document, rows, lines)]
-    recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/events/fit.py)
+    recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/core/events/fit.py)
     archives  a file that may lie in an archive, of parts of datasets: unpack(path) -> context of the file, list_members(archive,
              suffix) -> names
     choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
@@ -42,7 +42,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from runtime.base.options import OptionRecord, options_of
+from runtime.core.base.options import OptionRecord, options_of
 from runtime.core.parts import Part, find_parts, parts_of_others
 
 OTHERS: list[Part] = []  # of other packages, once they were looked up

@@ -16,7 +16,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     SCHEME    what its addresses begin with: "udp" of udp://...
     LAST      such a mark, or none, is not enough: it looks for itself, after those of which it is
     HEARS     of an Observer: what it hears (runtime/core/observers.py)
-    OPTIONS   "module:Record" in it: its options (runtime/base/options.py), which whoever takes parts of its kind has, too
+    OPTIONS   "module:Record" in it: its options (runtime/core/base/options.py), which whoever takes parts of its kind has, too
     GIVES     {name: "module:name" in it}: what the package that it is a part of gives under a name of its own
     REQUIRES  modules of other projects that it imports; EXTRA is what `pip install plif[...]` calls them
     RUN       "module:function" of a command, `command` in its package where not said: its parameters are arguments and records of
@@ -47,8 +47,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord
 
 PACKAGES = ("runtime", "plif_train", "plif_export")
 FILE = "part.py"

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.native.signatures import SIGNATURES
 
 # In the order of the enum in event.c; the last one that a processor has is the fastest. amx: avx512, and tiles for int8.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime import native
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 GAP, AFRESH, LOST = 1, 2, 4
 IDLE = -2

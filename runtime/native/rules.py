@@ -29,7 +29,7 @@ def _parsed(text: str) -> PlifFraming:
 
 
 def read_framing(text: str, native: bool | None = None) -> dict[str, Any]:
-    """A framing -> the fields of runtime.events.framing.Framing; None where a number is not given. Raises PlifError.
+    """A framing -> the fields of runtime.core.events.framing.Framing; None where a number is not given. Raises PlifError.
 
     native  of a network: whether the sensor of its training was as large as its input, by which resize=auto is resolved;
             None leaves it

@@ -9,7 +9,7 @@ from pathlib import Path
 import dv_processing as dv
 import numpy as np
 
-from runtime.data import open_dataset
+from runtime.core.data import open_dataset
 from tests.recordings import WRITERS, es_bytes, hdf5_bytes, npz_bytes
 from tests.rosbags import write_bag
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from runtime.cli.main import UsageError, app
+from runtime.core.cli.main import UsageError, app
 from tests.conftest import REPOSITORY
 
 PAGES = (

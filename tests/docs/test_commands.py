@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 from tests.conftest import REPOSITORY
 from tests.docs.commands import PAGES, Line, inline_lines, refusal, shell_lines
 from tests.docs.workshop import fill
@@ -31,7 +31,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"make wheels release \[?ARCH=aarch64\]?$": "tests/pipeline/test_aarch64.py",
     r"make audit": "needs the advisories of PyPI; docs/releasing.md",
     r"make triton": "needs a network; tests/plif_export/targets/triton/test_triton.py uses what it makes",
-    r"make (cortex-m|-C src)": "a compiler; tests/plif_export/targets/c, tests/runtime/test_libplif_build.py",
+    r"make (cortex-m|-C src)": "a compiler; tests/plif_export/targets/c, tests/runtime/core/test_libplif_build.py",
     r"(python bench|models)/": f"{TIME}: measures, or trains",
     r"\.venv/bin/(python -m pytest|ruff)": "the tests themselves",
     r"(\S*sudo|journalctl|apt-get|ray|docker|tritonserver|ssh-keygen|curl|jq|echo|\. |cp|taskset|install -d|export)": OWN,
@@ -40,12 +40,12 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"pipx run cibuildwheel": "needs Docker",
     r"plif: dashboard at": "what a command prints",
     r"(tar|cd|cc|\./decide) ?.*": "tests/pipeline/test_release.py runs it",
-    r"(g\+\+|\./step) ": "tests/export/test_cpp_example.py runs it",
+    r"(g\+\+|\./step) ": "tests/plif_export/core/test_cpp_example.py runs it",
     r"other-program": "needs another program; tests/runtime/sources/stdin/test_events_stdin.py",
     r"plif (train (authors|nmnist --data nmnist:mixed)|paper table-\S+ --data)": TIME,
     r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; "
     "tests/plif_train/commands/paper_figures/test_figures_runs.py",
-    r"plif data nmnist-sim": "needs MNIST; tests/runtime/test_data.py simulates",
+    r"plif data nmnist-sim": "needs MNIST; tests/runtime/core/test_data.py simulates",
     r"plif (train (digits|gesture|models/gesture-people(-[2345])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
     r"plif eval gesture-people\.onnx": "needs motion capture; tests/runtime/observers/calibrate/test_calibrate_decide.py",
     r"plif train live c16k5s4": TIME,
@@ -56,7 +56,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif bench .*--triton": "needs a Triton server; tests/plif_export/targets/triton/test_triton.py",
     r"plif eval .*--cluster": "tests/pipeline/test_eval_survives.py",
     r"plif export model.pt --json && jq": "needs jq; tests/pipeline/test_command_line.py reads that JSON",
-    r"plif stream model.onnx recording.bin --sha256 HEX": "tests/export/test_digest.py",
+    r"plif stream model.onnx recording.bin --sha256 HEX": "tests/plif_export/core/test_digest.py",
     r"python examples/recheck.py": "tests/plif_export/observers/certificate/test_certificate.py",
 }
 LARGE = r"gesture-sim --|held-out|calibrate-exit|early\.onnx|--stress|bench|predict digits|--to (openvino|triton|c|web)|_openvino"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import plif
-from runtime.base.version import __version__
-from runtime.cli import main as command_line
-from runtime.model.card import ARTIFACT_FORMAT_VERSION, MODEL_FORMAT_VERSION
+from runtime.core.base.version import __version__
+from runtime.core.cli import main as command_line
+from runtime.core.model.card import ARTIFACT_FORMAT_VERSION, MODEL_FORMAT_VERSION
 from tests.conftest import REPOSITORY, pyproject
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with the extra docs")

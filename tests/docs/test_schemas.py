@@ -14,11 +14,11 @@ import pytest
 import plif_export
 import plif_train
 from docs import schemas
-from plif_export.targets import find_target, target_names
+from plif_export.core.targets import find_target, target_names
 from plif_train import Network
-from runtime.cli.main import run
-from runtime.events import write_nmnist
-from runtime.model.card import read_card
+from runtime.core.cli.main import run
+from runtime.core.events import write_nmnist
+from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.networks import firing
 from tests.recordings import some_events

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.version import __version__
+from runtime.core.base.version import __version__
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.large  # downloads ONNX Runtime, builds twice: a minute
@@ -55,7 +55,7 @@ def test_the_wheel_is_for_every_python_on_this_kind_of_machine(wheel: Path) -> N
     assert wheel.name.startswith(f"plif-{__version__}-py3-none-linux_")
     names = zipfile.ZipFile(wheel).namelist()
     beside = ("observers/latex/references.bib", "observers/evaluation_report/report.css")
-    assert {"plif.py", "plif_train/network/presets.json", *(f"runtime/{name}" for name in beside)} <= set(names)
+    assert {"plif.py", "plif_train/core/network/presets.json", *(f"runtime/{name}" for name in beside)} <= set(names)
     assert any("training_kernels/native/_train" in name for name in names)
     assert {f"{package}/py.typed" for package in ("runtime", "plif_export", "plif_train")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "docs/", "bench/"))]

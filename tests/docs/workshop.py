@@ -7,8 +7,8 @@ from pathlib import Path
 
 import plif_export
 import plif_train
+from runtime.core.events import write_nmnist
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.events import write_nmnist
 from tests.code import MY_MODULE
 from tests.networks import firing
 from tests.recordings import aedat2_bytes, evt3_bytes, some_events

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from runtime.api import load
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
+from runtime.core.api import load
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import CARD_KEY, read_card
 from runtime.core.parts import find_parts
-from runtime.model.card import CARD_KEY, read_card
 
 for _part in (*find_parts("commands").values(), *find_parts("observers").values()):
     if _part.missing() is None and _part.module.startswith("runtime."):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.events import format_names, make_events
+from runtime.core.events import format_names, make_events
 from tests.recordings import EVT3_HEADER, WRITERS, aedat31_packet, hdf5_bytes, npz_bytes
 from tests.rosbags import write_bag
 

@@ -27,16 +27,16 @@ from typing import Any
 import numpy as np
 
 from plif_export import export
+from runtime.core.events import make_events
+from runtime.core.model.graph import Graph
 from runtime.engines.event_program.forms import ELSEWHERE, Forms
-from runtime.events import make_events
-from runtime.model.graph import Graph
 from runtime.neurons.traced_program.program import OPS
-from tests.export.test_graph_layers import attention
 from tests.fuzz.native import build
 from tests.fuzz.traced import random_program
 from tests.libplif import CSession, Handle
 from tests.libplif_sources import NATIVE, SOURCES
 from tests.networks import firing
+from tests.plif_export.core.test_graph_layers import attention
 from tests.programs import linear, plif_file_of, recurrent, traced
 from tests.recordings import EVT3_HEADER, WRITERS, some_events
 from tests.sanitizers import CHECKS, OPTIONS, find_sanitizers

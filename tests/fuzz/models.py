@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 
 from runtime.artifacts.tensorrt import file as engine_file
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import encode, read_card
 from runtime.formats.hdf5 import decode as hdf5_decode
 from runtime.formats.hdf5 import tree as hdf5
-from runtime.model.card import encode, read_card
 
 SECONDS = 5  # of processor time for one file
 MEMORY = 2 << 30  # bytes that reading may add to what the process has after its imports
@@ -158,7 +158,7 @@ def read_onnx(path: Path) -> None:
     """What is let through has no tensor elsewhere, in the eyes of protobuf itself."""
     import onnx
 
-    from runtime.model.readers.onnx_contents import read_initializers, read_model
+    from runtime.core.model.readers.onnx_contents import read_initializers, read_model
 
     refused = (PlifError,)
     try:
@@ -191,7 +191,7 @@ def torch_seeds() -> list[bytes]:
     import torch
 
     from plif_train import build
-    from plif_train.loop.checkpoint import content_of
+    from plif_train.core.loop.checkpoint import content_of
 
     net = build("FC3-PLIF-FC2-PLIF", shape=(1, 2, 2), T=2)
     kept: list[bytes] = []

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runtime import native
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from tests.fuzz.run_packets import collected, decoded, filtered, straight
 from tests.fuzz.run_programs import programs
 from tests.libplif_sources import SOURCES

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.model.neurons import equation_of
-from runtime.model.ops.operation import UNARY
-from runtime.model.ops.shapes import Misfit, shape_of
+from runtime.core.model.neurons import equation_of
+from runtime.core.model.ops.operation import UNARY
+from runtime.core.model.ops.shapes import Misfit, shape_of
 from runtime.neurons.traced_program.program import OPS
 from tests.fuzz.traced import random_program
 

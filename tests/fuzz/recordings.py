@@ -29,13 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import EVENT_DTYPE, open_source
+from runtime.core.events.array import T_LIMIT_US, no_events
+from runtime.core.events.formats import base, format_names
+from runtime.core.events.formats.base import Losses
 from runtime.core.parts import find_parts
-from runtime.events import EVENT_DTYPE, open_source
-from runtime.events.array import T_LIMIT_US, no_events
-from runtime.events.formats import base, format_names
-from runtime.events.formats.base import Losses
-from runtime.stream.source_framer import SourceFramer
+from runtime.core.stream.source_framer import SourceFramer
 from tests.fuzz.damage import FILES, LINE, damaged, make_file, some_events
 
 PLACES = {**find_parts("formats"), **find_parts("sources")}

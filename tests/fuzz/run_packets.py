@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 
-from runtime.events.array import EVENT_DTYPE
+from runtime.core.events.array import EVENT_DTYPE
 from runtime.native import interface
 from tests.fuzz.room import NUMBERS, Room
 from tests.open_frame import OpenFrame

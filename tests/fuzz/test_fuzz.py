@@ -14,12 +14,12 @@ import pytest
 from plif_export import export
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
-from tests.export.test_graph_layers import attention
 from tests.fuzz import cards
 from tests.fuzz.libfuzzer import KINDS, harness, model, unpack
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
 from tests.networks import firing
+from tests.plif_export.core.test_graph_layers import attention
 from tests.programs import plif_file_of, recurrent, written
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 

@@ -33,7 +33,7 @@ def exported(library: str, name: str) -> dict[str, Any]:
     import numpy as np
 
     import plif_export
-    from runtime.base.errors import PlifError
+    from runtime.core.base.errors import PlifError
 
     peer = make(library, name)
     row: dict[str, Any] = {"lines": peer.lines, "refused": None, "engines": []}

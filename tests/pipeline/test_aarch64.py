@@ -15,11 +15,11 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.verification import samples
-from runtime.base.version import __version__
+from plif_export.core.verification import samples
+from runtime.core.base.version import __version__
 from tests.conftest import REPOSITORY
+from tests.runtime.core.test_libplif_build import streamed
 from tests.runtime.engines.event.test_engine_event_arm import FLAGS, NEEDED, SELFTEST, run
-from tests.runtime.test_libplif_build import streamed
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 ZIG = REPOSITORY / ".venv" / "zig"

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from plif_export import export
-from plif_train.loop import checkpoint
-from plif_train.network.presets import build
-from runtime.events import make_events, read_events
-from runtime.events.formats.nmnist import write_nmnist
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.presets import build
+from runtime.core.events import make_events, read_events
+from runtime.core.events.formats.nmnist import write_nmnist
 from runtime.formats.aedat31 import make_header
 from tests.conftest import REPOSITORY
 from tests.recordings import aedat2_bytes, aedat31_packet

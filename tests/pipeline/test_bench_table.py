@@ -10,8 +10,8 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.cli.main import run
-from runtime.measure.evaluate.evaluation import evaluate
+from runtime.core.cli.main import run
+from runtime.core.measure.evaluate.evaluation import evaluate
 from runtime.observers.paired_networks.paired import compare
 from tests.conftest import REPOSITORY
 

@@ -21,8 +21,8 @@ from bench.report_page import write_page
 from bench.report_pieces import about
 from bench.workload import Workload
 from plif_export import export
+from runtime.core.events import write_nmnist
 from runtime.engines.event_program.layout import lanes
-from runtime.events import write_nmnist
 from tests.browser import find_chromium
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network, frames

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.api import load
+from runtime.core.api import load
+from runtime.core.events import write_nmnist
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
 from tests.conftest import REPOSITORY, interruptible
 
-PLIF = [sys.executable, "-m", "runtime.cli"]
+PLIF = [sys.executable, "-m", "runtime.core.cli"]
 DIGITS = ["stream", "m.onnx", "sim:digits?seed=1&seconds=80000"]
 
 
@@ -91,7 +91,7 @@ def test_the_step_whose_line_nobody_reads_is_recorded_too(folder: Path, tmp_path
 
 
 def test_a_pipe_of_another_kind_that_breaks_is_an_error() -> None:
-    program = "from runtime.cli import main as cli\ndef run(_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
+    program = "from runtime.core.cli import main as cli\ndef run(_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
     program += "cli.invoke = run\ncli.main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "plif: error: Broken pipe\n")
@@ -132,7 +132,7 @@ class At:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, At())
 at = sys.argv.pop(1)
-from runtime.cli.__main__ import main
+from runtime.core.cli.__main__ import main
 main()
 """
 
@@ -140,14 +140,14 @@ main()
 @pytest.mark.parametrize(
     ("arguments", "at"),
     [
-        (["info"], "runtime.cli.main"),
+        (["info"], "runtime.core.cli.main"),
         (["info"], "typing"),
-        (["info"], "runtime.base.errors"),
+        (["info"], "runtime.core.base.errors"),
         (["info"], "typer"),
-        (["info"], "runtime.cli.info"),
-        (DIGITS, "runtime.cli.stream"),
+        (["info"], "runtime.core.cli.info"),
+        (DIGITS, "runtime.core.cli.stream"),
         (DIGITS, "numpy"),
-        (DIGITS, "runtime.stream.run"),
+        (DIGITS, "runtime.core.stream.run"),
     ],
 )
 def test_ctrl_c_at_any_import_is_an_interrupt(folder: Path, arguments: list[str], at: str) -> None:
@@ -188,7 +188,7 @@ def test_ctrl_c_during_an_import_of_a_command_that_has_begun_waits_until_it_is_o
     (tmp_path / "deep.py").write_text(
         "def go(_):\n try:\n  import slow, time\n  time.sleep(60)\n finally:\n  print('removed')"
     )
-    program = "from runtime.cli import main as cli\nimport deep\ncli.run = deep.go\ncli.main()"
+    program = "from runtime.core.cli import main as cli\nimport deep\ncli.run = deep.go\ncli.main()"
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
     process = interruptible([sys.executable, "-c", program], env=environment)
     out, err = process.communicate(timeout=15)
@@ -198,7 +198,7 @@ def test_ctrl_c_during_an_import_of_a_command_that_has_begun_waits_until_it_is_o
 def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
     program = """
 import os, signal, time
-from runtime.cli import main as cli
+from runtime.core.cli import main as cli
 class Held:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
@@ -221,7 +221,7 @@ def test_processes_that_simulate_end_with_their_command(tmp_path: Path, how: str
     """However it ends. They hold its stderr, so nobody reads to the end of that before they are gone."""
     job = f"__import__('time').sleep({seconds}) or 1"
     program = f"""
-from runtime.cli import main as cli
+from runtime.core.cli import main as cli
 from runtime.datasets.simulated_camera.simulated_set import run_jobs
 def run(_):
     run_jobs(eval, ["1", "1", *[{job!r}] * 1000], 2, 0, 1002, lambda done, total: print(done, flush=True))
@@ -239,8 +239,8 @@ cli.main()
 
 
 def test_the_command_holds_ctrl_c_before_it_loads_what_takes_long() -> None:
-    assert '\nplif = "runtime.cli.__main__:main"\n' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    program = "import sys, runtime.cli.__main__; print({'typing', 'typer', 'contextlib'} & {*sys.modules})"
+    assert '\nplif = "runtime.core.cli.__main__:main"\n' in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    program = "import sys, runtime.core.cli.__main__; print({'typing', 'typer', 'contextlib'} & {*sys.modules})"
     bare = {"env": {"PYTHONPATH": str(REPOSITORY)}, "capture_output": True, "text": True}
     assert subprocess.run([sys.executable, "-S", "-c", program], **bare).stdout == "set()\n"
 
@@ -255,6 +255,6 @@ def test_ctrl_c_at_any_moment_of_the_first_half_second_is_an_interrupt(folder: P
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         if "Traceback" in err:
-            assert "runtime/cli" not in err, (wait_ms, err)
+            assert "runtime/core/cli" not in err, (wait_ms, err)
         else:
             assert process.returncode in (0, 130, -signal.SIGINT), (wait_ms, err)

@@ -17,14 +17,14 @@ import pytest
 import plif_train
 from plif_export import export
 from runtime import native
-from runtime.cli.main import run
+from runtime.core.cli.main import run
+from runtime.core.events import write_nmnist
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
 from tests.conftest import interruptible
 from tests.networks import digits_network
 
-PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.core.cli.main import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -236,8 +236,8 @@ def test_a_signal_during_an_export_leaves_nothing_half_written_and_is_said(
 ) -> None:
     program = (
         "import sys, time\n"
-        "from plif_export import pipeline\n"
-        "from runtime.cli.main import main\n"
+        "from plif_export.core import pipeline\n"
+        "from runtime.core.cli.main import main\n"
         "prove = pipeline.prove\n"
         "def takes_long(*arguments, **options):\n"  # asleep: in a destructor of the engine Python would lose the interrupt
         "    report = prove(*arguments, **options)\n"
@@ -268,7 +268,7 @@ def test_version_and_help_need_nothing(capsys: Any) -> None:
 
 
 def test_the_command_is_a_module_too_as_launchers_want_it() -> None:
-    done = subprocess.run([sys.executable, "-m", "runtime.cli", "--version"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "runtime.core.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("plif ") and done.stderr == ""
 
 

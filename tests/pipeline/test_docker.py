@@ -69,7 +69,7 @@ def test_the_service_page_names_options_that_exist() -> None:
     page = (REPOSITORY / "docs" / "service.md").read_text()
     used = {word for line in re.findall(r"plif stream .*(?:\\\n.*)*", page) for word in re.findall(r"--[a-z-]+", line)}
     helped = subprocess.run(
-        [sys.executable, "-c", "from runtime.cli.main import main; main()", "stream", "--help"],
+        [sys.executable, "-c", "from runtime.core.cli.main import main; main()", "stream", "--help"],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200"},

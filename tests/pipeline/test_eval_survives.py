@@ -17,13 +17,13 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import Interrupted, PlifError, PlifWarning
-from runtime.cli.main import run
+from runtime.core.base.errors import Interrupted, PlifError, PlifWarning
+from runtime.core.cli.main import run
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import Evaluation, evaluate
+from runtime.core.measure.options import EvaluateOptions
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import Evaluation, evaluate
-from runtime.measure.options import EvaluateOptions
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 
@@ -34,7 +34,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import runtime
-from runtime.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.evaluation import evaluate
 
 model, data, out, end, workers, *cluster = sys.argv[1:]
 

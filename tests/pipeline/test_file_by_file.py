@@ -14,13 +14,13 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from runtime.api import Model
-from runtime.base.errors import Interrupted, PlifError
-from runtime.cli.main import run
 from runtime.commands.predict.unlabelled import predict
-from runtime.data import open_dataset
-from runtime.events import make_events, write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate
+from runtime.core.api import Model
+from runtime.core.base.errors import Interrupted, PlifError
+from runtime.core.cli.main import run
+from runtime.core.data import open_dataset
+from runtime.core.events import make_events, write_nmnist
+from runtime.core.measure.evaluate.evaluation import evaluate
 from tests.networks import firing
 from tests.recordings import csv_bytes, evt3_bytes, some_events
 
@@ -107,7 +107,7 @@ def test_what_native_code_reads_has_the_same_row_as_what_python_reads(
         for native in (True, False):
             with monkeypatch.context() as patch:
                 if not native:
-                    patch.setattr("runtime.data.dataset.frames_in", lambda *_: None)
+                    patch.setattr("runtime.core.data.dataset.frames_in", lambda *_: None)
                 predict(model, [folder / "set" / "a"], out=tmp_path / "p.csv", sensor=sensor)
                 tables.append((tmp_path / "p.csv").read_bytes())
         assert tables[0] == tables[1]

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import plif
-from runtime.base.errors import PlifError
-from runtime.events import write_nmnist
+from runtime.core.base.errors import PlifError
+from runtime.core.events import write_nmnist
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 from tests.recordings import some_events

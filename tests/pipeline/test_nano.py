@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 import plif
 import plif_train
-from runtime.events import write_nmnist
+from runtime.core.events import write_nmnist
 from tests.conftest import REPOSITORY, load_script
 
 PAGE = REPOSITORY / "examples" / "nano.py"

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import pytest
 
-from plif_export.targets import target_names
-from runtime.cli.main import commands
-from runtime.engines.available import why_not
+from plif_export.core.targets import target_names
+from runtime.core.cli.main import commands
+from runtime.core.engines.available import why_not
 from runtime.engines.webgpu.vulkan import SOFTWARE
 from tests.docs.workshop import fill
 from tests.live import free_port
@@ -33,7 +33,7 @@ CACHES = (".cache/plif/engines", ".cache/matplotlib", ".config/matplotlib")
 # Runs each command, and says of each what it answered and what was seen meanwhile.
 RUNNER = """
 import contextlib, io, json, os, sys
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 
 if __name__ == "__main__":
     said, commands = [], json.loads(sys.argv[1])
@@ -91,7 +91,7 @@ LARGE = {
 # Targets that are refused with one line where their GPU is not.
 NO_GPU = [name for name in ("tensorrt", "tensorrt-rtx") if why_not(name)]
 # Whom a command may speak to beyond what it names: processes that share a work meet at this machine's own address. So do those of
-# Ray, which also asks for this machine's name, and asks port 9 for those of others (runtime/base/telemetry.py).
+# Ray, which also asks for this machine's name, and asks port 9 for those of others (runtime/core/base/telemetry.py).
 CLUSTER = "--cluster local"
 MEETS = f"{CLUSTER}|--devices"
 OWN = r"(name (localhost|127\.0\.0\.1)|address (::ffff:)?127\.0\.0\.1:\d+)$"

@@ -17,10 +17,10 @@ import pytest
 
 import plif_train
 from plif_export import export
-from runtime.cli.main import run
+from runtime.core.cli.main import run
+from runtime.core.events import write_nmnist
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
 from tests.networks import digits_network
 
 HUGE = 1 << 36  # bytes, of a file with nothing in it

@@ -11,12 +11,12 @@ import pytest
 import runtime
 from plif_export import export
 from plif_train.commands.paper_figures.subject import TrainingRun
-from plif_train.loop.checkpoint import load
+from plif_train.core.loop.checkpoint import load
+from runtime.core.events import frames_of, make_events, open_source, read_events
+from runtime.core.events.framing import framing_of
+from runtime.core.model.card import read_card
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record
-from runtime.events import frames_of, make_events, open_source, read_events
-from runtime.events.framing import framing_of
-from runtime.model.card import read_card
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 

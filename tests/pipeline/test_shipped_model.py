@@ -10,10 +10,10 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.verification import samples
-from runtime.cli.main import run
-from runtime.data import open_dataset
-from runtime.measure.evaluate.evaluation import evaluate
+from plif_export.core.verification import samples
+from runtime.core.cli.main import run
+from runtime.core.data import open_dataset
+from runtime.core.measure.evaluate.evaluation import evaluate
 from runtime.native import is_built
 from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers

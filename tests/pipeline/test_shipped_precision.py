@@ -11,10 +11,10 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.verification import samples
-from runtime.data import open_dataset
-from runtime.events import frames_of, read_events
-from runtime.measure.evaluate.evaluation import evaluate
+from plif_export.core.verification import samples
+from runtime.core.data import open_dataset
+from runtime.core.events import frames_of, read_events
+from runtime.core.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers
 from tests.plif_export.readers.state_dict.test_read_spikingjelly import DIGITS, GESTURE

@@ -10,13 +10,13 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from runtime.api import Model
-from runtime.data import open_dataset
+from runtime.core.api import Model
+from runtime.core.data import open_dataset
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.predictions import NONE
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.predictions import NONE
 from tests.networks import digits_network
 
 

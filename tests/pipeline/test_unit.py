@@ -52,8 +52,8 @@ print("own landlock", "works" if landlock > 0 or ctypes.get_errno() in (38, 95) 
 READ = """
 import sys
 from pathlib import Path
-from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
 for path in sorted(Path(sys.argv[1]).glob("*.*")):
     try:
         print(path.name, sum(map(len, open_source(str(path)).packets())))

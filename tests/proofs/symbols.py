@@ -3,8 +3,8 @@
     FLOAT   float32 as IEEE 754 has it, all 2^32 patterns of each: what is equal here is equal to the bit
     REAL    real numbers, which nobody rounds: what passes and sentences say
 
-An equation takes such terms as it takes arrays (runtime/model/neurons.py), a pass takes arrays of them (`Reals`), and so does
-what the golden model does to a layer (plif_export/proof/arithmetic/interpret.py).
+An equation takes such terms as it takes arrays (runtime/core/model/neurons.py), a pass takes arrays of them (`Reals`), and so
+does what the golden model does to a layer (plif_export/core/proof/arithmetic/interpret.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import z3
 
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.arrays import Numpy
-from runtime.model.graph import Graph, Node
-from runtime.model.neurons import Terms, equation_of
-from runtime.model.ops.operation import repeating
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.arrays import Numpy
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.ops.operation import repeating
 
 FLOAT, REAL = z3.Float32(), z3.RealSort()
 KNOWN: list[z3.BoolRef] = []  # what holds for every square root that was asked for

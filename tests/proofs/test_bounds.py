@@ -14,7 +14,7 @@ import math
 import numpy as np
 import pytest
 
-from plif_export.proof.arithmetic.measure import EPS, FLUSHED, Measure
+from plif_export.core.proof.arithmetic.measure import EPS, FLUSHED, Measure
 
 
 def measured(terms: np.ndarray) -> Measure:

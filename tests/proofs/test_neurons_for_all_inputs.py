@@ -1,7 +1,7 @@
 """Each kind of neuron is one function, wherever it stands: the equation that the interpreter runs, its ONNX nodes, its C, and the
 sentences that say it. Float32 with all its patterns: every input, state, parameter and threshold.
 
-The equation is called as the product calls it (runtime/model/neurons.py); ONNX and C are taken from what the writers wrote.
+The equation is called as the product calls it (runtime/core/model/neurons.py); ONNX and C are taken from what the writers wrote.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import z3
 from onnx import numpy_helper
 from pycparser import c_ast, c_parser
 
+from plif_export.core.writers.forms import write_step
 from plif_export.readers.nir import neurons as nir_neurons
 from plif_export.readers.nir import reader as nir_reader
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.neurons import CALLS, equation
-from plif_export.writers.forms import write_step
-from runtime.model import graph as model_graph
-from runtime.model import neurons
-from runtime.model.graph import Graph, Node, state_in, state_out
-from runtime.model.neurons import EQUATIONS
+from runtime.core.model import graph as model_graph
+from runtime.core.model import neurons
+from runtime.core.model.graph import Graph, Node, state_in, state_out
+from runtime.core.model.neurons import EQUATIONS
 from runtime.neurons import forward_euler, snntorch_leaky
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF
 from tests.proofs.symbols import FLOAT, FUNCTIONS, REAL, Symbolic, prove, same

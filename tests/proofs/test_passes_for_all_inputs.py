@@ -1,6 +1,6 @@
 """Passes are identities of real numbers: for every input, every membrane and every weight, a rewritten graph does what it did.
 
-What rounding adds is another matter: plif_export/proof/arithmetic/bounds.py, and test_bounds.py here.
+What rounding adds is another matter: plif_export/core/proof/arithmetic/bounds.py, and test_bounds.py here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import z3
 
-from plif_export.passes import prepare
-from plif_export.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
+from plif_export.core.passes import prepare
+from plif_export.core.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
 from plif_export.precisions.rounded_weights import passes as rounding
 from plif_export.precisions.rounded_weights.passes import cast_half, quantize_weights
-from runtime.model.graph import Graph, Node
-from runtime.model.grids import GRIDS, Grid
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.grids import GRIDS, Grid
 from tests.proofs.symbols import KNOWN, ROUNDED, all_equal, each, nearest, prove, reals, run
 
 THRESHOLD = z3.Real("threshold")

@@ -36,33 +36,33 @@ class Change(NamedTuple):
 
 
 CHANGES = (
-    Change("> for >= in the ONNX writer", "plif_export/writers/emit.py",
+    Change("> for >= in the ONNX writer", "plif_export/core/writers/emit.py",
            'e.op("GreaterOrEqual", [h, threshold]', 'e.op("Greater", [h, threshold]', (f"{HERE}ties.py",)),
     Change("> for >= in the event engine", "runtime/native/engine/kernels/simd.h",
            "INLINE uint32_t at_least(fr a, fr b) {\n",
            "INLINE uint32_t greater_than(fr a, fr b);\nINLINE uint32_t at_least(fr a, fr b) {\n    return greater_than(a, b);\n",
            (f"{HERE}ties.py",)),
-    Change("a membrane keeps h on a tie, in the ONNX writer", "plif_export/writers/emit.py",
+    Change("a membrane keeps h on a tie, in the ONNX writer", "plif_export/core/writers/emit.py",
            'e.op("Less", [h, threshold]', 'e.op("LessOrEqual", [h, threshold]', (f"{HERE}ties.py",)),
     Change("a membrane keeps h on a tie, in the event engine", "runtime/native/engine/kernels/simd.h",
            "const ir wide = (ir)(h >= threshold);", "const ir wide = (ir)(h > threshold);", (f"{HERE}ties.py",)),
-    Change("membranes of some rows are not given back", "runtime/engines/session.py",
+    Change("membranes of some rows are not given back", "runtime/core/engines/session.py",
            "            v[which] = part\n", "            v[which][...] = part\n", (f"{HERE}same_answer.py",)),
-    Change("reset of some rows resets all", "runtime/engines/session.py",
+    Change("reset of some rows resets all", "runtime/core/engines/session.py",
            'v[which] = state["initial"]', 'v[:] = state["initial"]', (f"{HERE}same_answer.py",)),
-    Change("restore forgets the last layer", "runtime/engines/session.py",
+    Change("restore forgets the last layer", "runtime/core/engines/session.py",
            "zip(now, snapshot, strict=True):\n            v[", "zip(now[:-1], snapshot, strict=False):\n            v[",
            (f"{HERE}same_answer.py",)),
-    Change("membranes creep up by 1e-4 a step", "runtime/engines/session.py",
+    Change("membranes creep up by 1e-4 a step", "runtime/core/engines/session.py",
            STEP, f"{STEP}        for v in buffers.membranes():\n            v += 1e-4\n", (f"{HERE}long_runs.py",)),
-    Change("a session keeps what it was given", "runtime/engines/session.py",
+    Change("a session keeps what it was given", "runtime/core/engines/session.py",
            STEP, f'{STEP}        self.__dict__.setdefault("kept", []).append(x.copy())\n', (f"{HERE}long_runs.py",)),
-    Change("an entry of the card follows the order of a set", "plif_export/cards.py",
+    Change("an entry of the card follows the order of a set", "plif_export/core/cards.py",
            "    return {\n", '    return {\n        "order": list({"a", "b", "c", "d", "e", "f"}),\n',
            (f"{HERE}same_answer.py",)),
     Change("the evidence of leak never fades", "runtime/native/rules/decisions/decide.c",
            "exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)r->tau_us)", "1.0", (f"{HERE}drift.py",)),
-    Change("Ctrl-C interrupts an import", "runtime/cli/signals.py",
+    Change("Ctrl-C interrupts an import", "runtime/core/cli/signals.py",
            '== "<frozen importlib._bootstrap>"', '== "nothing"', (f"{HERE}interrupts.py",)),
 )  # fmt: skip
 
@@ -71,13 +71,13 @@ PROGRAMS = tuple(
     f"tests/runtime/engines/event_program/test_{name}_check.py"
     for name in ("program", "call", "program_lines", "program_views", "program_layers")
 )
-HOSTILE = "tests/runtime/test_hostile_models.py"
+HOSTILE = "tests/runtime/core/test_hostile_models.py"
 GUARDED: dict[str, tuple[str, ...]] = {
     "runtime/native/engine/check*.c": PROGRAMS,
     "runtime/formats/hdf5/*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
-    "runtime/model/readers/*_zip.py": (HOSTILE, "tests/train/test_checkpoint.py"),
-    "runtime/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/test_card.py"),
-    "runtime/model/digest.py": ("tests/export/test_digest.py",),
+    "runtime/core/model/readers/*_zip.py": (HOSTILE, "tests/plif_train/core/test_checkpoint.py"),
+    "runtime/core/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/core/test_card.py"),
+    "runtime/core/model/digest.py": ("tests/plif_export/core/test_digest.py",),
 }
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.network.network import Network
-from runtime.api import Model
+from plif_train.core.network.network import Network
+from runtime.core.api import Model
 from runtime.native import is_built
 from tests.networks import firing, frames
 

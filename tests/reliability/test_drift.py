@@ -15,7 +15,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.api import Model
+from runtime.core.api import Model
 from runtime.sources.sim.source import PERIOD_US, DigitSource
 from tests.conftest import REPOSITORY
 from tests.live import FedSource, balanced

@@ -1,6 +1,6 @@
 """Ctrl-C at any moment of an export: the file that was there is there, or the new one is, and nothing else.
 
-How streams end is tested in tests/runtime/test_stream_ends.py, and one moment of an export, the last before it writes, in
+How streams end is tested in tests/runtime/core/test_stream_ends.py, and one moment of an export, the last before it writes, in
 tests/pipeline/test_command_line.py.
 """
 
@@ -18,7 +18,7 @@ import pytest
 
 from plif_export import export
 from plif_train import save
-from runtime.base.files import measure
+from runtime.core.base.files import measure
 from tests.conftest import REPOSITORY, interruptible
 from tests.networks import firing
 
@@ -30,7 +30,7 @@ def test_a_module_that_is_being_loaded_is_loaded_before_the_interrupt(tmp_path: 
     (tmp_path / "slow.py").write_text("print('loading', flush=True); input(); print('loaded', flush=True)")
     program = (
         "import sys, time\n"
-        "from runtime.cli.signals import catch_signals\n"
+        "from runtime.core.cli.signals import catch_signals\n"
         "catch_signals(gently=False)\n"
         "try:\n"
         "    import slow\n"
@@ -58,7 +58,17 @@ def test_ctrl_c_at_any_moment_leaves_the_old_artifact_or_the_new_one(tmp_path: P
     save(firing(seed=2), tmp_path / "new.pt")
     new = export(tmp_path / "new.pt", target, to=to).sha256
     old = export(tmp_path / "old.pt", target, to=to).sha256
-    command = [sys.executable, "-m", "runtime.cli", "export", str(tmp_path / "new.pt"), "-o", str(target), "--to", to]
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.core.cli",
+        "export",
+        str(tmp_path / "new.pt"),
+        "-o",
+        str(target),
+        "--to",
+        to,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PLIF_NO_CALIBRATION": "1"}
 
     def interrupted(after_s: float) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.events import make_events
+from runtime.core.events import make_events
 from tests.conftest import REPOSITORY
 from tests.live import FedSource, balanced
 from tests.networks import firing, frames

@@ -20,9 +20,9 @@ import pytest
 
 from plif_export import export
 from plif_train import save
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.engines.session import Session
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.engines.session import Session
 from tests.conftest import REPOSITORY
 from tests.networks import firing
 from tests.reliability.opened import ENGINES, STREAMS, Artifacts, T, spiking_frames

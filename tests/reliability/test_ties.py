@@ -17,9 +17,9 @@ import pytest
 import torch
 
 import plif_train
-from plif_train.network.network import Network
+from plif_train.core.network.network import Network
 from runtime import native
-from runtime.engines.session import Session
+from runtime.core.engines.session import Session
 from tests.reliability.opened import ENGINES, opened
 
 BELOW_2, BELOW_1_5 = np.nextafter(np.float32([2, 1.5]), np.float32(0))

@@ -19,15 +19,15 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime import native
-from runtime.base.errors import PlifError
-from runtime.events import Source, make_events
-from runtime.events.formats.base import Losses
-from runtime.events.framing import Framing
-from runtime.events.sources.base import TICK
-from runtime.events.sources.usable import usable
+from runtime.core.base.errors import PlifError
+from runtime.core.events import Source, make_events
+from runtime.core.events.formats.base import Losses
+from runtime.core.events.framing import Framing
+from runtime.core.events.sources.base import TICK
+from runtime.core.events.sources.usable import usable
+from runtime.core.stream.observe import Observer
 from runtime.native.interface import IDLE, PlifFraming
 from runtime.native.rules import FRAMING_CHOICES
-from runtime.stream.observe import Observer
 from tests.libplif import CSession, Handle, library
 from tests.passing import Filters
 from tests.specification.stream import Decision

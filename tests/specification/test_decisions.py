@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from tests.specification.stream import Decision, decisions_of, frames_of, require_silence
 from tests.specification.subject import CLASSES, VOTERS, VOTING, Subject, T, network
 from tests.specification.text import Refused

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.events import read_events
+from runtime.core.events import read_events
 from tests.specification import framer, framing
 from tests.specification.stream import frames_of, since_last
 from tests.specification.subject import UPRIGHT, Feed, SeenFrame, Subject, events_in

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.events.formats import base, open_recording
-from runtime.events.formats.base import Losses
-from runtime.events.formats.words import Decoder, Words
+from runtime.core.events.formats import base, open_recording
+from runtime.core.events.formats.base import Losses
+from runtime.core.events.formats.words import Decoder, Words
 from runtime.formats import aedat31, evt
 from tests.libplif import CRecording
 from tests.recordings import AEDAT2_HEADER, AEDAT31_HEADER, DAT_HEADER, EVT3_HEADER, aedat31_packet, some_events

@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `plif export --to web` makes, proved."""
     made = tmp_path_factory.mktemp("made") / "digits.html"
-    program = "from runtime.cli.main import main; main()"
+    program = "from runtime.core.cli.main import main; main()"
     run(sys.executable, "-c", program, "export", "models/nmnist-digits.pt", "--to", "web", "-o", str(made))
     return made
 
@@ -173,7 +173,7 @@ def test_a_printed_page_is_white_whatever_the_screen_is_and_without_buttons(page
 
 def test_names_that_begin_alike_are_told_apart_wherever_they_stand(browser: Browser, tmp_path: Path) -> None:
     made = tmp_path / "gesture.html"
-    program = "from runtime.cli.main import main; main()"
+    program = "from runtime.core.cli.main import main; main()"
     run(
         sys.executable,
         "-c",

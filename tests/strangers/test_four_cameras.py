@@ -24,7 +24,7 @@ UNLIKE = "unlike what the network was trained on"
 
 def plif(*arguments: object) -> tuple[str, list[str]]:
     """(stdout, the warnings of stderr) of a command that succeeds."""
-    command = [sys.executable, "-m", "runtime.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "runtime.core.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout, [line for line in done.stderr.splitlines() if line.startswith("plif: warning: ")]

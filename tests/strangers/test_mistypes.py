@@ -53,7 +53,7 @@ LATER = {
 
 
 def typed(words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runtime.cli", *shlex.split(words)]
+    command = [sys.executable, "-m", "runtime.core.cli", *shlex.split(words)]
     where = {"PYTHONPATH": str(REPOSITORY), "HOME": str(folder), "PATH": "/usr/bin:/bin", **environment}
     return subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True, timeout=300)
 

@@ -28,8 +28,8 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 import plif
-from runtime.data import open_dataset
-from runtime.events.framing import Framing
+from runtime.core.data import open_dataset
+from runtime.core.events.framing import Framing
 
 data = open_dataset(sys.argv[1], "test", framing=Framing.parse("count:T=10"), shape=(2, 34, 34))
 x = torch.stack([torch.from_numpy(data.sample(i)).mean(0).flatten() for i in range(len(data))])
@@ -64,7 +64,7 @@ def in_shell(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def plif(folder: Path, *words: str) -> str:
     """What the command prints; it did what it was asked for."""
-    done = in_shell(folder, sys.executable, "-m", "runtime.cli", *words)
+    done = in_shell(folder, sys.executable, "-m", "runtime.core.cli", *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

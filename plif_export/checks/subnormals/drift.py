@@ -27,8 +27,8 @@ from typing import Any, SupportsFloat, Union
 
 import numpy as np
 
-from plif_export.proof.arithmetic.arrays import Array
-from plif_export.proof.arithmetic.measure import WHOLE, lowest_unit
+from plif_export.core.proof.arithmetic.arrays import Array
+from plif_export.core.proof.arithmetic.measure import WHOLE, lowest_unit
 
 TINY = 2.0**-126
 ROUNDING = 2.0**-24

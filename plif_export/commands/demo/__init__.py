@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.base.options import OptionRecord, option
-from runtime.base.text import say
-from runtime.cli.output import Output, print_json
+from runtime.core.base.options import OptionRecord, option
+from runtime.core.base.text import say
+from runtime.core.cli.output import Output, print_json
 
 
 class DemoOptions(OptionRecord):

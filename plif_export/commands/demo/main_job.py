@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 
 import runtime
-from plif_export.pipeline import export
-from plif_export.proof.report import Report
-from plif_export.verification import verify
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.data import open_dataset
+from plif_export.core.pipeline import export
+from plif_export.core.proof.report import Report
+from plif_export.core.verification import verify
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.data import open_dataset
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.judge import judge
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.judge import judge
 
 MODEL = Path(__file__).resolve().parents[3] / "models" / "nmnist-digits.pt"
 SAMPLES = 200

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from runtime.base.text import printable
+from runtime.core.base.text import printable
 from runtime.observers.evaluation_report.png import LONGEST, ON, event_picture
 
 if TYPE_CHECKING:
-    from runtime.stream.decide import Decision
+    from runtime.core.stream.decide import Decision
 
 PLAIN: dict[str, Any] = {"parse_math": False}  # of names from a file: two $ in them are no formula
 

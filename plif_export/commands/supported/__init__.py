@@ -7,11 +7,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
-from plif_export.cli import CODE
 from plif_export.commands.supported.options import CheckOptions
-from runtime.base.errors import CheckFailed
-from runtime.base.options import Argument
-from runtime.cli.output import Output
+from plif_export.core.cli import CODE
+from runtime.core.base.errors import CheckFailed
+from runtime.core.base.options import Argument
+from runtime.core.cli.output import Output
 
 
 def command(

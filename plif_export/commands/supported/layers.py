@@ -17,23 +17,23 @@ import numpy as np
 from torch import nn
 
 from plif_export.commands.supported.options import CheckOptions
-from plif_export.options import CallerFacts, ExportOptions
-from plif_export.pipeline import planned
-from plif_export.proof.arithmetic.interpret import start, step
-from plif_export.readers import check as read_for_check
-from plif_export.readers import network_of
-from plif_export.readers.facts import ModelFacts
-from plif_export.readers.rules import Problem
-from plif_export.targets import find_target
-from plif_export.targets.target import Target
-from plif_export.writers.emit import writable
-from runtime.base.errors import PlifError
-from runtime.base.options import with_fields
+from plif_export.core.options import CallerFacts, ExportOptions
+from plif_export.core.pipeline import planned
+from plif_export.core.proof.arithmetic.interpret import start, step
+from plif_export.core.readers import check as read_for_check
+from plif_export.core.readers import network_of
+from plif_export.core.readers.facts import ModelFacts
+from plif_export.core.readers.rules import Problem
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import Target
+from plif_export.core.writers.emit import writable
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import with_fields
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import ARTIFACT_FORMAT, read_card
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.grids import named_in, sentences
 from runtime.core.parts import given_by_parts
-from runtime.model.artifacts import kind_of
-from runtime.model.card import ARTIFACT_FORMAT, read_card
-from runtime.model.graph import Graph, Node
-from runtime.model.grids import named_in, sentences
 
 SILENT_STEPS = 40
 MOST_NAMED = 8

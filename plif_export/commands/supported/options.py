@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plif_export.options import Layers, TargetOptions
+from plif_export.core.options import Layers, TargetOptions
 
 
 class CheckOptions(TargetOptions, Layers):

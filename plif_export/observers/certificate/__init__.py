@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plif_export.pipeline import Proved
+    from plif_export.core.pipeline import Proved
 
 
 def hear(proved: Proved) -> str | None:

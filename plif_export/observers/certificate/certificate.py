@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.bounds import Bounds, Step
-from plif_export.proof.arithmetic.interpret import Array, State, with_h
-from plif_export.proof.compare import MEMBRANE, distance, on_edge
-from plif_export.proof.report import Report
-from plif_export.proof.subjects.sliced_file import SlicedFile
-from plif_export.proof.subjects.subject import HALF, Case
-from runtime.events.framing import Framing
-from runtime.model.card import Card
-from runtime.model.graph import Graph, Node, spikes, state_in, state_out
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.bounds import Bounds, Step
+from plif_export.core.proof.arithmetic.interpret import Array, State, with_h
+from plif_export.core.proof.compare import MEMBRANE, distance, on_edge
+from plif_export.core.proof.report import Report
+from plif_export.core.proof.subjects.sliced_file import SlicedFile
+from plif_export.core.proof.subjects.subject import HALF, Case
+from runtime.core.events.framing import Framing
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph, Node, spikes, state_in, state_out
 
 SAMPLES = 3  # each layer fires in a third of its neurons, in each sample another: every weight is used
 MARGIN = 2  # bounds; between evaluators there is less than one

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from plif_export.prove import Proof
+    from plif_export.core.prove import Proof
 
 
 class ThoroughOptions(OptionRecord):

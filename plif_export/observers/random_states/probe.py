@@ -25,14 +25,14 @@ from math import prod
 
 import numpy as np
 
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.bounds import Bounds, Step
-from plif_export.proof.arithmetic.interpret import Array, Inputs, LayerStep, State, with_h
-from plif_export.proof.forced import require_shown, teacher_forced
-from plif_export.proof.reference import GraphReference, random_state
-from plif_export.proof.report import Report
-from plif_export.proof.subjects.subject import Case, Subject, cases
-from runtime.model.graph import Graph, Node, state_key
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.bounds import Bounds, Step
+from plif_export.core.proof.arithmetic.interpret import Array, Inputs, LayerStep, State, with_h
+from plif_export.core.proof.forced import require_shown, teacher_forced
+from plif_export.core.proof.reference import GraphReference, random_state
+from plif_export.core.proof.report import Report
+from plif_export.core.proof.subjects.subject import Case, Subject, cases
+from runtime.core.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
 ACTIVE = 8  # inputs of a neuron that fire at once

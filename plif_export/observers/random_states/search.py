@@ -13,17 +13,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from plif_export.core.proof.arithmetic.bounds import Bounds
+from plif_export.core.proof.arithmetic.interpret import Array, State
+from plif_export.core.proof.compare import count_off
+from plif_export.core.proof.forced import teacher_forced
+from plif_export.core.proof.reference import Reference
+from plif_export.core.proof.report import Report, Thorough
+from plif_export.core.proof.subjects.subject import Case, States, Subject, cases
+from plif_export.core.prove import Proof
 from plif_export.observers.random_states.probe import BESIDE_THRESHOLD, of_all_layers
-from plif_export.proof.arithmetic.bounds import Bounds
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.compare import count_off
-from plif_export.proof.forced import teacher_forced
-from plif_export.proof.reference import Reference
-from plif_export.proof.report import Report, Thorough
-from plif_export.proof.subjects.subject import Case, States, Subject, cases
-from plif_export.prove import Proof
-from runtime.events.stimulus import MOST
-from runtime.model.graph import Graph, state_key
+from runtime.core.events.stimulus import MOST
+from runtime.core.model.graph import Graph, state_key
 
 STEPS = 10_000
 EQUAL = 100

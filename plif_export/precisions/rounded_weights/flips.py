@@ -12,13 +12,13 @@ from functools import cache
 
 import numpy as np
 
-from plif_export.proof.arithmetic.bounds import Bounds
-from plif_export.proof.arithmetic.interpret import Array, State, neuron
-from plif_export.proof.reference import History, Reference
-from plif_export.proof.report import Report
-from plif_export.proof.subjects.subject import Subject, cases
-from runtime.model.graph import Graph, state_key
-from runtime.model.grids import GRIDS
+from plif_export.core.proof.arithmetic.bounds import Bounds
+from plif_export.core.proof.arithmetic.interpret import Array, State, neuron
+from plif_export.core.proof.reference import History, Reference
+from plif_export.core.proof.report import Report
+from plif_export.core.proof.subjects.subject import Subject, cases
+from runtime.core.model.graph import Graph, state_key
+from runtime.core.model.grids import GRIDS
 
 FEW = 20  # flips say nothing about layers that hardly fire
 

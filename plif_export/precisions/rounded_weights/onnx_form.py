@@ -25,10 +25,10 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from plif_export.writers.emitter import Emitter
-from runtime.base.errors import PlifError
-from runtime.model.graph import Node
-from runtime.model.grids import middle_of, pack
+from plif_export.core.writers.emitter import Emitter
+from runtime.core.base.errors import PlifError
+from runtime.core.model.graph import Node
+from runtime.core.model.grids import middle_of, pack
 
 
 def write_half(e: Emitter, node: Node, x: str, place: Mapping[str, object], out: str) -> str:

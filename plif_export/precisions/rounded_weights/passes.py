@@ -17,11 +17,11 @@ from functools import partial
 import numpy as np
 
 from plif_export.precisions.rounded_weights.whole_numbers import SMALLEST, find_grid, grid_of_row
-from runtime.base.errors import PlifError
-from runtime.model.graph import Graph, Node
-from runtime.model.grids import GRIDS, Grid, bits_of
-from runtime.model.ops import OPERATIONS
-from runtime.model.ops.operation import Counts
+from runtime.core.base.errors import PlifError
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.grids import GRIDS, Grid, bits_of
+from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.ops.operation import Counts
 
 STEPS = 21  # scales that are tried
 # Above this, sums of two products of a count and an 8-bit weight (255 * 64 * 2) leave the int16 in which x86 processors
@@ -80,9 +80,9 @@ def quantize_weights(graph: Graph, grid: Grid) -> Graph:
         Wk = round(W / scale) in -most .. most
         x = float32(sum Wk k) * scale + b           the sum is whole numbers, exact in any order
 
-    A channel that lies on such a grid already (runtime/model/grids.py) keeps its numbers and its scale. Of any other the scale is
-    that of STEPS between grid.lowest and 1 times max |W| / most with the least squared error of its weights: cutting off the
-    largest few a little makes all steps finer. No calibration: spikes are whole numbers, so rounding of weights is the only
+    A channel that lies on such a grid already (runtime/core/model/grids.py) keeps its numbers and its scale. Of any other the
+    scale is that of STEPS between grid.lowest and 1 times max |W| / most with the least squared error of its weights: cutting off
+    the largest few a little makes all steps finer. No calibration: spikes are whole numbers, so rounding of weights is the only
     loss. Preserves weights within half a scale, but for those that are cut off; the interpreter runs the same whole-number sums.
     The attribute "bits" says of a layer that fewer than 8 hold its numbers.
     """

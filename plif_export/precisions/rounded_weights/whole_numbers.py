@@ -1,4 +1,4 @@
-"""Which weights lie on a grid of whole numbers already (runtime/model/grids.py), whoever trained them."""
+"""Which weights lie on a grid of whole numbers already (runtime/core/model/grids.py), whoever trained them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from runtime.model.grids import WIDTHS, bits_of
+from runtime.core.model.grids import WIDTHS, bits_of
 
 # Of a weight: the roundings to float32 of a product, of two folds, and of the largest weight, from which the scale is taken.
 EXACT = 2.0**-21

@@ -15,8 +15,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from torch import nn
 
-from plif_export.readers.ours import Content
-from plif_export.readers.rules import require
+from plif_export.core.readers.ours import Content
+from plif_export.core.readers.rules import require
 
 Entry = TypeVar("Entry")
 LayerReader: TypeAlias = Callable[..., Content]  # (module, shape in, shape out)

@@ -1,4 +1,4 @@
-"""Neurons of other libraries: which equation of runtime/model/neurons.py each is, and how to step it from a given state.
+"""Neurons of other libraries: which equation of runtime/core/model/neurons.py each is, and how to step it from a given state.
 
 NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
 own: `register_neuron`; docs/own-neurons.md has an example of twenty lines.
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plif_export.core.readers.ours import Content, array, membrane_attrs, own_neuron
+from plif_export.core.readers.rules import NeverSupported, Unsupported, require
 from plif_export.readers.libraries.layers import known_as, one_number, qualified
-from plif_export.readers.ours import Content, array, membrane_attrs, own_neuron
-from plif_export.readers.rules import NeverSupported, Unsupported, require
-from runtime.model import neurons
-from runtime.model.neurons import Equation
+from runtime.core.model import neurons
+from runtime.core.model.neurons import Equation
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -45,7 +45,7 @@ STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
     "spikingjelly.clock_driven.base.MemoryModule",
     "snntorch._neurons.neurons.SpikingNeuron",
-    "plif_train.network.neuron.Neuron",
+    "plif_train.core.network.neuron.Neuron",
     "norse.torch.module.snn.SNNCell",
     "norse.torch.module.snn.SNNRecurrentCell",
     "norse.torch.module.snn.SNN",
@@ -115,7 +115,7 @@ def register_neuron(
 ) -> None:
     """Makes a class of neurons known.
 
-    equation  what it computes (runtime.model.neurons.Equation); it is registered too
+    equation  what it computes (runtime.core.model.neurons.Equation); it is registered too
     states    {variable of the equation: attribute of the module that holds it, a tensor}
     attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
     params    module -> {name: tensor [] or [C], or a number}, the arrays that the equation asks for
@@ -151,7 +151,7 @@ def _probe(function: Callable[[Tensor], Tensor], at_threshold: float, what: str)
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
 
 
-NEURONS["plif_train.network.neuron.Neuron"] = NeuronType(own_neuron)
+NEURONS["plif_train.core.network.neuron.Neuron"] = NeuronType(own_neuron)
 
 
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plif_export.core.readers.rules import Problem, Unsupported, require
 from plif_export.readers.libraries.layers import known_as
-from plif_export.readers.rules import Problem, Unsupported, require
 
 Forward = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from plif_export.readers.rules import Unsupported
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.tracing.elementwise import TABLE
 from plif_export.readers.tracing.nodes import Argument, Table, TraceNode, as_int, as_number, execute, swap
 from plif_export.readers.tracing.record import TraceRun

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from plif_export.proof.reference import one_thread
+from plif_export.core.proof.reference import one_thread
+from plif_export.core.readers.rules import REGISTER, Problem
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import Values
 from plif_export.readers.module.lower import ModuleReading
@@ -26,7 +27,6 @@ from plif_export.readers.module.regions import below
 from plif_export.readers.module.runs.original import Rollout, compare_with_copy, left_by_reset
 from plif_export.readers.module.runs.places import NOWHERE, bare
 from plif_export.readers.module.runs.sides import Added, Ran, Watched, near, read_side
-from plif_export.readers.rules import REGISTER, Problem
 from plif_export.readers.tracing.copies import put_back
 from plif_export.readers.tracing.nodes import TraceNode
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
+from plif_export.core.readers.rules import Problem
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.rules import Problem
 from plif_export.readers.tracing.forms import Form
 from plif_export.readers.tracing.nodes import Steps, Table, TraceNode
 from plif_export.readers.tracing.record import RANDOM, TraceRun

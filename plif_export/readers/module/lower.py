@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
+from plif_export.core.readers.rules import REGISTER, Problem, Unsupported
 from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import StepProgram, StepState, static_value
@@ -20,14 +21,13 @@ from plif_export.readers.module.neuron_program import IN_GRAPH, NeuronLayer, neu
 from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import Region, below, cyclic, neuron_path, regions_of
 from plif_export.readers.module.runs.places import NOWHERE, CallPlaces
-from plif_export.readers.rules import REGISTER, Problem, Unsupported
 from plif_export.readers.tracing.elementwise import elementwise
 from plif_export.readers.tracing.forms import Form
 from plif_export.readers.tracing.nodes import Registered, TraceNode
-from runtime.base.errors import PlifError
-from runtime.model import graph as graphs
-from runtime.model.graph import Graph, Shape
-from runtime.model.ops.operation import GraphTensor, NewNode
+from runtime.core.base.errors import PlifError
+from runtime.core.model import graph as graphs
+from runtime.core.model.graph import Graph, Shape
+from runtime.core.model.ops.operation import GraphTensor, NewNode
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Operations of PyTorch on the tensors of one step, as nodes of the graph: what an operation reads of its record.
 
-A reader (Operation.torch of runtime/model/ops) takes a `RecordedCall` and gives a `NewNode`: an operation of the graph with its
-inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of the
-graph; `call.array(i)` one that is static. docs/reading-modules.md lists them.
+A reader (Operation.torch of runtime/core/model/ops) takes a `RecordedCall` and gives a `NewNode`: an operation of the graph with
+its inputs, attributes, parameters and shape, or a tensor that exists. `call.tensor(i)` is an argument that moves, as a tensor of
+the graph; `call.array(i)` one that is static. docs/reading-modules.md lists them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from plif_export.core.readers.rules import Unsupported, require
 from plif_export.readers.module.neuron_program import constant
-from plif_export.readers.rules import Unsupported, require
 from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number
-from runtime.model.graph import Shape
-from runtime.model.ops import OPERATIONS
-from runtime.model.ops.operation import GraphTensor, NewNode
+from runtime.core.model.graph import Shape
+from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.ops.operation import GraphTensor, NewNode
 
 
 @dataclass

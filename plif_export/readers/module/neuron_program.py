@@ -1,8 +1,8 @@
 """A layer of neurons as the graph has it: a known kind with its own equation, or "Traced" with the program as written.
 
-A kind of runtime/model/neurons.py is taken where the class of the submodule is known (libraries/neurons.py) *and* its equation
-gives the same bits as what was recorded, from random states and currents. So a version of a library that computes otherwise is
-found out by itself, and stays a program.
+A kind of runtime/core/model/neurons.py is taken where the class of the submodule is known (libraries/neurons.py) *and* its
+equation gives the same bits as what was recorded, from random states and currents. So a version of a library that computes
+otherwise is found out by itself, and stays a program.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.readers.ours import Content
+from plif_export.core.readers.rules import NeverSupported, Unsupported
 from plif_export.readers.libraries.neurons import neuron_type
 from plif_export.readers.module.body import StepProgram, StepState, compute, static_value
 from plif_export.readers.module.regions import Region
-from plif_export.readers.ours import Content
-from plif_export.readers.rules import NeverSupported, Unsupported
 from plif_export.readers.tracing.elementwise import COMPARES, TABLE
 from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number, swap
-from runtime.model import graph
-from runtime.model.neurons import equation_of
+from runtime.core.model import graph
+from runtime.core.model.neurons import equation_of
 from runtime.neurons.traced_program.program import is_binary
 
 # Operations that are layers, too.

@@ -18,9 +18,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from plif_export.options import CallerFacts
-from plif_export.proof.reference import one_thread
-from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
+from plif_export.core.options import CallerFacts
+from plif_export.core.proof.reference import one_thread
+from plif_export.core.readers.facts import Examined, ModelFacts, TrainedModel
+from plif_export.core.readers.rules import Problem, Unsupported, refuse
 from plif_export.readers.libraries.neurons import keeps_state, neuron_type
 from plif_export.readers.libraries.rewritten import refusals
 from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
@@ -31,12 +32,11 @@ from plif_export.readers.module.readout import outputs_of, read_out
 from plif_export.readers.module.reference import ModuleReference
 from plif_export.readers.module.regions import above, below
 from plif_export.readers.module.runs.places import PlacedRun, find_places
-from plif_export.readers.rules import Problem, Unsupported, refuse
 from plif_export.readers.tracing.copies import failed, owners_weights, put_back, with_shared_weights
 from plif_export.readers.tracing.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, Table, TraceNode
 from plif_export.readers.tracing.record import TraceRun
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.module.body import StepProgram, Values, compute, of_batch
-from plif_export.readers.rules import Unsupported
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
 from plif_export.readers.tracing.steps import MISFITS
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.interpret import Array, State
+from plif_export.core.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
 from plif_export.readers.module.lower import ModuleReading
 from plif_export.readers.tracing.nodes import TraceNode
-from runtime.model.graph import state_key
+from runtime.core.model.graph import state_key
 
 
 class ModuleReference(GraphReference):

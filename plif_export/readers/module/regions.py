@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from plif_export.circles import circles
+from plif_export.core.circles import circles
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.module.body import StepProgram, StepState
-from plif_export.readers.rules import Unsupported
 from plif_export.readers.tracing.elementwise import COMPARES, elementwise
 from plif_export.readers.tracing.nodes import TraceNode
 

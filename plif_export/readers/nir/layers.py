@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from plif_export.readers.rules import require
-from runtime.model.graph import Shape
-from runtime.model.ops.convolution import padding_sizes, place_attrs
-from runtime.model.ops.operation import plain
+from plif_export.core.readers.rules import require
+from runtime.core.model.graph import Shape
+from runtime.core.model.ops.convolution import padding_sizes, place_attrs
+from runtime.core.model.ops.operation import plain
 
 Read = tuple[str, Shape]  # a node that was read, and its shape
 

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import numpy as np
 
+from plif_export.core.readers.rules import require
 from plif_export.readers.libraries.layers import one_number
-from plif_export.readers.rules import require
-from runtime.model.graph import Shape
+from runtime.core.model.graph import Shape
 
 SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 NEURONS = (*SPIKING, "I", "LI", "CubaLI", "Delay")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plif_export.core.readers.rules import Problem, require
 from plif_export.readers.nir.neurons import SPIKING, NirNode
-from plif_export.readers.rules import Problem, require
 
 Edge = tuple[str, str]
 

@@ -1,7 +1,7 @@
 """A NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) -> SNN graph.
 
 NIR's neurons are differential equations. A network of time-steps needs a step dt, which NIR files do not hold. With
-forward Euler and k = dt / tau (runtime/model/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
+forward Euler and k = dt / tau (runtime/core/model/neurons.py: NIR-IF, NIR-LIF, NIR-CubaLIF):
 
     LIF      h = v + k (v_leak - v + R x)        s = h > v_threshold        v = v_reset where s
 
@@ -20,19 +20,19 @@ from pathlib import Path
 
 import numpy as np
 
-from plif_export.options import CallerFacts
-from plif_export.proof.reference import GraphReference
-from plif_export.readers.facts import Examined, ModelFacts, TrainedModel
+from plif_export.core.options import CallerFacts
+from plif_export.core.proof.reference import GraphReference
+from plif_export.core.readers.facts import Examined, ModelFacts, TrainedModel
+from plif_export.core.readers.rules import Problem, Unsupported, refuse, require
 from plif_export.readers.nir.layers import LAYERS
 from plif_export.readers.nir.neurons import NEURONS, NirNode, Settings, collapsed, neuron
 from plif_export.readers.nir.order import opened, ordered
-from plif_export.readers.rules import Problem, Unsupported, refuse, require
-from runtime.base.errors import NONSENSE, MissingExtra, PlifError
+from runtime.core.base.errors import NONSENSE, MissingExtra, PlifError
+from runtime.core.model.card import Card, read_card
+from runtime.core.model.graph import Graph, Node, Shape
+from runtime.core.model.ops import spatial
+from runtime.core.model.ops.shapes import Misfit, shape_after
 from runtime.formats.hdf5.tree import Items, read_hdf5
-from runtime.model.card import Card, read_card
-from runtime.model.graph import Graph, Node, Shape
-from runtime.model.ops import spatial
-from runtime.model.ops.shapes import Misfit, shape_after
 
 Attrs = Mapping[str, object]
 Arrays = Mapping[str, np.ndarray]

@@ -16,8 +16,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
 
 MAKES = "an nn.Module, or a function without arguments that returns one"
 

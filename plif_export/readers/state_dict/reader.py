@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 import plif_train
-from plif_export.options import CallerFacts
-from plif_export.readers.facts import Examined, TrainedModel, named_by, numbers, unsaid_by
-from plif_export.readers.ours import load_tensors, trained_model
-from plif_train.network.network import Network
-from plif_train.network.presets import PRESETS
-from runtime.base.errors import PlifError
-from runtime.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
+from plif_export.core.options import CallerFacts
+from plif_export.core.readers.facts import Examined, TrainedModel, named_by, numbers, unsaid_by
+from plif_export.core.readers.ours import load_tensors, trained_model
+from plif_train.core.network.network import Network
+from plif_train.core.network.presets import PRESETS
+from runtime.core.base.errors import PlifError
+from runtime.core.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
 
 INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
 EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from plif_export.core.readers.rules import Problem, Unsupported
 from plif_export.readers.libraries.neurons import reset_neurons
-from plif_export.readers.rules import Problem, Unsupported
 from plif_export.readers.tracing.whole_numbers import FOLLOWS, follow_sizes
 from plif_export.readers.unseen_state.world import INSIDE, Surroundings
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from plif_export.readers.rules import Unsupported
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.tracing.nodes import Argument, TraceNode, leaves
 
 Lines = Callable[..., str]

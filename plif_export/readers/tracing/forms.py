@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.rules import Unsupported
 from plif_export.readers.tracing.copies import copy_of, fresh, single_step
 from plif_export.readers.tracing.nodes import Argument, Given, Overload
 from plif_export.readers.tracing.whole_numbers import STEPS_NAMES, Number, has_sizes, mark_sizes, numbers

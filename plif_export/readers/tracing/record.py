@@ -27,9 +27,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.libraries.layers import LAYERS, known_as
 from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.rules import Unsupported
 from plif_export.readers.tracing.copies import Calls
 from plif_export.readers.tracing.nodes import (
     FILLED,
@@ -55,7 +55,7 @@ from plif_export.readers.tracing.nodes import (
 )
 from plif_export.readers.tracing.steps import rule
 from plif_export.readers.unseen_state.looks import Looks, TensorMemory, place, refuse_look, stored_tensors
-from runtime.model.ops import OPERATIONS
+from runtime.core.model.ops import OPERATIONS
 
 _REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
 RANDOM = "encode outside, and give it the encoded steps"

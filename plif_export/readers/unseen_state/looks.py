@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from plif_export.readers.rules import Unsupported
+from plif_export.core.readers.rules import Unsupported
 
 # Ways of a tensor to give its values to something that is no tensor, under their names in Python.
 LEAVES = {

@@ -18,18 +18,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.proof.structure import Places
-from plif_export.readers.rules import Problem
+from plif_export.core.proof.structure import Places
+from plif_export.core.readers.rules import Problem
 from plif_export.targets.arduino.selftest import INEXACT, LIMITS, STEPS, Expected
 from plif_export.targets.c.compiled import compile_here, find_compiler, run_here
 from plif_export.targets.c.target import CTarget
 from plif_export.writers.c import CFiles, examine, write_c
 from plif_export.writers.c.names import comment, identifier
 from runtime.artifacts.c.source import LIBRARY, Texts, read_texts
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
-from runtime.model.card import Card
-from runtime.model.graph import Graph
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph
 
 SKETCH = "examples/check/check.ino"
 

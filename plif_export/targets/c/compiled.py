@@ -28,15 +28,15 @@ from pathlib import Path
 
 import numpy as np
 
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.compare import Observation
-from plif_export.proof.subjects.slices import CannotRun
-from plif_export.proof.subjects.subject import Answer, Case, States, Subject
+from plif_export.core.proof.arithmetic.interpret import Array, State
+from plif_export.core.proof.compare import Observation
+from plif_export.core.proof.subjects.slices import CannotRun
+from plif_export.core.proof.subjects.subject import Answer, Case, States, Subject
 from runtime.artifacts.c.source import Texts
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import Card
 from runtime.formats.child.children import environment
 from runtime.formats.child.sandbox import SYSTEM, Rights, landlock_version
-from runtime.model.card import Card
 
 PROBE, CONFINE = Path(__file__).with_name("probe.c"), Path(__file__).with_name("confine.c")
 FLAGS = ("-std=c99", "-O2")

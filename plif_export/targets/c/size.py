@@ -18,7 +18,7 @@ from pathlib import Path
 from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers.c.file import CFiles
 from plif_export.writers.c.program import CProgram, LayerMemory
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}

@@ -23,28 +23,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.options import BUDGETS
-from plif_export.passes import PRECISIONS, part_of
-from plif_export.proof.structure import Places, differences
-from plif_export.proof.subjects.slices import CannotRun
-from plif_export.proof.subjects.subject import Subject
-from plif_export.readers.rules import Problem, refuse
-from plif_export.targets import layouts_of
+from plif_export.core.options import BUDGETS
+from plif_export.core.passes import PRECISIONS, part_of
+from plif_export.core.proof.structure import Places, differences
+from plif_export.core.proof.subjects.slices import CannotRun
+from plif_export.core.proof.subjects.subject import Subject
+from plif_export.core.readers.rules import Problem, refuse
+from plif_export.core.targets import layouts_of
+from plif_export.core.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.c.size import Size, bytes_of, kilo, measure, of_arrays, too_large
-from plif_export.targets.target import ExportJob, Target, map_problems, setting
 from plif_export.writers.c import CFiles, examine, write_c
-from runtime.api import Model
 from runtime.artifacts.c.source import Texts, card_comment, code_of, header_of, parts_of, read_texts
-from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.grammar import word
-from runtime.events import stimulus
-from runtime.events.framing import Framing
-from runtime.model.card import Card, encode
-from runtime.model.digest import digest_of, seal
-from runtime.model.graph import Graph
-from runtime.model.grids import GRIDS
-from runtime.model.readers.contents import Contents
+from runtime.core.api import Model
+from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.base.grammar import word
+from runtime.core.events import stimulus
+from runtime.core.events.framing import Framing
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import digest_of, seal
+from runtime.core.model.graph import Graph
+from runtime.core.model.grids import GRIDS
+from runtime.core.model.readers.contents import Contents
 
 SHIPPED_STEPS = 12  # in which the program with and without the probe are compared
 

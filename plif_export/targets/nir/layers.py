@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from plif_export.readers.rules import Unsupported, require
-from runtime.model.graph import Node, Shape
-from runtime.model.ops import spatial
-from runtime.model.ops.operation import place_of
+from plif_export.core.readers.rules import Unsupported, require
+from runtime.core.model.graph import Node, Shape
+from runtime.core.model.ops import spatial
+from runtime.core.model.ops.operation import place_of
 
 
 class NirWriter(Protocol):

@@ -1,6 +1,6 @@
 """--to nir: one NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) for other tools and chips.
 
-NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/model/neurons.py, NIR-LIF):
+NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/core/model/neurons.py, NIR-LIF):
 
     ours  exact    h = v + alpha (x - (v - v_reset))       tau = dt / alpha   R = 1           v_leak = v_reset
           without decay_input: h = v - alpha (v - v_reset) + x                R = 1 / alpha   v_leak = v_reset
@@ -31,23 +31,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.compare import Observation
-from plif_export.proof.structure import Places
-from plif_export.proof.subjects.subject import Answer, Case, States, Subject
-from plif_export.readers.rules import Problem, Unsupported, refuse, require
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.interpret import Array, State
+from plif_export.core.proof.compare import Observation
+from plif_export.core.proof.structure import Places
+from plif_export.core.proof.subjects.subject import Answer, Case, States, Subject
+from plif_export.core.readers.rules import Problem, Unsupported, refuse, require
+from plif_export.core.targets.target import ExportJob, Target, setting
 from plif_export.targets.nir.layers import LAYERS
-from plif_export.targets.target import ExportJob, Target, setting
 from runtime.artifacts.nir.kind import read_contents as read_nir
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.grammar import number_or_word, word
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.grammar import number_or_word, word
+from runtime.core.model.artifacts import CARD_KEY
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.graph import Graph, Node, Shape, initial_v, state_key
+from runtime.core.model.ops.operation import repeating
 from runtime.formats.hdf5.tree import read_hdf5
-from runtime.model.artifacts import CARD_KEY
-from runtime.model.card import Card, encode
-from runtime.model.digest import seal
-from runtime.model.graph import Graph, Node, Shape, initial_v, state_key
-from runtime.model.ops.operation import repeating
 
 DT = 1e-4
 KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")

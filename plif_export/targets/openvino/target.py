@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from plif_export.proof.structure import Places, of_folder
-from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
+from plif_export.core.proof.structure import Places, of_folder
+from plif_export.core.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
 from runtime.artifacts.openvino.contents import BIN, XML
 from runtime.artifacts.openvino.contents import read_contents as read_openvino
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.model.artifacts import CARD_FILE
-from runtime.model.card import Card, encode
-from runtime.model.digest import seal
-from runtime.model.graph import Graph
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.model.artifacts import CARD_FILE
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.graph import Graph
 
 if TYPE_CHECKING:
     import openvino as ov

@@ -15,11 +15,11 @@ from runtime.artifacts.plif_file import file
 from runtime.artifacts.plif_file.facts import facts_of, strings_of
 from runtime.artifacts.plif_file.file import ALIGNMENT, DTYPES, NIBBLES, OPERATION_FIELDS, PAIRS, POINTERS
 from runtime.artifacts.plif_file.program import of_nibbles, turned
+from runtime.core.model.card import Card
+from runtime.core.model.grids import bits_of, pack
+from runtime.core.model.records import as_map
 from runtime.engines.event_program.layout import Layout
 from runtime.engines.event_program.program import Compiler
-from runtime.model.card import Card
-from runtime.model.grids import bits_of, pack
-from runtime.model.records import as_map
 
 THREADS = 2  # how finely the work of small maps is divided; a step of more threads shares what there is
 

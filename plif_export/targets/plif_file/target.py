@@ -12,20 +12,20 @@ from typing import ClassVar
 
 import onnx.numpy_helper
 
-from plif_export.proof.structure import Places
-from plif_export.readers.rules import Problem, refuse
+from plif_export.core.proof.structure import Places
+from plif_export.core.readers.rules import Problem, refuse
+from plif_export.core.targets.target import ExportJob, Target, map_problems
 from plif_export.targets.plif_file.sections import sections_of
-from plif_export.targets.target import ExportJob, Target, map_problems
 from runtime import native
 from runtime.artifacts.plif_file.file import ARRAY, EXPECTED, pack, records, take_apart, text_of
 from runtime.artifacts.plif_file.program import contents_of, plif_of
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.graph import Graph
+from runtime.core.model.grids import GRIDS
 from runtime.engines.event_program.program import not_here
-from runtime.model.card import Card, encode
-from runtime.model.digest import seal
-from runtime.model.graph import Graph
-from runtime.model.grids import GRIDS
 
 IN_BYTES = {"int4": "i1", "uint4": "u1"}
 

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import whole_or_nothing
 from runtime.engines.tensorrt.module import logger_of, major_of
 
 if TYPE_CHECKING:

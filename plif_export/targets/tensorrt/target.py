@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
+from plif_export.core.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
 from plif_export.targets.tensorrt.build import (
     SM,
     TYPES,
@@ -35,15 +35,15 @@ from plif_export.targets.tensorrt.build import (
     read_layers,
 )
 from runtime.artifacts.tensorrt.file import pack
-from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.files import cache_folder
+from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.base.files import cache_folder
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.graph import Graph, spikes, state_out
+from runtime.core.model.readers.contents import Contents
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt
 from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT
-from runtime.model.card import Card, encode
-from runtime.model.digest import seal
-from runtime.model.graph import Graph, spikes, state_out
-from runtime.model.readers.contents import Contents
 
 STREAMS = Streams(1, 1, 16)
 PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `sm` runs on

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from runtime.model.card import Card
+from runtime.core.model.card import Card
 
 BACKENDS = ("onnxruntime", "tensorrt", "python")
 INITIAL = "initial_state"  # Triton's name of the folder for data files

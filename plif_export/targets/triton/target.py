@@ -22,19 +22,19 @@ from typing import ClassVar
 
 import onnx
 
-from plif_export.proof.structure import Places, of_folder, of_onnx
-from plif_export.readers.rules import refuse
-from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob, Target, load_onnx, map_problems, setting
+from plif_export.core.proof.structure import Places, of_folder, of_onnx
+from plif_export.core.readers.rules import refuse
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob, Target, load_onnx, map_problems, setting
 from plif_export.targets.triton.config import BACKENDS, INITIAL, ServingOptions, config, initial_files
 from runtime.artifacts.triton.kind import read_contents
-from runtime.base.errors import PlifError
-from runtime.base.grammar import number_or_word, whole, word
-from runtime.engines.available import engine_names
-from runtime.model.artifacts import CARD_FILE
-from runtime.model.card import Card, encode
-from runtime.model.digest import seal
-from runtime.model.graph import Graph
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import number_or_word, whole, word
+from runtime.core.engines.available import engine_names
+from runtime.core.model.artifacts import CARD_FILE
+from runtime.core.model.card import Card, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.graph import Graph
 
 MODEL_PY = Path(__file__).with_name("model.py")
 

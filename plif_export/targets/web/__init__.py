@@ -19,8 +19,8 @@ from pathlib import Path
 
 import runtime
 from runtime.artifacts.web.page import block
+from runtime.core.stream.options import LIVE_RULES
 from runtime.datasets.digits.saccades import PATH_X_PX, PATH_Y_PX
-from runtime.stream.options import LIVE_RULES
 
 PAGE = Path(__file__).parent / "page"
 LOOK = Path(runtime.__file__).parent / "observers" / "browser_page"

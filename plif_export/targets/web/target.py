@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.proof.structure import Places
+from plif_export.core.proof.structure import Places
+from plif_export.core.targets.target import ExportJob
 from plif_export.targets.plif_file.target import PlifTarget
-from plif_export.targets.target import ExportJob
 from plif_export.targets.web import PageNetwork, write_page
 from runtime.artifacts.web.page import EXPECTED, PLIF, blocks, read_bytes, without
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
-from runtime.model.card import Card
-from runtime.model.graph import Graph
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph
 
 
 class WebTarget(PlifTarget):

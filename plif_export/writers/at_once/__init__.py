@@ -15,10 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-from plif_export.circles import circles
-from plif_export.writers.emit import neuron, stateless, states
-from plif_export.writers.emitter import BATCH, Emitter, tensor_info
-from runtime.model.graph import Graph, Node, spikes, state_in, state_out
+from plif_export.core.circles import circles
+from plif_export.core.writers.emit import neuron, stateless, states
+from plif_export.core.writers.emitter import BATCH, Emitter, tensor_info
+from runtime.core.model.graph import Graph, Node, spikes, state_in, state_out
 
 
 def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:

@@ -7,13 +7,13 @@ from math import prod
 from textwrap import fill
 from typing import Protocol
 
-from plif_export.readers.rules import Problem
+from plif_export.core.readers.rules import Problem
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.names import comment, identifier, number, string
 from plif_export.writers.c.program import CProgram, CValue, count_type, element, listing, nest, offset, unpacking
-from runtime.model.card import Card
-from runtime.model.graph import Graph
-from runtime.model.grids import GRIDS
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph
+from runtime.core.model.grids import GRIDS
 
 FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind is told
 

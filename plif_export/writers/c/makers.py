@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from plif_export.readers.rules import Problem, Unsupported
+from plif_export.core.readers.rules import Problem, Unsupported
 from plif_export.writers.c import maps
 from plif_export.writers.c.names import identifier
 from plif_export.writers.c.neurons import neuron
 from plif_export.writers.c.products import product, stored
 from plif_export.writers.c.program import CProgram, CValue
-from runtime.base.errors import PlifError
-from runtime.model.graph import Graph, Node, Shape
-from runtime.model.ops.expand import expanded
+from runtime.core.base.errors import PlifError
+from runtime.core.model.graph import Graph, Node, Shape
+from runtime.core.model.ops.expand import expanded
 
 
 def _product(program: CProgram, node: Node) -> CValue:

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from plif_export.readers.rules import require
+from plif_export.core.readers.rules import require
 from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.products import tap
 from plif_export.writers.c.program import (
@@ -23,8 +23,8 @@ from plif_export.writers.c.program import (
     offset,
     strides,
 )
-from runtime.model.graph import Node
-from runtime.model.ops import spatial
+from runtime.core.model.graph import Node
+from runtime.core.model.ops import spatial
 
 INFIX = {"Add": "+", "Mul": "*", "Sub": "-", "Div": "/"}
 UNARY = {

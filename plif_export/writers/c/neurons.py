@@ -1,4 +1,4 @@
-"""A neuron layer in C: charge, fire, reset, in the order of its equation (runtime/model/neurons.py).
+"""A neuron layer in C: charge, fire, reset, in the order of its equation (runtime/core/model/neurons.py).
 
 The equation is called with symbols, as for ONNX, and what comes back is printed as C expressions. So there is one equation for
 everything that runs, and the order of roundings is its own. Letters: x current, v membrane before and after the step, h membrane
@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from plif_export.readers.rules import require
+from plif_export.core.readers.rules import require
 from plif_export.writers.c.names import Names, identifier, number, rounded
 from plif_export.writers.c.program import (
     CProgram,
@@ -26,9 +26,9 @@ from plif_export.writers.c.program import (
     last,
     listing,
 )
-from runtime.model.graph import Node
-from runtime.model.neurons import Terms, equation_of
-from runtime.model.symbol import Symbol, SymbolicMath, tensor
+from runtime.core.model.graph import Node
+from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.symbol import Symbol, SymbolicMath, tensor
 
 # operation of a symbol -> (precedence, text around its operands)
 INFIX = {

@@ -15,12 +15,12 @@ from math import prod
 
 import numpy as np
 
-from plif_export.readers.rules import require
+from plif_export.core.readers.rules import require
 from plif_export.writers.c.names import number, rounded
 from plif_export.writers.c.program import CProgram, CValue, Product, element, indent, index_type, nest, offset, strides
-from runtime.model.graph import Node
-from runtime.model.grids import pack
-from runtime.model.ops.operation import place_of
+from runtime.core.model.graph import Node
+from runtime.core.model.grids import pack
+from runtime.core.model.ops.operation import place_of
 
 MOST_ON_STACK = 256  # sums of one place; more are a static array
 MOST_WHOLE = (1 << 31) - 1

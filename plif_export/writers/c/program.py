@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 
 from plif_export.writers.c.names import Names, array, identifier, remark
-from runtime.model.graph import Graph, Node, Shape
+from runtime.core.model.graph import Graph, Node, Shape
 
 FLOAT_BYTES = 4
 STACK_OF_CALLS = 512  # a step calls a layer, that a helper: registers, spilled values, return addresses, mathematics

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import onnx
 
-from plif_export.writers.forms import write_step
+from plif_export.core.writers.forms import write_step
+from runtime.core.model.graph import Graph, state_in, state_out
 from runtime.forms.looped.onnx_loop import loop_of
-from runtime.model.graph import Graph, state_in, state_out
 
 
 def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:

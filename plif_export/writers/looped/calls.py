@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plif_export.proof.arithmetic.bounds import Bounds
-from plif_export.proof.arithmetic.interpret import Array, State
-from plif_export.proof.gate import differing, run_calls
-from plif_export.proof.report import Report
-from plif_export.proof.subjects.slices import CannotRun
-from plif_export.proof.subjects.subject import Subject
+from plif_export.core.proof.arithmetic.bounds import Bounds
+from plif_export.core.proof.arithmetic.interpret import Array, State
+from plif_export.core.proof.gate import differing, run_calls
+from plif_export.core.proof.report import Report
+from plif_export.core.proof.subjects.slices import CannotRun
+from plif_export.core.proof.subjects.subject import Subject
 
 LOOPS = (1, 3, 7)  # steps in a call of a loop form
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from plif_train.commands.paper_figures.options import FigureOptions, SubjectOptions
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.grammar import read_list
-from runtime.base.options import Argument
-from runtime.base.text import say
-from runtime.cli.output import Output, print_json
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.grammar import read_list
+from runtime.core.base.options import Argument
+from runtime.core.base.text import say
+from runtime.core.cli.output import Output, print_json
 
 if TYPE_CHECKING:
     from plif_train.commands.paper_figures.draw import Drawing

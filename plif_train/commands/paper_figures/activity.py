@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from plif_train.commands.paper_figures.draw import MissingPart
-from plif_train.network.network import Network
-from runtime.engines.tensors import spiking_layers
-from runtime.model.card import read_card
+from plif_train.core.network.network import Network
+from runtime.core.engines.tensors import spiking_layers
+from runtime.core.model.card import read_card
 from runtime.observers.evaluation_report.activity import watch_layer
 
 

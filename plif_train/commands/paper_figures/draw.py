@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from plif_train.hooks.kept_epochs.log import write_rows
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.text import cell, printable
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.text import cell, printable
 
 matplotlib.rcParams["svg.hashsalt"] = "plif"  # the names inside an SVG are random otherwise
 matplotlib.rcParams["text.parse_math"] = False  # two $ in the name of a run or class are no formula

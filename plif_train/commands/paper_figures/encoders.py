@@ -15,7 +15,7 @@ from torch import Tensor
 
 from plif_train.commands.paper_figures.draw import AMBER, BLUE, GREY, Drawing, finish_lines, panels
 from plif_train.commands.paper_figures.subject import FigureModel
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 T = 20
 

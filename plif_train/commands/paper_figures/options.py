@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtime.base.grammar import read_list, whole
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.grammar import read_list, whole
+from runtime.core.base.options import OptionRecord, option
 
 
 def _numbers(where: str, value: Any) -> tuple[int, ...] | None:

@@ -15,16 +15,16 @@ from plif_train.commands.paper_figures.draw import MissingPart
 from plif_train.commands.paper_figures.options import SubjectOptions
 from plif_train.commands.paper_rows.conditions import Conditions, checked_record, conditions_of
 from plif_train.commands.paper_rows.logs import AuthorsRun, like, nearest
+from plif_train.core.network.network import Network
 from plif_train.hooks.kept_epochs.log import WEIGHTS, epochs_path, read, read_of, weights_path
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
-from runtime.base.grammar import read_list
-from runtime.base.options import with_fields
-from runtime.data import open_dataset
-from runtime.events import frames_of, open_source
-from runtime.events.framing import framing_of
-from runtime.model.artifacts import kind_of
-from runtime.model.card import Card, read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import read_list
+from runtime.core.base.options import with_fields
+from runtime.core.data import open_dataset
+from runtime.core.events import frames_of, open_source
+from runtime.core.events.framing import framing_of
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import Card, read_card
 
 
 @dataclass
@@ -54,7 +54,7 @@ class TrainingRun:
 
     def network(self) -> Network:
         """The model. MissingPart for an exported network."""
-        from plif_train.loop.checkpoint import load
+        from plif_train.core.loop.checkpoint import load
 
         if self.exported:
             raise MissingPart(f"{self.path}: exported, with tau folded into its weights; draw this of its model.pt")

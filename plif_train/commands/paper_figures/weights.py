@@ -10,7 +10,7 @@ import numpy as np
 from plif_train.commands.paper_figures.draw import BLUE, Drawing, MissingPart, panels
 from plif_train.commands.paper_figures.subject import FigureModel, TrainingRun
 from plif_train.hooks.kept_epochs.log import Row, weight_rows, weights_path
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 RIDGES = 12
 

@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from plif_train.recipe import KEYS
-from runtime.base.errors import Interrupted, PlifError
-from runtime.base.options import Argument, OptionRecord, option
-from runtime.base.text import say
-from runtime.cli.output import Output, print_json
+from plif_train.core.recipe import KEYS
+from runtime.core.base.errors import Interrupted, PlifError
+from runtime.core.base.options import Argument, OptionRecord, option
+from runtime.core.base.text import say
+from runtime.core.cli.output import Output, print_json
 
 if TYPE_CHECKING:
     from plif_train.commands.paper_rows.rows import Row
@@ -80,8 +80,8 @@ def _train(row: Row, data: str, how: PaperOptions) -> None:
     import typer
 
     from plif_train.hooks.kept_epochs.resume import resume_path
-    from runtime.base.files import make_folder
-    from runtime.cli.main import invoke
+    from runtime.core.base.files import make_folder
+    from runtime.core.cli.main import invoke
 
     out, overwrite = how.out, how.overwrite
     new = not out.exists()
@@ -109,7 +109,7 @@ def _draw(row: Row, data: str, how: PaperOptions, as_json: bool) -> None:
     import typer
 
     from plif_train.commands.paper_rows.rows import find_rows
-    from runtime.cli.main import invoke
+    from runtime.core.cli.main import invoke
 
     words = row.arguments(data, str(how.out))
     if row.shows is None:
@@ -157,7 +157,7 @@ def _standing(row: Row, out: Path) -> tuple[Standing | None, str]:
     from plif_train.commands.paper_rows.logs import authors_runs
     from plif_train.commands.paper_rows.standing import standing_of
     from plif_train.hooks.kept_epochs.log import epochs_path, read_of
-    from runtime.model.card import read_card
+    from runtime.core.model.card import read_card
 
     path = out / row.file
     if row.log is None or not path.exists():

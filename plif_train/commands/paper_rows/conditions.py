@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from plif_train.core.recipe import KEYS, Recipe, changed
 from plif_train.hooks.kept_epochs.recorded import record_of, resolved
-from plif_train.recipe import KEYS, Recipe, changed
-from runtime.base.errors import PlifError
-from runtime.model.card import Card
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import Card
 
 # The keys of a recipe, and fields of Meta, that do not matter here, and why. All others are compared.
 NOT_COMPARED = {

@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from plif_train.commands.paper_rows.conditions import Conditions, compared, input_of
+from plif_train.core.loop.hooks import augmentation_of
+from plif_train.core.network.network import Options, layer_of
+from plif_train.core.network.presets import PRESETS, Preset
+from plif_train.core.recipe import Recipe, changed, read_recipe
 from plif_train.hooks.kept_epochs.recorded import keys_of
-from plif_train.loop.hooks import augmentation_of
-from plif_train.network.network import Options, layer_of
-from plif_train.network.presets import PRESETS, Preset
-from plif_train.recipe import Recipe, changed, read_recipe
-from runtime.model.notation import Notation, name_layers, parse
+from runtime.core.model.notation import Notation, name_layers, parse
 
 DATASETS = {
     "MNIST": "mnist", "FashionMNIST": "fashion-mnist", "CIFAR10": "cifar10", "NMNIST": "nmnist",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from plif_train.commands.paper_rows.conditions import Conditions
 from plif_train.commands.paper_rows.logs import DATASETS, authors_runs, conditions_of_log, recipe_of_log
-from plif_train.network.presets import PRESETS
-from plif_train.recipe import option_of, read_recipe
-from runtime.base.errors import PlifError
+from plif_train.core.network.presets import PRESETS
+from plif_train.core.recipe import option_of, read_recipe
+from runtime.core.base.errors import PlifError
 
 EPOCHS = 1024
 SAME = {"table-2": ("table-s2", "A"), "table-s1": ("table-1",)}  # tables that others repeat

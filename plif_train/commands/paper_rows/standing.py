@@ -15,7 +15,7 @@ import numpy as np
 
 from plif_train.commands.paper_rows.conditions import checked_record, conditions_of
 from plif_train.commands.paper_rows.logs import AuthorsRun
-from runtime.model.card import Card
+from runtime.core.model.card import Card
 
 NEIGHBOURS = 2
 

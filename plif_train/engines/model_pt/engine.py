@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plif_train.loop.checkpoint import load
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.engines import Engine
-from runtime.engines.buffers import Arrays, Rates
-from runtime.model.card import Card
-from runtime.model.graph import output_record, state_record
+from plif_train.core.loop.checkpoint import load
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.engines import Engine
+from runtime.core.engines.buffers import Arrays, Rates
+from runtime.core.model.card import Card
+from runtime.core.model.graph import output_record, state_record
 from runtime.native import with_flushing
 
 

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plif_train.loop import checkpoint
-from plif_train.network.network import Network
-from plif_train.network.presets import build
-from runtime.base.errors import PlifError
-from runtime.data import open_dataset
-from runtime.events.framing import Framing
-from runtime.model import notation as nt
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.network import Network
+from plif_train.core.network.presets import build
+from runtime.core.base.errors import PlifError
+from runtime.core.data import open_dataset
+from runtime.core.events.framing import Framing
+from runtime.core.model import notation as nt
 
 
 def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[Network, list[str]]:

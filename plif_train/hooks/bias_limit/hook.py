@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.loop.hooks import Hook
-from plif_train.network.layers import BatchNorm
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
+from plif_train.core.loop.hooks import Hook
+from plif_train.core.network.layers import BatchNorm
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
 
 
 class BiasLimit(Hook):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plif_train.keys import TRAINING, key
+from plif_train.core.keys import TRAINING, key
 
 
 class BiasLimitKeys:

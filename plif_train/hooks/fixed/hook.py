@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from plif_train.loop.hooks import Hook
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
-from runtime.base.grammar import read_list
+from plif_train.core.loop.hooks import Hook
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import read_list
 
 
 class Fixed(Hook):

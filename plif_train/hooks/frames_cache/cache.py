@@ -25,11 +25,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from plif_train.data.sets import TYPES, gather, labels_of
-from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
-from runtime.base.version import __version__
-from runtime.data import Dataset
+from plif_train.core.data.sets import TYPES, gather, labels_of
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.version import __version__
+from runtime.core.data import Dataset
 
 FORMAT = 1
 PIECE = 64  # samples a part: what a stop can lose

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plif_train.core.loop.hooks import TrainingCourse
 from plif_train.hooks.kept_epochs.log import Log
 from plif_train.hooks.kept_epochs.resume import LastEpoch, check_place
-from plif_train.loop.hooks import TrainingCourse
 
 
 def hear(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:

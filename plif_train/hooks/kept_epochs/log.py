@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plif_train.core.loop.hooks import Epoch, TrainingCourse, TrainingState
+from plif_train.core.network.network import Network, layer_of
 from plif_train.hooks.kept_epochs.recorded import recipe_of
-from plif_train.loop.hooks import Epoch, TrainingCourse, TrainingState
-from plif_train.network.network import Network, layer_of
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.files import open_regular, whole_or_nothing
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.files import open_regular, whole_or_nothing
 
 BINS = 60
 EPOCHS = ("epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy")

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from plif_train.loop.checkpoint import options_of
-from plif_train.network.choice import NEURON_SETTINGS
-from plif_train.network.network import Options
-from plif_train.recipe import KEYS, NETWORK, Recipe, changed
-from runtime.base.errors import PlifError
+from plif_train.core.loop.checkpoint import options_of
+from plif_train.core.network.choice import NEURON_SETTINGS
+from plif_train.core.network.network import Options
+from plif_train.core.recipe import KEYS, NETWORK, Recipe, changed
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import Card, read_card
 from runtime.core.observers import hearing
-from runtime.model.card import Card, read_card
 
 
 def like_recipe(path: str | Path, start: Path | None) -> Recipe:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from plif_train.core.keys import DATA, TRAINING
+from plif_train.core.loop import checkpoint
+from plif_train.core.loop.hooks import TrainingCourse, TrainingState
+from plif_train.core.network.network import Network
+from plif_train.core.recipe import KEYS, Recipe
 from plif_train.hooks.kept_epochs.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
 from plif_train.hooks.kept_epochs.recorded import explicit, recipe_of
-from plif_train.keys import DATA, TRAINING
-from plif_train.loop import checkpoint
-from plif_train.loop.hooks import TrainingCourse, TrainingState
-from plif_train.network.network import Network
-from plif_train.recipe import KEYS, Recipe
-from runtime.base.errors import NONSENSE, PlifError
+from runtime.core.base.errors import NONSENSE, PlifError
 
 
 def resume_path(out: str | Path) -> Path:

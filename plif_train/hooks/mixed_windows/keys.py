@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plif_train.keys import DATA, key
+from plif_train.core.keys import DATA, key
 
 
 class MixtureKeys:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plif_train.data.sets import spread
+from plif_train.core.data.sets import spread
+from plif_train.core.loop.hooks import TrainingData, seen_framing
+from plif_train.core.network.losses import BY_STEP
+from plif_train.core.network.network import Network
+from plif_train.core.recipe import Recipe, changed
 from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, load_events
 from plif_train.hooks.mixed_windows.windows import parse_variation
-from plif_train.loop.hooks import TrainingData, seen_framing
-from plif_train.network.losses import BY_STEP
-from plif_train.network.network import Network
-from plif_train.recipe import Recipe, changed
-from runtime.base.errors import PlifError
-from runtime.data import Dataset, open_dataset
-from runtime.events.fit import Fate
-from runtime.events.framing import Framing
+from runtime.core.base.errors import PlifError
+from runtime.core.data import Dataset, open_dataset
+from runtime.core.events.fit import Fate
+from runtime.core.events.framing import Framing
 
 LOOKS = 512  # windows of a mixture, which lies in memory: the rare kinds, too
 

@@ -1,6 +1,6 @@
 """Recordings in memory as events: every time a sample is picked it is another window of it, varied anew, framed as for serving.
 
-Windows and labels are those of windows.py, frames those of runtime.events.frames_of. Randomness comes from
+Windows and labels are those of windows.py, frames those of runtime.core.events.frames_of. Randomness comes from
 torch's global generator, so a resumed training draws what an uninterrupted one does. `Mixture` draws from several sets at once.
 """
 
@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plif_train.data.sets import Samples, spread
+from plif_train.core.data.sets import Samples, spread
+from plif_train.core.network.losses import UNASKED
 from plif_train.hooks.mixed_windows.variation import Clip
 from plif_train.hooks.mixed_windows.windows import LabelledStretch, Windows
-from plif_train.network.losses import UNASKED
-from runtime.base.errors import PlifError
-from runtime.base.progress import Progress
-from runtime.data import Dataset
-from runtime.data.dataset import EventSet
-from runtime.events import frames_of, make_events
-from runtime.events.fit import Fate
-from runtime.events.framing import Framing
+from runtime.core.base.errors import PlifError
+from runtime.core.base.progress import Progress
+from runtime.core.data import Dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import frames_of, make_events
+from runtime.core.events.fit import Fate
+from runtime.core.events.framing import Framing
 
 LEAD_US = 1_200_000  # of a recording before a row, for onsets and rests
 FLOOR_US = 40_000  # a recording's floor is looked for in stretches of this length

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 Floats = npt.NDArray[np.floating[Any]]
 HALO_PX = (14.0, 8.0)  # standard deviation along rows and along columns

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from plif_train.core.network.losses import UNASKED
 from plif_train.hooks.mixed_windows.variation import HARD, SWAPS, Clip, Floats, Noise, allows, exchanged, join, vary
-from plif_train.network.losses import UNASKED
-from runtime.base.errors import PlifError
-from runtime.base.grammar import number, read_items, span
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import number, read_items, span
 from runtime.native.rules import find_other
 
 IDLE = -1

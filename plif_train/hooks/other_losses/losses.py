@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from plif_train.network.losses import UNASKED
+from plif_train.core.network.losses import UNASKED
 
 TET_LAMBDA, TET_PHI = 0.05, 1.0
 SHARPNESS, NO_VOTE = 10.0, 0.3  # of step-ce; a class with 0.3 of its votes is as likely as none

@@ -1,6 +1,6 @@
 """Weights that are rounded while they are learned: `weights = "int8"`, "int4" or "ternary" of a recipe.
 
-    W[o] = scale[o] * k[o]          k = round(L / scale) in -most .. most (runtime/model/grids.py), o an output channel
+    W[o] = scale[o] * k[o]          k = round(L / scale) in -most .. most (runtime/core/model/grids.py), o an output channel
     L   <- L - step(dloss/dW)       L are the weights that learn, in float32
 
 The gradient passes straight through the rounding (Bengio, Leonard & Courville, arXiv:1308.3432, 2013), and the network holds W at
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from plif_train.loop.hooks import Hook
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
-from runtime.model.grids import GRIDS, Grid
+from plif_train.core.loop.hooks import Hook
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
+from runtime.core.model.grids import GRIDS, Grid
 
 SHARES = 21  # scales that are tried
 

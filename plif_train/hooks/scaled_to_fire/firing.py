@@ -13,10 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from plif_train.network.network import Network, SequenceDropout
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
-from runtime.model.notation import NamedLayer
+from plif_train.core.network.network import Network, SequenceDropout
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
+from runtime.core.model.notation import NamedLayer
 
 
 @torch.no_grad()

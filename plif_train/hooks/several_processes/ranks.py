@@ -2,7 +2,7 @@
 
     plif train ... --devices 0,1          two GPUs      this process is rank 0 and starts the other one
     plif train ... --devices cpu:2        two processes on the CPU
-    torchrun --nproc-per-node 2 -m runtime.cli train ...
+    torchrun --nproc-per-node 2 -m runtime.core.cli train ...
 
 Every rank draws the same batches, computes the gradient of its share, weighted by size, and adds up the shares of all:
 the gradient of one process, but for the order of sums. Batch normalisation takes the statistics of a rank's share, and
@@ -28,9 +28,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from plif_train.loop.devices import World, check_device
-from runtime.base.errors import PlifError
-from runtime.cli.signals import exit_code
+from plif_train.core.loop.devices import World, check_device
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.signals import exit_code
 
 MEETING_S = 120  # how long the ranks wait for each other at the start
 
@@ -133,7 +133,7 @@ def _leave_at_once(code: int) -> None:
 
 def _start_rank(rank: int, size: int, port: int, words: int) -> subprocess.Popen[bytes]:
     """A process that runs this command line as another rank, silently; what it says on stderr goes to the file `words`."""
-    code = "import sys; from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    code = "import sys; from runtime.core.cli.main import run; sys.exit(run(sys.argv[1:]))"
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
     return subprocess.Popen(

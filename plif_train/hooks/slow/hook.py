@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from plif_train.loop.hooks import Hook
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
-from runtime.events.framing import Framing
+from plif_train.core.loop.hooks import Hook
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
+from runtime.core.events.framing import Framing
 
 SLOW_US, LEAST_US, SLOW_LAYERS = (300_000.0, 600_000.0), 200_000.0, 2
 

@@ -10,7 +10,7 @@ Forward is Neuron's, operation for operation, so its spikes are the same bit for
 
 Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes and gv that of the membrane:
 
-    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g' is the surrogate (plif_train.network.surrogate)
+    g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g' is the surrogate (plif_train.core.network.surrogate)
     dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] only when the reset is not detached
     gx_t = alpha g(h) or g(h);   galpha += g(h) dh_t/dalpha;   gv = (1 - alpha) g(h) or g(h)
 """
@@ -26,18 +26,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from plif_train.core.network.surrogate import slope_
 from plif_train.hooks.training_kernels import native
-from plif_train.network.surrogate import slope_
 
 if TYPE_CHECKING:
-    from plif_train.network.neuron import Neuron
+    from plif_train.core.network.neuron import Neuron
 
 BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.network.surrogate.
+    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.core.network.surrogate.
 
     compiled  through torch.compile, whatever native kernels there are
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.artifacts.c.source import read_card_text
-from runtime.model.artifacts import Kind
+from runtime.core.model.artifacts import Kind
 
 KINDS = (
     Kind(

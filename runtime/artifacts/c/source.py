@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
 
 if TYPE_CHECKING:
-    from runtime.model.readers.contents import Contents
+    from runtime.core.model.readers.contents import Contents
 
 BEGIN, END = "/* plif.card\n", "\n*/\n"
 MOST_SOURCE = 1 << 29  # bytes
@@ -47,14 +47,14 @@ def source_of(path: Path) -> Path:
 
 def read_texts(path: Path) -> Texts:
     """A source file and the header that it has to include, each read once; also where they are being written
-    (runtime/base/files.py). Raises PlifError where there is no such file, or no text."""
+    (runtime/core/base/files.py). Raises PlifError where there is no such file, or no text."""
     path = source_of(path)
     name = re.sub(r"^\.(.*)\.[0-9a-f]+\.part$", r"\1", path.name).removesuffix(".c")
     return Texts(name, read_text(path), read_text(header_of(path)))
 
 
 def header_of(path: Path) -> Path:
-    """The header of a source file, also of one that is being written (runtime/base/files.py)."""
+    """The header of a source file, also of one that is being written (runtime/core/base/files.py)."""
     return path.with_name(re.sub(r"\.c(\.[0-9a-f]+\.part)?$", lambda end: f".h{end[1] or ''}", path.name))
 
 
@@ -86,7 +86,7 @@ def read_card_text(path: Path) -> str:
 
 def read_contents(path: Path) -> Contents:
     """What the digest binds to the card. Raises PlifError where the source or its header cannot be read."""
-    from runtime.model.readers.contents import Contents  # with NumPy: not to show a card
+    from runtime.core.model.readers.contents import Contents  # with NumPy: not to show a card
 
     texts = read_texts(path)
     return Contents(parts_of(texts.source, texts.header))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.model.artifacts import CARD_KEY, Kind
+from runtime.core.base.errors import PlifError
+from runtime.core.model.artifacts import CARD_KEY, Kind
 
 if TYPE_CHECKING:
-    from runtime.model.readers.contents import Contents
+    from runtime.core.model.readers.contents import Contents
 
 
 def read_card_text(path: Path) -> str:
@@ -30,8 +30,8 @@ def read_contents(path: Path) -> Contents:
 
     import numpy as np  # not to show a card
 
+    from runtime.core.model.readers.contents import Contents
     from runtime.formats.hdf5.tree import read_hdf5
-    from runtime.model.readers.contents import Contents
 
     parts: dict[str, str] = {}
     for name, item in read_hdf5(path, "a NIR file", "nir").items():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
-from runtime.model.readers.contents import PART, Contents, not_finite
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.model.readers.contents import PART, Contents, not_finite
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.model.artifacts import Kind, read_folder_card
+from runtime.core.model.artifacts import Kind, read_folder_card
 
 KINDS = (
     Kind(

@@ -8,13 +8,13 @@ import numpy as np
 
 from runtime.artifacts.plif_file import file
 from runtime.artifacts.plif_file.program import Facts, State, contents_of, plif_of
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
-from runtime.events.framing import is_native
-from runtime.model.card import Card, card_margin, card_rule, encode
-from runtime.model.digest import seal
-from runtime.model.grids import GRIDS
-from runtime.model.records import as_map
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.events.framing import is_native
+from runtime.core.model.card import Card, card_margin, card_rule, encode
+from runtime.core.model.digest import seal
+from runtime.core.model.grids import GRIDS
+from runtime.core.model.records import as_map
 
 MOST_TEXT = 4096  # bytes of a name or a framing
 

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
 
 MAGIC = b"PLIF\r\n\x1a\n"  # a transfer as text changes it
 # PACKED has arrays whose numbers take less than a byte, KEPT is of networks that notice when subnormal numbers are flushed

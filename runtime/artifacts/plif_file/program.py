@@ -33,9 +33,9 @@ from runtime.artifacts.plif_file.file import (
     take_apart,
     text_of,
 )
-from runtime.base.files import read_regular
-from runtime.model.grids import pack, unpack
-from runtime.model.readers.contents import Contents, not_finite
+from runtime.core.base.files import read_regular
+from runtime.core.model.grids import pack, unpack
+from runtime.core.model.readers.contents import Contents, not_finite
 
 
 @dataclass(frozen=True)

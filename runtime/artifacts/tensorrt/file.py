@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
-from runtime.model.artifacts import MOST_CARD
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
+from runtime.core.model.artifacts import MOST_CARD
 
 EXPECTED = "an engine file made by: plif export model.pt --to tensorrt"
 _PREFIX = 4  # bytes of the length

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.artifacts.tensorrt.file import is_rtx, read_card_text
-from runtime.model.artifacts import Kind
+from runtime.core.model.artifacts import Kind
 
 KINDS = (
     Kind("tensorrt-rtx", ".rtx.engine", read_card_text, is_it=is_rtx),

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.files import read_regular
-from runtime.model.artifacts import Kind, read_folder_card
+from runtime.core.base.files import read_regular
+from runtime.core.model.artifacts import Kind, read_folder_card
 
 if TYPE_CHECKING:
-    from runtime.model.readers.contents import Contents
+    from runtime.core.model.readers.contents import Contents
 
 
 def read_contents(path: Path) -> Contents:
     """The network inside, an ONNX file or a plan. `plif verify` compares the rest with the card."""
     import hashlib
 
-    from runtime.model.readers import onnx_contents  # with NumPy: not to show a card
-    from runtime.model.readers.contents import PART, Contents
+    from runtime.core.model.readers import onnx_contents  # with NumPy: not to show a card
+    from runtime.core.model.readers.contents import PART, Contents
 
     for model in sorted(path.glob("*/1/model.*")):
         if model.name == "model.onnx":

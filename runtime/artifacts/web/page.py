@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.artifacts.plif_file.file import take_apart, text_of
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
 
 if TYPE_CHECKING:
-    from runtime.model.card import Card
-    from runtime.model.readers.contents import Contents
+    from runtime.core.model.card import Card
+    from runtime.core.model.readers.contents import Contents
 
 EXPECTED = "a page made by: plif export model.pt --to web"
 PLIF = "application/x-plif"

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.base.options import Argument
-from runtime.base.progress import Progress
-from runtime.base.text import say
-from runtime.cli.output import Output
 from runtime.commands.bench.options import BenchOptions, InsteadOfBench
+from runtime.core.base.options import Argument
+from runtime.core.base.progress import Progress
+from runtime.core.base.text import say
+from runtime.core.cli.output import Output
 
 if TYPE_CHECKING:
-    from runtime.measure.results import Measurement
+    from runtime.core.measure.results import Measurement
 
 
 def command(

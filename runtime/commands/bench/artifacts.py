@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.api import load
-from runtime.base.errors import PlifError
-from runtime.base.files import measure
 from runtime.commands.bench.options import BenchOptions
-from runtime.engines.model import OpenModel
-from runtime.events.stimulus import seen_by
-from runtime.measure.results import Measurement
-from runtime.model.grids import named_in
+from runtime.core.api import load
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import measure
+from runtime.core.engines.model import OpenModel
+from runtime.core.events.stimulus import seen_by
+from runtime.core.measure.results import Measurement
+from runtime.core.model.grids import named_in
 
 SILENT_STEPS = 300
 STEPS_A_TURN = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.base.declared import SampleOptions, Threads
-from runtime.base.options import option
+from runtime.core.base.declared import SampleOptions, Threads
+from runtime.core.base.options import option
 from runtime.core.observers import HeardOptions
 
 

@@ -11,18 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.api import load
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.options import with_fields
-from runtime.base.progress import Progress
-from runtime.base.text import cell, markdown
 from runtime.commands.bench.artifacts import time_steps
 from runtime.commands.bench.options import BenchOptions
+from runtime.core.api import load
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.options import with_fields
+from runtime.core.base.progress import Progress
+from runtime.core.base.text import cell, markdown
+from runtime.core.measure.evaluate.evaluation import Evaluation, evaluate
+from runtime.core.measure.evaluate.samples import SplitOf, read
+from runtime.core.measure.options import EvaluateOptions
+from runtime.core.measure.results import Measurement
 from runtime.core.parts import given_by_parts
-from runtime.measure.evaluate.evaluation import Evaluation, evaluate
-from runtime.measure.evaluate.samples import SplitOf, read
-from runtime.measure.options import EvaluateOptions
-from runtime.measure.results import Measurement
 
 WATCHED = 50  # samples in which synaptic operations are counted
 FILES = ("bench.md", "bench.csv", "bench.json")

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.base.declared import Opening
-from runtime.base.options import Argument
-from runtime.base.progress import Progress
-from runtime.base.text import cell
-from runtime.cli.output import Artifact, Output, open_model, raise_problems, say_engine
 from runtime.commands.predict.options import PredictOptions
+from runtime.core.base.declared import Opening
+from runtime.core.base.options import Argument
+from runtime.core.base.progress import Progress
+from runtime.core.base.text import cell
+from runtime.core.cli.output import Artifact, Output, open_model, raise_problems, say_engine
 from runtime.core.observers import hearing
 
 if TYPE_CHECKING:
-    from runtime.measure.results import Predicted
+    from runtime.core.measure.results import Predicted
 
 
 def command(
@@ -26,8 +26,8 @@ def command(
     output: Output,
 ) -> None:
     from runtime.commands.predict.unlabelled import kept_in, predict
-    from runtime.measure.evaluate.census import problems
-    from runtime.measure.evaluate.loop import begun_engine
+    from runtime.core.measure.evaluate.census import problems
+    from runtime.core.measure.evaluate.loop import begun_engine
 
     model = open_model(artifact, opening, begun_engine(how, kept_in(how.out)))
     with Progress("predicting") as progress:
@@ -38,7 +38,7 @@ def command(
 
 
 def _lines(result: Predicted) -> Iterator[str]:
-    from runtime.stream.decide import NOT_SURE
+    from runtime.core.stream.decide import NOT_SURE
 
     if result.out is None:
         for part in hearing("predictions"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.base.declared import ViewOptions
-from runtime.base.options import option
-from runtime.measure.options import RunOptions
+from runtime.core.base.declared import ViewOptions
+from runtime.core.base.options import option
+from runtime.core.measure.options import RunOptions
 
 
 class PredictOptions(RunOptions, ViewOptions):

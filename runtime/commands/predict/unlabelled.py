@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.base.options import with_fields
 from runtime.commands.predict.options import PredictOptions
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import with_fields
+from runtime.core.data import Dataset
+from runtime.core.data.dataset import UNKNOWN, DatasetSpec, FileEventSet
+from runtime.core.data.recordings import find_recordings
+from runtime.core.engines.model import OpenModel
+from runtime.core.events.framing import framing_of
+from runtime.core.measure.evaluate.loop import Loop, Progress
+from runtime.core.measure.evaluate.predictions import Prediction
+from runtime.core.measure.metrics import artifact_identity
+from runtime.core.measure.results import Predicted
 from runtime.core.observers import hearing
-from runtime.data import Dataset
-from runtime.data.dataset import UNKNOWN, DatasetSpec, FileEventSet
-from runtime.data.recordings import find_recordings
-from runtime.engines.model import OpenModel
-from runtime.events.framing import framing_of
-from runtime.measure.evaluate.loop import Loop, Progress
-from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.metrics import artifact_identity
-from runtime.measure.results import Predicted
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from runtime.base.options import Argument
-from runtime.cli.output import Output
 from runtime.commands.send.options import SendOptions
+from runtime.core.base.options import Argument
+from runtime.core.cli.output import Output
 
 
 def command(

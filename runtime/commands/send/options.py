@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.base.declared import ReadingOptions
-from runtime.base.options import option
+from runtime.core.base.declared import ReadingOptions
+from runtime.core.base.options import option
 
 
 class SendOptions(ReadingOptions):

@@ -17,10 +17,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.base.options import with_fields
 from runtime.commands.send.options import SendOptions
-from runtime.events.sources import open_source
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.base.options import with_fields
+from runtime.core.events.sources import open_source
 from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from runtime.base.declared import LimitOptions
-from runtime.base.errors import PlifError
-from runtime.base.options import Argument, OfParts, OptionRecord, option
-from runtime.base.progress import Progress
-from runtime.cli.output import Output
+from runtime.core.base.declared import LimitOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import Argument, OfParts, OptionRecord, option
+from runtime.core.base.progress import Progress
+from runtime.core.cli.output import Output
 from runtime.core.parts import Part, by_name, find_parts
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def command(
     output: Output,
 ) -> None:
     from runtime.commands.sets.check import check_dataset, list_datasets
-    from runtime.data import find_set
+    from runtime.core.data import find_set
 
     out, root, part = places.out, places.root, _makers().get(name or "")
     own = {} if part is None else makers[part.name].given()

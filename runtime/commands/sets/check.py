@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.declared import LimitOptions
-from runtime.base.errors import PlifError
-from runtime.base.grammar import parse_set
-from runtime.base.options import with_fields
-from runtime.data import find, find_set, names_of_sets, open_dataset
-from runtime.data.dataset import SPLITS, EventSet
+from runtime.core.base.declared import LimitOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import parse_set
+from runtime.core.base.options import with_fields
+from runtime.core.data import find, find_set, names_of_sets, open_dataset
+from runtime.core.data.dataset import SPLITS, EventSet
 
 
 def list_datasets() -> list[dict[str, object]]:

@@ -15,10 +15,10 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.data.dataset import DatasetSpec, Description, FileEventSet
+from runtime.core.data.recordings import files_of, folder_of, listing
 from runtime.core.observers import hearing
-from runtime.data.dataset import DatasetSpec, Description, FileEventSet
-from runtime.data.recordings import files_of, folder_of, listing
 
 TEST_FROM = 900
 MD5 = {

@@ -19,10 +19,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.files import read_regular
-from runtime.data.dataset import DatasetSpec, Description, ImageSet
-from runtime.data.recordings import files_of, folder_of, listing
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.data.dataset import DatasetSpec, Description, ImageSet
+from runtime.core.data.recordings import files_of, folder_of, listing
 from runtime.datasets.cifar10_images.image_decode import MOST_SIDE
 from runtime.formats.child.children import Child
 

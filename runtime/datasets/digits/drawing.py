@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 Points = npt.NDArray[np.float64]
 Stroke = tuple[tuple[float, float], ...]

@@ -42,7 +42,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.simulated_camera.sensor import Sensor, simulate_batch
 
 Floats = npt.NDArray[np.float32]

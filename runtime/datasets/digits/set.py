@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, EventSet
+from runtime.core.base.errors import PlifError
+from runtime.core.data.dataset import DIGITS, SPLITS, DatasetSpec, Description, EventSet
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import SENSOR_PX, record_digit
 

@@ -23,10 +23,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular
-from runtime.data.dataset import DatasetSpec, Description, EventSet, Recorded, read_recording
-from runtime.data.recordings import folder_of, listing
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.data.dataset import DatasetSpec, Description, EventSet, Recorded, read_recording
+from runtime.core.data.recordings import folder_of, listing
 
 CLASSES = (
     "hand_clapping", "right_hand_wave", "left_hand_wave", "right_arm_clockwise", "right_arm_counter_clockwise",

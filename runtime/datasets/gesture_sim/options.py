@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.base.options import option
+from runtime.core.base.options import option
 from runtime.datasets.performers.options import VIEWS, LookOptions
 from runtime.datasets.simulated_camera.maker import SimulationOptions
 

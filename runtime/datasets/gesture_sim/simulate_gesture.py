@@ -40,10 +40,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import read_regular, whole_or_nothing
-from runtime.base.options import with_fields
-from runtime.base.version import __version__
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular, whole_or_nothing
+from runtime.core.base.options import with_fields
+from runtime.core.base.version import __version__
 from runtime.datasets.gesture_sim.options import GestureOptions
 from runtime.datasets.motion.drawn import Gestures, Moves, stage
 from runtime.datasets.motion.joints import Motion, actors_of, read_motions

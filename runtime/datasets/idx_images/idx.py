@@ -19,8 +19,8 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
 
 Bytes = npt.NDArray[np.uint8]
 

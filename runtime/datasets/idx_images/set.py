@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from runtime.data.dataset import DIGITS, DatasetSpec, Description, ImageSet
+from runtime.core.data.dataset import DIGITS, DatasetSpec, Description, ImageSet
 from runtime.datasets.idx_images.idx import read_images
 
 

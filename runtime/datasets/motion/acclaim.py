@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.motion.rig import BLOCK, MOST_NODES, Doubles, Joint, Lines, Rig, lines_of, rotate
 
 FPS = 120.0  # of both laboratories; the file does not say

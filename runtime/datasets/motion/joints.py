@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
 from runtime.datasets.motion.acclaim import read_amc
 from runtime.datasets.motion.bvh import read_bvh
 from runtime.datasets.motion.rig import MOST_BYTES, Doubles, Rig, lines_of

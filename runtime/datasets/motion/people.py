@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.motion.joints import JOINTS, J, Motion, facing, front_of, turn, unit
 from runtime.datasets.performers.figure import (
     CLOTH,

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
 
 Doubles = npt.NDArray[np.float64]
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.options import with_fields
-from runtime.base.version import __version__
-from runtime.data.dataset import SPLITS
-from runtime.data.recordings import files_of
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.options import with_fields
+from runtime.core.base.version import __version__
+from runtime.core.data.dataset import SPLITS
+from runtime.core.data.recordings import files_of
 from runtime.datasets.motion.joints import JOINTS, SUFFIXES, Motion, actors_of, read_motions
 from runtime.datasets.motion.options import MotionOptions
 from runtime.datasets.motion.people import DISTANCE_M, Course, MotionPainter, Stretch, Viewpoint
@@ -131,7 +131,7 @@ def record_painted(
     performer: Performer, painter: MotionPainter, seconds: float, seed: tuple[int, ...]
 ) -> npt.NDArray[np.void]:
     """Events [N] (EVENT_DTYPE, sorted) of somebody who acts; `seed` is that of the camera's noise. To get windows of T frames
-    of them: runtime.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity")."""
+    of them: runtime.core.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity")."""
     end_us = max(1, int(seconds * 1e6) // FRAME_US) * FRAME_US
     return np.concatenate(list(record_scene(performer, painter.paint, 0, end_us, seed)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.simulated_camera.maker import Maker, Note
 
 

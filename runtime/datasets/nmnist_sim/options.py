@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.base.options import option
+from runtime.core.base.options import option
 from runtime.datasets.simulated_camera.maker import SimulationOptions
 
 

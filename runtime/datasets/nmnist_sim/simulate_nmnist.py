@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.options import with_fields
-from runtime.base.version import __version__
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import with_fields
+from runtime.core.base.version import __version__
+from runtime.core.events import write_nmnist
 from runtime.datasets.digits.saccades import PATH_X_PX, PATH_Y_PX, RANGES, record_digits
 from runtime.datasets.idx_images.idx import read_images
 from runtime.datasets.nmnist_sim.options import NmnistOptions
 from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
-from runtime.events import write_nmnist
 
 SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
 WHAT = "simulated N-MNIST"

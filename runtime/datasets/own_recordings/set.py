@@ -6,12 +6,12 @@ import warnings
 from pathlib import Path
 from typing import ClassVar
 
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.base.grammar import parse_size
-from runtime.data.dataset import SPLITS, DatasetSpec, Description, FileEventSet
-from runtime.data.recordings import NOT_RECORDINGS, files_of, first_of, folder_of, listing
-from runtime.events import open_source
-from runtime.events.size import unlike
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.base.grammar import parse_size
+from runtime.core.data.dataset import SPLITS, DatasetSpec, Description, FileEventSet
+from runtime.core.data.recordings import NOT_RECORDINGS, files_of, first_of, folder_of, listing
+from runtime.core.events import open_source
+from runtime.core.events.size import unlike
 
 LOOKED_AT = 16  # files of a folder that tell the sensor of all where nobody says it
 
@@ -23,7 +23,7 @@ class Folder(FileEventSet):
     first, then the second ones, and so on.
 
     ?sensor=346x260, or the line 346x260 in DIR/sensor.txt, is the sensor of those that do not say it themselves
-    (runtime/events/size.py). ?up=left is the side of all stored pictures on which people's heads are.
+    (runtime/core/events/size.py). ?up=left is the side of all stored pictures on which people's heads are.
     """
 
     about: ClassVar[Description] = Description(

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import EVENT_DTYPE, make_events
 from runtime.datasets.simulated_camera.native import PixelArrays, library
-from runtime.events.array import EVENT_DTYPE, make_events
 
 Array = np.ndarray
 Floats = npt.NDArray[np.float32]

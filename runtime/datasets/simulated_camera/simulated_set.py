@@ -16,8 +16,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, whole_or_nothing
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, whole_or_nothing
 from runtime.core.parts import given_by_parts
 
 NOTE = "simulated.json"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 MEMBER_LIMIT = 1 << 30  # bytes: 100 times the largest recording of the sets that come in zips
 

@@ -27,11 +27,15 @@ from typing import ClassVar
 import numpy as np
 
 from runtime import native
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.engines import Engine, flushes
-from runtime.engines.available import Lack
-from runtime.engines.buffers import Arrays, Buffers, Rates
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.engines import Engine, flushes
+from runtime.core.engines.available import Lack
+from runtime.core.engines.buffers import Arrays, Buffers, Rates
+from runtime.core.engines.tensors import call_shapes
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import MOST_NUMBERS, Card
+from runtime.core.model.grids import GRIDS
 from runtime.engines.event.memory import (
     LazyMembranes,
     floats_from,
@@ -44,10 +48,6 @@ from runtime.engines.event.memory import (
 from runtime.engines.event_program import forms
 from runtime.engines.event_program.layout import Layout, aligned
 from runtime.engines.event_program.program import Compiler
-from runtime.engines.tensors import call_shapes
-from runtime.model.artifacts import kind_of
-from runtime.model.card import MOST_NUMBERS, Card
-from runtime.model.grids import GRIDS
 
 PRECISIONS = ("fp32", *GRIDS)
 FASTER = (

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from runtime import native
-from runtime.base.errors import PlifError
-from runtime.engines.buffers import Arrays, Buffers, Many, Rates
+from runtime.core.base.errors import PlifError
+from runtime.core.engines.buffers import Arrays, Buffers, Many, Rates
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import Card
+from runtime.core.model.readers.onnx_contents import read_initializers
+from runtime.core.model.records import as_map
 from runtime.engines.event_program.layout import aligned, lanes
-from runtime.model.artifacts import kind_of
-from runtime.model.card import Card
-from runtime.model.readers.onnx_contents import read_initializers
-from runtime.model.records import as_map
 
 KEEP_SUBNORMALS = 2  # plif.h
 BindLazily = Callable[

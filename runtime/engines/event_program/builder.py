@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from runtime import native
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.model.ops.operation import Counts
+from runtime.core.model.records import NodeRecord
 from runtime.engines.event_program.forms import ELSEWHERE, Forms
 from runtime.engines.event_program.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
-from runtime.model.ops.operation import Counts
-from runtime.model.records import NodeRecord
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
 Field = int | float | np.ndarray  # of an operation; an array is kept, and the operation gets its address

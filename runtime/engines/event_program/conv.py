@@ -3,7 +3,7 @@
 float32 weights are summed in float32. int8 weights (`scale` among a layer's parameters) are summed in whole numbers and
 multiplied by the scale of each output afterwards:
 
-    current = float32(sum) * scale + bias          two roundings, as in the other engines (runtime/model/graph.py)
+    current = float32(sum) * scale + bias          two roundings, as in the other engines (runtime/core/model/graph.py)
 
 The sum of an output lies between minus the sum of its negative weights and the sum of its positive ones, since an input is
 a spike or none. Where int16 holds both for every output, int16 sums are right whatever the input; else int32 sums are. Other
@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from runtime import native
+from runtime.core.model.grids import bits_of, from_file
+from runtime.core.model.records import NodeRecord, as_map, whole
 from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.forms import NEVER
 from runtime.engines.event_program.layout import (
@@ -30,8 +32,6 @@ from runtime.engines.event_program.layout import (
     spread,
     tiles,
 )
-from runtime.model.grids import bits_of, from_file
-from runtime.model.records import NodeRecord, as_map, whole
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
 SLACK = 64  # entries that may be written past the end of a row's list

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from runtime.model import grids
-from runtime.model.ops.operation import Counts
-from runtime.model.records import NodeRecord, whole
+from runtime.core.model import grids
+from runtime.core.model.ops.operation import Counts
+from runtime.core.model.records import NodeRecord, whole
 from runtime.native import BLOCK, MACHINE_FLOATS, SEGMENT, WIDE_BLOCK, Op
 
 Shape3 = tuple[int, int, int]

@@ -1,7 +1,7 @@
 """Neurons of the event engine: kernels for IF, LIF and PLIF, and programs of lines for every other equation.
 
-An equation (runtime/model/neurons.py) is called with symbols; its expression becomes lines on registers, in the equation's own
-order of operations, so that answers are those of NumPy to the bit (runtime/native/engine/machine.h lists the lines; exp, log
+An equation (runtime/core/model/neurons.py) is called with symbols; its expression becomes lines on registers, in the equation's
+own order of operations, so that answers are those of NumPy to the bit (runtime/native/engine/machine.h lists the lines; exp, log
 and tanh are its own). What depends on parameters alone is computed once for each piece of work.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runtime import native
+from runtime.core.model.graph import values_of
+from runtime.core.model.neurons import Terms, equation_of, input_names
+from runtime.core.model.records import NodeRecord
+from runtime.core.model.symbol import SymbolicMath, tensor
 from runtime.engines.event_program.assemble import Key, assemble
 from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes
 from runtime.engines.event_program.values import Values, bits
-from runtime.model.graph import values_of
-from runtime.model.neurons import Terms, equation_of, input_names
-from runtime.model.records import NodeRecord
-from runtime.model.symbol import SymbolicMath, tensor
 from runtime.native import FROM_FLOATS, FROM_SPIKES
 
 OURS = ("IF", "LIF", "PLIF")

@@ -13,7 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Node, values_of
+from runtime.core.model.neurons import EQUATIONS
+from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.ops.operation import Counts
+from runtime.core.model.records import NodeRecord, as_map, whole
 from runtime.engines.event_program.builder import Fields
 from runtime.engines.event_program.conv import MOST_EXACT, convolution, weight_of
 from runtime.engines.event_program.forms import Forms
@@ -21,12 +27,6 @@ from runtime.engines.event_program.layout import LayerOutput, Layout, Shape3, al
 from runtime.engines.event_program.neurons import kernel_fields, program_fields
 from runtime.engines.event_program.tensors import Tensor, Tensors
 from runtime.engines.event_program.views import View, Views, map_view
-from runtime.model.card import Card
-from runtime.model.graph import Node, values_of
-from runtime.model.neurons import EQUATIONS
-from runtime.model.ops import OPERATIONS
-from runtime.model.ops.operation import Counts
-from runtime.model.records import NodeRecord, as_map, whole
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 

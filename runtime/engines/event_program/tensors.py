@@ -1,4 +1,4 @@
-"""Operations without a kernel of their own: their meaning (runtime/model/ops/operation.py), on views of the arena.
+"""Operations without a kernel of their own: their meaning (runtime/core/model/ops/operation.py), on views of the arena.
 
 Moving axes, parts and windows make other views. Arithmetic is kept as an expression until something else needs its result, and
 is then one operation TENSOR; sums are REDUCE, products PRODUCT. Results lie as the maps of the engine do, so that every other
@@ -14,13 +14,13 @@ from typing import SupportsFloat
 import numpy as np
 
 from runtime import native
+from runtime.core.model.ops.operation import choosing, repeating, windowed
+from runtime.core.model.records import NodeRecord
+from runtime.core.model.symbol import Symbol, SymbolicMath, tensor
 from runtime.engines.event_program.assemble import Key, assemble
 from runtime.engines.event_program.builder import Fields
 from runtime.engines.event_program.values import Values
 from runtime.engines.event_program.views import Array, Sizes, View, Views, reshaped
-from runtime.model.ops.operation import choosing, repeating, windowed
-from runtime.model.records import NodeRecord
-from runtime.model.symbol import Symbol, SymbolicMath, tensor
 
 MOST_MATRIX = 1 << 26  # numbers of the matrix that resizes an axis
 

@@ -1,4 +1,4 @@
-"""An expression (runtime/model/symbol.py) -> its values, each once, for the lines of a program (assemble.py)."""
+"""An expression (runtime/core/model/symbol.py) -> its values, each once, for the lines of a program (assemble.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import SupportsFloat
 import numpy as np
 
 from runtime import native
+from runtime.core.model.symbol import Symbol
 from runtime.engines.event_program.assemble import Key
-from runtime.model.symbol import Symbol
 
 
 class Values:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from runtime import native
+from runtime.core.model.records import NodeRecord, as_map
 from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.layout import LayerOutput, ParameterPack, aligned, lanes
-from runtime.model.records import NodeRecord, as_map
 from runtime.native import FROM_FLOATS
 
 Sizes = Sequence[int]

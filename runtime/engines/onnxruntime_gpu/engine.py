@@ -10,9 +10,9 @@ ONNX Runtime runs a step several times when it records it. No tensor is read and
 both sets are zeroed afterwards all the same.
 
 Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and so is a provider
-that does not start; what it lacks is looked for before (runtime/engines/available.py). Where CUDA's provider is a plug-in, from
-ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them. TF32 is off: through an option of the
-CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
+that does not start; what it lacks is looked for before (runtime/core/engines/available.py). Where CUDA's provider is a plug-in,
+from ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them. TF32 is off: through an option of
+the CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import ClassVar
 import numpy as np
 import onnxruntime as ort
 
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.engines.available import why_not
-from runtime.engines.buffers import Resident
-from runtime.engines.onnxruntime import OnnxRuntime
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.engines.available import why_not
+from runtime.core.engines.buffers import Resident
+from runtime.core.engines.onnxruntime import OnnxRuntime
+from runtime.core.engines.tensors import by_name, shapes_by_name
+from runtime.core.model.card import Card
 from runtime.engines.tensorrt.cuda import gpu_index
-from runtime.engines.tensors import by_name, shapes_by_name
-from runtime.model.card import Card
 
 _graph_ids = itertools.count(1)  # each recorded direction in this process has an id of its own
 MOST_STREAMS = 64  # the largest batch in the TensorRT provider's profile

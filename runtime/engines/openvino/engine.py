@@ -19,15 +19,15 @@ import numpy as np
 
 from runtime import native
 from runtime.artifacts.openvino.contents import BIN, XML
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.files import read_regular
-from runtime.engines import Engine, flushes
-from runtime.engines.buffers import Arrays, Buffers, Rates, Resident
-from runtime.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
-from runtime.model.card import Card
-from runtime.model.graph import spikes
-from runtime.model.readers.contents import PART
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.engines import Engine, flushes
+from runtime.core.engines.buffers import Arrays, Buffers, Rates, Resident
+from runtime.core.engines.tensors import by_name, check_shapes, rate_outputs, spiking_layers
+from runtime.core.model.card import Card
+from runtime.core.model.graph import spikes
+from runtime.core.model.readers.contents import PART
 
 try:
     import openvino as ov

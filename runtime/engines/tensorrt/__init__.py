@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from runtime.engines.available import Lack, all_of, missing_module
+from runtime.core.engines.available import Lack, all_of, missing_module
 
 DRIVER = "libcuda.so.1"
 NVIDIA_INDEX = "--extra-index-url=https://pypi.nvidia.com"  # PyPI has TensorRT's stubs alone, which fetch it from there

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 LIBRARY = "libcuda.so.1"
 

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.engines import Engine
-from runtime.engines.buffers import Resident
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.engines import Engine
+from runtime.core.engines.buffers import Resident
+from runtime.core.engines.tensors import by_name, shapes_by_name
+from runtime.core.model.card import Card
 from runtime.engines.tensorrt.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt.module import import_tensorrt, logger_of
 from runtime.engines.tensorrt.plan import NOT_RUN, RTX, TENSORRT, Plan, open_plan
-from runtime.engines.tensors import by_name, shapes_by_name
-from runtime.model.card import Card
 
 if TYPE_CHECKING:
     import tensorrt as tensorrt_types

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from runtime.base.errors import MissingExtra, PlifError
+from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.engines.tensorrt import INDICES
 from runtime.engines.tensorrt.plan import RTX, TENSORRT
 

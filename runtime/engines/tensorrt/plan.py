@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from runtime.artifacts.tensorrt import file as engine_file
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular, read_regular
-from runtime.model.card import Card, check_artifact_card, parse_card
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular, read_regular
+from runtime.core.model.card import Card, check_artifact_card, parse_card
 
 NOT_RUN = "not run"  # the card's parity where nothing could run the plan
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"  # the kinds of plans; targets and engines have the same names

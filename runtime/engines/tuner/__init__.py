@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from runtime.base.errors import PlifError
-from runtime.base.files import cache_folder, make_folder, whole_or_nothing
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import cache_folder, make_folder, whole_or_nothing
 
 K = TypeVar("K")  # a candidate
 # candidate -> the time of each of its parts; and for how many seconds threads waited for a processor, per second meanwhile

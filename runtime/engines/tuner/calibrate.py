@@ -20,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.engines.available import find_engine
-from runtime.engines.model import OpenModel
-from runtime.engines.session import Session
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.engines.available import find_engine
+from runtime.core.engines.model import OpenModel
+from runtime.core.engines.session import Session
+from runtime.core.engines.unrolled import open_session
+from runtime.core.events.stimulus import seen_by
+from runtime.core.model.card import Card, read_card
 from runtime.engines.tuner import Measurement, in_turns
-from runtime.engines.unrolled import open_session
-from runtime.events.stimulus import seen_by
-from runtime.model.card import Card, read_card
 
 STEPS = 4  # of activity in a round, then as many of silence
 CLEAR = 2.0  # engines that differ by more than this factor need no second round

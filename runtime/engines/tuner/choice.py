@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from runtime import native
-from runtime.base.declared import EngineOptions
-from runtime.base.version import __version__
-from runtime.engines.model import EngineChoice
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.version import __version__
+from runtime.core.engines.model import EngineChoice
+from runtime.core.model.card import Card
 from runtime.engines.tuner import Measurement, tune
-from runtime.model.card import Card
 
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 

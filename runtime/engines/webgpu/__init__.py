@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.engines.available import Lack, missing_module
+from runtime.core.engines.available import Lack, missing_module
 from runtime.engines.webgpu import vulkan
 
 

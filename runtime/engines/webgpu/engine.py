@@ -5,7 +5,8 @@ Nothing falls back: an operation that the provider does not take is an error, an
 itself (vulkan.py).
 
 Precision is a property of the provider: it sums float16 in float16, which moves spikes, and has no ConvInteger. So every file
-runs with float32 sums of its own weights (runtime/model/readers/onnx_wire.py), which are exact where they are whole, as in int8.
+runs with float32 sums of its own weights (runtime/core/model/readers/onnx_wire.py), which are exact where they are whole, as in
+int8.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import ClassVar
 
 import onnxruntime as ort
 
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.engines.available import why_not
-from runtime.engines.onnxruntime import OnnxRuntime
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.engines.available import why_not
+from runtime.core.engines.onnxruntime import OnnxRuntime
+from runtime.core.model.card import Card
 from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers
 from runtime.engines.webgpu.in_float32 import SCALE_LAST, in_float32
 from runtime.engines.webgpu.vulkan import adapters
-from runtime.model.card import Card
 
 try:
     import onnxruntime_ep_webgpu as plug_in

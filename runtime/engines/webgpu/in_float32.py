@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from runtime.model.readers.onnx_wire import (
+from runtime.core.model.readers.onnx_wire import (
     ATTRIBUTE_INT,
     FLOAT,
     GRAPH_INITIALIZER,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Format, Recording, read_header, refuse_header_only
-from runtime.events.formats.words import Decoder, Words, decode_words
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Format, Recording, read_header, refuse_header_only
+from runtime.core.events.formats.words import Decoder, Words, decode_words
 
 # Chips with the DVS128's address layout; a DAVIS packs its addresses differently and would decode to nonsense.
 CHIPS = ("dvs128", "tmpdiff128")

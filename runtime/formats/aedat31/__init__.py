@@ -27,10 +27,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.array import SENSORS, T_LIMIT_US
-from runtime.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Losses, Recording, refuse_header_only
-from runtime.events.formats.words import Decoder, Words
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import SENSORS, T_LIMIT_US
+from runtime.core.events.formats.base import CHUNK_BYTES, HEADER_LIMIT, Format, Losses, Recording, refuse_header_only
+from runtime.core.events.formats.words import Decoder, Words
 from runtime.native import interface
 
 MAGIC = b"#!AER-DAT3.1"

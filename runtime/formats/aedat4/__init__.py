@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.formats.base import Format, Losses, Recording
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events.formats.base import Format, Losses, Recording
 from runtime.formats.child.records import believing, events_of, reason_in, records_of
 
 CHILD = Path(__file__).with_name("decode.py")

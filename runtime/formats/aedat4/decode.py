@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from runtime.events.array import make_events
+from runtime.core.events.array import make_events
 from runtime.formats.child.records import PIECE, run_decoder, write_record
 
 

@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.formats.child.sandbox import SYSTEM, Rights, give_up
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "

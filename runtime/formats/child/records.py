@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import NONSENSE, PlifError
-from runtime.base.files import open_regular
-from runtime.events.array import EVENT_DTYPE
-from runtime.events.formats.base import Losses
+from runtime.core.base.errors import NONSENSE, PlifError
+from runtime.core.base.files import open_regular
+from runtime.core.events.array import EVENT_DTYPE
+from runtime.core.events.formats.base import Losses
 from runtime.formats.child.children import Child, keep_within
 
 Records = Iterator[tuple[bytes, bytes]]

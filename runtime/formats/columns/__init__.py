@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.array import as_times, make_events
-from runtime.events.formats.base import Losses
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import as_times, make_events
+from runtime.core.events.formats.base import Losses
 
 FIELD_NAMES = {
     "t": ("t", "t_us", "ts", "time", "timestamp", "timestamps"),

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.array import T_LIMIT_US, make_events, no_events
-from runtime.events.formats.base import HEAD_BYTES, Format, Losses, Recording, read_chunks
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import T_LIMIT_US, make_events, no_events
+from runtime.core.events.formats.base import HEAD_BYTES, Format, Losses, Recording, read_chunks
 from runtime.formats.csv_text.layout import (
     EXAMPLE,
     NUMBER,

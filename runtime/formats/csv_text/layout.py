@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
 from runtime.formats.columns import FIELD_NAMES
 
 US = {"s": 1e6, "ms": 1e3, "us": 1, "ns": 1e-3}  # microseconds in each

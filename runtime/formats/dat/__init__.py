@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Format, Recording, read_header, refuse_header_only
-from runtime.events.formats.words import Decoder, Words, decode_words
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Format, Recording, read_header, refuse_header_only
+from runtime.core.events.formats.words import Decoder, Words, decode_words
 
 WORD = 8
 CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's

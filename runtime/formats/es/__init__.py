@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.array import make_events
-from runtime.events.formats.base import Format, Losses, Recording, read_chunks, refuse_header_only
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import make_events
+from runtime.core.events.formats.base import Format, Losses, Recording, read_chunks, refuse_header_only
 
 HEADER_BYTES = 20
 EVENT_BYTES = 5

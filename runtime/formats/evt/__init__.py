@@ -40,8 +40,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import (
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import (
     HEAD_BYTES,
     HEADER_LIMIT,
     Format,
@@ -51,7 +51,7 @@ from runtime.events.formats.base import (
     read_header,
     refuse_header_only,
 )
-from runtime.events.formats.words import Decoder, Words, add_lost, decode_words
+from runtime.core.events.formats.words import Decoder, Words, add_lost, decode_words
 from runtime.native.interface import Decoding, Evt3Reader, library
 
 VERSIONS = {"3.0": Words.EVT3, "2.1": Words.EVT21, "2.0": Words.EVT2}

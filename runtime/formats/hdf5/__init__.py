@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra
-from runtime.events.array import T_LIMIT_US, no_events
-from runtime.events.formats.base import Format, Losses, Recording
+from runtime.core.base.errors import MissingExtra
+from runtime.core.events.array import T_LIMIT_US, no_events
+from runtime.core.events.formats.base import Format, Losses, Recording
 from runtime.formats.child.records import PIECE, events_of, header_of, run_decoder, write_record
 from runtime.formats.columns import check_kinds, find_fields, to_events
 from runtime.formats.hdf5.decode import member

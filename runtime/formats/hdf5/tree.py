@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runtime.base.errors import NONSENSE, MissingExtra, PlifError
-from runtime.base.files import open_regular
+from runtime.core.base.errors import NONSENSE, MissingExtra, PlifError
+from runtime.core.base.files import open_regular
 from runtime.formats.child.children import Child
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.events.formats.base import Format, Recording
+from runtime.core.events.formats.base import Format, Recording
 from runtime.formats.npz import npy, npz
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Losses, Recording, read_chunks
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Losses, Recording, read_chunks
 from runtime.formats.columns import check_kinds, find_fields, to_events
 from runtime.formats.npz import npz
 

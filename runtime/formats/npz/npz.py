@@ -17,8 +17,8 @@ from typing import IO
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Losses, Recording
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Losses, Recording
 from runtime.formats.columns import FIELD_NAMES, check_kinds, find_fields, to_events
 
 ROWS, PIECE_BYTES = 1 << 16, 1 << 20  # of one member at a time, whichever is less

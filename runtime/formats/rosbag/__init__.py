@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.formats.base import Format, Losses, Recording
-from runtime.events.formats.words import Decoder, Words
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events.formats.base import Format, Losses, Recording
+from runtime.core.events.formats.words import Decoder, Words
 from runtime.formats.child.records import believing, events_of, header_of
 
 MAGICS = {b"#ROSBAG V": ".bag", b"SQLite format 3\0": ".db3", b"\x89MCAP0\r\n": ".mcap"}

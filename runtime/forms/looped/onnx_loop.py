@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import BinaryIO
 
-from runtime.model.readers.onnx_contents import SCAN
-from runtime.model.readers.onnx_wire import (
+from runtime.core.model.readers.onnx_contents import SCAN
+from runtime.core.model.readers.onnx_wire import (
     ATTRIBUTE_INT,
     ATTRIBUTE_NAME,
     ATTRIBUTE_TYPE,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.engines.buffers import Arrays, Many, PingPong
-from runtime.engines.onnxruntime import OnnxRuntimeEngine
+from runtime.core.engines.buffers import Arrays, Many, PingPong
+from runtime.core.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.forms.looped.onnx_loop import loop_of
 
 

@@ -1,5 +1,5 @@
 /* Programs of neurons: a neuron's equation as a short list of lines, for any neuron that has no kernel of its own
- * (runtime/model/neurons.py has the equations, runtime/engines/event_program/neurons.py makes lines of them).
+ * (runtime/core/model/neurons.py has the equations, runtime/engines/event_program/neurons.py makes lines of them).
  *
  * A register is MACHINE_FLOATS floats, of as many neurons that lie together: pixels, each with some of its channels. A
  * line does one operation on whole registers, which stay in the first-level cache. Its result is that of NumPy in

@@ -12,7 +12,7 @@ typedef struct {
     int64_t low, row, base, base_on;
     /* AEDAT 3.1, of the packet: upper bits of t; whether events without a valid bit are taken */
     int64_t overflow, believed;
-    /* events lost, by reason: runtime/events/formats/words.py */
+    /* events lost, by reason: runtime/core/events/formats/words.py */
     int64_t untimed, unrowed, unbased, past_end, no_pixel, marked;
     int64_t unknown; /* words of a type that the format does not have */
 } Decoding;

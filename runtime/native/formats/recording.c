@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { SENSORS = 8 };
-enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 }; /* runtime/events/size.py */
+enum { FEW = 1000, DOUBT = 50, FROM_ONE = 100 }; /* runtime/core/events/size.py */
 enum { PIECE_BYTES = 1 << 15, ROOM = 1 << 13 };  /* read at a time; events decoded at a time */
 _Static_assert(ROOM >= (int)MOST_A_WORD, "each word has to fit");
 
@@ -146,7 +146,7 @@ int64_t plif_recording_read(plif_recording *r, int64_t *t_us, uint16_t *x, uint1
     return (int64_t)n;
 }
 
-/* How many events lie outside each usual sensor, and how far all reach; runtime/events/size.py decides by the same
+/* How many events lie outside each usual sensor, and how far all reach; runtime/core/events/size.py decides by the same
  * rule. */
 typedef struct {
     int64_t total, outside[SENSORS];

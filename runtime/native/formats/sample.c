@@ -1,4 +1,4 @@
-/* A whole recording of 5-byte events (runtime/events/formats/nmnist.py) to frames: reading, decoding and framing in
+/* A whole recording of 5-byte events (runtime/core/events/formats/nmnist.py) to frames: reading, decoding and framing in
  * one call without Python, so that threads of one program read at the same time.
  *
  * It takes only what nobody can doubt: whole words, all events on the sensor, a clock that never steps back and

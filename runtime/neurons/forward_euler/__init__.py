@@ -12,8 +12,8 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from runtime.model.neurons import Equation, fire_and_reset, register
-from runtime.model.symbol import Math, Operand, States, Stepped, Terms, Value
+from runtime.core.model.neurons import Equation, fire_and_reset, register
+from runtime.core.model.symbol import Math, Operand, States, Stepped, Terms, Value
 
 
 def _lif_box(m: Math, n: Terms, x: Value, state: States) -> Stepped:

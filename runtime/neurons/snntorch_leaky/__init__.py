@@ -5,8 +5,8 @@ Leaky         snnTorch Leaky                 h = beta * v + x - reset * v_thresh
 
 from __future__ import annotations
 
-from runtime.model.neurons import Equation, register
-from runtime.model.symbol import Math, States, Stepped, Terms, Value
+from runtime.core.model.neurons import Equation, register
+from runtime.core.model.symbol import Math, States, Stepped, Terms, Value
 
 
 def _leaky(m: Math, n: Terms, x: Value, state: States) -> Stepped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.model.neurons import Equation, register
+from runtime.core.model.neurons import Equation, register
 from runtime.neurons.traced_program import program
 
 register(

@@ -24,16 +24,17 @@ from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from runtime.base.errors import PlifError
-from runtime.model.neurons import input_names
+from runtime.core.base.errors import PlifError
+from runtime.core.model.neurons import input_names
 
 if TYPE_CHECKING:
-    from runtime.model.symbol import Math, States, Stepped, Terms, Value
+    from runtime.core.model.symbol import Math, States, Stepped, Terms, Value
 
 NUMBER, TRUTH = "a number", "a truth value"
 _ONE, _TWO = (NUMBER,), (NUMBER, NUMBER)
 
-# operation -> (what its operands are, what it gives). To add one, teach it to plif_export/proof/arithmetic/interpret.py as well.
+# operation -> (what its operands are, what it gives). To add one, teach it to plif_export/core/proof/arithmetic/interpret.py as
+# well.
 OPS: dict[str, tuple[tuple[str, ...], str]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max"), (_TWO, NUMBER)),
     **dict.fromkeys(("Neg", "Abs", "Relu", "Round", "Floor", "Ceil", "Identity"), (_ONE, NUMBER)),
@@ -154,7 +155,7 @@ def _short(value: object) -> str:
 
 
 def step(m: Math, n: Terms, x: Value | tuple[Value, ...], state: States) -> Stepped:
-    """One step, as an Equation has it (runtime/model/neurons.py): (h, s, next state).
+    """One step, as an Equation has it (runtime/core/model/neurons.py): (h, s, next state).
 
     x is a tuple where the node has several inputs. `m.op(operation, *operands)` computes; operands are values or numbers.
     """

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.api import Model
-    from runtime.measure.options import JudgeOptions
+    from runtime.core.api import Model
+    from runtime.core.measure.options import JudgeOptions
     from runtime.observers.calibrate.exits import ExitCalibration
     from runtime.observers.calibrate.rules import DecideCalibration
 

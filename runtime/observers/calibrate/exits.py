@@ -18,20 +18,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.api import Model
-from runtime.base.declared import SampleOptions
-from runtime.base.errors import CheckFailed, PlifError
-from runtime.base.files import check_replaceable, read_regular, whole_or_nothing
-from runtime.base.options import with_fields
+from runtime.core.api import Model
+from runtime.core.base.declared import SampleOptions
+from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.base.files import check_replaceable, read_regular, whole_or_nothing
+from runtime.core.base.options import with_fields
+from runtime.core.measure.evaluate.samples import SplitOf
+from runtime.core.measure.metrics import wilson
+from runtime.core.model.artifacts import CARD_KEY, Kind, kind_of
+from runtime.core.model.card import encode, read_card
+from runtime.core.model.digest import seal
+from runtime.core.model.readers.onnx_contents import read_model
+from runtime.core.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
+from runtime.core.model.readers.torch_zip import read_card_text
 from runtime.core.observers import hearing
-from runtime.measure.evaluate.samples import SplitOf
-from runtime.measure.metrics import wilson
-from runtime.model.artifacts import CARD_KEY, Kind, kind_of
-from runtime.model.card import encode, read_card
-from runtime.model.digest import seal
-from runtime.model.readers.onnx_contents import read_model
-from runtime.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
-from runtime.model.readers.torch_zip import read_card_text
 from runtime.observers.evaluation_report.curves import exit_curve
 from runtime.observers.evaluation_report.trace import trace
 

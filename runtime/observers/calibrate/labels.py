@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.base.latency import Z95
-from runtime.engines.model import OpenModel
-from runtime.engines.session import Session, Snapshot
-from runtime.events.frame import Frame
+from runtime.core.base.latency import Z95
+from runtime.core.engines.model import OpenModel
+from runtime.core.engines.session import Session, Snapshot
+from runtime.core.events.frame import Frame
+from runtime.core.stream.decide import Rules
 from runtime.native.interface import GAP
-from runtime.stream.decide import Rules
 
 ALARM_US = 50_000  # a label that is shorter is none
 Span = tuple[int, int]  # from, to, in us

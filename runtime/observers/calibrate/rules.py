@@ -23,19 +23,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.api import Model
-from runtime.base.errors import CheckFailed, PlifError
-from runtime.data.dataset import EventSet
-from runtime.data.recordings import find_recordings
-from runtime.events import Source, open_source
-from runtime.events.frame import Frame
-from runtime.events.framer import Framer
-from runtime.events.framing import Framing, framing_of
-from runtime.measure.evaluate.samples import SplitOf
+from runtime.core.api import Model
+from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.data.dataset import EventSet
+from runtime.core.data.recordings import find_recordings
+from runtime.core.events import Source, open_source
+from runtime.core.events.frame import Frame
+from runtime.core.events.framer import Framer
+from runtime.core.events.framing import Framing, framing_of
+from runtime.core.measure.evaluate.samples import SplitOf
+from runtime.core.stream.options import LIVE_RULES
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.native.rules import find_other
 from runtime.observers.calibrate.labels import Heard, Outputs, false_labels, hear, poisson_interval, say, step_all
-from runtime.stream.options import LIVE_RULES
-from runtime.stream.source_framer import SourceFramer
 
 OF_LEAK = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 OF_CUSUM = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
     from runtime.observers.evaluation_workers.run import Elsewhere

@@ -26,10 +26,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.grammar import parse_address
-from runtime.base.telemetry import RAY_NODE
-from runtime.measure.evaluate.loop import Tally
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.grammar import parse_address
+from runtime.core.base.telemetry import RAY_NODE
+from runtime.core.measure.evaluate.loop import Tally
 from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 
 LOCAL = "local"

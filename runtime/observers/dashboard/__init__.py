@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.stream.observe import Observer
+    from runtime.core.stream.observe import Observer
 
 
 class DashboardOptions(OptionRecord):

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 TOKEN_VARIABLE = "PLIF_DASHBOARD_TOKEN"
 HOSTS_VARIABLE = "PLIF_DASHBOARD_HOSTS"

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.latency import Latencies
-from runtime.base.text import printable
-from runtime.engines.session import whole_votes
+from runtime.core.base.errors import PlifError
+from runtime.core.base.latency import Latencies
+from runtime.core.base.text import printable
+from runtime.core.engines.session import whole_votes
 
 if TYPE_CHECKING:
-    from runtime.events import Account, Frame
-    from runtime.events.framing import Framing
-    from runtime.stream.decide import Decision
+    from runtime.core.events import Account, Frame
+    from runtime.core.events.framing import Framing
+    from runtime.core.stream.decide import Decision
 
 
 POINTS = 750

@@ -5,8 +5,8 @@
         print(dashboard.address)
         for decision in running: ...
 
-An observer of the stream (runtime.stream.observe) that gathers into a Board and a server that shows it. Access rules: access.py.
-Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded from elsewhere, so it works offline.
+An observer of the stream (runtime.core.stream.observe) that gathers into a Board and a server that shows it. Access rules:
+access.py. Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded from elsewhere, so it works offline.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.grammar import parse_address
-from runtime.base.text import printable, say
-from runtime.base.version import __version__
-from runtime.events.sources.base import ASK, turns_itself
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.grammar import parse_address
+from runtime.core.base.text import printable, say
+from runtime.core.base.version import __version__
+from runtime.core.events.sources.base import ASK, turns_itself
+from runtime.core.stream.observe import Observer
 from runtime.observers.dashboard.access import TOKEN_VARIABLE, Access, is_loopback, keep_token, known_names, new_token
 from runtime.observers.dashboard.board import Board, picture_size
 from runtime.observers.dashboard.metrics import metrics_text
-from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
-    from runtime.events import Frame
-    from runtime.events.lines import StreamSummary
-    from runtime.stream.decide import Decision
-    from runtime.stream.run import Run
-    from runtime.stream.stream import Stream
+    from runtime.core.events import Frame
+    from runtime.core.events.lines import StreamSummary
+    from runtime.core.stream.decide import Decision
+    from runtime.core.stream.run import Run
+    from runtime.core.stream.stream import Stream
 
 __all__ = ["Dashboard"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from runtime.base.latency import Latencies
+from runtime.core.base.latency import Latencies
 
 if TYPE_CHECKING:
     from runtime.observers.dashboard.board import Board

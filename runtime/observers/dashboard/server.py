@@ -34,7 +34,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.observers.dashboard.access import Access
 from runtime.observers.dashboard.door import Door, Troubles
 from runtime.observers.dashboard.metrics import CONTENT_TYPE

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from runtime.core.engines.model import EngineChoice, OpenModel
 from runtime.core.observers import hearing
-from runtime.engines.model import EngineChoice, OpenModel
-from runtime.stream.observe import Observer
+from runtime.core.stream.observe import Observer
 
 if TYPE_CHECKING:
-    from runtime.stream.run import Run
+    from runtime.core.stream.run import Run
 
 SLOWER, CALLS = 3.0, 500
 

@@ -1,6 +1,6 @@
 """Early exit: a sample ends when its answer leads by so much that further steps are not worth their time.
 
-    E_t     votes of each class in the steps so far, E_t = sum of c      (runtime.engines.session.whole_votes)
+    E_t     votes of each class in the steps so far, E_t = sum of c      (runtime.core.engines.session.whole_votes)
     exit    at the first step t in which   E_t[first] - E_t[second] >= margin * voters * T
 
 with T the card's: the margin is a share of all spikes that could vote in a whole sample, so a lead of M means the same in every
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
-from runtime.engines.model import OpenModel
-from runtime.model.card import card_margin, check_margin
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
+from runtime.core.engines.model import OpenModel
+from runtime.core.model.card import card_margin, check_margin
 from runtime.native.rules import exit_lead, leads_of
 
 OFF = "off"

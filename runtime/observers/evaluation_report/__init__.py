@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runtime.api import Model
-    from runtime.measure.evaluate.judge import Hearer, Judgement
-    from runtime.measure.options import JudgeOptions
+    from runtime.core.api import Model
+    from runtime.core.measure.evaluate.judge import Hearer, Judgement
+    from runtime.core.measure.options import JudgeOptions
 
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool) -> list[Hearer]:
@@ -18,7 +18,7 @@ def hear(bars: JudgeOptions, command: str | None, shown: bool) -> list[Hearer]:
 
 
 def _write(out: Path, command: str | None, shown: bool, judged: Judgement, model: Model) -> None:
-    from runtime.base.progress import Progress
+    from runtime.core.base.progress import Progress
     from runtime.observers.evaluation_report.files import write_report
     from runtime.observers.evaluation_report.report import make_report
 

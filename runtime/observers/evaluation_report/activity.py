@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from runtime import native
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.engines.tensors import spiking_layers
-from runtime.model.artifacts import kind_of
-from runtime.model.card import Card, read_card
-from runtime.model.graph import spikes, state_in, state_out
-from runtime.model.readers.onnx_contents import read_step
-from runtime.model.readers.onnx_wire import GRAPH_OUTPUT, MODEL_GRAPH, put, put_node, runnable
-from runtime.model.records import NodeRecord
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.engines.tensors import spiking_layers
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import Card, read_card
+from runtime.core.model.graph import spikes, state_in, state_out
+from runtime.core.model.readers.onnx_contents import read_step
+from runtime.core.model.readers.onnx_wire import GRAPH_OUTPUT, MODEL_GRAPH, put, put_node, runnable
+from runtime.core.model.records import NodeRecord
 from runtime.observers.evaluation_report.synops import (
     ENERGY_SOURCE,
     LayerOps,
@@ -200,7 +200,7 @@ class _Tapped:
         try:
             import onnxruntime as ort
 
-            from runtime.engines.onnxruntime import cpu_settings
+            from runtime.core.engines.onnxruntime import cpu_settings
         except ImportError:
             raise MissingExtra("what neurons and synapses do", "cpu") from None
         self.card, self.rows = card, card["batch"] or 1

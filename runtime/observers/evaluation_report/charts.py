@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from runtime.base.text import printable
+from runtime.core.base.text import printable
 
 COLOURS = 7
 WIDTH, HEIGHT = 640, 320

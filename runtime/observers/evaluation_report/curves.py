@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.measure.evaluate.batches import Trace
-from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.metrics import wilson
+from runtime.core.measure.evaluate.batches import Trace
+from runtime.core.measure.evaluate.predictions import Prediction
+from runtime.core.measure.metrics import wilson
 from runtime.native.rules import exit_lead, leads_of
 
 Row = dict[str, Any]  # of a CSV file: numbers and texts by column

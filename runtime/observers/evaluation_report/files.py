@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.text import cell, markdown, printable
-from runtime.model.grids import named_in, sentences
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.text import cell, markdown, printable
+from runtime.core.model.grids import named_in, sentences
 from runtime.observers.evaluation_report.page import page
 from runtime.observers.evaluation_report.png import confusion_picture, png
 from runtime.observers.evaluation_report.report import EvaluationReport

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from runtime.base.text import printable
+from runtime.core.base.text import printable
 
 STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.base.text import printable
+from runtime.core.base.text import printable
 
 LONGEST = 60  # characters of a name in a picture
 MOST_CLASSES = 100  # with names and numbers

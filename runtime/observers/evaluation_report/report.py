@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.api import Model
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.base.files import read_regular
-from runtime.base.latency import Latencies
+from runtime.core.api import Model
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.base.latency import Latencies
+from runtime.core.data import Dataset
+from runtime.core.measure.evaluate.batches import MOST_TRACED
+from runtime.core.measure.evaluate.evaluation import Evaluation
+from runtime.core.measure.evaluate.predictions import Prediction
+from runtime.core.measure.evaluate.samples import SplitOf, read
+from runtime.core.model.card import Card
 from runtime.core.observers import hearing
-from runtime.data import Dataset
-from runtime.measure.evaluate.batches import MOST_TRACED
-from runtime.measure.evaluate.evaluation import Evaluation
-from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.evaluate.samples import SplitOf, read
-from runtime.model.card import Card
 from runtime.observers.evaluation_report import curves
 from runtime.observers.evaluation_report.activity import Activity, measure_activity, why_not
 from runtime.observers.evaluation_report.curves import Row, exit_curve

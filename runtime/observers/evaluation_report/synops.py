@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.model.card import Card
-from runtime.model.grids import from_file
-from runtime.model.ops import spatial
-from runtime.model.readers.onnx_contents import read_initializers
-from runtime.model.records import NodeRecord
+from runtime.core.model.card import Card
+from runtime.core.model.grids import from_file
+from runtime.core.model.ops import spatial
+from runtime.core.model.readers.onnx_contents import read_initializers
+from runtime.core.model.records import NodeRecord
 
 SYNAPTIC = ("Conv", "Linear", "ConvTranspose")
 

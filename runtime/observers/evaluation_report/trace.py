@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.data import Dataset
-from runtime.data.dataset import EventSet
-from runtime.engines.model import OpenModel
-from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.batches import Trace, run_batch, trace_of
-from runtime.measure.evaluate.samples import read
+from runtime.core.base.errors import PlifError
+from runtime.core.data import Dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.engines.model import OpenModel
+from runtime.core.engines.unrolled import open_session
+from runtime.core.measure.evaluate.batches import Trace, run_batch, trace_of
+from runtime.core.measure.evaluate.samples import read
 
 BATCH = 16
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.observers.evaluation_workers.options import WorkerOptions
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate.loop import Loop, Outcome
+    from runtime.core.measure.evaluate.loop import Loop, Outcome
 
 
 def hear(loop: Loop, **options: Any) -> Iterator[Outcome]:

@@ -9,16 +9,16 @@ from multiprocessing import current_process
 
 import numpy as np
 
-from runtime.api import Model
-from runtime.base.errors import PlifError
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.data import Dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.engines.unrolled import open_session
+from runtime.core.measure.evaluate.batches import run_batch
+from runtime.core.measure.evaluate.loop import USUAL
+from runtime.core.measure.evaluate.samples import read
 from runtime.core.observers import hearing
 from runtime.core.parts import Part
-from runtime.data import Dataset
-from runtime.data.dataset import EventSet
-from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.batches import run_batch
-from runtime.measure.evaluate.loop import USUAL
-from runtime.measure.evaluate.samples import read
 from runtime.native import cores
 
 BATCHES = (1, 4, 16, 64)

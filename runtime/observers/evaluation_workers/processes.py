@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from runtime.base.errors import PlifError
-from runtime.measure.evaluate.loop import Tally
+from runtime.core.base.errors import PlifError
+from runtime.core.measure.evaluate.loop import Tally
 from runtime.observers.evaluation_workers.start import start_worker
 from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
 

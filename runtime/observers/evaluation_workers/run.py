@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from runtime.base.errors import PlifError
-from runtime.base.files import measure
-from runtime.measure.evaluate.loop import Loop, Outcome, count
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import measure
+from runtime.core.measure.evaluate.loop import Loop, Outcome, count
 from runtime.observers.evaluation_workers.choose import choose
 from runtime.observers.evaluation_workers.options import WorkerOptions
 from runtime.observers.evaluation_workers.processes import run_in_processes

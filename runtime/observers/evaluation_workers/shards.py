@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, read_regular, whole_or_nothing
-from runtime.base.version import __version__
-from runtime.measure.evaluate.batches import Trace
-from runtime.measure.evaluate.loop import Outcome
-from runtime.measure.evaluate.predictions import Prediction
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, read_regular, whole_or_nothing
+from runtime.core.base.version import __version__
+from runtime.core.measure.evaluate.batches import Trace
+from runtime.core.measure.evaluate.loop import Outcome
+from runtime.core.measure.evaluate.predictions import Prediction
 
 PLAN = "plan.json"
 LEAST_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write

@@ -17,15 +17,15 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TypeVar
 
-from runtime.api import Model, load
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.data import Dataset
-from runtime.engines.session import Session
-from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.batches import Exits
-from runtime.measure.evaluate.loop import Outcome, Tally, answer, count
-from runtime.measure.evaluate.samples import Reading, SampleSource, read_samples
+from runtime.core.api import Model, load
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.data import Dataset
+from runtime.core.engines.session import Session
+from runtime.core.engines.unrolled import open_session
+from runtime.core.measure.evaluate.batches import Exits
+from runtime.core.measure.evaluate.loop import Outcome, Tally, answer, count
+from runtime.core.measure.evaluate.samples import Reading, SampleSource, read_samples
 from runtime.observers.evaluation_workers.shards import ShardPlan, Shards
 
 Answer = TypeVar("Answer")

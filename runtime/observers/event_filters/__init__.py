@@ -29,9 +29,9 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.array import EVENT_DTYPE, make_events
-from runtime.events.framer import PASSED
+from runtime.core.base.errors import PlifError
+from runtime.core.events.array import EVENT_DTYPE, make_events
+from runtime.core.events.framer import PASSED
 from runtime.native.interface import error, library
 
 # Events [M] that pass, in their order, and which they are of the N that came: bool [N], None for all of them.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from runtime.base.errors import Gate, PlifError
-from runtime.base.files import check_replaceable, whole_or_nothing
-from runtime.base.options import OptionRecord, option
-from runtime.base.text import printable
+from runtime.core.base.errors import Gate, PlifError
+from runtime.core.base.files import check_replaceable, whole_or_nothing
+from runtime.core.base.options import OptionRecord, option
+from runtime.core.base.text import printable
 
 
 class JUnitOptions(OptionRecord):

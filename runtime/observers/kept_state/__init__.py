@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.engines.model import OpenModel
-    from runtime.stream.observe import Observer
+    from runtime.core.engines.model import OpenModel
+    from runtime.core.stream.observe import Observer
 
 
 class StateOptions(OptionRecord):

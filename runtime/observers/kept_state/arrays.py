@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular, whole_or_nothing
-from runtime.base.version import __version__
-from runtime.model.card import Card
-from runtime.model.digest import digest_of
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular, whole_or_nothing
+from runtime.core.base.version import __version__
+from runtime.core.model.card import Card
+from runtime.core.model.digest import digest_of
 
 if TYPE_CHECKING:
     import zipfile  # where it is used: a session that keeps nothing needs no compressors

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.stream.observe import Observer
+from runtime.core.stream.run import Run
 from runtime.observers.kept_state.arrays import header_of, read_arrays, write_arrays
-from runtime.stream.observe import Observer
-from runtime.stream.run import Run
 
 FORMAT, FORMAT_VERSION = "plif-stream", 4
 

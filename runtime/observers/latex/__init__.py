@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.api import Model
-    from runtime.measure.evaluate.judge import Hearer, Judgement
-    from runtime.measure.options import JudgeOptions
+    from runtime.core.api import Model
+    from runtime.core.measure.evaluate.judge import Hearer, Judgement
+    from runtime.core.measure.options import JudgeOptions
 
 
 class LatexOptions(OptionRecord):

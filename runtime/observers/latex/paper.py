@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra
-from runtime.base.files import make_folder, whole_or_nothing
-from runtime.base.text import MOST as MOST_OF_A_TEXT
-from runtime.base.text import printable
-from runtime.base.version import __version__
-from runtime.measure.metrics import wilson
+from runtime.core.base.errors import MissingExtra
+from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.text import MOST as MOST_OF_A_TEXT
+from runtime.core.base.text import printable
+from runtime.core.base.version import __version__
+from runtime.core.measure.metrics import wilson
 from runtime.observers.evaluation_report.drawings import line_charts
 from runtime.observers.evaluation_report.parts import short_count
 from runtime.observers.evaluation_report.report import EvaluationReport

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
-from runtime.base.text import printable
+from runtime.core.base.text import printable
 from runtime.observers.evaluation_report.charts import LineChart, round_ticks
 from runtime.observers.evaluation_report.png import LONGEST, OFF, ON, rgb
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runtime.events.fit import UNLIKE, Fate, Likeness, in_words
-from runtime.events.framing import Framing, framing_of
-from runtime.events.size import unlike
-from runtime.model.card import RANGES
+from runtime.core.events.fit import UNLIKE, Fate, Likeness, in_words
+from runtime.core.events.framing import Framing, framing_of
+from runtime.core.events.size import unlike
+from runtime.core.model.card import RANGES
 
 if TYPE_CHECKING:
-    from runtime.model.card import Card
+    from runtime.core.model.card import Card
 
 SIDE = 1.25  # how many times as long or as short a side of the sensor may be
 DENSITY = 2.0  # how many times above and below its range the number of events a pixel may be,

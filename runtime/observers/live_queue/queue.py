@@ -20,12 +20,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from runtime.base.errors import PlifError
-from runtime.events.frame import Frame
-from runtime.stream.controls import Controls
-from runtime.stream.observe import BEAT_S, Observers
-from runtime.stream.source_framer import SourceFramer
-from runtime.stream.stream import Stream
+from runtime.core.base.errors import PlifError
+from runtime.core.events.frame import Frame
+from runtime.core.stream.controls import Controls
+from runtime.core.stream.observe import BEAT_S, Observers
+from runtime.core.stream.source_framer import SourceFramer
+from runtime.core.stream.stream import Stream
 
 CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
 QUIET_S = 1.0  # an overload is over when nothing was merged or dropped for so long

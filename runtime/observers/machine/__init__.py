@@ -6,8 +6,8 @@ import os
 import platform
 from typing import Any
 
-from runtime.base.declared import ViewOptions
-from runtime.base.version import __version__
+from runtime.core.base.declared import ViewOptions
+from runtime.core.base.version import __version__
 from runtime.core.parts import by_name, find_parts, given_by_parts
 
 PACKAGES = (
@@ -33,7 +33,7 @@ def environment() -> dict[str, Any]:
     """What is here, as JSON."""
     from importlib import metadata
 
-    from runtime.engines.available import engine_lacks, what_is
+    from runtime.core.engines.available import engine_lacks, what_is
 
     versions: dict[str, str | None] = {}
     engines = engine_lacks()

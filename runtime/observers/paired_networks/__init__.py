@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate.judge import Hearer
-    from runtime.measure.options import JudgeOptions
+    from runtime.core.measure.evaluate.judge import Hearer
+    from runtime.core.measure.options import JudgeOptions
 
 
 class PairedOptions(OptionRecord):

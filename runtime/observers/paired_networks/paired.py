@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from runtime.api import Model, load
-from runtime.base.errors import Gate, PlifError
-from runtime.base.progress import Progress
-from runtime.measure.evaluate.evaluation import Evaluation, evaluate, kept_in
-from runtime.measure.evaluate.judge import Judgement
-from runtime.measure.evaluate.loop import begun_engine
-from runtime.measure.options import EvaluateOptions, JudgeOptions
+from runtime.core.api import Model, load
+from runtime.core.base.errors import Gate, PlifError
+from runtime.core.base.progress import Progress
+from runtime.core.measure.evaluate.evaluation import Evaluation, evaluate, kept_in
+from runtime.core.measure.evaluate.judge import Judgement
+from runtime.core.measure.evaluate.loop import begun_engine
+from runtime.core.measure.options import EvaluateOptions, JudgeOptions
 
 
 def add_other(

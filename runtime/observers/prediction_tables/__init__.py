@@ -19,12 +19,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from runtime.base.errors import PlifError
-from runtime.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
-from runtime.base.grammar import parse_size
-from runtime.base.text import cell
-from runtime.measure.evaluate.predictions import Prediction, PredictionRow, json_row
-from runtime.stream.decide import NOT_SURE
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
+from runtime.core.base.grammar import parse_size
+from runtime.core.base.text import cell
+from runtime.core.measure.evaluate.predictions import Prediction, PredictionRow, json_row
+from runtime.core.stream.decide import NOT_SURE
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
 FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)

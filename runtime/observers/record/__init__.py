@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.stream.observe import Observer
+    from runtime.core.stream.observe import Observer
 
 
 class RecordOptions(OptionRecord):

@@ -22,16 +22,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.files import make_folder, measure, whole_or_nothing
-from runtime.base.version import __version__
-from runtime.events.frame import Frame
-from runtime.events.lines import StreamSummary
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import make_folder, measure, whole_or_nothing
+from runtime.core.base.version import __version__
+from runtime.core.events.frame import Frame
+from runtime.core.events.lines import StreamSummary
+from runtime.core.stream.decide import Decision
+from runtime.core.stream.observe import Observer
+from runtime.core.stream.run import Run
 from runtime.formats.aedat31 import make_header, write_packets
 from runtime.observers.record.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
-from runtime.stream.decide import Decision
-from runtime.stream.observe import Observer
-from runtime.stream.run import Run
 
 FLUSH_S = 0.4
 SYNC_S = 5.0  # a power cut costs at most this much

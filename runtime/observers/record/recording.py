@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.base.errors import PlifError
-from runtime.base.files import open_regular
-from runtime.events.array import T_LIMIT_US
-from runtime.events.framing import UPRIGHT, Framing
-from runtime.events.size import is_size
-from runtime.stream.options import StreamOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import open_regular
+from runtime.core.events.array import T_LIMIT_US
+from runtime.core.events.framing import UPRIGHT, Framing
+from runtime.core.events.size import is_size
+from runtime.core.stream.options import StreamOptions
 
 FORMAT, FORMAT_VERSION = "plif-recording", 1
 HEADER, DECISIONS, METRICS = "recording.json", "decisions.jsonl", "metrics.json"

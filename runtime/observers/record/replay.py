@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.base.files import measure
-from runtime.engines.model import OpenModel
-from runtime.events.frame import Frame
-from runtime.events.framer import Framer
-from runtime.events.framing import framing_of
-from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.file import FileSource
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.base.files import measure
+from runtime.core.engines.model import OpenModel
+from runtime.core.events.frame import Frame
+from runtime.core.events.framer import Framer
+from runtime.core.events.framing import framing_of
+from runtime.core.events.sources.base import TICK, Source
+from runtime.core.events.sources.file import FileSource
+from runtime.core.stream.options import StreamOptions
 from runtime.observers.record.recording import RecordedRun, is_recording
-from runtime.stream.options import StreamOptions
 
 MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
 

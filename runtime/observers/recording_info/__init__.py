@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.base.declared import ViewOptions
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.declared import ViewOptions
+from runtime.core.base.options import OptionRecord, option
 
 Told = tuple[dict[str, object], list[tuple[str, str]], list[str]]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.declared import SENSOR_FROM
-from runtime.base.errors import PlifError
-from runtime.events import open_source
-from runtime.events.fit import UNLIKE, Fate, in_words, likeness
-from runtime.events.frame import COLUMNS, ROWS, drawn
-from runtime.events.framing import framing_of
-from runtime.model.card import RANGES, read_card
-from runtime.stream.source_framer import SourceFramer
+from runtime.core.base.declared import SENSOR_FROM
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
+from runtime.core.events.fit import UNLIKE, Fate, in_words, likeness
+from runtime.core.events.frame import COLUMNS, ROWS, drawn
+from runtime.core.events.framing import framing_of
+from runtime.core.model.card import RANGES, read_card
+from runtime.core.stream.source_framer import SourceFramer
 
 TURNED = {
     "identity": "as stored",
@@ -31,7 +31,7 @@ UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are
 class Described:
     """What `plif info RECORDING --json` prints.
 
-    events, events_lost, sensor, sensor_from, polarity   as in Fate (runtime/events/fit.py), whose duration_us is duration_s
+    events, events_lost, sensor, sensor_from, polarity   as in Fate (runtime/core/events/fit.py), whose duration_us is duration_s
     rate     events a second, None where all have one time
     upright  how the stored picture becomes upright, one of UPRIGHT; upright_from: "asked" or, as its format has it, "format"
     picture  all events, upright, as lines of text of which a character is twice as high as wide
@@ -69,7 +69,7 @@ def describe(
     """Reads a recording, or a simulated one that ends, from its beginning to its end.
 
     model            a model.pt or an artifact with which it is compared
-    sensor, csv, up  what the recording does not say (runtime.events.open_source)
+    sensor, csv, up  what the recording does not say (runtime.core.events.open_source)
     Raises PlifError for what is no recording, for a live source, and for a model that takes no events.
     """
     card = None if model is None else read_card(model)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.measure.evaluate.judge import Hearer
-    from runtime.measure.options import JudgeOptions
+    from runtime.core.measure.evaluate.judge import Hearer
+    from runtime.core.measure.options import JudgeOptions
 
 
 class StressOptions(OptionRecord):

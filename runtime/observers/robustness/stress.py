@@ -13,17 +13,17 @@ from typing import TypedDict
 
 import numpy as np
 
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.base.progress import Progress
-from runtime.data.dataset import EventSet
-from runtime.engines.model import OpenModel
-from runtime.engines.unrolled import open_session
-from runtime.measure.evaluate.judge import Judgement
-from runtime.measure.evaluate.loop import USUAL, Tally, answer, count
-from runtime.measure.evaluate.samples import SplitOf, read_samples
-from runtime.measure.metrics import wilson
-from runtime.measure.options import JudgeOptions
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.base.progress import Progress
+from runtime.core.data.dataset import EventSet
+from runtime.core.engines.model import OpenModel
+from runtime.core.engines.unrolled import open_session
+from runtime.core.measure.evaluate.judge import Judgement
+from runtime.core.measure.evaluate.loop import USUAL, Tally, answer, count
+from runtime.core.measure.evaluate.samples import SplitOf, read_samples
+from runtime.core.measure.metrics import wilson
+from runtime.core.measure.options import JudgeOptions
 
 SAMPLES = 200  # the first of the set
 HOT_EVERY_US = 1000  # a hot pixel fires a thousand times a second

@@ -15,13 +15,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from runtime.base.text import printable
-from runtime.events.lines import StreamSummary
-from runtime.stream.decide import Decision
-from runtime.stream.observe import Observer
+from runtime.core.base.text import printable
+from runtime.core.events.lines import StreamSummary
+from runtime.core.stream.decide import Decision
+from runtime.core.stream.observe import Observer
 
 if TYPE_CHECKING:
-    from runtime.stream.run import Run
+    from runtime.core.stream.run import Run
 
 
 def sd_notify(text: str, address: str) -> bool:

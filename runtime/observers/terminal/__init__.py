@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from runtime.base.text import column, printable, say, short, width
-from runtime.events.fit import UNLIKE
-from runtime.events.frame import drawn
-from runtime.events.sources.base import ASK, turns_itself
+from runtime.core.base.text import column, printable, say, short, width
+from runtime.core.events.fit import UNLIKE
+from runtime.core.events.frame import drawn
+from runtime.core.events.sources.base import ASK, turns_itself
+from runtime.core.stream.observe import Observer
 from runtime.observers.terminal.event_rate import EventRate
-from runtime.stream.observe import Observer
 
 if TYPE_CHECKING:
-    from runtime.events.frame import Frame
-    from runtime.events.lines import StreamSummary
-    from runtime.stream.decide import Decision
-    from runtime.stream.run import Run
-    from runtime.stream.stream import Stream
+    from runtime.core.events.frame import Frame
+    from runtime.core.events.lines import StreamSummary
+    from runtime.core.stream.decide import Decision
+    from runtime.core.stream.run import Run
+    from runtime.core.stream.stream import Stream
 
 DRAW_S = 0.1
 ENOUGH = 20_000  # counts of all frames, after which it is shown

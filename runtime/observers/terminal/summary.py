@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.base.declared import SENSOR_FROM
-from runtime.base.text import say
-from runtime.events.lines import StreamSummary
+from runtime.core.base.declared import SENSOR_FROM
+from runtime.core.base.text import say
+from runtime.core.events.lines import StreamSummary
 
 
 def print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:

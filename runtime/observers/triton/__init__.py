@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 if TYPE_CHECKING:
     from runtime.observers.triton.served import Served

@@ -31,9 +31,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.grammar import parse_address
-from runtime.engines.tensors import require_finite
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import parse_address
+from runtime.core.engines.tensors import require_finite
 
 _LENGTH = "Inference-Header-Content-Length"
 _MOST_ANSWER = 4 << 20  # bytes: a million numbers, and JSON that takes no more than some 100 MB when it is read

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from runtime.base.options import OptionRecord, option
+from runtime.core.base.options import OptionRecord, option
 
 
 def _time_us(where: str, value: object) -> object:
     """ "20ms" -> 20000"""
-    from runtime.events.framing import parse_time_us  # loads NumPy, as all of runtime.events does
+    from runtime.core.events.framing import parse_time_us  # loads NumPy, as all of runtime.core.events does
 
     return parse_time_us(where, "the time", value) if isinstance(value, str) else value
 

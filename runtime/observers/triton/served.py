@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.options import with_fields
-from runtime.events.stimulus import seen_by
-from runtime.model.card import Card, read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.base.options import with_fields
+from runtime.core.events.stimulus import seen_by
+from runtime.core.model.card import Card, read_card
 from runtime.observers.triton.client import TritonSession
 from runtime.observers.triton.options import ServedOptions
 
@@ -189,7 +189,7 @@ class _Client:
 
 
 def _period_us(card: Card) -> int | None:
-    from runtime.events.framing import Framing
+    from runtime.core.events.framing import Framing
 
     framing = card.get("framing")
     return Framing.parse(framing).step_us if isinstance(framing, str) else None

@@ -1,7 +1,7 @@
 """Arithmetic between values, and functions of them, element by element.
 
 Add Mul Sub Div   two values or more (Sub and Div: two); axes of size 1 are repeated
-Unary             a function, one of UNARY (runtime/model/ops/operation.py)
+Unary             a function, one of UNARY (runtime/core/model/ops/operation.py)
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from runtime.model.ops.operation import Counts, GraphTensor, NewNode, Node, Shape, Value, names, register
-from runtime.model.ops.ports import OnnxEmitter, TorchCall
-from runtime.model.refusals import Unsupported, require
+from runtime.core.model.ops.operation import Counts, GraphTensor, NewNode, Node, Shape, Value, names, register
+from runtime.core.model.ops.ports import OnnxEmitter, TorchCall
+from runtime.core.model.refusals import Unsupported, require
 
 
 def _joined(by: Callable[[Value, Value], Value]) -> Callable[..., Value]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.model.ops.operation import (
+from runtime.core.model.ops.operation import (
     Backend,
     Counts,
     GraphTensor,
@@ -26,9 +26,9 @@ from runtime.model.ops.operation import (
     padded,
     register,
 )
-from runtime.model.ops.ports import OnnxEmitter, RecordedNode, TorchCall
-from runtime.model.ops.shape import numbers, reshape, reshape_onnx
-from runtime.model.refusals import require
+from runtime.core.model.ops.ports import OnnxEmitter, RecordedNode, TorchCall
+from runtime.core.model.ops.shape import numbers, reshape, reshape_onnx
+from runtime.core.model.refusals import require
 
 WIDEST = 4096  # places that a Pad adds on one side of an axis
 MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}  # of a Pad: their names in ONNX

@@ -13,9 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from runtime.model.ops.operation import Backend, NewNode, Node, Params, Value, names, register
-from runtime.model.ops.ports import OnnxEmitter, TorchCall
-from runtime.model.refusals import require
+from runtime.core.model.ops.operation import Backend, NewNode, Node, Params, Value, names, register
+from runtime.core.model.ops.ports import OnnxEmitter, TorchCall
+from runtime.core.model.refusals import require
 from runtime.operations.resized_maps.pooling import along  # registers its operations, too
 
 

@@ -11,10 +11,10 @@ from math import prod
 
 import numpy as np
 
-from runtime.model.ops.operation import Backend, Matrix, NewNode, Node, Params, Value, names, plain, register
-from runtime.model.ops.pool import counted, read_vote, vector_of
-from runtime.model.ops.ports import TorchCall
-from runtime.model.refusals import require
+from runtime.core.model.ops.operation import Backend, Matrix, NewNode, Node, Params, Value, names, plain, register
+from runtime.core.model.ops.pool import counted, read_vote, vector_of
+from runtime.core.model.ops.ports import TorchCall
+from runtime.core.model.refusals import require
 
 
 def _global(m: Backend, node: Node, p: Params, x: Value) -> Value:

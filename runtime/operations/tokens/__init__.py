@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.model.ops.operation import NewNode, Node, Shape, names, register
-from runtime.model.ops.ports import TorchCall
-from runtime.model.refusals import require
+from runtime.core.model.ops.operation import NewNode, Node, Shape, names, register
+from runtime.core.model.ops.ports import TorchCall
+from runtime.core.model.refusals import require
 from runtime.operations.tokens import reduce  # noqa: F401  # registers its operations
 
 

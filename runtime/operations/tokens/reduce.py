@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.model.ops.operation import Backend, GraphTensor, NewNode, Node, Params, Value, names, register
-from runtime.model.ops.ports import OnnxEmitter, TorchCall
-from runtime.model.refusals import require
+from runtime.core.model.ops.operation import Backend, GraphTensor, NewNode, Node, Params, Value, names, register
+from runtime.core.model.ops.ports import OnnxEmitter, TorchCall
+from runtime.core.model.refusals import require
 
 
 def _reduce(m: Backend, node: Node, p: Params, x: Value) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.model.ops.operation import (
+from runtime.core.model.ops.operation import (
     Backend,
     NewNode,
     Node,
@@ -22,7 +22,7 @@ from runtime.model.ops.operation import (
     register,
     spatial,
 )
-from runtime.model.ops.ports import OnnxEmitter, TorchCall, weights
+from runtime.core.model.ops.ports import OnnxEmitter, TorchCall, weights
 
 
 def _transposed(m: Backend, node: Node, p: Params, x: Value) -> Value:

@@ -17,10 +17,10 @@ from subprocess import PIPE
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.size import is_size
-from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events.size import is_size
+from runtime.core.events.sources.base import TICK, Source
+from runtime.core.events.sources.usable import pieces, usable
 from runtime.formats.child.children import Child
 from runtime.formats.child.records import believing, events_in, read_record
 from runtime.sources.udp.address import Address

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.events.array import make_events
+from runtime.core.events.array import make_events
 from runtime.formats.child.children import keep_within
 from runtime.formats.child.records import PIECE, write_error, write_record
 

@@ -20,12 +20,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.base.grammar import LONGEST
-from runtime.events.array import EVENT_DTYPE, as_times, make_events
-from runtime.events.size import is_size
-from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import LONGEST
+from runtime.core.events.array import EVENT_DTYPE, as_times, make_events
+from runtime.core.events.size import is_size
+from runtime.core.events.sources.base import TICK, Source
+from runtime.core.events.sources.usable import pieces, usable
 from runtime.formats.columns import check_kinds, find_fields
 
 MOST_EVENTS = 1 << 22  # that may wait: 55 MB

@@ -41,8 +41,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.base.errors import PlifError
-from runtime.base.grammar import Reader, number_or_word, parse_size, read_query, whole, word
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import Reader, number_or_word, parse_size, read_query, whole, word
+from runtime.core.events.array import EVENT_DTYPE
+from runtime.core.events.sources.base import Source
+from runtime.core.events.sources.usable import pieces
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import DURATION_US, SENSOR_PX, record_digit
 from runtime.datasets.motion.drawn import Gestures, Moves, stage
@@ -55,9 +58,6 @@ from runtime.datasets.performers.performance import Bout, perform, record_scene
 from runtime.datasets.performers.performer import draw_performer
 from runtime.datasets.performers.schedule import draw_bouts, draw_everyday
 from runtime.datasets.performers.things import ThingPainter, draw_things
-from runtime.events.array import EVENT_DTYPE
-from runtime.events.sources.base import Source
-from runtime.events.sources.usable import pieces
 
 SECONDS_LIMIT = 86_400
 SEED_LIMIT = 2**63 - 1

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.sources.base import Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.core.base.errors import PlifError
+from runtime.core.events.sources.base import Source
+from runtime.core.events.sources.usable import pieces, usable
 from runtime.formats.csv_text import CsvParser
 from runtime.formats.csv_text.layout import parse_layout
 

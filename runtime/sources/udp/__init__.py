@@ -26,10 +26,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Losses
-from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Losses
+from runtime.core.events.sources.base import TICK, Source
+from runtime.core.events.sources.usable import pieces, usable
 from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import WIRES, DatagramDecoder
 from runtime.sources.udp.ownership import Ownership, plain_address

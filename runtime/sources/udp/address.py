@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from runtime.base.errors import PlifError
-from runtime.base.grammar import parse_size, read_query
-from runtime.events.framing import parse_time_us
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import parse_size, read_query
+from runtime.core.events.framing import parse_time_us
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.events.array import as_times, make_events, no_events
-from runtime.events.formats.base import Losses
-from runtime.events.formats.words import Decoder, Words
+from runtime.core.events.array import as_times, make_events, no_events
+from runtime.core.events.formats.base import Losses
+from runtime.core.events.formats.words import Decoder, Words
 
 T64 = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1")])
 T32 = np.dtype([("t", "<u4"), ("x", "<u2"), ("yon", "<u2")])

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.sources.udp.address import Address
 
 OWNER_S = 60.0  # silence of the owner, after which another host may own the stream

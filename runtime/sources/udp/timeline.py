@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.events.framer import GAP_US
+from runtime.core.events.framer import GAP_US
 
 AHEAD_US = 1_000
 SLOWER_US = 50_000

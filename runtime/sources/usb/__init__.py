@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events.array import make_events
-from runtime.events.sources.base import TICK, Source
-from runtime.events.sources.usable import pieces, usable
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events.array import make_events
+from runtime.core.events.sources.base import TICK, Source
+from runtime.core.events.sources.usable import pieces, usable
 
 if TYPE_CHECKING:
     import neuromorphic_drivers

@@ -17,9 +17,9 @@ from itertools import zip_longest
 import torch
 from torch import nn
 
+from plif_export.core.readers.rules import Problem
 from plif_export.readers.libraries.neurons import reset_as_owner
 from plif_export.readers.module.runs.sides import Ran, Watched
-from plif_export.readers.rules import Problem
 from plif_export.readers.tracing.copies import as_form, copy_of, kept_weights
 from plif_export.readers.tracing.forms import Form
 from plif_export.readers.unseen_state.looks import stored_tensors

@@ -1,4 +1,4 @@
-/* Neurons: charge, fire, reset, with the letters and the order of operations of runtime/model/graph.py.
+/* Neurons: charge, fire, reset, with the letters and the order of operations of runtime/core/model/graph.py.
  *
  * The subtraction of v_reset is left out where v_reset is 0, which changes no bit. Membranes may be updated in
  * place. */

@@ -125,7 +125,7 @@ int plif_filter_background(Filter *f, const uint8_t *events, uint16_t *left, int
 
 /* --- what a snapshot may hold --- */
 
-#define MOST_TIME ((uint64_t)1 << 61) /* runtime/events/array.py: T_LIMIT_US */
+#define MOST_TIME ((uint64_t)1 << 61) /* runtime/core/events/array.py: T_LIMIT_US */
 
 static int is_time(uint64_t t) { return !t || t - (((uint64_t)1 << 63) - MOST_TIME) <= 2 * MOST_TIME; }
 

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 import plif_export
 import runtime
-from plif_export.cards import set_card
 from plif_export.checks.subnormals.flushing import notices
-from plif_export.options import CallerFacts
-from plif_export.passes import prepare
-from plif_export.proof.arithmetic import interpret
-from plif_export.readers import read
-from plif_export.targets import find_target
-from plif_export.targets.target import ExportJob
+from plif_export.core.cards import set_card
+from plif_export.core.options import CallerFacts
+from plif_export.core.passes import prepare
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.readers import read
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.base.errors import PlifError
-from runtime.model.card import encode, read_card
-from runtime.model.graph import Graph, Node, state_key
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import encode, read_card
+from runtime.core.model.graph import Graph, Node, state_key
 from tests.networks import firing
 from tests.programs import LEAKY, PLIF, linear, traced, written
 

@@ -11,7 +11,7 @@ import pytest
 
 import runtime
 from plif_export.commands.demo.main_job import CAMERA, DECIDE, FRAMING, run
-from runtime.events import open_source
+from runtime.core.events import open_source
 from tests.conftest import REPOSITORY, pyproject
 
 

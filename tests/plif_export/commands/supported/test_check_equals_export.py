@@ -14,9 +14,9 @@ from torch import nn
 
 import plif_train
 from plif_export import check, export
-from plif_export.targets import find_target
-from plif_train.network.network import Network
-from runtime.base.errors import PlifError
+from plif_export.core.targets import find_target
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import PlifError
 from tests.random_networks import structure
 
 TARGETS: list[tuple[str, dict[str, str]]] = [

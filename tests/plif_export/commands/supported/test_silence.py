@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from plif_export.commands.supported.layers import check, check_file
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.network import Network
+from plif_train.core.network.presets import build
 from plif_train.hooks.bias_limit.hook import limit_biases
-from plif_train.loop import checkpoint
-from plif_train.network.network import Network
-from plif_train.network.presets import build
 
 NOTATION = "c6k4s4-BN-PLIF-FC30-PLIF-APk10s10"
 

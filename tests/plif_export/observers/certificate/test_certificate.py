@@ -20,9 +20,9 @@ import pytest
 from onnx import numpy_helper
 
 from plif_export import export
+from plif_export.core.proof.report import Report
 from plif_export.observers.certificate.certificate import certify
-from plif_export.proof.report import Report
-from runtime.model.graph import Graph
+from runtime.core.model.graph import Graph
 from tests.conftest import REPOSITORY, load_script
 from tests.networks import firing
 from tests.programs import recurrent, written
@@ -321,8 +321,8 @@ def test_an_old_certificate_does_not_stay_beside_a_new_file(tmp_path: Path) -> N
 
 def test_a_file_that_does_not_do_what_is_written_down_gets_no_name(tmp_path: Path) -> None:
     """The certificate is made from the model, and the file is asked the same: another judge is noticed."""
+    from plif_export.core.pipeline import ParityFailed
     from plif_export.observers.certificate import certificate
-    from plif_export.pipeline import ParityFailed
 
     net = firing()
 

@@ -10,14 +10,14 @@ import onnx
 import pytest
 
 from plif_export import export, verify
+from plif_export.core.prove import prove
 from plif_export.observers.random_states import search
-from plif_export.prove import prove
 from runtime import load
 from runtime.core.parts import find_parts
 from tests.conftest import REPOSITORY
-from tests.export.test_camera_stimulus import Wrong
-from tests.export.test_parity_can_fail import written
 from tests.networks import firing
+from tests.plif_export.core.test_camera_stimulus import Wrong
+from tests.plif_export.core.test_parity_can_fail import written
 
 THOROUGH = [(find_parts("observers")["random_states"], {"thorough": True})]
 

@@ -19,10 +19,10 @@ from torch.nn.utils import parametrize
 
 import plif_train
 from plif_export import check, export
-from plif_export.passes import prepare
-from plif_export.readers import read
-from runtime.cli.main import run
-from runtime.model.grids import GRIDS
+from plif_export.core.passes import prepare
+from plif_export.core.readers import read
+from runtime.core.cli.main import run
+from runtime.core.model.grids import GRIDS
 from tests.networks import firing
 from tests.peers import strong
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of their own deprecations
 def network(conv: Layer, linear: Layer) -> nn.Sequential:
     """A convolution that reads events, and two layers of a library that read spikes."""
     torch.manual_seed(0)
-    neuron = plif_train.network.neuron.Neuron
+    neuron = plif_train.core.network.neuron.Neuron
     layers = (
         strong(nn.Conv2d(2, 8, 3), 9.0),
         neuron("PLIF"),

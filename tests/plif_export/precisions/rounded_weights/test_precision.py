@@ -17,26 +17,26 @@ from torch import nn
 import plif_train
 import runtime
 from plif_export import export, verify
-from plif_export.cards import make_card, set_card
-from plif_export.passes import prepare
+from plif_export.core.cards import make_card, set_card
+from plif_export.core.passes import prepare
+from plif_export.core.proof.report import Report
+from plif_export.core.prove import prove
+from plif_export.core.readers import read
+from plif_export.core.readers.facts import TrainedModel
+from plif_export.core.writers import FORMS
 from plif_export.precisions.rounded_weights.passes import Counts, quantized, spike_counts
-from plif_export.proof.report import Report
-from plif_export.prove import prove
-from plif_export.readers import read
-from plif_export.readers.facts import TrainedModel
-from plif_export.writers import FORMS
-from runtime.api import open_as_it_is
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
-from runtime.model.graph import Graph, Node
-from runtime.model.grids import GRIDS, Grid
-from runtime.model.readers.onnx_wire import runnable
+from runtime.core.api import open_as_it_is
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.grids import GRIDS, Grid
+from runtime.core.model.readers.onnx_wire import runnable
 from tests.conftest import crossed
-from tests.export.test_export import VARIANTS
 from tests.foreign import scale_to_threshold
 from tests.networks import firing, frames, scaled
+from tests.plif_export.core.test_export import VARIANTS
 
 WAYS = (*((precision, "integer") for precision in ("fp16", *GRIDS)), ("int8", "qdq"))
 REDUCED = ("fp16", *GRIDS)
@@ -91,13 +91,13 @@ class Sequences(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            nn.Conv1d(2, 8, 5, padding=2), plif_train.network.neuron.Neuron("PLIF"), nn.AvgPool1d(3)
+            nn.Conv1d(2, 8, 5, padding=2), plif_train.core.network.neuron.Neuron("PLIF"), nn.AvgPool1d(3)
         )
         self.second = nn.Sequential(
-            nn.Conv1d(8, 12, 3, stride=2, padding=2, dilation=2, groups=4), plif_train.network.neuron.Neuron("LIF")
+            nn.Conv1d(8, 12, 3, stride=2, padding=2, dilation=2, groups=4), plif_train.core.network.neuron.Neuron("LIF")
         )
-        self.third = nn.Sequential(nn.Conv1d(12, 6, 1), plif_train.network.neuron.Neuron("IF"))
-        self.fc = nn.Sequential(nn.Flatten(), nn.Linear(6 * 5, 20), plif_train.network.neuron.Neuron("IF"))
+        self.third = nn.Sequential(nn.Conv1d(12, 6, 1), plif_train.core.network.neuron.Neuron("IF"))
+        self.fc = nn.Sequential(nn.Flatten(), nn.Linear(6 * 5, 20), plif_train.core.network.neuron.Neuron("IF"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.third(self.second(self.first(x))))  # type: ignore[no-any-return]

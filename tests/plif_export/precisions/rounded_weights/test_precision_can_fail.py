@@ -13,18 +13,18 @@ import pytest
 from onnx import numpy_helper
 
 from plif_export import ParityFailed, export
-from plif_export.cards import make_card, set_card
-from plif_export.passes import prepare
-from plif_export.prove import prove
-from plif_export.readers.ours import read_network
-from plif_export.writers import FORMS
-from plif_train.network.network import Network
-from runtime.model.card import Card
-from runtime.model.graph import Graph
-from runtime.model.grids import GRIDS, Grid
+from plif_export.core.cards import make_card, set_card
+from plif_export.core.passes import prepare
+from plif_export.core.prove import prove
+from plif_export.core.readers.ours import read_network
+from plif_export.core.writers import FORMS
+from plif_train.core.network.network import Network
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph
+from runtime.core.model.grids import GRIDS, Grid
 from tests.conftest import crossed
-from tests.export.test_parity_can_fail import change_attribute, failure, replace_initializer
 from tests.networks import firing
+from tests.plif_export.core.test_parity_can_fail import change_attribute, failure, replace_initializer
 
 WHOLE = (*((precision, "integer") for precision in GRIDS), ("int8", "qdq"))
 WAYS = (("fp16", "integer"), *WHOLE)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.writers import FORMS
 from plif_export.readers.libraries.neurons import neuron_type
 from plif_export.readers.module.reader import examine
-from plif_export.writers import FORMS
-from runtime.model.graph import Graph, Node, state_in, state_out
-from runtime.model.neurons import EQUATIONS
+from runtime.core.model.graph import Graph, Node, state_in, state_out
+from runtime.core.model.neurons import EQUATIONS
 from tests.conftest import needs_spikingjelly_2
 
 STEPS, SHAPE = 50, (6, 5, 5)
@@ -51,7 +51,7 @@ def norse(cls: str, **parameters: float) -> Callable[[], nn.Module]:
 
 def ours(*arguments: Any, tau: list[float] | None = None, **options: Any) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        from plif_train.network.neuron import Neuron
+        from plif_train.core.network.neuron import Neuron
 
         module = Neuron(*arguments, **options)
         if tau is not None:
@@ -146,10 +146,10 @@ def test_every_kind_of_neuron_that_a_library_has_is_tested_against_it() -> None:
 
 def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() -> None:
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
-    from plif_export.writers import emitter
-    from plif_export.writers.emit import write_symbols
-    from runtime.model.neurons import Terms, equation_of
-    from runtime.model.symbol import SymbolicMath, tensor
+    from plif_export.core.writers import emitter
+    from plif_export.core.writers.emit import write_symbols
+    from runtime.core.model.neurons import Terms, equation_of
+    from runtime.core.model.symbol import SymbolicMath, tensor
 
     rng = np.random.default_rng(4)
     x, v = rng.normal(0.5, 1, (2, 3, *SHAPE)).astype(np.float32)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 import plif_train
 from plif_export import check, export, verify
-from plif_export.options import CallerFacts
-from plif_export.readers import read
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
+from plif_export.core.options import CallerFacts
+from plif_export.core.readers import read
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from tests.networks import firing
 
 STEP, SEQUENCE = torch.zeros(1, 8), torch.zeros(4, 1, 8)

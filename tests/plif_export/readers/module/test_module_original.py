@@ -23,8 +23,8 @@ from plif_export.readers.module.runs.original import Rollout, compare_with_copy
 from plif_export.readers.module.runs.sides import Ran, Watched
 from plif_export.readers.tracing.copies import with_shared_weights
 from plif_export.readers.tracing.forms import Form
-from runtime.base.errors import PlifError
-from tests.export.unseen_state import Net
+from runtime.core.base.errors import PlifError
+from tests.plif_export.core.unseen_state import Net
 
 HELD: Any = None
 

@@ -18,9 +18,9 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import runtime
 from plif_export import check, export
-from plif_export.readers import read
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
+from plif_export.core.readers import read
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
 from tests.foreign import events
 
 snn = pytest.importorskip("snntorch")

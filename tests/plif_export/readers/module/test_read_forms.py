@@ -13,10 +13,10 @@ from spikingjelly.activation_based.neuron import LIFNode
 from torch import Tensor, nn
 
 from plif_export import check, export
-from plif_export.options import CallerFacts
-from plif_export.readers import read
+from plif_export.core.options import CallerFacts
+from plif_export.core.readers import read
 from plif_export.readers.module.lower import ModuleReading
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from tests.plif_export.readers.module.test_read_loops import lively
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import plif_export
-from plif_export.proof.arithmetic.measure import WHOLE, lowest_bit, lowest_unit
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
+from plif_export.core.proof.arithmetic.measure import WHOLE, lowest_bit, lowest_unit
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
 
 
 def _neuron() -> nn.Module:

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, verify
-from plif_export.options import CallerFacts
-from plif_export.proof.reference import GraphReference
-from plif_export.readers import read
+from plif_export.core.options import CallerFacts
+from plif_export.core.proof.reference import GraphReference
+from plif_export.core.readers import read
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
 from plif_export.readers.module.lower import ModuleReading
 from plif_export.readers.tracing.copies import fresh
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from tests import loops
 
 pytest.importorskip("snntorch")

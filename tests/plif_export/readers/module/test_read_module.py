@@ -15,24 +15,24 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, register_layer, register_neuron, verify
-from plif_export.cards import make_card
-from plif_export.passes import prepare
-from plif_export.prove import prove
-from plif_export.readers import read
-from plif_export.readers.facts import TrainedModel
+from plif_export.core.cards import make_card
+from plif_export.core.passes import prepare
+from plif_export.core.prove import prove
+from plif_export.core.readers import read
+from plif_export.core.readers.facts import TrainedModel
+from plif_export.core.writers import FORMS
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_export.writers import FORMS
-from plif_train.network.network import Vote
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
-from runtime.model import neurons
-from runtime.model.card import read_card
-from runtime.model.graph import Graph, Node
-from runtime.model.neurons import Equation
+from plif_train.core.network.network import Vote
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
+from runtime.core.model import neurons
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.neurons import Equation
 from tests.conftest import crossed
-from tests.export.unseen_state import Net
 from tests.foreign import events, scale_to_threshold
+from tests.plif_export.core.unseen_state import Net
 
 
 def IF() -> nn.Module:

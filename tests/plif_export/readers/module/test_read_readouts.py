@@ -10,8 +10,8 @@ import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
-from plif_export.proof.reference import GraphReference
-from plif_export.readers import read
+from plif_export.core.proof.reference import GraphReference
+from plif_export.core.readers import read
 from plif_export.readers.module.lower import ModuleReading
 from tests.plif_export.readers.module.test_read_loops import lively, own_output
 

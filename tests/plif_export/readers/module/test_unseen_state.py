@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from plif_export import check, export
-from plif_export.readers import read
-from runtime.base.errors import PlifError
-from tests.export import unseen_state
-from tests.export.unseen_state import BAD, Global, Hours, Iterates, Net, ReadsABuffer, settings
+from plif_export.core.readers import read
+from runtime.core.base.errors import PlifError
+from tests.plif_export.core import unseen_state
+from tests.plif_export.core.unseen_state import BAD, Global, Hours, Iterates, Net, ReadsABuffer, settings
 
 
 @pytest.mark.one_in(5)

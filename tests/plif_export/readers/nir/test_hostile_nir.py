@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from plif_export import check_file, export
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
 from runtime.formats.hdf5 import tree as hdf5
 from runtime.formats.hdf5.tree import FREE_BYTES, MOST_DEPTH, MOST_HEADER, MOST_OBJECTS, read_hdf5
-from runtime.model.card import read_card
 
 nir = pytest.importorskip("nir")
 h5py = pytest.importorskip("h5py")
@@ -216,7 +216,7 @@ def test_a_file_that_makes_the_library_turn_in_a_circle_is_refused(net: Path) ->
     data[at + 8 : at + 16] = bytes(8)
     net.write_bytes(data)
     program = "import sys; from runtime.formats.child import children; children.FREE_SECONDS = 2; "
-    program += "from runtime.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    program += "from runtime.core.cli.main import run; sys.exit(run(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", program, "info", str(net)], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(net) in done.stderr, done
     assert any(why in done.stderr for why in ("of processor time", "not come to an end", "damaged"))

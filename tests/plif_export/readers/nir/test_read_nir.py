@@ -13,11 +13,11 @@ from torch import nn
 
 import runtime
 from plif_export import check_file, export, verify
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic import interpret
 from plif_export.readers.nir.reader import examine_nir
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
 
 nir = pytest.importorskip("nir")

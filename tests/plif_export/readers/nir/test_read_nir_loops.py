@@ -13,10 +13,10 @@ from torch import nn
 
 import runtime
 from plif_export import check_file, export
-from plif_export.pipeline import ParityFailed
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.pipeline import ParityFailed
+from plif_export.core.proof.arithmetic import interpret
 from plif_export.readers.nir.reader import examine_nir
-from runtime.model.card import read_card
+from runtime.core.model.card import read_card
 from tests.foreign import events
 
 nir = pytest.importorskip("nir")

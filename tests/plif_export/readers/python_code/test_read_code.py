@@ -13,8 +13,8 @@ import plif_train
 from plif_export import check, export, verify
 from plif_train import Network
 from runtime import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
 from tests.code import NEURON
 from tests.networks import firing
 

@@ -17,7 +17,7 @@ import json, sys
 import torch
 from torch import nn
 from plif_export import export
-from plif_export.readers import read
+from plif_export.core.readers import read
 
 if sys.argv[1] == "0.0.0.0.12":
     from spikingjelly.clock_driven import functional, layer, neuron

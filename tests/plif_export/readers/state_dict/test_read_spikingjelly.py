@@ -17,10 +17,10 @@ from torch import nn
 import plif_train
 import runtime
 from plif_export import check_file, export, verify
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.events import frames_of, read_events
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import frames_of, read_events
+from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
 
 GESTURE = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
@@ -84,7 +84,7 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", NETS)
 def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path, tmp_path: Path, name: str) -> None:
     """Full size, SpikingJelly's names and the authors' own: every tensor finds its layer."""
-    from plif_export.options import CallerFacts
+    from plif_export.core.options import CallerFacts
     from plif_export.readers.state_dict.reader import _build, _load
 
     lists = json.loads((shared_data.parent / "reference" / "spikingjelly_state_dicts.json").read_text())

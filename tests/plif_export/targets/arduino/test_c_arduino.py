@@ -12,9 +12,9 @@ import pytest
 from plif_export import check, export, verify
 from plif_export.targets.c.compiled import find_compiler
 from plif_export.targets.c.size import CORTEX_M4
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
 from tests.board import QEMU
 from tests.conftest import REPOSITORY
 from tests.networks import firing

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plif_export.targets.c.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.formats.child.children import not_confined
 
 COMPILER = find_compiler()

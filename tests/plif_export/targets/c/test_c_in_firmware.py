@@ -14,16 +14,16 @@ import onnx
 import pytest
 
 from plif_export import export
-from plif_export.cards import make_card
-from plif_export.targets import find_target
+from plif_export.core.cards import make_card
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
 from plif_export.targets.c.size import CORTEX_M4
-from plif_export.targets.target import ExportJob
 from runtime.artifacts.c.source import read_texts
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
-from runtime.model.graph import Graph
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph
 from tests.networks import firing, frames
 from tests.plif_export.targets.c.test_c_of_traced_neurons import random_graph
 from tests.programs import PLIF, linear, recurrent, traced, trained

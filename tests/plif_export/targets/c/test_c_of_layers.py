@@ -10,16 +10,16 @@ import numpy as np
 import onnx
 import pytest
 
-from plif_export.cards import make_card
-from plif_export.passes import prepare
-from plif_export.prove import prove
-from plif_export.targets import find_target
+from plif_export.core.cards import make_card
+from plif_export.core.passes import prepare
+from plif_export.core.prove import prove
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
-from plif_export.targets.target import ExportJob
-from runtime.model.card import read_card
-from runtime.model.graph import Graph, Node
-from runtime.model.grids import GRIDS
-from tests.export.test_graph_layers import CASES, PLIF_1, attention
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph, Node
+from runtime.core.model.grids import GRIDS
+from tests.plif_export.core.test_graph_layers import CASES, PLIF_1, attention
 from tests.plif_export.targets.c.test_target_c import compiled, sanitized
 from tests.programs import linear, traced, trained
 from tests.sanitizers import needs_sanitizers

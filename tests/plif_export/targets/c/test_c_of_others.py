@@ -17,12 +17,12 @@ from plif_export import export, verify
 from plif_export.targets.c.compiled import find_compiler
 from plif_export.writers.c.names import comment, remark, string
 from runtime.artifacts.c.source import BEGIN, card_comment, parts_of, read_card_text
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import encode, parse_card
+from runtime.core.model.digest import digest_of, seal
+from runtime.core.model.readers.contents import Contents
 from runtime.formats.child.children import not_confined
-from runtime.model.card import encode, parse_card
-from runtime.model.digest import digest_of, seal
-from runtime.model.readers.contents import Contents
 from tests.networks import firing
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")

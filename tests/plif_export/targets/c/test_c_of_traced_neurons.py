@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from plif_export import export
-from plif_export.cards import make_card
-from plif_export.passes import prepare
-from plif_export.proof.arithmetic import interpret
-from plif_export.targets import find_target
+from plif_export.core.cards import make_card
+from plif_export.core.passes import prepare
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
-from plif_export.targets.target import ExportJob
-from runtime.model.graph import Graph, Node
+from runtime.core.model.graph import Graph, Node
 from tests.plif_export.readers.module.test_read_loops import LOOPS, lively
 from tests.plif_export.targets.c.test_target_c import compiled, sanitized
 from tests.programs import linear, random_program, traced, trained

@@ -12,12 +12,12 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.prove import prove
-from plif_export.readers import read
+from plif_export.core.prove import prove
+from plif_export.core.readers import read
 from plif_export.targets.c.compiled import CompiledProgram
 from plif_export.targets.c.size import CORTEX_M4
 from runtime.artifacts.c.source import read_texts
-from runtime.model.card import read_card
+from runtime.core.model.card import read_card
 from tests.board import QEMU
 from tests.networks import firing, frames
 
@@ -56,7 +56,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recording(nmnist: Path, digits: Path) -> np.ndarray:
     """The frames of a real recording, float32 [T, 2, 34, 34]."""
-    from runtime.data import open_dataset
+    from runtime.core.data import open_dataset
 
     card = read_card(digits)
     c, h, w = card["input"]["shape"]

@@ -18,21 +18,21 @@ import onnx
 import pytest
 
 from plif_export import export, verify
-from plif_export.cards import make_card
-from plif_export.passes import prepare
-from plif_export.proof.report import Report
-from plif_export.prove import prove
-from plif_export.readers import read
-from plif_export.targets import find_target
+from plif_export.core.cards import make_card
+from plif_export.core.passes import prepare
+from plif_export.core.proof.report import Report
+from plif_export.core.prove import prove
+from plif_export.core.readers import read
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
-from plif_export.targets.target import ExportJob
 from runtime.artifacts.c.source import read_texts
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
-from runtime.model.grids import GRIDS
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
+from runtime.core.model.grids import GRIDS
 from runtime.native import is_built
-from tests.export.test_random_networks import ALL, Case
 from tests.networks import firing, frames
+from tests.plif_export.core.test_random_networks import ALL, Case
 from tests.random_networks import SEEDS, random_network
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 

@@ -17,12 +17,12 @@ from torch import nn
 
 import runtime
 from plif_export import check, check_file, export, verify
+from plif_export.core.targets import find_target
 from plif_export.readers.nir.reader import examine_nir
-from plif_export.targets import find_target
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.card import read_card
-from runtime.model.graph import Graph, Node
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph, Node
 from tests.conftest import crossed
 from tests.foreign import Residual, scale_to_threshold
 from tests.networks import firing, frames
@@ -311,7 +311,7 @@ def test_check_says_all_of_it_with_the_exporters_own_words(tmp_path: Path, capsy
 def test_the_card_of_a_nir_file_is_read_without_torch(tmp_path: Path) -> None:
     path = export(firing(VOTING), tmp_path / "m.nir", to="nir", options={"votes": "fold"}).path
     code = (
-        "import sys; from runtime.cli.main import run; code = run(['info', sys.argv[1], '--json']); "
+        "import sys; from runtime.core.cli.main import run; code = run(['info', sys.argv[1], '--json']); "
         "assert not {'torch', 'onnx', 'onnxruntime', 'nir'} & set(sys.modules), set(sys.modules); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)

@@ -18,11 +18,11 @@ from torch import nn
 
 import runtime
 from plif_export import ParityFailed, export, verify
-from runtime.api import Model
 from runtime.artifacts.openvino.contents import read_contents as read_openvino
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
-from runtime.model.digest import seal
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
+from runtime.core.model.digest import seal
 from tests.conftest import crossed
 from tests.networks import firing, frames
 
@@ -387,7 +387,7 @@ def test_options_are_checked_before_any_work(tmp_path: Path) -> None:
 
 def test_the_card_of_a_folder_is_read_without_openvino_or_torch(plain: Path) -> None:
     code = (
-        "import sys; from runtime.cli.main import run; code = run(['info', sys.argv[1], '--json']); "
+        "import sys; from runtime.core.cli.main import run; code = run(['info', sys.argv[1], '--json']); "
         "assert not {'openvino', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules), set(sys.modules); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(plain)], capture_output=True, text=True)
@@ -396,7 +396,7 @@ def test_the_card_of_a_folder_is_read_without_openvino_or_torch(plain: Path) -> 
 
 
 def test_evaluating_streaming_and_timing_take_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from runtime.cli.main import run
+    from runtime.core.cli.main import run
 
     model = Path(__file__).parents[4] / "models" / "nmnist-digits.pt"
     folder, file = (

@@ -16,18 +16,19 @@ from onnx import numpy_helper
 
 import plif_train
 import runtime
-from plif_export import export, pipeline
-from plif_export.passes import prepare
-from plif_export.pipeline import ParityFailed
-from plif_export.proof import gate
-from plif_export.readers import read
-from plif_export.targets.target import onnx_bytes
+from plif_export import export
+from plif_export.core import pipeline
+from plif_export.core.passes import prepare
+from plif_export.core.pipeline import ParityFailed
+from plif_export.core.proof import gate
+from plif_export.core.readers import read
+from plif_export.core.targets.target import onnx_bytes
+from plif_export.core.writers import FORMS
 from plif_export.targets.tensorrt.build import Streams, build
-from plif_export.writers import FORMS
-from runtime.base.errors import CheckFailed, PlifError
-from runtime.cli.main import run as command
+from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.cli.main import run as command
+from runtime.core.model.card import read_card
 from runtime.engines.tensorrt.engine import TensorRtEngine
-from runtime.model.card import read_card
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 

@@ -12,9 +12,11 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.passes import prepare
-from plif_export.readers import read
-from plif_export.targets.target import onnx_bytes
+from plif_export.core.passes import prepare
+from plif_export.core.readers import read
+from plif_export.core.targets.target import onnx_bytes
+from plif_export.core.writers import FORMS
+from plif_export.core.writers.emitter import Emitter
 from plif_export.targets.tensorrt.build import (
     BuiltPlan,
     Kernel,
@@ -25,14 +27,12 @@ from plif_export.targets.tensorrt.build import (
     product_types,
     read_layers,
 )
-from plif_export.writers import FORMS
-from plif_export.writers.emitter import Emitter
-from plif_train.network.network import Network
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.cli.main import run as command
+from plif_train.core.network.network import Network
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.cli.main import run as command
+from runtime.core.model.card import read_card
+from runtime.core.model.graph import Graph, spikes, state_out
 from runtime.engines.tensorrt.module import import_tensorrt
-from runtime.model.card import read_card
-from runtime.model.graph import Graph, spikes, state_out
 from tests.networks import firing
 
 pytestmark = pytest.mark.machines

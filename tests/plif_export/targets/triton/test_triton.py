@@ -13,8 +13,8 @@ import pytest
 import runtime
 from plif_export import export, verify
 from plif_export.targets.triton.config import ServingOptions, config
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from tests.networks import firing
 
 pytestmark = pytest.mark.machines

@@ -15,10 +15,10 @@ from runtime import native
 from runtime.artifacts.plif_file.program import plif_of
 from runtime.artifacts.web import page as web_page
 from runtime.artifacts.web.page import read_bytes
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.model.artifacts import kind_of
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.model.artifacts import kind_of
+from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import wasm
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 
 
 def installed() -> str | None:

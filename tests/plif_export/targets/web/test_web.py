@@ -21,9 +21,9 @@ from runtime.artifacts.plif_file import file as plif_file
 from runtime.artifacts.plif_file.facts import exit_fact
 from runtime.artifacts.plif_file.program import contents_of
 from runtime.artifacts.web.page import blocks, read_bytes
-from runtime.events.formats import Losses, open_recording
-from runtime.model.card import encode
-from runtime.model.digest import seal
+from runtime.core.events.formats import Losses, open_recording
+from runtime.core.model.card import encode
+from runtime.core.model.digest import seal
 from tests.browser import Browser, find_chromium
 from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events

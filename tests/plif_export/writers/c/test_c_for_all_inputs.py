@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from plif_export.cards import make_card
+from plif_export.core.cards import make_card
 from plif_export.writers.c.file import write_c
-from runtime.model.graph import Graph, Node
+from runtime.core.model.graph import Graph, Node
 from tests.programs import trained
 
 CBMC = shutil.which("cbmc")

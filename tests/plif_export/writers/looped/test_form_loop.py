@@ -17,26 +17,26 @@ from torch import nn
 
 import runtime
 from plif_export import check, export, verify
-from plif_export.proof.structure import differences, layer_of, of_onnx
-from plif_export.prove import prove
-from plif_export.readers import read
-from plif_export.targets import target_names
+from plif_export.core.proof.structure import differences, layer_of, of_onnx
+from plif_export.core.prove import prove
+from plif_export.core.readers import read
+from plif_export.core.targets import target_names
 from plif_export.writers.looped import calls
-from plif_train.network.network import Network
+from plif_train.core.network.network import Network
 from runtime import native
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError, PlifWarning
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.measure.evaluate.batches import run_batch
+from runtime.core.model.artifacts import CARD_KEY
+from runtime.core.model.card import read_card
+from runtime.core.model.readers.onnx_contents import read_initializers, read_model, read_step
+from runtime.core.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, put
 from runtime.engines.tuner.calibrate import measure
 from runtime.forms.looped.onnx_loop import loop_of, step_of
-from runtime.measure.evaluate.batches import run_batch
-from runtime.model.artifacts import CARD_KEY
-from runtime.model.card import read_card
-from runtime.model.readers.onnx_contents import read_initializers, read_model, read_step
-from runtime.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, put
 from tests.conftest import crossed
-from tests.export.exact_networks import written
-from tests.export.mutations import trials
 from tests.networks import firing, frames
+from tests.plif_export.core.exact_networks import written
+from tests.plif_export.core.mutations import trials
 
 ALIKE = "{c8k3s1-BN-PLIF}*2-MPk4s4-FC30-PLIF-APk10s10"  # two layers whose states are of one shape
 ENGINES = ["onnxruntime", *(["event"] if native.is_built() else [])]

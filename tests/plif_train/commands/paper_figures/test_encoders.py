@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from plif_train.commands.paper_figures.encoders import latency, learnable, poisson
-from plif_train.network.neuron import Neuron
-from runtime.base.errors import PlifError
+from plif_train.core.network.neuron import Neuron
+from runtime.core.base.errors import PlifError
 
 
 def test_poisson_spikes_number_p_t_on_average() -> None:

@@ -20,11 +20,11 @@ from plif_train.commands.paper_figures.activity import FirstLayerSpikes, choose,
 from plif_train.commands.paper_figures.all_channels import mosaic
 from plif_train.commands.paper_figures.draw import MissingPart, write_report
 from plif_train.commands.paper_figures.subject import FigureModel, open_subject, samples_of
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.data import open_dataset
-from runtime.events import make_events
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.data import open_dataset
+from runtime.core.events import make_events
+from runtime.core.model.card import read_card
 from tests.recordings import aedat2_bytes
 
 
@@ -96,7 +96,7 @@ def test_the_numbers_of_a_figure_are_those_of_the_network(trained: Path, tmp_pat
 
 
 def test_a_recording_alone_can_be_looked_at(trained: Path, tmp_path: Path) -> None:
-    from runtime.events import write_nmnist
+    from runtime.core.events import write_nmnist
 
     data = open_dataset("digits:3", "test", framing="count:T=4")
     write_nmnist(tmp_path / "mine.bin", data.recording(2)[0])  # type: ignore[attr-defined]
@@ -232,9 +232,9 @@ def test_a_folder_of_runs_may_hold_other_files_and_captions_name_the_run(
 
 
 def test_the_course_of_protocol_b_has_one_test_accuracy(tmp_path: Path) -> None:
-    from plif_train.loop.training import train
-    from plif_train.recipe import Recipe
-    from tests.train.small import bars, network
+    from plif_train.core.loop.training import train
+    from plif_train.core.recipe import Recipe
+    from tests.plif_train.core.small import bars, network
 
     record = train(network(), bars(41), bars(8), Recipe(epochs=2, batch_size=8, protocol="B"), tmp_path / "b.pt")
     figure = draw_figure("course", open_subject(tmp_path / "b.pt")).figure

@@ -19,10 +19,10 @@ from plif_train.commands.paper_figures.subject import FigureModel, open_subject
 from plif_train.commands.paper_figures.subject import TrainingRun as TrainedRun
 from plif_train.commands.paper_figures.table_s2 import table_s2
 from plif_train.commands.paper_rows.logs import authors_runs
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, make_run
-from tests.train.small import TrainingRun
+from tests.plif_train.core.small import TrainingRun
 
 W = "epoch,layer,low,high,count\n"
 

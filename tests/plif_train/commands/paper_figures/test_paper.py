@@ -13,8 +13,6 @@ import torch
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
-from plif_train.api import job_of
-from plif_train.cli import _settings
 from plif_train.commands.paper_figures import draw_figure
 from plif_train.commands.paper_figures.subject import open_subject
 from plif_train.commands.paper_figures.table_s2 import lines_of, table_s2
@@ -22,12 +20,14 @@ from plif_train.commands.paper_rows.conditions import conditions_of, parts_of
 from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log, like, nearest
 from plif_train.commands.paper_rows.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, rows
 from plif_train.commands.paper_rows.standing import standing_of
-from plif_train.loop.checkpoint import card_of
-from plif_train.network.choice import network_for
-from plif_train.options import TrainingOptions
-from plif_train.recipe import KEYS, Recipe
-from runtime.cli.main import app, commands, run
-from runtime.data import find
+from plif_train.core.api import job_of
+from plif_train.core.cli import _settings
+from plif_train.core.loop.checkpoint import card_of
+from plif_train.core.network.choice import network_for
+from plif_train.core.options import TrainingOptions
+from plif_train.core.recipe import KEYS, Recipe
+from runtime.core.cli.main import app, commands, run
+from runtime.core.data import find
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
 # How each condition of a training like the authors' on Fashion-MNIST can differ.

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from plif_train import build, save
+from plif_train.core.recipe import Recipe
 from plif_train.hooks.kept_epochs.log import EPOCHS
-from plif_train.recipe import Recipe
 
 FASHION = "A-FashionMNIST-PLIF-tau2-max-T8"
 # What a card says of a training like the authors' on Fashion-MNIST.

@@ -14,16 +14,16 @@ from plif_train import build
 from plif_train.commands.paper_rows.conditions import NOT_COMPARED, conditions_of
 from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log
 from plif_train.commands.paper_rows.standing import Standing, spread, standing_of
+from plif_train.core.loop.checkpoint import card_of
+from plif_train.core.loop.hooks import augmentation_of
+from plif_train.core.loop.training import train
+from plif_train.core.network.network import Meta, Options
+from plif_train.core.recipe import KEYS, NETWORK, Recipe
 from plif_train.hooks.kept_epochs.log import epochs_path, read, read_of
-from plif_train.loop.checkpoint import card_of
-from plif_train.loop.hooks import augmentation_of
-from plif_train.loop.training import train
-from plif_train.network.network import Meta, Options
-from plif_train.recipe import KEYS, NETWORK, Recipe
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING
-from tests.train.small import bars, network
+from tests.plif_train.core.small import bars, network
 
 OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another value than the authors'
     Recipe: {

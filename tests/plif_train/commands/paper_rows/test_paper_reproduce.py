@@ -16,11 +16,11 @@ import torch
 from plif_train import build, save, scale_to_fire
 from plif_train.commands.paper_rows.logs import authors_runs
 from plif_train.commands.paper_rows.rows import rows
-from plif_train.network.presets import PRESETS
-from runtime.data import open_dataset
+from plif_train.core.network.presets import PRESETS
+from runtime.core.data import open_dataset
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, few_pictures, make_run
-from tests.runtime.test_data_sets import write_cifar10_dvs
-from tests.train.small import TrainingRun, plif_process, wait_for
+from tests.plif_train.core.small import TrainingRun, plif_process, wait_for
+from tests.runtime.core.test_data_sets import write_cifar10_dvs
 
 LIF = "A-FashionMNIST-LIF-tau16-max-T8"
 GESTURES = "other_gestures,right_arm_clockwise,air_drums"

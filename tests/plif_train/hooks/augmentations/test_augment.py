@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from plif_train import Recipe
+from plif_train.core.loop.hooks import augmentation_of
+from plif_train.core.loop.training import PRECISIONS
+from plif_train.core.network.layers import MODES
+from plif_train.core.network.losses import LOSSES
+from plif_train.core.network.network import Options
+from plif_train.core.network.surrogate import SURROGATES
+from plif_train.core.recipe import KEYS, NETWORK, read_recipe, shipped
 from plif_train.hooks.augmentations.augment import AUGMENTATIONS
 from plif_train.hooks.mixed_windows.windows import parse_variation
-from plif_train.loop.hooks import augmentation_of
-from plif_train.loop.training import PRECISIONS
-from plif_train.network.layers import MODES
-from plif_train.network.losses import LOSSES
-from plif_train.network.network import Options
-from plif_train.network.surrogate import SURROGATES
-from plif_train.recipe import KEYS, NETWORK, read_recipe, shipped
-from runtime.model.grids import GRIDS
+from runtime.core.model.grids import GRIDS
 
 
 def test_what_a_key_may_be_is_what_the_training_has() -> None:

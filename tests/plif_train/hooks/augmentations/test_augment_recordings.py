@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from plif_train.core.loop.hooks import augmentation_of
+from plif_train.core.recipe import read_recipe, shipped
 from plif_train.hooks.augmentations.augment import random_shift_drop
-from plif_train.loop.hooks import augmentation_of
-from plif_train.recipe import read_recipe, shipped
 
 
 def recordings(n: int = 4) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from plif_train.hooks.augmentations.augment import random_affine, random_crop_flip
-from tests.train.small import TrainingRun
+from tests.plif_train.core.small import TrainingRun
 
 
 def test_augmentation_moves_images_and_invents_nothing() -> None:
@@ -32,7 +32,7 @@ def test_augmentation_moves_images_and_invents_nothing() -> None:
 
 
 def test_a_recipe_sets_loss_and_augmentation_and_options_override_it(plif: TrainingRun, tmp_path: Path) -> None:
-    from tests.runtime.test_data import write_mnist
+    from tests.runtime.core.test_data import write_mnist
 
     write_mnist(tmp_path / "mnist")
     small = [

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from plif_train import load, scale_to_fire
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.layers import BatchNorm
+from plif_train.core.network.network import Network
+from plif_train.core.network.presets import build
 from plif_train.hooks.begin_from.start_from import start_from, widen
 from plif_train.hooks.bias_limit.hook import check_limit, limit_biases
 from plif_train.hooks.slow.hook import begin_slow
-from plif_train.loop import checkpoint
-from plif_train.network.layers import BatchNorm
-from plif_train.network.network import Network
-from plif_train.network.presets import build
-from runtime.base.errors import PlifError
-from runtime.events import make_events
-from runtime.events.formats.nmnist import write_nmnist
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events
+from runtime.core.events.formats.nmnist import write_nmnist
+from tests.plif_train.core.small import TrainingRun
 from tests.recordings import aedat2_bytes
-from tests.train.small import TrainingRun
 
 CLASSES = ("left_wave", "other", "right_wave")
 NOTATION = "c4k5s4-BN-PLIF-MPk2s2-DP-FC16-PLIF-FC30-PLIF-APk10s10"
@@ -324,7 +324,7 @@ def test_what_does_not_fit_is_said_in_one_line(
 
 
 def test_a_set_of_some_classes_is_scored_and_the_missing_are_named(tmp_path: Path) -> None:
-    from runtime.data import open_dataset
+    from runtime.core.data import open_dataset
 
     root = folder(tmp_path / "d", CLASSES[:2])
     with pytest.warns(UserWarning, match="no recordings of right_wave"):

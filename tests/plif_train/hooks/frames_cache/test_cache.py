@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.data.sets import load_samples
+from plif_train.core.data.sets import load_samples
 from plif_train.hooks.frames_cache import cache as caching
-from runtime.base.errors import PlifError
-from runtime.base.files import whole_or_nothing
-from runtime.data import Dataset, open_dataset
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import whole_or_nothing
+from runtime.core.data import Dataset, open_dataset
 from tests.conftest import REPOSITORY
-from tests.runtime.test_data import some_events, write_mnist, write_recordings
-from tests.train.small import largest_file
+from tests.plif_train.core.small import largest_file
+from tests.runtime.core.test_data import some_events, write_mnist, write_recordings
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_everything_that_changes_a_sample_changes_the_key_and_nothing_else(recor
 def test_counts_beyond_a_byte_in_one_piece_widen_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "PIECE", 2)
     write_recordings(tmp_path / "set", [f"Test/1/{i}.bin" for i in range(5)])
-    from runtime.events import write_nmnist
+    from runtime.core.events import write_nmnist
 
     many = some_events(300)
     many["x"], many["y"], many["p"] = 3, 4, True
@@ -179,8 +179,8 @@ SMALL_DISK = """
 import sys
 from pathlib import Path
 from plif_train.hooks.frames_cache import cache
-from plif_train.data.sets import load_samples
-from runtime.data import open_dataset
+from plif_train.core.data.sets import load_samples
+from runtime.core.data import open_dataset
 cache.PIECE = 4
 try:
     load_samples(open_dataset(f"nmnist:{sys.argv[1]}", framing="count:T=30"), cache=sys.argv[2])

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from plif_train import load
+from plif_train.core.loop.hooks import Epoch
+from plif_train.core.loop.training import train
+from plif_train.core.recipe import Recipe
 from plif_train.hooks.kept_epochs.log import WEIGHTS, read
 from plif_train.hooks.kept_epochs.resume import resume_path
-from plif_train.loop.hooks import Epoch
-from plif_train.loop.training import train
-from plif_train.recipe import Recipe
-from runtime.base.errors import PlifError
-from tests.train.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
+from runtime.core.base.errors import PlifError
+from tests.plif_train.core.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
 
 
 @pytest.mark.quick
@@ -143,7 +143,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """A data set in the layout of N-MNIST: two recordings of each digit in each split."""
-    from runtime.events import make_events, write_nmnist
+    from runtime.core.events import make_events, write_nmnist
 
     rng = np.random.default_rng(0)
     for split in ("Train", "Test"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from plif_train import build, load, save
+from plif_train.core.recipe import changed, read_recipe
 from plif_train.hooks.kept_epochs.recorded import like_recipe, resolved
-from plif_train.recipe import changed, read_recipe
-from runtime.model.card import read_card
+from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
-from tests.train.small import TrainingRun
+from tests.plif_train.core.small import TrainingRun
 
 SMALL = 'network = "nmnist"\nchannels = 2\nhidden = 20\nT = 3\nbatch_size = 5\nepochs = 1\n'
 DIGITS = ["--data", "digits:12"]

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from plif_train import build, load
-from plif_train.data.sets import Samples
+from plif_train.core.data.sets import Samples
+from plif_train.core.loop.evaluate import evaluate
+from plif_train.core.loop.hooks import Epoch
+from plif_train.core.loop.training import train
+from plif_train.core.network.network import Network
+from plif_train.core.recipe import Recipe
 from plif_train.hooks.kept_epochs.log import WEIGHTS, read
 from plif_train.hooks.kept_epochs.resume import resume_path
-from plif_train.loop.evaluate import evaluate
-from plif_train.loop.hooks import Epoch
-from plif_train.loop.training import train
-from plif_train.network.network import Network
-from plif_train.recipe import Recipe
-from runtime.base.errors import PlifError
-from runtime.data import find
-from tests.train.small import NOTATION, SMALL, Stop, TrainingRun, bars, network
+from runtime.core.base.errors import PlifError
+from runtime.core.data import find
+from tests.plif_train.core.small import NOTATION, SMALL, Stop, TrainingRun, bars, network
 
 ONCE = Recipe(epochs=1, batch_size=8)
 DIGITS = ["--data", "digits:12", "--epochs", "1"]

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from plif_train.core.network.losses import BY_STEP, LOSSES, UNASKED, count_right
 from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, floor_of, load_events
 from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
 from plif_train.hooks.mixed_windows.windows import IDLE, LabelledStretch, Windows, parse_variation
 from plif_train.hooks.other_losses.losses import step_ce, step_mse
-from plif_train.network.losses import BY_STEP, LOSSES, UNASKED, count_right
-from runtime.base.errors import PlifError
-from runtime.data import Dataset, open_dataset
-from runtime.data.dataset import EventSet
+from runtime.core.base.errors import PlifError
+from runtime.core.data import Dataset, open_dataset
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import frames_of, make_events
+from runtime.core.events.formats.nmnist import write_nmnist
+from runtime.core.events.framing import Framing
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.performers.gestures import MIRRORED
-from runtime.events import frames_of, make_events
-from runtime.events.formats.nmnist import write_nmnist
-from runtime.events.framing import Framing
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet, evt2_bytes
 
 SIZE, STEP_US, STEPS = (32, 32), 20_000.0, 10

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from plif_train import build, scale_to_fire
-from plif_train.network.presets import PRESETS
-from runtime.base.errors import PlifError
+from plif_train.core.network.presets import PRESETS
+from runtime.core.base.errors import PlifError
 
 
 @pytest.mark.parametrize("name", PRESETS)

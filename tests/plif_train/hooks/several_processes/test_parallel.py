@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from plif_train import build, load
-from plif_train.loop.devices import World, parse_devices
-from plif_train.loop.training import count_samples
-from plif_train.recipe import Recipe
-from runtime.base.errors import PlifError
-from tests.train.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
+from plif_train.core.loop.devices import World, parse_devices
+from plif_train.core.loop.training import count_samples
+from plif_train.core.recipe import Recipe
+from runtime.core.base.errors import PlifError
+from tests.plif_train.core.small import SMALL, TrainingRun, epochs_in, plif_process, wait_for
 
 
 @pytest.mark.large
@@ -87,8 +87,8 @@ def test_a_batch_that_is_too_small_for_the_processes_is_said_before_they_wait_fo
 
 RANK = """
 import os, sys
-from plif_train.loop.devices import join_ranks
-from runtime.base.errors import PlifError
+from plif_train.core.loop.devices import join_ranks
+from runtime.core.base.errors import PlifError
 def train(fail):
     with join_ranks(["cpu", "cpu"]) as (world, _):
         world.total([1.0])

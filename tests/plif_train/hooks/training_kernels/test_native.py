@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from plif_train import build
+from plif_train.core.network.neuron import Neuron
 from plif_train.hooks.training_kernels import native
 from plif_train.hooks.training_kernels.layers import AveragePool, MaxPool
-from plif_train.network.neuron import Neuron
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from plif_train.network.neuron import Neuron
+from plif_train.core.network.neuron import Neuron
 
 SURROGATES = ("atan", "sigmoid", "piecewise")
 CASES = [

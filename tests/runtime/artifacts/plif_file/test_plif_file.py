@@ -15,12 +15,12 @@ from plif_export import export, verify
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
 from runtime.artifacts.plif_file.program import of_nibbles, read_plif, turned
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
+from runtime.core.model.grids import GRIDS
 from runtime.engines.event_program.layout import aligned
-from runtime.model.card import read_card
-from runtime.model.grids import GRIDS
-from tests.export.attacks.artifacts import write_plif
 from tests.networks import digits_network, firing, frames
+from tests.plif_export.core.attacks.artifacts import write_plif
 
 pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"

@@ -12,13 +12,13 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import Interrupted, PlifError
-from runtime.cli.main import run
 from runtime.commands.predict.unlabelled import predict
+from runtime.core.base.errors import Interrupted, PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import evaluate
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate
 from runtime.observers.prediction_tables import read_csv
 from tests.networks import digits_network, firing
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.cifar10_images import set as cifar10
 
 

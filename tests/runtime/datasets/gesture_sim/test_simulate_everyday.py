@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import PARTS, record, simulate_gesture
 from runtime.datasets.performers.everyday import EVERYDAY
@@ -15,7 +16,6 @@ from runtime.datasets.performers.performance import Bout, Manner, perform, pose_
 from runtime.datasets.performers.performer import VARIED, draw_performer
 from runtime.datasets.performers.schedule import OTHER, draw_everyday, draw_short_bouts, vary
 from runtime.datasets.performers.things import ThingPainter, draw_things
-from runtime.events import events_sha256, open_source
 
 T_S = np.arange(0, 4, 0.01)
 

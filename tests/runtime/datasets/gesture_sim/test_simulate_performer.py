@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.data import open_dataset
+from runtime.core.base.errors import PlifError
+from runtime.core.data import open_dataset
+from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import record, simulate_gesture
 from runtime.datasets.performers.figure import FORE_PX, SHOULDER, UPPER_PX
@@ -19,7 +20,6 @@ from runtime.datasets.performers.performer import RANGES, draw_performer
 from runtime.datasets.performers.schedule import draw_windows
 from runtime.datasets.performers.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, ParameterDraws
 from runtime.datasets.simulated_camera.sensor import Camera, Sensor, simulate
-from runtime.events import events_sha256, open_source
 
 T_S = np.arange(0, 4, 0.01)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import runtime.datasets.gesture_sim.simulate_gesture as sets
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import events_sha256, open_source
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
 from runtime.datasets.motion.drawn import Moves, stage
 from runtime.datasets.performers.figure import SENSOR, stand_still
 from runtime.datasets.performers.performance import record_scene
 from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.datasets.performers.things import ThingPainter, draw_things
-from runtime.events import events_sha256, open_source
 from tests.runtime.datasets.motion.motions import bvh, waving
 
 SPEC = "sim:dvs128-gesture?seed=7&seconds=0.4&gesture=8&view=cut"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import runtime.datasets.gesture_sim.simulate_gesture as sets
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record, simulate_gesture
 from runtime.datasets.motion.drawn import MOVES, Gestures, Held, Moves, joints_of, stage
@@ -19,7 +20,6 @@ from runtime.datasets.performers.gestures import WIDE_PACES
 from runtime.datasets.performers.options import VIEWS
 from runtime.datasets.performers.performance import Bout, Manner, perform
 from runtime.datasets.performers.performer import draw_performer
-from runtime.events import events_sha256, open_source
 from tests.runtime.datasets.motion.motions import waving, write_collection
 
 T_S = np.arange(0, 8, 0.01)

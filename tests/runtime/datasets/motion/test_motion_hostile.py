@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.datasets.motion.joints import read_motions
 from runtime.datasets.motion.simulate_motion import simulate_motion
 from tests.runtime.datasets.motion.motions import bvh, waving, write_collection

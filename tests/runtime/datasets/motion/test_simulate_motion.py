@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.data import open_dataset
+from runtime.core.base.errors import PlifError
+from runtime.core.data import open_dataset
+from runtime.core.events import EVENT_DTYPE, events_sha256, open_source, read_events
 from runtime.datasets.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
 from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewpoint
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, simulate_motion, split_actors
 from runtime.datasets.performers.performer import Performer, draw_performer
-from runtime.events import EVENT_DTYPE, events_sha256, open_source, read_events
 from tests.runtime.datasets.motion.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
 
 
@@ -330,7 +330,7 @@ def test_whoever_flickers_more_than_a_camera_gives_is_not_drawn_for_ever(
 def test_the_command_makes_recordings_of_motion_capture(
     walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from runtime.cli.main import run
+    from runtime.core.cli.main import run
 
     (tmp_path / "in/wave").mkdir(parents=True)
     (tmp_path / "in/wave/one.bvh").write_bytes(walk.read_bytes())

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import read_events
 from runtime.datasets.digits.drawing import STROKES, draw_digit
 from runtime.datasets.digits.saccades import CLOCK_US, RANGES, Take, find_shift, record_digit, record_digits, render
-from runtime.events import read_events
 from runtime.sources.sim.source import simulated
 
 LEGS_US = ((0, 100_000), (100_000, 205_000), (205_000, 320_000))
@@ -169,7 +169,7 @@ def test_a_source_that_is_misspelt_is_refused(spec: str, message: str) -> None:
 
 def test_simulation_needs_numpy_alone() -> None:
     code = (
-        "import sys, runtime.sources.sim.source, runtime.data, runtime.datasets.nmnist_sim.simulate_nmnist;"
+        "import sys, runtime.sources.sim.source, runtime.core.data, runtime.datasets.nmnist_sim.simulate_nmnist;"
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'scipy', 'matplotlib') if m in sys.modules])"
     )
     root = Path(__file__).resolve().parents[4]

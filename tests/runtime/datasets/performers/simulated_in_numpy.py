@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.events.array import EVENT_DTYPE
+from runtime.core.events.array import EVENT_DTYPE
 
 TEXELS = (32, 8)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import runtime.datasets.simulated_camera.native as native
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
 from runtime.datasets.performers.performer import draw_performer
 from runtime.datasets.simulated_camera.sensor import Sensor, simulate
-from runtime.events import open_source
 from tests.runtime.datasets.performers import simulated_in_numpy as equations
 
 

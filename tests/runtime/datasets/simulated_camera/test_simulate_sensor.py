@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
+from runtime.core.events import EVENT_DTYPE
 from runtime.datasets.simulated_camera.sensor import Sensor, simulate, simulate_batch
-from runtime.events import EVENT_DTYPE
 
 IDEAL = Sensor(threshold_on=0.25, threshold_off=0.5, mismatch=0, offset=0.1, refractory_us=0)
 

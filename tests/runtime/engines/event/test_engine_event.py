@@ -12,22 +12,22 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.cards import make_card, set_card
-from plif_export.passes import prepare
-from plif_export.proof.arithmetic import interpret
-from plif_export.proof.arithmetic.arrays import Numpy
-from plif_export.proof.arithmetic.bounds import Bounds
-from plif_export.proof.compare import MEMBRANE
-from plif_export.readers.ours import read_network
-from plif_export.writers import FORMS
-from plif_train.network.network import Network
+from plif_export.core.cards import make_card, set_card
+from plif_export.core.passes import prepare
+from plif_export.core.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic.arrays import Numpy
+from plif_export.core.proof.arithmetic.bounds import Bounds
+from plif_export.core.proof.compare import MEMBRANE
+from plif_export.core.readers.ours import read_network
+from plif_export.core.writers import FORMS
+from plif_train.core.network.network import Network
 from runtime import native
-from runtime.api import Model
+from runtime.core.api import Model
+from runtime.core.model.graph import Graph, Node
 from runtime.engines.event.engine import EventEngine
 from runtime.engines.event_program import builder as event_builder
-from runtime.model.graph import Graph, Node
-from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
+from tests.plif_export.core.test_passes import VARIANTS
 
 pytestmark = [
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),

@@ -15,11 +15,11 @@ from onnx import numpy_helper
 
 import runtime
 from plif_export import export
-from plif_export.cards import set_card
+from plif_export.core.cards import set_card
 from runtime import native
-from runtime.base.errors import PlifError
-from runtime.model.card import read_card
-from runtime.model.readers.onnx_contents import read_initializers
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
+from runtime.core.model.readers.onnx_contents import read_initializers
 from tests.networks import firing, frames
 
 needs_library = pytest.mark.skipif(

@@ -13,17 +13,17 @@ from onnx import numpy_helper
 
 import runtime
 from plif_export import export, verify
-from plif_export.cards import set_card
+from plif_export.core.cards import set_card
 from runtime import native
-from runtime.api import Model
-from runtime.base.errors import PlifError
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.model.card import read_card
 from runtime.engines import tuner
 from runtime.engines.event.engine import EventEngine
 from runtime.engines.event_program import forms as event_forms
-from runtime.model.card import read_card
 from tests.conftest import crossed
-from tests.export.test_passes import VARIANTS
 from tests.networks import firing, frames
+from tests.plif_export.core.test_passes import VARIANTS
 from tests.random_networks import random_network
 from tests.runtime.engines.event.test_engine_event import SHAPES, outcome, same
 from tests.runtime.engines.event.test_engine_event_hostile import attribute, changed, edit, node, replace, tensor

@@ -14,12 +14,12 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.network.network import Network
+from plif_train.core.network.network import Network
 from runtime import native
-from runtime.engines import Engine
+from runtime.core.engines import Engine
+from runtime.core.engines.session import Session
+from runtime.core.events import frames_of, read_events
 from runtime.engines.event.engine import EventEngine
-from runtime.engines.session import Session
-from runtime.events import frames_of, read_events
 from tests.libplif import CSession, Handle, library
 from tests.networks import firing
 

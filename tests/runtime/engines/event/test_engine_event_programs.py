@@ -13,16 +13,16 @@ import onnx
 import pytest
 
 import runtime
-from plif_export.passes import prepare
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.passes import prepare
+from plif_export.core.proof.arithmetic import interpret
 from runtime import native
 from runtime.artifacts.plif_file.file import KEPT
-from runtime.model.graph import Graph, Node, key_of
+from runtime.core.model.graph import Graph, Node, key_of
 from runtime.neurons.traced_program.program import EXACT, OPS
-from tests.export.exact_networks import NEURONS, exact_network
-from tests.export.exact_networks import written as exact_file
 from tests.fuzz.traced import random_program
 from tests.libplif import Handle
+from tests.plif_export.core.exact_networks import NEURONS, exact_network
+from tests.plif_export.core.exact_networks import written as exact_file
 from tests.programs import GRADED, LEAKY, linear, plif_file_of, recurrent, traced, written
 
 pytestmark = pytest.mark.skipif(

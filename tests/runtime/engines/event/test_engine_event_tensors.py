@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import runtime
-from plif_export.proof.arithmetic import interpret
+from plif_export.core.proof.arithmetic import interpret
 from runtime import native
-from runtime.model.graph import Graph, Node, key_of
-from runtime.model.ops.shapes import shape_of
-from tests.export.test_graph_layers import CASES, JOINED, TOKENS, attention
+from runtime.core.model.graph import Graph, Node, key_of
+from runtime.core.model.ops.shapes import shape_of
+from tests.plif_export.core.test_graph_layers import CASES, JOINED, TOKENS, attention
 from tests.programs import LEAKY, linear, plif_file_of, proved, traced, written
 
 pytestmark = pytest.mark.skipif(

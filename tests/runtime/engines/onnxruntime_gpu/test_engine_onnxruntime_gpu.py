@@ -14,9 +14,9 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from runtime.base.errors import PlifError
-from runtime.cli.main import run as command
-from runtime.engines import available
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run as command
+from runtime.core.engines import available
 from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames, same_steps
 

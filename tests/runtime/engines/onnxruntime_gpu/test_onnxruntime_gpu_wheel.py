@@ -90,7 +90,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plif(python: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [python, "-W", "error::RuntimeWarning", "-m", "runtime.cli", *arguments]
+    command = [python, "-W", "error::RuntimeWarning", "-m", "runtime.core.cli", *arguments]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
 
 

@@ -16,13 +16,13 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from runtime.api import Model
 from runtime.artifacts.tensorrt import file as engine_file
-from runtime.base.errors import MissingExtra, PlifError, PlifWarning
-from runtime.cli.main import run as command
+from runtime.core.api import Model
+from runtime.core.base.errors import MissingExtra, PlifError, PlifWarning
+from runtime.core.cli.main import run as command
+from runtime.core.model.card import encode, read_card
 from runtime.engines.tensorrt.cuda import CudaError
 from runtime.engines.tensorrt.engine import TensorRtBuffers
-from runtime.model.card import encode, read_card
 from tests.networks import firing, frames
 from tests.standin import tensorrt as standin
 from tests.standin.fixtures import machine_with_gpu

@@ -16,15 +16,16 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.cards import set_card
+from plif_export.core.cards import set_card
 from runtime import native
-from runtime.base.declared import EngineOptions
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.engines import available, tuner
+from runtime.core.base.declared import EngineOptions
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.engines import available
+from runtime.core.model.card import read_card
+from runtime.engines import tuner
 from runtime.engines.tuner import Measurement, waited_s
 from runtime.engines.tuner.calibrate import measure
-from runtime.model.card import read_card
 from tests.networks import firing, frames
 
 pytestmark = [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.base.files import cache_folder
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import cache_folder
 from runtime.engines import tuner
 from runtime.engines.tuner import Measurement, fastest, in_turns, tune
 

@@ -11,15 +11,15 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from runtime.base.errors import PlifError
-from runtime.cli.main import run as command
-from runtime.engines.available import why_not
-from runtime.engines.buffers import Resident
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run as command
+from runtime.core.engines.available import why_not
+from runtime.core.engines.buffers import Resident
+from runtime.core.model.card import read_card
 from runtime.engines.webgpu.vulkan import SOFTWARE, adapters
-from runtime.model.card import read_card
-from tests.export.test_peers import ROWS, SAMPLE
 from tests.networks import firing, frames, same_steps
 from tests.peers import make
+from tests.plif_export.core.test_peers import ROWS, SAMPLE
 
 pytestmark = pytest.mark.machines
 

@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from plif_export import export
+from runtime.core.model.grids import GRIDS
+from runtime.core.model.readers.onnx_contents import read_model
 from runtime.engines.webgpu.in_float32 import REDUCED, SCALE_LAST, in_float32
-from runtime.model.grids import GRIDS
-from runtime.model.readers.onnx_contents import read_model
 from tests.networks import firing, frames
 
 

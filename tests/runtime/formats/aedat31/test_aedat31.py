@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import make_events, open_source, read_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events, open_source, read_events
 from runtime.formats import aedat31
 from tests.recordings import (
     AEDAT31_HEADER,

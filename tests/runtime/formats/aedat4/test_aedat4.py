@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import events_sha256, open_source, read_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import events_sha256, open_source, read_events
 from runtime.formats import aedat4
 from tests.lies import NO_JSON, check_lie
 from tests.recorded import real_or_shipped

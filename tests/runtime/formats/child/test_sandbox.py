@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events.formats.base import Losses
+from runtime.core.base.errors import PlifError
+from runtime.core.events.formats.base import Losses
 from runtime.formats.child import children, sandbox
 from runtime.formats.child.children import Child, not_confined, run_script
 from runtime.formats.child.records import events_of
@@ -283,7 +283,7 @@ def test_a_decoder_that_wants_more_than_its_file_is_worth_is_one_line(
 
 
 def test_info_says_what_a_reader_lacks_here(lacks: dict[str, str]) -> None:
-    done = [subprocess.run([sys.executable, "-m", "runtime.cli", "info", *words], capture_output=True, text=True)
+    done = [subprocess.run([sys.executable, "-m", "runtime.core.cli", "info", *words], capture_output=True, text=True)
             for words in ((), ("--json",))]  # fmt: skip
     found = json.loads(done[1].stdout)
     assert found["sandbox_not_here"] == lacks
@@ -370,7 +370,7 @@ FEW_FILES = """
 import resource, subprocess, tempfile
 from pathlib import Path
 from runtime.formats.child.children import Child
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 opened = [open("/dev/null") for _ in range(10)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (opened[-1].fileno() + 1,) * 2)
 try:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source
-from runtime.events.formats.base import Losses
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
+from runtime.core.events.formats.base import Losses
 from runtime.formats.csv_text import LINE_LIMIT, CsvParser
 from tests.fuzz.recordings import in_memory
 from tests.recordings import csv_bytes, some_events

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source, read_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source, read_events
 from runtime.sources.stdin import StdinSource
 from tests.recordings import some_events
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.events import make_events, open_source, read_events
+from runtime.core.events import make_events, open_source, read_events
 from tests.recordings import (
     DAT_HEADER,
     dat_bytes,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
 from tests.recordings import (
     es_bytes,
     some_events,

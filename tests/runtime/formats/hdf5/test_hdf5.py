@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events import open_source, read_events
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events import open_source, read_events
 from runtime.formats import hdf5 as hdf5_recordings
 from runtime.formats.child.records import PIECE
 from tests.fuzz.recordings import in_memory, read

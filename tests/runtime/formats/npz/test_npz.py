@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import events_sha256, open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import events_sha256, open_source
 from tests.recordings import (
     npy_bytes,
     some_events,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.events import open_source, read_events
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.events import open_source, read_events
 from runtime.formats import rosbag
 from tests.fuzz.recordings import read
 from tests.lies import NO_JSON, check_lie

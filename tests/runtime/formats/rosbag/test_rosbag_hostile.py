@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import read_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import read_events
 from runtime.formats.child import children
 from runtime.formats.child.children import Child
 from tests.recordings import some_events
@@ -36,8 +36,8 @@ READ = """
 import json, resource, sys
 from runtime.formats.child import children
 from runtime.formats.child.children import Child
-from runtime.base.errors import PlifError
-from runtime.events import read_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import read_events
 children.FREE_SECONDS = int(sys.argv[2])
 try:
     said = len(read_events(sys.argv[1]))

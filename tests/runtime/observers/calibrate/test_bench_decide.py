@@ -13,10 +13,10 @@ import pytest
 import plif_export
 import runtime
 from bench import decide
-from plif_train.loop import checkpoint
-from plif_train.network.presets import build
-from runtime.events import open_source
-from runtime.events.frame import Frame
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.presets import build
+from runtime.core.events import open_source
+from runtime.core.events.frame import Frame
 from runtime.observers.calibrate.labels import FalseLabels, Outputs, false_labels, poisson_interval, say
 from runtime.observers.calibrate.rules import all_of
 from tests.conftest import REPOSITORY

@@ -13,11 +13,11 @@ import pytest
 from bench.decide import Seen
 from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed, drawn, people, sessions
 from plif_export import export
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.presets import build
 from plif_train.hooks.mixed_windows.variation import Clip
-from plif_train.loop import checkpoint
-from plif_train.network.presets import build
+from runtime.core.events.frame import Frame
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.events.frame import Frame
 from runtime.observers.calibrate.labels import Outputs
 from runtime.observers.calibrate.rules import Gesture
 from tests.conftest import REPOSITORY

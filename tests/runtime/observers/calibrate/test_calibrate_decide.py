@@ -13,13 +13,14 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.events import make_events, open_source, write_nmnist
-from runtime.events.frame import Frame
-from runtime.events.framer import Framer
-from runtime.events.framing import Framing
-from runtime.model.card import check_model_card, read_card
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import make_events, open_source, write_nmnist
+from runtime.core.events.frame import Frame
+from runtime.core.events.framer import Framer
+from runtime.core.events.framing import Framing
+from runtime.core.model.card import check_model_card, read_card
+from runtime.core.stream.options import LIVE_RULES
 from runtime.observers.calibrate import rules as calibrate
 from runtime.observers.calibrate.exits import require_room
 from runtime.observers.calibrate.labels import Outputs, hear, say, step_all
@@ -32,7 +33,6 @@ from runtime.observers.calibrate.rules import (
     cheapest,
     every_frame,
 )
-from runtime.stream.options import LIVE_RULES
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle
 from tests.live import free_port

@@ -10,13 +10,13 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import CheckFailed
-from runtime.cli.main import run
-from runtime.data.dataset import EventSet
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.samples import SplitOf
-from runtime.model.card import read_card
+from runtime.core.base.errors import CheckFailed
+from runtime.core.cli.main import run
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.samples import SplitOf
+from runtime.core.model.card import read_card
 from runtime.observers.calibrate import CalibrationOptions
 from runtime.observers.calibrate.exits import calibrate_exit, write_exit
 from tests.conftest import REPOSITORY

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
 from tests.live import free_port, until
 from tests.pipeline.test_eval_survives import KILLED, SAMPLES, fill
@@ -114,7 +114,7 @@ def nodes(folder: Path, data: str, tmp_path: Path) -> Iterator[tuple[list[str], 
     environment, running = {**without_ray(), "HOME": str(tmp_path)}, []
     port, ray = free_port(), [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1"]
     head = ["--head", "--port", str(port), "--include-dashboard", "false", "--ray-client-server-port", str(free_port())]
-    plif = [sys.executable, "-c", "from runtime.cli.main import main; main()", "eval", str(folder / "step.onnx")]
+    plif = [sys.executable, "-c", "from runtime.core.cli.main import main; main()", "eval", str(folder / "step.onnx")]
     command = [*plif, "--data", data, "--batch", "8", "--cluster", f"127.0.0.1:{port}", "--out"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as short, ExitStack() as stack:
         for which in ([*head, "--temp-dir", short], ["--address", f"127.0.0.1:{port}"]):

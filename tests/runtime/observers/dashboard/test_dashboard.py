@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.base.grammar import parse_address
-from runtime.base.latency import Latencies
-from runtime.events import Account, Frame, Framing
-from runtime.events.framer import UPRIGHT
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import parse_address
+from runtime.core.base.latency import Latencies
+from runtime.core.events import Account, Frame, Framing
+from runtime.core.events.framer import UPRIGHT
+from runtime.core.stream.decide import Decision
+from runtime.core.stream.observe import Observer
+from runtime.core.stream.run import Run
 from runtime.native.rules import view_of
 from runtime.observers.dashboard.access import Access
 from runtime.observers.dashboard.board import POINTS, SMOOTH_US, Answers, Board, as_seen
 from runtime.observers.dashboard.dashboard import EXAMPLES, Dashboard
-from runtime.stream.decide import Decision
-from runtime.stream.observe import Observer
-from runtime.stream.run import Run
 from tests.live import until
 
 websockets = pytest.importorskip("websockets.sync.client", reason="the extra [dashboard] is not installed")
@@ -475,7 +475,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     program = (
         "import sys, importlib.util as u; real = u.find_spec; "
         "u.find_spec = lambda n, p=None: None if n == 'uvicorn' else real(n, p); "
-        "from runtime.cli.main import run; sys.exit(run(['stream', 'm.onnx', 'x', '--dashboard', '0']))"
+        "from runtime.core.cli.main import run; sys.exit(run(['stream', 'm.onnx', 'x', '--dashboard', '0']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 2 and "pip install 'plif[dashboard]'" in done.stderr and done.stderr.count("\n") == 1

@@ -32,7 +32,7 @@ class Streaming:
     """`plif stream ... --dashboard 0` as a person starts it."""
 
     def __init__(self, folder: Path, *sources: str) -> None:
-        program = "from runtime.cli.main import main; main()"
+        program = "from runtime.core.cli.main import main; main()"
         command = [
             sys.executable,
             "-c",

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.api import Model
-from runtime.events import events_sha256, open_source
+from runtime.core.api import Model
+from runtime.core.events import events_sha256, open_source
 from runtime.observers.dashboard.door import ACCEPTS, TICK_S, Troubles, budget
 from tests.conftest import REPOSITORY, interruptible
 from tests.flood import HALF, QUESTION, Flood, alive
@@ -81,7 +81,7 @@ def test_a_flooded_dashboard_changes_neither_decisions_nor_recording(
     # a busy machine may make frames wait; they are neither merged nor dropped
     options = ["--overload", "drop:100000", "--speed", "real", "--json", "--dashboard", "0"]
     program = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES})); "
-    program += "from runtime.cli.main import main; main()"
+    program += "from runtime.core.cli.main import main; main()"
     folder, err = tmp_path / "flooded", tmp_path / "err"
     command = [sys.executable, "-c", program, "stream", str(model.path), SOURCE, *options, "--record", str(folder)]
     token = "token-of-a-flooded-dashboard"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from plif_export import export
-from runtime.api import load
-from runtime.base.text import printable
+from runtime.core.api import load
+from runtime.core.base.text import printable
 from tests.networks import digits_network
 from tests.recordings import csv_bytes, some_events
 

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 import runtime
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.base.latency import Latencies
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.base.latency import Latencies
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.recordings import some_events
 from tests.runtime.observers.dashboard.test_dashboard import Live
@@ -208,7 +208,7 @@ class Printed:
 
     def __init__(self, artifact: Path, stderr: int, read: Callable[[], str], *before: str, **environment: str) -> None:
         source = "sim:digits?seed=3&seconds=600"
-        command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), source, "--speed", "real"]
+        command = [sys.executable, "-m", "runtime.core.cli", "stream", str(artifact), source, "--speed", "real"]
         self.process = subprocess.Popen(
             [*before, *command, "--json", "--dashboard", "0"],
             cwd=ROOT,
@@ -342,7 +342,15 @@ def test_a_token_that_was_given_is_named_not_printed_and_written_nowhere(digits_
 
 
 def test_where_no_folder_takes_the_token_one_line_says_so_and_nothing_is_streamed(digits_onnx: Path) -> None:
-    command = [sys.executable, "-m", "runtime.cli", "stream", str(digits_onnx), "sim:digits?seconds=0.1", "--dashboard"]
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.core.cli",
+        "stream",
+        str(digits_onnx),
+        "sim:digits?seconds=0.1",
+        "--dashboard",
+    ]
     environment = {**without_places(), "RUNTIME_DIRECTORY": "/nowhere/at/all"}
     done = subprocess.run([*command, "0"], capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1, done.stderr

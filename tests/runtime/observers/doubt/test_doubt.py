@@ -11,11 +11,11 @@ import pytest
 import runtime
 from plif_export import export
 from runtime import native
+from runtime.core.engines.model import EngineChoice
+from runtime.core.stream.observe import Observer
 from runtime.engines import tuner
-from runtime.engines.model import EngineChoice
 from runtime.observers import doubt as of_engines
 from runtime.observers.doubt import CALLS, Doubt
-from runtime.stream.observe import Observer
 from tests.networks import firing
 
 pytestmark = [

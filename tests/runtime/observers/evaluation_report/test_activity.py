@@ -12,7 +12,7 @@ from torch import nn
 import plif_train
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.observers.evaluation_report.activity import measure_activity
 from runtime.observers.evaluation_report.synops import fan_out
 from tests.networks import digits_network, firing, frames

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from runtime.base.text import markdown, printable
 from runtime.commands.bench.artifacts import Measurement
 from runtime.commands.bench.table import write_table
-from runtime.measure.evaluate.evaluation import Evaluation
+from runtime.core.base.text import markdown, printable
+from runtime.core.measure.evaluate.evaluation import Evaluation
 from runtime.observers.evaluation_report.files import model_card
 from runtime.observers.evaluation_report.report import EvaluationReport
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime.measure.evaluate.judge import judge
+from runtime.core.measure.evaluate.judge import judge
 from runtime.observers.evaluation_report.charts import histogram, round_ticks
 from runtime.observers.evaluation_report.files import write_report
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report

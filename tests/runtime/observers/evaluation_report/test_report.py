@@ -14,13 +14,13 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.cli.main import run
-from runtime.data.dataset import EventSet
-from runtime.events import write_nmnist
-from runtime.measure.evaluate.batches import Trace
-from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.predictions import Prediction
-from runtime.measure.evaluate.samples import SplitOf
+from runtime.core.cli.main import run
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import write_nmnist
+from runtime.core.measure.evaluate.batches import Trace
+from runtime.core.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.predictions import Prediction
+from runtime.core.measure.evaluate.samples import SplitOf
 from runtime.native.rules import exit_lead as needed
 from runtime.native.rules import leads_of as leads
 from runtime.observers.evaluation_report import curves

@@ -14,7 +14,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.api import Model
+from runtime.core.api import Model
 from runtime.engines import tuner
 from runtime.observers.evaluation_workers import choose as choosing
 from runtime.observers.evaluation_workers.choose import USUAL, choose

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import EVENT_DTYPE, events_sha256, make_events, open_source
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.native.interface import library
 from runtime.observers import event_filters as of_events
 from runtime.sources.sim.source import DigitSource
-from runtime.stream.source_framer import SourceFramer
 from tests.live import step
 from tests.passing import Filters
 from tests.specification.filters import FILTERS as SPECIFIED

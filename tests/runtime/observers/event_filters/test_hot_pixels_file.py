@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import make_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events
 from tests.passing import Filters
 from tests.runtime.observers.event_filters.test_filters import H, W, noise, passing
 

@@ -9,7 +9,7 @@ import pytest
 
 import plif_train
 from plif_export import export
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 from tests.networks import firing
 
 NETWORK = "FC12-PLIF-FC3-PLIF"

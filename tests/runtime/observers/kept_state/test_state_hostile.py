@@ -17,7 +17,7 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.native import is_built
 from tests.networks import digits_network, firing
 

@@ -14,7 +14,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.loop import checkpoint
+from plif_train.core.loop import checkpoint
 from runtime import native
 from runtime.sources.push import PushSource
 from tests.networks import firing

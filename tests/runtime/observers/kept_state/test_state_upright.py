@@ -11,10 +11,10 @@ import torch
 
 import plif_export
 import runtime
-from plif_train.loop import checkpoint
-from plif_train.network.presets import build
-from runtime.base.errors import PlifError
-from runtime.events import make_events
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.presets import build
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events
 from tests.recordings import aedat2_bytes
 
 NOTATION = "c4k8s8-BN-PLIF-FC30-PLIF-APk10s10"

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.api import Model
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
-from runtime.events import make_events
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import make_events
 from runtime.observers.event_filters import FILTERS
 from runtime.sources.push import PushSource
 from tests.live import FedSource, balanced
@@ -185,7 +185,7 @@ def changed(state: Path, to: Path, name: str, value: Any) -> Path:
     [
         ("0.steps.npy", [-1]),
         ("0.steps.npy", [np.iinfo(np.int64).max]),
-        ("0.frames.npy", [0] * 8),  # what these are is C's to judge: tests/runtime/test_libplif_limits.py
+        ("0.frames.npy", [0] * 8),  # what these are is C's to judge: tests/runtime/core/test_libplif_limits.py
         ("session.steps.npy", [np.iinfo(np.int64).max]),
         ("session.steps.npy", [-1]),
         ("0.rules.npy", [0] * 8),

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime.base.version import __version__
-from runtime.cli.main import run
-from runtime.measure.evaluate.judge import judge
-from runtime.measure.metrics import Identity
+from runtime.core.base.version import __version__
+from runtime.core.cli.main import run
+from runtime.core.measure.evaluate.judge import judge
+from runtime.core.measure.metrics import Identity
 from runtime.observers.evaluation_report.drawings import line_charts
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report
 from runtime.observers.latex.paper import FIGURES, SETS, write_latex

@@ -12,14 +12,14 @@ import pytest
 
 import plif_train
 from plif_export import export, verify
-from plif_export.targets import find_target
-from plif_train.loop import checkpoint
-from runtime.api import load
-from runtime.cli.main import run
-from runtime.data import open_dataset
-from runtime.events import write_nmnist
-from runtime.events.fit import UNLIKE, Fate, trained_on
-from runtime.model.card import read_card
+from plif_export.core.targets import find_target
+from plif_train.core.loop import checkpoint
+from runtime.core.api import load
+from runtime.core.cli.main import run
+from runtime.core.data import open_dataset
+from runtime.core.events import write_nmnist
+from runtime.core.events.fit import UNLIKE, Fate, trained_on
+from runtime.core.model.card import read_card
 from runtime.observers.likeness import Fit
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY

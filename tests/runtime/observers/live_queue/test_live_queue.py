@@ -8,8 +8,8 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
-from runtime.stream import run as of_streams
+from runtime.core.base.errors import PlifError
+from runtime.core.stream import run as of_streams
 from tests.networks import firing
 
 

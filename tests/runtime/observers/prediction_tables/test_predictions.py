@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.measure.evaluate.predictions import Prediction
+from runtime.core.base.errors import PlifError
+from runtime.core.measure.evaluate.predictions import Prediction
 from runtime.observers.prediction_tables import FILES, read_csv, write_predictions
 
 CLASSES = ["up", "=down", "left, right"]

@@ -20,21 +20,21 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.api import Model
-from runtime.base.errors import PlifError, PlifWarning
-from runtime.cli.main import run
-from runtime.events import Framing, Source, events_sha256, make_events, open_source, read_events
+from runtime.core.api import Model
+from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.cli.main import run
+from runtime.core.events import Framing, Source, events_sha256, make_events, open_source, read_events
+from runtime.core.stream.decide import Decision
+from runtime.core.stream.observe import Observer
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.formats.aedat31 import make_header, write_packets
 from runtime.observers.record.recorder import Recorder
 from runtime.observers.record.recording import RecordedRun
 from runtime.observers.record.replay import RecordedSource
-from runtime.stream.decide import Decision
-from runtime.stream.observe import Observer
-from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, said
 from tests.networks import digits_network
 
-PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.core.cli.main import main; main()"]
 SIM = "sim:digits?seed=3&seconds=2"
 
 
@@ -486,7 +486,7 @@ def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
     program = (
         "import runtime.observers.record.recorder as r, builtins; real = open\n"
         "r.open = lambda path, mode, **k: real('/dev/full', 'wb') if 'jsonl' in str(path) else real(path, mode, **k)\n"
-        "from runtime.cli.main import main; main()"
+        "from runtime.core.cli.main import main; main()"
     )
     place = folder / "full-disk"
     command = [sys.executable, "-c", program, "stream", "m.onnx", "sim:digits?seconds=60", "--speed", "real", "--json"]

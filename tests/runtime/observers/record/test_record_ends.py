@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.api import Model
-from runtime.events import make_events, read_events
+from runtime.core.api import Model
+from runtime.core.events import make_events, read_events
 from runtime.observers.record.recorder import Recorder
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.conftest import interruptible
 from tests.live import FedSource, SlowObserver, StreamThread, balanced, free_port, packets_of, said, until
-from tests.runtime.test_stream_live import artifact, model
+from tests.runtime.core.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
 
@@ -30,7 +30,14 @@ def test_sigterm_while_a_camera_sends_leaves_a_recording_with_every_event_that_r
     model: Model, artifact: Path, tmp_path: Path
 ) -> None:
     port, folder = free_port(), tmp_path / "r"
-    command = [sys.executable, "-m", "runtime.cli", "stream", str(artifact), f"udp://127.0.0.1:{port}?sensor=34x34"]
+    command = [
+        sys.executable,
+        "-m",
+        "runtime.core.cli",
+        "stream",
+        str(artifact),
+        f"udp://127.0.0.1:{port}?sensor=34x34",
+    ]
     process = interruptible([*command, "--framing", "duration:10ms", "--json", "--record", str(folder)])
     ended = threading.Event()
 

@@ -12,9 +12,9 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.loop import checkpoint
+from plif_train.core.loop import checkpoint
 from runtime import native
-from runtime.base.errors import PlifWarning
+from runtime.core.base.errors import PlifWarning
 from runtime.observers.record.recorder import Recorder
 from runtime.sources.push import PushSource
 from tests.networks import firing

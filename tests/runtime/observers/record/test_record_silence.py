@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.api import Model
 from runtime.commands.send.recording import send
+from runtime.core.api import Model
+from runtime.core.stream.observe import Observer
 from runtime.observers.record.recorder import Recorder
-from runtime.stream.observe import Observer
 from tests.live import SOURCES, FedSource, StreamThread, balanced, free_port, packets_of, said, until
-from tests.runtime.test_stream_live import artifact, model
+from tests.runtime.core.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
 

@@ -11,9 +11,9 @@ import torch
 
 import plif_export
 import runtime
-from plif_train.loop import checkpoint
-from plif_train.network.presets import build
-from runtime.events import make_events, open_source
+from plif_train.core.loop import checkpoint
+from plif_train.core.network.presets import build
+from runtime.core.events import make_events, open_source
 from runtime.observers.record.recorder import Recorder
 from tests.recordings import aedat2_bytes
 

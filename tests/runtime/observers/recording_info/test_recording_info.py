@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from plif_export import export
-from runtime.cli.main import run
-from runtime.events import make_events
-from runtime.model.card import read_card
+from runtime.core.cli.main import run
+from runtime.core.events import make_events
+from runtime.core.model.card import read_card
 from runtime.observers.recording_info.describe import describe
 from tests.conftest import REPOSITORY
 from tests.recorded import SHIPPED, unpack_clips

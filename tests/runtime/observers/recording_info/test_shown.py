@@ -11,9 +11,9 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_train.loop import checkpoint
+from plif_train.core.loop import checkpoint
 from runtime import native
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 from runtime.observers.recording_info.describe import describe
 from runtime.sources.push import PushSource
 from tests.networks import firing

@@ -10,11 +10,11 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
-from runtime.data.dataset import EventSet
-from runtime.events import make_events
-from runtime.measure.evaluate.evaluation import evaluate
-from runtime.measure.evaluate.samples import SplitOf
+from runtime.core.base.errors import PlifError
+from runtime.core.data.dataset import EventSet
+from runtime.core.events import make_events
+from runtime.core.measure.evaluate.evaluation import evaluate
+from runtime.core.measure.evaluate.samples import SplitOf
 from runtime.observers.robustness.stress import STRESSES, StressedSet, measure_stress
 from tests.conftest import REPOSITORY
 

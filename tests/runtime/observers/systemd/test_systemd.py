@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import runtime
-from runtime.api import Model
+from runtime.core.api import Model
 from runtime.observers.systemd import Systemd, sd_notify
 from tests.recordings import some_events
 
@@ -56,7 +56,7 @@ def test_systemd_is_told_that_it_began_lives_and_ended(model: Model, manager: so
 
 
 def test_a_loop_that_hangs_sends_no_sign_of_life(model: Model, manager: socket.socket) -> None:
-    class Hangs(runtime.stream.observe.Observer):  # type: ignore[name-defined]
+    class Hangs(runtime.core.stream.observe.Observer):  # type: ignore[name-defined]
         def on_decision(self, decision: Any) -> None:
             release.wait(60)
 
@@ -85,7 +85,7 @@ def test_nobody_is_told_where_systemd_did_not_start_it() -> None:
 
 
 def test_the_command_tells_systemd(digits_onnx: Path, manager: socket.socket) -> None:
-    command = [sys.executable, "-m", "runtime.cli", "stream", str(digits_onnx), "sim:digits?seed=3&seconds=0.3"]
+    command = [sys.executable, "-m", "runtime.core.cli", "stream", str(digits_onnx), "sim:digits?seed=3&seconds=0.3"]
     environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.base.latency import Latencies
+from runtime.core.base.latency import Latencies
 from runtime.observers.terminal.event_rate import EventRate
 
 

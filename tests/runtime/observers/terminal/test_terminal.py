@@ -23,7 +23,7 @@ from plif_export import export
 from runtime.observers.terminal import Terminal, clock, column, printable, short, width
 from tests.networks import digits_network
 
-PLIF = [sys.executable, "-c", "from runtime.cli.main import main; main()"]
+PLIF = [sys.executable, "-c", "from runtime.core.cli.main import main; main()"]
 CLASSES = ("right hand counter clockwise", "拍手", "\033[2Jclear", *"3456789")
 REAL = ["stream", "m.onnx", "sim:digits?seed=3&seconds=2", "--speed", "real", "--decide", "leak:50ms"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from plif_export import export
-from runtime.cli.main import run
+from runtime.core.cli.main import run
 from runtime.observers.triton.served import load, search
 from tests.networks import firing
 from tests.triton_server import environment, serving

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.observers.triton.client import SequenceLost, TritonSession
 
 ABOUT = (

@@ -11,7 +11,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from runtime.base.errors import PlifError
+from runtime.core.base.errors import PlifError
 from runtime.observers.triton.client import SequenceLost, TritonSession
 from tests.networks import firing, frames
 from tests.triton_server import environment, serving

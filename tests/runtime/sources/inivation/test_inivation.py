@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.cli.main import run
-from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.sources import inivation
 from tests.lies import NO_JSON, SAYS
 from tests.live import free_port

@@ -13,7 +13,7 @@ import pytest
 
 import runtime
 from runtime import PlifError, PushSource
-from runtime.events.array import EVENT_DTYPE
+from runtime.core.events.array import EVENT_DTYPE
 from runtime.sources import push
 from tests.live import SOURCES, FedSource, StreamThread, balanced, packets_of, said, until
 

@@ -7,10 +7,10 @@ import io
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import open_source
+from runtime.core.base.errors import PlifError
+from runtime.core.events import open_source
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.sources.stdin import StdinSource
-from runtime.stream.source_framer import SourceFramer
 
 
 class Pipe(io.RawIOBase):

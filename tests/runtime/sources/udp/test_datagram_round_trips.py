@@ -7,10 +7,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from runtime.events.array import no_events
-from runtime.events.formats.base import Losses
+from runtime.core.events.array import no_events
+from runtime.core.events.formats.base import Losses
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
-from tests.runtime.test_round_trips import EXAMPLES, events_of
+from tests.runtime.core.test_round_trips import EXAMPLES, events_of
 
 
 @pytest.mark.parametrize("name", sorted(WIRES))

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from runtime.events import make_events
-from runtime.events.formats.base import Losses
+from runtime.core.events import make_events
+from runtime.core.events.formats.base import Losses
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.sources.udp.datagrams import WIRES, NearestTime, encode_datagrams
 from runtime.sources.udp.timeline import Timeline
-from runtime.stream.source_framer import SourceFramer
 from tests.live import FedSource, step, until
 from tests.runtime.sources.udp.test_udp import ReaderThread, listen
 
@@ -296,7 +296,7 @@ class Frames(ReaderThread):
 
 def test_a_feed_most_of_whose_events_are_late_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
-    monkeypatch.setattr("runtime.stream.source_framer.time.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("runtime.core.stream.source_framer.time.perf_counter", lambda: now_s[0])
 
     class Behind(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
@@ -325,7 +325,7 @@ def test_after_a_small_step_back_the_frames_follow_when_most_events_were_late_fo
     back_us: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [100.0]
-    monkeypatch.setattr("runtime.stream.source_framer.time.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("runtime.core.stream.source_framer.time.perf_counter", lambda: now_s[0])
 
     class Stepped(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.cli.main import run
 from runtime.commands.send.recording import send
-from runtime.events import EVENT_DTYPE, events_sha256, make_events, open_source
-from runtime.events.formats.base import Losses
+from runtime.core.base.errors import PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import EVENT_DTYPE, events_sha256, make_events, open_source
+from runtime.core.events.formats.base import Losses
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.sources import udp
 from runtime.sources.udp import UdpSource
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
-from runtime.stream.source_framer import SourceFramer
 from tests.live import free_port, until
 
 SIM = "sim:digits?seed=5&seconds=1"

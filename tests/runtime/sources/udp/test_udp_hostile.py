@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.api import Model
-from runtime.events import make_events
+from runtime.core.api import Model
+from runtime.core.events import make_events
 from runtime.sources.udp.datagrams import WIRES, encode_datagrams
 from tests.live import SlowObserver, StreamThread, balanced, free_port, until
-from tests.runtime.test_stream_live import artifact, model
+from tests.runtime.core.test_stream_live import artifact, model
 
 __all__ = ["artifact", "model"]  # fixtures
 

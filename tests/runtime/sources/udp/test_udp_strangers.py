@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from runtime.base.errors import PlifError
-from runtime.events import make_events
+from runtime.core.base.errors import PlifError
+from runtime.core.events import make_events
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.sources import udp
 from runtime.sources.udp import UdpSource
 from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.sources.udp.ownership import HOSTS, NAMED, Ownership, written_address
-from runtime.stream.source_framer import SourceFramer
 from tests.live import until
 from tests.runtime.sources.udp.test_timeline import Frames
 from tests.runtime.sources.udp.test_udp import listen

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.base.errors import MissingExtra, PlifError
-from runtime.cli.main import run
-from runtime.events import open_source
+from runtime.core.base.errors import MissingExtra, PlifError
+from runtime.core.cli.main import run
+from runtime.core.events import open_source
 
 
 def test_a_camera_that_is_not_there_is_one_line() -> None:

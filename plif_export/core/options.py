@@ -1,0 +1,206 @@
+"""What a caller may say about an export, in Python and on the command line: each option is declared here, once.
+
+Neither torch nor NumPy is imported here, because `plif --help` loads this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.core.base.errors import PlifError
+from runtime.core.base.grammar import number_or_word, read_items, read_list, whole
+from runtime.core.base.options import OptionRecord, option
+from runtime.core.observers import HeardOptions
+from runtime.core.parts import by_name, find_parts
+
+BUDGETS = ("flash", "ram")
+ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
+MOST_METADATA = 2000
+FORMS = "".join(
+    f", {name} ({what})"
+    for part in find_parts("writers").values() if isinstance(part.names, dict) for name, what in part.names.items()
+)  # fmt: skip
+
+
+def _sizes(where: str, value: Any) -> tuple[int, ...] | None:
+    """ "2,34,34" -> (2, 34, 34)"""
+    if isinstance(value, str):
+        return read_list(where, value.lower().replace("x", ","), whole(1), example="2,34,34")
+    return None if value is None else tuple(int(size) for size in value)
+
+
+def _names(where: str, value: Any) -> tuple[str, ...] | None:
+    """ "cat, dog" -> ("cat", "dog")"""
+    if value is None:
+        return None
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
+
+
+def _neuron(where: str, value: Any) -> dict[str, Any]:
+    """ "v_threshold=1,v_reset=none,fire=ge" -> {"v_threshold": 1.0, "v_reset": None, "fire": "ge"}"""
+    if not isinstance(value, str):
+        return dict(value or {})
+    return read_items(where, value, number_or_word, example="v_threshold=1,v_reset=none,tau=2")
+
+
+def _settings(where: str, value: Any) -> dict[str, str]:
+    """ "sm=86+89,raw=true" -> {"sm": "86+89", "raw": "true"}"""
+    return read_items(where, value, str) if isinstance(value, str) and value else dict(value or {})
+
+
+def _metadata(where: str, value: Any) -> dict[str, str]:
+    """["author=A. Author", "licence=MIT"] -> {"author": "A. Author", "licence": "MIT"}"""
+    if isinstance(value, Mapping):
+        return {str(key): str(text) for key, text in value.items()}
+    found: dict[str, str] = {}
+    for pair in value or ():
+        key, mark, text = pair.partition("=")
+        if not mark or not key.strip() or key in found or len(pair) > MOST_METADATA:
+            raise PlifError(f"{where} {pair}: expected KEY=VALUE of {MOST_METADATA} characters at most, each key once")
+        found[key.strip()] = text
+    return found
+
+
+def _framing(where: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    from runtime.core.events.framing import Framing  # loads NumPy, as all of runtime.core.events does
+
+    return str(Framing.parse(value))
+
+
+class Layers(OptionRecord):
+    """What the caller says about the layers of a file that does not say it."""
+
+    network: str | None = option("A preset or a notation string: the layers of a bare state_dict.", default=None)
+    shape: tuple[int, ...] | None = option(
+        "C,H,W of the input, where weights do not say it.", default=None, parse=_sizes
+    )
+    neuron: Mapping[str, Any] = option(
+        "NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset.", default=None, parse=_neuron
+    )
+
+
+class TargetOptions(OptionRecord):
+    """What is written."""
+
+    to: str = option(f"onnx, {', '.join(by_name(find_parts('targets')))}.", default="onnx")
+    options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
+
+
+class ProofDemands(HeardOptions, by="proof"):
+    """How it is proved."""
+
+    require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
+
+
+class CallerFacts(Layers):
+    """What the caller says about a model whose file or module does not say it; None where nothing was said.
+
+    output  of a live module whose forward returns several tensors: which one the file gives, from 0
+    """
+
+    classes: tuple[str, ...] | None = option("NAME,NAME,... in the order of the outputs.", default=None, parse=_names)
+    class_order: str | None = option(
+        "sj (folders sorted as text) or natural: the order of a known data set's classes, where weights are not ours.",
+        default=None,
+        choices=("sj", "natural"),
+    )
+    framing: str | None = option("How events become frames, e.g. count:T=16.", default=None, parse=_framing)
+    kind: str | None = option(
+        "events or static (images), for a model without a card.", default=None, choices=("events", "static")
+    )
+    T: int | None = option(
+        "Steps of the unrolled form; the card's T when not given. Without a card: its T.", "--T", default=None
+    )
+    prove_steps: int | None = option(
+        "How many steps a live module is at least run for, and compared with what was read of it.",
+        default=None,
+        least=1,
+    )
+    output: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.T is not None:
+            from runtime.core.model.card import MOST_STEPS
+
+            if not 0 < self.T <= MOST_STEPS:
+                raise PlifError(f"--T {self.T}: expected 1 to {MOST_STEPS} time-steps")
+
+    def refuse_beside_card(self) -> None:
+        """Raises PlifError for what the card of a model says already."""
+        for name in ("classes", "class_order", "framing", "kind", "shape", "neuron"):
+            if getattr(self, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise PlifError(f"{flag}: the model has a card of its own that says it; leave {flag} out")
+
+
+class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
+    """All options of an export. Raises PlifError for a value that no model and no target can have."""
+
+    seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
+
+    form: str = option(f"step (streams){FORMS}.", default="step")
+    precision: str = option(f"Of weights: {', '.join(('fp32', *by_name(find_parts('precisions'))))}.", default="fp32")
+    half: bool = option("--precision fp16", default=False)
+    int8: bool = option("--precision int8", default=False)
+    flash: str | None = option(
+        "Of a microcontroller, e.g. 512K: a network that needs more is refused. --to c", default=None
+    )
+    ram: str | None = option("Likewise, e.g. 256K, with the frame and the stack. --to c", default=None)
+    math: str | None = option("folded or exact; the target's own when not given.", default=None)
+    batch: int | None = option("A fixed number of streams; dynamic when not given.", default=None, least=1, most=65536)
+    metadata: Mapping[str, str] = option(
+        "KEY=VALUE for the card, may be given several times: author, licence, date, log=FILE (its hash), ...",
+        default=None,
+        parse=_metadata,
+        typed=list[str] | None,
+    )
+    verify: bool = option(
+        "Prove it before it gets its name; else its card says that it is not proved.",
+        "--verify/--no-verify",
+        default=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        budgets = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
+        object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
+        for alias, precision in ALIASES.items():
+            if getattr(self, alias):
+                if self.precision not in ("fp32", precision):
+                    raise PlifError(
+                        f"--{alias}: is --precision {precision}, beside --precision {self.precision}; give one"
+                    )
+                object.__setattr__(self, "precision", precision)
+                object.__setattr__(self, alias, False)
+
+
+class VerifyOptions(CallerFacts, ProofDemands):
+    """All options of a proof."""
+
+    seed: int | None = option("Of the synthetic input; drawn, and said, when not given.", default=None, least=0)
+    steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
+    engine: str | None = option("Prove this engine as well, e.g. event.", default=None)
+    structure: str = option(
+        "compared: with what the exporter writes of the model; ignored: numbers alone judge, and it is not proved.",
+        default="compared",
+        choices=("compared", "ignored"),
+    )
+    run: bool = option("Compile and run generated C that is not what plif writes, within limits.", default=False)
+
+
+class ProofSamples(OptionRecord):
+    """Recordings in place of synthetic input."""
+
+    data: str | None = option("NAME:DIR: prove it on recordings instead of synthetic input.", default=None)
+    limit: int = option("How many samples of --data.", default=4, least=1)
+
+
+class Destination(OptionRecord):
+    """Where an artifact is written."""
+
+    path: Path | None = option("Where to; beside the model when not given.", "-o", "--output", default=None)

@@ -1,5 +1,0 @@
-"""Writers: graph -> file. Each format is one file or folder; the registry of ONNX forms is FORMS."""
-
-from plif_export.writers.forms import FORMS
-
-__all__ = ["FORMS"]
