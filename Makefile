@@ -188,7 +188,7 @@ jetson: $(VENV)/all
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web
 
-wasm: $(VENV)/zig # plif_export/targets/web/page/libplif.wasm, which ships: after each change of libplif's sources (docs/wasm.py)
+wasm: $(VENV)/zig # plif_export/targets/web_page/page/libplif.wasm, which ships: after each change of libplif's sources (docs/wasm.py)
 	$(BIN)/python docs/wasm.py
 
 cortex-m: # a network of `plif export --to c` on an emulated Cortex-M4F: make cortex-m NETWORK=/path/digits.c FRAMES=/path/frames.f32

@@ -40,7 +40,7 @@ from bench.edge_page import visit, write_page
 from bench.machine import machine
 from bench.workload import workload
 from plif_export import export
-from runtime.artifacts.web.page import read_bytes
+from runtime.artifacts.web_page.page import read_bytes
 from tests.browser import Browser, find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plif_export.targets.web import PAGE as PARTS
+from plif_export.targets.web_page import PAGE as PARTS
 from tests.browser import Browser
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>bench</title><script>"use strict";

@@ -1,7 +1,7 @@
 """libplif for web pages: `make wasm`, or python docs/wasm.py, after every change of the C sources (it needs ziglang from PyPI).
 
-Writes plif_export/targets/web/page/libplif.wasm, the whole library, which ships with the package, so that no compiler is needed
-where a page is made. It says in a section of its own of which sources it was built; test_wasm.py of its tests compares.
+Writes plif_export/targets/web_page/page/libplif.wasm, the whole library, which ships with the package, so that no compiler is
+needed where a page is made. It says in a section of its own of which sources it was built; test_wasm.py of its tests compares.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runtime.core.base.errors import PlifError  # noqa: E402
 from runtime.core.base.files import whole_or_nothing  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
-PLACE = ROOT / "plif_export" / "targets" / "web" / "page" / "libplif.wasm"
+PLACE = ROOT / "plif_export" / "targets" / "web_page" / "page" / "libplif.wasm"
 SECTION = "plif.sources"
 # As in runtime/native/Makefile; no thread is ever begun, and there is no file system behind the calls of WASI.
 FLAGS = (

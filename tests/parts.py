@@ -37,7 +37,7 @@ from tests.house import code_lines  # noqa: E402
 PACKAGES = ("runtime", "plif_train", "plif_export")
 RECORD = ROOT / "tests" / "parts.json"
 KINDS = (".py", ".c", ".h", ".js", ".css", ".html")
-MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 47
+MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 60
 LARGE = {"plif_export/readers/module": 2500}  # what a live module can be is one story
 MODULE_PATH = re.compile(r"(?:runtime|plif_train|plif_export)(?:[./]\w+)+")
 
@@ -119,26 +119,10 @@ class House:
         file = self.root / part / FILE
         return read_part(file, "").needs if file.exists() else ()
 
-    def all_needs(self, part: str) -> set[str]:
-        """Also those of its own name: what makes a file needs who writes and who runs it, all of them the kind of file."""
-        _, _, inside = part.partition("/")
-        kind, _, name = inside.partition("/")
-        before = {
-            "targets": ("plif_export/writers", "plif_export/readers", "runtime/engines", "runtime/artifacts"),
-            "readers": ("runtime/artifacts",),
-            "engines": ("runtime/artifacts",),
-            "writers": ("runtime/forms",),
-        }
-        own = [f"{place}/{name}" for place in before.get(kind, ())]
-        file = self.root / part / FILE
-        if file.exists() and (layout := read_part(file, "").layout):
-            own.append(f"plif_export/targets/{layout}")
-        return {*self.needs(part), *(found for found in own if found in self.parts)}
-
     def users(self, part: str) -> set[str]:
         """The part and all parts that need it, directly or not: what is removed with it."""
         found = {part}
-        while more := {each for each in self.parts if found & set(self.all_needs(each))} - found:
+        while more := {each for each in self.parts if found & set(self.needs(each))} - found:
             found |= more
         return found
 
@@ -165,15 +149,11 @@ class House:
         to be changed if it were removed."""
         own = self.removed_with(part)
         word = part.rpartition("/")[2] if "/" in part else ""
-        # parts of one name are one thing: what can be written, is a kind of file, and runs
-        alike = set().union(*(self.parts[each] for each in self.parts if each.rpartition("/")[2] == word))
         hard = sorted(name for name, found in self.imports.items() if name not in own and found & own)
         soft = [
             name
             for name, found in self.named.items()
-            if name not in own | alike
-            and name not in hard
-            and (found & own or (len(word) > 2 and word in self.words[name]))
+            if name not in own and name not in hard and (found & own or (len(word) > 2 and word in self.words[name]))
         ]
         return hard, sorted(soft)
 

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
-from plif_export.targets.web import PageNetwork, write_page  # noqa: E402
-from runtime.artifacts.web.page import read_bytes  # noqa: E402
+from plif_export.targets.web_page import PageNetwork, write_page  # noqa: E402
+from runtime.artifacts.web_page.page import read_bytes  # noqa: E402
 from runtime.core.base.errors import PlifError  # noqa: E402
 from runtime.core.base.files import make_folder, whole_or_nothing  # noqa: E402
 from runtime.core.base.text import say  # noqa: E402

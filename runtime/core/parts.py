@@ -26,9 +26,7 @@ list of parts stands anywhere else, so `git rm -r` of the folder removes the par
     ADAPTERS  "module:function", the GPUs that an engine may run on
     PACKAGES  packages whose versions `plif info` shows
     LAYOUT    of which target it is another layout, --set layout=NAME
-    NEEDS     the folders of the parts that it uses, those left out that they need. Of its own name a target also needs the
-              writer, the reader, the engine and the kind of file, a reader and an engine the kind of file; a writer the form; a
-              layout its target
+    NEEDS     the folders of the parts that it uses, those left out that they need: they are removed together
     NATIVE    C of its own, of one library: setup.py builds it beside the first of these files
     PAGE      its page of the documentation
 

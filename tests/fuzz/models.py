@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.artifacts.tensorrt import file as engine_file
+from runtime.artifacts.tensorrt_plan import file as engine_file
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import encode, read_card
 from runtime.formats.hdf5 import decode as hdf5_decode
@@ -279,7 +279,7 @@ class Fork:
 
 
 def read_nir(path: Path) -> None:
-    from plif_export.readers.nir.reader import examine_nir
+    from plif_export.readers.nir_file.reader import examine_nir
 
     hdf5.Child = Fork  # type: ignore[misc, assignment]
     try:

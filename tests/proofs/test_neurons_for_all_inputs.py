@@ -19,8 +19,8 @@ from onnx import numpy_helper
 from pycparser import c_ast, c_parser
 
 from plif_export.core.writers.forms import write_step
-from plif_export.readers.nir import neurons as nir_neurons
-from plif_export.readers.nir import reader as nir_reader
+from plif_export.readers.nir_file import neurons as nir_neurons
+from plif_export.readers.nir_file import reader as nir_reader
 from plif_export.writers.c.makers import examine
 from plif_export.writers.c.neurons import CALLS, equation
 from runtime.core.model import graph as model_graph

@@ -74,7 +74,7 @@ PROGRAMS = tuple(
 HOSTILE = "tests/runtime/core/test_hostile_models.py"
 GUARDED: dict[str, tuple[str, ...]] = {
     "runtime/native/engine/check*.c": PROGRAMS,
-    "runtime/formats/hdf5/*.py": ("tests/plif_export/readers/nir/test_hostile_nir.py",),
+    "runtime/formats/hdf5/*.py": ("tests/plif_export/readers/nir_file/test_hostile_nir.py",),
     "runtime/core/model/readers/*_zip.py": (HOSTILE, "tests/plif_train/core/test_checkpoint.py"),
     "runtime/core/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/core/test_card.py"),
     "runtime/core/model/digest.py": ("tests/plif_export/core/test_digest.py",),

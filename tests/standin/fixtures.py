@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-CUDA = "runtime.engines.tensorrt.cuda"  # of a part, which may be removed
+CUDA = "runtime.engines.tensorrt_plan.cuda"  # of a part, which may be removed
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def standin_driver(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def machine_with_gpu(driver: Any) -> Iterator[Any]:
     """A machine with one GPU, "Stand-in GPU" of compute capability 8.9, and TensorRT 10.3.0."""
     cuda = pytest.importorskip(CUDA)
-    from runtime.engines.tensorrt import module as tensorrt_module
+    from runtime.engines.tensorrt_plan import module as tensorrt_module
     from tests.standin import tensorrt as standin_tensorrt
 
     with pytest.MonkeyPatch.context() as patch:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
-    "runtime/engines/tensorrt/module.py",
-    "runtime/engines/tensorrt/engine.py",
-    "plif_export/targets/tensorrt/build.py",
-    "plif_export/targets/tensorrt/target.py",
+    "runtime/engines/tensorrt_plan/module.py",
+    "runtime/engines/tensorrt_plan/engine.py",
+    "plif_export/targets/tensorrt_plan/build.py",
+    "plif_export/targets/tensorrt_plan/target.py",
 )
 LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
 

@@ -4,4 +4,5 @@ ABOUT = "The same two files in a library that the Arduino IDE takes, with a self
 CONTRACT = "Target"
 NAMES = ()
 LAYOUT = "c"
+NEEDS = ("plif_export/targets/c",)
 PAGE = "docs/c.md"

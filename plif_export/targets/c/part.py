@@ -2,5 +2,5 @@
 
 ABOUT = "NAME.c and NAME.h, for firmware and for programs without Python."
 CONTRACT = "Target"
+NEEDS = ("plif_export/writers/c", "runtime/artifacts/c", "runtime/formats/child")
 PAGE = "docs/c.md"
-NEEDS = ("runtime/formats/child",)

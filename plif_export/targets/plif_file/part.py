@@ -2,6 +2,6 @@
 
 ABOUT = "One flat file with the program of the event engine, for libplif."
 CONTRACT = "Target"
-NEEDS = ("runtime/engines/event",)
+NEEDS = ("runtime/artifacts/plif_file", "runtime/engines/event")
 PAGE = "docs/edge.md"
 NAMES = ("plif",)

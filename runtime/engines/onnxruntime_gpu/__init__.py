@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 from runtime.core.engines.available import Lack, all_of, missing_module
-from runtime.engines.tensorrt import DRIVER, NVIDIA_INDEX, loads, no_driver
+from runtime.engines.tensorrt_plan import DRIVER, NVIDIA_INDEX, loads, no_driver
 
 # What a provider of ONNX Runtime is built for, where the libraries that it names, or the packages that it asks for, say it.
 BUILT_FOR = {

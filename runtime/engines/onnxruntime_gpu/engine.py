@@ -33,7 +33,7 @@ from runtime.core.engines.buffers import Resident
 from runtime.core.engines.onnxruntime import OnnxRuntime
 from runtime.core.engines.tensors import by_name, shapes_by_name
 from runtime.core.model.card import Card
-from runtime.engines.tensorrt.cuda import gpu_index
+from runtime.engines.tensorrt_plan.cuda import gpu_index
 
 _graph_ids = itertools.count(1)  # each recorded direction in this process has an id of its own
 MOST_STREAMS = 64  # the largest batch in the TensorRT provider's profile

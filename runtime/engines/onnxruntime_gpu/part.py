@@ -9,5 +9,5 @@ NAMES = {
 CHECK = "lack"
 EXTRA = "gpu"
 PACKAGES = ("onnxruntime-gpu",)
-NEEDS = ("runtime/engines/tensorrt",)
+NEEDS = ("runtime/engines/tensorrt_plan",)
 PAGE = "docs/engines.md"

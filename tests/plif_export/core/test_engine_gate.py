@@ -110,7 +110,7 @@ def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fire
     """An engine shows no h, so an input must fire once while what reads it is silent. Every pair of two layers has that."""
     from plif_export.core.cards import make_card
     from plif_export.core.proof.gate import check
-    from plif_export.targets.nir.target import InterpretedGraph
+    from plif_export.targets.nir_file.target import InterpretedGraph
     from tests.plif_export.core.exact_networks import exact_network
 
     source = exact_network("PLIF")

@@ -291,7 +291,7 @@ def test_a_graded_neuron_is_excused_at_each_of_its_steps_and_nowhere_else() -> N
 
 def test_nir_refuses_what_it_has_no_node_for() -> None:
     pytest.importorskip("nir")
-    from plif_export.targets.nir.target import NirTarget
+    from plif_export.targets.nir_file.target import NirTarget
 
     said = {p.path: p.rule for p in NirTarget().problems(recurrent(), {})}
     assert said["last"] == said["membrane"] == "NIR has no word for it"

@@ -17,8 +17,8 @@ from runtime.core.cli.info import in_columns
 from runtime.core.cli.main import run
 from runtime.core.engines.available import engine_lacks, engine_names, lack_of, what_is, why_not
 from runtime.core.parts import by_name, find_parts
-from runtime.engines import tensorrt
-from runtime.engines.tensorrt import NVIDIA_INDEX
+from runtime.engines import tensorrt_plan as tensorrt
+from runtime.engines.tensorrt_plan import NVIDIA_INDEX
 from runtime.observers.machine import environment, rows_of
 
 

@@ -43,7 +43,7 @@ def test_every_signature_is_that_of_its_prototype_in_c() -> None:
 def test_no_other_file_says_the_types_of_a_function_of_libplif() -> None:
     others = {
         "runtime/native/__init__.py",
-        "runtime/engines/tensorrt/cuda.py",
+        "runtime/engines/tensorrt_plan/cuda.py",
         "runtime/datasets/simulated_camera/native/__init__.py",
         "tests/fuzz/room.py",
     }  # typed; CUDA; the simulated camera; libc

@@ -21,7 +21,7 @@ import plif_train
 from runtime.artifacts.c import source as c_source
 from runtime.artifacts.plif_file import file as plif_file
 from runtime.artifacts.plif_file.program import contents_of
-from runtime.artifacts.tensorrt import file as engine_file
+from runtime.artifacts.tensorrt_plan import file as engine_file
 from runtime.core.base.errors import PlifError
 from runtime.core.model.artifacts import CARD_FILE, CARD_KEY, kind_of
 from runtime.core.model.card import Card, encode, read_card

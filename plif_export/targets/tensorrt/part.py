@@ -1,6 +1,0 @@
-"""--to tensorrt and --to tensorrt-rtx."""
-
-ABOUT = "An engine file, a plan with the card in front of it, for GPUs of NVIDIA."
-CONTRACT = "Target"
-NAMES = ("tensorrt", "tensorrt-rtx")
-PAGE = "docs/tensorrt.md"

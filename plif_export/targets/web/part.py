@@ -1,6 +1,0 @@
-"""--to web."""
-
-ABOUT = "A page that a browser opens from the disk, with the network and libplif in it."
-CONTRACT = "Target"
-NEEDS = ("plif_export/targets/plif_file", "runtime/datasets/digits", "runtime/observers/browser_page")
-PAGE = "docs/web.md"

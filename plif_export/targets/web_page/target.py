@@ -1,0 +1,58 @@
+"""--to web: NAME.html, a page that a browser opens from the disk: the network, libplif as WebAssembly, and what a person touches.
+
+In the page is the .plif file that --to plif writes, with the program of the path that runs on every machine (docs/web.md). So the
+event engine opens it and the gate proves it as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from plif_export.core.proof.structure import Places
+from plif_export.core.targets.target import ExportJob
+from plif_export.targets.plif_file.target import PlifTarget
+from plif_export.targets.web_page import PageNetwork, write_page
+from runtime.artifacts.web_page.page import EXPECTED, PLIF, blocks, read_bytes, without
+from runtime.core.base.errors import PlifError
+from runtime.core.base.files import read_regular
+from runtime.core.model.card import Card
+from runtime.core.model.graph import Graph
+
+
+class WebTarget(PlifTarget):
+    """What --to plif can express, of networks that see events."""
+
+    name: ClassVar[str] = "web"
+    suffix: ClassVar[str] = ".html"
+
+    def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
+        super().check(graph, card, options)
+        if card["input"]["kind"] == "static" or len(card["input"]["shape"]) != 3:
+            raise PlifError(
+                "--to web: a page shows events, and this network takes none; use --to plif and a program of your own"
+            )
+        if not card["framing"]:
+            raise PlifError(
+                "--to web: the model says no framing, and a page needs one: give --framing, such as duration:10ms"
+            )
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        name = job.name.removesuffix(self.suffix)
+        path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
+
+    def bytes_of(self, path: Path) -> bytes:
+        return read_bytes(path)
+
+    def named(self, path: Path, card: Card) -> str:
+        networks = [said.get("data-name", "") for said, _ in blocks(read_regular(path, EXPECTED), PLIF)]
+        return networks[0] + self.suffix if networks else path.name
+
+    def anatomy(self, path: Path, card: Card) -> Places:
+        """The network, and the page around it: code, of which all has to be that of this version."""
+        page = without(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
+        return {**super().anatomy(path, card), "page": page}
+
+
+TARGETS = (WebTarget,)

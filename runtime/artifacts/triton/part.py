@@ -1,7 +1,0 @@
-"""A model repository is recognised, and its card is read."""
-
-ABOUT = "A folder, the model repository of a Triton server, with card.json beside the model's folder."
-CONTRACT = "Target"
-SUFFIX = "_triton"
-HOLDS = "*/config.pbtxt"
-PAGE = "docs/triton.md"

@@ -1,9 +1,0 @@
-"""--engine openvino."""
-
-ABOUT = "OpenVINO on the CPU, for a folder of --to openvino."
-CONTRACT = "Engine"
-NAMES = {"openvino": "OpenVINO on the CPU, for --to openvino"}
-REQUIRES = ("openvino",)
-EXTRA = "openvino"
-PACKAGES = ("openvino",)
-PAGE = "docs/openvino.md"
