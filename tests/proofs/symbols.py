@@ -18,8 +18,9 @@ import z3
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.proof.arithmetic.arrays import Numpy
 from runtime.core.model.graph import Graph, Node
-from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.neurons import equation_of
 from runtime.core.model.ops.operation import repeating
+from runtime.core.model.symbol import Terms
 
 FLOAT, REAL = z3.Float32(), z3.RealSort()
 KNOWN: list[z3.BoolRef] = []  # what holds for every square root that was asked for

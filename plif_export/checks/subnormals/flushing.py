@@ -30,8 +30,9 @@ from plif_export.checks.subnormals.drift import (
 from plif_export.core.proof.arithmetic.arrays import FUNCTIONS, Array, Sizes
 from plif_export.core.proof.arithmetic.arrays import beside as repeated
 from runtime.core.model.graph import Graph, Node, state_key
-from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.neurons import equation_of
 from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.symbol import Terms
 
 INPUT = 2.0**24  # beyond which counts are no longer whole in float32
 DOUBLINGS = 40  # of steps: 2^40 of them are 35 years at 1000 a second

@@ -17,10 +17,10 @@ from onnx import TensorProto
 
 from plif_export.core.writers.emitter import Emitter, tensor_info
 from runtime.core.model.graph import Graph, Node, initial_v, state_in, state_out
-from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.neurons import equation_of
 from runtime.core.model.ops import OPERATIONS
 from runtime.core.model.ops.expand import expanded
-from runtime.core.model.symbol import Symbol, SymbolicMath, tensor
+from runtime.core.model.symbol import Symbol, SymbolicMath, Terms, tensor
 
 
 def writable(op: str) -> bool:

@@ -27,8 +27,8 @@ from plif_export.writers.c.program import (
     listing,
 )
 from runtime.core.model.graph import Node
-from runtime.core.model.neurons import Terms, equation_of
-from runtime.core.model.symbol import Symbol, SymbolicMath, tensor
+from runtime.core.model.neurons import equation_of
+from runtime.core.model.symbol import Symbol, SymbolicMath, Terms, tensor
 
 # operation of a symbol -> (precedence, text around its operands)
 INFIX = {

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.core.base.errors import PlifError
-from runtime.core.model.symbol import Math, States, Stepped, Value
-from runtime.core.model.symbol import Terms as Terms
 from runtime.core.parts import Registry
+
+if TYPE_CHECKING:
+    from runtime.core.model.symbol import Math, States, Stepped, Terms, Value
 
 
 @dataclass(frozen=True)

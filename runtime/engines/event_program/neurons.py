@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from runtime import native
 from runtime.core.model.graph import values_of
-from runtime.core.model.neurons import Terms, equation_of, input_names
+from runtime.core.model.neurons import equation_of, input_names
 from runtime.core.model.records import NodeRecord
-from runtime.core.model.symbol import SymbolicMath, tensor
+from runtime.core.model.symbol import SymbolicMath, Terms, tensor
 from runtime.engines.event_program.assemble import Key, assemble
 from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.layout import UNIT, LayerOutput, ParameterPack, Shape3, aligned, lanes

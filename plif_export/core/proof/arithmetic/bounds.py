@@ -18,8 +18,9 @@ from plif_export.core.proof.arithmetic.interpret import Array, Inputs, LayerStep
 from plif_export.core.proof.arithmetic.measure import Measure, Measuring, sensitive
 from plif_export.core.proof.arithmetic.measured import MeasuringTensors
 from runtime.core.model.graph import Graph, Node
-from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.neurons import equation_of
 from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.symbol import Terms
 
 
 @dataclass(frozen=True)

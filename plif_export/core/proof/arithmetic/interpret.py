@@ -14,8 +14,9 @@ import numpy as np
 
 from plif_export.core.proof.arithmetic.arrays import Numpy, beside
 from runtime.core.model.graph import Graph, Node, state_key
-from runtime.core.model.neurons import Terms, equation_of
+from runtime.core.model.neurons import equation_of
 from runtime.core.model.ops import OPERATIONS
+from runtime.core.model.symbol import Terms
 
 Array = np.ndarray
 State = dict[str, Array]

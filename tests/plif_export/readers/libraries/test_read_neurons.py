@@ -148,8 +148,8 @@ def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() ->
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
     from plif_export.core.writers import emitter
     from plif_export.core.writers.emit import write_symbols
-    from runtime.core.model.neurons import Terms, equation_of
-    from runtime.core.model.symbol import SymbolicMath, tensor
+    from runtime.core.model.neurons import equation_of
+    from runtime.core.model.symbol import SymbolicMath, Terms, tensor
 
     rng = np.random.default_rng(4)
     x, v = rng.normal(0.5, 1, (2, 3, *SHAPE)).astype(np.float32)
