@@ -162,7 +162,7 @@ def outside_parts(pattern: str) -> list[str]:
 
 def core_classes() -> list[str]:
     """Classes that a reader of the streaming core meets: runtime/core/stream, the sources, a session, the framer."""
-    core = [p for n, p in modules().items() if re.match(r"runtime\.(stream|events\.sources)\b", n) or n in CORE]
+    core = [p for n, p in modules().items() if re.match(r"runtime\.core\.(stream|events\.sources)\b", n) or n in CORE]
     return [
         f"{path.relative_to(ROOT)} {node.name}"
         for path in core

@@ -42,6 +42,18 @@ def read_framing(text: str, native: bool | None = None) -> dict[str, Any]:
     return {"kind": text.partition(":")[0].strip(), **numbers, **choices}
 
 
+def view_of(
+    framing: str, shape: Sequence[int], sensor: tuple[int, int], upright: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where events land in a frame of `shape` (C, h, w): (of_x [W], of_y [H], of_p [2]) of framer.h, int64. sensor is (W, H)."""
+    parsed, sizes = _parsed(framing), (c.c_int * 3)(*shape)
+    if library().plif_view_check(sizes, *sensor, upright):
+        raise error()
+    tables = [np.empty(size, np.int64) for size in (*sensor, 2)]
+    library().plif_view(c.byref(parsed), sizes, *sensor, upright, *(table.ctypes.data for table in tables))
+    return tables[0], tables[1], tables[2]
+
+
 def time_us(text: str) -> int | None:
     """'10ms' -> 10000; None where it is no whole number of microseconds from 1 on."""
     return int(library().plif_time_us(line(text))) or None

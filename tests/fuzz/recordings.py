@@ -129,7 +129,7 @@ def check_frames(path: Path, framing: str, filters: str | None, events: int, inv
         used += frame.events
         frames.account.add(used=frame.events)
     account, what = frames.account, f"{framing}, {filters}"
-    assert account.balanced and account.used == used, f"{what}: {account}"
+    assert account.waiting == 0 and account.used == used, f"{what}: {account}"
     assert account.events_in == events + invalid, f"{what}: {account}, read {events} + {invalid}"
 
 

@@ -100,7 +100,9 @@ def _importer(frame: FrameType | None) -> FrameType | None:
 
 def _is_a_command(frame: FrameType) -> bool:
     """Whether it is the command line itself, or a command that imports what it will need: nothing has begun."""
-    return bool(re.fullmatch(r"runtime\.cli\..*|.*\.cli|\w+\.commands\.\w+", str(frame.f_globals.get("__name__"))))
+    return bool(
+        re.fullmatch(r"runtime\.core\.cli\..*|.*\.cli|\w+\.commands\.\w+", str(frame.f_globals.get("__name__")))
+    )
 
 
 def _end_at_once(code: int) -> None:

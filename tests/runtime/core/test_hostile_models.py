@@ -483,7 +483,7 @@ def test_no_command_waits_for_a_pipe(model: Path, artifact: Path, tmp_path: Path
     path = tmp_path / "pipe"
     os.mkfifo(path)
     program = (
-        "import sys\nfrom runtime.core.cli.main import run\nprint([run(words.split(" | ")) for words in sys.argv[1:]])"
+        "import sys\nfrom runtime.core.cli.main import run\nprint([run(words.split('|')) for words in sys.argv[1:]])"
     )
     commands = [
         *(f"info|{path}", f"export|{path}", f"check|{path}", f"eval|{path}|--data|digits", f"stream|{path}|x.bin"),

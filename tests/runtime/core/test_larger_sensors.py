@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes as c
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,8 +23,7 @@ from runtime.core.events.framing import Framing, framing_of
 from runtime.core.model.card import encode, read_card
 from runtime.core.model.digest import seal
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.native.interface import error, library
-from runtime.native.rules import _parsed
+from runtime.native.rules import view_of
 from runtime.sources.push import PushSource
 from tests.libplif import CSession, Handle
 from tests.networks import firing
@@ -51,18 +48,6 @@ GIVEN = {
     "duration:9ms": "sum",
     "duration:9ms,resize=nearest": "nearest",
 }
-
-
-def view_of(
-    framing: str, shape: Sequence[int], sensor: tuple[int, int], upright: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where events land in a frame of `shape` (C, h, w): (of_x [W], of_y [H], of_p [2]) of framer.h, int64. sensor is (W, H)."""
-    parsed, sizes = _parsed(framing), (c.c_int * 3)(*shape)
-    if library().plif_view_check(sizes, *sensor, upright):
-        raise error()
-    tables = [np.empty(size, np.int64) for size in (*sensor, 2)]
-    library().plif_view(c.byref(parsed), sizes, *sensor, upright, *(table.ctypes.data for table in tables))
-    return tables[0], tables[1], tables[2]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -109,7 +109,7 @@ def test_every_event_of_every_clock_is_accounted_for(name: str, course: str, tmp
                 used += frame.events
                 frames.account.add(used=frame.events)
             account = frames.account
-            assert account.balanced and account.used == used
+            assert account.waiting == 0 and account.used == used
             assert len(events) - account.events_in <= (one.stem == "cut")
             assert account.invalid >= int((events["x"][:-1] >= 25).sum())
             assert account.late == 0 or "back" in course

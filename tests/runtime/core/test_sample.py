@@ -38,7 +38,7 @@ def in_python(
 ) -> tuple[np.ndarray, int, tuple[int, int, int, int]]:
     one = read_recording(path, str(path), SENSOR)
     frames, account = framed(one.events, framing, shape, one.sensor, one.upright)
-    assert account.balanced and one.invalid == account.invalid == account.late == 0
+    assert account.waiting == 0 and one.invalid == account.invalid == account.late == 0
     t, on = one.events["t"], int(one.events["p"].sum())
     return frames, len(t), (account.used, on, int(t[-1] - t[0]), account.not_shown)
 

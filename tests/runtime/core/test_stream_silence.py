@@ -43,7 +43,7 @@ def test_a_tick_closes_the_frames_that_have_ended_and_no_other(framing: str) -> 
     (last,) = framer.close()
     step(framer, [first, second, third, last])
     assert last.t_start_us == 31_000 and last.events == 1 and not last.discontinuity
-    assert framer.account.balanced and framer.account.used == 3
+    assert framer.account.waiting == 0 and framer.account.used == 3
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -59,7 +59,7 @@ def test_events_that_were_long_on_their_way_are_not_late_because_of_ticks(framin
     step(framer, [*ticked, again, *framer.tick(100_000)])
     framer.resume(500)  # before all of that: late, as it would have been
     framer.push(at(500))
-    assert framer.account.late == 1 and framer.account.used == 4 and framer.account.balanced
+    assert framer.account.late == 1 and framer.account.used == 4 and framer.account.waiting == 0
 
 
 def test_a_sender_that_gathers_events_is_not_silent_meanwhile() -> None:

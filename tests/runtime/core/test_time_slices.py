@@ -64,7 +64,7 @@ def test_a_stream_gives_the_same_frames_in_any_packets_and_accounts_for_all(tmp_
         frames = SourceFramer(source, "time:T=9", (2, 34, 34), filters=filters)
         made = list(frames)
         frames.account.add(used=sum(frame.events for frame in made))
-        assert np.array_equal(np.stack([frame.x for frame in made]), whole) and frames.account.balanced
+        assert np.array_equal(np.stack([frame.x for frame in made]), whole) and frames.account.waiting == 0
         assert frames.account.late == 0 and frames.account.used == 3000
 
 

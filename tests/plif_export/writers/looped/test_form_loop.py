@@ -33,6 +33,7 @@ from runtime.core.model.readers.onnx_contents import read_initializers, read_mod
 from runtime.core.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, put
 from runtime.engines.tuner.calibrate import measure
 from runtime.forms.looped.onnx_loop import loop_of, step_of
+from runtime.observers.early_exit import EarlyExit
 from tests.conftest import crossed
 from tests.networks import firing, frames
 from tests.plif_export.core.exact_networks import written
@@ -118,7 +119,10 @@ def test_recordings_of_any_lengths_are_evaluated_in_few_calls_with_the_same_vote
         assert calls == ([1] * 23 if form == "step" else [4, 5, 14])
     np.testing.assert_array_equal(found["step"].votes, found["loop"].votes)
     assert len(found["loop"].call_ms) == 23
-    early = [run_batch(runtime.load(files / f"{form}_fp32.onnx", engine).session(3), samples, 0.01) for form in found]
+    early = [
+        run_batch(runtime.load(files / f"{form}_fp32.onnx", engine).session(3), samples, EarlyExit(0.01))
+        for form in found
+    ]
     assert early[0].steps == early[1].steps
 
 

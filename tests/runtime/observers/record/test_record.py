@@ -246,7 +246,7 @@ def test_a_step_of_more_frames_than_there_are_ends_the_replay_and_its_events_are
 ) -> None:
     frames = SourceFramer(steps_of(model, tmp_path / "r", step), Framing.parse("duration:20ms"), (2, 34, 34))
     assert list(frames) == [] and any("the events end before" in note for note in frames.notes)
-    assert frames.account.balanced and frames.account.used == 0 < frames.account.dropped
+    assert frames.account.waiting == 0 and frames.account.used == 0 < frames.account.dropped
 
 
 @pytest.mark.parametrize("on_return", ("hold", "reset"))

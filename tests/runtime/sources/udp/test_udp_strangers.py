@@ -65,7 +65,7 @@ class Port:
         for one in self._sockets.values():
             one.close()
         self.frames.account.close()
-        assert self.frames.account.balanced
+        assert self.frames.account.waiting == 0
         return self.source.datagrams
 
 
