@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 from parts_table import page as parts_page
 from parts_table import pages_of_removed_parts
 
+from runtime.core.base.errors import PlifError
 from runtime.core.cli import main as plif
 from runtime.core.parts import find_parts
 
@@ -181,7 +182,10 @@ def api() -> str:
         own = [part for part in parts if part.module.partition(".")[0] == package]
         given = [name for part in own for name in (*part.gives, *(part.names or ()))]
         for name in dict.fromkeys([*module.__all__, *given]):
-            found = getattr(module, name, None)
+            try:
+                found = getattr(module, name, None)
+            except PlifError:  # its part was removed
+                continue
             home = getattr(found, "__module__", "")
             if home.partition(".")[0] == package:  # what plif takes from the others stands under theirs
                 unread = name in given or importlib.import_module(home.rpartition(".")[0] or home).__file__ is None

@@ -12,7 +12,7 @@ from runtime.core.model.artifacts import HEAD, MODEL, ONNX, ZIP, is_of, kind_of
 from runtime.core.parts import Part, find_parts
 
 # what a file of each kind that has no fixed first bytes begins with
-BEGINS = {"tensorrt": (b'\x20\x03\0\0{"ca', b"ftrt\0\0\0\0", b"vtrt\0\0\0\0")}
+BEGINS = {"tensorrt_plan": (b'\x20\x03\0\0{"ca', b"ftrt\0\0\0\0", b"vtrt\0\0\0\0")}
 ONNX_HEADS = (b"\x08\x08\x12\x04plif"[:HEAD], b"\x08\x0b:\x80\x10\n\x05x", ZIP + bytes(4))
 
 

@@ -12,6 +12,7 @@ import runtime
 from runtime.core.api import Model
 from runtime.core.stream.observe import Observer, Observers
 
+pytest.importorskip("runtime.sources.sim")
 SOURCE = "sim:digits?seed=3&seconds=1.2"
 
 
