@@ -63,7 +63,7 @@ def test_a_part_says_literals_with_known_names_and_nothing_else(tmp_path: Path) 
     file = tmp_path / FILE
     file.write_text('ABOUT = "A part."\nMAGIC = b"ABC"\nLAST = True\n', encoding="utf-8")
     assert read_part(file, "its.module") == Part(tmp_path.name, "its.module", "A part.", magic=(b"ABC",), last=True)
-    for line in ("import os", "ABOUT = open('x').read()", "COLOUR = 'red'"):
+    for line in ("import os", "ABOUT = open('x').read()", "COLOUR = 'red'", "NAME = 'x'"):
         file.write_text(f'"""A part."""\n{line}\n', encoding="utf-8")
         with pytest.raises(PlifError, match=rf"{FILE}:2: expected a literal"):
             read_part(file, "its.module")

@@ -165,13 +165,16 @@ def options_of_parts(kind: str) -> dict[str, type[OptionRecord]]:
     return {part.name: part.load(part.options) for part in find_parts(kind).values() if part.options}
 
 
+FACTS = frozenset(Part.__dataclass_fields__) - {"name", "module"}  # which its place says
+
+
 def read_part(file: Path, module: str, name: str | None = None) -> Part:
     """What a part.py says. Raises PlifError, with the line, for what is no literal or means nothing here."""
     facts: dict[str, Any] = {}
     for line in ast.parse(file.read_text(encoding="utf-8")).body:
         try:
             match line:
-                case ast.Assign(targets=[ast.Name(id=word)], value=value) if word.lower() in Part.__dataclass_fields__:
+                case ast.Assign(targets=[ast.Name(id=word)], value=value) if word.lower() in FACTS:
                     facts[word.lower()] = ast.literal_eval(value)
                 case _:
                     ast.literal_eval(line.value if isinstance(line, ast.Expr) else line)  # a docstring

@@ -237,13 +237,16 @@ class Run:
 
     def _step(self, batch: list[Stream]) -> list[Decision]:
         """One step of the network for the streams of the batch, each with its pending frame."""
-        asked = self.controls.take_resets() if self.controls.resets else ()
+        if self.controls.resets:  # of a stream that has no frame here it is that of its next one
+            asked = self.controls.take_resets()
+            for stream in self.streams:
+                stream.reset_asked |= None in asked or stream.name in asked
         rows: list[int] = []
         xs: list[np.ndarray] = []
         for stream in batch:
             frame = stream.pending
             assert frame is not None
-            stream.before(frame, self.session, bool(asked) and (None in asked or stream.name in asked))
+            stream.before(frame, self.session)
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)

@@ -78,6 +78,7 @@ class Stream:
         self.notes: list[str] = []  # of the run about this stream; the source has notes of its own
         self.last: Decision | None = None
         self.last_frame: Frame | None = None
+        self.reset_asked = False  # by the user, before its next frame
         self.is_final = False  # its answer cannot change any more: an early exit, where nothing begins anew
         self._ends_early = ends_early
         self._observers = observers
@@ -92,8 +93,9 @@ class Stream:
         self.frames.go_on(kept)
         self.steps = self._steps_before = int(kept["steps"][0])
 
-    def before(self, frame: Frame, session: Session, asked: bool) -> None:
-        """Resets and fades this stream as its rules say, before the frame is stepped. asked: the user asked for a reset."""
+    def before(self, frame: Frame, session: Session) -> None:
+        """Resets and fades this stream as its rules say, before the frame is stepped."""
+        asked, self.reset_asked = self.reset_asked, False
         afresh = asked or frame.restart
         flags = frame.discontinuity * GAP | afresh * AFRESH | frame.lost * LOST
         reset = self.rules.begin(frame, flags, session, self.numbers)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -512,3 +512,31 @@ def test_a_recording_beside_a_feed_is_not_decided_by_a_rule_that_nobody_chose(mo
     with pytest.raises(PlifError, match="say --decide and --reset"):
         model.stream(both, sensor=(34, 34), reset="never")
     model.stream(both, sensor=(34, 34), reset="never", decide="sum").close()
+
+
+def test_a_reset_of_a_stream_that_has_no_frame_is_that_of_its_next_one(model: Model) -> None:
+    """Two feeds; the second begins when the first has made more steps after the reset was asked for."""
+    begun = threading.Event()
+
+    class Later(FedSource):
+        def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
+            assert begun.wait(30)
+            yield from super().packets(max_events)
+
+    class Resets(Observer):
+        told: ClassVar[list[tuple[str, str]]] = []
+
+        def on_decision(self, decision: Any) -> None:
+            if decision.source == running.names[0] and decision.step == 2:
+                running.controls.reset(running.names[1])
+            if decision.source == running.names[0] and decision.step == 5:
+                begun.set()
+
+        def on_reset(self, source: str, step: int, why: str) -> None:
+            self.told.append((source, why))
+
+    packets = packets_of("sim:digits?seed=5&seconds=0.3")
+    running = model.stream([FedSource(packets, each_s=0.01), Later(packets)], observers=[Resets()])
+    first, second = running.names
+    assert {decision.source for decision in running} == {first, second}
+    assert Resets.told == [(second, "control")]
