@@ -165,7 +165,7 @@ def options_of_parts(kind: str) -> dict[str, type[OptionRecord]]:
     return {part.name: part.load(part.options) for part in find_parts(kind).values() if part.options}
 
 
-FACTS = frozenset(Part.__dataclass_fields__) - {"name", "module"}  # which its place says
+FACTS = tuple(Part.__dataclass_fields__)[2:]  # its place says the first two
 
 
 def read_part(file: Path, module: str, name: str | None = None) -> Part:
