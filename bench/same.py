@@ -90,7 +90,7 @@ def rules_of_streams(folder: Path, clip: Path) -> list[tuple[str, list[str]]]:
     made.append(("replayed", ["stream", live[1], f"{folder}/recorded"]))
     made.append(("push", ["python", "-c", PUSH, live[1], str(clip)]))
     made.append(("predict", ["predict", live[1], str(clip.parent), "--out", f"{folder}/predictions.csv"]))
-    training = ["--framing", "duration:40ms,T=8,value=binary", "--T", "8", "--epochs", "1", "--seed", "1"]
+    training = ["--set", "framing=duration:40ms,T=8,value=binary", "--T", "8", "--epochs", "1", "--seed", "1"]
     data = ["--data", f"folder:{folder}/set", "--cache", f"{folder}/cache", "--out", f"{folder}/trained.pt"]
     made.append(("train", ["train", "c2k5s8-BN-PLIF-FC60-PLIF-APk10s10", *data, *training]))
     return made
