@@ -17,6 +17,7 @@ from plif_export.core.readers import read
 from plif_export.core.targets.target import onnx_bytes
 from plif_export.core.writers import FORMS
 from plif_export.core.writers.emitter import Emitter
+from plif_export.precisions.rounded_weights import onnx_form
 from plif_export.targets.tensorrt_plan.build import (
     BuiltPlan,
     Kernel,
@@ -120,8 +121,8 @@ def test_other_neurons_take_at_most_one_kernel_more_for_their_leak(
 def test_a_scale_with_an_axis_would_run_in_float32_and_the_export_says_so(
     rtx: Any, no_gpu: None, net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the writer does right (Emitter.scalar) broken on purpose: the list of kernels shows it."""
-    monkeypatch.setattr(Emitter, "scalar", Emitter.weight)
+    """What the writer does right (_scalar of onnx_form.py) broken on purpose: the list of kernels shows it."""
+    monkeypatch.setattr(onnx_form, "_scalar", Emitter.weight)
     done = export(net, tmp_path / "m.rtx.engine", to="tensorrt-rtx", precision="int8", options={"sm": "89"})
     assert "layer conv2 multiplies in fp32, asked was int8: right, but slower than it could be" in done.notes
     layers = read_card(done.path)["engine"]["layers"]
