@@ -68,10 +68,10 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @functools.cache
 def uses_removed_part(path: Path) -> bool:
-    """Whether a test file, or another file of tests/ that it imports, imports from a folder of parts one that is not there."""
+    """Whether a test file, or one of tests/ or bench/ that it imports, imports from a folder of parts one that is not there."""
     for name in imported(path):
         package, *inside = name.split(".")
-        if package == "tests" and name != "tests.conftest":
+        if package in ("tests", "bench") and name != "tests.conftest":
             file = REPOSITORY / f"{name.replace('.', '/')}.py"
             if file.is_file() and uses_removed_part(file):
                 return True

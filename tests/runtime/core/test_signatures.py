@@ -53,4 +53,4 @@ def test_no_other_file_says_the_types_of_a_function_of_libplif() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"\.(argtypes|restype)\b", path.read_text()) and path != Path(__file__)
     }
-    assert found == others
+    assert found == {name for name in others if (ROOT / name).exists()}  # a part may have been removed

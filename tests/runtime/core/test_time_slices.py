@@ -78,6 +78,7 @@ def test_a_slice_without_events_is_an_empty_frame() -> None:
 def test_what_has_no_whole_is_refused_with_what_to_use(digits_onnx: Path) -> None:
     with pytest.raises(PlifError, match=r"divides a whole recording.*duration:10ms"):
         Framer("time:T=4", (2, 4, 4), (4, 4))
+    pytest.importorskip("runtime.sources.udp")
     model = runtime.load(digits_onnx)
     with pytest.raises(PlifError, match="cannot serve a live source"):
         next(iter(model.stream("udp://127.0.0.1:17177?format=t64&sensor=34x34", framing="time:T=4")))
