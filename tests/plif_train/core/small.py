@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from plif_train import build
+from plif_train import build, load
 from plif_train.core.data.sets import Samples
 from plif_train.core.loop.hooks import Epoch
 from plif_train.core.network.network import Network
@@ -93,3 +93,18 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+SMALL_RECIPE = 'network = "nmnist"\nchannels = 2\nhidden = 20\nT = 3\nbatch_size = 5\nepochs = 1\n'
+DIGITS = ["--data", "digits:12"]
+GESTURES = REPOSITORY / "models" / "gesture.pt"
+
+
+def write(folder: Path, text: str = "") -> str:
+    (folder / "own.toml").write_text(SMALL_RECIPE + text)
+    return "own.toml"
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    mine, theirs = load(one).state_dict(), load(other).state_dict()
+    return list(mine) == list(theirs) and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())

@@ -6,30 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from plif_train import Recipe, load, train
+from plif_train import Recipe, train
 from plif_train.commands.paper_rows.rows import rows
 from plif_train.core.recipe import KEYS, changed, option_of, read_recipe, table
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
-from tests.plif_train.core.small import TrainingRun
-
-SMALL = 'network = "nmnist"\nchannels = 2\nhidden = 20\nT = 3\nbatch_size = 5\nepochs = 1\n'
-DIGITS = ["--data", "digits:12"]
-GESTURES = REPOSITORY / "models" / "gesture.pt"
-
-
-def write(folder: Path, text: str = "") -> str:
-    (folder / "own.toml").write_text(SMALL + text)
-    return "own.toml"
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    mine, theirs = load(one).state_dict(), load(other).state_dict()
-    return list(mine) == list(theirs) and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
-
+from tests.plif_train.core.small import DIGITS, TrainingRun, same_weights, write
 
 # --- one declaration ------------------------------------------------------------------------------------------------
 

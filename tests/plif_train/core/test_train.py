@@ -184,23 +184,6 @@ def test_protocol_b_holds_back_the_last_15_percent_of_each_class() -> None:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def digits(tmp_path: Path) -> Path:
-    """A data set in the layout of N-MNIST: two recordings of each digit in each split."""
-    from runtime.core.events import make_events, write_nmnist
-
-    rng = np.random.default_rng(0)
-    for split in ("Train", "Test"):
-        for digit in range(10):
-            folder = tmp_path / "digits" / split / str(digit)
-            folder.mkdir(parents=True)
-            for i in range(2):
-                t = np.sort(rng.integers(0, 300_000, 400))
-                x, y = rng.integers(0, 34, 400), np.minimum(rng.integers(0, 4, 400) + 3 * digit, 33)
-                write_nmnist(folder / f"{i + 1:05d}.bin", make_events(t, x, y, rng.random(400) < 0.5))
-    return tmp_path / "digits"
-
-
 @pytest.mark.quick
 def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun, digits: Path, tmp_path: Path) -> None:
     code, out, err = plif(*SMALL, "--data", f"nmnist:{digits}", "--epochs", "1", "--limit-test", "10", "--json")

@@ -25,8 +25,8 @@ from runtime.core.model.digest import seal
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.native.rules import view_of
 from runtime.sources.push import PushSource
+from tests.larger import BINARY, LARGE, SMALL, events_of_camera, saved, streamed, written
 from tests.libplif import CSession, Handle
-from tests.networks import firing
 from tests.passing import Filters
 from tests.recordings import csv_bytes, evt3_bytes, some_events
 from tests.specification import framing, stream
@@ -38,8 +38,6 @@ pytestmark = [
 
 SENSORS = ((346, 260), (640, 480), (1280, 720), (131, 97))
 SHAPES = ((2, 128, 128), (2, 34, 34), (1, 20, 33))
-SMALL, LARGE = (34, 34), (90, 70)  # of the training, and of a camera
-BINARY = "duration:9ms,value=binary"
 GIVEN = {
     BINARY: "nearest",
     f"{BINARY},resize=auto,shape=square": "nearest",
@@ -121,35 +119,14 @@ def test_words_of_evt3_make_the_frames_and_the_account_of_the_specification(
 # --- auto: one rule, of Python, of libplif's sessions and of pages ------------------------------------------------------------
 
 
-def saved(folder: Path, name: str, size: list[int] | None, text: str = BINARY) -> Path:
-    """A network whose card says that it was trained on a sensor of this size."""
-    net = firing("c4k4s4-BN-PLIF-FC30-PLIF-APk10s10", (2, 34, 34), T=8, framing=text)
-    net.meta = replace(net.meta, trained_on={"samples": 9, "size": size})
-    checkpoint.save(net, folder / f"{name}.pt")
-    return folder / f"{name}.pt"
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """own.plif, of a network that learned single pixels, other.plif, of one that did not; own.pt, own.onnx."""
-    place = tmp_path_factory.mktemp("larger")
-    for name, size in (("own", [*SMALL]), ("other", [346, 260])):
-        export(saved(place, name, size), place / f"{name}.plif", to="plif", verify=False)
-    export(place / "own.pt", place / "own.onnx", verify=False)
-    return place
+    return written(tmp_path_factory.mktemp("larger"))
 
 
 @pytest.fixture(scope="module")
 def events() -> np.ndarray:
-    return some_events(6000, seed=4, width=LARGE[0], height=LARGE[1])
-
-
-def streamed(model: runtime.Model, events: np.ndarray, **options: Any) -> tuple[list[Any], dict[str, Any]]:
-    source = PushSource(*LARGE)
-    source.push(events)
-    source.end()
-    running = model.stream(source, decide="sum", reset="never", overload="drop:1000", **options)
-    return [(d.t_us, d.step, d.label, d.score, [*map(float, d.votes)]) for d in running], {**running.summary()}
+    return events_of_camera()
 
 
 def in_c(path: Path, events: np.ndarray, **options: Any) -> tuple[list[Any], dict[str, int]]:

@@ -8,26 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from plif_train import build, load, save
+from plif_train import build, save
 from plif_train.core.recipe import changed, read_recipe
 from plif_train.hooks.kept_epochs.recorded import like_recipe, resolved
 from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
-from tests.plif_train.core.small import TrainingRun
-
-SMALL = 'network = "nmnist"\nchannels = 2\nhidden = 20\nT = 3\nbatch_size = 5\nepochs = 1\n'
-DIGITS = ["--data", "digits:12"]
-GESTURES = REPOSITORY / "models" / "gesture.pt"
-
-
-def write(folder: Path, text: str = "") -> str:
-    (folder / "own.toml").write_text(SMALL + text)
-    return "own.toml"
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    mine, theirs = load(one).state_dict(), load(other).state_dict()
-    return list(mine) == list(theirs) and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+from tests.plif_train.core.small import DIGITS, GESTURES, TrainingRun, same_weights, write
 
 
 @pytest.mark.parametrize(
