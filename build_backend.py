@@ -76,7 +76,7 @@ def build_sdist(sdist_directory, config_settings=None):
 
 
 def _epoch() -> int:
-    """The hour of all files: SOURCE_DATE_EPOCH, else the first that zip knows."""
+    """Return the time-stamp of all files: SOURCE_DATE_EPOCH, else the first that zip knows."""
     return max(int(os.environ.get("SOURCE_DATE_EPOCH", 0)), 315_532_800)
 
 

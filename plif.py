@@ -1,10 +1,10 @@
-"""plif in Python, behind one import. A file is loaded, and has the verbs of the `plif` command:
+"""The Python API of plif: load a model, then train, export, verify, evaluate or stream it.
 
     import plif
 
     model = plif.load("model.pt")
-    model.train("nmnist:DIR", "better.pt")                  # go on from it
-    model.export("model.onnx")                              # proved spike by spike, or there is no file
+    model.train("nmnist:DIR", "better.pt")                  # fine-tune it
+    model.export("model.onnx")                              # proved spike by spike, or no file is written
 
     model = plif.load("model.onnx")                         # no PyTorch from here on
     model.evaluate("nmnist:DIR").accuracy
@@ -13,9 +13,10 @@
     y = model.session().step(x)                             # x float32 [1, C, H, W] -> y float32 [1, classes]
     model.verify("model.pt").passed                         # the proof again
 
-What is no file yet: `build` makes a Network of a preset or a notation string, `train` trains one, `save` writes model.pt;
-`export` takes live modules of any library. Importing plif loads nothing, not even NumPy: a name brings what it needs when it
-is first used. The packages below it (runtime, plif_export, plif_train) stay open to who needs more.
+Other functions work without a file. `build` makes a Network of a preset or a notation string, `train` trains one,
+`save` writes model.pt. `export` takes live modules of any library. Importing plif loads nothing, not even NumPy: each
+name imports its package on first use. The packages below (runtime, plif_export, plif_train) stay public for advanced
+use.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from runtime.core.model.card import Card
     from runtime.core.stream.run import Run
 
-_HOME = {
+_MODULE_OF = {
     "Network": "plif_train",
     "Recipe": "plif_train",
     "build": "plif_train",
@@ -58,8 +59,8 @@ _HOME = {
     "open_dataset": "runtime.core.data",
     "open_source": "runtime.core.events",
 }
-_EXTRAS = {"plif_train": "train", "plif_export": "cpu,export"}  # what brings the libraries that a package needs
-GONE = "this plif has no such command; it was taken out"
+_EXTRAS = {"plif_train": "train", "plif_export": "cpu,export"}  # package -> the pip extra that installs its libraries
+COMMAND_REMOVED = "this plif has no such command; it was taken out"
 
 __all__ = [
     "CheckFailed", "Model", "Network", "PlifError", "PushSource", "Recipe", "__version__", "build", "check", "export", "load",
@@ -68,10 +69,13 @@ __all__ = [
 
 
 def load(path: str | Path, **options: Any) -> Model:
-    """Opens a model.pt or an artifact (model.onnx, model.plif, ...). Its card is read now, an engine when one is first needed.
+    """Open a model.pt or an artifact (model.onnx, model.plif, ...) as a Model.
 
-    options  engine="auto", threads, flush_denormals, device, sha256: as in runtime.load
-    Raises PlifError with one line for what is neither.
+    The card is read now. An engine is opened when one is first needed.
+
+    options    engine="auto", threads, flush_denormals, device, sha256: those of runtime.load
+
+    Raises PlifError with one line for a file that is neither.
     """
     from pathlib import Path
 
@@ -85,10 +89,12 @@ def load(path: str | Path, **options: Any) -> Model:
 
 
 class Model:
-    """A model.pt or an artifact on disk, and what can be done with it. `plif.load` makes one; it has no state of its own.
+    """A model.pt or an artifact on disk, with the verbs of the `plif` command as methods.
 
-    path  the file
-    card  what it is: input, classes, T, framing, states, proof (`plif info`)
+    `plif.load` makes one; it has no state between calls.
+
+    path    the file
+    card    its metadata: input, classes, T, framing, states, proof (`plif info`)
     """
 
     def __init__(self, path: Path, card: Card, options: dict[str, Any]) -> None:
@@ -98,14 +104,17 @@ class Model:
         self._opened: dict[bool, runtime.Model] = {}
 
     def __repr__(self) -> str:
-        from runtime.core.model.card import in_a_line
+        from runtime.core.model.card import summarize_card
 
-        return f"<plif.Model {str(self.path)!r}: {in_a_line(self.card)}>"
+        return f"<plif.Model {str(self.path)!r}: {summarize_card(self.card)}>"
 
     def opened(self, rates: bool = False) -> runtime.Model:
-        """The file as runtime.load opens it, once; rates: spikes are counted. A model.pt runs in PyTorch."""
+        """Return the file opened by runtime.load; the first call opens it.
+
+        With `rates`, the engine counts spikes. A model.pt runs in PyTorch.
+        """
         if rates not in self._opened:
-            self._opened[rates] = _take("runtime", "load")(self.path, rates=rates, **self._options)
+            self._opened[rates] = _import_name("runtime", "load")(self.path, rates=rates, **self._options)
         return self._opened[rates]
 
     def train(
@@ -115,93 +124,114 @@ class Model:
         recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Goes on from this model.pt and writes the best epoch to `out`; gives the training record of its card.
+        """Fine-tune this model.pt, write the best epoch to `out`, and return the training record of its card.
 
-        data NAME:DIR, or several; options of plif_train.train. A network from nothing: plif.train(network, data, out).
+        data       NAME:DIR, or several
+        options    those of plif_train.train
+
+        plif.train(network, data, out) trains a new network.
         """
         if "states" in self.card:
             raise PlifError(
                 f"{self.path}: is an exported artifact and cannot be trained; load the model.pt it was made from"
             )
-        return _take("plif_train", "train")(None, data, out, recipe, start=self.path, **options)
+        return _import_name("plif_train", "train")(None, data, out, recipe, start=self.path, **options)
 
     def export(self, path: str | Path | None = None, **options: Any) -> Exported:
-        """Writes this model.pt as an artifact, beside it when `path` is None, and gives where it is and what was proved.
+        """Export this model.pt as an artifact; return its path and its proof.
 
-        options  form="step", precision="fp32", to="onnx", ...: as in plif_export.export
-        Raises CheckFailed, and writes nothing, where a spike differs.
+        path       the artifact; None puts it next to the model.pt
+        options    form="step", precision="fp32", to="onnx", ...: those of plif_export.export
+
+        Raises CheckFailed, and writes nothing, if a spike differs.
         """
-        return _take("plif_export", "export")(self.path, path, **options)
+        return _import_name("plif_export", "export")(self.path, path, **options)
 
     def verify(self, against: str | Path | Module, inputs: np.ndarray | None = None, **options: Any) -> Report:
-        """Proves this artifact against the model it was made from, spike by spike: report.passed, report.layers, ...
+        """Verify this artifact, spike by spike, against the model that it was exported from.
 
-        inputs   float32 [T, B, C, H, W] from reset; made up when None
-        options  steps, seed, engine, ...: as in plif_export.verify
+        inputs     float32 [T, B, C, H, W] from reset; None generates them
+        options    steps, seed, engine, ...: those of plif_export.verify
+
+        Returns a report: report.passed, report.layers, ...
         """
-        return _take("plif_export", "verify")(self.path, against, inputs, **options)
+        return _import_name("plif_export", "verify")(self.path, against, inputs, **options)
 
     def evaluate(self, data: str, **options: Any) -> Evaluation:
-        """Accuracy, confusion, firing rates and times on the data set NAME:DIR.
+        """Evaluate accuracy, confusion matrix, firing rates and times on the data set NAME:DIR.
 
-        options  split="test", limit, out (a folder), batch, workers, ...: as in runtime.core.measure.evaluate.evaluation.evaluate
+        options    split="test", limit, out (a folder), batch, workers, ...: those of
+                   runtime.core.measure.evaluate.evaluation.evaluate
         """
-        return _take("runtime.core.measure.evaluate.evaluation", "evaluate")(self.opened(rates=True), data, **options)
+        return _import_name("runtime.core.measure.evaluate.evaluation", "evaluate")(
+            self.opened(rates=True), data, **options
+        )
 
-    def predict(self, *places: str | Path, **options: Any) -> Predicted:
-        """Labels for recordings without labels, files and folders: .predictions, or a table that is written to `out`.
+    def predict(self, *paths: str | Path, **options: Any) -> Predicted:
+        """Predict labels for recordings without labels, given as files or folders.
 
-        options  out, min_margin, sensor, ...: as in `plif predict --help`
+        options    out, min_margin, sensor, ...: see `plif predict --help`
+
+        Returns the labels as .predictions, or writes a table to `out`.
         """
-        return _verb(self.predict)(self.opened(), places, **options)
+        return _command_function(self.predict)(self.opened(), paths, **options)
 
     def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Run:
-        """Decisions about events as they come: iterate over it once. Its summary() is the account of all events.
+        """Stream events through the model and return a Run that yields decisions.
 
-        source   a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-        options  framing, decide, reset, filters, observers, ...: as in runtime.Model.stream
+        Iterate over the Run once. Its summary() is the account of all events.
+
+        source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list
+                   of these
+        options    framing, decide, reset, filters, observers, ...: those of runtime.Model.stream
         """
         return self.opened().stream(source, **options)
 
     def session(self, streams: int = 1) -> Session:
-        """The membranes of some streams, from reset: step, run, reset, snapshot, restore."""
+        """Open a session: the membranes of `streams` streams from reset, with step, run, reset, snapshot, restore."""
         return self.opened().session(streams)
 
-    def bench(self, *others: str | Path, **options: Any) -> list[Measurement]:
-        """Times and rates of a step of this artifact, and of others in turn with it: a row each.
+    def bench(self, *paths: str | Path, **options: Any) -> list[Measurement]:
+        """Measure latency and throughput of a step of this artifact and of other artifacts; return a row for each.
 
-        options  engine, streams, seconds, threads, data, ...: as in `plif bench --help`
+        options    engine, streams, seconds, threads, data, ...: see `plif bench --help`
         """
-        own = {name: self._options[name] for name in ("engine", "threads") if name in self._options}
-        return _verb(self.bench)([self.path, *others], **(own | options))
+        defaults = {name: self._options[name] for name in ("engine", "threads") if name in self._options}
+        return _command_function(self.bench)([self.path, *paths], **(defaults | options))
 
 
-def _take(module: str, name: str) -> Any:
-    """A name of a package, which is imported now. MissingExtra where a library that it needs is not installed."""
+def _import_name(module: str, name: str) -> Any:
+    """Import a module now and return one of its names.
+
+    Raises MissingExtra if a library that the module needs is not installed.
+    """
     try:
         return getattr(import_module(module), name)
     except AttributeError:
-        raise PlifError(f"{name}: {GONE}") from None
+        raise PlifError(f"{name}: {COMMAND_REMOVED}") from None
     except ModuleNotFoundError as error:
         if module not in _EXTRAS or str(error.name).startswith(("runtime", "plif_")):
             raise
         raise MissingExtra(f"{name} of {module}", _EXTRAS[module]) from None
 
 
-def _verb(method: Callable[..., object]) -> Any:
-    """What a method of Model is, where the command of its name is a part. PlifError where that was taken out."""
+def _command_function(method: Callable[..., object]) -> Any:
+    """Return the function behind a method of Model that a command part supplies under the same name.
+
+    Raises PlifError if the part was removed.
+    """
     from runtime.core.parts import find_part
 
     part = find_part("commands", name := method.__name__)
     if part is None or name not in part.gives:
-        raise PlifError(f"{name}: {GONE}")
+        raise PlifError(f"{name}: {COMMAND_REMOVED}")
     return part.load(part.gives[name])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'plif' has no attribute '{name}'")
-    value = globals()[name] = _take(_HOME[name], name)
+    value = globals()[name] = _import_name(_MODULE_OF[name], name)
     return value
 
 

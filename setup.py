@@ -78,7 +78,7 @@ class AnyPython(bdist_wheel):
 
 
 def native_of(part: Path) -> list[Extension]:
-    """The library of a part whose part.py says NATIVE = ("native/scene.c", ..): native/_scene.so in its folder."""
+    """Return the library of a part with NATIVE = ("native/scene.c", ..) in its part.py: native/_scene.so in its folder."""
     words = [line for line in ast.parse(part.read_text(encoding="utf-8")).body if isinstance(line, ast.Assign)]
     sources = [
         part.parent / c

@@ -35,7 +35,7 @@ from bench.machine import machine
 from plif_export import export
 from runtime import native
 from runtime.engines.event.engine import EventEngine
-from runtime.engines.event_program.layout import blocks, lanes
+from runtime.engines.event_program.layout import count_blocks, count_lanes
 
 ROOF = "c64k1s1-IF-c128k1s1-IF-FC10-IF"
 NEVER_DENSE = 2.0
@@ -129,13 +129,13 @@ def run(engine: EventEngine, x: np.ndarray, rounds: int) -> list[Timed]:
     """Every operation of a network, timed in each step of `rounds` passes over x [T, 1, C, H, W], after one pass untimed."""
     v, _ = engine.membranes(1)
     x_t, y = np.zeros_like(x[0]), np.zeros((1, len(engine.card["classes"])), np.float32)
-    scratch = engine._scratch()
+    scratch = engine._allocate_scratch()
     found = []
     for op in engine._ops:
         part = copy(engine)  # a program of one operation, on the same memory
         part._program = native.Program.from_buffer_copy(engine._program)
         part._program.ops, part._program.count = ctypes.addressof(op), 1
-        part._scratch = lambda: scratch  # type: ignore[method-assign]
+        part._allocate_scratch = lambda: scratch  # type: ignore[method-assign]
         found.append(Timed(op, part.bind(x_t, v, y, v), [], []))
     for counted in (False, *[True] * rounds):
         for state, array in zip(engine.card["states"], v, strict=True):
@@ -161,14 +161,14 @@ def additions(op: native.Op, found: list[Timed], arena: np.ndarray, x: np.ndarra
     if source.from_ == native.FROM_X:
         nonzero = (x.reshape(op.ic, op.ih, op.iw) != 0).sum(0)
     elif source.from_ == native.FROM_SPIKES:
-        words = op.ih * op.iw * blocks(op.ic)
+        words = op.ih * op.iw * count_blocks(op.ic)
         bits = arena[source.in_ : source.in_ + 8 * words].reshape(op.ih, op.iw, -1)
         nonzero = np.unpackbits(bits, axis=-1).sum(-1, dtype=np.int64)
     else:
-        floats = arena[source.in_ : source.in_ + 4 * op.ih * op.iw * lanes(op.ic)].view(np.float32)
+        floats = arena[source.in_ : source.in_ + 4 * op.ih * op.iw * count_lanes(op.ic)].view(np.float32)
         nonzero = (floats.reshape(op.ih, op.iw, -1)[..., : op.ic] != 0).sum(-1)
     taps = np.outer(reached(op.ih, op.oh, op.kh, op), reached(op.iw, op.ow, op.kw, op))
-    return int((nonzero * taps).sum()) * lanes(op.oc)
+    return int((nonzero * taps).sum()) * count_lanes(op.oc)
 
 
 def reached(inputs: int, outputs: int, kernel: int, op: native.Op) -> np.ndarray:

@@ -30,7 +30,7 @@ WANTED = {
 
 @contextmanager
 def work_folder(kept: Path | None) -> Iterator[Path]:
-    """The folder of `--work`, made where it is not there yet; a temporary one where it was not given."""
+    """Return the folder of `--work`, which is created if needed; a temporary folder without `--work`."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = kept or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def work_folder(kept: Path | None) -> Iterator[Path]:
 
 
 def prepared(name: str, steps: int, folder: Path) -> Workload:
-    """A workload; its tuned network is stored in `folder`."""
+    """Return a workload; `folder` stores its tuned network."""
     kept = folder / f"{name}.pt"
     if name != "gesture":
         return workload(name, steps)
@@ -50,7 +50,7 @@ def prepared(name: str, steps: int, folder: Path) -> Workload:
 
 
 def artifact(net: plif_train.Network, name: str, to: str, precision: str, folder: Path) -> Path | None:
-    """The artifact of the network, made if it is not there yet; None, and a line on stderr, if it cannot be made."""
+    """Return the artifact of the network, exported if it is absent; None, with a line on stderr, if the export fails."""
     kept = folder / f"{name}_{precision}{'.onnx' if to == 'onnx' else f'_{to}'}"
     if kept.exists():
         return kept

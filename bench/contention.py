@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.artifacts import artifact, prepared, work_folder
 from bench.machine import machine
 from bench.subjects import Subject, ours, take_turns, timed
-from runtime.native import cores
+from runtime.native import count_cores
 
 WARM_UP = 3  # steps of each turn
 ENGINES = {"event": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}  # engine -> target of the export
@@ -64,7 +64,7 @@ def opened(paths: dict[str, Path | None]) -> list[tuple[str, Subject]]:
     """Each engine with one thread, two (one for each processor where there are more), and by default; with that word."""
     found = []
     for engine, path in paths.items():
-        for threads in (1, max(2, cores()), None):
+        for threads in (1, max(2, count_cores()), None):
             word = str(threads or "default")
             subject = ours(path, engine, f"{engine} {word}", threads) if path else None
             if subject is not None:
@@ -86,7 +86,7 @@ def measure(subjects: list[tuple[str, Subject]], k: int, x: np.ndarray, rounds: 
 
 @contextmanager
 def busy(k: int) -> Iterator[None]:
-    """k processes that never rest."""
+    """Run k processes that never sleep."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(k)]
     try:
         yield

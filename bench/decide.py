@@ -43,26 +43,26 @@ import runtime
 from bench.decide_plot import plot
 from runtime.core.api import Model
 from runtime.core.events import open_source
-from runtime.core.events.framing import framing_of
+from runtime.core.events.framing import resolve_framing
 from runtime.core.events.sources.base import Source
-from runtime.core.measure.metrics import wilson
+from runtime.core.measure.metrics import wilson_interval
 from runtime.core.stream.options import LIVE_FRAMING, LIVE_RULES
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.native.rules import find_other
+from runtime.native.rules import find_other_class
 from runtime.observers.calibrate.labels import (
     FalseLabels,
-    Heard,
-    Outputs,
-    Said,
+    FeedOutputs,
+    GestureScore,
+    Labels,
     Span,
+    decide_labels,
     false_labels,
-    hear,
     poisson_interval,
-    say,
-    step_all,
+    run_feed,
+    score_gesture,
 )
 from runtime.observers.calibrate.rules import GRID as ANY_NETWORK
-from runtime.observers.calibrate.rules import all_of
+from runtime.observers.calibrate.rules import expand_specs
 
 GRID = [
     LIVE_RULES[0],
@@ -81,7 +81,7 @@ FADE_US = 300_000
 class Seen(NamedTuple):
     """One source: what the network gave for each frame, its gestures, and for each from when on an answer can be expected."""
 
-    steps: Outputs
+    steps: FeedOutputs
     truth: list[tuple[int, int, str]]
     since_us: list[int]
 
@@ -103,9 +103,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, options.engine, threads=1)
-    found, live = (framing_of(model.card, one) for one in (options.framing, LIVE_FRAMING))
+    found, live = (resolve_framing(model.card, one) for one in (options.framing, LIVE_FRAMING))
     framing = str(live if found is None or found.kind == "count" else found)
-    groups = [list(all_of(specs)) for specs in (options.sources, *options.negatives)]
+    groups = [list(expand_specs(specs)) for specs in (options.sources, *options.negatives)]
 
     @cache
     def run(stepped_by: str) -> list[list[Seen]]:
@@ -153,23 +153,23 @@ def show(rows: list[dict[str, Any]], positive: list[Seen], note: Mapping[str, An
 
 
 def stepping(rule: str, reset: str) -> str:
-    """The rule under which the network is stepped for `rule`: idle frames count as silence for the resets."""
+    """Return the rule under which the network is stepped for `rule`: idle frames count as silence for the resets."""
     idle = re.search(r",\s*idle=(?!auto)([^,]+)", rule)
     return f"sum,idle={idle[1]}" if idle and reset.startswith("silence") else "sum"
 
 
 def see(model: Model, framing: str, source: Source, filters: str | None, reset: str, rule: str) -> Seen:
-    """Runs the network once over a whole source, with the resets that it has under `rule`."""
-    steps = step_all(model, SourceFramer(source, framing, model.input_shape, filters=filters), reset, rule)
+    """Run the network once over a whole source, with the resets of `rule`."""
+    steps = run_feed(model, SourceFramer(source, framing, model.input_shape, filters=filters), reset, rule)
     truth = list(getattr(source, "truth", []))
     return Seen(steps, truth, getattr(source, "recognisable_us", [on for on, _, _ in truth]))
 
 
 def measure(model: Model, rule: str, reset: str, positive: list[Seen], negatives: list[list[Seen]]) -> dict[str, Any]:
     """One rule, by its firm answer and, under "soft", by the soft one."""
-    said = [say(model, rule, reset, one.steps) for one in positive]
-    against = [[say(model, rule, reset, one.steps) for one in group] for group in negatives]
-    rows = [measure_level(model, level, positive, said, negatives, against) for level in Said._fields]
+    said = [decide_labels(model, rule, reset, one.steps) for one in positive]
+    against = [[decide_labels(model, rule, reset, one.steps) for one in group] for group in negatives]
+    rows = [measure_level(model, level, positive, said, negatives, against) for level in Labels._fields]
     return {"rule": rule, **rows[0], "soft": rows[1]}
 
 
@@ -177,17 +177,17 @@ def measure_level(
     model: Model,
     level: str,
     positive: list[Seen],
-    said: list[Said],
+    said: list[Labels],
     negatives: list[list[Seen]],
-    against: list[list[Said]],
+    against: list[list[Labels]],
 ) -> dict[str, Any]:
-    heard: list[Heard] = []
+    heard: list[GestureScore] = []
     answered, waited, idle = 0, 0, []
 
-    def false(one: Seen, labels: Said, where: list[Span] | None) -> FalseLabels:
+    def false(one: Seen, labels: Labels, where: list[Span] | None) -> FalseLabels:
         return false_labels(getattr(labels, level), one.steps.frames, len(model.classes), other, where)
 
-    other, numbers = find_other(model.classes), {name: i for i, name in enumerate(model.classes)}
+    other, numbers = find_other_class(model.classes), {name: i for i, name in enumerate(model.classes)}
     for one, labels in zip(positive, said, strict=True):
         gaps, mine = outside(one.truth), getattr(labels, level)
         idle.append(false(one, labels, gaps))
@@ -195,9 +195,9 @@ def measure_level(
         without = np.any([(a <= t_us) & (t_us <= b) for a, b in gaps], axis=0)
         waited, answered = waited + int(without.sum()), answered + int((mine[without] >= 0).sum())
         for (on_us, off_us, label), since_us in zip(one.truth, one.since_us, strict=True):
-            if find_other([label]) is None:
+            if find_other_class([label]) is None:
                 number = numbers.get(label, len(numbers))  # of a class that the network does not know: never said
-                heard.append(hear(mine, one.steps.frames, (on_us, off_us), since_us, number))
+                heard.append(score_gesture(mine, one.steps.frames, (on_us, off_us), since_us, number))
     onsets = [one.onset_ms for one in heard if one.onset_ms is not None]
     changes = [one.changes for one in heard if one.onset_ms is not None]
     right = sum(one.right for one in heard)
@@ -209,7 +209,7 @@ def measure_level(
         "never": len(heard) - len(onsets),
         "right": right,
         "accuracy": round(right / len(heard), 4) if heard else 0.0,
-        "accuracy_95": [round(end, 4) for end in wilson(right, len(heard))],
+        "accuracy_95": [round(end, 4) for end in wilson_interval(right, len(heard))],
         "changes_median": float(np.median(changes)) if changes else 0.0,
         "changes_mean": round(float(np.mean(changes)), 2) if changes else 0.0,
         "idle_answers": round(answered / waited, 4) if waited else 0.0,
@@ -222,7 +222,7 @@ def measure_level(
 
 
 def _false(found: list[FalseLabels]) -> dict[str, Any]:
-    """False labels of one group, from those of each of its recordings; of no time at all there is no rate."""
+    """Return the rate of false labels of a group from those of its recordings; None if no time was recorded."""
     seconds, labelled = sum(one.seconds for one in found), sum(one.labelled_s for one in found)
     count, minutes = int(sum(one.counts.sum() for one in found)), seconds / 60
     return {
@@ -235,7 +235,7 @@ def _false(found: list[FalseLabels]) -> dict[str, Any]:
 
 
 def outside(truth: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
-    """The times in us without truth: from FADE_US after each span to the next span, and before the first."""
+    """Return the times in us without truth: from FADE_US after each span to the next span, and before the first."""
     ends = [off + FADE_US for _, off, _ in truth]
     begins = [on for on, _, _ in truth]
     gaps = zip([-(1 << 60), *ends], [*begins, 1 << 60], strict=True)

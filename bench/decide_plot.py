@@ -9,7 +9,7 @@ from runtime.core.stream.options import LIVE_RULES
 
 
 def plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Plots false alarms against onset to label. The numbered rules are those that no other rule beats in both."""
+    """Plot false alarms against the time from onset to label. The numbered rules are the Pareto front."""
     import matplotlib
 
     matplotlib.use("Agg")

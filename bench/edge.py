@@ -40,7 +40,7 @@ from bench.edge_page import visit, write_page
 from bench.machine import machine
 from bench.workload import workload
 from plif_export import export
-from runtime.artifacts.web_page.page import read_bytes
+from runtime.artifacts.web_page.page import read_plif_bytes
 from tests.browser import Browser, find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ SYSTEM = ("linux-vdso", "ld-linux", "libc", "libm", "libdl", "librt", "libpthrea
 PYTHON = """
 import sys, numpy as np, runtime
 model = runtime.load(sys.argv[1], "event", threads=1)
-session, shape = model.session(), (1, *model.input_shape)
+session, shape = model.session(), (1, *model.node_input_shape)
 for x in np.fromfile(sys.argv[2], np.float32).reshape(-1, *shape):
     print(*(f"{y:.9g}" for y in session.step(x)[0]), "", flush=True)
 """
@@ -62,8 +62,10 @@ for x in np.fromfile(sys.argv[2], np.float32).reshape(-1, *shape):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row works: a folder of its own, the network (a model.pt or a live module), and its precision; `stack` closes at
-    the end."""
+    """The place where a row of the table is measured: folder, network (a model.pt or a live module) and precision.
+
+    `stack` closes at the end.
+    """
 
     folder: Path
     net: Any
@@ -91,7 +93,7 @@ class Program:
 
 
 def process(*command: str | Path) -> Run:
-    """A program that is started with the file of frames as its last argument and prints y, a line a step."""
+    """Start a program with the file of frames as its last argument; it prints y, a line for each step."""
 
     def run(frames: Path) -> tuple[float, np.ndarray]:
         began = time.perf_counter()
@@ -118,7 +120,7 @@ def compiled(place: Place, compiler: str, source: Path, *flags: str | Path) -> P
 
 
 def python_event(place: Place) -> Program:
-    """The event engine from Python, on the same file as libplif."""
+    """Run the event engine from Python, on the same file as libplif."""
     plif = place.artifact("plif", ".plif")
     return Program(process(sys.executable, "-c", PYTHON, plif), [plif])
 
@@ -168,7 +170,7 @@ def wasm_chromium(place: Place) -> Program:
         page = frames.with_suffix(".html")
         if not page.exists():
             x = np.fromfile(frames, "<f4").reshape(-1, *shape)
-            write_page(page, read_bytes(made), x)
+            write_page(page, read_plif_bytes(made), x)
         return visit(browser, page)
 
     return Program(run, [made])
@@ -209,7 +211,7 @@ def main() -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The tables, as they stand in docs/edge.md."""
+    """Return the tables of docs/edge.md."""
     lines = []
     for table in found["tables"]:
         lines += [f"{TITLES.get(table['network'], table['network'])}, {table['precision']}:", ""]

@@ -30,7 +30,7 @@ window.found = { ms: performance.now(), y: said };
 
 
 def write_page(path: Path, plif: bytes, x: np.ndarray) -> None:
-    """The page of a .plif file and frames x float32 [T, ...], of which only what is not zero is written down."""
+    """Write the page of a .plif file and frames x float32 [T, ...], stored sparsely."""
     flat = x.reshape(len(x), -1)
     step, place = np.nonzero(flat)
     parts = {
@@ -47,7 +47,7 @@ def write_page(path: Path, plif: bytes, x: np.ndarray) -> None:
 
 
 def visit(browser: Browser, page: Path) -> tuple[float, np.ndarray]:
-    """Opens a page -> (seconds from the start of the navigation to its last answer, y float32 [T, classes])."""
+    """Open a page; return (seconds from the start of the navigation to its last answer, y float32 [T, classes])."""
     browser.open("about:blank#")  # else the answer of the page before might be taken for this one's
     browser.open(page.resolve().as_uri())
     found = browser.until("window.found", seconds=300)

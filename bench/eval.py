@@ -153,7 +153,7 @@ def opened(net: Network, place: Path) -> dict[str, runtime.Model]:
 
 
 def recordings(name: str, samples: int, place: Path) -> str:
-    """Writes so many recordings; gives the data set's NAME:DIR."""
+    """Write that many recordings; return the data set's NAME:DIR."""
     if name == "gesture":
         simulate_gesture(place, train=1, test=-(-samples // 12))
         return f"dvs128-gesture:{place}"
@@ -163,7 +163,7 @@ def recordings(name: str, samples: int, place: Path) -> str:
 
 
 def recorded(samples: int, folder: Path) -> Path:
-    """Writes simulated recordings of drawn digits, in the files and folders of N-MNIST."""
+    """Write simulated recordings of drawn digits, in the files and folders of N-MNIST."""
     rng = np.random.default_rng(0)
     for i in range(samples):
         place = folder / "nmnist" / "Test" / str(i % 10)

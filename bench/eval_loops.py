@@ -45,7 +45,7 @@ class Recordings(torch.utils.data.Dataset[Tensor]):
 
 
 def digit_frames(path: str, T: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """A recording of N-MNIST -> float32 [T, C, H, W], T slices of equal event count."""
+    """Read a recording of N-MNIST as float32 [T, C, H, W], T slices of equal event count."""
     c, h, w = shape
     words = np.fromfile(path, np.uint8).reshape(-1, 5)
     x, y, p = words[:, 0].astype(np.int64), words[:, 1], words[:, 2] >> 7
@@ -88,7 +88,7 @@ def loops(net: Network) -> dict[str, Run]:
 
 
 def _plain(body: Run) -> Run:
-    """The same without the kernels of plif_train."""
+    """Run the training step without the kernels of plif_train."""
 
     def run(x: Tensor) -> Tensor:
         before = os.environ.get(native.VARIABLE)

@@ -29,7 +29,7 @@ from bench.subjects import timed
 from plif_export import export
 from runtime.core.engines import Engine
 from runtime.core.engines.session import Session
-from runtime.core.events import frames_of, read_events
+from runtime.core.events import make_frames, read_events
 from runtime.engines.event.engine import EventEngine
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "gesture-sim.pt"
@@ -77,7 +77,7 @@ def inputs(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         "silence": np.zeros((STEPS, 1, c, h, w), np.float32),
     }
     if clips := sorted(workload.CLIPS.glob("*.bs2")):
-        frames = [frames_of(read_events(path), "duration:10ms", (c, h, w), (128, 128))[:OF_A_CLIP] for path in clips]
+        frames = [make_frames(read_events(path), "duration:10ms", (c, h, w), (128, 128))[:OF_A_CLIP] for path in clips]
         found["real recordings"] = np.concatenate(frames)[:, None].astype(np.float32)
     return found
 
@@ -103,7 +103,7 @@ def compare(path: Path, x: np.ndarray, rounds: int) -> dict[str, Any]:
 
 
 def session_of(path: Path, lazy: bool) -> Session:
-    """A session; not lazy: on the arrays that other engines have, so that nothing may wait."""
+    """Return a session; unless lazy, on the arrays of the other engines, so that no decay is deferred."""
     model = runtime.load(path, "event", threads=1)
     assert isinstance(model.engine, EventEngine)
     if not lazy:

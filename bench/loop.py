@@ -25,7 +25,7 @@ import runtime
 from bench.machine import machine
 from plif_export import export
 from runtime.core.api import Model
-from runtime.core.events.stimulus import seen_by
+from runtime.core.events.stimulus import make_input
 
 FORMS = ("step", "loop", "unrolled")
 Row = dict[str, dict[str, float]]  # "bytes" and each engine: what each form has
@@ -63,7 +63,7 @@ def main() -> None:
 
 def times(models: dict[str, Model], T: int, rows: int, rounds: int) -> dict[str, float]:
     """{form: ms of a step}, where all give the same answers."""
-    x = seen_by(models["step"].card, T, rows, np.random.default_rng(0))
+    x = make_input(models["step"].card, T, rows, np.random.default_rng(0))
     sessions = {form: model.session(rows) for form, model in models.items()}
     took: dict[str, list[float]] = {form: [] for form in models}
     for _ in range(1 + rounds):  # the first one allocates

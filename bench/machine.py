@@ -13,11 +13,11 @@ FEATURES = ("avx", "amx", "fma", "asimd", "sve")
 
 def machine() -> dict[str, str | int]:
     """Processor, its vector features, cores that may be used, versions, and the event engine's path."""
-    from runtime.native import processor
+    from runtime.native import processor_name
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     about: dict[str, str | int] = {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -42,4 +42,4 @@ def machine() -> dict[str, str | int]:
 def _event_path() -> str:
     from runtime import native
 
-    return native.PATHS[native.choose_path()] if native.is_built() else "not built"
+    return native.PATHS[native.choose_cpu_path()] if native.is_built() else "not built"

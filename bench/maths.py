@@ -23,7 +23,7 @@ import torch
 import plif_train
 import runtime
 from plif_export import export
-from runtime.core.events.stimulus import events_like
+from runtime.core.events.stimulus import make_event_frames
 
 NAMES = ("exact", "folded", "exact again", "pytorch")
 
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     net = network(options.model, options.threads)
-    x = events_like(options.steps, 1, net.meta.shape, net.framing, np.random.default_rng(1))
+    x = make_event_frames(options.steps, 1, net.meta.shape, net.framing, np.random.default_rng(1))
     with tempfile.TemporaryDirectory() as folder:
         sessions, gates = {}, {}
         for math in ("exact", "folded"):
@@ -83,7 +83,9 @@ def network(path: str | None, threads: int) -> plif_train.Network:
     if path is not None:
         return plif_train.load(path)
     net = plif_train.build("dvs128-gesture")
-    plif_train.scale_to_fire(net, torch.from_numpy(events_like(4, 1, net.meta.shape, None, np.random.default_rng(0))))
+    plif_train.scale_to_fire(
+        net, torch.from_numpy(make_event_frames(4, 1, net.meta.shape, None, np.random.default_rng(0)))
+    )
     return net.eval()
 
 
@@ -108,7 +110,7 @@ def measure(net: plif_train.Network, sessions: dict, x: np.ndarray, rounds: int)
 
 
 def ratio(exact: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """A round's median divided by that of `exact` in the same round, both [rounds, steps]: lowest, middle, highest."""
+    """Return lowest, middle and highest ratio of a round's median to that of `exact`, both [rounds, steps]."""
     per_round = np.median(other, axis=1) / np.median(exact, axis=1)
     return tuple(round(float(v), 4) for v in (per_round.min(), np.median(per_round), per_round.max()))
 

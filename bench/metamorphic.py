@@ -1,4 +1,4 @@
-"""What a gesture network answers when the same recordings are changed: does the answer follow the motion?
+"""Measure how a gesture network's answer follows changes of its recordings.
 
     python bench/metamorphic.py gesture.onnx --data dvs128-gesture:gestures --limit 168
     python bench/metamorphic.py gesture.onnx --data folder:clips --each
@@ -26,17 +26,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
-from plif_train.hooks.mixed_windows.samples import events_of
-from plif_train.hooks.mixed_windows.variation import HARD, SWAPS, Clip, allows, cut_away, exchanged
+from plif_train.hooks.mixed_windows.samples import clip_to_events
+from plif_train.hooks.mixed_windows.variation import (
+    HARD_NEGATIVES,
+    SWAPS,
+    Clip,
+    cut_below_hands,
+    is_negative_allowed,
+    swap_classes,
+)
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
 from runtime.core.data.dataset import EventSet
-from runtime.core.engines.session import whole_votes
-from runtime.core.events import frames_of
+from runtime.core.engines.session import to_spike_counts
+from runtime.core.events import make_frames
 from runtime.core.events.framer import UPRIGHT
-from runtime.core.events.framing import Framing, framing_of
-from runtime.native.rules import find_other, view_of
+from runtime.core.events.framing import Framing, resolve_framing
+from runtime.native.rules import find_other_class, make_view_tables
 
 Size = tuple[int, int]  # (width, height) of the sensor
 Change = Callable[[Clip, np.random.Generator, Size], Clip]
@@ -51,7 +58,7 @@ def _about_the_middle(factor: float) -> Change:
 
 
 def _hard(kind: str) -> Change:
-    return lambda clip, rng, _: HARD[kind](clip, rng)
+    return lambda clip, rng, _: HARD_NEGATIVES[kind](clip, rng)
 
 
 NO_GESTURE = {"shuffled": "shuffle", "frozen": "freeze", "axes exchanged": "axes"}
@@ -67,32 +74,34 @@ CHANGES: dict[str, Change] = {
     "30 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.3),
     "10 % of the events": lambda clip, rng, _: clip.pick(rng.random(len(clip)) < 0.1),
     "ON and OFF exchanged": lambda clip, *_: Clip(clip.t, clip.x, clip.y, ~clip.p),
-    "body cut away": lambda clip, _, size: cut_away(clip, size),
+    "body cut away": lambda clip, _, size: cut_below_hands(clip, size),
     **{name: _hard(kind) for name, kind in NO_GESTURE.items()},
 }
 
 
 def as_seen(events: np.ndarray, size: Size, upright: str, framing: Framing) -> Clip:
-    """A recording in the view of the framing: left is left, however the format stores it."""
-    of_x, of_y, _ = view_of(str(framing), (1, size[1], size[0]), size, UPRIGHT.index(upright))
+    """Return a recording in the view of the framing: left is left, however the format stores it."""
+    of_x, of_y, _ = make_view_tables(str(framing), (1, size[1], size[0]), size, UPRIGHT.index(upright))
     y, x = np.divmod(of_x[events["x"]] + of_y[events["y"]], size[0])
     return Clip((events["t"] - events["t"][0]).astype(float), x.astype(float), y.astype(float), events["p"])
 
 
 def firing(model: Model, clip: Clip, size: Size, framing: Framing) -> np.ndarray:
-    """The firing rate of each class's voters over the whole clip, which is seen as it is. float64 [classes]"""
+    """Return the firing rate of each class's voters over the whole clip, float64 [classes]; the clip is not turned."""
     session, steps = model.session(), 0
     votes = np.zeros(len(model.classes))
-    for frame in frames_of(events_of(clip, size), replace(framing, orientation="stored"), model.input_shape, size):
-        votes += whole_votes(session.step(frame[None])[0], model.voters)
+    for frame in make_frames(
+        clip_to_events(clip, size), replace(framing, orientation="stored"), model.input_shape, size
+    ):
+        votes += to_spike_counts(session.step(frame[None])[0], model.voters)
         steps += 1
     return votes / max(steps * model.voters, 1)
 
 
 def mirror_of(classes: list[str]) -> list[int] | None:
-    """The class that a mirror makes of each; None, with a note, where one has no counterpart."""
+    """Return the mirrored class of each class; None, with a note, if one has no counterpart."""
     try:
-        return exchanged(classes, SWAPS["mirror"])
+        return swap_classes(classes, SWAPS["mirror"])
     except PlifError as error:
         print(f"note: not mirrored: {error}", file=sys.stderr)
         return None
@@ -107,12 +116,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     model = runtime.load(options.artifact, threads=1)
-    framing = framing_of(model.card) or Framing.parse("duration:40ms")
+    framing = resolve_framing(model.card) or Framing.parse("duration:40ms")
     data = open_dataset(options.data, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{options.data}: holds no events")
     mirrored = mirror_of(model.classes)
-    other = {find_other(model.classes), None}
+    other = {find_other_class(model.classes), None}
     seen: dict[str, list[tuple[bool, bool, bool, float]]] = {name: [] for name in CHANGES}
     each = []
     draws = {name: np.random.default_rng(0) for name in CHANGES}
@@ -125,7 +134,7 @@ def main() -> None:
         for name, change in CHANGES.items():
             wanted: set[int | None] = {label}
             if name in NO_GESTURE:
-                if not allows(NO_GESTURE[name], model.classes[label]):
+                if not is_negative_allowed(NO_GESTURE[name], model.classes[label]):
                     continue
                 wanted = other
             elif name == "mirrored":

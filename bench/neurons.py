@@ -28,7 +28,7 @@ from bench import workload
 from bench.artifacts import work_folder
 from bench.machine import machine
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import drop_dropout, fold_batchnorm, prepare
+from plif_export.core.passes import drop_dropout, fold_batchnorm, run_passes
 from plif_export.core.readers.ours import read_network
 from plif_export.core.writers import FORMS
 from plif_train.core.network.network import Network
@@ -68,7 +68,7 @@ KINDS: dict[str, Callable[[float, float], tuple[dict[str, Any], dict[str, float]
 
 
 def of_kind(graph: Graph, kind: str) -> Graph:
-    """The network with other neurons; Leaky's currents are not multiplied by alpha, so its weights are."""
+    """Return the network with other neurons; Leaky's currents are not multiplied by alpha, so its weights are."""
     changed: dict[str, Node] = {}
     for node in graph.neurons:
         alpha, threshold = float(node.params["alpha"].reshape(-1)[0]), float(node.attrs["v_threshold"])
@@ -80,12 +80,12 @@ def of_kind(graph: Graph, kind: str) -> Graph:
             before = graph[node.inputs[0]]
             weights = {key: value * np.float32(alpha) for key, value in before.params.items()}
             changed[before.name] = before.with_(params=weights)
-    return graph.rewrite(changed)
+    return graph.replace_nodes(changed)
 
 
 def artifact(net: Network, kind: str, precision: str, folder: Path) -> Path:
     graph, math = fold_batchnorm(drop_dropout(read_network(net))), "folded"
-    graph = prepare(graph if kind == "PLIF" else of_kind(graph, kind), math, False, precision)
+    graph = run_passes(graph if kind == "PLIF" else of_kind(graph, kind), math, False, precision)
     card = make_card(net, graph, form="step", T=net.T, precision=precision, math=math, batch=None, source_sha256=None)
     proto = FORMS["step"](graph, net.T, None, "integer")
     set_card(proto, card)

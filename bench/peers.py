@@ -36,7 +36,7 @@ def pytorch(net: Network, threads: int, path: Path) -> Subject:
 
 
 def spikingjelly(net: Network, threads: int, path: Path) -> Subject:
-    """The same network from SpikingJelly's neurons, single-step."""
+    """Build the same network from SpikingJelly's neurons, single-step."""
     from spikingjelly.activation_based import functional, neuron
 
     peer = nn.Sequential(*spikingjelly_modules(net)).eval()
@@ -53,7 +53,7 @@ def spikingjelly(net: Network, threads: int, path: Path) -> Subject:
 
 
 def spikingjelly_modules(net: Network) -> list[nn.Module]:
-    """The layers of the network in order, its neurons as SpikingJelly's, each a copy of its own."""
+    """Return the layers of the network in order, with SpikingJelly's neurons, each a separate copy."""
     from spikingjelly.activation_based import neuron, surrogate
 
     def node(module: Neuron) -> nn.Module:
@@ -248,7 +248,10 @@ def _neuron(n: Neuron, x: Tensor, v: Tensor, alpha: Tensor | None) -> tuple[Tens
 
 
 def _modules(net: Network, node: Callable[[Neuron], nn.Module]) -> list[nn.Module]:
-    """The network's layers in order. `node` makes the neurons; layers that do nothing after training are left out."""
+    """Return the network's layers in order.
+
+    `node` makes the neurons; layers that do nothing after training are left out.
+    """
     modules: list[nn.Module] = []
     for named in net.named_layers:
         if named.op == "Dropout":
@@ -298,7 +301,7 @@ PEERS: dict[str, Callable[[Network, int, Path], Subject]] = {
 
 
 def peer(name: str, net: Network, threads: int, path: Path) -> Subject | None:
-    """A peer by name; None, and a line on stderr with the reason, where it is not installed or does not work."""
+    """Return a peer by name; None, with the reason on stderr, if it is not installed or fails."""
     try:
         return PEERS[name](net, threads, path)
     except ImportError as error:

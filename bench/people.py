@@ -44,8 +44,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 from bench.decide import Seen, measure_level, see
 from bench.metamorphic import CHANGES, Change, Size, as_seen
-from plif_train.hooks.mixed_windows.samples import events_of
-from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, Clip, backwards, exchanged
+from plif_train.hooks.mixed_windows.samples import clip_to_events
+from plif_train.hooks.mixed_windows.variation import HARD_NEGATIVES, SIDES, SWAPS, Clip, reverse_time, swap_classes
 from runtime.core.api import Model
 from runtime.core.base.grammar import parse_size
 from runtime.core.base.progress import Progress
@@ -53,16 +53,16 @@ from runtime.core.data import open_dataset
 from runtime.core.data.dataset import EventSet
 from runtime.core.events import open_source
 from runtime.core.events.framer import Framer
-from runtime.core.events.framing import Framing, framing_of
-from runtime.core.measure.metrics import wilson
+from runtime.core.events.framing import Framing, resolve_framing
+from runtime.core.measure.metrics import wilson_interval
 from runtime.core.stream.options import LIVE_RULES
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
+from runtime.datasets.gesture_sim.simulate_gesture import Staging, record_performer
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.schedule import OTHER
-from runtime.native.rules import find_other
-from runtime.observers.calibrate.labels import Outputs, Said, longest, say, step_all
-from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, every_frame
+from runtime.native.rules import find_other_class
+from runtime.observers.calibrate.labels import FeedOutputs, Labels, decide_labels, longest_label, run_feed
+from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, iterate_frames
 
 SEED = 3636
 SENSORS = ("128x128", "346x260", "640x480")
@@ -77,8 +77,10 @@ VIEWS = {
 
 
 def nearer(factor: float) -> Change:
-    """So much larger, about the middle of what moves. An event fills each pixel whose middle its own one covers then, as a
-    lens that comes nearer does: an enlarged edge has no holes."""
+    """Enlarge a recording about the centre of its motion.
+
+    An event fills each pixel with a centre that its own enlarged pixel covers, so edges get no holes.
+    """
 
     def change(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
         first, last = [], []
@@ -108,7 +110,7 @@ OF_BOTH = {
 OF_CLIPS = {"whole": CHANGES["as it is"], "a tenth of the events": CHANGES["10 % of the events"], **OF_BOTH}
 NEAR = "drawn, near"  # of one forearm alone hardly anything says whose it is
 AT_SIZES = ("people", "moves")  # who means nothing, also before larger cameras
-NO_MOTION = {"shuffled": HARD["shuffle"], "frozen": HARD["freeze"]}
+NO_MOTION = {"shuffled": HARD_NEGATIVES["shuffle"], "frozen": HARD_NEGATIVES["freeze"]}
 EVERYDAY_S, MOVES_S, THINGS_S, PEOPLE_S, SESSION_S = 8, 12, 12, 15, 40
 
 
@@ -126,14 +128,14 @@ class Judged:
 
     def __init__(self, artifact: str, rule: str | None) -> None:
         self.model = runtime.load(artifact, threads=1)
-        framing = framing_of(self.model.card)
+        framing = resolve_framing(self.model.card)
         if framing is None or framing.kind == "count" or sorted(self.model.classes) != sorted(CLASSES):
             raise SystemExit(f"{artifact}: expected a network of {', '.join(CLASSES)} with frames that follow a clock")
         self.framing = replace(framing, T=None)
         decide = self.model.card.get("decide")
         self.rule = rule or (str(decide["rule"]) if isinstance(decide, dict) else LIVE_RULES[0])
-        self.other, self.by_other_arm = find_other(self.model.classes), exchanged(self.model.classes, SIDES)
-        self.cases: list[tuple[str, Outputs, int | None]] = []
+        self.other, self.by_other_arm = find_other_class(self.model.classes), swap_classes(self.model.classes, SIDES)
+        self.cases: list[tuple[str, FeedOutputs, int | None]] = []
         self.after: list[tuple[str, Gesture]] = []  # the gestures of the curve, after people
         self.sessions: dict[str, list[Seen]] = {}  # of "", and of each larger sensor " at WxH"
         self.people: dict[str, list[Seen]] = {}
@@ -149,11 +151,11 @@ class Judged:
             before = people[len(self.cases) % len(people)].steps
             steps = self.step(case.events, case.size, before)
             if steps.frames:
-                self.after.append((case.group, Gesture(steps, right, steps.frames[0].t_start_us).after(before)))
+                self.after.append((case.group, Gesture(steps, right, steps.frames[0].t_start_us).prepend(before)))
 
-    def step(self, events: np.ndarray, size: Size, before: Outputs | None = None) -> Outputs:
+    def step(self, events: np.ndarray, size: Size, before: FeedOutputs | None = None) -> FeedOutputs:
         framer = Framer(replace(self.framing, orientation="stored"), self.model.input_shape, size, None, "identity")
-        return step_all(self.model, every_frame(framer, events), RESET, before=before)
+        return run_feed(self.model, iterate_frames(framer, events), RESET, before=before)
 
     def hear(self, spec: str) -> Seen:
         return see(self.model, str(self.framing), open_source(spec), None, RESET, "sum")
@@ -162,54 +164,54 @@ class Judged:
         """Of each group, whether each answer was right."""
         found: dict[str, list[bool]] = {}
         for group, steps, right in self.cases:
-            shown = answer_of(say(self.model, rule, RESET, steps)[soft], steps)
+            shown = answer_of(decide_labels(self.model, rule, RESET, steps)[soft], steps)
             found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
             if group.partition(" at ")[0] == NEAR and right is not None:
                 found.setdefault(f"{group}, by either arm", []).append(shown in (right, self.by_other_arm[right]))
         return found
 
     def after_people(self, rule: str) -> dict[str, list[bool]]:
-        """The gestures of the curve, each after somebody who means nothing."""
+        """Return the gestures of the curve, each after non-gesture motion."""
         found: dict[str, list[bool]] = {}
         for group, fed in self.after:
-            heard = fed.heard(say(self.model, rule, RESET, fed.steps).firm)
+            heard = fed.score(decide_labels(self.model, rule, RESET, fed.steps).firm)
             found.setdefault(f"{group}, after people", []).append(heard.right)
         return found
 
     def false(self, rule: str, groups: Sequence[str]) -> tuple[int, float]:
-        """False labels, and hours, on these groups of people."""
+        """Return the false labels, and the hours, of these groups of people."""
         rows = measure_level(self.model, "firm", [], [], *self._of(rule, groups))["negatives"]
         return sum(row["count"] for row in rows), sum(row["seconds"] for row in rows) / 3600
 
-    def _of(self, rule: str, groups: Sequence[str]) -> tuple[list[list[Seen]], list[list[Said]]]:
+    def _of(self, rule: str, groups: Sequence[str]) -> tuple[list[list[Seen]], list[list[Labels]]]:
         seen = [self.people[group] for group in groups]
-        return seen, [[say(self.model, rule, RESET, one.steps) for one in group] for group in seen]
+        return seen, [[decide_labels(self.model, rule, RESET, one.steps) for one in group] for group in seen]
 
     def judge(self) -> dict[str, Any]:
         groups = list(self.people)
         negatives, against = self._of(self.rule, groups)
-        levels = {level: measure_level(self.model, level, [], [], negatives, against) for level in Said._fields}
+        levels = {level: measure_level(self.model, level, [], [], negatives, against) for level in Labels._fields}
         shares = {}
         for group, rights in {**self.rights(self.rule), **self.after_people(self.rule)}.items():
             n, right = len(rights), sum(rights)
-            shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson(right, n)]}
+            shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson_interval(right, n)]}
         false = {
-            group: {level: levels[level]["negatives"][i] for level in Said._fields} for i, group in enumerate(groups)
+            group: {level: levels[level]["negatives"][i] for level in Labels._fields} for i, group in enumerate(groups)
         }
         sessions = {f"sessions{at}": self._judge_sessions(seen) for at, seen in self.sessions.items()}
         return {"rule": self.rule, "gestures": shares, "sessions": sessions, "false_labels": false}
 
     def _judge_sessions(self, seen: list[Seen]) -> dict[str, Any]:
-        said = [say(self.model, self.rule, RESET, one.steps) for one in seen]
-        levels = {level: measure_level(self.model, level, seen, said, [], []) for level in Said._fields}
+        said = [decide_labels(self.model, self.rule, RESET, one.steps) for one in seen]
+        levels = {level: measure_level(self.model, level, seen, said, [], []) for level in Labels._fields}
         keep = ("gestures", "right", "never", "changes_median", "changes_mean", "idle_answers")
         times = ("onset_p50_ms", "onset_p90_ms")
         return {name: levels["firm"][name] for name in keep} | {
-            f"{level}_{name}": levels[level][name] for level in Said._fields for name in times
+            f"{level}_{name}": levels[level][name] for level in Labels._fields for name in times
         }
 
     def curve(self, groups: Sequence[str]) -> list[dict[str, Any]]:
-        """False labels an hour, and the share of gestures missed after people, by each rule of the grid."""
+        """Return false labels an hour, and the share of gestures missed after people, by each rule of the grid."""
         points = []
         for rule in dict.fromkeys((self.rule, *(one + IDLE for one in GRID))):
             rights = [one for group, found in self.after_people(rule).items() if " at " not in group for one in found]
@@ -219,32 +221,32 @@ class Judged:
 
 
 def at_size(size: Size) -> str:
-    """What the names of a sensor's rows end with: nothing for that of the training."""
+    """Return the suffix of a sensor's rows: empty for the sensor of the training."""
     return "" if size == SENSOR else f" at {size[0]}x{size[1]}"
 
 
-def answer_of(said: np.ndarray, steps: Outputs) -> int | None:
-    """The class that was shown longest, None where none was. said int64 [steps]."""
+def answer_of(said: np.ndarray, steps: FeedOutputs) -> int | None:
+    """Return the class that was shown longest, None if none was shown. said int64 [steps]."""
     starts_us = [frame.t_start_us for frame in steps.frames[:1]]
-    return longest(said.tolist(), np.diff([*starts_us, *(frame.t_end_us for frame in steps.frames)]).tolist())
+    return longest_label(said.tolist(), np.diff([*starts_us, *(frame.t_end_us for frame in steps.frames)]).tolist())
 
 
 def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Change]) -> Iterator[Case]:
-    """A recording under each change, and with no motion, and backwards."""
+    """Return a recording under each change, and without motion, and backwards."""
     rng = np.random.default_rng(0)
     for change, make in changes.items():
-        yield Case(f"{name}, {change}", events_of(make(clip, rng, size), size), size, label)
-    turned = CLASSES[exchanged(list(CLASSES), SWAPS["reverse"])[CLASSES.index(label)]]
-    yield Case(f"{name}, backwards", events_of(backwards(clip) if len(clip) else clip, size), size, turned)
+        yield Case(f"{name}, {change}", clip_to_events(make(clip, rng, size), size), size, label)
+    turned = CLASSES[swap_classes(list(CLASSES), SWAPS["reverse"])[CLASSES.index(label)]]
+    yield Case(f"{name}, backwards", clip_to_events(reverse_time(clip) if len(clip) else clip, size), size, turned)
     for change, hard in NO_MOTION.items():
-        yield Case(f"{name}, {change}", events_of(hard(clip, rng), size), size, None)
+        yield Case(f"{name}, {change}", clip_to_events(hard(clip, rng), size), size, None)
 
 
 def drawn(performers: int, size: Size) -> Iterator[Case]:
     """Windows of held-out performers, before a camera of this size."""
     for name, staging in VIEWS.items():
         for number in range(performers):
-            events, rows = record(SEED, "test", number, "windows", replace(staging, size=size))
+            events, rows = record_performer(SEED, "test", number, "windows", replace(staging, size=size))
             for gesture, start_us, end_us in rows:
                 if gesture == OTHER:
                     continue
@@ -257,7 +259,7 @@ def drawn(performers: int, size: Size) -> Iterator[Case]:
 
 
 def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
-    """The recordings of a data set of gestures."""
+    """Return the recordings of a data set of gestures."""
     data = open_dataset(spec, framing=framing, shape=model.input_shape, classes=model.classes)
     if not isinstance(data, EventSet):
         raise SystemExit(f"{spec}: holds no events")
@@ -277,7 +279,7 @@ def people(minutes: float, motions: str | None, size: Size) -> Iterator[tuple[st
     for part in [part for part in parts if size == SENSOR or part in AT_SIZES]:
         seconds, staging = parts[part]
         for number in range(max(1, round(60 * minutes / seconds))):
-            yield part + at_size(size), record(SEED, "test", number, part, replace(staging, size=size))[0]
+            yield part + at_size(size), record_performer(SEED, "test", number, part, replace(staging, size=size))[0]
 
 
 def sessions(count: int, size: Size) -> Iterator[str]:
@@ -329,7 +331,7 @@ def main() -> None:
 
 
 def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, performers: int, share: float) -> None:
-    """Shows all networks people who mean nothing, then gestures, then sessions, before a camera of this size."""
+    """Show all networks non-gesture motion, then gestures, then sessions, before a camera of this size."""
     with Progress(f"people{at_size(size)}") as progress:
         for done, (group, events) in enumerate(people(share * options.minutes, options.motions, size), 1):
             for one in judged:
@@ -352,7 +354,7 @@ def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, perf
 
 
 def show(found: dict[str, Any]) -> None:
-    """The table of docs/gesture.md: a column a network."""
+    """Print the table of docs/gesture-results.md: a column for each network."""
     names, first = list(found), next(iter(found.values()))
     print("| | " + " | ".join(f"{Path(name).stem}, `{found[name]['rule']}`" for name in names) + " |")
     print("|---" * (len(names) + 1) + "|")
@@ -366,14 +368,14 @@ def show(found: dict[str, Any]) -> None:
     for title in first["sessions"]:
         mine = [found[name]["sessions"][title] for name in names]
         row(f"{title}, right of {mine[0]['gestures']}", [f"{one['right']}, never {one['never']}" for one in mine])
-        for level in Said._fields:
+        for level in Labels._fields:
             cells = [f"{_ms(one[f'{level}_onset_p50_ms'])} and {_ms(one[f'{level}_onset_p90_ms'])}" for one in mine]
             row(f"{title}: {level} label after onset, p50 and p90, ms", cells)
         changes = [f"{one['changes_median']:.0f}, {one['changes_mean']:.1f}" for one in mine]
         row(f"{title}: changes after the right label, median and mean", changes)
         row(f"{title}: idle steps with an answer, %", [f"{100 * one['idle_answers']:.1f}" for one in mine])
     for group in first["false_labels"]:
-        for level in Said._fields:
+        for level in Labels._fields:
             mine = [found[name]["false_labels"][group][level] for name in names]
             cells = ["{:.2g} ({:.2g} - {:.2g})".format(one["per_min"], *one["per_min_95"]) for one in mine]
             row(f"{group}, {mine[0]['seconds'] / 60:.1f} min: false {level} labels a minute", cells)

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def written(net: Any, name: str, folder: Path) -> Exported:
-    """Exports the network in that precision; "int8 as qdq" and "fp32 again" are only timed and not verified."""
+    """Export the network in that precision; "int8 as qdq" and "fp32 again" are only timed and not verified."""
     precision = name.split()[0]
     dialect = OnnxTarget.dialect
     try:

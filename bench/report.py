@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench import workload
 from bench.report_page import write_page
 from bench.report_pieces import Results
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "performance"
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def stored() -> Results:
-    """What was measured of each part; edge.json beside them belongs to bench/edge.py."""
+    """Return the measurements of each part; bench/edge.py writes edge.json next to them."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     return {name: content for name, content in found.items() if "reports" in content}
 
 
 def prepare() -> None:
-    """Makes the artifacts first, so that the parts only measure."""
+    """Export the artifacts first, so that the parts only measure."""
     for name in ("gesture", "trained"):
         if workload.is_there(name):
             _bench(["step.py", f"--workload={name}", "--prepare", f"--work={WORK}"], capture=False)
@@ -98,7 +98,7 @@ def prepare() -> None:
 
 
 def run(name: str, command: list[str]) -> bool:
-    """Runs one part and stores its JSON. False when it failed; the stored result of before is then kept."""
+    """Run one part and store its JSON. Return False if it failed; the previous result then stays."""
     print(f"{name}: {command[0]}", file=sys.stderr)
     done = _bench([*command, "--json"], capture=True)
     try:
@@ -113,7 +113,7 @@ def run(name: str, command: list[str]) -> bool:
     command_line = f"python bench/{shown}"
     content = {"command": command_line, "date": time.strftime("%Y-%m-%d"), "load": load, "reports": reports}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with whole_or_nothing(FOLDER / f"{name}.json") as (part,):
+    with atomic_write(FOLDER / f"{name}.json") as (part,):
         part.write_text(json.dumps(content, indent=1) + "\n")
     return True
 

@@ -11,8 +11,9 @@ from typing import Any
 from bench import report_plots as plots
 from bench import report_roofline
 from bench.report_pieces import Report, Results, about, measured_on, missing, ms, only, table, times
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 
+CONTROL = "event again"  # the event engine, opened twice: its noise is one sentence, not a row
 WORKLOADS = {"gesture": "The paper's Gesture network", "trained": "A trained network on real recordings"}
 
 
@@ -31,24 +32,25 @@ def write_page(path: Path, figures: Path, results: Results) -> None:
         _eval(results),
         _train(results),
     ]
-    with whole_or_nothing(path) as (part,):
+    with atomic_write(path) as (part,):
         part.write_text("\n\n".join(section for section in sections if section).rstrip() + "\n")
 
 
 def _head(results: Results) -> str:
     text = [
         "# Performance",
-        "This page is written by `python bench/report.py` (`make performance`), which runs the scripts of `bench/` and "
-        "fills in what they measured; nothing here is typed by hand. Times are milliseconds of the Python call, including the "
-        "copy of the input. All rows of a table were measured in turn, in one process per number of threads, so *ratios* "
-        "within a table are more reliable than times, and ratios across tables are less so. Engines that skip zeros depend on "
-        "low firing rates, so the rates are given with every table. docs/engines.md says which engine is taken by default, "
-        "docs/event-engine.md how the event engine works.",
+        "Read this if you want to know how fast plif is next to other engines.",
+        "`make performance` measures everything and writes this page. Times are milliseconds of the Python call with the copy of "
+        "its input. The rows of a table were measured in turn. So compare ratios within a table, not times across "
+        "tables. Precision is fp32 unless a row names another. Engines that skip zeros need low "
+        "firing rates. "
+        "int8 and bf16 round differently, so their spikes differ; decisions may not. "
+        "[Engines](engines.md) explains the default engine.",
     ]
     machine = measured_on(results)
     if machine:
-        keys = ("processor", "cores", "features", "event_path", "system", "python")
-        packages = [k for k in machine if k not in keys]
+        keys = ("processor", "cores", "event_path", "system", "python")
+        packages = [k for k in machine if k not in (*keys, "features")]
         rows = [[key.replace("_", " "), machine[key]] for key in keys if key in machine]
         rows.append(["versions", ", ".join(f"{k} {machine[k]}" for k in packages)])
         text.append(table(["", "measured on"], rows))
@@ -63,49 +65,48 @@ def _step(name: str, results: Results, figures: Path) -> str:
     one = next(iter(found.values()))
     rates = " ".join(f"{100 * rate:.1f}" for rate in one["firing_rates"].values())
     names = list(dict.fromkeys(row["name"] for report in found.values() for row in report["rows"]))
-    head, body = ["engine", "precision"], []
+    head, body = ["engine"], []
     for n in found:
-        head += [f"{n} thread{'s' * (n > 1)}, p50 (p99) ms", "event fp32 is x faster"]
-    head.append("spikes that differ (excused)")
+        head.append(f"{n} thread{'s' * (n > 1)}, p50 (p99) ms")
+    head += ["event fp32 is x faster, 1 thread", "spikes that differ (excused)"]
     by = {(n, row["name"]): row for n, report in found.items() for row in report["rows"]}
+    names.sort(key=lambda label: min(by[n, label]["p50_ms"] for n in found if (n, label) in by))
     for label in names:
+        if label == CONTROL:
+            continue
         first = next(by[n, label] for n in found if (n, label) in by)
-        cells: list[Any] = [label, first["precision"]]
+        cells: list[Any] = [
+            label if first["precision"] in ("fp32", *label.split()) else f"{label} ({first['precision']})"
+        ]
         for n in found:
-            row, event = by.get((n, label)), by.get((n, "event fp32"))
-            cells += [f"{ms(row['p50_ms'])} ({ms(row['p99_ms'])})" if row else ""]
-            cells += [times(row["p50_ms"] / event["p50_ms"]) if row and event else ""]
+            row = by.get((n, label))
+            cells.append(f"{ms(row['p50_ms'])} ({ms(row['p99_ms'])})" if row else "")
+        row, event = by.get((1, label)), by.get((1, "event fp32"))
+        cells.append(times(row["p50_ms"] / event["p50_ms"]) if row and event else "")
         excused = f" ({first['excused']})" if first["excused"] else ""
         body.append([*cells, f"{first['spike_mismatches']}{excused}"])
-    body.sort(key=lambda cells: min((r["p50_ms"] for (_, label), r in by.items() if label == cells[0]), default=0.0))
     plots.step(figures / f"step-{name}.svg", found)
     parts = [
         f"## {title}",
         f"`{one['network']}`, {one['weights']}, on {one['input']}. Firing rates, layer by layer: {rates} %; "
-        f"{100 * one['input_nonzero']:.1f} % of the input is not zero. {one['steps_timed']} steps of each engine; spikes "
-        f"compared with eager PyTorch's over {one['neuron_steps_compared']:,} neuron-steps.",
+        f"{100 * one['input_nonzero']:.1f} % of the input is not zero. Each engine ran {one['steps_timed']} steps. Spikes "
+        f"are compared with eager PyTorch over {one['neuron_steps_compared']:,} neuron-steps.",
         table(head, body),
         f"![p50 of one step, engine by engine](performance/step-{name}.svg)",
         _control(found),
         about(results, *(f"step-{name}-{n}" for n in found)),
     ]
-    if any(row["precision"] not in ("fp32",) for row in by.values()):
-        parts.insert(
-            -1,
-            "Engines in other precisions than fp32 have other weights (int8) or other sums (bf16): their spikes that differ show "
-            "that they are not bit-equal, not how many decisions change.",
-        )
     return "\n\n".join(parts)
 
 
 def _control(found: dict[int, Report]) -> str:
-    """The same engine twice: how large a difference by noise is."""
+    """Return the table of the same engine measured twice: the noise of a comparison."""
     said = []
     for n, report in found.items():
         by = {row["name"]: row["p50_ms"] for row in report["rows"]}
-        if "event fp32" in by and "event again" in by:
-            said.append(f"{100 * abs(by['event again'] / by['event fp32'] - 1):.1f} % at {n} thread{'s' * (n > 1)}")
-    return f"The control, one engine opened twice, differs from itself by {' and '.join(said)}." if said else ""
+        if "event fp32" in by and CONTROL in by:
+            said.append(f"{100 * abs(by[CONTROL] / by['event fp32'] - 1):.1f} % at {n} thread{'s' * (n > 1)}")
+    return f"Opened twice, the event engine differs from itself by {' and '.join(said)}." if said else ""
 
 
 def _density(results: Results, figures: Path) -> str:
@@ -117,13 +118,13 @@ def _density(results: Results, figures: Path) -> str:
     names = list(dict.fromkeys(row["name"] for row in rows))
     targets = list(dict.fromkeys(row["target_rate"] for row in rows))
     by = {(row["name"], row["target_rate"]): row for row in rows}
-    head = ["firing rate (pooled density)", *names, *[f"{n} / event fp32" for n in ("SpikingJelly",) if n in names]]
+    head = ["firing rate, % (pooled)", *names, *[f"{n} / event fp32" for n in ("SpikingJelly",) if n in names]]
     body = []
     for target in targets:
         here = [by.get((name, target)) for name in names]
         one = next(row for row in here if row)
         cells = [
-            f"{100 * one['rate']:.1f} % ({100 * one['pooled']:.1f} %)",
+            f"{100 * one['rate']:.1f} ({100 * one['pooled']:.1f})",
             *[ms(r["p50_ms"]) if r else "" for r in here],
         ]
         if "SpikingJelly" in names:
@@ -133,9 +134,8 @@ def _density(results: Results, figures: Path) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "The Gesture network, with all its layers tuned to one firing rate, for several rates; p50 of a step in ms, "
-            f"{rows[0]['threads']} thread. In brackets: the share of spikes after 2x2 max-pooling, which the next "
-            "convolution reads.",
+            "The Gesture network, all layers tuned to one firing rate; p50 of a step in ms, "
+            f"{rows[0]['threads']} thread. In brackets: the rate after 2x2 max-pooling, which the next convolution reads.",
             table(head, body),
             "![p50 of one step against the firing rate](performance/density.svg)",
             about(results, "density"),
@@ -159,9 +159,10 @@ def _silence(results: Results) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "A step in activity, after 80 silent steps (membranes decay), and without an event since reset; p50 in ms, "
-            f"{report['rows'][0]['threads']} thread. The Gesture network has the shifts of its batch normalisations set to zero "
-            f"here, so that it falls silent without input: mean firing rates {rates} %.",
+            f"p50 of a step in ms, {report['rows'][0]['threads']} thread: active; after 80 silent steps (membranes decay); "
+            "without an event since reset. "
+            "The Gesture network has no shifts in its batch normalisations here, so it falls silent without input (mean "
+            f"firing rates {rates} %).",
             table(["engine", *phases, "event fp32 is x faster in silence"], body),
             about(results, "silence"),
         ]
@@ -182,7 +183,7 @@ def _streams(results: Results, figures: Path) -> str:
         cells = [by.get((*kind, count)) for kind in kinds]
         body.append([count, *[f"{row['steps_per_s']:.0f}" if row else "" for row in cells]])
     said = [
-        f"{name}: {by[name, 2, 16]['steps_per_s'] / by[name, 1, 16]['steps_per_s']:.2f} times"
+        f"{name} {by[name, 2, 16]['steps_per_s'] / by[name, 1, 16]['steps_per_s']:.2f}"
         for name in dict.fromkeys(name for name, _ in kinds)
         if (name, 1, 16) in by and (name, 2, 16) in by
     ]
@@ -191,12 +192,11 @@ def _streams(results: Results, figures: Path) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "One session with several streams; steps per second of all streams together (from the p50).",
+            "Steps per second of all streams of one session together (from the p50).",
             table(["streams", *[f"{name}, {n} thread{'s' * (n > 1)}" for name, n in kinds]], body),
             "![throughput against streams](performance/streams.svg)",
-            (f"Two threads against one at 16 streams: {', '.join(said)}. " if said else "")
-            + "Numbers of the event engine that differ from the same stream alone (answers and membranes): "
-            + f"{differ}.",
+            (f"Gain of the second thread at 16 streams: {', '.join(said)} times. " if said else "")
+            + f"Outputs and membranes of the event engine that differ from the same stream alone: {differ}.",
             about(results, "streams"),
         ]
     )
@@ -235,8 +235,8 @@ def _startup(results: Results) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "Fresh processes, p50 in ms, from their start to their end; the first answer is one step of the Gesture network. "
-            "`import runtime` loads nothing; NumPy comes with the first name that needs it.",
+            "Whole life of a fresh process, p50 in ms. A first answer is one step of the Gesture network. "
+            "`import runtime` does not import NumPy.",
             table(["process", "ms", "more than Python alone"], body),
             about(results, "startup"),
         ]
@@ -250,28 +250,25 @@ def _eval(results: Results) -> str:
         return missing(title, "python bench/eval.py")
     parts = [
         f"## {title}",
-        "Whole data sets, from recordings on disk to predictions: reading, framing, steps, and the start of worker processes. "
-        "`plif eval` chooses batch, workers and threads itself; the loops of PyTorch and SpikingJelly read with NumPy and run in "
-        "their quickest form on both cores. The quickest loop is one of PyTorch's or SpikingJelly's own operations; the one with "
-        "the kernels that plif trains with is shown beside them. The Gesture network's weights are random, and its votes can be "
-        "exactly equal: there two programs whose sums round differently may answer differently.",
+        "Whole data sets, from recordings on disk to predictions, with the start of worker processes. "
+        "`plif eval` chooses batch, workers and threads. The loops of PyTorch and SpikingJelly read with NumPy and run in their "
+        "quickest form on both cores. The quickest loop has operations of PyTorch or SpikingJelly alone, not plif's training "
+        "kernels. Votes of the random Gesture network can tie, so another rounding may change an answer.",
     ]
     for report in reports:
         body = [
-            [row["name"], row["batch"], row["workers"], row["threads"], f"{row['samples_per_s']:.3g}",
-             times(row["times_quickest_loop"]), f"{100 * row['accuracy']:.2f} %", row["answers_changed"]]
+            [row["name"], f"{row['batch']}/{row['workers']}/{row['threads']}", ms(row["samples_per_s"]),
+             times(row["times_quickest_loop"]), row["answers_changed"]]
             for row in sorted(report["rows"], key=lambda row: -row["samples_per_s"])
         ]  # fmt: skip
         what = {"digits": "The shipped digits network", "gesture": "The paper's Gesture network, random weights"}
-        parts.append(f"{what[report['network']]}, {report['samples']:,} simulated recordings:")
+        accuracy = " and ".join(dict.fromkeys(f"{100 * row['accuracy']:.2f} %" for row in report["rows"]))
+        parts.append(f"{what[report['network']]}, {report['samples']:,} simulated recordings; accuracy {accuracy}:")
         head = [
             "",
-            "batch",
-            "workers",
-            "threads",
+            "batch/workers/threads",
             "samples/s",
             "x the quickest loop",
-            "accuracy",
             "answers that differ",
         ]
         parts.append(table(head, body))
@@ -288,7 +285,7 @@ def _train(results: Results) -> str:
     rows.sort(key=lambda pair: order.index(pair[0]["preset"]))
     sides = list(dict.fromkeys(side for row, _ in rows for side in row["median_s"]))
     body = [
-        [row["preset"], row["batch"], row["precision"], report["threads"], f"{row['spikes']:.1%}",
+        [row["preset"], row["precision"], report["threads"], f"{row['spikes']:.1%}",
          *[f"{row['median_s'][s]:.3f}" if s in row["median_s"] else "" for s in sides], times(row["faster"]),
          times(row["of_floor"]) if "of_floor" in row else ""]
         for row, report in rows
@@ -296,14 +293,14 @@ def _train(results: Results) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            "Seconds of one training step (median): forward, backward, Adam, reset; `plif` and SpikingJelly with statistics "
-            "of batch normalisation over T x N, `plif per-step` with the authors'; `floor` is dense convolutions and products "
-            "alone; `spikes` is the share of the inputs of plif's later convolutions that are not zero: networks at their start, "
-            "where some fire far more often than when they are trained, and with a threshold that makes them fire less.",
+            "Seconds of one training step (median): forward, backward, Adam, reset; batch "
+            f"{', '.join(str(n) for n in dict.fromkeys(row['batch'] for row, _ in rows))}. `plif` and SpikingJelly normalise "
+            "over T x N, `plif per-step` as the authors do. `floor` is dense convolutions and products alone. `spikes` is the "
+            "nonzero share of the inputs of plif's later convolutions. The networks are untrained and fire more than trained "
+            "ones; rows with fewer spikes have a higher threshold.",
             table(
                 [
                     "network",
-                    "batch",
                     "precision",
                     "threads",
                     "spikes",

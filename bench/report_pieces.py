@@ -30,13 +30,13 @@ def missing(title: str, command: str) -> str:
 
 
 def about(results: Results, *names: str) -> str:
-    """How to repeat the measurements of a section, and their date."""
-    found = [results[name] for name in names if name in results]
-    commands = ", ".join(dict.fromkeys(f"`{part['command']}`" for part in found))
+    """Return how to repeat the measurements of a section, their dates and the load; `--list` has each part's command."""
+    names = tuple(name for name in names if name in results)
+    found = [results[name] for name in names]
     dates = ", ".join(dict.fromkeys(part["date"] for part in found))
     loads = [part["load"] for part in found if part.get("load") is not None]
-    busy = f"; load average at the end {', '.join(f'{load:.1f}' for load in loads)}" if loads else ""
-    line = f"{commands}; {dates}{busy}."
+    busy = f", load {max(loads):.1f}" if loads else ""
+    line = f"`python bench/report.py --run {','.join(names)}` ({dates}{busy})."
     first = measured_on(results)
     for part in found:
         here = part["reports"][0].get("machine")
@@ -48,7 +48,7 @@ def about(results: Results, *names: str) -> str:
 
 
 def measured_on(results: Results) -> dict[str, Any] | None:
-    """The machine of most parts, as the first of them has it; a section of another says so."""
+    """Return the machine of the first part; a section of another machine names its own."""
     machines = [p["reports"][0]["machine"] for p in results.values() if "machine" in p["reports"][0]]
     kinds = [_kind(machine) for machine in machines]
     return max(machines, key=lambda machine: kinds.count(_kind(machine)), default=None)

@@ -40,7 +40,7 @@ def _colour(name: str, i: int) -> str:
 
 
 def _label(row: dict[str, Any]) -> str:
-    """The row's name, with its precision where the name does not imply it."""
+    """Return the row's name, with its precision if the name does not imply it."""
     usual = row["precision"] == "fp32" or row["precision"] in row["name"]
     return str(row["name"]) if usual else f"{row['name']} ({row['precision']})"
 
@@ -109,7 +109,7 @@ def _logarithmic(axis: Axes, x: str, y: str) -> None:
 
 
 def peak(roof: Report, precision: str) -> float:
-    """The best measured rate, in operations a second."""
+    """Return the best measured rate, in operations a second."""
     return 1e9 * max(r["rate"] for r in roof["rows"] if r["precision"] == precision and r["unit"] == "GOP/s")
 
 

@@ -15,7 +15,8 @@ def dense(results: Results, figures: Path) -> str:
         return missing(title, "python bench/roofline.py")
     names = list(dict.fromkeys(row["name"] for r in roofs.values() for row in r["rows"]))
     by = {(n, row["name"]): row for n, r in roofs.items() for row in r["rows"]}
-    body = [[name, *[f"{by[n, name]['rate']:.0f} {by[n, name]['unit']}" for n in roofs]] for name in names]
+    units = {row["name"]: row["unit"] for r in roofs.values() for row in r["rows"]}
+    body = [[f"{name}, {units[name]}", *[f"{by[n, name]['rate']:.0f}" for n in roofs]] for name in names]
     one = next(iter(roofs.values()))
     floors = []
     for precision in ("fp32", "bf16", "int8"):
@@ -30,13 +31,13 @@ def dense(results: Results, figures: Path) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            f"A dense step of the Gesture network is {one['operations'] / 1e9:.2f} thousand million operations, over "
-            f"{one['neurons'] / 1e6:.2f} million membranes and {one['weights'] / 1e6:.1f} million weights. Rates measured "
-            "here, and the shortest time that a dense step can take at these rates:",
+            f"A dense step of the Gesture network has {one['operations'] / 1e9:.2f}e9 operations, "
+            f"{one['neurons'] / 1e6:.2f} million membranes and {one['weights'] / 1e6:.1f} million weights. The measured rates, "
+            "and the shortest dense step at these rates:",
             table(["measured", *threads], body),
             table(["floor, ms", *threads], floors),
-            "![roofline](performance/roofline.svg)\n\nEach engine is drawn at the rate at which a dense engine would have to "
-            "work to be as fast. An engine above the roof of its precision does less than the dense work: it skips zeros."
+            "![roofline](performance/roofline.svg)\n\nThe figure shows the rate that a dense engine would need to be as "
+            "fast. An engine above the roof of its precision skips zeros."
             if drawn
             else "",
             about(results, *(f"roofline-{n}" for n in roofs)),
@@ -52,19 +53,19 @@ def additions(results: Results) -> str:
     parts = report["parts"]
     body = []
     for rows in zip(*(part["rows"] for part in parts.values()), strict=True):
-        cells = [[ms(row["ms"] + row["list_ms"]), ms(row["least_ms"]), f"{100 * row['share']:.0f} %"] for row in rows]
+        cells = [[ms(row["ms"] + row["list_ms"]), f"{100 * row['share']:.0f}"] for row in rows]
         body.append([rows[0]["layer"], f"{rows[0]['additions_m']:.2f}", *(cell for row in cells for cell in row)])
     roofs = " and ".join(f"{part['roof_g_per_s']:.0f} in {name}" for name, part in parts.items())
-    columns = [f"{name}, {what}" for name in parts for what in ("ms", "at least", "of the roof")]
+    columns = [f"{name}, {what}" for name in parts for what in ("ms", "% of the roof")]
     return "\n\n".join(
         [
             f"## {title}",
-            "The event engine adds a row of weights for each spike and tap. At the best, with weights in the first-level cache "
-            f"and long lists, one thread adds {roofs} thousand million weights a second. One step of each layer of the Gesture "
-            "network, its list and its neurons included, beside the time that its additions alone would take at that rate:",
+            "The event engine adds a row of weights for each spike and tap. At best (weights in the first-level cache, long "
+            f"lists) one thread adds {roofs}, in 1e9 weights a second. Below: a step of each layer of the Gesture network, list "
+            "and neurons included, and the share that its additions alone need at that rate.",
             table(["layer", "million additions", *columns], body),
-            "The first layer has few additions and 2.1 million membranes, which are read and written; the last ones have few of "
-            "both, and load their weights from the second-level cache.",
+            "The first layer has few additions but reads and writes 2.1 million membranes. The last layers load their weights "
+            "from the second-level cache.",
             about(results, "additions"),
         ]
     )

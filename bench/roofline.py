@@ -77,7 +77,7 @@ def measure(threads: int) -> list[dict[str, Any]]:
 
 
 def matrix(dtype: torch.dtype) -> tuple[int, int]:
-    """Returns the size of a product: 2048 by 2048, or 512 where the processor has no unit for the type and one takes a minute."""
+    """Return the size of a product: 2048 by 2048, or 512 without a unit for the type (2048 takes a minute there)."""
     a = torch.ones(512, 512, dtype=dtype)
     began = time.perf_counter()
     _ = torch._int_mm(a, a) if dtype == torch.int8 else a @ a

@@ -97,7 +97,7 @@ def measure(name: str, threads: int, rounds: int, silent: int, folder: Path) -> 
 
 
 def without_shifts(net: Network) -> None:
-    """Sets the shift of each batch normalisation to zero, so that without input there is no current."""
+    """Set the shift of each batch normalisation to zero, so that there is no current without input."""
     with torch.no_grad():
         for named in net.named_layers:
             if named.op == "BatchNorm":

@@ -77,7 +77,7 @@ def wrong(few: dict[str, Any], many: dict[str, Any]) -> list[str]:
 
 
 def predict(artifact: Path, place: Path, count: int) -> list[dict[str, Any]]:
-    """Recordings of N-MNIST's format with 50 events each, 250 bytes, a thousand a folder."""
+    """Write recordings in N-MNIST's format with 50 events each, 250 bytes, a thousand in a folder."""
     recordings, table = place / f"recordings{count}", place / "predictions.csv"
     rng = np.random.default_rng(0)
     for number in range(count):
@@ -95,7 +95,7 @@ def predict(artifact: Path, place: Path, count: int) -> list[dict[str, Any]]:
 
 
 def stream(artifact: Path, place: Path, count: int) -> list[dict[str, Any]]:
-    """An event a microsecond."""
+    """Write a recording with one event in each microsecond."""
     path, out = place / f"events{count}.csv", place / "out"
     write_csv(path, count)
     how = ("--framing", "duration:20ms", "--sensor", "128x128", "--json")
@@ -122,7 +122,7 @@ def write_csv(path: Path, count: int) -> None:
 
 
 def measure(*words: str, out: Path | None = None) -> dict[str, Any]:
-    """Runs plif: seconds, and the peak of the memory of its processes, asked ten times a second."""
+    """Run plif; return the seconds and the peak memory of its processes, sampled ten times a second."""
     began_s = time.monotonic()
     with open(out or "/dev/null", "wb") as file, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(

@@ -313,9 +313,9 @@ def replay(recorder: Stream, artifact: Path, recording: Path) -> str:
 
 
 def send(port: int, format: str, rate: float, origin_us: int, seconds: float, losses: int) -> None:
-    """The sending process: a camera whose clock began at `origin_us`, which is away `losses` times, evenly.
+    """Act as a camera with a clock that began at `origin_us`, which disappears `losses` times, evenly.
 
-    On a machine that is too slow for it, it leaves out what is late by more than LATE_S, and says how much that was.
+    On a machine that is too slow, it leaves out events that are late by more than LATE_S, and reports their number.
     """
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: ending.append(1))

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    if native.library() is None:
+    if native.load_library() is None:
         raise SystemExit("the kernels of training are not built here (no C compiler)")
     keep_freed_memory()
     torch.set_num_threads(options.threads)
@@ -55,8 +55,8 @@ def main() -> None:
     layer = f"{options.channels} channels, {options.size} x {options.size}, kernel {options.kernel}, stride {options.stride}"
     print(f"{layer}; {options.images} images, {options.threads} threads")
     print(f"{'type':<10}{'spikes':>8}{'sparse':>11}{'PyTorch':>11}{'ratio':>8}{'spread':>16}{'used':>6}")
-    worth, amx = sparse.WORTH, sparse._AMX
-    sparse.WORTH, sparse._AMX = dict.fromkeys(worth, 1.0), False  # always, here
+    worth, amx = sparse.MAX_DENSITY, sparse._AMX
+    sparse.MAX_DENSITY, sparse._AMX = dict.fromkeys(worth, 1.0), False  # always, here
     for dtype in worth:
         for share in SHARES:
             shape = (options.images, options.channels, options.size, options.size)

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def command(processes: int) -> int:
-    """Prints the start of the command beside Python's own; gives the exit code: 1 where one is above the aim."""
+    """Print the start time of the command next to Python's own; return exit code 1 if one is above the aim."""
     with tempfile.TemporaryDirectory() as temporary:
         wall, processor = run_in_turns(ALONE, processes, Path(temporary), "")
     print(f"p50 of {processes} processes each, in turns, in ms; load average {os.getloadavg()[0]:.1f}")

@@ -37,7 +37,7 @@ class Subject:
     excused: int = 0
 
     def row(self, threads: int, **more: Any) -> dict[str, Any]:
-        """The row that every bench prints with --json."""
+        """Return the row that every bench prints with --json."""
         return {
             "name": self.name,
             "engine": self.engine,
@@ -52,7 +52,7 @@ class Subject:
 
 
 def ours(path: Path, engine: str, name: str, threads: int | None) -> Subject | None:
-    """An artifact in one of our engines; None, and a line on stderr with the reason, where it does not open."""
+    """Open an artifact in one of plif's engines; return None, with the reason on stderr, if it does not open."""
     try:
         model = runtime.load(path, engine, threads=threads)
         session = model.session()
@@ -71,7 +71,7 @@ def ours(path: Path, engine: str, name: str, threads: int | None) -> Subject | N
 
 
 def timed(step: Callable[[np.ndarray], Any], x: np.ndarray) -> list[float]:
-    """The milliseconds of each step through x float32 [T, B, C, H, W]."""
+    """Return the milliseconds of each step through x float32 [T, B, C, H, W]."""
     times = []
     for x_t in x:
         began = time.perf_counter()
@@ -90,9 +90,9 @@ def take_turns(subjects: list[Subject], x: np.ndarray, rounds: int, warm_up: int
 
 
 def compare(net: Network, reference: Subject, subjects: list[Subject], x: np.ndarray) -> None:
-    """Counts the spikes of each subject that differ from the reference's on x [T, 1, C, H, W], free-running from reset.
+    """Count the spikes of each subject that differ from the reference's on x [T, 1, C, H, W], free-running from reset.
 
-    A spike that differs is excused where the side that did not fire was within 1e-5 of the threshold: two float32 programs
+    A spike that differs is excused if the side without a spike was within 1e-5 of the threshold: two float32 programs
     need not agree there. Later differences that follow from such a flip are not excused.
     """
     neurons = list(net.neurons().values())

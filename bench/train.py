@@ -60,7 +60,7 @@ def plif_network(name: str, x: Tensor, bn: str, threshold: float, pool: str) -> 
 
 
 def spikes_in(net: Network, step: Step) -> float:
-    """The share of the inputs of all convolutions but the first that are not zero, in one step."""
+    """Return the share of non-zero inputs of all convolutions but the first, in one step."""
     seen, all_of_them = 0, 0
 
     def look(_: nn.Module, inputs: tuple[Tensor]) -> None:

@@ -214,7 +214,7 @@ def run(
 
 
 def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
-    """The sending process. All datagrams are made first: making them during the run is too slow at the highest rates."""
+    """Send prepared datagrams; making them during the run is too slow at the highest rates."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, SENSOR, 1 << 16), rng.integers(0, SENSOR, 1 << 16)
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -250,8 +250,10 @@ def send(port: int, began_s: float, phases: list[tuple[float, float]]) -> None:
 
 
 def lie(port: int, began_s: float, rate: int, seconds: float) -> None:
-    """One event a datagram, from another host, each 0.9 ms further ahead of the camera, up to 49 ms: what is ahead by more was
-    refused as a jump when every host was believed."""
+    """Send one event a datagram from another host, each 0.9 ms further ahead of the camera, up to 49 ms.
+
+    A time-stamp further ahead was refused as a jump when every host was accepted.
+    """
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     out.bind(("127.0.0.2", 0))
     out.connect(("127.0.0.1", port))

@@ -63,7 +63,7 @@ def is_there(name: str) -> bool:
 def _trained(steps: int) -> Workload:
     from plif_export.core.options import CallerFacts
     from plif_export.readers.state_dict.reader import read
-    from runtime.core.events import frames_of, read_events
+    from runtime.core.events import make_frames, read_events
 
     if not is_there("trained"):
         sys.exit(
@@ -72,7 +72,7 @@ def _trained(steps: int) -> Workload:
     caller = CallerFacts(network=CHECKPOINT_NOTATION, framing=CHECKPOINT_FRAMING, kind="events")
     net = read(CHECKPOINT, caller).reference.net.eval()
     clips = [
-        frames_of(read_events(path), CHECKPOINT_FRAMING, net.meta.shape, (128, 128))
+        make_frames(read_events(path), CHECKPOINT_FRAMING, net.meta.shape, (128, 128))
         for path in sorted(CLIPS.glob("*.bs2"))
     ]
     whole = [clip[:11] for clip in clips]  # 1.45 s each; the frames after these repeat the last one
@@ -82,7 +82,7 @@ def _trained(steps: int) -> Workload:
 
 
 def with_malloc_settings() -> None:
-    """Starts this process again with a malloc that keeps freed memory, unless it does so already: the peers are faster then."""
+    """Restart this process with a malloc that keeps freed memory, unless it does so already: the peers are faster then."""
     if sys.platform.startswith("linux") and any(os.environ.get(key) != value for key, value in MALLOC.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
 
@@ -104,7 +104,10 @@ def moving_blob(T: int, streams: int = 1, shape: tuple[int, int, int] = (2, 128,
 
 @torch.no_grad()
 def network(model: str | Path | None = None, rates: Sequence[float] = RATES, seed: int = 0) -> Network:
-    """A trained model, or the Gesture network with random weights, tuned to these firing rates (the last one repeats)."""
+    """Return a trained model, or the Gesture network with random weights, tuned to these firing rates.
+
+    The last rate repeats.
+    """
     if model is not None:
         return plif_train.load(model).eval()
     torch.manual_seed(seed)

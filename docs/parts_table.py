@@ -25,18 +25,19 @@ FORMATS = re.compile(r"(?<=<!-- from part.py -->\n).*?(?=\n\n)", re.DOTALL)
 
 
 def parts() -> dict[str, Part]:
-    """{folder: what its part.py says}"""
+    """Return {folder: the literals of its part.py}."""
     files = [file for package in PACKAGES for file in sorted((ROOT / package).glob(f"*/*/{FILE}"))]
     return {file.parent.relative_to(ROOT).as_posix(): read_part(file, "") for file in files}
 
 
 def page() -> str:
-    """docs/parts.md"""
+    """Return docs/parts.md."""
     lines = [
         "# All parts",
         "",
-        "What `git rm -r` of its folders, and of those that need it, takes out of plif. Each keeps to a",
-        "[contract](contracts/format.md), and `python tests/parts.py` shows who needs it. Made by `python docs/parts_table.py`.",
+        "Read this if you want to remove a capability, or find its code: `git rm -r` of a folder, and of the parts that",
+        "need it, removes it. Each part keeps to a [contract](contracts/format.md); `python tests/parts.py` shows what",
+        "needs it. `python docs/parts_table.py` writes this page.",
         "",
         "| part | what it is | page |",
         "|---|---|---|",
@@ -51,7 +52,7 @@ def _link(part: Part) -> str:
 
 
 def formats() -> str:
-    """The table of docs/events.md."""
+    """Return the table of docs/events.md."""
     found = [part for part in find_parts("formats").values() if part.names != ()]
     return "\n".join(
         [

@@ -1,4 +1,6 @@
-"""The archive for those who write C or C++ and have no Python: `make release [ARCH=aarch64]`, python docs/release.py --out dist
+"""Make the archive of libplif for C and C++, without Python.
+
+    make release [ARCH=aarch64], or python docs/release.py --out dist
 
 libplif-VERSION-linux-PROCESSOR.tar.gz:
     include/ lib/     plif.h, libplif.so, libplif.a, pkg-config and CMake files, all of which may be moved
@@ -40,8 +42,10 @@ def make_release(
     out: Path, models: Sequence[str] = MODELS, verify: bool = True, settings: Sequence[str] = (),
     processor: str = platform.machine(),
 ) -> Path:  # fmt: skip
-    """Writes the archive into the folder `out`; returns its path. settings: more variables of runtime/native/Makefile, as
-    the CC and AR of another processor."""
+    """Write the archive into the folder `out`; return its path.
+
+    settings: more variables of runtime/native/Makefile, such as the CC and AR of another processor.
+    """
     name = f"libplif-{__version__}-{platform.system().lower()}-{processor}"
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,6 @@
-"""Makes docs/schemas/*.json: JSON schemas of what commands print, from the records in code: python docs/schemas.py
+"""Make docs/schemas/*.json, JSON schemas of the output of commands, from the records in code.
+
+    python docs/schemas.py
 
 Keys and types come from dataclasses and TypedDicts, descriptions from their docstrings, in which a line `name   what it is`
 is of a key. tests/docs/test_schemas.py compares them with what commands print, both ways.
@@ -18,10 +20,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from plif_export.core.proof.report import Report, Shown  # noqa: E402
+from plif_export.core.proof.report import Evidence, Report  # noqa: E402
 from runtime.core.events.lines import DecisionLine, SummaryLine  # noqa: E402
 from runtime.core.measure.evaluate.evaluation import Evaluation  # noqa: E402
-from runtime.core.measure.results import Predicted, PredictedRow  # noqa: E402
+from runtime.core.measure.results import Predicted, TimedPredictionRow  # noqa: E402
 from runtime.core.model.records import ArtifactCard, ModelCard  # noqa: E402
 
 FOLDER = ROOT / "docs" / "schemas"
@@ -33,7 +35,7 @@ Schema = dict[str, Any]
 
 
 def schemas() -> dict[str, Schema]:
-    """{name of the file: schema}"""
+    """Return {name of the file: schema}."""
     return {
         "eval": _of(
             "plif eval --json",
@@ -42,8 +44,8 @@ def schemas() -> dict[str, Schema]:
             ("stress",),
             left_out=("truths", "traces"),
         ),
-        "predict": _of("plif predict --json", Predicted, {"predictions": list[PredictedRow]}),
-        "verify": _of("plif verify --json", Report, {"shown": list[Shown]}),
+        "predict": _of("plif predict --json", Predicted, {"predictions": list[TimedPredictionRow]}),
+        "verify": _of("plif verify --json", Report, {"shown": list[Evidence]}),
         "stream": _either("A line of plif stream --json", DecisionLine, SummaryLine),
         "card": _either("plif info FILE --json", ModelCard, ArtifactCard),
     }
@@ -67,7 +69,7 @@ def _document(title: str, of: Schema, defs: dict[str, Schema]) -> Schema:
 
 
 def _schema(hint: Any, defs: dict[str, Schema]) -> Schema:
-    """The schema of an annotation; records are entered in `defs`."""
+    """Return the schema of an annotation; records are entered in `defs`."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in SIMPLE:
         return {"type": SIMPLE[hint]}

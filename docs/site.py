@@ -1,5 +1,8 @@
-"""Pages of the web site that are made when it is built: commands and Python from --help and docstrings, the notebook, and the
-pages of the repository beside docs/. The demo of `make web` plays on the first page. mkdocs.yml calls `on_...`."""
+"""Pages of the web site that are generated when it is built.
+
+Commands and Python come from --help and docstrings; the notebook and pages outside docs/ are added. The demo of `make
+web` plays on the first page. mkdocs.yml calls `on_...`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ BEGIN = "<!-- the demo plays here -->"  # in README.md
 
 
 def on_config(config: Any) -> Any:
-    """The list of pages is without those of removed parts."""
+    """Remove the pages of removed parts from the navigation."""
     config["nav"] = _without(config["nav"], pages_of_removed_parts())
     return config
 
@@ -63,13 +66,16 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def demo(config: Any) -> Path:
-    """The page of `make web`, of which `make site` is in need; another build of the site goes without."""
+    """Return the page of `make web`, which `make site` needs; another build of the site goes without."""
     return Path(config["config_file_path"]).parent / config["extra"]["demo"]
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Rewrites links: to a file, to where the site has it; to the notebook, to its page; to that of a removed part, to none. The
-    first page gets the demo."""
+    """Rewrite links for the site, and add the demo to the first page.
+
+    A link to a file goes to its place in the site, a link to the notebook to its page, a link to a removed part to
+    its text.
+    """
     name = page.file.src_uri
     markdown = parts_page() if name == "parts.md" else markdown
     source = next((path for path in (DOCS / name, DOCS.parent / name) if path.is_file()), None)
@@ -90,7 +96,7 @@ def place_of(path: Path) -> str:
 
 
 def moved(link: str, source: Path, name: str) -> str:
-    """A link to a file, from the page `source` of the repository, for the page `name` of the site."""
+    """Return a link to a file, from the page `source` of the repository, for the page `name` of the site."""
     target = (source.parent / link).resolve()
     return os.path.relpath(place_of(target), os.path.dirname(name)) if target.is_file() else link
 
@@ -101,12 +107,12 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 
 def on_post_page(html: str, **_: Any) -> str:
-    """The theme's dialog has no name for screen readers."""
+    """Name the theme's dialog for screen readers."""
     return html.replace('role="dialog">', 'role="dialog" aria-label="Search">')
 
 
 def columns(paragraph: re.Match[str]) -> str:
-    """A paragraph of a docstring; as a table where it begins with `name   what it is`, up to a line that does not."""
+    """Return a paragraph of a docstring, as a table if it begins with `name   description` lines."""
     lines = paragraph[1].split("\n")
     first = re.match(NAMES, lines[0])
     if first is None:
@@ -127,7 +133,7 @@ def columns(paragraph: re.Match[str]) -> str:
 
 
 def notebook(name: str, path: Path) -> dict[str, str | bytes]:
-    """The page of a notebook with the outputs that it holds, and the pictures among them, by their names."""
+    """Return the page of a notebook with its outputs, and its pictures by name."""
     page, files, number = list[str](), dict[str, str | bytes](), count(1)
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
@@ -151,7 +157,7 @@ def commands() -> str:
         "Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted, "
         "141 who read the output went away (`| head -1`).",
     ]
-    for name in plif.commands():
+    for name in plif.list_all_commands():
         command = plif.app.get_command(None, name)
         context = command.context_class(command, info_name=f"plif {name}", terminal_width=80)
         page.append(f"## plif {name}\n\n```\n{command.get_help(context)}\n```")
@@ -159,8 +165,7 @@ def commands() -> str:
 
 
 def _imported(package: str, name: str, found: Any, level: int = 3) -> str:
-    """What mkdocstrings does not find, which imports nothing: what a part gives, and what lies in a folder without
-    __init__.py."""
+    """Return names that mkdocstrings cannot find without an import: those of parts, and of folders without __init__.py."""
     methods = vars(found).items() if inspect.isclass(found) else ()
     own = [(each, one) for each, one in methods if inspect.isfunction(one) and not each.startswith("_") and one.__doc__]
     text = (
@@ -170,7 +175,7 @@ def _imported(package: str, name: str, found: Any, level: int = 3) -> str:
 
 
 def api() -> str:
-    """The public names of each package, in the words of their docstrings (mkdocstrings fills them in)."""
+    """Return the page of the public names of each package; mkdocstrings fills in their docstrings."""
     page = [
         "# Python: reference",
         "What others may rely on. [Training, data and networks in Python](python.md) has examples.",

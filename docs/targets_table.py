@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
 from plif_export.core.passes import PRECISIONS  # noqa: E402
-from plif_export.core.targets import find_target, target_names  # noqa: E402
+from plif_export.core.targets import find_target, list_targets  # noqa: E402
 from plif_export.core.writers import FORMS  # noqa: E402
 from runtime.core.base.errors import PlifError  # noqa: E402
 from tests.foreign import Residual, scale_to_threshold  # noqa: E402
@@ -187,7 +187,7 @@ def tried(source: str, target: str, form: str, precision: str, folder: Path, giv
 
 
 def everything(
-    say: Callable[[str], None], targets: Sequence[str] = tuple(target_names())
+    say: Callable[[str], None], targets: Sequence[str] = tuple(list_targets())
 ) -> tuple[list[Trial], list[str]]:
     """Every combination of the targets, and which sources could not be tried."""
     found, missing = [], []
@@ -211,22 +211,20 @@ def page(found: list[Trial], missing: list[str]) -> str:
     notes: dict[str, int] = {}
     sources = list(dict.fromkeys(one.source for one in found))
     lines = [
-        "# What passes, from which library to which target",
+        "# Targets: which library exports to which target",
         "",
-        "Made by `python docs/targets_table.py`, which exports a small network of each kind for every combination. Listed are",
-        "the precisions whose artifact passed the gate, in the step form; `+T` where the unrolled form passed in them as well,",
-        "`+loop` where that of any number of steps did.",
-        "A number is the note below that says, in the exporter's words, why the rest was refused. *Italic*: written and proved",
-        "as ONNX, but this machine could not run the artifact itself: engines for GPUs are made and checked, and run where the",
-        "GPU is.",
+        "Read this if you want to know whether your network can be exported to your target. Each cell lists the",
+        "precisions that pass the gate in the step form; `+T`: the unrolled form passes, too; `+loop`: the loop form.",
+        "Numbers refer to the notes below, which explain what is not supported. *Italic*: proved as ONNX, but not run:",
+        "the engine needs a GPU. `python docs/targets_table.py` writes this page from a small network of each kind.",
         "",
-        f"| from | {' | '.join(f'`--to {target}`' for target in target_names())} |",
-        f"|---|{'---|' * len(target_names())}",
+        f"| from | {' | '.join(f'`--to {target}`' for target in list_targets())} |",
+        f"|---|{'---|' * len(list_targets())}",
     ]
     for source in sources:
         cells = [
             _cell([one for one in found if (one.source, one.target) == (source, target)], notes)
-            for target in target_names()
+            for target in list_targets()
         ]
         lines.append(f"| {source} | {' | '.join(cells)} |")
     lines += ["", *(f"{number}. {note}" for note, number in notes.items())]
@@ -254,7 +252,7 @@ def _cell(here: list[Trial], notes: dict[str, int]) -> str:
 
 
 def _plain(reason: str) -> str:
-    """A refusal without the layers that it also holds for, and of forms without the one that was asked for."""
+    """Return a refusal without the other layers that it holds for, and without the form that was requested."""
     return re.sub(r"^--form \w+: | \(\d+ more: [^)]*\)", "", reason)
 
 
@@ -283,7 +281,7 @@ def check(target: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--check", metavar="TARGET", choices=tuple(target_names()))
+    parser.add_argument("--check", metavar="TARGET", choices=tuple(list_targets()))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.check:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from build_backend import ZIGLANG  # noqa: E402
 from runtime.core.base.errors import PlifError  # noqa: E402
-from runtime.core.base.files import whole_or_nothing  # noqa: E402
+from runtime.core.base.files import atomic_write  # noqa: E402
 
 NATIVE = ROOT / "runtime" / "native"
 PLACE = ROOT / "plif_export" / "targets" / "web_page" / "page" / "libplif.wasm"
@@ -40,7 +40,7 @@ FLAGS = (
 
 
 def sources() -> list[str]:
-    """The sources of libplif with its headers, below runtime/native."""
+    """Return the sources of libplif with its headers, below runtime/native."""
     found = (path.relative_to(NATIVE) for path in NATIVE.rglob("*.[ch]"))
     return sorted(path.as_posix() for path in found if path.parts[0] not in ("examples", "build"))
 
@@ -67,13 +67,13 @@ def build(to: Path = PLACE) -> Path:
         if done.returncode:
             raise PlifError(f"ziglang does not compile libplif for WebAssembly: {done.stderr.strip()[:2000]}")
         text = f"{digest()} ziglang {version('ziglang')}"
-        with whole_or_nothing(to) as (target,):
+        with atomic_write(to) as (target,):
             target.write_bytes(made.read_bytes() + _section(SECTION, text.encode()))
     return to
 
 
 def built_from(module: bytes) -> str:
-    """What the section of a module says: the digest, and the compiler. Raises PlifError where it has none."""
+    """Return digest and compiler from the section of a module. Raise PlifError if it has none."""
     at = module.rfind(SECTION.encode())
     if at < 0:
         raise PlifError("libplif.wasm does not say of which sources it was built: make wasm")
@@ -81,7 +81,7 @@ def built_from(module: bytes) -> str:
 
 
 def _section(name: str, content: bytes) -> bytes:
-    """A custom section of a WebAssembly module: 0, its size, the size of its name, the name, the content."""
+    """Return a custom section of a WebAssembly module: 0, its size, the size of its name, the name, the content."""
     body = _leb128(len(name)) + name.encode() + content
     return b"\0" + _leb128(len(body)) + body
 

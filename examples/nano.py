@@ -36,7 +36,7 @@ Layer = namedtuple("Layer", "W b alpha")  # weights [O, I, 3, 3] or [O, I], bias
 
 
 def neuron(x, v, alpha):
-    """One time-step of a layer: x, v [...] -> spikes s [...], the membrane after it v [...], and h [...] to look at"""
+    """Compute a time-step of a layer: x, v [...] -> spikes s [...], the next membrane v [...], the charge h [...]."""
     h = (1 - alpha) * v + x  # alpha is in x already
     s = h >= V_THRESHOLD
     return s, np.where(s, V_RESET, h), h
@@ -47,7 +47,7 @@ def neuron(x, v, alpha):
 
 
 def convolution(x, W, b):
-    """y[o, i, j] = b[o] + sum over c, k, l of W[o, c, k, l] x[c, i + k - 1, j + l - 1]     x [C, H, W] -> y [O, H, W]
+    """Convolve x [C, H, W] -> y [O, H, W]: y[o, i, j] = b[o] + sum over c, k, l of W[o, c, k, l] x[c, i + k - 1, j + l - 1].
 
     Seen from the other end: an x at (c, i, j) adds its nine weights, turned around, to the nine places around (i, j).
     """
@@ -59,14 +59,14 @@ def convolution(x, W, b):
 
 
 def pool(s):
-    """A spike where one of four neighbours fired: s [C, H, W] -> [C, H // 2, W // 2]"""
+    """Spike if one of four neighbours spiked: s [C, H, W] -> [C, H // 2, W // 2]."""
     C, height, width = s.shape
     blocks = s[:, : height // 2 * 2, : width // 2 * 2].reshape(C, height // 2, 2, width // 2, 2)
     return blocks.max(axis=(2, 4))
 
 
 def linear(s, W):
-    """y = W s: each neuron n that fired adds its column of weights. s [N] -> y [O]"""
+    """Compute y = W s: each neuron n that spiked adds its column of weights. s [N] -> y [O]."""
     y = np.zeros(len(W))
     for n in np.flatnonzero(s):
         y += W[:, n]
@@ -74,7 +74,7 @@ def linear(s, W):
 
 
 def vote(s):
-    """How many of the ten neurons of each class fired: s [10 classes] -> c [classes]"""
+    """Count how many of the ten neurons of each class spiked: s [10 classes] -> c [classes]."""
     return s.reshape(-1, VOTERS).sum(axis=1)
 
 
@@ -83,13 +83,13 @@ def vote(s):
 
 
 def reset():
-    """The membranes before the first step"""
+    """Return the membranes before the first step."""
     shapes = {"conv1": (32, 34, 34), "conv2": (32, 17, 17), "fc1": (128,), "fc2": (100,)}
     return {name: np.full(shape, V_RESET) for name, shape in shapes.items()}
 
 
 def step(net, x, v):
-    """x [2, 34, 34] and membranes v -> votes c [10], the membranes after it, and of each layer its spikes s and charges h"""
+    """Map x [2, 34, 34] and membranes v to votes c [10], the next membranes, and spikes s and charges h of each layer."""
     s, h, after = {}, {}, {}
 
     def fire(name, current):
@@ -109,7 +109,7 @@ def step(net, x, v):
 
 
 def read(path):
-    """The tensors of a model.pt by name, without PyTorch"""
+    """Read the tensors of a model.pt by name, without PyTorch."""
     archive = zipfile.ZipFile(path)
 
     class Index(pickle.Unpickler):
@@ -130,7 +130,7 @@ def read(path):
 
 
 def rounded(a):
-    """To the nearest float32, which is what the file of a network holds"""
+    """Round to the nearest float32, the type of a network's file."""
     return a.astype(np.float32).astype(np.float64)
 
 
@@ -159,14 +159,14 @@ def fold(weights):
 
 
 def read_events(path):
-    """A recording of N-MNIST: five bytes an event, x, y, and p with 23 bits of t in microseconds"""
+    """Read a recording of N-MNIST: five bytes an event, x, y, and p with 23 bits of t in microseconds."""
     x, y, *last = np.frombuffer(Path(path).read_bytes(), np.uint8).reshape(-1, 5).T.astype(np.int64)
     word = last[0] << 16 | last[1] << 8 | last[2]
     return word & 0x7FFFFF, x, y, word >> 23  # t, x, y, p, each [N]
 
 
 def frames(t, x, y, p):
-    """Events [N] -> T frames [2, 34, 34] of as many events each (the last one has the rest), and the time of their last event"""
+    """Divide events [N] into T frames [2, 34, 34] of equal count (the last has the rest), with their end times."""
     per_frame = len(t) // T
     for k in range(T):
         part = slice(k * per_frame, (k + 1) * per_frame if k < T - 1 else None)
@@ -198,7 +198,7 @@ class Decision:
 
 
 def to_onnx(net):
-    """x and v.NAME -> y and v.NAME.next, as a model for any ONNX runtime"""
+    """Write x and v.NAME -> y and v.NAME.next as a model for any ONNX runtime."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     nodes, constants, inputs, outputs = [], [], [], []
@@ -250,7 +250,7 @@ def to_onnx(net):
 
 
 def run(net, events):
-    """A recording, step by step: yields its frame x, votes c, spikes s, charges h, membranes v, and the answer so far"""
+    """Step through a recording: yield frame x, votes c, spikes s, charges h, membranes v, and the answer so far."""
     v, decision = reset(), Decision()
     for x, t_us in frames(*events):
         c, v, s, h = step(net, x, v)

@@ -35,7 +35,7 @@ class Unusable(Exception):
 
 
 def read_certificate(path):
-    """The JSON of a certificate whose last line fits the bytes before it."""
+    """Return the JSON of a certificate with a last line that fits the bytes before it."""
     data = path.read_bytes()
     head = data.rpartition(b'"sha256":')[0]
     try:
@@ -50,7 +50,7 @@ def read_certificate(path):
 
 
 def drawn(seed, name, shape):
-    """u: 16-bit numbers of a shape, from the seed and a name"""
+    """Draw u: 16-bit numbers of a shape, from the seed and a name."""
     count = 1
     for size in shape:  # Python's own integers do not wrap
         count *= size
@@ -60,7 +60,7 @@ def drawn(seed, name, shape):
 
 
 def given(rule, seed, samples):
-    """A tensor that layers are given: float32 [samples, ...shape]"""
+    """Draw an input tensor of layers: float32 [samples, ...shape]."""
     name, shape = rule["tensor"], rule["shape"]
     if "low" in rule:
         u = np.stack([drawn(seed, f"{name}/{i}", shape) for i in range(samples)])
@@ -71,7 +71,7 @@ def given(rule, seed, samples):
 
 
 def hashed(value, rule, seed):
-    """The SHA-256 of the cells of a tensor that was made, [samples, ...], and how many are left out"""
+    """Return the SHA-256 of the cells of a computed tensor, [samples, ...], and how many are left out."""
     u = np.stack([drawn(seed, f"{rule['tensor']}/{i}", sample.shape) for i, sample in enumerate(value)])
     with np.errstate(all="ignore"):  # of what is no number, any cell is wrong
         cells = np.floor(value.astype(np.float64) * 2.0 ** rule["k"] + u / 65536).astype("<i8")
@@ -87,8 +87,10 @@ def hashed(value, rule, seed):
 
 
 def cut(model, outputs, stops):
-    """The part of the file that makes `outputs`, from the tensors `stops` {name: array} and from nothing else. A tensor may
-    be a stop and an output, too (a state that another layer reads), so where it is fed it gets another name."""
+    """Return the part of the file that computes `outputs` from the tensors `stops` {name: array} alone.
+
+    A tensor may be a stop and an output, too (a state that another layer reads), so its input gets another name.
+    """
     producer = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     needed, fed, todo, used = {}, {}, list(outputs), {}
@@ -119,7 +121,7 @@ def cut(model, outputs, stops):
 
 
 def run(model, outputs, feed, evaluator):
-    """The outputs of a model"""
+    """Return the outputs of a model."""
     if evaluator == "reference":
         from onnx.reference import ReferenceEvaluator
 
@@ -133,7 +135,7 @@ def run(model, outputs, feed, evaluator):
 
 
 def recheck(model, certificate, evaluator):
-    """Yields for each tensor (layer, tensor, its numbers, how many are not zero, how many are left out, what is wrong or None)"""
+    """Yield for each tensor (layer, tensor, its numbers, how many are not zero, how many are left out, error or None)."""
     seed, samples = certificate["seed"], certificate["samples"]
     known = {rule["tensor"]: given(rule, seed, samples) for rule in certificate["given"]}
     for made in certificate["made"]:

@@ -1,8 +1,8 @@
 #!/bin/bash
-# "Without a class's clip" in docs/gesture.md: models/gesture-leave-one-out.sh START.pt CLIPS WORK
+# "A class without its clip" in docs/decisions/gesture-shortcuts.md: models/gesture-leave-one-out.sh START.pt CLIPS WORK
 # CLIPS: {train,test}/<class>/*.bs2, and 128x128 in sensor.txt. Seven trainings of one epoch, with all clips and without those of
 # each class; then what each network answers to all of them, WORK/answers-CLASS/predictions.csv. WORK has, or gets, the simulated sets
-# of docs/gesture.md.
+# of docs/decisions/gesture-network.md.
 set -e
 start=$(realpath "$1"); clips=$(realpath "$2"); sets=()
 mkdir -p "$3"; cd "$3"

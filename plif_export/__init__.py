@@ -1,11 +1,11 @@
-"""Export: a trained network -> SNN graph -> ONNX or a target's own file, with a proof that both do the same.
+"""Export of a trained network to ONNX or to the file of another target, with a proof that both spike the same.
 
-    export(model, path)         read, run the passes, write, prove; the file appears only when the proof holds
-    verify(path, model)         the proof alone, on a file that exists
-    check(module, example)      what of a live module can be exported, layer by layer; check_file for files
-    register_neuron(class, equation, ...), register_layer(class, reader)     teach them a class of your own
+    export(model, path)         read, run the passes, write, prove; the file appears only if the proof passes
+    verify(path, model)         the proof alone, on an existing file
+    check(module, example)      the layers of a live module that can be exported, one by one; check_file for files
+    register_neuron(class, equation, ...), register_layer(class, reader)     add a custom class
 
-The names below are imported when first used: the command line lists this package's commands without loading torch.
+The names below are imported at first use: the command line lists this package's commands without loading torch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/core/base/telemetry.py)
-from runtime.core.parts import given_by_parts
+import runtime  # noqa: F401  # first: it switches off the telemetry of libraries (runtime/core/base/telemetry.py)
+from runtime.core.parts import load_from_parts
 
 if TYPE_CHECKING:
     from plif_export.core.pipeline import Exported, ParityFailed, export
@@ -51,6 +51,6 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f"plif_export.core.{home}"), name)
     for kind in ("readers", "commands"):
-        if (found := given_by_parts(kind, name)) is not None:
-            return found
+        if (attribute := load_from_parts(kind, name)) is not None:
+            return attribute
     raise AttributeError(f"module 'plif_export' has no attribute '{name}'")

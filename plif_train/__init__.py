@@ -1,14 +1,16 @@
-"""Training networks of IF, LIF and PLIF neurons in PyTorch.
+"""Training of networks of IF, LIF and PLIF neurons in PyTorch.
 
-    network   neuron: the equations; network: a notation string as a torch module; presets: the six networks of the paper;
-              losses, surrogate gradients, batch normalisation
-    data      sets in memory, windows of recordings, what varies them, mixtures, the cache
-    recipe    how to train: the keys of a recipe, and its files (recipes/)
-    loop      job: one training, of epochs (training); checkpoint: model.pt
-    paper     the paper's rows and the authors' logs;  figures: the paper's figures of one's own models
-    api       train: `plif train` as a function;  cli: the command;  engine: a model.pt as an engine of the runtime
+    core/network   neuron: the equations; network: a notation string as a torch module; presets: the six networks of the
+                   paper; losses, surrogate gradients, batch normalisation
+    core/data      sets: the samples of a split in memory
+    core/recipe    the keys of a recipe, and its files (recipes/)
+    core/loop      job: one training, of epochs (training); checkpoint: model.pt
+    core/api       train: `plif train` as a function;  core/cli: the command
+    hooks          parts that change a training: windows of recordings, mixtures, augmentation, the cache, kernels
+    commands       the paper's rows and the authors' logs; the paper's figures of trained models
+    engines        a model.pt as an engine of the runtime
 
-The names below are imported when first used: the command line lists this package's commands without loading torch.
+The names below are imported on first use: the command line lists this package's commands without loading torch.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import runtime  # noqa: F401  # first: it switches off what libraries would report (runtime/core/base/telemetry.py)
-from runtime.core.parts import given_by_parts
+import runtime  # noqa: F401  # first: it switches off the telemetry of libraries (runtime/core/base/telemetry.py)
+from runtime.core.parts import load_from_parts
 
 if TYPE_CHECKING:
     from plif_train.core.api import train
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from plif_train.core.network.presets import build
     from plif_train.core.recipe import Recipe
 
-_HOME = {
+_MODULE_OF = {
     "build": "network.presets",
     "load": "loop.checkpoint",
     "save": "loop.checkpoint",
@@ -39,7 +41,7 @@ _HOME = {
     "train": "api",
 }
 
-# The commands of the core, as in runtime/__init__.py
+# The commands of the core: (name, function, help); runtime/__init__.py has the same table
 COMMANDS = (
     (
         "train", "core.cli:train",
@@ -52,8 +54,8 @@ __all__ = ["Network", "Options", "Recipe", "Samples", "build", "load", "load_sam
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"plif_train.core.{_HOME[name]}"), name)
-    if (found := given_by_parts("hooks", name)) is not None:
-        return found
+    if name in _MODULE_OF:
+        return getattr(import_module(f"plif_train.core.{_MODULE_OF[name]}"), name)
+    if (value := load_from_parts("hooks", name)) is not None:
+        return value
     raise AttributeError(f"module 'plif_train' has no attribute '{name}'")

@@ -1,13 +1,13 @@
-"""Run: events -> frames -> engine step -> decision. No torch; NumPy and one engine are enough.
+"""The runtime: events -> frames -> engine step -> decision. It needs NumPy and one engine, but no torch.
 
 load(path) -> Model            an exported artifact, opened
 Model.session(streams)         the state of some streams: step, run, reset, snapshot, restore, save
 Model.stream(source)           decisions about a recording or a live feed
 PushSource(width, height)      a live feed of events that your own program has
 
-Importing this package imports nothing heavy, not even NumPy: what a name needs is imported when the name is first used. Nor
+Importing this package loads no heavy module, not even NumPy: each name loads its module at first use. Nor does it load
 `typing`, which takes as long as the start of Python: Ctrl-C is held only after it (cli/__main__.py).
-It switches off what the libraries below it would report to their makers (base/telemetry.py).
+It switches off the telemetry of third-party libraries (base/telemetry.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import import_module
 from runtime.core.base import telemetry
 from runtime.core.base.version import __version__
 
-# The commands of the core: (name, what runs it, what it does). Those that can be taken out are parts, folders in commands/.
+# The commands of the core: (name, function, help). Removable commands are parts: folders in commands/.
 COMMANDS = (
     (
         "info", "core.cli.info:info",
@@ -26,7 +26,7 @@ COMMANDS = (
     ("eval", "core.cli.evaluate:evaluate", "Batch accuracy on a data set, and the report of it."),
     ("stream", "core.cli.stream:stream", "Streams events step by step and prints decisions."),
 )  # fmt: skip
-REQUIRES, EXTRA = (), ""  # what they need installed
+REQUIRES, EXTRA = (), ""  # the modules that these commands require
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckFailed", "Model", "PlifError", "PushSource", "Session", "__version__", "load"]
 
-telemetry.switch_off()
+telemetry.disable_telemetry()
 
-_HOME = {
+_MODULES = {
     "CheckFailed": "runtime.core.base.errors",
     "PlifError": "runtime.core.base.errors",
     "Model": "runtime.core.api",
@@ -52,8 +52,8 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'runtime' has no attribute '{name}'")
-    if name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
     else:
         from runtime.core.base.errors import PlifError
         from runtime.core.parts import find_part

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from plif_export.readers.module.reader import examine
-from plif_export.readers.tracing.copies import fresh
+from plif_export.readers.module.reader import examine_module
+from plif_export.readers.tracing.copies import make_fresh_copy
 from plif_export.readers.tracing.forms import call_steps
 from runtime.core.model.graph import Graph
 
@@ -21,7 +21,7 @@ def scale_to_threshold(
     puts the module into evaluation mode."""
     module.eval()
     x = torch.from_numpy(np.random.default_rng(seed).poisson(0.5, (steps, 2, *shape)).astype(np.float32))
-    reading, problems = examine(module, x[0])
+    reading, problems = examine_module(module, x[0])
     assert reading is not None and reading.graph is not None and not problems, problems
     paths = {name.replace(".", "_"): name for name, _ in module.named_modules()}
     layers = {layer: path for path, layer in reading.neurons.items()}
@@ -44,7 +44,7 @@ def scale_to_threshold(
 def _currents(module: nn.Module, path: str, x: torch.Tensor) -> torch.Tensor:
     """What reaches the neurons at a path over the steps of x."""
     seen: list[torch.Tensor] = []
-    copied = fresh(module)
+    copied = make_fresh_copy(module)
 
     def hook(part: nn.Module, args: tuple[Any, ...]) -> None:
         seen.append(args[0].clone())

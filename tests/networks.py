@@ -13,7 +13,7 @@ import torch
 import plif_train
 from plif_train.core.network.network import Network
 from runtime.core.engines.session import Session
-from runtime.core.events.stimulus import events_like, images
+from runtime.core.events.stimulus import make_event_frames, make_images
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
 TEN_CLASSES = SMALL.replace("FC30", "FC100")
@@ -44,9 +44,9 @@ def frames(net: Network, rng: np.random.Generator, T: int = 6, streams: int = 2)
     """Input for a network: float32 [T, streams, C, H, W]."""
     shape = net.meta.shape
     if net.meta.kind == "static":
-        image = images(streams, shape, net.normalisation, rng)
+        image = make_images(streams, shape, net.normalisation, rng)
         return np.broadcast_to(image, (T, *image.shape)).copy()
-    return events_like(T, streams, shape, None, rng)
+    return make_event_frames(T, streams, shape, None, rng)
 
 
 def same_steps(session: Session, expected: Session, x: np.ndarray) -> list[np.ndarray]:

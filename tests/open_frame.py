@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from runtime.native import interface
-from runtime.native.rules import view_of
+from runtime.native.rules import make_view_tables
 
 
 class OpenFrame(c.Structure):
@@ -29,7 +29,7 @@ class OpenFrame(c.Structure):
 def library() -> c.CDLL:
     """The native library; what these two functions refuse raises ValueError."""
     found = interface.library()
-    found.plif_collect.errcheck = found.plif_evt3_collect.errcheck = interface.not_wrong
+    found.plif_collect.errcheck = found.plif_evt3_collect.errcheck = interface.check_status
     return found
 
 
@@ -37,7 +37,7 @@ def collect(
     events: np.ndarray, frame: OpenFrame, counts: Any, framing: str, shape: Any, sensor: tuple[int, int]
 ) -> int:
     """Events [N] into the open frame, where that framing has them land; why it stopped."""
-    of_x, of_y, of_p = view_of(framing, shape, sensor, 0)
+    of_x, of_y, of_p = make_view_tables(framing, shape, sensor, 0)
     tables = (of_x.ctypes.data, len(of_x), of_y.ctypes.data, len(of_y), of_p.ctypes.data)
     at = c.byref(c.c_int64())
     return int(library().plif_collect(events.ctypes.data, events.nbytes, at, c.byref(frame), *tables, None, counts))

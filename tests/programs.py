@@ -10,7 +10,7 @@ import onnx
 
 from plif_export.core.cards import make_card, set_card
 from plif_export.core.options import CallerFacts
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.reference import GraphReference
 from plif_export.core.proof.report import Report
 from plif_export.core.prove import prove
@@ -141,7 +141,7 @@ def trained(graph: Graph) -> TrainedModel:
 
 def written(graph: Graph, path: Path, form: str = "step", precision: str = "fp32") -> tuple[onnx.ModelProto, Card]:
     """The graph through passes and writer, as an export does it, without a proof."""
-    made = prepare(graph, "folded", False, precision)
+    made = run_passes(graph, "folded", False, precision)
     kept: dict[str, Any] = {"form": form, "precision": precision, "math": "folded", "batch": None}
     card = make_card(trained(graph).facts, made, T=4, source_sha256=None, **kept)
     proto = FORMS[form](made, 4, None, "integer")

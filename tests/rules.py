@@ -26,15 +26,15 @@ class Asked:
 
     def add(self, c: Sequence[float], dt_us: int = 1000, events: int = 100) -> int | None:
         """Whole votes c [classes] of a step of dt_us with so many events -> the answer, or None."""
-        self.rules.before(self.at_us, self.at_us + dt_us, events)
+        self.rules.before_step(self.at_us, self.at_us + dt_us, events)
         self.at_us += dt_us
         y = np.array([c] * self.rules.rows, np.float32) / np.float32(self.voters)
-        found = self.rules.after(y)
+        found = self.rules.after_step(y)
         self.share, self.idle = found.score, found.index == IDLE
         return found.index if found.index >= 0 else None
 
     def due(self, events: int, dt_us: int, gap: bool = False) -> list[bool]:
         """Which rows begin afresh with a frame of no length, dt_us after the last one."""
         self.at_us += dt_us
-        self.rules.before(self.at_us, self.at_us, events, int(gap))
-        return (self.rules.keep == 0).tolist()
+        self.rules.before_step(self.at_us, self.at_us, events, int(gap))
+        return (self.rules.decay == 0).tolist()

@@ -35,7 +35,9 @@ def expected_paths(has: set[str], avx2: set[str], avx512: set[str]) -> tuple[str
 def test_the_paths_are_those_of_which_the_system_names_every_instruction() -> None:
     flags = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     assert flags is not None
-    assert native.paths(amx=False) == expected_paths(set(flags[1].split()), set(AVX2.values()), set(AVX512.values()))
+    assert native.cpu_paths(amx=False) == expected_paths(
+        set(flags[1].split()), set(AVX2.values()), set(AVX512.values())
+    )
 
 
 @ON_X86
@@ -46,7 +48,7 @@ def test_the_paths_are_those_of_which_gcc_finds_every_instruction(tmp_path: Path
     source = f"#include <stdio.h>\nint main(void) {{ {lines} }}"
     subprocess.run(["gcc", "-x", "c", "-", "-o", tmp_path / "cpu"], input=source, text=True, check=True)
     has = subprocess.run([tmp_path / "cpu"], capture_output=True, text=True, check=True).stdout.split()
-    assert native.paths(amx=False) == expected_paths(set(has), set(AVX2), set(AVX512))
+    assert native.cpu_paths(amx=False) == expected_paths(set(has), set(AVX2), set(AVX512))
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_make_debug_says_how_its_library_is_used() -> None:
     done = subprocess.run(["make", "-s", "debug"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     library = re.fullmatch(r"export PLIF_LIBRARY=(\S+)\n", done.stdout)
     assert library is not None
-    assert loaded(shlex.split(library[1])[0]).stdout.split() == list(native.paths(amx=False))
+    assert loaded(shlex.split(library[1])[0]).stdout.split() == list(native.cpu_paths(amx=False))
 
 
 # What only processors newer than x86-64's first have: VEX and EVEX encodings, and BMI2.
@@ -178,7 +180,7 @@ def test_a_machine_without_a_compiler_builds_the_same_library(no_compiler: Path,
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     subprocess.run([venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", clean], check=True)
     (library,) = venv.glob("lib/python*/site-packages/runtime/native/_event*.so")
-    assert loaded(library).stdout.split() == list(native.paths(amx=False))
+    assert loaded(library).stdout.split() == list(native.cpu_paths(amx=False))
     objects = [path for path in clean.glob("build/temp*/**/native/**/*.o") if path.stem not in CHOSEN]
     assert {"scalar", "event", "framer", "train"} <= {path.stem for path in objects}
     objdump = shutil.which("objdump", path=tools["PATH"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import house
+from tests import house, words
 from tests.recordings import nmnist_bytes, some_events
 
 LIMITS = json.loads(house.LIMITS.read_text(encoding="utf-8"))["limits"]
@@ -35,6 +35,14 @@ def test_every_limit_has_a_reason_and_no_limit_is_for_something_else() -> None:
 def test_no_folder_holds_more_source_files_than_one_can_survey() -> None:
     most = LIMITS["files in one folder"]["most"]
     assert not {name: n for name, n in house.folders().items() if n > most}
+
+
+def test_names_and_docstrings_are_plain_english() -> None:
+    """At most one binding in a hundred is named by a filler word; classes are nouns, and docstrings are sentences."""
+    counts = words.count_words()
+    assert len(counts.filler) <= 0.01 * counts.bindings, "\n".join(counts.filler)
+    assert not counts.participles, "\n".join(counts.participles)
+    assert not counts.fragments, "\n".join(counts.fragments)
 
 
 COMMANDS = {

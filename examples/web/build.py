@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from plif_export import export  # noqa: E402
 from plif_export.targets.web_page import PageNetwork, write_page  # noqa: E402
-from runtime.artifacts.web_page.page import read_bytes  # noqa: E402
+from runtime.artifacts.web_page.page import read_plif_bytes  # noqa: E402
 from runtime.core.base.errors import PlifError  # noqa: E402
-from runtime.core.base.files import make_folder, whole_or_nothing  # noqa: E402
+from runtime.core.base.files import atomic_write, make_folder  # noqa: E402
 from runtime.core.base.text import say  # noqa: E402
 from runtime.core.events.formats.nmnist import write_nmnist  # noqa: E402
 from runtime.core.events.sources import open_source  # noqa: E402
@@ -37,7 +37,7 @@ SAMPLES = {
 
 
 def sample(name: str, folder: Path) -> Path:
-    """A simulated recording in N-MNIST's 5-byte layout; of a performer, the time of his gesture alone."""
+    """Return a simulated recording in N-MNIST's 5-byte layout; of a performer, the time of one gesture."""
     source = open_source(SAMPLES[name])
     events = np.concatenate([packet for packet in source.packets() if len(packet)])
     if isinstance(source, GestureSource):
@@ -49,7 +49,7 @@ def sample(name: str, folder: Path) -> Path:
 
 
 def build(out: Path, verify: bool = True) -> Path:
-    """The page, written to `out`/index.html; verify: prove the networks first. Raises PlifError where it is too large."""
+    """Write the page to `out`/index.html; verify: prove the networks first. Raise PlifError if it is too large."""
     parts = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,11 +58,11 @@ def build(out: Path, verify: bool = True) -> Path:
                 ROOT / "models" / model, folder / f"{network}.html", to="web", precision="int8", verify=verify
             ).path
             recording = sample(network, folder)
-            parts.append(PageNetwork(network, title, read_bytes(page), (recording.name, recording.read_bytes())))
+            parts.append(PageNetwork(network, title, read_plif_bytes(page), (recording.name, recording.read_bytes())))
     text = write_page(parts).encode()
     if len(text) > MOST_BYTES:
         raise PlifError(f"the page has {len(text)} bytes; expected {MOST_BYTES} at most")
-    with whole_or_nothing(make_folder(out) / "index.html") as (target,):
+    with atomic_write(make_folder(out) / "index.html") as (target,):
         target.write_bytes(text)
     return out / "index.html"
 

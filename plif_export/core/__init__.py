@@ -1,1 +1,1 @@
-"""What `plif export` and `plif verify` need: readers -> graph -> passes -> writers -> targets, and the proof."""
+"""The core of `plif export` and `plif verify`: readers -> graph -> passes -> writers -> targets, and the proof."""

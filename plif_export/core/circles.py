@@ -1,43 +1,43 @@
-"""Which nodes of a directed graph are on a circle with each other."""
+"""The cycles of a directed graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-Item = TypeVar("Item")
+GraphNode = TypeVar("GraphNode")
 
 
-def circles(needs: Mapping[Item, Sequence[Item]]) -> Iterator[list[Item]]:
-    """The strongly connected parts, each after those that it needs: what is on no circle is a part by itself.
+def strong_components(needs: Mapping[GraphNode, Sequence[GraphNode]]) -> Iterator[list[GraphNode]]:
+    """Yield the strongly connected components of a directed graph, each after those that it depends on.
 
-    needs  {item: the items that it needs}; parts and their items are in its order as far as that goes
-    Tarjan 1972, without recursion.
+    needs  {node: the nodes that it depends on}; components and their nodes keep this order as far as possible
+    A node on no cycle is a component by itself. Tarjan 1972, without recursion.
     """
-    place = {item: i for i, item in enumerate(needs)}
-    number: dict[Item, int] = {}
-    low: dict[Item, int] = {}
-    unfinished: list[Item] = []
+    position = {current: i for i, current in enumerate(needs)}
+    index: dict[GraphNode, int] = {}
+    low: dict[GraphNode, int] = {}
+    stack: list[GraphNode] = []
 
-    def enter(item: Item) -> tuple[Item, Iterator[Item]]:
-        number[item] = low[item] = len(number)
-        unfinished.append(item)
-        return item, iter(needs[item])
+    def enter(node: GraphNode) -> tuple[GraphNode, Iterator[GraphNode]]:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        return node, iter(needs[node])
 
     for root in needs:
-        walk = [] if root in number else [enter(root)]
-        while walk:
-            item, rest = walk[-1]
-            following = next(rest, None)
-            if following is None:
-                walk.pop()
-                if walk:
-                    low[walk[-1][0]] = min(low[walk[-1][0]], low[item])
-                if low[item] == number[item]:
-                    part = unfinished[unfinished.index(item) :]
-                    del unfinished[-len(part) :]
-                    yield sorted(part, key=place.__getitem__)
-            elif following not in number:
-                walk.append(enter(following))
-            elif following in unfinished:
-                low[item] = min(low[item], number[following])
+        path = [] if root in index else [enter(root)]
+        while path:
+            current, successors = path[-1]
+            successor = next(successors, None)
+            if successor is None:
+                path.pop()
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[current])
+                if low[current] == index[current]:
+                    component = stack[stack.index(current) :]
+                    del stack[-len(component) :]
+                    yield sorted(component, key=position.__getitem__)
+            elif successor not in index:
+                path.append(enter(successor))
+            elif successor in stack:
+                low[current] = min(low[current], index[successor])

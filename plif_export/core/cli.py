@@ -1,4 +1,4 @@
-"""`plif export` and `plif verify`. Torch and ONNX are imported when a command runs."""
+"""The commands `plif export` and `plif verify`; torch and ONNX are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.base.options import Argument, OptionRecord, option
 from runtime.core.base.text import say
 from runtime.core.cli.output import GateOptions, Output, print_json
-from runtime.core.model.artifacts import kind_of
+from runtime.core.model.artifacts import detect_kind
 
 CODE = "my_module.py:NAME, a module or what makes one: code, which is run"
 
 
 class ProofOptions(OptionRecord):
-    """What an artifact is proved against."""
+    """The model that an artifact is proved against."""
 
     against: Path = option(f"The model.pt, state_dict or NIR file it was made from, or {CODE}.")
 
@@ -27,48 +27,50 @@ class ProofOptions(OptionRecord):
 def export(
     model: Annotated[Path, Argument(f"A model.pt, a SpikingJelly state_dict, a NIR file, or {CODE}.")],
     to: Destination,
-    how: ExportOptions,
+    options: ExportOptions,
     output: Output,
 ) -> None:
-    """Writes an artifact beside the model, proves it against PyTorch, and says what to type next."""
+    """Write an artifact next to the model, prove it against PyTorch, and print the next commands."""
     from plif_export.core.pipeline import ParityFailed
     from plif_export.core.pipeline import export as run
 
     try:
-        with redirect_stdout(sys.stderr):  # where what the model's own code prints is no result
-            result = run(model, to.path, **vars(how))
+        with redirect_stdout(sys.stderr):  # the output of the model's own code must not mix with the result
+            exported = run(model, to.path, **vars(options))
     except ParityFailed as failure:
         if output.as_json:
             print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
         raise
     if output.as_json:
-        print_json(result.to_dict())
-    for note in result.notes:
-        say(f"{result.path}: {note}", err=True)
-    if result.verify is None:
-        say(f"{result.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
-    elif result.verify.untested:
+        print_json(exported.to_dict())
+    for note in exported.notes:
+        say(f"{exported.path}: {note}", err=True)
+    if exported.verify is None:
+        say(f"{exported.path}: written without proof (--no-verify); prove it with: plif verify", err=True)
+    elif exported.verify.untested:
         say(
-            f"{result.path}: layers without a spike, or with nothing but spikes, whatever they were given in the proof: "
-            f"{', '.join(result.verify.untested)}; --require-tested refuses them",
+            f"{exported.path}: layers without a spike, or with nothing but spikes, whatever they were given in the proof: "
+            f"{', '.join(exported.verify.untested)}; --require-tested refuses them",
             err=True,
         )
     if output.as_json:
         return
-    say(f"{result.path}  {result.bytes / 1e6:.2f} MB in {result.seconds:.1f} s, SHA-256 {result.sha256[:16]}...")
-    if result.size is not None:
-        say(result.size.sentence())
-    if result.verify is not None:
-        say(("ONNX form: " if result.not_run else "") + result.verify.sentence())
-    _say_next(result.path, how.form)
+    say(
+        f"{exported.path}  {exported.bytes / 1e6:.2f} MB in {exported.seconds:.1f} s, SHA-256 {exported.sha256[:16]}..."
+    )
+    if exported.size is not None:
+        say(exported.size.sentence())
+    if exported.verify is not None:
+        say(("ONNX form: " if exported.not_run else "") + exported.verify.sentence())
+    _print_next_steps(exported.path, options.form)
 
 
-def _say_next(artifact: Path, form: str) -> None:
-    from runtime.core.engines.available import engines_for  # loads NumPy, which no help needs
+def _print_next_steps(artifact: Path, form: str) -> None:
+    from runtime.core.engines.available import engines_for  # loads NumPy, which the help does not need
 
     try:
-        artifact_kind = kind_of(artifact)
-    except PlifError:  # a bare plan is for other programs
+        artifact_kind = detect_kind(artifact)
+    except PlifError:  # a bare plan is opened by other programs only
         return
     path = shlex.quote(str(artifact))
     say("next:")
@@ -84,48 +86,48 @@ def _say_next(artifact: Path, form: str) -> None:
 
 def verify(
     artifact: Annotated[Path, Argument("An exported artifact.")],
-    against: ProofOptions,
+    proof_options: ProofOptions,
     recordings: ProofSamples,
-    how: VerifyOptions,
-    also: GateOptions,
+    options: VerifyOptions,
+    gate_options: GateOptions,
     output: Output,
 ) -> None:
     """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
-    from plif_export.core.verification import samples
+    from plif_export.core.verification import load_samples
     from plif_export.core.verification import verify as run
 
     data = recordings.data
-    with also.told("verify", artifact) as gates:
-        if data and how.steps:
+    with gate_options.collect_gates("verify", artifact) as gates:
+        if data and options.steps:
             raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
-        inputs = samples(artifact, data, recordings.limit) if data else None
+        inputs = load_samples(artifact, data, recordings.limit) if data else None
         with redirect_stdout(sys.stderr):
-            report = run(artifact, against.against, inputs, **vars(how))
+            report = run(artifact, proof_options.against, inputs, **vars(options))
         gates += report.gates()
     if output.as_json:
         print_json(report.to_dict())
     else:
         rounded = report.rounding
-        more = f"{'by rounding':>13}" if rounded else ""
-        say(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{more}")
+        column = f"{'by rounding':>13}" if rounded else ""
+        say(f"{'layer':<12}{'rate':>8}{'differ':>9}{'excused':>9}{'max |dv|':>11}{'free-running':>14}{column}")
         for layer in report.layers:
-            more = f"{layer.rounding_mismatches:>13}" if rounded else ""
+            column = f"{layer.rounding_mismatches:>13}" if rounded else ""
             say(
                 f"{layer.name:<12}{100 * layer.rate:>6.2f} %{layer.mismatches:>9}{layer.excused:>9}"
-                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{more}"
+                f"{layer.max_abs_dv:>11.1e}{layer.free_running_mismatches:>14}{column}"
             )
         if report.passed:
             say(report.sentence())
             say(f"also: {report.probed} neurons on random spikes, {report.rows} streams side by side, and the card")
             if report.engine:
                 say(f"engine {report.engine}: {report.engine_steps} steps, every membrane and output as in the model")
-            say(report.shown_sentence())
+            say(report.evidence_sentence())
         for line in report.structure_lines():
             say(line)
         if inputs is None:
             low, high = report.inputs or (0, 0)
-            own = f"; the module itself: {report.module}" if report.module else ""
-            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again{own}")
+            module_note = f"; the module itself: {report.module}" if report.module else ""
+            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again{module_note}")
         say(report.digest_sentence())
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")

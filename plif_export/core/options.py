@@ -1,4 +1,4 @@
-"""What a caller may say about an export, in Python and on the command line: each option is declared here, once.
+"""The options of an export, in Python and on the command line: each option is declared here, once.
 
 Neither torch nor NumPy is imported here, because `plif --help` loads this file.
 """
@@ -10,60 +10,62 @@ from pathlib import Path
 from typing import Any
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import number_or_word, read_items, read_list, whole
+from runtime.core.base.grammar import integer_parser, parse_items, parse_list, parse_scalar
 from runtime.core.base.options import OptionRecord, option
-from runtime.core.observers import HeardOptions
-from runtime.core.parts import by_name, find_parts
+from runtime.core.observers import ExtensibleOptions
+from runtime.core.parts import find_parts, index_by_name
 
 BUDGETS = ("flash", "ram")
 ALIASES = {"half": "fp16", "int8": "int8"}  # other names of a precision
 MOST_METADATA = 2000
 FORMS = "".join(
-    f", {name} ({what})"
-    for part in find_parts("writers").values() if isinstance(part.names, dict) for name, what in part.names.items()
+    f", {name} ({label})"
+    for part in find_parts("writers").values() if isinstance(part.names, dict) for name, label in part.names.items()
 )  # fmt: skip
 
 
-def _sizes(where: str, value: Any) -> tuple[int, ...] | None:
-    """ "2,34,34" -> (2, 34, 34)"""
+def _parse_sizes(option_name: str, value: Any) -> tuple[int, ...] | None:
+    """Parse sizes: "2,34,34" -> (2, 34, 34)."""
     if isinstance(value, str):
-        return read_list(where, value.lower().replace("x", ","), whole(1), example="2,34,34")
+        return parse_list(option_name, value.lower().replace("x", ","), integer_parser(1), example="2,34,34")
     return None if value is None else tuple(int(size) for size in value)
 
 
-def _names(where: str, value: Any) -> tuple[str, ...] | None:
-    """ "cat, dog" -> ("cat", "dog")"""
+def _parse_names(option_name: str, value: Any) -> tuple[str, ...] | None:
+    """Parse names: "cat, dog" -> ("cat", "dog")."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
 
 
-def _neuron(where: str, value: Any) -> dict[str, Any]:
-    """ "v_threshold=1,v_reset=none,fire=ge" -> {"v_threshold": 1.0, "v_reset": None, "fire": "ge"}"""
+def _parse_neuron(option_name: str, value: Any) -> dict[str, Any]:
+    """Parse neuron parameters: "v_reset=none,fire=ge" -> {"v_reset": None, "fire": "ge"}."""
     if not isinstance(value, str):
         return dict(value or {})
-    return read_items(where, value, number_or_word, example="v_threshold=1,v_reset=none,tau=2")
+    return parse_items(option_name, value, parse_scalar, example="v_threshold=1,v_reset=none,tau=2")
 
 
-def _settings(where: str, value: Any) -> dict[str, str]:
-    """ "sm=86+89,raw=true" -> {"sm": "86+89", "raw": "true"}"""
-    return read_items(where, value, str) if isinstance(value, str) and value else dict(value or {})
+def _parse_settings(option_name: str, value: Any) -> dict[str, str]:
+    """Parse target options: "sm=86+89,raw=true" -> {"sm": "86+89", "raw": "true"}."""
+    return parse_items(option_name, value, str) if isinstance(value, str) and value else dict(value or {})
 
 
-def _metadata(where: str, value: Any) -> dict[str, str]:
-    """["author=A. Author", "licence=MIT"] -> {"author": "A. Author", "licence": "MIT"}"""
+def _parse_metadata(option_name: str, value: Any) -> dict[str, str]:
+    """Parse metadata: ["author=A. Author", "licence=MIT"] -> {"author": "A. Author", "licence": "MIT"}."""
     if isinstance(value, Mapping):
         return {str(key): str(text) for key, text in value.items()}
-    found: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     for pair in value or ():
         key, mark, text = pair.partition("=")
-        if not mark or not key.strip() or key in found or len(pair) > MOST_METADATA:
-            raise PlifError(f"{where} {pair}: expected KEY=VALUE of {MOST_METADATA} characters at most, each key once")
-        found[key.strip()] = text
-    return found
+        if not mark or not key.strip() or key in metadata or len(pair) > MOST_METADATA:
+            raise PlifError(
+                f"{option_name} {pair}: expected KEY=VALUE of {MOST_METADATA} characters at most, each key once"
+            )
+        metadata[key.strip()] = text
+    return metadata
 
 
-def _framing(where: str, value: Any) -> str | None:
+def _parse_framing(option_name: str, value: Any) -> str | None:
     if value is None:
         return None
     from runtime.core.events.framing import Framing  # loads NumPy, as all of runtime.core.events does
@@ -71,44 +73,50 @@ def _framing(where: str, value: Any) -> str | None:
     return str(Framing.parse(value))
 
 
-class Layers(OptionRecord):
-    """What the caller says about the layers of a file that does not say it."""
+class LayerOptions(OptionRecord):
+    """Options that describe the layers of a file that does not describe them itself."""
 
     network: str | None = option("A preset or a notation string: the layers of a bare state_dict.", default=None)
     shape: tuple[int, ...] | None = option(
-        "C,H,W of the input, where weights do not say it.", default=None, parse=_sizes
+        "C,H,W of the input, where weights do not say it.", default=None, parse=_parse_sizes
     )
     neuron: Mapping[str, Any] = option(
-        "NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset.", default=None, parse=_neuron
+        "NAME=VALUE,...: v_threshold, v_reset, decay_input, tau; NIR: dt, fire, reset.",
+        default=None,
+        parse=_parse_neuron,
     )
 
 
 class TargetOptions(OptionRecord):
-    """What is written."""
+    """Options that choose the target format of an export."""
 
-    to: str = option(f"onnx, {', '.join(by_name(find_parts('targets')))}.", default="onnx")
-    options: Mapping[str, str] = option("Options of the target: NAME=VALUE,...", "--set", default=None, parse=_settings)
+    to: str = option(f"onnx, {', '.join(index_by_name(find_parts('targets')))}.", default="onnx")
+    options: Mapping[str, str] = option(
+        "Options of the target: NAME=VALUE,...", "--set", default=None, parse=_parse_settings
+    )
 
 
-class ProofDemands(HeardOptions, by="proof"):
-    """How it is proved."""
+class ProofRequirements(ExtensibleOptions, by="proof"):
+    """Options that set the requirements of a proof."""
 
     require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
 
 
-class CallerFacts(Layers):
-    """What the caller says about a model whose file or module does not say it; None where nothing was said.
+class CallerFacts(LayerOptions):
+    """Options that describe a model with a file or module that does not describe itself; None if not given.
 
-    output  of a live module whose forward returns several tensors: which one the file gives, from 0
+    output  of a live module with a forward that returns several tensors: the index of the exported one, from 0
     """
 
-    classes: tuple[str, ...] | None = option("NAME,NAME,... in the order of the outputs.", default=None, parse=_names)
+    classes: tuple[str, ...] | None = option(
+        "NAME,NAME,... in the order of the outputs.", default=None, parse=_parse_names
+    )
     class_order: str | None = option(
         "sj (folders sorted as text) or natural: the order of a known data set's classes, where weights are not ours.",
         default=None,
         choices=("sj", "natural"),
     )
-    framing: str | None = option("How events become frames, e.g. count:T=16.", default=None, parse=_framing)
+    framing: str | None = option("How events become frames, e.g. count:T=16.", default=None, parse=_parse_framing)
     kind: str | None = option(
         "events or static (images), for a model without a card.", default=None, choices=("events", "static")
     )
@@ -125,26 +133,28 @@ class CallerFacts(Layers):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.T is not None:
-            from runtime.core.model.card import MOST_STEPS
+            from runtime.core.model.card import MAX_STEPS
 
-            if not 0 < self.T <= MOST_STEPS:
-                raise PlifError(f"--T {self.T}: expected 1 to {MOST_STEPS} time-steps")
+            if not 0 < self.T <= MAX_STEPS:
+                raise PlifError(f"--T {self.T}: expected 1 to {MAX_STEPS} time-steps")
 
-    def refuse_beside_card(self) -> None:
-        """Raises PlifError for what the card of a model says already."""
+    def refuse_with_card(self) -> None:
+        """Refuse options that repeat the card of a model. Raises PlifError."""
         for name in ("classes", "class_order", "framing", "kind", "shape", "neuron"):
             if getattr(self, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise PlifError(f"{flag}: the model has a card of its own that says it; leave {flag} out")
 
 
-class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
+class ExportOptions(TargetOptions, CallerFacts, ProofRequirements):
     """All options of an export. Raises PlifError for a value that no model and no target can have."""
 
     seed: int = option("Of the synthetic input that the proof uses.", default=0, least=0)
 
     form: str = option(f"step (streams){FORMS}.", default="step")
-    precision: str = option(f"Of weights: {', '.join(('fp32', *by_name(find_parts('precisions'))))}.", default="fp32")
+    precision: str = option(
+        f"Of weights: {', '.join(('fp32', *index_by_name(find_parts('precisions'))))}.", default="fp32"
+    )
     half: bool = option("--precision fp16", default=False)
     int8: bool = option("--precision int8", default=False)
     flash: str | None = option(
@@ -156,7 +166,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
     metadata: Mapping[str, str] = option(
         "KEY=VALUE for the card, may be given several times: author, licence, date, log=FILE (its hash), ...",
         default=None,
-        parse=_metadata,
+        parse=_parse_metadata,
         typed=list[str] | None,
     )
     verify: bool = option(
@@ -168,7 +178,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
     def __post_init__(self) -> None:
         super().__post_init__()
         budgets = {name: getattr(self, name) for name in BUDGETS if getattr(self, name) is not None}
-        object.__setattr__(self, "options", {**self.options, **budgets})  # a target has them, or has not
+        object.__setattr__(self, "options", {**self.options, **budgets})  # the target refuses them if it has no budgets
         for alias, precision in ALIASES.items():
             if getattr(self, alias):
                 if self.precision not in ("fp32", precision):
@@ -179,8 +189,8 @@ class ExportOptions(TargetOptions, CallerFacts, ProofDemands):
                 object.__setattr__(self, alias, False)
 
 
-class VerifyOptions(CallerFacts, ProofDemands):
-    """All options of a proof."""
+class VerifyOptions(CallerFacts, ProofRequirements):
+    """All options of a proof (`plif verify`)."""
 
     seed: int | None = option("Of the synthetic input; drawn, and said, when not given.", default=None, least=0)
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
@@ -194,13 +204,13 @@ class VerifyOptions(CallerFacts, ProofDemands):
 
 
 class ProofSamples(OptionRecord):
-    """Recordings in place of synthetic input."""
+    """Options that prove an artifact on recordings in place of synthetic input."""
 
     data: str | None = option("NAME:DIR: prove it on recordings instead of synthetic input.", default=None)
     limit: int = option("How many samples of --data.", default=4, least=1)
 
 
 class Destination(OptionRecord):
-    """Where an artifact is written."""
+    """The option for the path of the exported artifact."""
 
     path: Path | None = option("Where to; beside the model when not given.", "-o", "--output", default=None)

@@ -1,7 +1,7 @@
-"""Whether an artifact that exists is the model: first its structure, then its numbers.
+"""The verification of an existing artifact against its model: first its structure, then its numbers.
 
 structure  the model is read and exported again with the choices that the card names, and everything is compared
-numbers    the gate, on what the engine really does
+numbers    the gate, on the engine itself
 digest     whether the file is as it was exported
 """
 
@@ -20,52 +20,64 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.core.cards import flushing_is_known, provenance, set_card
+from plif_export.core.cards import can_check_flushing, collect_provenance, set_card
 from plif_export.core.options import VerifyOptions
 from plif_export.core.proof.report import Report
-from plif_export.core.proof.structure import LATER, Difference, card_differences, claims_of, differences, layer_of
+from plif_export.core.proof.structure import (
+    LATER_FIELDS,
+    Difference,
+    compare_cards,
+    find_differences,
+    find_layer,
+    select_unverified,
+)
 from plif_export.core.proof.subjects.subject import Subject
-from plif_export.core.prove import expected_of, prove
-from plif_export.core.readers import network_of, read
+from plif_export.core.prove import expected_export, prove
+from plif_export.core.readers import read_model, resolve_network
 from plif_export.core.readers.facts import TrainedModel
 from plif_export.core.targets import find_target
-from plif_export.core.targets.target import ExportJob, Target, add_faults, load_onnx, onnx_sha256
+from plif_export.core.targets.target import ExportJob, Target, add_shipped_errors, load_onnx, onnx_sha256
 from plif_export.core.writers import FORMS
-from runtime.core.api import Model, load, open_as_it_is
+from runtime.core.api import Model, load, open_unverified
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.base.options import with_fields
-from runtime.core.model.artifacts import kind_of
-from runtime.core.model.card import ARTIFACT_FORMAT, Card, encode, read_card
-from runtime.core.model.digest import changes, digest_of, part_layer, sentence
-from runtime.core.parts import given_by_parts
-from runtime.native import flushing
+from runtime.core.model.artifacts import detect_kind
+from runtime.core.model.card import ARTIFACT_FORMAT, Card, encode_card, read_card
+from runtime.core.model.digest import describe_changes, find_changed_parts, find_part_layer, read_digest
+from runtime.core.parts import load_from_parts
+from runtime.native import flush_subnormals
 
-AGAIN = "export it again with this version"
+EXPORT_AGAIN = "export it again with this version"
 MOST_DIFFERENCES = 100  # in a report; the first fails it
 
 
 @with_fields(VerifyOptions)
-@flushing(False)
+@flush_subnormals(False)
 def verify(artifact: str | Path, model: str | Path | Module, inputs: object = None, **options: Any) -> Report:
-    """Whether a file that exists is the model: its structure, the parity gate, and whether it is as it was exported.
+    """Verify that an existing artifact equals a model: structure, parity gate, and digest.
 
-    inputs  [T, B, C, H, W] from reset; None makes event-like ones (or images), from a non-zero start state
-    options steps=, engine=, ...: the fields of VerifyOptions (plif_export/core/options.py). An engine is proved too, step by step
-            as the runtime runs it (the gate itself runs the file in ONNX Runtime). What a model without a card does not say, as
-            in export, is compared with the artifact's card; what is not said is not proved, and the report lists it
+    inputs  [T, B, C, H, W] from reset; None draws event-like ones (or images), from a non-zero start state
+    options steps=, engine=, ...: the fields of VerifyOptions (plif_export/core/options.py). An engine is proved too,
+            step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime). Facts that a model
+            without a card does not state are, as in export, options, and compared with the artifact's card. Unstated
+            facts are not proved, and the report lists them
     """
-    artifact, named, model = Path(artifact), model, network_of(model)
+    artifact, source_name, model = Path(artifact), model, resolve_network(model)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    said = VerifyOptions(**options)
-    source = read(model, example, said if said.shape else replace(said, shape=card["input"]["shape"]))
+    verify_options = VerifyOptions(**options)
+    source = read_model(
+        model,
+        example,
+        verify_options if verify_options.shape else replace(verify_options, shape=card["input"]["shape"]),
+    )
     if source.has_card:
-        said.refuse_beside_card()
+        verify_options.refuse_with_card()
     own_T = source.facts.T
-    source = replace(source, facts=source.facts.as_claimed(card))
+    source = replace(source, facts=source.facts.with_card_facts(card))
     x = None
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
@@ -73,123 +85,143 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    kind, report, seed = kind_of(artifact), Report(), randbelow(2**32) if said.seed is None else said.seed
-    contents, target = kind.read_contents(artifact), find_target(kind.name, settings_of(card, artifact))
-    changed = changes(card, contents)
+    kind, report, seed = (
+        detect_kind(artifact),
+        Report(),
+        randbelow(2**32) if verify_options.seed is None else verify_options.seed,
+    )
+    contents, target = kind.read_contents(artifact), find_target(kind.name, read_settings(card, artifact))
+    changed = find_changed_parts(card, contents)
     wrong: list[Difference] = []
     job: ExportJob | None = None
     try:
         with tempfile.TemporaryDirectory(prefix="plif-again-") as folder:
-            job, found = write_again(artifact, card, source, target, Path(folder))
-            if said.structure == "compared":
-                wrong = list(islice(found, MOST_DIFFERENCES))
-        job.run = said.run
-        as_it_is = bool(changed) or contents.not_finite is not None  # `load` would refuse it
-        proto, opened = _open(artifact, target, card, job, said.engine, as_it_is)
+            job, differences = export_again(artifact, card, source, target, Path(folder))
+            if verify_options.structure == "compared":
+                wrong = list(islice(differences, MOST_DIFFERENCES))
+        job.may_run = verify_options.run
+        skip_checks = bool(changed) or contents.not_finite is not None  # `load` refuses such a file
+        proto, opened = _open_for_gate(artifact, target, card, job, verify_options.engine, skip_checks)
         report = prove(
-            proto, card, source, x, steps=said.steps, seed=seed, where=artifact.name, opened=opened,
-            require_tested=said.require_tested, heard_by=list(said.hearers("proof")),
+            proto, card, source, x, steps=verify_options.steps, seed=seed, label=artifact.name, opened=opened,
+            require_tested=verify_options.require_tested, heard_by=list(verify_options.select_observers("proof")),
         )  # fmt: skip
-        add_faults(target, artifact, card, report, opened)
+        add_shipped_errors(target, artifact, card, report, opened)
     except CheckFailed as error:
         report = Report()
         report.fail("source", 0, str(error))
     except PlifError as error:
-        if changed in (None, [], ["card"]):  # a card that cannot be used is no artifact
+        if changed in (None, [], ["card"]):  # an unusable card is an error, not a failed proof
             raise
         report = Report()
-        report.fail(part_layer(changed[0], card), 0, f"{sentence(changed)}, and now it cannot be run: {error}")
+        report.fail(
+            find_part_layer(changed[0], card), 0, f"{describe_changes(changed)}, and now it cannot be run: {error}"
+        )
     report.seed = seed
-    report.digest = None if changed is None else {"sha256": digest_of(card), "changed": changed}
+    report.digest = None if changed is None else {"sha256": read_digest(card), "changed": changed}
     report.structure = [difference.to_dict() for difference in wrong]
     if job is not None:
-        claims = _claims(card, job.card, provenance(model, {}) or {}, report, x is None and said.steps is None)
-        report.not_proved = [*_not_proved(card, source, own_T, target, said), *claims, *report.not_proved]
-    other = next((difference for difference in wrong if not difference.rounding), None)
-    if other is not None and report.failed_at is None:
-        report.fail(layer_of(other.where, card), 0, f"{other}; {AGAIN}")
-    elif other is not None and report.failed_at is not None and AGAIN not in report.failed_at["what"]:
-        what = report.failed_at["what"]
-        report.failed_at["what"] += f"; {AGAIN}" if str(other) in what else f"; {other}; {AGAIN}"
+        claims = _list_unconfirmed(
+            card, job.card, collect_provenance(model, {}) or {}, report, x is None and verify_options.steps is None
+        )
+        report.not_proved = [*_list_unproved(card, source, own_T, target, verify_options), *claims, *report.not_proved]
+    mismatch = next((difference for difference in wrong if not difference.rounding), None)
+    if mismatch is not None and report.failed_at is None:
+        report.fail(find_layer(mismatch.path, card), 0, f"{mismatch}; {EXPORT_AGAIN}")
+    elif mismatch is not None and report.failed_at is not None and EXPORT_AGAIN not in report.failed_at["what"]:
+        problem = report.failed_at["what"]
+        report.failed_at["what"] += f"; {EXPORT_AGAIN}" if str(mismatch) in problem else f"; {mismatch}; {EXPORT_AGAIN}"
     if contents.not_finite is not None:
-        report.fail(part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
+        report.fail(find_part_layer(contents.not_finite.partition(" holds ")[0], card), 0, contents.not_finite)
     if changed:
-        report.fail(part_layer(changed[0], card), 0, sentence(changed))
+        report.fail(find_part_layer(changed[0], card), 0, describe_changes(changed))
     if (
-        report.failed_at is not None and named is not model  # which code made
-        and given_by_parts("readers", "other_weights")(model, network_of(named))
+        report.failed_at is not None and source_name is not model  # a network built by code
+        and load_from_parts("readers", "other_weights")(model, resolve_network(source_name))
     ):  # fmt: skip
-        report.failed_at["what"] += f"; {named} makes other weights each time: load them from a file, or set a seed"
+        report.failed_at["what"] += (
+            f"; {source_name} makes other weights each time: load them from a file, or set a seed"
+        )
     return report
 
 
-def write_again(
+def export_again(
     artifact: Path, card: Card, source: TrainedModel, target: Target, folder: Path
 ) -> tuple[ExportJob, Iterator[Difference]]:
-    """An artifact of the model by the choices that a card names, written into `folder` where this machine can; and where it
-    differs from the one that exists, as long as the folder is there."""
-    graph, expected = expected_of(source, card)
-    expected |= claims_of(card)  # a key of LATER replaces what the model says of it
+    """Export the model again with the choices of a card, into `folder`, and compare with the existing artifact.
+
+    Returns the export job and the differences, which are read while the folder exists.
+    """
+    graph, expected = expected_export(source, card)
+    expected |= select_unverified(card)  # a field of LATER_FIELDS replaces the model's value
     if "options" in card:
         expected["options"] = card["options"]
     if card["form"] not in FORMS:
         raise PlifError(f"{artifact}: form '{card['form']}'; expected one of {', '.join(FORMS)}")
     proto = FORMS[card["form"]](graph, expected["T"], card["batch"], target.dialect)
-    job = ExportJob(graph, proto, expected, settings_of(card, artifact), name=target.named(artifact, card))
-    if target.foreign(card) is not None:
-        expected |= target.kept(card, onnx_sha256(proto))
-        return job, card_differences(card, expected)
+    job = ExportJob(graph, proto, expected, read_settings(card, artifact), name=target.stored_name(artifact, card))
+    if target.unreproducible(card) is not None:
+        expected |= target.unchecked_fields(card, onnx_sha256(proto))
+        return job, compare_cards(card, expected)
     target.check(graph, expected, job.options)
     set_card(proto, expected)
-    again = folder / job.name
-    target.write(job, again)
-    return job, _differences(target, (artifact, card), (again, job.card))
+    rewritten = folder / job.name
+    target.write(job, rewritten)
+    return job, _compare_artifacts(target, (artifact, card), (rewritten, job.card))
 
 
-def _differences(target: Target, found: tuple[Path, Card], expected: tuple[Path, Card]) -> Iterator[Difference]:
-    """Of two artifacts and their cards; nothing is read before it is asked for."""
-    yield from card_differences(found[1], expected[1])
-    yield from differences(target.anatomy(*found), target.anatomy(*expected))
+def _compare_artifacts(
+    target: Target, artifact: tuple[Path, Card], expected: tuple[Path, Card]
+) -> Iterator[Difference]:
+    """Yield the differences of two artifacts and their cards; files are read only as needed."""
+    yield from compare_cards(artifact[1], expected[1])
+    yield from find_differences(target.normalized_contents(*artifact), target.normalized_contents(*expected))
 
 
-def settings_of(card: Card, artifact: Path) -> dict[str, str]:
-    """The options of its target with which an artifact was exported."""
-    found = card.get("options", {})
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+def read_settings(card: Card, artifact: Path) -> dict[str, str]:
+    """Return the target options with which an artifact was exported."""
+    settings = card.get("options", {})
+    if not isinstance(settings, dict) or not all(isinstance(text, str) for text in settings.values()):
         raise PlifError(f"{artifact}: its card's options are no texts by their names; export it again")
-    return found
+    return settings
 
 
-def _not_proved(card: Card, source: TrainedModel, own_T: int, target: Target, said: VerifyOptions) -> Iterator[str]:
-    """What an artifact says that was compared with nothing."""
-    foreign = target.foreign(card)
-    if said.structure == "ignored":
+def _list_unproved(
+    card: Card, source: TrainedModel, own_T: int, target: Target, verify_options: VerifyOptions
+) -> Iterator[str]:
+    """Yield the fields and structure of an artifact that were compared with nothing."""
+    foreign = target.unreproducible(card)
+    if verify_options.structure == "ignored":
         yield "structure"
     elif foreign is not None:
         yield f"structure of {foreign} (compared is the ONNX form that it was made from)"
     by_model = {"decide": source.facts.decide}
-    yield from (f"{key} {encode(card[key])}" for key in LATER if key in card and card[key] != by_model.get(key))
+    yield from (
+        f"{key} {encode_card(card[key])}" for key in LATER_FIELDS if key in card and card[key] != by_model.get(key)
+    )
     if source.sha256 is None and card["source_sha256"] is not None:
         yield "source_sha256"
-    if "T" in source.facts.unsaid and card["form"] == "step" and card["T"] != own_T and not card["framing"]:
+    if "T" in source.facts.unstated and card["form"] == "step" and card["T"] != own_T and not card["framing"]:
         yield f"T={card['T']}"
-    if not flushing_is_known():
+    if not can_check_flushing():
         yield "flush_denormals"
-    if digest_of(card) is None:
+    if read_digest(card) is None:
         yield "digest (the card has none)"
 
 
-def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Report, usual: bool) -> Iterator[str]:
-    """What the maker of an artifact says of the day of its export, and what was found does not bear out.
+def _list_unconfirmed(
+    card: Card, expected: Card, recorded: Mapping[str, object], report: Report, default_input: bool
+) -> Iterator[str]:
+    """Yield the statements of an artifact about the day of its export that the proof does not confirm.
 
-    expected  the card of an export of today;  known: what the model itself says of its provenance
-    usual     whether this proof took the input of an export
+    expected  the card of an export of today;  recorded: the model's own provenance record
+    default_input  whether this proof took the input of an export
     """
-    said, parity, mine = card.get("provenance", {}), card["parity"], report.summary()
-    if not isinstance(said, dict):
+    stated, parity, summary = card.get("provenance", {}), card["parity"], report.summary()
+    if not isinstance(stated, dict):
         yield "provenance"
-    elif said != known:
-        yield f"provenance ({', '.join(key for key in {**known, **said} if said.get(key) != known.get(key))})"
+    elif stated != recorded:
+        yield f"provenance ({', '.join(key for key in {**recorded, **stated} if stated.get(key) != recorded.get(key))})"
     if card["versions"] != expected["versions"]:
         yield "versions"
     if "memory" in card and card["memory"] != expected.get("memory"):
@@ -197,46 +229,48 @@ def _claims(card: Card, expected: Card, known: Mapping[str, object], report: Rep
     if isinstance(parity, dict):
         neurons = sum(prod(state["shape"]) for state in card["states"])
         counts = [parity.get(key) for key in ("steps", "streams", "spikes", "spike_mismatches", "excused")]
-        steps, streams, spikes, differ, excused = [n if isinstance(n, int) else -1 for n in counts]
-        fits = set(parity) == set(mine) and parity["passed"] is True and parity["untested"] == mine["untested"]
-        fits = fits and 0 <= differ == excused <= spikes <= steps * streams * neurons
-        if not fits or (usual and steps != mine["steps"]):
+        steps, streams, spikes, mismatches, excused = [n if isinstance(n, int) else -1 for n in counts]
+        is_consistent = (
+            set(parity) == set(summary) and parity["passed"] is True and parity["untested"] == summary["untested"]
+        )
+        is_consistent = is_consistent and 0 <= mismatches == excused <= spikes <= steps * streams * neurons
+        if not is_consistent or (default_input and steps != summary["steps"]):
             yield "parity"
     elif parity not in ("not run", None):
         yield "parity"
 
 
-def _open(
-    artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None, as_it_is: bool
+def _open_for_gate(
+    artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None, skip_checks: bool
 ) -> tuple[onnx.ModelProto | None, Model | Subject | None]:
-    """Opens an artifact for the gate: the ONNX file that can be taken apart, and the model that can only be run.
+    """Open an artifact for the gate: as an ONNX file to cut into layers, and as a model to run.
 
-    as_it_is  also where `load` refuses it
+    skip_checks  open it even if `load` refuses it
     """
 
-    def load_it(name: str) -> Model:
-        return open_as_it_is(artifact, card, name, EngineOptions()) if as_it_is else load(artifact, name)
+    def load_with(name: str) -> Model:
+        return open_unverified(artifact, card, name, EngineOptions()) if skip_checks else load(artifact, name)
 
     if target.name == "onnx":
-        return load_onnx(artifact), None if engine is None else load_it(engine)
+        return load_onnx(artifact), None if engine is None else load_with(engine)
     if target.engine is not None:
-        return None, load_it(engine or "auto")
+        return None, load_with(engine or "auto")
     if engine is not None:
         raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
     return target.inner_onnx(artifact, card), target.open(artifact, card, job=job)
 
 
-def samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
-    """The first samples of a data set as the inputs of a parity check: float32 [T, B, C, H, W], B samples."""
+def load_samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
+    """Return the first samples of a data set as the inputs of a parity check: float32 [T, B, C, H, W], B samples."""
     from runtime.core.data import open_dataset
-    from runtime.core.events.framing import framing_of
+    from runtime.core.events.framing import resolve_framing
 
     card = read_card(artifact)
     c, h, w = card["input"]["shape"]
     dataset = open_dataset(
         data,
         "test",
-        framing=framing_of(card),
+        framing=resolve_framing(card),
         shape=(c, h, w),
         normalisation=card["normalisation"],
         trained=card.get("sensor"),

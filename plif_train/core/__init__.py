@@ -1,1 +1,1 @@
-"""What `plif train` needs: a recipe, a network, the loop of its training, and what is kept of it."""
+"""The core of `plif train`: recipes, networks, training data in memory, the loop, and checkpoints."""

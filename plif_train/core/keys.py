@@ -1,4 +1,7 @@
-"""How a key of a recipe is declared: as a field of Recipe (recipe.py), or of a part in plif_train/hooks, which has its own."""
+"""The declaration of a recipe key, as a field of Recipe or of a part in plif_train/hooks.
+
+Recipe is in recipe.py; a part has a class with keys of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,13 @@ def key(
     flag: bool = False,
     free: bool = False,
 ) -> Any:
-    """choices, least, above, most: what a value may be; split: what stands between several in a text; flag: `plif train` has an
-    option of this name, in place of --set; free: a continued training may have another value."""
+    """Declare a recipe key as a dataclass field with its default, help text and allowed values.
+
+    choices, least, above, most    the allowed values
+    split                          the separator between several values in a text
+    flag                           `plif train` has an option of this name, in place of --set
+    free                           a continued training may have another value
+    """
     return field(default=default, metadata={
         "group": group, "help": help, "choices": choices, "least": least, "above": above, "most": most, "split": split,
         "flag": flag, "free": free,

@@ -1,4 +1,7 @@
-"""What is said of a training that is no part of its recipe; `plif --help` loads it without torch."""
+"""Options of a training that are no keys of its recipe.
+
+`plif --help` loads this module without torch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from runtime.core.base.options import OptionRecord, option
 
 
 class TrainingOptions(OptionRecord):
-    """Where a training finds things and puts them, and whether it goes on."""
+    """Options of one training: its data, the files to read and write, and resume or overwrite."""
 
     data: list[str] = option("NAME:DIR of a data set; several: the first is the test, too.")
     out: Path = option("The best epoch; NAME.resume.pt is the last.", default=Path("model.pt"))

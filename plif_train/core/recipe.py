@@ -1,10 +1,11 @@
-"""How a network is trained: a recipe, which is a TOML file, and each of its keys is declared here, once.
+"""Recipes: settings of a training in a TOML file, with each key declared once as a field of `Recipe`.
 
     plif train gesture.toml --data ... --set clip_norm=1
 
-The reader of the file, `--set`, the options of `plif train`, the keywords of plif_train.train, the card of the model and the
-table in docs/training.md all come from the fields of `Recipe`: name, type, default, help, what it may be. To add a key, add a
-field; a recipe that ships is a file in plif_train/recipes/, and its name stands for it.
+The fields of `Recipe` (name, type, default, help, allowed values) are the single source of truth. The reader of the
+file, `--set`, the options of `plif train`, the keywords of plif_train.train, the card of the model and the table in
+docs/training.md are all derived from them. To add a key, add a field. A recipe that ships is a file in
+plif_train/recipes/, and its name stands for it.
 
 Neither torch nor NumPy is imported here, because `plif --help` loads this file.
 """
@@ -24,25 +25,27 @@ from typing import Any, get_args, get_origin, get_type_hints
 from plif_train.core.keys import DATA, NETWORK, TRAINING, key
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.base.files import read_regular
-from runtime.core.parts import options_of_parts
+from runtime.core.parts import load_part_options
 
-SHIPPED = Path(__file__).parents[1] / "recipes"
+RECIPES_FOLDER = Path(__file__).parents[1] / "recipes"
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _with_keys_of_parts(recipe: type) -> type:
-    """The keys of the parts that change a training, behind the others."""
-    for keys in options_of_parts("hooks").values():
+def _add_keys_of_parts(recipe_class: type) -> type:
+    """Add the recipe keys of the parts in plif_train/hooks to a recipe class, behind its own keys."""
+    for keys in load_part_options("hooks").values():
         for name, kind in get_type_hints(keys).items():
-            recipe.__annotations__ = {**recipe.__annotations__, name: kind}
-            setattr(recipe, name, vars(keys)[name])
-    return recipe
+            recipe_class.__annotations__ = {**recipe_class.__annotations__, name: kind}
+            setattr(recipe_class, name, vars(keys)[name])
+    return recipe_class
 
 
 @dataclass(frozen=True)
-@_with_keys_of_parts
+@_add_keys_of_parts
 class Recipe:
-    """How to train. None: not given, and then it is what the network, or the data set, has.
+    """A training recipe: every setting of a training that does not depend on the machine or the files.
+
+    None means that a key is not set; then the network or the data set decides.
 
     Raises PlifError for a value that a key cannot have.
     """
@@ -97,69 +100,79 @@ class Recipe:
             raise PlifError(f"precision fp16 trains on a GPU only, not on {self.device}; use bf16 or fp32")
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate in an epoch, counted from 0."""
+        """Return the learning rate in an epoch, counted from 0: a cosine with a half period of t_max epochs."""
         return self.lr * (1 + math.cos(math.pi * epoch / (self.t_max or self.epochs))) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """What a card keeps, and a TOML file may hold: all keys that have a value, but for the device, which is of a machine."""
-        found = ((name, getattr(self, name)) for name in KEYS if name != "device")
+        """Return the keys of the recipe that have a value, for a card or a TOML file.
+
+        The device is left out, because it belongs to a machine.
+        """
+        pairs = ((name, getattr(self, name)) for name in KEYS if name != "device")
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in found
+            for name, value in pairs
             if value is not None and value != ()
         }
 
 
-KEYS: dict[str, Field[Any]] = {each.name: each for each in fields(Recipe)}
+KEYS: dict[str, Field[Any]] = {field_.name: field_ for field_ in fields(Recipe)}
 
 
 @cache
-def type_of(name: str) -> tuple[Any, bool, bool]:
-    """(the type of a value, whether a key has several, whether it may have none): its annotation, taken apart."""
+def get_key_type(name: str) -> tuple[Any, bool, bool]:
+    """Return the type of a recipe key as (type of one value, takes several values, takes none).
+
+    They are read from the annotation of the key.
+    """
     hint = get_type_hints(Recipe)[name]
-    kinds = [one for one in get_args(hint) if one not in (type(None), ...)] or [hint]
+    kinds = [kind for kind in get_args(hint) if kind not in (type(None), ...)] or [hint]
     return kinds[0], get_origin(hint) is tuple, type(None) in get_args(hint)
 
 
-def read_value(name: str, found: Any, where: str = "", text: bool = False) -> Any:
-    """The value of a key, from TOML, JSON or Python; `text`: from the command line. `where` begins the PlifError."""
-    _, many, optional = type_of(name)
-    if found is None or (isinstance(found, str) and found == "none"):
-        if optional or many:
-            return () if many else None
-    elif many:
-        items = found.split(KEYS[name].metadata["split"]) if text and isinstance(found, str) else found
+def read_value(name: str, raw: Any, context: str = "", is_text: bool = False) -> Any:
+    """Return the value of a recipe key, checked and converted from TOML, JSON, Python or text.
+
+    is_text    the raw value comes from the command line
+    context    the beginning of the PlifError
+    """
+    _, is_list, optional = get_key_type(name)
+    if raw is None or (isinstance(raw, str) and raw == "none"):
+        if optional or is_list:
+            return () if is_list else None
+    elif is_list:
+        items = raw.split(KEYS[name].metadata["split"]) if is_text and isinstance(raw, str) else raw
         if isinstance(items, (list, tuple)):
-            values = tuple(_one(name, item.strip() if text else item, text) for item in items)
+            values = tuple(_read_one_value(name, part.strip() if is_text else part, is_text) for part in items)
             if None not in values:
                 return values
-    if not many and (value := _one(name, found, text)) is not None:
+    if not is_list and (value := _read_one_value(name, raw, is_text)) is not None:
         return value
-    shown = str(found) if text else repr(found)
+    shown = str(raw) if is_text else repr(raw)
     shown = shown if len(shown) < 60 else f"{shown[:57]}..."
-    raise PlifError(f"{where}{name} {shown}: expected {expected(name)}")
+    raise PlifError(f"{context}{name} {shown}: expected {describe_values(name)}")
 
 
-def _one(name: str, found: Any, text: bool) -> Any:
-    """One value, or None where it is of another type, or outside what it may be."""
-    kind, may = type_of(name)[0], KEYS[name].metadata
+def _read_one_value(name: str, value: Any, is_text: bool) -> Any:
+    """Return one value of a recipe key in its type, or None if its type or range is wrong."""
+    kind, limits = get_key_type(name)[0], KEYS[name].metadata
     try:
-        if text and kind is not str and isinstance(found, str):
-            found = {"true": True, "false": False}[found.lower()] if kind is bool else kind(found)
-        if kind is float and type(found) is int:
-            found = float(found)
+        if is_text and kind is not str and isinstance(value, str):
+            value = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        if kind is float and type(value) is int:
+            value = float(value)
     except (KeyError, OverflowError, ValueError):
         return None
-    if type(found) is not kind:
+    if type(value) is not kind:
         return None
     if kind is bool or kind is str:
-        return found if not may["choices"] or found in may["choices"] else None
-    return found if may["least"] <= found <= may["most"] and may["above"] < found < math.inf else None
+        return value if not limits["choices"] or value in limits["choices"] else None
+    return value if limits["least"] <= value <= limits["most"] and limits["above"] < value < math.inf else None
 
 
-def expected(name: str) -> str:
-    """What a key may be, in words."""
-    kind, many, optional = type_of(name)
+def describe_values(name: str) -> str:
+    """Describe the values that a recipe key accepts, in words."""
+    kind, is_list, optional = get_key_type(name)
     choices, least, above, most = (KEYS[name].metadata[key] for key in ("choices", "least", "above", "most"))
     words = _KINDS[kind]
     if choices:
@@ -168,77 +181,86 @@ def expected(name: str) -> str:
         words += f" from {least} to {most}" if most < math.inf else f" of at least {least}"
     elif above > -math.inf:
         words += f" above {above}"
-    if many:
+    if is_list:
         words = "texts" if kind is str else f"{words} for each --data"
     return f"{words}, or none" if optional else words
 
 
-def changed(recipe: Recipe, changes: Mapping[str, Any], where: str = "", text: bool = False) -> Recipe:
-    """The recipe with other values of some keys. `where` begins the PlifError for one that cannot be."""
+def replace_keys(recipe: Recipe, changes: Mapping[str, Any], context: str = "", is_text: bool = False) -> Recipe:
+    """Return a copy of a recipe with new values for some keys.
+
+    `context` begins the PlifError for a value that a key cannot have.
+    """
     values = {name: getattr(recipe, name) for name in KEYS}
     for name, value in changes.items():
         if name not in values:
-            raise PlifError(f"{where}{name}: no such key of a recipe; {nearest(name)}")
-        values[name] = read_value(name, value, where, text)
+            raise PlifError(f"{context}{name}: no such key of a recipe; {suggest_key(name)}")
+        values[name] = read_value(name, value, context, is_text)
     return Recipe(**values)
 
 
-def nearest(name: str) -> str:
-    """What a key that there is not may have meant, for a PlifError."""
+def suggest_key(name: str) -> str:
+    """Suggest the recipe key nearest to an unknown name, as text for an error message."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), KEYS, 1)
     return f"the nearest is {near[0]}" if near else "`plif train --help-recipe` lists them"
 
 
-def option_of(name: str, value: Any) -> list[str]:
-    """What to type for a key that has this value: ["--lr", "0.01"], ["--set", "clip_norm=1.0"]."""
-    may, flag = KEYS[name].metadata, f"--{name.replace('_', '-')}"
-    texts = [_text(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
-    if not may["flag"]:
-        return ["--set", f"{name}={may['split'].join(texts)}"]
-    texts = texts if may["split"] == ";" else [may["split"].join(texts)]
+def format_option(name: str, value: Any) -> list[str]:
+    """Format a recipe key and its value as command-line words: ["--lr", "0.01"], ["--set", "clip_norm=1.0"]."""
+    about, flag = KEYS[name].metadata, f"--{name.replace('_', '-')}"
+    texts = [_format_value(entry) for entry in (value if isinstance(value, (list, tuple)) else [value])]
+    if not about["flag"]:
+        return ["--set", f"{name}={about['split'].join(texts)}"]
+    texts = texts if about["split"] == ";" else [about["split"].join(texts)]
     return [word for text in texts for word in (flag, text)]
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def shipped() -> list[str]:
-    """The names of the recipes that ship."""
-    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that ship with plif."""
+    return sorted(path.stem for path in RECIPES_FOLDER.glob("*.toml"))
 
 
 def is_recipe(word: Any) -> bool:
-    """Whether this stands for a recipe: a record, a map, a file, the name of one that ships; else it is a network."""
-    return not isinstance(word, str) or word.endswith(".toml") or word in shipped()
+    """Return whether a command-line word or a value names a training recipe; otherwise it names a network.
+
+    A recipe is a record, a map, a file, or the name of one that ships.
+    """
+    return not isinstance(word, str) or word.endswith(".toml") or word in list_recipes()
 
 
 def read_recipe(source: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
-    """The recipe of a file, of the name of one that ships, of a map. PlifError, in one line, for what is none."""
+    """Read a training recipe from a TOML file, the name of a shipped recipe, or a map.
+
+    Raises PlifError, in one line, for any other source.
+    """
     if isinstance(source, Recipe):
         return source
     if isinstance(source, Mapping):
-        return changed(Recipe(), source)
-    path = SHIPPED / f"{source}.toml" if str(source) in shipped() else Path(source)
-    content = read_regular(path, f"a recipe, or one that ships: {', '.join(shipped())}")
+        return replace_keys(Recipe(), source)
+    path = RECIPES_FOLDER / f"{source}.toml" if str(source) in list_recipes() else Path(source)
+    content = read_regular(path, f"a recipe, or one that ships: {', '.join(list_recipes())}")
     try:
         tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError:  # Python 3.10 with PyTorch, but without this extra
         raise MissingExtra(f"{path}: a recipe", "train") from None
     try:
-        found = tomllib.loads(content.decode())
+        values = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise PlifError(f"{path}: not a recipe ({error}); expected TOML with KEY = VALUE lines") from None
     try:
-        return changed(Recipe(), found, f"{path}: ")
+        return replace_keys(Recipe(), values, f"{path}: ")
     except PlifError as error:
         raise PlifError(str(error) if str(error).startswith(f"{path}:") else f"{path}: {error}") from None
 
 
-def chosen(words: Sequence[Recipe | Mapping[str, Any] | str | Path]) -> Recipe:
-    """The recipe that a command names: at most one recipe, and at most one network, in any order."""
+def select_recipe(words: Sequence[Recipe | Mapping[str, Any] | str | Path]) -> Recipe:
+    """Return the recipe that the words of `plif train` name: at most one recipe and one network, in any order."""
     for word in words:
         if not isinstance(word, Recipe | Mapping | str | Path):
             raise PlifError(
@@ -248,15 +270,18 @@ def chosen(words: Sequence[Recipe | Mapping[str, Any] | str | Path]) -> Recipe:
             )
     recipes = [word for word in words if is_recipe(word)]
     networks = [word for word in words if not is_recipe(word)]
-    for what, found in (("recipe", recipes), ("network", networks)):
-        if len(found) > 1:
-            raise PlifError(f"plif train: a second {what}, {found[1]}; expected one recipe and one network at most")
+    for kind, matches in (("recipe", recipes), ("network", networks)):
+        if len(matches) > 1:
+            raise PlifError(f"plif train: a second {kind}, {matches[1]}; expected one recipe and one network at most")
     recipe = read_recipe(recipes[0]) if recipes else Recipe()
-    return changed(recipe, {"network": networks[0]}) if networks else recipe
+    return replace_keys(recipe, {"network": networks[0]}) if networks else recipe
 
 
-def table() -> Iterator[tuple[str, str, str, str]]:
-    """(key, what it may be, its default, what it is) of every key, for pages and for `plif train --help-recipe`."""
-    for name, each in KEYS.items():
-        default = "" if each.default in (None, ()) else _text(each.default)
-        yield name, expected(name).removesuffix(", or none"), default, each.metadata["help"]
+def list_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, accepted values, default, help text) for every key of a training recipe.
+
+    Documentation pages and `plif train --help-recipe` print them.
+    """
+    for name, declared in KEYS.items():
+        default = "" if declared.default in (None, ()) else _format_value(declared.default)
+        yield name, describe_values(name).removesuffix(", or none"), default, declared.metadata["help"]

@@ -1,1 +1,1 @@
-"""Kinds of files beside .onnx and model.pt, a folder each; runtime/core/model/artifacts.py says what a kind is."""
+"""The kinds of artifacts other than .onnx and model.pt, a folder each; see runtime/core/model/artifacts.py."""

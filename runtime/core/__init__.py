@@ -1,1 +1,1 @@
-"""What train, export, verify, eval, stream and info need when every part is gone."""
+"""The code that train, export, verify, eval, stream and info need when every part is removed."""

@@ -1,36 +1,49 @@
-"""Observers: parts that hear a run, an evaluation or a proof, and may add to what comes of it.
+"""Observers: parts that follow a run, an evaluation or a proof, and may add to its result.
 
-Such a part is a folder observers/NAME. HEARS in its part.py names what it hears:
+An observer is a folder observers/NAME. HEARS in its part.py names its subjects; for each of them the core calls its
+`hear`:
 
-    run      a run of streams, from Python too: hear(model, **its options) -> [Observer] (runtime/core/stream/observe.py)
-    stream   `plif stream`: hear(as_json, **its options) -> [Observer]
-    eval     an evaluation: hear(bars, command, shown, **its options) -> [Hearer] (runtime/core/measure/evaluate/judge.py)
-    instead of eval   hear(artifact, its options, those that were given, **own) -> [(model, progress) -> (document, lines)], one
-    instead of bench  hear(artifacts, options that were given, streams, seconds, **own) -> [progress -> (document, lines)], one
-    workers  an evaluation, or a prediction, also without an option: hear(loop, **its options) -> iterator of Outcome, for all;
-             begun_engine(keep, **its options) -> the engine with which it was begun (runtime/core/measure/evaluate/loop.py)
-    predictions   its predictions, where a folder is named, and the table of a prediction: write_predictions(predictions, classes,
-             folder), FILES that it writes; check_table, write_table, as_csv, read_csv (runtime/observers/prediction_tables)
-    exits    the same, also without an option: hear(model, **its options) -> [Exits] (runtime/core/measure/evaluate/batches.py);
-             check_exits(model) refuses one whose samples cannot end early
-    proof    of which an option was given: hear(proof, **its options), on what passed the gate (plif_export/core/prove.py)
-    artifact what was proved: hear(proved) -> text of a file beside it, or None (plif_export/core/pipeline.py)
-    info     `plif info` of what is no model, or of nothing: hear(file, view, **its options) -> [(document, rows, lines)]
-    recordings  what is streamed or evaluated: hear(card, framing) -> [Likeness] (runtime/core/events/fit.py)
-    archives  a file that may lie in an archive, of parts of datasets: unpack(path) -> context of the file, list_members(archive,
-             suffix) -> names
-    choice   what is chosen by its time, of parts of engines: choose(path, card, options, names) -> EngineChoice of engines that
-             all open an artifact; tune and in_turns, of anything else; forget(key) (runtime/engines/tuner)
-    filters  a source whose events are to be filtered: Filters(text, sensor) (runtime/observers/event_filters)
-    queues   a run of which a source has a clock of its own, as live ones: queue:Queues (runtime/observers/live_queue)
-    gates    a command with bars: hear(suite, **its options) -> [function of the gates, at its end]
+    run      a run of streams, from Python too: hear(model, **options) -> [Observer]
+             (runtime/core/stream/observe.py)
+    stream   `plif stream`: hear(as_json, **options) -> [Observer]
+    eval     an evaluation: hear(bars, command, shown, **options) -> [JudgementHook]
+             (runtime/core/measure/evaluate/judge.py)
+    instead of eval   hear(artifact, options, changed flags, **options) -> [(model, progress) -> (document,
+                      lines)], one
+    instead of bench  hear(artifacts, changed flags, streams, seconds, **options) -> [progress -> (document,
+                      lines)], one
+    workers  an evaluation or a prediction, also without an option: hear(loop, **options) -> iterator of
+             Outcome, for all; find_resumed_engine(keep, **options) -> the engine of a resumed evaluation
+             (runtime/core/measure/evaluate/loop.py)
+    predictions   the predictions of an evaluation into a folder, and the table of a prediction:
+                  write_predictions(predictions, classes, folder), FILES that it writes; check_table,
+                  write_table, as_csv, read_csv (runtime/observers/prediction_tables)
+    exits    early exits of samples, also without an option: hear(model, **options) -> [ExitRule]
+             (runtime/core/measure/evaluate/batches.py); check_exits(model) refuses a model without early exits
+    proof    a proof with one of its options: hear(proof, **options), after the gate passed
+             (plif_export/core/prove.py)
+    artifact a proved artifact: hear(proved) -> text of a file next to it, or None (plif_export/core/pipeline.py)
+    info     `plif info` of a file that is no model, or without one: hear(file, view, **options) -> [(document,
+             rows, lines)]
+    recordings  the recordings of a stream or an evaluation: hear(card, framing) -> [Likeness]
+                (runtime/core/events/fit.py)
+    archives  a file that may lie in an archive, of parts of datasets: unpack(path) -> context of the file,
+              list_members(archive, suffix) -> names
+    choice   a choice by measured time, of parts of engines: choose(path, card, options, names) -> EngineChoice
+             of engines that all open an artifact; tune and in_turns, of other choices; forget(key)
+             (runtime/engines/tuner)
+    filters  a source with events to filter: Filters(text, sensor) (runtime/observers/event_filters)
+    queues   a run with a source that has its own clock, such as a live one: queue:Queues
+             (runtime/observers/live_queue)
+    gates    a command with gates: hear(suite, **options) -> [function of the gates, called at the end]
 
-A record that is HeardOptions has the options of the parts that hear it, so the command, its help and the Python call have them
-while the part is there. A part with options hears where one of them is given, one without always. Their record is imported for
-the help, so what is heavy is not beside it.
+A record that derives from ExtensibleOptions has the options of its observers, so the command, its help and the Python
+call have them as long as the part is there. A part with options hears only if one of them is given; a part without
+options always hears. The record of a part is imported for the help, so heavy imports must not be next to it.
 
-An observer of another package (runtime/core/parts.py) needs an option: it is looked up where one of a command or of a Python
-call is none of ours. To look for one without options, or for a help, would cost each start ten milliseconds.
+An observer of a third-party package (runtime/core/parts.py) needs an option: plif looks it up when a command or a
+Python call has an option that no part here knows. A look-up for help, or for observers without options, would cost
+each start ten milliseconds.
 """
 
 from __future__ import annotations
@@ -42,32 +55,35 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from runtime.core.base.options import OptionRecord, options_of
-from runtime.core.parts import Part, find_parts, parts_of_others
+from runtime.core.base.options import OptionRecord, list_options
+from runtime.core.parts import Part, find_parts, third_party_parts
 
-OTHERS: list[Part] = []  # of other packages, once they were looked up
-RECORDS: list[tuple[type[HeardOptions], str]] = []  # and what the parts hear whose options each has
+THIRD_PARTY: list[Part] = []  # of third-party packages, after the look-up
+RECORDS: list[tuple[type[ExtensibleOptions], str]] = []  # each with the subject that its observers hear
 
 
-def hearing(what: str, kind: str = "observers") -> list[Part]:
-    """The parts of a kind that hear it; those with LAST come last."""
-    others = OTHERS if kind == "observers" else ()
-    return [part for part in (*find_parts(kind).values(), *others) if what in part.hears]
+def find_observers(subject: str, kind: str = "observers") -> list[Part]:
+    """Return the plug-in parts that observe a subject, such as a run or a proof; parts with LAST come last.
+
+    subject  a name in HEARS of their part.py
+    """
+    external = THIRD_PARTY if kind == "observers" else ()
+    return [part for part in (*find_parts(kind).values(), *external) if subject in part.hears]
 
 
 @cache
-def hear_others() -> bool:
-    """Gives all records the options of observers of other packages; whether there are any."""
-    OTHERS.extend(part for part in parts_of_others("observers").values() if part.options)
+def add_external_options() -> bool:
+    """Add the options of third-party observers to all option records; return whether there are any."""
+    THIRD_PARTY.extend(part for part in third_party_parts("observers").values() if part.options)
     for record, by in RECORDS:
-        for part in OTHERS:
+        for part in THIRD_PARTY:
             if by in part.hears:
-                _declare(record, part)
-    return bool(OTHERS)
+                _add_options(record, part)
+    return bool(THIRD_PARTY)
 
 
-def recorder_of(source: object) -> Part | None:
-    """The part that recorded this, where it is the name of a folder that holds its file."""
+def find_recorder(source: object) -> Part | None:
+    """Return the observer that recorded a folder, by the file that marks it; None for other sources."""
     for part in find_parts("observers").values():
         with suppress(OSError, ValueError):
             if part.holds and isinstance(source, str) and Path(source, part.holds).is_file():
@@ -75,46 +91,60 @@ def recorder_of(source: object) -> Part | None:
     return None
 
 
-class HeardOptions(OptionRecord):
-    """Base of a record that has the options of parts, too: class StreamOptions(ViewOptions, HeardOptions, by="run")."""
+class ExtensibleOptions(OptionRecord):
+    """The base class of option records to which observers add options of their own.
+
+    class StreamOptions(ViewOptions, ExtensibleOptions, by="run"): `by` is the subject in HEARS.
+    """
 
     def __init_subclass__(cls, by: str = "") -> None:
         super().__init_subclass__()
         RECORDS.append((cls, by))
-        for part in hearing(by) if by else ():
-            _declare(cls, part)
+        for part in find_observers(by) if by else ():
+            _add_options(cls, part)
 
-    def __init__(self, **given: object) -> None:
-        if given.keys() - {each.name for each in fields(self)}:
-            hear_others()
-        super().__init__(**given)
+    def __init__(self, **values: object) -> None:
+        if values.keys() - {entry.name for entry in fields(self)}:
+            add_external_options()
+        super().__init__(**values)
 
-    def hearers(self, what: str, always: bool = False) -> Iterator[tuple[Part, dict[str, Any]]]:
-        """Each part that hears it, with what its options are in this record: those without, and those of which one was given, or,
-        `always`, none."""
-        for part in hearing(what):
-            own = self.of(part)
-            if always or not own or any(own[each.name] not in (each.default, ()) for each in _options(part)):
-                yield part, own
+    def select_observers(self, subject: str, always: bool = False) -> Iterator[tuple[Part, dict[str, Any]]]:
+        """Yield each observer part that must be called for a subject, with the values of its options.
 
-    def of(self, part: Part) -> dict[str, Any]:
-        """What the options of a part are in this record."""
-        return {each.name: vars(self).get(each.name, each.default) for each in _options(part)}
+        An observer without options is always called; one with options only if one of them is given, or if `always` is
+        set.
+        """
+        for part in find_observers(subject):
+            values = self.get_part_options(part)
+            if (
+                always
+                or not values
+                or any(values[entry.name] not in (entry.default, ()) for entry in _list_part_options(part))
+            ):
+                yield part, values
 
-    def hear(self, what: str, *said: object, always: bool = False) -> list[Any]:
-        """What all of them make of `said` and of their options."""
-        return [each for part, own in self.hearers(what, always) for each in part.load("hear")(*said, **own)]
+    def get_part_options(self, part: Part) -> dict[str, Any]:
+        """Return the values that this record has for the options of a part, by name."""
+        return {entry.name: vars(self).get(entry.name, entry.default) for entry in _list_part_options(part)}
+
+    def call_observers(self, subject: str, *arguments: object, always: bool = False) -> list[Any]:
+        """Call the `hear` function of each active observer part, and return the objects that they create."""
+        return [
+            entry
+            for part, values in self.select_observers(subject, always)
+            for entry in part.load("hear")(*arguments, **values)
+        ]
 
 
-def _declare(record: type[HeardOptions], part: Part) -> None:
-    """The options of a part become fields of a record, and of those that derive from it."""
+def _add_options(record: type[ExtensibleOptions], part: Part) -> None:
+    """Add the options of a part as fields to an option record and to all its subclasses."""
     types = get_type_hints(part.load(part.options)) if part.options else {}
-    own = {each.name: each for each in _options(part)}
-    record.__annotations__ = {**record.__annotations__, **{name: types[name] for name in own}}
-    for heir, _ in RECORDS:
-        if issubclass(heir, record):
-            heir.__dataclass_fields__ |= own
+    declared = {entry.name: entry for entry in _list_part_options(part)}
+    record.__annotations__ = {**record.__annotations__, **{name: types[name] for name in declared}}
+    for subclass, _ in RECORDS:
+        if issubclass(subclass, record):
+            subclass.__dataclass_fields__ |= declared
 
 
-def _options(part: Part) -> list[Field[Any]]:
-    return options_of(part.load(part.options)) if part.options else []
+def _list_part_options(part: Part) -> list[Field[Any]]:
+    return list_options(part.load(part.options)) if part.options else []

@@ -1,8 +1,9 @@
-"""libplif: finds the library that was built with the package, or that PLIF_LIBRARY names, and mirrors its C structures.
+"""libplif: the search for the native library, and Python mirrors of its C structures.
 
-The library is opened with ctypes, since its interface is a few functions and structures: it needs no Python headers, and the
-interpreter's lock is released during a call. The structures are those of event.h, field by field; `plif_layout` gives their
-sizes. Where none fits, `library()` raises one line that says what to do.
+The library is built with the package, or PLIF_LIBRARY names it. It is opened with ctypes, since its interface is a few
+functions and structures: it needs no Python headers, and the interpreter's lock is released during a call. The
+structures are those of event.h, field by field; `plif_layout` returns their sizes. Where no library fits, `library()`
+raises one line that says how to get it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ LINES = (  # of a neuron that is a program: machine.h
 
 
 class Op(c.Structure):
-    """One operation; event.h says what each field means."""
+    """The C structure of one operation of the event engine; event.h describes its fields."""
 
     _fields_ = (
         *(
@@ -65,13 +66,13 @@ class Op(c.Structure):
 
 
 class Buffer(c.Structure):
-    """Memory that operations may point into."""
+    """The C structure of a block of memory that operations may point into."""
 
     _fields_ = (("at", c.c_void_p), ("bytes", c.c_int64))
 
 
 class Program(c.Structure):
-    """The operations of one network, and the sizes of all that they may touch."""
+    """The C structure of a compiled network: its operations, and the sizes of the memory that they use."""
 
     _fields_ = (
         ("ops", c.c_void_p),
@@ -84,7 +85,7 @@ class Program(c.Structure):
 
 
 class Call(c.Structure):
-    """One call: the addresses and strides of its arrays."""
+    """The C structure of one call: the addresses and strides of its arrays."""
 
     _fields_ = (
         *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "owed", "v_stride")),
@@ -94,26 +95,31 @@ class Call(c.Structure):
 
 
 class CallSizes(c.Structure):
-    """How many floats the arrays of a call have."""
+    """The C structure of the sizes, in floats, of the arrays of a call."""
 
     _fields_ = (("x", c.c_int64), ("y", c.c_int64), *((name, c.c_void_p) for name in ("v", "v_next", "rates")))
 
 
-def typed(library: c.CDLL) -> c.CDLL:
-    """The library, with the types of its functions. Raises AttributeError where it has not all of them."""
-    for name, (result, *arguments) in SIGNATURES.items():
+def set_signatures(library: c.CDLL) -> c.CDLL:
+    """Set the argument and result types of the library's functions.
+
+    Raise AttributeError where one of them is missing.
+    """
+    for name, (result_type, *arguments) in SIGNATURES.items():
         function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+        function.restype, function.argtypes = result_type, arguments
     return library
 
 
 def find_library(pattern: str, layout_function: str, layout: int) -> c.CDLL | None:
-    """The library beside this file whose structures have the sizes that Python expects; None where none has been built. Raises
-    PlifError where PLIF_LIBRARY names another that does not fit."""
+    """Find the library next to this file with structures of the sizes that Python expects; None if there is none.
+
+    Raise PlifError where PLIF_LIBRARY names another that does not fit.
+    """
     named = os.environ.get(LIBRARY_VARIABLE)
     for path in [Path(named).absolute()] if named else sorted(Path(__file__).parent.glob(pattern)):
         try:
-            library = typed(c.CDLL(str(path)))
+            library = set_signatures(c.CDLL(str(path)))
             if library[layout_function]() != layout:
                 raise OSError("built from other sources than this plif")
         except (OSError, AttributeError) as error:  # built for another machine, or not ours
@@ -133,13 +139,13 @@ def _open() -> c.CDLL | None:
     return find_library("_event*.so", "plif_layout", sizes)
 
 
-def cores() -> int:
-    """How many processors this process may use."""
+def count_cores() -> int:
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def processor() -> str:
-    """The processor's name."""
+def processor_name() -> str:
+    """Return the name of the processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -152,11 +158,11 @@ def is_built() -> bool:
 
 
 def library() -> c.CDLL:
-    """The native library. Raises PlifError where none is here that fits."""
-    return _open() or missing()
+    """Return the native library; refuse to continue where no library fits."""
+    return _open() or refuse_missing()
 
 
-def missing() -> NoReturn:
+def refuse_missing() -> NoReturn:
     raise PlifError(
         f"{Path(__file__).parent}: plif needs its native library, and none here fits (installed without a C compiler or for "
         "another machine); install gcc or clang, or give pip a network, and install plif again"
@@ -164,9 +170,11 @@ def missing() -> NoReturn:
 
 
 @contextmanager
-def flushing(on: bool) -> Iterator[None]:
-    """Inside, this thread makes subnormal numbers (below 2^-126) zero, or keeps them; afterwards it does what it did before.
-    Where there is no native library, it goes on doing that."""
+def flush_subnormals(on: bool) -> Iterator[None]:
+    """Flush subnormal numbers (below 2^-126) to zero in this thread, or keep them; restore the mode at the end.
+
+    Without the native library the mode of the thread stays as it is.
+    """
     if not is_built():
         yield
         return
@@ -177,8 +185,8 @@ def flushing(on: bool) -> Iterator[None]:
         library().plif_unflush(before)
 
 
-def with_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
-    """`run`, inside of `flushing`: for what is called in every step."""
+def wrap_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
+    """Wrap a function of every step so that it runs in the mode of `flush_subnormals`."""
     if not is_built():
         return run
     begin, end = library().plif_flush, library().plif_unflush
@@ -193,25 +201,29 @@ def with_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def refusal(check: str, *arguments: object) -> str | None:
-    """What plif_program_check or plif_call_check has against its arguments, in one line; None where nothing."""
+def find_objection(check: str, *arguments: object) -> str | None:
+    """Return the objection of plif_program_check or plif_call_check to its arguments, in one line, or None."""
     text = c.create_string_buffer(300)
     return text.value.decode("ascii", "replace") if library()[check](*arguments, text, len(text)) else None
 
 
-def paths(amx: bool = True) -> tuple[str, ...]:
-    """The CPU paths that this build and this processor have, slowest first. `amx`: ask the system for that one, too.
+def cpu_paths(amx: bool = True) -> tuple[str, ...]:
+    """List the CPU paths (instruction sets) that this build and this processor have, slowest first.
 
-    Linux then keeps room for tiles with every thread of the process, so we ask only for networks that use tiles.
+    `amx`: request AMX from the system, too. Linux then reserves memory for tiles with every thread of the process, so
+    this is only for networks that use tiles.
     """
-    found = library().plif_paths(int(amx))
-    return tuple(name for i, name in enumerate(PATHS) if found >> i & 1)
+    available = library().plif_paths(int(amx))
+    return tuple(name for i, name in enumerate(PATHS) if available >> i & 1)
 
 
-def choose_path(amx: bool = True) -> int:
-    """The number of a path: of the one that PLIF_CPU names, else of the fastest that this processor has. Empty names none."""
+def choose_cpu_path(amx: bool = True) -> int:
+    """Choose the number of a CPU path: that of PLIF_CPU, else the fastest of this processor.
+
+    An empty PLIF_CPU names none.
+    """
     name = os.environ.get(PATH_VARIABLE)
-    found = paths(amx or name == "amx")
-    if name and name not in found:
-        raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(found)}")
-    return PATHS.index(name or found[-1])
+    available = cpu_paths(amx or name == "amx")
+    if name and name not in available:
+        raise PlifError(f"{PATH_VARIABLE}={name}: this processor and build have {', '.join(available)}")
+    return PATHS.index(name or available[-1])

@@ -1,4 +1,4 @@
-"""plif.h for Python: its structures and those beneath it, the library that has them, and a session of it as an object."""
+"""The structures of plif.h and of libplif's internals for Python, the library, and a session of it as an object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDLE = -2
 
 
 class PlifNetwork(c.Structure):
-    """plif_network."""
+    """The C structure plif_network."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -27,7 +27,7 @@ class PlifNetwork(c.Structure):
 
 
 class PlifOptions(c.Structure):
-    """plif_options."""
+    """The C structure plif_options."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -39,7 +39,7 @@ class PlifOptions(c.Structure):
 
 
 class PlifDecision(c.Structure):
-    """plif_decision, with its size as of PLIF_DECISION."""
+    """The C structure plif_decision, with its size as of PLIF_DECISION."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -55,7 +55,7 @@ class PlifDecision(c.Structure):
 
 
 class PlifFraming(c.Structure):
-    """Framing of framing.h; 0 where a number is not given."""
+    """The C structure Framing of framing.h; 0 stands for a number that is not given."""
 
     _fields_ = (
         ("kind", c.c_int),
@@ -65,7 +65,7 @@ class PlifFraming(c.Structure):
 
 
 class PlifPacket(c.Structure):
-    """plif_packet."""
+    """The C structure plif_packet."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -77,7 +77,7 @@ class PlifPacket(c.Structure):
 
 
 class PlifInput(c.Structure):
-    """plif_input."""
+    """The C structure plif_input."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -89,7 +89,7 @@ class PlifInput(c.Structure):
 
 
 class PlifTime(c.Structure):
-    """plif_time, with its size as of PLIF_TIME."""
+    """The C structure plif_time, with its size as of PLIF_TIME."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -102,7 +102,7 @@ class PlifTime(c.Structure):
 
 
 class PlifAccount(c.Structure):
-    """plif_account, with its size as of PLIF_ACCOUNT."""
+    """The C structure plif_account, with its size as of PLIF_ACCOUNT."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -114,8 +114,10 @@ class PlifAccount(c.Structure):
 
 
 class Decoding(c.Structure):
-    """What the words of a file have set so far, and what of them could not be used. Field by field the structure in
-    formats/decoding.h."""
+    """The state of a decoder of fixed-size words, and its counts of words that could not be used.
+
+    Its fields are those of the structure in formats/decoding.h.
+    """
 
     _fields_ = tuple(
         (name, c.c_int64)
@@ -127,20 +129,24 @@ class Decoding(c.Structure):
 
     @classmethod
     def new(cls) -> Decoding:
-        """Nothing is set yet."""
+        """Create the decoder state at the beginning of a file."""
         return cls(last=-1, high=-1, row=-1, base=-1)
 
 
 class PacketHeader(c.Structure):
-    """What the header of a packet of AEDAT 3.1 says. Field by field the structure in formats/formats.h."""
+    """The header of a packet of AEDAT 3.1.
+
+    Its fields are those of the structure in formats/formats.h.
+    """
 
     _fields_ = tuple((name, c.c_int64) for name in ("kind", "event_bytes", "overflow", "capacity", "number", "valid"))
 
 
 class Evt3Reader(c.Structure):
-    """Words of an EVT 3.0 file that go straight into frames. Field by field the structure in formats/evt3.h.
+    """A reader that turns the words of an EVT 3.0 file into frames without an event array.
 
-    events, outside  of the words so far: inside the sensor, and outside it
+    Its fields are those of the structure in formats/evt3.h. events, outside: events so far, inside and outside the
+    sensor.
     """
 
     _fields_ = (
@@ -152,62 +158,65 @@ class Evt3Reader(c.Structure):
 
 @cache
 def library() -> c.CDLL:
-    """The native library. Raises PlifError where it is missing."""
-    found = native.library()
-    if found.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(PacketHeader):
-        native.missing()
-    found.plif_decode_most.errcheck = found.plif_decode.errcheck = not_wrong
-    return found
+    """Return the native library; refuse to continue where it is missing."""
+    native_library = native.library()
+    if native_library.plif_packets_layout() != c.sizeof(Evt3Reader) * 1000 + c.sizeof(PacketHeader):
+        native.refuse_missing()
+    native_library.plif_decode_most.errcheck = native_library.plif_decode.errcheck = check_status
+    return native_library
 
 
-def not_wrong(result: Any, function: Any, arguments: object) -> Any:
-    """What the native code refuses is a mistake of the code that called it; no file can bring it about."""
-    if result < 0:
+def check_status(status: Any, function: Any, arguments: object) -> Any:
+    """Check the result of a native function: a negative one is a mistake of the caller, which no file can cause."""
+    if status < 0:
         raise ValueError(f"{function.__name__}: sizes that do not fit each other")
-    return result
+    return status
 
 
-def error() -> PlifError:
-    """What was wrong with the last call in this thread that failed."""
+def last_error() -> PlifError:
+    """Return the error of the last native call that failed in this thread."""
     return PlifError(library().plif_error_text().decode("utf-8", "replace"))
 
 
-def line(text: str) -> bytes:
-    """For C, to which a text ends at a zero."""
+def encode_text(text: str) -> bytes:
+    """Encode a text for C, where it ends at its first zero byte."""
     return str(text).replace("\0", "\ufffd").encode("utf-8", "replace")
 
 
 class NativeSession:
-    """A session of plif_session_for, which ends with this object.
+    """A session of plif_session_for in libplif, which ends with this object.
 
-    Raises PlifError for options that are not understood, and where the native library is missing.
+    Raise PlifError for options that are not understood, and where the native library is missing.
     """
 
-    _at: int | None = None
+    _handle: int | None = None
 
     def __init__(self, network: PlifNetwork, **options: object) -> None:
-        """options: the fields of plif_options; texts as str."""
+        """Open the session. The options are the fields of plif_options; texts are str."""
         self._library = library()
-        given = {name: line(value) if isinstance(value, str) else value for name, value in options.items()}
-        asked = PlifOptions(c.sizeof(PlifOptions), threads=1, **{"total_events": -1, **given})
-        self._at = self._library.plif_session_for(c.byref(network), c.byref(asked))
-        if not self._at:
-            raise error()
+        encoded = {name: encode_text(value) if isinstance(value, str) else value for name, value in options.items()}
+        native_options = PlifOptions(c.sizeof(PlifOptions), threads=1, **{"total_events": -1, **encoded})
+        self._handle = self._library.plif_session_for(c.byref(network), c.byref(native_options))
+        if not self._handle:
+            raise last_error()
 
     @property
-    def kept(self) -> np.ndarray:
-        """uint8 [bytes], all that the session remembers: libplif's snapshot. Raises PlifError where it is set to another's."""
-        found = np.empty(self._library.plif_snapshot_size(self._at), np.uint8)
-        self._library.plif_snapshot(self._at, found.ctypes.data, len(found))
-        return found
+    def saved_state(self) -> np.ndarray:
+        """The complete state of the session, libplif's snapshot: uint8 [bytes].
 
-    @kept.setter
-    def kept(self, values: np.ndarray) -> None:
-        """As it was given, uint8 [bytes]."""
-        whole = np.ascontiguousarray(values, np.uint8)
-        if self._library.plif_restore(self._at, whole.ctypes.data, len(whole)):
-            raise error()
+        Setting it to the state of another kind of session raises PlifError.
+        """
+        state = np.empty(self._library.plif_snapshot_size(self._handle), np.uint8)
+        self._library.plif_snapshot(self._handle, state.ctypes.data, len(state))
+        return state
+
+    @saved_state.setter
+    def saved_state(self, values: np.ndarray) -> None:
+        """Restore the session from its saved state, uint8 [bytes]."""
+        state = np.ascontiguousarray(values, np.uint8)
+        if self._library.plif_restore(self._handle, state.ctypes.data, len(state)):
+            raise last_error()
 
     def __del__(self) -> None:
-        if self._at:
-            self._library.plif_session_free(self._at)
+        if self._handle:
+            self._library.plif_session_free(self._handle)

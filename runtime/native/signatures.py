@@ -1,4 +1,4 @@
-"""The functions of libplif that Python calls, as their prototypes in C: name -> type of the result, types of the arguments."""
+"""The signatures of libplif's functions that Python calls: name -> result type, argument types."""
 
 from __future__ import annotations
 

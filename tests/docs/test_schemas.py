@@ -14,7 +14,7 @@ import pytest
 import plif_export
 import plif_train
 from docs import schemas
-from plif_export.core.targets import find_target, target_names
+from plif_export.core.targets import find_target, list_targets
 from plif_train import Network
 from runtime.core.cli.main import run
 from runtime.core.events import write_nmnist
@@ -128,7 +128,7 @@ def test_each_line_of_a_stream_is_as_its_schema_says(says: Says, sources: list[s
     assert "summary" in lines[-1] and len(lines) > 4
 
 
-@pytest.mark.parametrize("name", [name for name in target_names() if not name.startswith("tensorrt")])
+@pytest.mark.parametrize("name", [name for name in list_targets() if not name.startswith("tensorrt")])
 def test_the_card_of_each_target_is_as_its_schema_says(tmp_path: Path, name: str) -> None:
     net = firing("FC12-PLIF-FC3-PLIF", (2, 8, 8))  # of what NIR has, too
     written = plif_export.export(net, tmp_path / f"m{find_target(name).suffix}", to=name, verify=False)

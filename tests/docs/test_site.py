@@ -123,7 +123,7 @@ def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
 
 def test_the_first_page_says_what_plif_is_shows_it_and_installs_it_in_a_line(site: Path) -> None:
     shown = page(site, "index")
-    assert "<title>plif</title>" in shown and 'src="dashboard.png"' in shown
+    assert "<title>plif</title>" in shown and 'src="dashboard.gif"' in shown
     assert "pip<span" in shown and "<iframe" not in shown  # no demo was made
 
 
@@ -187,7 +187,7 @@ def test_nothing_of_a_report_that_the_docs_show_is_cut(name: str, browser: Brows
 def test_how_to_has_four_groups_each_with_three_pages_for_one_reader() -> None:
     text = (REPOSITORY / "docs" / "README.md").read_text()
     groups = re.findall(r"^## (.*)\n\n(?:(?!^## ).*\n)*?.*\*\*Your three pages:\*\*", text, re.MULTILINE)
-    names = ["A network of your own", "Beside a camera", "On other machines", "Is it good enough?"]
+    names = ["You have a network", "You have a camera", "You have other hardware", "You accept or test it"]
     menu = (REPOSITORY / "mkdocs.yml").read_text()
     assert groups == names and all(f"  - {name}:\n" in menu for name in names)
     pages = dict.fromkeys(names, 0)

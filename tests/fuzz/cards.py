@@ -34,7 +34,7 @@ from runtime.core.model.card import CARD_KEY, read_card
 from runtime.core.parts import find_parts
 
 for _part in (*find_parts("commands").values(), *find_parts("observers").values()):
-    if _part.missing() is None and _part.module.startswith("runtime."):
+    if _part.find_missing() is None and _part.module.startswith("runtime."):
         import_module(_part.module)  # here: not in the time and the memory of an artifact
 
 CPU_S, MEMORY = 5, 2 << 30  # what one artifact may take; the memory beside that of this process

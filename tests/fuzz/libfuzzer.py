@@ -29,7 +29,7 @@ import numpy as np
 from plif_export import export
 from runtime.core.events import make_events
 from runtime.core.model.graph import Graph
-from runtime.engines.event_program.forms import ELSEWHERE, Forms
+from runtime.engines.event_program.forms import DEFAULT_FORMS, Forms
 from runtime.neurons.traced_program.program import OPS
 from tests.fuzz.native import build
 from tests.fuzz.traced import random_program
@@ -106,7 +106,7 @@ def write_seeds(folder: Path) -> None:
     """Good inputs of each kind in folders of their names."""
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    ELSEWHERE["avx512"] = Forms(pairs=True, bytes_from=0.01)  # else no row here is as full as that
+    DEFAULT_FORMS["avx512"] = Forms(pairs=True, bytes_from=0.01)  # else no row here is as full as that
     files = [
         export(
             firing(notation, shape, **options), folder / f"{i}{precision}.plif", to="plif", verify=False,

@@ -30,7 +30,7 @@ import numpy as np
 
 from runtime.artifacts.tensorrt_plan import file as engine_file
 from runtime.core.base.errors import PlifError
-from runtime.core.model.card import encode, read_card
+from runtime.core.model.card import encode_card, read_card
 from runtime.formats.hdf5 import decode as hdf5_decode
 from runtime.formats.hdf5 import tree as hdf5
 
@@ -147,7 +147,7 @@ def onnx_seeds() -> list[bytes]:
         elif where == "function":
             functions = [helper.make_function("own", "F", ["x"], ["c"], [constant], [helper.make_opsetid("", 17)])]
         made = helper.make_model(graph, functions=functions)
-        helper.set_model_props(made, {"plif.card": encode(card())})
+        helper.set_model_props(made, {"plif.card": encode_card(card())})
         return bytes(made.SerializeToString())
 
     places = ("initializer", "constant", "body", "function")
@@ -191,14 +191,14 @@ def torch_seeds() -> list[bytes]:
     import torch
 
     from plif_train import build
-    from plif_train.core.loop.checkpoint import content_of
+    from plif_train.core.loop.checkpoint import pack_checkpoint
 
     net = build("FC3-PLIF-FC2-PLIF", shape=(1, 2, 2), T=2)
     kept: list[bytes] = []
     optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999)}]}
     for content in (
-        content_of(net),
-        {**content_of(net), "optimizer": optimizer},
+        pack_checkpoint(net),
+        {**pack_checkpoint(net), "optimizer": optimizer},
         torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).state_dict(),
     ):
         file = io.BytesIO()
@@ -220,12 +220,15 @@ def read_torch(path: Path) -> None:
 
 
 def engine_seeds() -> list[bytes]:
-    return [engine_file.pack(encode(card()), b"ftrt" + bytes(100)), engine_file.pack(encode(card()), b"vtrt")]
+    return [
+        engine_file.pack_engine(encode_card(card()), b"ftrt" + bytes(100)),
+        engine_file.pack_engine(encode_card(card()), b"vtrt"),
+    ]
 
 
 def read_engine(path: Path) -> None:
     try:
-        engine_file.split(path, path.read_bytes())
+        engine_file.split_engine(path, path.read_bytes())
     except PlifError as error:
         check(error)
     read_card(path)
@@ -279,14 +282,14 @@ class Fork:
 
 
 def read_nir(path: Path) -> None:
-    from plif_export.readers.nir_file.reader import examine_nir
+    from plif_export.readers.nir_file.reader import read_nir_graph
 
     hdf5.Child = Fork  # type: ignore[misc, assignment]
     try:
         read_card(path)
     except PlifError as error:
         check(error)
-    examine_nir(path)
+    read_nir_graph(path)
 
 
 TARGETS = {

@@ -35,7 +35,7 @@ FLAGS = ("-std=gnu11", "-O1", "-ffp-contract=off", "-Wno-psabi", "-Wno-unknown-p
 
 def child(folder: Path, seed: int, end: int, until_s: float, names: list[str]) -> None:
     """Cases from `seed` to `end`, or until that time; each writes its number into a file first, for the one that a fault ends."""
-    event = packet = native.typed(c.CDLL(str(folder / "event.so")))
+    event = packet = native.set_signatures(c.CDLL(str(folder / "event.so")))
     here = event.plif_paths(0)
     paths = [i for i, name in enumerate(native.PATHS) if here >> i & 1 and (not names or name in names)]
     pool = event.plif_pool_new(2)

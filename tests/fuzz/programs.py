@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.core.model.neurons import equation_of
+from runtime.core.model.neurons import get_equation
 from runtime.core.model.ops.operation import UNARY
-from runtime.core.model.ops.shapes import Misfit, shape_of
+from runtime.core.model.ops.shapes import ShapeMismatch, infer_shape
 from runtime.neurons.traced_program.program import OPS
 from tests.fuzz.traced import random_program
 
@@ -127,8 +127,8 @@ class Network:
         op, shape, attrs, params = rng.choice(drawn)
         about = SimpleNamespace(op=op, attrs=attrs, params=params, shape=tuple(shape or self.shape))
         try:
-            shape = list(shape_of(about, [tuple(self.shape)]))
-        except Misfit:
+            shape = list(infer_shape(about, [tuple(self.shape)]))
+        except ShapeMismatch:
             return
         if min(shape) < 1:
             return
@@ -249,7 +249,7 @@ class Network:
         else:
             attrs, names = rng.choice(KINDS)
             attrs, inputs = {**attrs, **common}, inputs[:1]
-        for variable in equation_of(attrs["kind"]).initial(attrs):
+        for variable in get_equation(attrs["kind"]).initial(attrs):
             self.states.append(
                 {"layer": layer, "name": f"{variable}.{layer}", "shape": self.shape, "variable": variable}
             )

@@ -31,7 +31,7 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.events import EVENT_DTYPE, open_source
-from runtime.core.events.array import T_LIMIT_US, no_events
+from runtime.core.events.array import T_LIMIT_US, empty_events
 from runtime.core.events.formats import base, format_names
 from runtime.core.events.formats.base import Losses
 from runtime.core.parts import find_parts
@@ -45,7 +45,7 @@ PIECES = [  # in parts that are here: what else cuts a file, and how many bytes 
     if module.partition(".")[0] in PLACES
 ]
 SHORT_LINES = [(import_module("runtime.formats.csv_text"), "LINE_LIMIT", LINE)] if "csv_text" in PLACES else []
-WIRES = import_module("runtime.sources.udp.datagrams").WIRES if "udp" in PLACES else {}
+WIRES = import_module("runtime.sources.udp.datagrams").DATAGRAM_FORMATS if "udp" in PLACES else {}
 SECONDS, MEMORY = 10, 96 << 20  # of CPU time; bytes that Python and NumPy hold at most, for files of under 100 kB
 FRAMINGS = (
     *("count:T=7", "duration:20ms", "duration:50ms,T=9", "duration:50ms,T=9,pad=zero", "events:n=13,max=20ms"),
@@ -86,7 +86,7 @@ def read(path: Path, max_events: int = 65536) -> tuple[Any, ...] | str:
     except PlifError as error:
         return str(error)
     assert all(len(packet) <= max_events for packet in packets), "a packet is too large"
-    return source.sensor, np.concatenate([no_events(), *packets]), source.invalid, source.notes
+    return source.sensor, np.concatenate([empty_events(), *packets]), source.invalid, source.notes
 
 
 def same(a: tuple[Any, ...] | str, b: tuple[Any, ...] | str) -> bool:
@@ -181,7 +181,7 @@ def check_datagrams(name: str, rng: random.Random) -> None:
         losses = Losses()
         decoder = wire.decoder(losses)
         decoder.unwrap.expected_us = 1 << 33  # as the source says it: no datagram changes what the next one means
-        parts = [no_events()]
+        parts = [empty_events()]
         for i in range(0, len(datagrams), together):
             some = datagrams[i : i + together]
             ends = np.cumsum([len(one) for one in some]).tolist()

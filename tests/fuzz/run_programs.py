@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runtime import native
-from runtime.engines.event.memory import stride_of
+from runtime.engines.event.memory import row_stride
 from runtime.engines.event_program.forms import NEVER, Forms
 from runtime.engines.event_program.layout import Layout
 from runtime.engines.event_program.program import Compiler
@@ -25,8 +25,8 @@ POINTERS = ("weight", "weight_bytes", "bias", "scale", "alpha", "code")
 class PlacingCompiler(Compiler):
     """The engine's compiler; `gaps` are the (offset, size) between the places of its arena that nothing may touch."""
 
-    def place(self, size: int) -> int:
-        at = super().place(size)
+    def reserve(self, size: int) -> int:
+        at = super().reserve(size)
         self.gaps = [*getattr(self, "gaps", []), (at + size, self.out.arena - at - size)]
         return at
 
@@ -99,7 +99,7 @@ def sizes_of(layout: Layout, network: Network, rng: random.Random) -> dict[str, 
         "arena_bytes": layout.arena,
         "x_floats": int(np.prod(network.card["input"]["shape"])),
         "y_floats": len(network.card["classes"]),
-        "v_floats": [stride_of(state["shape"]) for state in network.states],
+        "v_floats": [row_stride(state["shape"]) for state in network.states],
         "buffers": [array.nbytes for array in layout.keep],
         "rows": rng.choice((1, 1, 2, 3)),
         "steps": rng.choice((1, 2)),

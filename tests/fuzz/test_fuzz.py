@@ -100,19 +100,19 @@ def quietly(*command: str | Path, **environment: str) -> str:
 
 def forged(averaged: Path, target: Path) -> Path:
     """The file with averages whose counts no integer holds: `area` says how many pixels each is the mean of."""
-    sections, facts = plif_file.take_apart(averaged, averaged.read_bytes())
-    records = plif_file.records(averaged, sections, "operations", plif_file.OPERATION)
+    sections, facts = plif_file.split_file(averaged, averaged.read_bytes())
+    records = plif_file.unpack_records(averaged, sections, "operations", plif_file.OPERATION)
     area = plif_file.OPERATION_FIELDS.index("area")
     changed = [[*one[:area], 3e38 if one[area] > 0 else 0.0, *one[area + 1 :]] for one in records]
     assert any(one[area] for one in changed)
     sections["operations"] = b"".join(plif_file.OPERATION.pack(*one) for one in changed)
     card = sections.pop("card").decode()
-    target.write_bytes(plif_file.pack(card, sections, facts))
+    target.write_bytes(plif_file.pack_file(card, sections, facts))
     return target
 
 
 @needs_sanitizers
-@pytest.mark.parametrize("path", native.paths() if native.is_built() else ())
+@pytest.mark.parametrize("path", native.cpu_paths() if native.is_built() else ())
 def test_counts_that_no_integer_holds_stay_what_they_are(
     library: Path, averaged: Path, tmp_path: Path, path: str
 ) -> None:

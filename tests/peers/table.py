@@ -25,6 +25,7 @@ from tests.peers import listed, make
 PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 RECORD = PAGE.with_name("networks.json")
 BEGIN, END = "<!-- table: python -m tests.peers.table -->", "<!-- end of the table -->"
+HEADER = "| network | engines | neuron-steps | excused | free-running |"
 SECONDS = 900
 
 
@@ -83,35 +84,38 @@ def judged(library: str, name: str) -> dict[str, Any]:
     return found
 
 
-def line(library: str, name: str, row: dict[str, Any] | None) -> str:
-    """One line of the table."""
-    if row is None:
-        return f"| {library} | {name} | not run | | | | |"
-    if row["refused"] is not None:
-        return f"| {library} | {name} | refused: {row['refused'].replace('|', '/')} | | | | |"
-    engines = {"event": "event", "onnxruntime": "ORT"}
-    can = ", ".join(engines[engine] for engine in row["engines"])
-    quiet = f" (silent: {', '.join(row['untested'])})" if row["untested"] else ""
-    return (
-        f"| {library} | {name} | exported{quiet}, {can} | {row['lines']} | {row['neuron_steps']:,} | "
-        f"{row['differ']} ({row['excused']}) | {row['free_running']:,} |"
-    )
+def line(name: str, row: dict[str, Any]) -> str:
+    """Return the line of an exported network."""
+    engines = ("none", {"event": "event"}.get("".join(row["engines"]), "ORT"), "both")[len(row["engines"])]
+    differ = f"{row['differ']} differ, " if row["differ"] else ""
+    return f"| {name} | {engines} | {row['neuron_steps']:,} | {differ}{row['excused']} | {row['free_running']:,} |"
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown: the sums, then a line for each network of the list."""
-    done = [row for row in rows.values() if row["refused"] is None]
+    """Return the tables as Markdown: the sums, the exported networks of each library, the refused ones, those not run."""
+    names = [(library, name) for library, _, name in listed()]
+    known = {(library, name): rows[f"{library}/{name}"] for library, name in names if f"{library}/{name}" in rows}
+    exports = {pair: row for pair, row in known.items() if row["refused"] is None}
     steps, differ, excused, free = (
-        sum(row[key] for row in done) for key in ("neuron_steps", "differ", "excused", "free_running")
+        sum(row[key] for row in exports.values()) for key in ("neuron_steps", "differ", "excused", "free_running")
     )
-    head = (
-        f"{len(done)} of the {len(rows)} that were run are exported ({len(listed())} are listed). "
-        f"Over {steps:,} neuron-steps from random states {differ} spikes differ with states set equal at every step "
-        f"({excused} excused: within the rounding of their own sum), and {free:,} free-running.\n\n"
-        "| library | network | result, and the engines that run it | lines | neuron-steps | differ (excused) | free-running |\n"
-        "|---|---|---|---|---|---|---|\n"
-    )
-    return head + "\n".join(line(library, name, rows.get(f"{library}/{name}")) for library, _, name in listed())
+    lines = [
+        f"{len(exports)} of {len(known)} networks are exported ({len(names)} are listed). "
+        f"Over {steps:,} neuron-steps from random states, {differ} spikes differ with equal states at every step ({excused} excused). {free:,} differ free-running.",
+    ]
+    for library in dict.fromkeys(library for library, _ in exports):
+        lines += ["", f"### {library}", "", HEADER, "|---|---|---|---|---|"]
+        lines += [line(name, row) for (owner, name), row in exports.items() if owner == library]
+    lines += ["", "### Refused", "", "| network | message |", "|---|---|"]
+    for (library, name), row in known.items():
+        if row["refused"] is not None:
+            lines.append(f"| {name} ({library}) | {row['refused'].replace('|', '/')} |")
+    silent = [f"{name} ({', '.join(row['untested'])})" for (_, name), row in exports.items() if row["untested"]]
+    longer = [name for (_, name), row in exports.items() if row["lines"] > 1]
+    unknown = [name for pair in names if pair not in known for name in pair[1:]]
+    lines += ["", "### Notes", "", f"- Layers that never spiked, so not tested: {', '.join(silent)}."]
+    lines += [f"- Two lines to write, not one: {', '.join(longer)}.", f"- Not run: {', '.join(unknown)}."]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:
@@ -123,7 +127,7 @@ def main(arguments: list[str]) -> None:
     for i, (library, name) in enumerate(chosen):
         row = judged(library, name)
         rows = {**json.loads(RECORD.read_text()), f"{library}/{name}": row}  # another call may have added to it
-        print(f"{i + 1}/{len(chosen)} {line(library, name, row)}", file=sys.stderr, flush=True)
+        print(f"{i + 1}/{len(chosen)} {library}/{name}: {row['refused'] or 'exported'}", file=sys.stderr, flush=True)
         RECORD.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)

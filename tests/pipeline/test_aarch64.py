@@ -15,7 +15,7 @@ import pytest
 
 import runtime
 from plif_export import export
-from plif_export.core.verification import samples
+from plif_export.core.verification import load_samples
 from runtime.core.base.version import __version__
 from tests.conftest import REPOSITORY
 from tests.runtime.core.test_libplif_build import streamed
@@ -88,7 +88,7 @@ def test_every_path_of_the_wheels_library_equals_the_plain_loop_bit_for_bit(buil
 def test_twenty_digits_give_the_bits_of_this_machine(built: Path, tmp_path: Path, precision: str) -> None:
     model = REPOSITORY / "models/nmnist-digits.pt"
     artifact = export(model, tmp_path / "digits.plif", to="plif", precision=precision, verify=False).path
-    x = samples(artifact, f"digits:{DIGITS}", DIGITS).swapaxes(0, 1).reshape(-1, 1, 2, 34, 34)
+    x = load_samples(artifact, f"digits:{DIGITS}", DIGITS).swapaxes(0, 1).reshape(-1, 1, 2, 34, 34)
     x.tofile(tmp_path / "frames.f32")
     session = runtime.load(artifact).session()
     expected = ["".join(f"{y:.9g} " for y in session.step(frame)[0]) for frame in x]

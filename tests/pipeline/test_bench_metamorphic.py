@@ -49,7 +49,8 @@ def test_the_same_clip_gets_the_same_answers_in_every_format(clips: Path, tmp_pa
         return rows
 
     expected = measured("bs2")
-    assert {row["change"]: row["unchanged"] for row in expected}["body cut away"] == 1  # as docs/gesture.md says
+    # as docs/decisions/gesture-shortcuts.md says
+    assert {row["change"]: row["unchanged"] for row in expected}["body cut away"] == 1
     assert expected[0]["unchanged"] == 1 and {row["unchanged"] for row in expected} == {0, 1}
     assert measured("aedat2") == expected
     large = measured("aedat31")

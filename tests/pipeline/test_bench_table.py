@@ -12,7 +12,7 @@ import runtime
 from plif_export import export
 from runtime.core.cli.main import run
 from runtime.core.measure.evaluate.evaluation import evaluate
-from runtime.observers.paired_networks.paired import compare
+from runtime.observers.paired_networks.paired import compare_decisions
 from tests.conftest import REPOSITORY
 
 DATA = "digits:12"
@@ -32,7 +32,7 @@ def test_precisions_stand_side_by_side_in_three_formats(
     results = [evaluate(runtime.load(path, "onnxruntime"), DATA) for path in (shipped, digits_onnx)]
     assert [row["accuracy"] for row in rows] == [result.accuracy for result in results]
     first, second = results
-    paired = compare(list(zip(first.truths, first.predictions, second.predictions, strict=True)))
+    paired = compare_decisions(list(zip(first.truths, first.predictions, second.predictions, strict=True)))
     assert (rows[0]["decisions_changed"], rows[0]["mcnemar_p"]) == (None, None)
     assert (rows[1]["decisions_changed"], rows[1]["mcnemar_p"]) == (paired.changed, paired.p)
     assert paired.changed > 6  # a random network against a trained one

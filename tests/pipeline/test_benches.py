@@ -22,7 +22,7 @@ from bench.report_pieces import about
 from bench.workload import Workload
 from plif_export import export
 from runtime.core.events import write_nmnist
-from runtime.engines.event_program.layout import lanes
+from runtime.engines.event_program.layout import count_lanes
 from tests.browser import find_chromium
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network, frames
@@ -133,7 +133,7 @@ def additions_a_step(net: plif_train.Network, x: np.ndarray) -> list[float]:
         if isinstance(module, torch.nn.Conv2d):
             ones = torch.ones(1, taps.shape[1], *module.kernel_size)
             taps = torch.nn.functional.conv2d(taps, ones, stride=module.stride, padding=module.padding)
-        sums[name] = sums.get(name, 0.0) + float(taps.sum()) * lanes(module.weight.shape[0])
+        sums[name] = sums.get(name, 0.0) + float(taps.sum()) * count_lanes(module.weight.shape[0])
 
     hooks = [
         module.register_forward_pre_hook(lambda module, inputs, name=name: count(name, module, inputs[0]))

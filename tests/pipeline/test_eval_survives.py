@@ -125,7 +125,7 @@ def test_batch_form_engine_and_workers_change_no_byte(
 def test_without_a_part_that_hears_it_the_loop_gives_the_same_bytes(
     folder: Path, data: str, tmp_path: Path, whole: tuple[Any, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EvaluateOptions, "hearers", lambda *_, **__: iter(()))
+    monkeypatch.setattr(EvaluateOptions, "select_observers", lambda *_, **__: iter(()))
     told: list[int] = []
     result = evaluate(
         runtime.load(folder / "step.onnx"), data, out=tmp_path, progress=lambda done, *_: told.append(done)

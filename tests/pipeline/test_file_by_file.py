@@ -107,7 +107,7 @@ def test_what_native_code_reads_has_the_same_row_as_what_python_reads(
         for native in (True, False):
             with monkeypatch.context() as patch:
                 if not native:
-                    patch.setattr("runtime.core.data.dataset.frames_in", lambda *_: None)
+                    patch.setattr("runtime.core.data.dataset.read_frames", lambda *_: None)
                 predict(model, [folder / "set" / "a"], out=tmp_path / "p.csv", sensor=sensor)
                 tables.append((tmp_path / "p.csv").read_bytes())
         assert tables[0] == tables[1]
@@ -130,7 +130,8 @@ def test_a_file_that_lost_many_events_is_exit_code_2_after_all_is_written(
         assert found["lost"] == {"samples": 1, "events": 21, "first": [first]} and found["unanswered"] == 0
         errors = [line for line in printed.err.splitlines() if line.startswith("plif: error")]
         said = (
-            f"1 of 6 recordings lost more than 1 % of their events, as their rows say; the first is {lossy}: 20 of 400"
+            "1 of 6 recordings lost more than 1 % of their events (the predictions table lists them); "
+            f"the first is {lossy}: 20 of 400"
         )
         assert len(errors) == 1 and said in errors[0]
     lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
@@ -209,7 +210,7 @@ def test_a_training_reads_what_does_not_say_its_sensor_as_the_network_will(folde
     data = open_dataset(f"folder:{tmp_path}", "train", framing="count:T=2")
     assert [data.recording(i)[1] for i in (0, 1)] == [(34, 34), (128, 128)]  # type: ignore[attr-defined]
     with pytest.warns(match="128x128 is a guess for all of them"):
-        assert data.settle_sensor() == (128, 128)  # type: ignore[attr-defined]
+        assert data.fix_sensor() == (128, 128)  # type: ignore[attr-defined]
     assert [data.recording(i)[1] for i in (0, 1)] == [(128, 128)] * 2  # type: ignore[attr-defined]
     recipe = plif_train.Recipe(epochs=1, batch_size=2)
     plif_train.train("FC20-PLIF-APk10s10", f"folder:{tmp_path}", tmp_path / "m.pt", recipe, T=2, size="16x16")

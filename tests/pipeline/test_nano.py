@@ -94,7 +94,7 @@ def test_pytorch_fires_the_same_spikes(digits: list[Digit]) -> None:
     for digit in far(digits):
         fired: dict[str, np.ndarray] = {}
         net.reset()
-        with torch.no_grad(), net.watched(lambda name, s, fired=fired: fired.update({name: s[:, 0].numpy() > 0})):
+        with torch.no_grad(), net.watch_spikes(lambda name, s, fired=fired: fired.update({name: s[:, 0].numpy() > 0})):
             net(torch.from_numpy(digit.x[:, None]))
         assert set(fired) == set(digit.spikes)
         assert all(np.array_equal(s, digit.spikes[name]) for name, s in fired.items())

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import pytest
 
-from plif_export.core.targets import target_names
-from runtime.core.cli.main import commands
-from runtime.core.engines.available import why_not
+from plif_export.core.targets import list_targets
+from runtime.core.cli.main import list_all_commands
+from runtime.core.engines.available import explain_missing
 from runtime.engines.webgpu.vulkan import SOFTWARE
 from tests.docs.workshop import fill
 from tests.live import free_port
@@ -89,7 +89,7 @@ LARGE = {
     "eval model.onnx --data digits:8 --cluster local --out clustered": "clustered",
 }
 # Targets that are refused with one line where their GPU is not.
-NO_GPU = [name for name in ("tensorrt", "tensorrt-rtx") if why_not(name)]
+NO_GPU = [name for name in ("tensorrt", "tensorrt-rtx") if explain_missing(name)]
 # Whom a command may speak to beyond what it names: processes that share a work meet at this machine's own address. So do those of
 # Ray, which also asks for this machine's name, and asks port 9 for those of others (runtime/core/base/telemetry.py).
 CLUSTER = "--cluster local"
@@ -224,9 +224,9 @@ def test_a_long_command_asks_nobody_and_writes_what_was_asked_for(watch: Watch, 
 
 def test_every_command_and_every_target_is_watched() -> None:
     lines = [line.split() for line in (*MADE, *LARGE)]
-    watched = {both if (both := " ".join(line[:2])) in commands() else line[0] for line in lines}
-    assert {name for name in watched if not name.startswith("-")} == set(commands())
-    assert {line[line.index("--to") + 1] for line in lines if "--to" in line} | {"onnx"} == set(target_names())
+    watched = {both if (both := " ".join(line[:2])) in list_all_commands() else line[0] for line in lines}
+    assert {name for name in watched if not name.startswith("-")} == set(list_all_commands())
+    assert {line[line.index("--to") + 1] for line in lines if "--to" in line} | {"onnx"} == set(list_targets())
 
 
 @pytest.mark.parametrize("ours", ["runtime", "plif_train", "plif_export"])
@@ -253,7 +253,7 @@ def test_a_program_that_exports_and_streams_with_openvino_sends_nothing(watch: W
 @pytest.mark.machines
 def test_the_plug_in_for_gpus_sends_nothing(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SOFTWARE, "1")
-    if (why := why_not("webgpu")) is not None:
+    if (why := explain_missing("webgpu")) is not None:
         pytest.skip(f"the engine webgpu cannot run here: {why}")
     watch.environment |= {SOFTWARE: "1", "MESA_SHADER_CACHE_DISABLE": "true"}
     command = "eval model.onnx --data digits:4 --workers 1 --engine webgpu"

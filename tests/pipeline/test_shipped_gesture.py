@@ -1,4 +1,4 @@
-"""The gesture networks that ship keep what models/README.md and docs/gesture.md say of them."""
+"""The gesture networks that ship keep what models/README.md and docs/gesture-results.md say of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import runtime
 from plif_export import export
 from plif_train.commands.paper_figures.subject import TrainingRun
 from plif_train.core.loop.checkpoint import load
-from runtime.core.events import frames_of, make_events, open_source, read_events
-from runtime.core.events.framing import framing_of
+from runtime.core.events import make_events, make_frames, open_source, read_events
+from runtime.core.events.framing import resolve_framing
 from runtime.core.model.card import read_card
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.datasets.gesture_sim.simulate_gesture import record
+from runtime.datasets.gesture_sim.simulate_gesture import record_performer
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 
@@ -33,9 +33,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") -> np.ndarray:
     """Spikes of each class, [T, classes], from a fresh start."""
-    framing = framing_of(model.card)
+    framing = resolve_framing(model.card)
     assert framing is not None and framing.orientation == "upright"
-    x = frames_of(events, framing, SIZE, SIZE[1:], upright)
+    x = make_frames(events, framing, SIZE, SIZE[1:], upright)
     votes: np.ndarray = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64))
     return votes
 
@@ -43,7 +43,7 @@ def answer(model: runtime.Model, events: np.ndarray, upright: str = "identity") 
 @cache
 def held_out(number: int) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     """Simulated once for all networks."""
-    return record(987, "test", number)
+    return record_performer(987, "test", number)
 
 
 def test_the_card_says_whether_it_learned_from_simulated_events_only(model: runtime.Model) -> None:

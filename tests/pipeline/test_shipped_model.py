@@ -1,4 +1,4 @@
-"""The model that ships keeps what models/README.md and the README say of it, on real recordings where there are any."""
+"""The model that ships keeps what models/README.md and docs/results.md say of it, on real recordings where there are any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.core.verification import samples
+from plif_export.core.verification import load_samples
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset
 from runtime.core.measure.evaluate.evaluation import evaluate
@@ -72,7 +72,7 @@ def test_at_least_95_percent_of_real_recordings_and_every_answer_as_in_pytorch(
 
 def test_the_gate_holds_on_real_recordings(artifacts: dict[tuple[str, str], Path], nmnist: Path) -> None:
     for path in artifacts.values():
-        report = verify(path, MODEL, samples(path, f"nmnist:{nmnist}", 4))
+        report = verify(path, MODEL, load_samples(path, f"nmnist:{nmnist}", 4))
         assert report.passed and report.untested == [] and report.streams == 4
 
 
@@ -82,7 +82,7 @@ def test_the_event_engine_does_what_pytorch_does_on_real_recordings(
 ) -> None:
     data = f"nmnist:{nmnist}"
     path = artifacts["step", "folded"]
-    report = verify(path, MODEL, samples(path, data, 4), engine="event")
+    report = verify(path, MODEL, load_samples(path, data, 4), engine="event")
     assert report.passed and report.engine_steps == 40
     dense, sparse = (evaluate(runtime.load(path, engine), data) for engine in ("onnxruntime", "event"))
     assert sparse.predictions == dense.predictions
@@ -108,16 +108,18 @@ def proved(path: Path) -> tuple[int, int, int]:
 def test_the_pages_say_how_many_spikes_were_compared(artifacts: dict[tuple[str, str], Path]) -> None:
     differ, free, spikes = proved(artifacts["step", "folded"])
     command = "plif export models/nmnist-digits.pt"
-    check_numbers("README.md", r"non-zero start \| ([\d,]+) of ([\d,]+) \|", (differ, spikes), command, SHARE)
+    check_numbers("docs/results.md", r"non-zero start \| ([\d,]+) of ([\d,]+) \|", (differ, spikes), command, SHARE)
     row = r"\| nmnist-digits.pt, folded \|[^|]*\|[^|]*\| ([\d,]+), ([\d,]+) \|"
-    check_numbers("docs/numerics.md", row, (differ, free), command, SHARE)
+    check_numbers("docs/decisions/folded-maths.md", row, (differ, free), command, SHARE)
     row = r"\| nmnist-digits.pt, exact \|[^|]*\|[^|]*\| ([\d,]+), ([\d,]+) of ([\d,]+) \|"
-    check_numbers("docs/numerics.md", row, proved(artifacts["step", "exact"]), f"{command} --math exact", SHARE)
+    check_numbers(
+        "docs/decisions/folded-maths.md", row, proved(artifacts["step", "exact"]), f"{command} --math exact", SHARE
+    )
 
 
-def check_right(path: Path, data: str, readme: str, models: str) -> None:
+def check_right(path: Path, data: str, row: str, models: str) -> None:
     found, command = evaluate(runtime.load(path), data), f"plif eval digits.onnx --data {data}"
-    check_numbers("README.md", rf"{readme} \| (\d+) of (\d+) ", (found.correct, found.samples), command)
+    check_numbers("docs/results.md", rf"{row} \| (\d+) of (\d+) ", (found.correct, found.samples), command)
     percent = [round(100 * share, 1) for share in (found.accuracy, *found.interval)]
     check_numbers("models/README.md", rf"\| {models} \| ([\d.]+) % \| ([\d.]+) - ([\d.]+) \|", percent, command)
 

@@ -11,9 +11,9 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.core.verification import samples
+from plif_export.core.verification import load_samples
 from runtime.core.data import open_dataset
-from runtime.core.events import frames_of, read_events
+from runtime.core.events import make_frames, read_events
 from runtime.core.measure.evaluate.evaluation import evaluate
 from tests.conftest import REPOSITORY
 from tests.docs.sentences import check_numbers
@@ -95,7 +95,7 @@ def test_the_pages_say_what_rounding_changes_of_the_hundred_real_recordings(
     shipped: dict[str, Path], nmnist: Path, shared_data: Path
 ) -> None:
     now = check_answers(shipped, f"nmnist:{nmnist}", "test", r"\| nmnist-digits.pt \(ships\) \| 100 real test")
-    check_numbers("README.md", r"int8 changes \|.*\| (\d+) of 100, ", now["int8"][:1], "the same")
+    check_numbers("docs/results.md", r"int8 changes.*\| (\d+) of 100, ", now["int8"][:1], "the same")
 
 
 @pytest.mark.large
@@ -106,9 +106,9 @@ def test_the_pages_say_what_rounding_changes_of_a_thousand_digits(
     now = check_answers(
         shipped, f"nmnist:{nmnist}", "train", r"\| nmnist-digits.pt(?:.*\n)+?\| \| 1000 real, not trained on"
     )
-    check_numbers("README.md", r"int8 changes \|.*, (\d+) of 1000 \|", now["int8"][:1], "the same")
+    check_numbers("docs/results.md", r"int8 changes.*, (\d+) of 1000 \|", now["int8"][:1], "the same")
     check_numbers(
-        "README.md", r"1000 more real ones.*\| (\d+) of 1000 \(", now["fp32"][1:], "the same, without --precision"
+        "docs/results.md", r"1000 more real ones.*\| (\d+) of 1000 \(", now["fp32"][1:], "the same, without --precision"
     )
     check_numbers("docs/evaluation.md", r"\((\d+) of 1000, ", now["fp32"][1:], "the same, without --precision")
 
@@ -125,7 +125,7 @@ def test_on_real_recordings_fewer_than_one_decision_in_a_hundred_changes(
 
 def test_the_gate_of_int8_holds_on_real_recordings(shipped: dict[str, Path], nmnist: Path) -> None:
     for precision in REDUCED:
-        x = samples(shipped[precision], f"nmnist:{nmnist}", 8)
+        x = load_samples(shipped[precision], f"nmnist:{nmnist}", 8)
         report = verify(shipped[precision], MODEL, x)
         assert report.passed and report.untested == [] and (report.decisions, report.decisions_changed) == (8, 0)
 
@@ -156,7 +156,7 @@ def test_the_real_gesture_network_answers_all_six_clips_in_lower_precision(
         model = runtime.load(path)
         right = 0
         for clip in sorted(clips.glob("*.bs2")):
-            x = frames_of(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
+            x = make_frames(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
             votes = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64)).sum(axis=0)
             right += model.classes[int(votes.argmax())] == clip.name.partition("_")[0]
         assert right == 6

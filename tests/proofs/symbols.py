@@ -16,10 +16,10 @@ import numpy as np
 import z3
 
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.core.proof.arithmetic.arrays import Numpy
+from plif_export.core.proof.arithmetic.arrays import NumpyBackend
 from runtime.core.model.graph import Graph, Node
-from runtime.core.model.neurons import equation_of
-from runtime.core.model.ops.operation import repeating
+from runtime.core.model.neurons import get_equation
+from runtime.core.model.ops.operation import reshape_broadcast
 from runtime.core.model.symbol import Terms
 
 FLOAT, REAL = z3.Float32(), z3.RealSort()
@@ -81,7 +81,7 @@ class Symbolic:
     def step(self, node: Node, attrs: Mapping[str, Any], params: Mapping[str, Any], x: Any, state: Any) -> Any:
         """(h, s, next state) of one neuron; attrs: those of the node, with terms for numbers."""
         terms = Terms({**node.attrs, **attrs}, params, lambda name, number: self.value(number))
-        return equation_of(node.attrs["kind"]).step(self, terms, x, state)
+        return get_equation(node.attrs["kind"]).step(self, terms, x, state)
 
 
 def prove(claim: Any, *given: Any) -> None:
@@ -159,10 +159,12 @@ def run(graph: Graph, x: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     for node in graph:
         inputs = [found[name] for name in node.inputs]
         if node.op != "Neuron":
-            found[node.name] = interpret.apply(Numpy(np.object_), node, *inputs)
+            found[node.name] = interpret.apply_node(NumpyBackend(np.object_), node, *inputs)
             continue
         names = list(node.params)
-        params = [np.broadcast_to(repeating(np.asarray(p), node.shape), node.shape) for p in node.params.values()]
+        params = [
+            np.broadcast_to(reshape_broadcast(np.asarray(p), node.shape), node.shape) for p in node.params.values()
+        ]
 
         def neuron(x: Any, v: Any, *p: Any, node: Node = node, names: list[str] = names) -> Any:
             h, s, after = m.step(node, {}, dict(zip(names, p, strict=True)), x, {"v": v})

@@ -19,7 +19,7 @@ from plif_export.core.proof.arithmetic.measure import EPS, FLUSHED, Measure
 
 def measured(terms: np.ndarray) -> Measure:
     """Of the sum of float32 terms [n], as a layer measures it."""
-    made = Measure.known(terms[:1], factor=False)
+    made = Measure.from_values(terms[:1], factor=False)
     for one in terms[1:]:
         made = made + one
     return made

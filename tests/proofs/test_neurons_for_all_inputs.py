@@ -21,11 +21,11 @@ from pycparser import c_ast, c_parser
 from plif_export.core.writers.forms import write_step
 from plif_export.readers.nir_file import neurons as nir_neurons
 from plif_export.readers.nir_file import reader as nir_reader
-from plif_export.writers.c.makers import examine
-from plif_export.writers.c.neurons import CALLS, equation
+from plif_export.writers.c.makers import build_program
+from plif_export.writers.c.neurons import CALLS, describe_equation
 from runtime.core.model import graph as model_graph
 from runtime.core.model import neurons
-from runtime.core.model.graph import Graph, Node, state_in, state_out
+from runtime.core.model.graph import Graph, Node, state_input, state_output
 from runtime.core.model.neurons import EQUATIONS
 from runtime.neurons import forward_euler, snntorch_leaky
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF
@@ -118,7 +118,7 @@ def test_the_nodes_of_onnx_are_the_equation(variant: tuple[str, dict[str, Any], 
     graph = network(*variant)
     layer = Layer(graph)
     proto = write_step(graph, 1, None, dialect).graph
-    found = {"x": layer.x, **{state_in("f", variable): before for variable, before in layer.state.items()}}
+    found = {"x": layer.x, **{state_input("f", variable): before for variable, before in layer.state.items()}}
     for tensor in proto.initializer:
         name, values = tensor.name.removeprefix("f_neuron."), numpy_helper.to_array(tensor)
         if name == "one_minus_alpha":
@@ -134,7 +134,7 @@ def test_the_nodes_of_onnx_are_the_equation(variant: tuple[str, dict[str, Any], 
     h = layer.of_h(layer.h)
     # A file's numbers are finite (an export refuses others); and h * 0 is the reset to 0, but infinity * 0 is not.
     finite = [z3.Not(z3.fpIsInf(h)), *(z3.Not(z3.fpIsNaN(number)) for number in layer.numbers.values())]
-    for made, expected in ((found["y"], layer.s), *((found[state_out("f", k)], v) for k, v in layer.after.items())):
+    for made, expected in ((found["y"], layer.s), *((found[state_output("f", k)], v) for k, v in layer.after.items())):
         prove(same(layer.of_h(made), layer.of_h(expected)), *finite)
 
 
@@ -194,7 +194,7 @@ def loop_of(text: str) -> list[Any]:
 def test_the_printed_c_is_the_equation_to_the_bit(variant: tuple[str, dict[str, Any], tuple[str, ...]]) -> None:
     graph = network(*variant)
     layer = Layer(graph)
-    program, problems = examine(graph)
+    program, problems = build_program(graph)
     assert not problems
     known = {"frame": layer.x, **{program.states["f", name]: before for name, before in layer.state.items()}}
     printed = Printed(layer, {**known, **{f"f_{name}": term for name, term in layer.params.items()}})
@@ -283,7 +283,7 @@ def test_the_sentences_about_our_kinds_say_their_equations() -> None:
 
 
 def check_comment(layer: Layer, *given: Any) -> None:
-    h, s, v = says(equation(layer.node), "h = ")
+    h, s, v = says(describe_equation(layer.node), "h = ")
     check_sentence(layer, h, s, *given)
     assert v == "v_reset where s"  # "else h"
     prove(z3.If(layer.s == 1, R["v_reset"], layer.h) == layer.after["v"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import z3
 
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.passes.folding import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input
 from plif_export.precisions.rounded_weights import passes as rounding
 from plif_export.precisions.rounded_weights.passes import cast_half, quantize_weights
@@ -137,7 +137,7 @@ def test_folding_of_normalisation_and_tau_changes_no_real_number(attrs: dict[str
 @pytest.mark.parametrize("kind", ("IF", "LIF"))
 def test_kinds_without_alpha_and_with_one_tau_a_layer_are_kept_as_well(kind: str) -> None:
     graph = network(kind=kind, one=True, v_reset=0.625)
-    check(graph, prepare(graph, "folded", static=False))
+    check(graph, run_passes(graph, "folded", static=False))
 
 
 def symbols_of(value: Any) -> set[str]:
@@ -184,14 +184,14 @@ def test_a_rounded_network_is_the_one_whose_weights_are_whole_numbers_times_the_
         neuron("b", "fc", (2,)),
     )
     graph = Graph(shape, nodes, "b_neuron")
-    monkeypatch.setattr(rounding, "quantized", quantized)
-    monkeypatch.setattr(rounding, "bits_of", lambda whole: grid.bits)
+    monkeypatch.setattr(rounding, "quantize_array", quantized)
+    monkeypatch.setattr(rounding, "count_bits", lambda whole: grid.bits)
     reduced = quantize_weights(graph, grid)
     real = {node.name: as_real(node) for node in reduced if "scale" in node.params}
     assert set(real) == {"conv", "fc"} and reduced["fc"].attrs["area"] == 2
     x, state = started(graph)
     ROUNDED.clear()
-    one, other = run(graph.rewrite(real), x, state), run(reduced, x, state)
+    one, other = run(graph.replace_nodes(real), x, state), run(reduced, x, state)
     spikes = [z3.Or(s == 0, s == 1) for s in one["a_neuron"].flat]
     for term, whole in ROUNDED:  # counts and weights are whole numbers, so that nothing is rounded
         prove(term == whole, nearest(term, whole), *spikes)
@@ -199,10 +199,10 @@ def test_a_rounded_network_is_the_one_whose_weights_are_whole_numbers_times_the_
         prove(all_equal(one[name], each(lambda y: z3.substitute(y, *((w, t) for t, w in ROUNDED)), other[name])))
 
 
-@pytest.mark.parametrize("most", [grid.most for grid in GRIDS.values()])
+@pytest.mark.parametrize("most", [grid.max_level for grid in GRIDS.values()])
 def test_rounding_moves_a_weight_by_half_a_scale_at_most_unless_it_is_cut_off(most: int) -> None:
     weight, scale = reals("w", 1), reals("scale", 1)
-    (whole,), (w,), (s,) = rounding._rounded(weight, scale, most), weight, scale
+    (whole,), (w,), (s,) = rounding._round_to_grid(weight, scale, most), weight, scale
     known = nearest(*ROUNDED[-1])
     prove(z3.And(whole >= -most, whole <= most, z3.IsInt(whole)), s > 0, known)
     prove(z3.And(2 * (w - whole * s) <= s, 2 * (whole * s - w) <= s), s > 0, known, w <= most * s, w >= -most * s)

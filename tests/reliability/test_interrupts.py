@@ -18,7 +18,7 @@ import pytest
 
 from plif_export import export
 from plif_train import save
-from runtime.core.base.files import measure
+from runtime.core.base.files import hash_artifact
 from tests.conftest import REPOSITORY, interruptible
 from tests.networks import firing
 
@@ -31,7 +31,7 @@ def test_a_module_that_is_being_loaded_is_loaded_before_the_interrupt(tmp_path: 
     program = (
         "import sys, time\n"
         "from runtime.core.cli.signals import catch_signals\n"
-        "catch_signals(gently=False)\n"
+        "catch_signals(gracefully=False)\n"
         "try:\n"
         "    import slow\n"
         "    time.sleep(100)\n"
@@ -83,7 +83,7 @@ def test_ctrl_c_at_any_moment_leaves_the_old_artifact_or_the_new_one(tmp_path: P
     process = interruptible(command, env=environment)
     process.communicate(timeout=120)
     length_s = time.monotonic() - began_s
-    assert process.returncode == 0 and measure(target)[1] == new
+    assert process.returncode == 0 and hash_artifact(target)[1] == new
     ended = []
     for moment in range(MOMENTS):
         export(tmp_path / "old.pt", target, to=to)
@@ -91,6 +91,6 @@ def test_ctrl_c_at_any_moment_leaves_the_old_artifact_or_the_new_one(tmp_path: P
         found = {path.name for path in folder.iterdir()}
         certificate = {f"{target.name}.certificate.json"} if to == "onnx" else set()
         assert found == {target.name, f"{target.name}.report.json"} | certificate, f"moment {moment}"
-        assert measure(target)[1] in (old, new), f"moment {moment}"
+        assert hash_artifact(target)[1] in (old, new), f"moment {moment}"
         assert json.loads((folder / f"{target.name}.report.json").read_text())["sha256"] in (old, new)
     assert 130 in ended

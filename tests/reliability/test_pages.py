@@ -42,7 +42,7 @@ def test_every_one_of_the_sixteen_names_a_test_and_says_how_it_stands_and_every_
         said = re.match(r"(passes|partly|fails), \d{4}-\d\d-\d\d(.*)", now)
         assert said, f"{number} says whether it passes, partly or fails, and when: {now}"
         assert said[1] == "passes" or len(said[2]) > 20, f"{number} says what is missing"
-    promises = re.search(r"## What is promised\n(.*?)\n## ", (REPOSITORY / PAGES[1]).read_text(), re.DOTALL)
+    promises = re.search(r"## Promises\n(.*?)\n## ", (REPOSITORY / PAGES[1]).read_text(), re.DOTALL)
     assert promises is not None
     items = re.split(r"^- ", promises[1], flags=re.MULTILINE)[1:]
     assert len(items) > 8

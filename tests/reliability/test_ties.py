@@ -37,7 +37,7 @@ COURSES = np.float32(
     ]
 )
 FIRES = [(1, 0), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0), (0, 1), (0, 0)]
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 
 
 def network() -> Network:

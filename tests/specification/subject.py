@@ -24,7 +24,7 @@ from runtime.core.events import Source, make_events
 from runtime.core.events.formats.base import Losses
 from runtime.core.events.framing import Framing
 from runtime.core.events.sources.base import TICK
-from runtime.core.events.sources.usable import usable
+from runtime.core.events.sources.usable import keep_usable
 from runtime.core.stream.observe import Observer
 from runtime.native.interface import IDLE, PlifFraming
 from runtime.native.rules import FRAMING_CHOICES
@@ -139,7 +139,7 @@ class Fed(Source):
         self.losses = Losses()  # each reading counts anew
         for packet in self.feed:
             self.until_us = packet if isinstance(packet, int) else None
-            yield TICK if isinstance(packet, int) else usable(packed(packet), self.sensor, self.losses)
+            yield TICK if isinstance(packet, int) else keep_usable(packed(packet), self.sensor, self.losses)
 
 
 class Seen(Observer):

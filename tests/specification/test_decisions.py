@@ -55,7 +55,13 @@ def compare(
         assert len(said) == len(specified) > 20
         for n, (one, other) in enumerate(zip(said, specified, strict=True)):
             told = other._replace(is_final=one.is_final) if one.is_final is None else other
-            assert one == told._replace(score=pytest.approx(other.score, abs=1e-9)), (decide, reset, framing, seed, n)
+            assert one == told._replace(score=pytest.approx(other.score, abs=1e-9)), (
+                decide,
+                reset,
+                framing,
+                seed,
+                n,
+            )
         found += specified
     return found
 

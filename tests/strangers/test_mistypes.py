@@ -27,7 +27,7 @@ AT_ONCE = {  # before anything large is loaded
 }
 LATER = {
     f"eval {MODEL} --data nmnist:DIR --batch two": "'--batch': 'two' is not a valid int. (see plif eval --help)",
-    f"eval {MODEL} --data nmist:DIR": "'nmist' is not known, expected NAME:DIR with NAME one of",
+    f"eval {MODEL} --data nmist:DIR": "'nmist' is not known; expected NAME:DIR with NAME one of",
     f"eval {MODEL} --data nmnist": "no folder named, expected nmnist:DIR",
     f"eval {MODEL} --data 'nmnist:~/nowhere'": "/nowhere: no such folder, expected one with Train/ and Test/ in it",
     "train nmnist --data nmnist:DIR --lerning-rate 1": "--lerning-rate: no such option",

@@ -1,1 +1,1 @@
-"""Whether a network notices that subnormal numbers are made zero."""
+"""The check whether a network changes its results if subnormal numbers are flushed to zero."""

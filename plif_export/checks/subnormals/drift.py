@@ -1,20 +1,23 @@
-"""What it does to a value that subnormal numbers (below 2^-126) are flushed to zero; arithmetic on drifts is that of the values.
+"""Bounds on the error of a value if subnormal numbers (below 2^-126) are flushed to zero, with the arithmetic on them.
 
-PyTorch keeps them; arithmetic with them is slow on many processors, so engines flush them where nothing shows it. In two runs,
-of which one flushes, a value differs by
+PyTorch keeps subnormal numbers; arithmetic with them is slow on many processors, so engines flush them if no result
+changes. In two runs, one of which flushes, a value differs by
 
-    E = sum over the states of |gain| d + moved      d: what that state differs by before the step
+    E = sum over the states of |gain| d + moved      d: the difference of that state before the step
 
-    a + b, a - b    gains and moved add up, and TINY = 2^-126 comes on top: the operands or the sum may be flushed
+    a + b, a - b    gains and moved add up, and TINY = 2^-126 is added: the operands or the sum may be flushed
     c a             c a fixed number: times |c|, and TINY
-    a + c           where E <= 2^-24 |c| the sum does not differ: it is a multiple of 2^-25 |c|, and rounding takes E away
-    a > c           likewise: nothing is noticed where a is compared with a number that is not 0, or nearly
+    a + c           if E <= 2^-24 |c|, the sum does not differ: it is a multiple of 2^-25 |c|, and rounding removes E
+    a > c           likewise: no effect if a is compared with a number that is not 0, or nearly 0
     states          d after a step follows from d before it; over 2^40 steps it must stay below LARGEST
 
-At a tie, rounding may make more of a difference than it was: as between any two programs that add in different orders, which
-the gate's bound (bounds.py) is for. Everything else is noticed: a value that moves compared with 0 or with another, a product of
-two, a division by one, a root or a logarithm of one, a state that grows by itself. A state may be anything tiny, since states
-fade and are restored; it is believed that none is larger than the network makes it, and that |x| <= 2^24.
+At a tie, rounding may increase the difference: as between any two programs that add in different orders, which the
+  gate's bound
+(bounds.py) covers. Everything else is an effect: a changing value compared with 0 or with another, a product of two,
+  a division by
+one, a root or a logarithm of one, a state that grows by itself. A state may be as small as any number, since states
+  decay and are
+restored. Two assumptions are made: no state is larger than the network makes it, and |x| <= 2^24.
 """
 
 from __future__ import annotations
@@ -32,28 +35,28 @@ from plif_export.core.proof.arithmetic.measure import WHOLE, lowest_unit
 
 TINY = 2.0**-126
 ROUNDING = 2.0**-24
-DIGITS = 2.0**-25  # of a float32 next to a number, or between it and half of it, the last digit
-LARGEST = 2.0**-64  # 2^22 flushed operations in each of so many steps
+DIGITS = 2.0**-25  # the last digit of a float32, relative to a number next to it or up to twice as large
+LARGEST = 2.0**-64  # the error of 2^22 flushed operations in each of 2^40 steps
 
 Interval = tuple[float, float]
 Operand = Union["Drift", SupportsFloat]
 ZERO = (0.0, 0.0)
 
 
-class Notices(Exception):
-    """What notices, in half a sentence."""
+class FlushEffect(Exception):
+    """The effect of flushed subnormal numbers on a network, in half a sentence; raised at the operation that shows it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """What flushing can do to a value; of a tensor, to each of its numbers.
+    """A bound on the error that flushing can cause in a value, or in each number of a tensor.
 
-    low, high  where it lies, in both runs
-    unit       a power of two that it is a multiple of; 0 where none is known. From TINY on, it is never subnormal
-    gains      {state: the least and the largest factor with which it follows that state}
-    moved      how far flushing in this step moves it
-    held       whether its range is believed of a state
-    numbers    float32 [...] where it is fixed, else None
+    low, high: the range of the value, in both runs.
+    unit: a power of two that the value is a multiple of; 0 if unknown. From TINY on, the value is never subnormal.
+    gains: {state: the least and the largest factor with which the value follows that state}.
+    moved: the largest change by flushing in this step.
+    from_state: whether the range is an assumption about a state.
+    numbers: float32 [...] of a fixed value, else None.
     """
 
     low: float
@@ -61,165 +64,196 @@ class Drift:
     unit: float = 0.0
     gains: Mapping[str, Interval] = field(default_factory=dict)
     moved: float = 0.0
-    held: bool = False
+    from_state: bool = False
     numbers: Array | None = None
 
     @classmethod
-    def fixed(cls, numbers: Array) -> Drift:
-        """Of parameters float32 [...]; one that is subnormal is flushed itself."""
+    def from_numbers(cls, numbers: Array) -> Drift:
+        """Make the error bound of fixed parameters float32 [...]; a subnormal parameter is flushed itself."""
         flushed = bool(np.any((np.abs(numbers) < TINY) & (numbers != 0)))
         return cls(float(numbers.min()), float(numbers.max()), lowest_unit(numbers), {}, TINY * flushed, False, numbers)
 
     @property
-    def exact(self) -> bool:
-        """Whether it is the same in both runs."""
+    def is_exact(self) -> bool:
+        """True if the value is the same with and without flushing of subnormal numbers."""
         return not self.gains and self.moved == 0
 
     @property
-    def differs(self) -> float:
-        """E, at most."""
-        return sum(largest(gain) for gain in self.gains.values()) * LARGEST + self.moved
+    def max_error(self) -> float:
+        """The bound on the difference of a value with and without flushing of subnormal numbers."""
+        return sum(max_magnitude(gain) for gain in self.gains.values()) * LARGEST + self.moved
 
     @property
-    def most(self) -> float:
-        return largest((self.low, self.high))
+    def max_abs(self) -> float:
+        return max_magnitude((self.low, self.high))
 
     @property
-    def least(self) -> float:
-        """How near to 0 it can be."""
+    def min_abs(self) -> float:
+        """The smallest absolute value that the value can have."""
         if self.numbers is not None:
             return float(np.abs(self.numbers).min())
-        return 0.0 if self.held else max(self.low, -self.high, 0.0)
+        return 0.0 if self.from_state else max(self.low, -self.high, 0.0)
 
     @cached_property
-    def rows(self) -> Interval:
-        """Of fixed weights [O, ...]: the sums of the negative and of the positive ones of a row, at most."""
+    def row_bounds(self) -> Interval:
+        """The bounds on the sums of negative and of positive weights in a row of fixed weights [O, ...]."""
         assert self.numbers is not None
         flat = self.numbers.reshape(len(self.numbers), -1).astype(np.float64)
         return float(np.minimum(flat, 0).sum(1).min()), float(np.maximum(flat, 0).sum(1).max())
 
-    def __add__(self, other: Operand) -> Drift:
-        b = as_drift(other)
+    def __add__(self, operand: Operand) -> Drift:
+        b = as_drift(operand)
         if self.numbers is not None and b.numbers is not None:
-            return Drift.fixed(self.numbers + b.numbers)
+            return Drift.from_numbers(self.numbers + b.numbers)
         low, high, unit = self.low + b.low, self.high + b.high, min(self.unit, b.unit)
-        gains = {k: _sum(self.gains.get(k, ZERO), b.gains.get(k, ZERO)) for k in {**self.gains, **b.gains}}
+        gains = {k: _add_intervals(self.gains.get(k, ZERO), b.gains.get(k, ZERO)) for k in {**self.gains, **b.gains}}
         for c, a in ((self, b), (b, self)):
-            if c.exact and a.differs <= ROUNDING * c.least:
-                unit = max(unit, _power_of_two(c.least) * DIGITS)
-        return _made(low, high, unit, gains, self.moved + b.moved + TINY, self.held or b.held)
+            if c.is_exact and a.max_error <= ROUNDING * c.min_abs:
+                unit = max(unit, _floor_power_of_two(c.min_abs) * DIGITS)
+        return _make_drift(low, high, unit, gains, self.moved + b.moved + TINY, self.from_state or b.from_state)
 
-    def __sub__(self, other: Operand) -> Drift:
-        return self + as_drift(other) * -1
+    def __sub__(self, operand: Operand) -> Drift:
+        return self + as_drift(operand) * -1
 
-    def __mul__(self, other: Operand) -> Drift:
-        b = as_drift(other)
+    def __mul__(self, operand: Operand) -> Drift:
+        b = as_drift(operand)
         if self.numbers is not None and b.numbers is not None:
-            return Drift.fixed(self.numbers * b.numbers)
-        # as the factor rather what is fixed, what is exact, and what has an end
-        factor, value = sorted((self, b), key=lambda d: (d.numbers is None, not d.exact, d.most))
-        if factor.numbers is None and not factor.exact:
-            raise Notices("multiplies two values that move")
-        return _scaled(value, lambda ends: _products((factor.low, factor.high), ends), factor)
+            return Drift.from_numbers(self.numbers * b.numbers)
+        # the factor is fixed if possible, else exact, else bounded
+        factor, value = sorted((self, b), key=lambda d: (d.numbers is None, not d.is_exact, d.max_abs))
+        if factor.numbers is None and not factor.is_exact:
+            raise FlushEffect("multiplies two values that move")
+        return _scale_drift(value, lambda ends: _multiply_intervals((factor.low, factor.high), ends), factor)
 
-    def __truediv__(self, other: Operand) -> Drift:
-        b = as_drift(other)
-        if not b.exact or b.least == 0:
-            raise Notices("divides by a value that moves, or that is 0 or nearly")
+    def __truediv__(self, operand: Operand) -> Drift:
+        b = as_drift(operand)
+        if not b.is_exact or b.min_abs == 0:
+            raise FlushEffect("divides by a value that moves, or that is 0 or nearly")
         if self.numbers is not None and b.numbers is not None:
-            return Drift.fixed(self.numbers / b.numbers)
-        ends = (-1 / b.least, 1 / b.least) if b.low < 0 < b.high else hull((1 / b.high,) * 2, (1 / b.low,) * 2)
-        return self * Drift(*ends, reciprocal(b.most), held=b.held)
+            return Drift.from_numbers(self.numbers / b.numbers)
+        ends = (
+            (-1 / b.min_abs, 1 / b.min_abs)
+            if b.low < 0 < b.high
+            else join_intervals((1 / b.high,) * 2, (1 / b.low,) * 2)
+        )
+        return self * Drift(*ends, find_reciprocal_unit(b.max_abs), from_state=b.from_state)
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def __rsub__(self, other: SupportsFloat) -> Drift:
-        return as_drift(other) - self
+    def __rsub__(self, operand: SupportsFloat) -> Drift:
+        return as_drift(operand) - self
 
-    def __rtruediv__(self, other: SupportsFloat) -> Drift:
-        return as_drift(other) / self
+    def __rtruediv__(self, operand: SupportsFloat) -> Drift:
+        return as_drift(operand) / self
 
-    def _compared(self, other: Operand) -> None:
-        """Nothing is left of a comparison but that it comes out the same in both runs."""
-        b = as_drift(other)
-        if b is not self and not (self.exact and b.exact) and not (self - b).exact:
-            raise Notices("compares what may be subnormal with 0, with next to it, or with another such value")
+    def _compare(self, operand: Operand) -> None:
+        """Refuse a comparison that may have another outcome if subnormal numbers are flushed."""
+        b = as_drift(operand)
+        if b is not self and not (self.is_exact and b.is_exact) and not (self - b).is_exact:
+            raise FlushEffect("compares what may be subnormal with 0, with next to it, or with another such value")
 
-    __ge__ = __gt__ = __lt__ = _compared
+    __ge__ = __gt__ = __lt__ = _compare
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------------
 
-ONE = Drift(1.0, 1.0, 1.0)  # what a sum without weights multiplies by
+ONE = Drift(1.0, 1.0, 1.0)  # the factor of a sum without weights
 
 
 def as_drift(value: Operand) -> Drift:
-    return value if isinstance(value, Drift) else Drift.fixed(np.asarray(value, np.float32))
+    return value if isinstance(value, Drift) else Drift.from_numbers(np.asarray(value, np.float32))
 
 
-def _made(low: float, high: float, unit: float, gains: Mapping[str, Interval], moved: float, held: bool) -> Drift:
-    """What an operation makes. What is a multiple of a unit from TINY on is never flushed, and the same in both runs."""
-    return Drift(low, high, unit, held=held) if unit >= TINY else Drift(low, high, 0.0, gains, moved, held)
+def _make_drift(
+    low: float, high: float, unit: float, gains: Mapping[str, Interval], moved: float, from_state: bool
+) -> Drift:
+    """Make the error bound (drift) of the result of an operation.
+
+    A multiple of a unit from TINY on is never flushed, and so the same in both runs.
+    """
+    return (
+        Drift(low, high, unit, from_state=from_state)
+        if unit >= TINY
+        else Drift(low, high, 0.0, gains, moved, from_state)
+    )
 
 
-def _scaled(x: Drift, times: Callable[[Interval], Interval], factor: Drift, by: float = 0.0, terms: int = 1) -> Drift:
-    """x times a factor, or so many terms of x by one factor each. times: what an interval becomes; by: what sizes become at most,
-    where that is not the factor's size."""
-    by = by or factor.most
-    moved = _times(x.moved, by) + terms * (TINY + (_times(TINY, x.most) if factor.moved else 0.0))
-    gains = {key: times(gain) for key, gain in x.gains.items()}
-    return _made(*times((x.low, x.high)), min(x.unit * factor.unit, WHOLE), gains, moved, x.held or factor.held)
+def _scale_drift(
+    x: Drift, scale: Callable[[Interval], Interval], factor: Drift, by: float = 0.0, terms: int = 1
+) -> Drift:
+    """Return the error bound (drift) of a value times a factor, or of a sum of such products.
+
+    scale: interval -> the interval of the result. by: bound on the growth of sizes, if it is not the factor's size.
+    terms: the number of products in the sum.
+    """
+    by = by or factor.max_abs
+    moved = _multiply(x.moved, by) + terms * (TINY + (_multiply(TINY, x.max_abs) if factor.moved else 0.0))
+    gains = {key: scale(gain) for key, gain in x.gains.items()}
+    return _make_drift(
+        *scale((x.low, x.high)), min(x.unit * factor.unit, WHOLE), gains, moved, x.from_state or factor.from_state
+    )
 
 
-def added(x: Drift, rows: Interval, terms: int, factor: Drift) -> Drift:
-    """Sums of terms of x, each by a factor; rows: what the negative and the positive factors of a sum are together, at most."""
+def sum_products(x: Drift, rows: Interval, terms: int, factor: Drift) -> Drift:
+    """Return the error bound of a sum of products of a value with factors, as in a linear layer.
 
-    def times(ends: Interval) -> Interval:
+    rows: bounds on the sums of the negative and of the positive factors. terms: the number of products.
+    """
+
+    def scale(ends: Interval) -> Interval:
         below, above = min(ends[0], 0.0), max(ends[1], 0.0)
-        return _times(rows[0], above) + _times(rows[1], below), _times(rows[1], above) + _times(rows[0], below)
+        return _multiply(rows[0], above) + _multiply(rows[1], below), _multiply(rows[1], above) + _multiply(
+            rows[0], below
+        )
 
-    return _scaled(x, times, factor, rows[1] - rows[0], terms)
+    return _scale_drift(x, scale, factor, rows[1] - rows[0], terms)
 
 
-def any_of(*values: Drift) -> Drift:
-    """One of several values."""
+def union_of(*values: Drift) -> Drift:
+    """Return the error bound of a value that is one of several values."""
     names = {name: None for value in values for name in value.gains}
-    gains = {name: hull(*(value.gains.get(name, ZERO) for value in values)) for name in names}
-    low, high = hull(*((value.low, value.high) for value in values))
+    gains = {name: join_intervals(*(value.gains.get(name, ZERO) for value in values)) for name in names}
+    low, high = join_intervals(*((value.low, value.high) for value in values))
     unit, moved = min(value.unit for value in values), max(value.moved for value in values)
-    return Drift(low, high, unit, gains, moved, any(value.held for value in values))
+    return Drift(low, high, unit, gains, moved, any(value.from_state for value in values))
 
 
-def _largest_of(a: Drift, b: Drift) -> Drift:
-    return replace(any_of(a, b), low=max(a.low, b.low), high=max(a.high, b.high))
+def _max_of(a: Drift, b: Drift) -> Drift:
+    return replace(union_of(a, b), low=max(a.low, b.low), high=max(a.high, b.high))
 
 
-def _least_of(a: Drift, b: Drift) -> Drift:
-    return replace(any_of(a, b), low=min(a.low, b.low), high=min(a.high, b.high))
+def _min_of(a: Drift, b: Drift) -> Drift:
+    return replace(union_of(a, b), low=min(a.low, b.low), high=min(a.high, b.high))
 
 
-def _followed(x: Drift, slope: float, low: float) -> Drift:
-    """A function of x that rises by at most that slope, from `low` to 1."""
+def _limit_slope(x: Drift, slope: float, low: float) -> Drift:
+    """Return the error bound of a function with at most the given slope, such as a sigmoid."""
     return replace(x * Drift(0.0, slope), low=low, high=1.0)
 
 
-def rounded(x: Drift, step: float) -> Drift:
-    """To a whole number; step: the place next to 0 where it changes."""
-    if not x.exact and x.differs > ROUNDING * step:
-        raise Notices("rounds what may be next to a step")
-    return Drift(x.low - 1, x.high + 1, 1.0, held=x.held)
+def round_drift(x: Drift, step: float) -> Drift:
+    """Return the error bound of a value that is rounded to a whole number.
+
+    step: the smallest |x| at which the rounded value changes.
+    """
+    if not x.is_exact and x.max_error > ROUNDING * step:
+        raise FlushEffect("rounds what may be next to a step")
+    return Drift(x.low - 1, x.high + 1, 1.0, from_state=x.from_state)
 
 
-def _of_exact(x: Drift, name: str) -> Drift:
-    if not x.exact:
-        raise Notices(f"takes {name} of what may be next to 0")
+def _require_exact(x: Drift, name: str) -> Drift:
+    if not x.is_exact:
+        raise FlushEffect(f"takes {name} of what may be next to 0")
     return Drift(-inf, inf, moved=TINY)
 
 
-def _exp(x: Drift) -> Drift:
-    """What moves x by less than a rounding of 1 moves e^x by less than a rounding of its own."""
-    if x.differs > ROUNDING:
-        raise Notices("takes Exp of what moves")
+def _exp_drift(x: Drift) -> Drift:
+    """Return the error bound of e^x.
+
+    An error of x below a rounding of 1 changes e^x by less than one rounding.
+    """
+    if x.max_error > ROUNDING:
+        raise FlushEffect("takes Exp of what moves")
     return Drift(0.0, inf, moved=TINY)
 
 
@@ -229,20 +263,20 @@ RULES: dict[str, Callable[..., Any]] = {
     "Mul": lambda a, b: a * b,
     "Div": lambda a, b: a / b,
     "Neg": lambda a: a * -1,
-    "Min": _least_of,
-    "Max": _largest_of,
-    "Relu": lambda a: _largest_of(a, as_drift(0.0)),
-    "Clip": lambda a, low, high: _least_of(_largest_of(a, low), high),
-    "Abs": lambda a: replace(any_of(a, a * -1), low=max(a.low, -a.high, 0.0)),
+    "Min": _min_of,
+    "Max": _max_of,
+    "Relu": lambda a: _max_of(a, as_drift(0.0)),
+    "Clip": lambda a, low, high: _min_of(_max_of(a, low), high),
+    "Abs": lambda a: replace(union_of(a, a * -1), low=max(a.low, -a.high, 0.0)),
     "Identity": lambda a: a,
-    "Round": lambda a: rounded(a, 0.5),
-    "Floor": lambda a: rounded(a, 0.0),
-    "Ceil": lambda a: rounded(a, 0.0),
-    "Sigmoid": lambda a: _followed(a, 0.25, 0.0),
-    "Tanh": lambda a: _followed(a, 1.0, -1.0),
-    "Exp": _exp,
-    "Sqrt": lambda a: _of_exact(a, "Sqrt"),
-    "Log": lambda a: _of_exact(a, "Log"),
+    "Round": lambda a: round_drift(a, 0.5),
+    "Floor": lambda a: round_drift(a, 0.0),
+    "Ceil": lambda a: round_drift(a, 0.0),
+    "Sigmoid": lambda a: _limit_slope(a, 0.25, 0.0),
+    "Tanh": lambda a: _limit_slope(a, 1.0, -1.0),
+    "Exp": _exp_drift,
+    "Sqrt": lambda a: _require_exact(a, "Sqrt"),
+    "Log": lambda a: _require_exact(a, "Log"),
     "Greater": lambda a, b: a > b,
     "GreaterOrEqual": lambda a, b: a >= b,
     "Less": lambda a, b: a < b,
@@ -250,32 +284,32 @@ RULES: dict[str, Callable[..., Any]] = {
 }
 
 
-def _power_of_two(value: float) -> float:
-    """The largest that is no larger."""
+def _floor_power_of_two(value: float) -> float:
+    """Return the largest power of two that is not larger than a value."""
     return float(2.0 ** np.floor(np.log2(value))) if value > 0 and isfinite(value) else 0.0
 
 
-def reciprocal(most: float) -> float:
-    """What whole numbers are multiples of that were divided by numbers up to `most`."""
-    return _power_of_two(1 / most) * DIGITS
+def find_reciprocal_unit(most: float) -> float:
+    """Return a power of two that all quotients of whole numbers by numbers up to `most` are multiples of."""
+    return _floor_power_of_two(1 / most) * DIGITS
 
 
-def largest(ends: Interval) -> float:
+def max_magnitude(ends: Interval) -> float:
     return max(abs(ends[0]), abs(ends[1]))
 
 
-def _times(a: float, b: float) -> float:
-    return 0.0 if a == 0 or b == 0 else a * b  # also of infinity
+def _multiply(a: float, b: float) -> float:
+    return 0.0 if a == 0 or b == 0 else a * b  # 0 times infinity is 0
 
 
-def _products(a: Interval, b: Interval) -> Interval:
-    found = [_times(x, y) for x in a for y in b]
-    return min(found), max(found)
+def _multiply_intervals(a: Interval, b: Interval) -> Interval:
+    products = [_multiply(x, y) for x in a for y in b]
+    return min(products), max(products)
 
 
-def _sum(a: Interval, b: Interval) -> Interval:
+def _add_intervals(a: Interval, b: Interval) -> Interval:
     return a[0] + b[0], a[1] + b[1]
 
 
-def hull(*ends: Interval) -> Interval:
+def join_intervals(*ends: Interval) -> Interval:
     return min(low for low, _ in ends), max(high for _, high in ends)

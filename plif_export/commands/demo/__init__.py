@@ -1,4 +1,4 @@
-"""`plif demo`. In Python: main_job.run."""
+"""The command `plif demo`. In Python: main_job.run_demo."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from runtime.core.cli.output import Output, print_json
 
 
 class DemoOptions(OptionRecord):
-    """Where the demo writes."""
+    """The folder for the results of the demo."""
 
     out: Path = option("A folder for what the demo makes.", default=Path("demo"))
 
 
-def command(place: DemoOptions, output: Output) -> None:
-    from plif_export.commands.demo.main_job import run
+def command(options: DemoOptions, output: Output) -> None:
+    from plif_export.commands.demo.main_job import run_demo
 
-    result = run(place.out, say=lambda line: say(line, err=output.as_json))
+    numbers = run_demo(options.out, say=lambda line: say(line, err=output.as_json))
     if output.as_json:
-        print_json(result)
+        print_json(numbers)

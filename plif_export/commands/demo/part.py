@@ -1,4 +1,4 @@
-"""`plif demo`"""
+"""`plif demo`."""
 
 CONTRACT = "Command"
 ABOUT = "The main job on what ships with the project: export, prove, evaluate, stream; ends with pictures."

@@ -1,4 +1,4 @@
-"""`plif check`. In Python: layers.check, of a live module, and layers.check_file."""
+"""The command `plif check`. In Python: layers.check of a live module, and layers.check_file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runtime.core.cli.output import Output
 
 def command(
     file: Annotated[Path, Argument(f"A model.pt, a state_dict, a NIR file, an exported artifact, or {CODE}.")],
-    how: CheckOptions,
+    options: CheckOptions,
     output: Output,
 ) -> None:
     from plif_export.commands.supported.layers import check_file
 
     with redirect_stdout(sys.stderr):
-        report = check_file(file, **vars(how))
+        report = check_file(file, **vars(options))
     output.show(report.to_dict(), report.lines)
     if not report.supported:
         raise CheckFailed(f"{file}: {report.problems[0]}")

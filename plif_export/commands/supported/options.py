@@ -1,9 +1,9 @@
-"""What may be said of a model that is checked, each option once: for Python and for the command line."""
+"""The options of a check, once for Python and for the command line."""
 
 from __future__ import annotations
 
-from plif_export.core.options import Layers, TargetOptions
+from plif_export.core.options import LayerOptions, TargetOptions
 
 
-class CheckOptions(TargetOptions, Layers):
-    """All options of a check."""
+class CheckOptions(TargetOptions, LayerOptions):
+    """The options of `plif check`."""

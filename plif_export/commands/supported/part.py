@@ -1,4 +1,4 @@
-"""`plif check`"""
+"""`plif check`."""
 
 CONTRACT = "Command"
 NAMES = ("check",)

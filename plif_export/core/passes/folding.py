@@ -1,4 +1,4 @@
-"""Passes that need no rounding of weights: what becomes part of the layer before it, disappears, or is computed once."""
+"""Passes that do not round weights: they fold a layer into the previous one, remove it, or compute it once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.core.model.graph import Graph, Node, initial_v
+from runtime.core.model.graph import Graph, Node, initial_membrane
 
 
 def drop_dropout(graph: Graph) -> Graph:
-    """Removes dropout, which is the identity after training. Requires nothing. Preserves every value exactly."""
-    return graph.rewrite({}, {node.name for node in graph if node.op == "Dropout"})
+    """Remove dropout nodes, which are the identity after training.
+
+    Requires nothing. Preserves every value exactly.
+    """
+    return graph.replace_nodes({}, {node.name for node in graph if node.op == "Dropout"})
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
-    """Batch normalisation becomes part of the convolution or linear layer before it.
+    """Fold batch normalisation into the convolution or linear layer before it.
 
         y = (W x + b - mean) * g / sigma + beta,  sigma = sqrt(var + eps)
           = (W g / sigma) x + ((b - mean) g / sigma + beta)
@@ -32,28 +35,29 @@ def fold_batchnorm(graph: Graph) -> Graph:
         p = {key: value.astype(np.float64) for key, value in node.params.items()}
         scale = p["weight"] / np.sqrt(p["var"] + node.attrs["eps"])
         shift = p["bias"] - p["mean"] * scale
-        before = product_before(graph, node)
+        before = find_product_before(graph, node)
         if before is not None:
-            changed[before.name] = scaled(before, scale, shift)
+            changed[before.name] = scale_output(before, scale, shift)
             dropped.add(node.name)
         else:
-            changed[node.name] = node.with_(op="Affine", attrs={}, params=_affine(scale, shift))
-    return graph.rewrite(changed, dropped)
+            changed[node.name] = node.with_(op="Affine", attrs={}, params=_affine_params(scale, shift))
+    return graph.replace_nodes(changed, dropped)
 
 
-def product_before(graph: Graph, node: Node) -> Node | None:
-    """The Conv or Linear whose output nothing but `node` reads, so that its weights may be scaled; None elsewhere.
+def find_product_before(graph: Graph, node: Node) -> Node | None:
+    """Return the Conv or Linear that feeds only `node`, so that its weights may be scaled; None if there is none.
 
-    A Linear over tokens makes [tokens, features], and what reads it scales its first axis, the tokens: it is not one.
+    A Linear over tokens makes [tokens, features], and its reader scales the first axis, the tokens: it does not
+    count.
     """
     before = next((n for n in graph if n.name == node.inputs[0]), None)
-    if before is None or not graph.feeds_only(before.name, node.name):
+    if before is None or not graph.has_only_reader(before.name, node.name):
         return None
     return before if before.op == "Conv" or (before.op == "Linear" and len(before.shape) == 1) else None
 
 
-def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
-    """A Conv or Linear whose output is `scale * y + shift`: W' = scale W, b' = scale b + shift.
+def scale_output(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
+    """Return a Conv or Linear node with the output `scale * y + shift`: W' = scale W, b' = scale b + shift.
 
     scale [] or [O] and shift [O] in float64, O output channels; the weights are rounded to float32 once.
     """
@@ -67,21 +71,21 @@ def scaled(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
     return node.with_(params=params)
 
 
-def _affine(scale: np.ndarray, shift: np.ndarray) -> dict[str, np.ndarray]:
+def _affine_params(scale: np.ndarray, shift: np.ndarray) -> dict[str, np.ndarray]:
     return {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
 
 
 def fold_tau(graph: Graph) -> Graph:
-    """The membrane time constant moves into the weights, so that a step costs one multiplication less.
+    """Fold the membrane time constant into the weights, which saves one multiplication per step.
 
         exact    h = v + (x - (v - v_reset)) * alpha
         folded   h = v * (1 - alpha) + x'        x' = alpha x + alpha v_reset     decay_input true
                                                  x' =       x + alpha v_reset     decay_input false
 
-    Where one Conv or Linear feeds only this neuron, x' comes for free: W' = alpha W, b' = alpha b + alpha v_reset. Elsewhere
-    (a pool between them, say) an Affine in front of the neuron does it. IF neurons have no alpha and stay as they are, and so
-    do the kinds of other libraries, whose equations keep their own order.
-    Requires batch normalisation folded before. Preserves h up to rounding, alpha itself is taken in float32 as trained.
+    Where one Conv or Linear feeds only this neuron, x' costs nothing: W' = alpha W, b' = alpha b + alpha v_reset.
+    Elsewhere (after a pool, say) an Affine in front of the neuron computes it. IF neurons have no alpha and stay as
+    they are, and so do the kinds of other libraries, which keep the order of their equations. Requires batch
+    normalisation folded before. Preserves h up to rounding; alpha itself is the trained float32.
     """
     changed: dict[str, Node] = {}
     inserted: dict[str, Node] = {}  # neuron -> the Affine to put in front of it
@@ -90,29 +94,31 @@ def fold_tau(graph: Graph) -> Graph:
             continue
         alpha = node.params["alpha"].astype(np.float64)
         scale = alpha if node.attrs["decay_input"] else np.ones_like(alpha)
-        shift = alpha * initial_v(node)
+        shift = alpha * initial_membrane(node)
         folded = node.with_(attrs={**node.attrs, "charge": "folded"})
-        before = product_before(graph, node)
+        before = find_product_before(graph, node)
         if before is not None:
-            changed[before.name] = scaled(before, scale, np.broadcast_to(shift, before.params["weight"].shape[:1]))
+            changed[before.name] = scale_output(
+                before, scale, np.broadcast_to(shift, before.params["weight"].shape[:1])
+            )
         elif np.any(scale != 1) or np.any(shift != 0):
             name = f"{node.layer}_charge"
-            inserted[node.name] = Node(name, "Affine", node.inputs, node.shape, params=_affine(scale, shift))
+            inserted[node.name] = Node(name, "Affine", node.inputs, node.shape, params=_affine_params(scale, shift))
             folded = folded.with_(inputs=(name,))
         changed[node.name] = folded
-    nodes = (each for node in graph for each in (inserted.get(node.name), node) if each is not None)
-    return replace(graph, nodes=tuple(nodes)).rewrite(changed)
+    nodes = (n for node in graph for n in (inserted.get(node.name), node) if n is not None)
+    return replace(graph, nodes=tuple(nodes)).replace_nodes(changed)
 
 
 def hoist_static_input(graph: Graph) -> Graph:
-    """Marks what depends on a static image alone, so that the unrolled form computes it once, not T times.
+    """Mark the nodes that depend on a static image alone, so that the unrolled form computes them once, not T times.
 
-    The authors' code does the same: the first convolution and its batch normalisation run once per image, and the constant
-    current feeds the first neurons at all T steps (their `static_conv`).
-    Requires a graph whose input does not change over time. Preserves every value exactly.
+    The authors' code does the same: the first convolution and its batch normalisation run once per image, and the
+    constant current feeds the first neurons at all T steps (their `static_conv`). Requires a graph with an input that
+    does not change over time. Preserves every value exactly.
     """
-    still = {graph.input}
+    static = {graph.input}
     for node in graph:
-        if node.op not in ("Neuron", "State") and all(name in still for name in node.inputs):
-            still.add(node.name)
-    return replace(graph, hoisted=frozenset(still - {graph.input}))
+        if node.op not in ("Neuron", "State") and all(name in static for name in node.inputs):
+            static.add(node.name)
+    return replace(graph, hoisted=frozenset(static - {graph.input}))

@@ -1,7 +1,8 @@
-"""The proof that an artifact does what the model does, in spikes.
+"""The proof that an exported artifact spikes like its model.
 
 interpret   the golden model: a graph, step by step, in NumPy
-reference   what the model does;  subject: what is asked, as a sliced_file or an engine's session
-gate        the questions, with forced and probe;  compare: when two answers are equal
-report      what came of it
+reference   the expected behaviour of the model;  subject: the artifact under test, as a sliced_file or an engine's
+            session
+gate        the checks, with forced and probe;  compare: the tolerance of two results
+report      the result
 """

@@ -1,10 +1,10 @@
-"""The reference of every parity check: the PyTorch model itself, fp32, evaluation mode, single-step, batch 1, one thread.
+"""The reference of every parity check: the PyTorch model in fp32, evaluation mode, batch 1, one thread.
 
-PyTorch is not equal to itself across batch shapes (a matrix product over 160 rows differs from 160 single rows in the last
-bits), so "equal to PyTorch" needs a definition, and this file has it. A reference is anything that can say which neuron
-layers there are, where they start, and what each did over some steps:
+It runs single steps. PyTorch is not equal to itself across batch shapes: a matrix product over 160 rows differs from
+160 single rows in the last bits. So "equal to PyTorch" needs a definition, which is here. A reference states its
+neuron layers and their initial states, and records the results of each over some steps:
 
-    NetworkReference   our own networks, which record v, h and s themselves
+    NetworkReference   a plif network, which records v, h and s itself
     GraphReference     the NumPy interpreter on the graph as read, for files that have no module (NIR)
     ModuleReference    any other nn.Module, node by node as traced (plif_export/readers/module/reader.py)
 """
@@ -28,40 +28,46 @@ from runtime.core.model.graph import Graph, Node, state_key
 
 @dataclass
 class LayerHistory:
-    """One neuron layer over T steps, batch 1: its states at the start {variable: [1, ...]} float32, and each step."""
+    """The results of one neuron layer over T steps, batch 1.
+
+    start  the states at the start {variable: [1, ...]} float32;  steps: the result of each step
+    """
 
     start: State
     steps: list[LayerStep] = field(default_factory=list)
 
     def before(self, t: int) -> State:
-        """The states before step t."""
+        """Return the states {variable: [1, ...]} of the layer before step t."""
         return self.steps[t - 1].after if t else self.start
 
     @property
     def spikes(self) -> int:
-        """How many spikes there were, of any size."""
+        """The number of nonzero outputs of the layer over all steps."""
         return sum(int(np.count_nonzero(step.s)) for step in self.steps)
 
     @property
-    def spiking(self) -> bool:
-        """Whether it spikes at all: a leaky integrator gives its membrane."""
+    def is_spiking(self) -> bool:
+        """True if the layer emits spikes; False if it emits its membrane, as a leaky integrator does."""
         return self.steps[0].values != "membrane"
 
     @property
-    def most(self) -> int:
-        """How many spikes are too many to tell one from none; where s is not 0 or 1 alone, no number is."""
-        whole = len(self.steps) * self.steps[0].s.size
-        return whole if self.steps[0].values == "spikes" else whole + 1
+    def max_spikes(self) -> int:
+        """The number of spikes of a layer in which all neurons always fire (saturation).
+
+        Graded outputs have no such number: the value is then one more than can be reached.
+        """
+        total = len(self.steps) * self.steps[0].s.size
+        return total if self.steps[0].values == "spikes" else total + 1
 
     @property
     def rate(self) -> float:
-        """Spikes per neuron and step, 0..1."""
+        """The firing rate: spikes per neuron and step, 0..1."""
         return float(np.mean([(step.s != 0).mean() for step in self.steps]))
 
 
 @dataclass
 class History:
-    """T steps of one stream, in float32: the input, the output, and what each layer did (its spikes as bool)."""
+    """The input, output and layer results of one stream over T steps, in float32; spikes are bool."""
 
     x: Array  # [T, 1, C, H, W]
     y: Array  # [T, 1, classes]
@@ -69,42 +75,50 @@ class History:
 
 
 class Reference(ABC):
-    """What a parity check asks of a model. layers: of neurons, in forward order."""
+    """The interface of a model that a parity check compares with.
+
+    layers  the names of the neuron layers, in forward order
+    """
 
     layers: list[str]
 
     @abstractmethod
     def initial(self) -> State:
-        """The state after a reset, {key: [1, ...]} float32, by runtime.core.model.graph.state_key."""
+        """Return the state of the model after a reset, {key: [1, ...]} float32.
+
+        The keys are those of runtime.core.model.graph.state_key.
+        """
 
     @abstractmethod
     def run(self, x: Array, state: State) -> History:
-        """T steps of one stream: x [T, 1, C, H, W] float32, from a state {key: [1, ...]}."""
+        """Run T steps of one stream: x [T, 1, C, H, W] float32, from a state {key: [1, ...]}."""
 
 
 class GraphReference(Reference):
-    """The NumPy interpreter in float32 on a graph as it was read, before any pass."""
+    """A reference that runs the NumPy interpreter in float32 on a graph as it was read, before any pass."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.layers = [n.layer for n in graph.neurons]
 
     def initial(self) -> State:
-        return interpret.start(self.graph, 1)
+        return interpret.initial_state(self.graph, 1)
 
     def run(self, x: Array, state: State) -> History:
-        layers = histories_from(self.graph, state)
+        layers = empty_histories(self.graph, state)
         outputs = []
         for x_t in x:
-            y, state, done = interpret.step(self.graph, x_t, state)
+            y, state, layer_steps = interpret.step(self.graph, x_t, state)
             outputs.append(y)
-            for layer, fired in done.items():
-                layers[layer].steps.append(replace(fired, s=fired.s > 0.5) if fired.values == "spikes" else fired)
+            for layer, layer_step in layer_steps.items():
+                layers[layer].steps.append(
+                    replace(layer_step, s=layer_step.s > 0.5) if layer_step.values == "spikes" else layer_step
+                )
         return History(x, np.stack(outputs), layers)
 
 
-def histories_from(graph: Graph, state: State) -> dict[str, LayerHistory]:
-    """An empty history for each layer of the graph, with the states {key: [1, ...]} that it starts from."""
+def empty_histories(graph: Graph, state: State) -> dict[str, LayerHistory]:
+    """Return an empty history for each layer of a graph, with its start state {key: [1, ...]}."""
     return {
         n.layer: LayerHistory({name: np.array(state[state_key(n.layer, name)]) for name in n.initial})
         for n in graph.neurons
@@ -112,7 +126,7 @@ def histories_from(graph: Graph, state: State) -> dict[str, LayerHistory]:
 
 
 class NetworkReference(Reference):
-    """Runs one of our own networks and records what every neuron did."""
+    """A reference that runs a plif network in PyTorch and records every neuron."""
 
     def __init__(self, net: Network) -> None:
         self.net, self.layers = net, list(net.neurons())
@@ -145,7 +159,7 @@ class NetworkReference(Reference):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, without gradients; as it was afterwards."""
+    """Run PyTorch on one thread, without gradients, and restore the settings afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -157,7 +171,10 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def _evaluation(net: Network) -> Iterator[None]:
-    """Evaluation mode, float32, one thread, no gradients; everything as it was afterwards, and the state reset."""
+    """Run a network in evaluation mode, float32, one thread, without gradients.
+
+    All settings are restored afterwards, and the state is reset.
+    """
     training = net.training
     if any(parameter.dtype != torch.float32 for parameter in net.parameters()):
         raise PlifError("the model is not float32; the reference of a parity check is: convert it with net.float()")
@@ -172,15 +189,18 @@ def _evaluation(net: Network) -> Iterator[None]:
         net.train(training)
 
 
-def random_start(graph: Graph, rng: np.random.Generator) -> State:
-    """The start of one stream, {key: [1, ...]} float32: a random state of every layer."""
-    states = [(n.layer, random_state(n, rng)) for n in graph.neurons]
+def draw_start(graph: Graph, rng: np.random.Generator) -> State:
+    """Draw a random start state of every layer for one stream, {key: [1, ...]} float32."""
+    states = [(n.layer, draw_state(n, rng)) for n in graph.neurons]
     return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
 
 
-def random_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
-    """Each state variable of a layer anywhere from somewhat below its start to the threshold, [rows, ...] float32; to as far
-    above its start where the layer compares with something else than a number, or the threshold is below it."""
+def draw_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
+    """Draw the state variables of a layer, [rows, ...] float32, from below their start to the threshold.
+
+    If the layer compares with something other than a number, or if the threshold is below the start, the range ends
+    as far above the start.
+    """
     top = float(node.attrs["v_threshold"])
     state = {}
     for name, start in node.initial.items():

@@ -1,4 +1,4 @@
-"""What the gate found, as a record: `plif verify --json` prints all of it, and an artifact's card keeps a summary."""
+"""The record of a proof: `plif verify --json` prints all of it, and an artifact's card stores a summary."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import TypedDict
 
 from runtime.core.base.errors import Gate
 from runtime.core.base.text import printable
-from runtime.core.model.digest import sentence
+from runtime.core.model.digest import describe_changes
 from runtime.core.model.records import PARITY
 
-MOST_LINES = 10  # of what differs, for people; JSON has all
+MOST_LINES = 10  # differences in the text output; JSON has all
 
 
 class Divergence(TypedDict):
-    """Where something differs first."""
+    """The layer and step of the first difference."""
 
     layer: str
     step: int
 
 
 class Failure(Divergence):
-    """The first that failed, and what it was."""
+    """The layer, step and description of the first failure."""
 
     what: str
 
 
-class Digest(TypedDict):
-    """Of a file that existed.
+class DigestRecord(TypedDict):
+    """The digest of an existing file, and its changed parts.
 
     changed  names of the parts that are not as they were exported
     """
@@ -37,21 +37,21 @@ class Digest(TypedDict):
 
 
 class StructureRecord(TypedDict):
-    """A place where an artifact is not what the exporter writes of the model."""
+    """The record of a place in an artifact that differs from the exporter's own output."""
 
     where: str
     expected: str
     found: str
 
 
-Shown = TypedDict("Shown", {"what": str, "for": str, "how": str})
+Evidence = TypedDict("Evidence", {"what": str, "for": str, "how": str})
 
 
-class Thorough(TypedDict):
-    """Of a thorough proof.
+class ThoroughRecord(TypedDict):
+    """The record of a thorough proof (--thorough).
 
-    steps, parted      of the long run, and how often it parted
-    restarts, nearest  of the search, and how near to its bound a difference came there (MEMBRANE bounds are too many)
+    steps, parted      length of the long run, and how often engine and reference diverged in it
+    restarts, nearest  restarts of the search, and the largest difference in it, in bounds (MEMBRANE bounds fail)
     """
 
     steps: int
@@ -62,12 +62,13 @@ class Thorough(TypedDict):
 
 @dataclass
 class LayerReport:
-    """One layer in the gate: spikes that differ, how many of them are excused, the worst membrane error.
+    """The result of one layer in the gate: spikes that differ, excused ones, the largest membrane error.
 
     rate                     spikes per neuron and step of the reference, 0..1
-    max_scaled_dv            the worst |dv| in bounds (bounds.py), which the gate judges: 10 are too many
-    free_running_mismatches  against the model, the whole artifact on its own spikes
-    rounding_mismatches      against the model, one step on the model's spikes and membranes; rounded weights only
+    max_scaled_dv            the largest |dv| in bounds (bounds.py), which the gate judges: 10 fail
+    free_running_mismatches  spikes that differ from the model, with the whole artifact on its own spikes
+    rounding_mismatches      spikes that differ from the model in one step on the model's spikes and membranes;
+                             rounded weights only
     """
 
     name: str
@@ -83,24 +84,25 @@ class LayerReport:
 
 @dataclass
 class Report:
-    """What the gate found; `to_dict` is the JSON of `plif verify --json`, which also has `shown`.
+    """The result of the gate; `to_dict` is the JSON of `plif verify --json`, which also has `shown`.
 
-    precision     of the weights;  rounding: whether the report says what their rounding changed
-    rounded_spikes  of the model, that rounded weights had a part in;  rounded_fire: whether a layer that has them fires on the
-                  input from reset
-    probed        neuron-steps that were compared on random spikes;  rows: streams that ran side by side
+    precision     of the weights;  rounding: whether the report counts the effect of their rounding
+    rounded_spikes  spikes of the model that depend on rounded weights;  rounded_fire: whether a layer with such
+                    weights fires on the input from reset
+    probed        neuron-steps that were compared on random spikes;  rows: streams that ran in one batch
     loops         of a loop form: the numbers of steps that were compared in one call
-    engine        the engine that was compared;  engine_steps: how many of its steps were compared to the end
-    digest        None where the card has none
+    engine        the engine that was compared;  engine_steps: the number of its steps that were compared to the end
+    digest        None if the card has none
     structure     empty when equal
-    thorough      None where nobody asked for one
-    seed          of what was drawn;  inputs: the least and the largest number that went in
+    thorough      None unless a thorough proof was requested
+    seed          of the random input;  inputs: its least and its largest number
     failed_at     the first failure
-    first_divergence  layer and step with which the first difference begins, on the stimulus; where there is none, of what failed
-    untested      layers that no input, spikes or membranes made fire (or rest), so that nothing was shown about their thresholds
-    not_proved    what the card says and nobody but the artifact said: some of classes, framing, kind
-    module        what a live module itself was run on when it was read; "" of a file
-    layers        the numbers of each layer, as the ONNX file tells them; an engine adds to the totals only
+    first_divergence  layer and step of the first difference on the stimulus, or else of the failure
+    untested      layers that no input, spikes or membranes made fire (or stay silent), so that their thresholds were
+                  not tested
+    not_proved    statements of the card that only the artifact makes: some of classes, framing, kind
+    module        the inputs on which a live module was run when it was read; "" for a file
+    layers        the numbers of each layer, from the ONNX file; an engine adds to the totals only
     """
 
     passed: bool = True
@@ -120,10 +122,10 @@ class Report:
     loops: list[int] = field(default_factory=list)
     engine: str | None = None
     engine_steps: int = 0
-    thorough: Thorough | None = None
+    thorough: ThoroughRecord | None = None
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
-    digest: Digest | None = None
+    digest: DigestRecord | None = None
     structure: list[StructureRecord] = field(default_factory=list)
     failed_at: Failure | None = None
     free_running_mismatches: int = 0
@@ -142,13 +144,13 @@ class Report:
         return f"<Report: {printable(self.sentence())}>"
 
     def to_dict(self) -> dict[str, object]:
-        return {**asdict(self), "shown": self.shown()}
+        return {**asdict(self), "shown": self.evidence()}
 
     def sentence(self) -> str:
-        """The result in one line."""
+        """Return the result of the proof in one line."""
         if self.failed_at is not None:
-            at = self.failed_at
-            return f"parity failed: layer {at['layer']}, step {at['step']}: {at['what']}"
+            failure = self.failed_at
+            return f"parity failed: layer {failure['layer']}, step {failure['step']}: {failure['what']}"
         untested = f"; untested: {', '.join(self.untested)}" if self.untested else ""
         untested += f"; not proved: {', '.join(self.not_proved)}" if self.not_proved else ""
         gate = (
@@ -156,50 +158,61 @@ class Report:
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
         decided = f"{self.decisions_changed} of {self.decisions} decisions changed"
-        decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested + self._tried()
+        decisions = (
+            (decided if self.decisions else "maps, about which nothing is decided")
+            + untested
+            + self._thorough_sentence()
+        )
         if not self.rounding:
             return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         silent = "" if self.rounded_fire else "; no layer with such weights fires on this input from reset"
         return (
             f"{gate}against the same {self.precision} weights; against the model: {self.free_running_mismatches} spikes differ "
-            f"({self.rounding_mismatches} in one step from equal states), and {self.precision} weights had a part in "
+            f"({self.rounding_mismatches} if each step starts from the same states), {self.precision} weights contributed to "
             f"{self.rounded_spikes}{silent}; {decisions}"
         )
 
     def structure_lines(self) -> list[str]:
-        """Whether the file is what the exporter writes of the model, and the first places where it is not."""
+        """Return lines that list the first places where the file differs from the exporter's output."""
         if "structure" in self.not_proved:
             return ["structure: not compared"]
-        more = (
+        overflow = (
             [f"structure: and {len(self.structure) - MOST_LINES} places more"]
             if len(self.structure) > MOST_LINES
             else []
         )
-        shown = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
-        return [*shown[:MOST_LINES], *more]
+        lines = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
+        return [*lines[:MOST_LINES], *overflow]
 
-    def shown(self) -> list[Shown]:
-        """What holds for all inputs, for all steps, and what was sampled: {what, for, how} (docs/numerics.md has the table)."""
+    def evidence(self) -> list[Evidence]:
+        """Return the evidence of the proof: what holds for all inputs, for all steps, and what was sampled.
+
+        Each entry is {what, for, how}; docs/numerics.md has the table.
+        """
         numbers = ("numbers", "sampled", f"{self.steps} steps of {self.streams} streams")
-        found = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
+        entries = [numbers, (f"engine {self.engine}", "sampled", f"{self.engine_steps} steps")][: 1 + bool(self.engine)]
         if self.loops:
-            found.append(("loop", "sampled", f"calls of {', '.join(map(str, self.loops))} steps"))
+            entries.append(("loop", "sampled", f"calls of {', '.join(map(str, self.loops))} steps"))
         if self.module:
-            found.append(("reading the module", "sampled", self.module))
-        if self.passed and not self.structure and not any(what.startswith("structure") for what in self.not_proved):
+            entries.append(("reading the module", "sampled", self.module))
+        if (
+            self.passed
+            and not self.structure
+            and not any(subject.startswith("structure") for subject in self.not_proved)
+        ):
             rounded = "" if self.precision == "fp32" else f", weights rounded to {self.precision}"
             model = "what was read of the module" if self.module else "the model"
-            how = f"as this version writes {model}, by identities of real numbers{rounded}"
+            method = f"as this version writes {model}, by identities of real numbers{rounded}"
             alone = ", as far as reading the module shows, which was sampled" if self.module else ""
             states = ("state", "all steps", f"a step reads its input and its states alone{alone}")
-            found = [("structure", "all inputs", how), states, *found]
-        return [{"what": what, "for": extent, "how": how} for what, extent, how in found]
+            entries = [("structure", "all inputs", method), states, *entries]
+        return [{"what": subject, "for": extent, "how": method} for subject, extent, method in entries]
 
-    def shown_sentence(self) -> str:
-        """What was shown, in one line."""
-        return "; ".join(f"{one['for']}: {one['what']} ({one['how']})" for one in self.shown())
+    def evidence_sentence(self) -> str:
+        """Return the evidence of the proof in one line."""
+        return "; ".join(f"{entry['for']}: {entry['what']} ({entry['how']})" for entry in self.evidence())
 
-    def _tried(self) -> str:
+    def _thorough_sentence(self) -> str:
         if self.thorough is None:
             return ""
         steps, parted = self.thorough["steps"], self.thorough["parted"]
@@ -210,41 +223,44 @@ class Report:
         )
 
     def digest_sentence(self) -> str:
-        """Whether the file is as it was exported, in one line."""
+        """Return one line that states whether the file is as it was exported, by its digest."""
         if self.digest is None:
             return "no digest in the card: nobody can say whether the file was changed since its export"
         if self.digest["changed"]:
-            return sentence(self.digest["changed"])
+            return describe_changes(self.digest["changed"])
         return f"digest {self.digest['sha256']}: card, weights and graph are as they were exported"
 
     def gates(self) -> list[Gate]:
-        """Each layer, the structure and the digest, and what else failed."""
-        found = {layer.name: Gate(layer.name) for layer in self.layers}
-        found |= {name: Gate(name, skipped="nothing made it fire, so nothing was shown") for name in self.untested}
-        compared = not any(what.startswith("structure") for what in self.not_proved)
+        """Return the pass or fail result of each layer, the structure, the digest, and any other failed check."""
+        by_name = {layer.name: Gate(layer.name) for layer in self.layers}
+        by_name |= {name: Gate(name, skipped="nothing made it fire, so nothing was shown") for name in self.untested}
+        compared = not any(text.startswith("structure") for text in self.not_proved)
         structure = None if self.passed or not self.structure else self.structure_lines()[0]
-        found["structure"] = Gate("structure", structure, None if compared else "not compared")
+        by_name["structure"] = Gate("structure", structure, None if compared else "not compared")
         changed = self.digest_sentence() if self.digest is None or self.digest["changed"] else None
-        found["digest"] = Gate("digest", *((None, changed) if self.digest is None else (changed, None)))
+        by_name["digest"] = Gate("digest", *((None, changed) if self.digest is None else (changed, None)))
         if self.failed_at is not None:
-            found[self.failed_at["layer"]] = Gate(self.failed_at["layer"], self.sentence())
-        return [*found.values()]
+            by_name[self.failed_at["layer"]] = Gate(self.failed_at["layer"], self.sentence())
+        return [*by_name.values()]
 
-    def fail(self, layer: str, step: int, what: str) -> None:
-        """Fails the gate at a layer and a step. Only the first failure is reported: later ones are often its consequence."""
+    def fail(self, layer: str, step: int, problem: str) -> None:
+        """Mark the proof as failed at a layer and a step.
+
+        Only the first failure is reported: later ones are often its consequence.
+        """
         self.passed = False
         if self.first_divergence is None:
-            self.diverged(layer, step)
+            self.record_divergence(layer, step)
         if self.failed_at is None:
-            self.failed_at = {"layer": layer, "step": step, "what": what}
+            self.failed_at = {"layer": layer, "step": step, "what": problem}
 
-    def diverged(self, layer: str, step: int) -> None:
-        """Something differs there."""
+    def record_divergence(self, layer: str, step: int) -> None:
+        """Record a difference at a layer and step, if it is the earliest so far."""
         if self.first_divergence is None or step < self.first_divergence["step"]:
             self.first_divergence = {"layer": layer, "step": step}
 
-    def add(self, layer: LayerReport, counts: bool = True) -> None:
-        """Adds a layer's numbers to the totals; without `counts` its membrane errors alone."""
+    def add_layer(self, layer: LayerReport, counts: bool = True) -> None:
+        """Add a layer's counts to the totals of the report; without `counts` only its membrane errors."""
         self.max_abs_dv = max(self.max_abs_dv, layer.max_abs_dv)
         self.max_scaled_dv = max(self.max_scaled_dv, layer.max_scaled_dv)
         if counts:
@@ -255,10 +271,10 @@ class Report:
             self.rounding_mismatches += layer.rounding_mismatches
 
     def summary(self) -> dict[str, object]:
-        """What the card of an artifact keeps of the report."""
-        found: dict[str, object] = {key: getattr(self, key) for key in PARITY}
+        """Return the part of the report that an artifact's card stores."""
+        record: dict[str, object] = {key: getattr(self, key) for key in PARITY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
-            found["rounding_mismatches"] = self.rounding_mismatches
-            found |= {"rounded_spikes": self.rounded_spikes, "rounded_fire": self.rounded_fire}
-            found["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
-        return found
+            record["rounding_mismatches"] = self.rounding_mismatches
+            record |= {"rounded_spikes": self.rounded_spikes, "rounded_fire": self.rounded_fire}
+            record["flips"] = {layer.name: layer.free_running_mismatches for layer in self.layers}
+        return record

@@ -1,12 +1,14 @@
-"""The structure of an artifact against what the exporter writes of the model today: translation validated.
+"""The structure of an artifact, compared with the exporter's own output for the model: translation validation.
 
-An exporter is deterministic, so the strongest check is the simplest: write the artifact once more, and compare everything.
+An exporter is deterministic, so the strongest check is the simplest: write the artifact once more, and compare
+everything.
 
-    anatomy      what a file or a folder says, as nested dicts and lists: texts, numbers, arrays, bytes (each target has its own)
-    differences  each place where two of them differ, both ways
+    normalize_.. the contents of a file or a folder, as nested dicts and lists of texts, numbers, arrays and bytes
+    find_differences  each place where two of them differ, both ways
 
-Numbers alone may differ, by as much as another version of PyTorch or another processor may round a fold otherwise: float32 by 2
-ulp (units in the last place), float16 by 1. Such a difference is listed, and what it does to spikes the gate decides.
+Only numbers may differ, by the rounding of a fold in another version of PyTorch or on another processor: float32 by 2
+ulp (units in the last place), float16 by 1. Such a difference is listed, and the gate decides whether it changes
+spikes.
 """
 
 from __future__ import annotations
@@ -29,202 +31,227 @@ from runtime.core.model.artifacts import CARD_FILE, CARD_KEY
 from runtime.core.model.card import Card, parse_card
 from runtime.core.model.readers.contents import PART
 
-Anatomy: TypeAlias = object  # what a file says: dicts, lists, arrays, bytes, texts, numbers
-Places = dict[str, Anatomy]  # of a whole file or folder
+PlainValue: TypeAlias = object  # dicts, lists, arrays, bytes, texts, numbers
+FileContents = dict[str, PlainValue]  # of a whole file or folder
 
-CLAIMS = ("parity", "versions", "provenance", "memory")  # its maker says so: of the day and the machine of the export
-LATER = ("exit", "decide")  # what later commands of ours write into a card; of these a model may say decide
+UNVERIFIED_FIELDS = (
+    "parity",
+    "versions",
+    "provenance",
+    "memory",
+)  # statements of the exporter about the day and the machine of the export
+LATER_FIELDS = ("exit", "decide")  # fields that later plif commands write into a card; a model may have decide, too
 MOST_ULP = {np.dtype(np.float32): (2, np.int32), np.dtype(np.float16): (1, np.int16)}
 ORDER = "order"  # of the records of a list that are compared by their names
-SHOWN = 60  # characters of a value
+MOST_CHARS = 60  # characters of a value
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A place where an artifact is not what the exporter writes; rounding: whether that may be another rounding of the same."""
+    """A place where an artifact differs from the exporter's own output.
 
-    where: str
+    rounding  whether the difference may be another rounding of the same numbers
+    """
+
+    path: str
     expected: str
-    found: str
+    actual: str
     rounding: bool = False
 
     def __str__(self) -> str:
-        return f"{self.where} is {self.found}; the model gives {self.expected}"
+        return f"{self.path} is {self.actual}; the model gives {self.expected}"
 
     def to_dict(self) -> StructureRecord:
-        return {"where": self.where, "expected": self.expected, "found": self.found}
+        return {"where": self.path, "expected": self.expected, "found": self.actual}
 
 
-def differences(found: Anatomy, expected: Anatomy, where: str = "") -> Iterator[Difference]:
-    """Every place where two anatomies differ, in the order of the expected one."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for key in sorted({**expected, **found}, key=lambda key: key == ORDER):
-            place = f"{where} {key}".strip()
-            if key not in found:
-                yield Difference(place, _shown(expected[key]), "missing")
+def find_differences(actual: PlainValue, expected: PlainValue, path: str = "") -> Iterator[Difference]:
+    """Yield every place where the contents of two files differ, in the order of the expected ones."""
+    if isinstance(actual, Mapping) and isinstance(expected, Mapping):
+        for key in sorted({**expected, **actual}, key=lambda key: key == ORDER):
+            place = f"{path} {key}".strip()
+            if key not in actual:
+                yield Difference(place, _abbreviate(expected[key]), "missing")
             elif key not in expected:
-                yield Difference(place, "nothing", _shown(found[key]))
+                yield Difference(place, "nothing", _abbreviate(actual[key]))
             else:
-                yield from differences(found[key], expected[key], place)
-    elif isinstance(found, list) and isinstance(expected, list):
-        for i in range(max(len(found), len(expected))):
-            pair = [_shown(values[i]) if i < len(values) else "nothing" for values in (found, expected)]
-            if i >= min(len(found), len(expected)):
-                yield Difference(f"{where} {i}", pair[1], pair[0])
+                yield from find_differences(actual[key], expected[key], place)
+    elif isinstance(actual, list) and isinstance(expected, list):
+        for i in range(max(len(actual), len(expected))):
+            pair = [_abbreviate(values[i]) if i < len(values) else "nothing" for values in (actual, expected)]
+            if i >= min(len(actual), len(expected)):
+                yield Difference(f"{path} {i}", pair[1], pair[0])
                 return
-            yield from differences(found[i], expected[i], f"{where} {i}")
-    elif isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
-        yield from _of_arrays(found, expected, where)
-    elif isinstance(found, str) and isinstance(expected, str) and "\n" in expected:
-        lines = found.split("\n"), expected.split("\n")
-        if lines[0] != lines[1]:
-            at = next((i for i, (a, b) in enumerate(zip(*lines, strict=False)) if a != b), min(map(len, lines)))
-            pair = [_shown(json.dumps(text[at])) if at < len(text) else "its end" for text in lines]
-            yield Difference(f"{where}, line {at + 1}".lstrip(" ,"), pair[1], pair[0])
-    elif repr(found) != repr(expected):  # 0.0 is not -0.0, and 1 is not 1.0
-        yield Difference(where, _shown(expected), _shown(found))
+            yield from find_differences(actual[i], expected[i], f"{path} {i}")
+    elif isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
+        yield from _compare_arrays(actual, expected, path)
+    elif isinstance(actual, str) and isinstance(expected, str) and "\n" in expected:
+        texts = actual.split("\n"), expected.split("\n")
+        if texts[0] != texts[1]:
+            line = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+            pair = [_abbreviate(json.dumps(text[line])) if line < len(text) else "its end" for text in texts]
+            yield Difference(f"{path}, line {line + 1}".lstrip(" ,"), pair[1], pair[0])
+    elif repr(actual) != repr(expected):  # 0.0 is not -0.0, and 1 is not 1.0
+        yield Difference(path, _abbreviate(expected), _abbreviate(actual))
 
 
-def _of_arrays(found: np.ndarray, expected: np.ndarray, where: str) -> Iterator[Difference]:
-    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-        yield Difference(where, _shown(expected), _shown(found))
-    elif found.tobytes() != expected.tobytes():
-        dtype = found.dtype.newbyteorder("=")
-        most, whole = MOST_ULP.get(dtype, (0, None))
-        one, other = (a.astype(dtype).ravel() for a in (expected, found))
-        differ = np.flatnonzero(one.view(f"u{dtype.itemsize}") != other.view(f"u{dtype.itemsize}"))
-        at, ulp = int(differ[0]), 0
-        if whole is not None:
-            steps = [_in_order(values[differ].view(whole).astype(np.int64), dtype.itemsize) for values in (one, other)]
+def _compare_arrays(actual: np.ndarray, expected: np.ndarray, path: str) -> Iterator[Difference]:
+    if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
+        yield Difference(path, _abbreviate(expected), _abbreviate(actual))
+    elif actual.tobytes() != expected.tobytes():
+        dtype = actual.dtype.newbyteorder("=")
+        most, int_type = MOST_ULP.get(dtype, (0, None))
+        wanted_values, actual_values = (a.astype(dtype).ravel() for a in (expected, actual))
+        differ = np.flatnonzero(wanted_values.view(f"u{dtype.itemsize}") != actual_values.view(f"u{dtype.itemsize}"))
+        index, ulp = int(differ[0]), 0
+        if int_type is not None:
+            steps = [
+                _ordered_integers(values[differ].view(int_type).astype(np.int64), dtype.itemsize)
+                for values in (wanted_values, actual_values)
+            ]
             ulp = int(np.abs(steps[0] - steps[1]).max())
-        place = f" at {[int(i) for i in np.unravel_index(at, found.shape)]}" if found.ndim else ""
-        more = f" ({len(differ)} numbers, by up to {ulp} ulp)" if ulp else f" ({len(differ)} numbers)"
-        rounding = 0 < ulp <= most and bool(np.isfinite(other[differ]).all())
-        yield Difference(where, f"{one[at]}", f"{other[at]}{place}{more}", rounding)
+        place = f" at {[int(i) for i in np.unravel_index(index, actual.shape)]}" if actual.ndim else ""
+        extent = f" ({len(differ)} numbers, by up to {ulp} ulp)" if ulp else f" ({len(differ)} numbers)"
+        rounding = 0 < ulp <= most and bool(np.isfinite(actual_values[differ]).all())
+        yield Difference(path, f"{wanted_values[index]}", f"{actual_values[index]}{place}{extent}", rounding)
 
 
-def _in_order(bits: np.ndarray, size: int) -> np.ndarray:
-    """The bits of floats as whole numbers that are in the order of the floats, one ulp apart."""
+def _ordered_integers(bits: np.ndarray, size: int) -> np.ndarray:
+    """Map the bits of floats to integers in the order of the floats, one ulp apart."""
     return np.where(bits < 0, -(1 << (8 * size - 1)) - bits, bits)
 
 
-def _shown(value: Anatomy) -> str:
+def _abbreviate(value: PlainValue) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {list(value.shape)}"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    text = value if isinstance(value, str) else json.dumps(value, default=_shown)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    text = value if isinstance(value, str) else json.dumps(value, default=_abbreviate)
+    return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}..."
 
 
 # --- cards ----------------------------------------------------------------------------------------------------------------
 
 
-def card_differences(found: Card, expected: Card) -> Iterator[Difference]:
-    """What a card says that the model does not give, key by key, both ways; claims, and what was written later, are left out."""
-    claimed = {*CLAIMS, *LATER} & {*expected}
-    mine, wanted = (card_of_model(card, claimed) for card in (found, json.loads(json.dumps(expected))))
-    mine["taus"], wanted["taus"] = (_as_arrays(card.get("taus")) for card in (mine, wanted))  # numbers of initializers
-    yield from differences(_by_name(mine), _by_name(wanted), "card")
+def compare_cards(actual: Card, expected: Card) -> Iterator[Difference]:
+    """Yield the fields of a card that differ from those the model gives, key by key, both ways.
+
+    Unverified fields, and fields that later commands write, are not compared.
+    """
+    claimed = {*UNVERIFIED_FIELDS, *LATER_FIELDS} & {*expected}
+    stated, from_model = (select_model_fields(card, claimed) for card in (actual, json.loads(json.dumps(expected))))
+    stated["taus"], from_model["taus"] = (
+        _as_arrays(card.get("taus")) for card in (stated, from_model)
+    )  # numbers of initializers
+    yield from find_differences(_index_by_name(stated), _index_by_name(from_model), "card")
 
 
-def card_of_model(card: Card, left_out: Collection[str] = (*CLAIMS, *LATER)) -> Card:
-    """What a card says that the model gives."""
+def select_model_fields(card: Card, left_out: Collection[str] = (*UNVERIFIED_FIELDS, *LATER_FIELDS)) -> Card:
+    """Return the fields of a card that follow from the model."""
     return {key: value for key, value in card.items() if key != "digest" and key not in left_out}
 
 
-def claims_of(card: Card) -> Card:
-    """What a card says that nobody can compare with the model."""
-    return {key: card[key] for key in ("parity", "provenance", *LATER) if key in card}
+def select_unverified(card: Card) -> Card:
+    """Return the fields of a card that cannot be compared with the model."""
+    return {key: card[key] for key in ("parity", "provenance", *LATER_FIELDS) if key in card}
 
 
-def _as_arrays(taus: Anatomy) -> Anatomy:
+def _as_arrays(taus: PlainValue) -> PlainValue:
     if not isinstance(taus, dict):
         return taus
     return {k: v if v is None or isinstance(v, str | dict) else np.array(v, np.float32) for k, v in taus.items()}
 
 
-def _by_name(value: Anatomy) -> Anatomy:
-    """Lists of records by the names of these, so that what differs is named by them; their order is compared, too."""
+def _index_by_name(value: PlainValue) -> PlainValue:
+    """Index lists of named records by name, so that differences are reported by name; keep their order as a field."""
     if isinstance(value, dict):
-        return {key: _by_name(each) for key, each in value.items()}
-    if isinstance(value, list) and value and all(isinstance(each, dict) and "name" in each for each in value):
-        return _named([(str(each["name"]), _by_name(each)) for each in value])
+        return {key: _index_by_name(record) for key, record in value.items()}
+    if isinstance(value, list) and value and all(isinstance(record, dict) and "name" in record for record in value):
+        return _number_names([(str(record["name"]), _index_by_name(record)) for record in value])
     return value
 
 
-def _named(pairs: list[tuple[str, Anatomy]]) -> Places:
-    found: Places = {}
+def _number_names(pairs: list[tuple[str, PlainValue]]) -> FileContents:
+    by_name: FileContents = {}
     for name, value in pairs:
         key, n = name, 1
-        while key in found:
+        while key in by_name:
             key, n = f"{name} (again, {n})", n + 1
-        found[key] = value
-    return {**found, ORDER: "\n".join([name for name, _ in pairs] + [""])}
+        by_name[key] = value
+    return {**by_name, ORDER: "\n".join([name for name, _ in pairs] + [""])}
 
 
 # --- ONNX -----------------------------------------------------------------------------------------------------------------
 
 
-def of_onnx(proto: onnx.ModelProto, outer: bool = True) -> Places:
-    """An ONNX file: every field of every message, tensors as arrays. outer: whether its card is that of the artifact, which is
-    compared elsewhere; another card, in a folder, is compared here."""
+def normalize_onnx(proto: onnx.ModelProto, outer: bool = True) -> FileContents:
+    """Return the contents of an ONNX file: every field of every message, tensors as arrays.
+
+    outer  True: the card is that of the artifact, which is compared elsewhere; False: the card of a file in a folder,
+           compared here
+    """
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
-    cards = [i for i, entry in enumerate(bare.metadata_props) if entry.key == CARD_KEY][-1:]  # the one that counts
-    inner = [card_of_model(parse_card(Path("a file inside"), bare.metadata_props[i].value)) for i in cards if not outer]
+    cards = [i for i, entry in enumerate(bare.metadata_props) if entry.key == CARD_KEY][-1:]  # the last one counts
+    inner = [
+        select_model_fields(parse_card(Path("a file inside"), bare.metadata_props[i].value)) for i in cards if not outer
+    ]
     for i in cards:
         del bare.metadata_props[i]
-    found = _of_message(bare)
+    contents = _normalize_message(bare)
     bodies = [attribute.g for node in bare.graph.node for attribute in node.attribute]
     for graph in (bare.graph, *bodies):
-        for tensor in graph.initializer:  # whose numbers are arrays by now
+        for tensor in graph.initializer:  # the numbers are arrays by now
             tensor.ClearField("raw_data")
-    # what no field above shows, such as one of a later version
-    return {**found, "bytes": bytes(bare.SerializeToString(deterministic=True)), **({"card": inner} if inner else {})}
+    # "bytes" has the fields that are not listed above, such as those of a later version
+    return {
+        **contents,
+        "bytes": bytes(bare.SerializeToString(deterministic=True)),
+        **({"card": inner} if inner else {}),
+    }
 
 
 class Field(Protocol):
-    """Of a message of protobuf."""
+    """The field descriptor of a protobuf message."""
 
     name: str
 
 
 @runtime_checkable
 class ProtobufMessage(Protocol):
-    """What every message of protobuf can."""
+    """The interface of every protobuf message."""
 
     def ListFields(self) -> list[tuple[Field, object]]:
-        """(field, value) of those that are set."""
+        """Return (field, value) of the fields that are set."""
 
 
-def _of_message(message: ProtobufMessage) -> Places:
+def _normalize_message(message: ProtobufMessage) -> FileContents:
     fields = {field.name: value for field, value in message.ListFields()}
     if isinstance(message, onnx.TensorProto):
-        rest = {name: _of_value(value) for name, value in fields.items() if name in TENSOR_NOTES}
-        return {"numbers": numpy_helper.to_array(message), **rest}
-    return {name: _of_value(value) for name, value in fields.items()}
+        notes = {name: _normalize_value(value) for name, value in fields.items() if name in TENSOR_NOTES}
+        return {"numbers": numpy_helper.to_array(message), **notes}
+    return {name: _normalize_value(value) for name, value in fields.items()}
 
 
 TENSOR_NOTES = ("doc_string", "external_data", "segment")  # other fields of a tensor are its numbers
 
 
-def _of_value(value: object) -> Anatomy:
+def _normalize_value(value: object) -> PlainValue:
     if isinstance(value, ProtobufMessage):
-        return _of_message(value)
+        return _normalize_message(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, str | int | float):
         return value
     assert isinstance(value, Iterable), "a field that is repeated"
-    each = list(value)
-    if each and all(isinstance(one, ProtobufMessage) for one in each):
-        return _named([(_name_of(one), _of_message(one)) for one in each])
-    return [_of_value(one) for one in each]
+    values = list(value)
+    if values and all(isinstance(v, ProtobufMessage) for v in values):
+        return _number_names([(_message_name(v), _normalize_message(v)) for v in values])
+    return [_normalize_value(v) for v in values]
 
 
-def _name_of(message: ProtobufMessage) -> str:
-    """What a message of a list is called; a node that has no name by its first output."""
+def _message_name(message: ProtobufMessage) -> str:
+    """Return the name of a protobuf message in a list; a node without a name has that of its first output."""
     fields = {field.name: value for field, value in message.ListFields()}
     name = next((fields[key] for key in ("name", "key", "domain", "dim_param") if fields.get(key)), None)
     output = fields.get("output")
@@ -234,22 +261,24 @@ def _name_of(message: ProtobufMessage) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------------
 
 
-def of_folder(path: Path, readers: Mapping[str, Callable[[Path, bytes], Anatomy]]) -> Places:
-    """Every file of a folder but its card, as text where it is one. Links are not followed.
+def normalize_folder(path: Path, readers: Mapping[str, Callable[[Path, bytes], PlainValue]]) -> FileContents:
+    """Return the contents of every file of a folder except its card, as text where possible.
 
-    readers  {file name: a function of the file and its bytes that gives its anatomy, or raises PlifError}
+    Links are not followed.
+
+    readers  {file name: a function of the file and its bytes that returns its contents, or raises PlifError}
     """
-    found: Places = {}
-    for each in sorted(path.rglob("*")):
-        name = str(each.relative_to(path))
-        if each.is_symlink():
-            found[name] = f"a link to {os.readlink(each)}"
-        elif each.is_dir():
-            found[name] = "a folder"
+    contents: FileContents = {}
+    for file in sorted(path.rglob("*")):
+        name = str(file.relative_to(path))
+        if file.is_symlink():
+            contents[name] = f"a link to {os.readlink(file)}"
+        elif file.is_dir():
+            contents[name] = "a folder"
         elif name != CARD_FILE:
-            data = read_regular(each, PART)
-            found[name] = readers[each.name](each, data) if each.name in readers else _text(data)
-    return found
+            data = read_regular(file, PART)
+            contents[name] = readers[file.name](file, data) if file.name in readers else _text(data)
+    return contents
 
 
 def _text(data: bytes) -> str | bytes:
@@ -259,8 +288,11 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def layer_of(where: str, card: Card) -> str:
-    """The layer that a place is of, by the names of the card's nodes; else the first word of the place."""
-    words = re.split(r"[\s./]+", where)
+def find_layer(path: str, card: Card) -> str:
+    """Return the layer that a place in a card or file belongs to, by the names of the card's nodes.
+
+    Without such a name it is "card" or "structure".
+    """
+    words = re.split(r"[\s./]+", path)
     layers = {str(node["name"]): str(node["attrs"].get("layer", node["name"])) for node in card["graph"]["nodes"]}
     return words[0] if words[0] == "card" else next((layers[word] for word in words if word in layers), "structure")

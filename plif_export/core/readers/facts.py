@@ -1,4 +1,4 @@
-"""What a reader gives: a trained model as the exporter knows it, and what the card says about it beside the graph."""
+"""The result of a reader: the graph and reference of a trained model, and its facts for the card."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from runtime.core.events.framing import Framing
 from runtime.core.model.card import Card
 from runtime.core.model.graph import Graph, Node, Shape
 
-CLAIMS = ("classes", "framing", "kind", "T")  # what a card says of a model that its weights do not show
+OPTIONAL_FACTS = ("classes", "framing", "kind", "T")  # facts of a card that the weights do not show
 
 
-def unsaid_by(caller: CallerFacts) -> tuple[str, ...]:
-    """Which of CLAIMS the caller leaves open; a framing for events says that the input is events, and may say T."""
+def list_unstated(caller: CallerFacts) -> tuple[str, ...]:
+    """Return the facts of OPTIONAL_FACTS that the caller does not state.
+
+    A framing for events implies that the input is events, and may state T.
+    """
     framing = None if caller.framing is None else Framing.parse(caller.framing)
-    said = {"T": framing is not None and framing.T is not None, "kind": framing is not None}
-    return tuple(name for name in CLAIMS if getattr(caller, name) is None and not said.get(name, False))
+    implied = {"T": framing is not None and framing.T is not None, "kind": framing is not None}
+    return tuple(name for name in OPTIONAL_FACTS if getattr(caller, name) is None and not implied.get(name, False))
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card of an artifact says about a model beside its graph.
+    """The facts of a model that the card of an artifact states, apart from its graph.
 
     kind           "events" or "static" (images)
-    shape          of the input of one step, without the batch: (C, H, W), or (N,) and (C, N) where there are no images
+    shape          of the input of one step, without the batch: (C, H, W), or (N,) and (C, N) without images
     T              time-steps of a sample
     classes        one name for each output, in order
     framing        how events become frames, in canonical text
     normalisation  {"mean": [C numbers], "std": [C numbers]} of images
-    view           "upright": recordings that their format stores turned must be turned; None: as stored
-    sensor         (width, height) of the recordings that it was trained on; None where it is not known
-    trained_on     what those recordings were like (runtime/core/events/fit.py); None where it is not known
-    decide         the model's card's: by which rule feeds are decided; None: not said
-    unsaid         which of CLAIMS neither the model nor its owner said: usual values stand in for them
+    view           "upright": recordings that their format stores rotated must be rotated back; None: as stored
+    sensor         (width, height) of the training recordings; None if not known
+    trained_on     statistics of the training recordings (runtime/core/events/fit.py); None if not known
+    decide         the decision rule for feeds, from the model's card; None: not stated
+    unstated       the facts of OPTIONAL_FACTS that neither the model nor its owner stated: they have default values
     """
 
     notation: str | None
@@ -49,7 +52,7 @@ class ModelFacts:
     classes: tuple[str, ...]
     framing: str | None = None
     normalisation: dict[str, list[float]] | None = None
-    unsaid: tuple[str, ...] = ()
+    unstated: tuple[str, ...] = ()
     view: str | None = None
     sensor: tuple[int, int] | None = None
     trained_on: dict[str, object] | None = None
@@ -57,34 +60,37 @@ class ModelFacts:
 
     @property
     def classes_named(self) -> bool:
-        """Whether somebody named the classes; else they are numbers."""
-        return "classes" not in self.unsaid
+        """True if the classes have names; else they are numbers."""
+        return "classes" not in self.unstated
 
-    def as_claimed(self, card: Card) -> ModelFacts:
-        """These facts with what nobody said taken from the card of an artifact, which a proof then cannot judge."""
-        claimed = {
+    def with_card_facts(self, card: Card) -> ModelFacts:
+        """Return these facts with the unstated ones taken from an artifact's card.
+
+        A proof cannot judge these.
+        """
+        from_card = {
             "classes": tuple(card["classes"]),
             "framing": card["framing"],
             "kind": card["input"]["kind"],
             "T": card["T"],
         }
-        return replace(self, **{name: claimed[name] for name in self.unsaid})
+        return replace(self, **{name: from_card[name] for name in self.unstated})
 
     @classmethod
-    def of(cls, net: Network) -> ModelFacts:
+    def from_network(cls, net: Network) -> ModelFacts:
         meta = net.meta
-        claimed = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing", "normalisation")}
-        seen = {name: getattr(meta, name) for name in ("view", "sensor", "trained_on", "decide")}
-        return cls(str(net.notation), **claimed, **seen)
+        stated = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing", "normalisation")}
+        optional = {name: getattr(meta, name) for name in ("view", "sensor", "trained_on", "decide")}
+        return cls(str(net.notation), **stated, **optional)
 
     @classmethod
     def from_caller(cls, caller: CallerFacts, graph: Graph) -> ModelFacts:
-        """The facts of a model without a card, usual values where the caller said nothing.
+        """Return the facts of a model without a card, with default values for facts that the caller did not state.
 
-        Raises PlifError where what the caller said fits neither the graph nor itself.
+        Raises PlifError if the stated facts contradict the graph or each other.
         """
         outputs = graph[graph.output].shape[0]
-        caller = named_by(caller, graph.input_shape, outputs)
+        caller = name_classes(caller, graph.input_shape, outputs)
         kind = caller.kind or "events"
         if kind == "static" and caller.framing is not None:
             raise PlifError(f"--framing {caller.framing}: is for events, but the input is static images; leave it out")
@@ -92,23 +98,23 @@ class ModelFacts:
         T = caller.T or framed_T or 1
         if framed_T not in (None, T):
             raise PlifError(f"framing '{caller.framing}' says T={framed_T}, but --T is {T}; expected equal numbers")
-        classes = caller.classes or numbers(outputs)
-        return cls(None, kind, tuple(graph.input_shape), T, classes, caller.framing, unsaid=unsaid_by(caller))
+        classes = caller.classes or number_classes(outputs)
+        return cls(None, kind, tuple(graph.input_shape), T, classes, caller.framing, unstated=list_unstated(caller))
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model as a reader leaves it.
+    """A trained model as its reader returns it.
 
     graph      its layers and float32 weights, before any pass
-    reference  what the artifact is proved against
-    sha256     of the file it was read from; None of a live module
+    reference  the expected behaviour of the artifact
+    sha256     of the file it was read from; None for a live module
     has_card   whether its facts come from a card of its own
     notes      lines for the user
-    if_silent  what to say where no layer fires
-    not_proved what was not tried when it was read, in few words
+    if_silent  the advice if no layer fires
+    not_proved what was not tested when it was read, in few words
     untested   layers that never fired when it was read
-    sampled    what a module was run on when it was read; "" of a file
+    sampled    the inputs on which a module was run when it was read; "" for a file
     """
 
     graph: Graph
@@ -127,20 +133,20 @@ UNNAMED = (
     "nobody named its classes, so they are numbers in the order of its outputs: "
     "--classes NAME,NAME,..., or --class-order sj|natural for weights of a known data set"
 )
-NUMBERED = frozenset(("mnist", "nmnist", "dvs128-gesture"))  # sets whose folders are named by the class's number
+NUMBERED = frozenset(("mnist", "nmnist", "dvs128-gesture"))  # data sets with folders named by the class number
 
 
-def named_by(caller: CallerFacts, shape: Shape, outputs: int) -> CallerFacts:
-    """The caller with `classes` in the order of the outputs, as `--classes` or `--class-order` say; None where nobody did.
+def name_classes(caller: CallerFacts, shape: Shape, outputs: int) -> CallerFacts:
+    """Return the caller's options with `classes` in the order of the outputs; None if not named.
 
-    shape, outputs  of the network: the input of one step, and the number of classes
+    `--classes` or `--class-order` give the names. shape, outputs: the input of one step, and the number of classes.
     Raises PlifError for names that do not fit the outputs, and for an order of no known data set.
     """
     order, classes = caller.class_order, caller.classes
     if order is not None:
         if classes is not None:
             raise PlifError("--class-order: --classes gives the order already; leave one of the two out")
-        name = _data_set(caller.network, shape, outputs)
+        name = _find_data_set(caller.network, shape, outputs)
         classes = PRESETS[name].meta.classes
         if order == "sj" and name in NUMBERED:  # folders named by class sort as the names do: that is the natural order
             classes = tuple(classes[int(folder)] for folder in sorted(str(i) for i in range(outputs)))
@@ -149,8 +155,8 @@ def named_by(caller: CallerFacts, shape: Shape, outputs: int) -> CallerFacts:
     return replace(caller, classes=classes, class_order=None)
 
 
-def _data_set(network: str | None, shape: Shape, outputs: int) -> str:
-    """The preset's, or the one set whose input and number of classes the network has."""
+def _find_data_set(network: str | None, shape: Shape, outputs: int) -> str:
+    """Return the data set of a preset, or the only one with the network's input shape and number of classes."""
     name = (network or "").partition(":")[0]
     if name in PRESETS and len(PRESETS[name].meta.classes) == outputs:
         return name
@@ -164,18 +170,18 @@ def _data_set(network: str | None, shape: Shape, outputs: int) -> str:
     return fitting[0]
 
 
-def numbers(outputs: int) -> tuple[str, ...]:
-    """The names of classes that nobody named: "0", "1", ..."""
+def number_classes(outputs: int) -> tuple[str, ...]:
+    """Return numbers as class names: "0", "1" and so on."""
     return tuple(str(i) for i in range(outputs))
 
 
 @dataclass
-class Examined:
-    """What a reader finds of a model that need not be exportable.
+class ModelCheck:
+    """The result of checking a model that may not be exportable.
 
-    entries   in the order of the model: a node of the graph, or why a layer becomes none
+    entries   in the order of the model: a node of the graph, or why a layer has none
     problems  of the model as a whole
-    graph     None where there is a problem
+    graph     None if there is a problem
     """
 
     entries: Sequence[Node | Problem]
@@ -184,6 +190,6 @@ class Examined:
     facts: ModelFacts | None
 
     @classmethod
-    def of(cls, model: TrainedModel) -> Examined:
-        """Of one that could be read."""
+    def from_model(cls, model: TrainedModel) -> ModelCheck:
+        """Return the check result of a model that was read successfully."""
         return cls(list(model.graph), [], model.graph, model.facts)

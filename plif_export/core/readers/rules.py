@@ -1,7 +1,7 @@
-"""How a reader refuses a layer: where it is, what it is, which rule it breaks, and what to do.
+"""The refusal of a layer by a reader: its path, its class, the rule that it breaks, and advice.
 
-The readers and `plif check` share these: a reader raises the first problem of a model, `check` lists all of them. No rule
-is written twice.
+The readers and `plif check` share these: a reader raises the first problem of a model, `check` lists all of them. No
+rule is written twice.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.core.base.errors import PlifError
-from runtime.core.model.refusals import NeverSupported, Unsupported, require
+from runtime.core.model.refusals import InvalidModule, Unsupported, require
 
 REGISTER = "register it: docs/own-neurons.md"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """path: the module's path, as in named_modules(); type: its class, or the function called."""
+    """A layer that cannot be exported, with the rule that it breaks and advice.
+
+    path: the module's path, as in named_modules(); type: its class, or the function called.
+    """
 
     path: str
     type: str
@@ -28,11 +31,11 @@ class Problem:
         return f"{self.path} ({self.type}): {self.rule}; {self.advice}"
 
 
-def refuse(problems: Sequence[Problem], where: str = "") -> None:
-    """Raises PlifError with the first problem, where there is one."""
+def refuse_problems(problems: Sequence[Problem], prefix: str = "") -> None:
+    """Raise PlifError with the first problem of a list, if there is one."""
     if problems:
-        more = f" ({len(problems) - 1} more: plif_export.check lists them)" if len(problems) > 1 else ""
-        raise PlifError(f"{where}{problems[0]}{more}")
+        count_note = f" ({len(problems) - 1} more: plif_export.check lists them)" if len(problems) > 1 else ""
+        raise PlifError(f"{prefix}{problems[0]}{count_note}")
 
 
-__all__ = ["REGISTER", "NeverSupported", "Problem", "Unsupported", "refuse", "require"]
+__all__ = ["REGISTER", "InvalidModule", "Problem", "Unsupported", "refuse_problems", "require"]

@@ -1,4 +1,4 @@
-"""--to onnx: the proved file itself. ONNX Runtime and the event engine open it, and every other target starts from it."""
+"""The target `--to onnx`: the proved file itself, for ONNX Runtime and the event engine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from plif_export.core.passes import PRECISIONS
-from plif_export.core.proof.structure import Places, of_onnx
+from plif_export.core.proof.structure import FileContents, normalize_onnx
 from plif_export.core.targets.target import ExportJob, Target, load_onnx
 from runtime.core.model.card import FORMS, Card
 
 
 class OnnxTarget(Target):
-    """It names no engine, since the gate runs this very file."""
+    """The target that writes the proved ONNX file; it names no engine, since the gate runs this very file."""
 
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
@@ -22,5 +22,5 @@ class OnnxTarget(Target):
     def write(self, job: ExportJob, path: Path) -> None:
         path.write_bytes(job.proto.SerializeToString(deterministic=True))
 
-    def anatomy(self, path: Path, card: Card) -> Places:
-        return of_onnx(load_onnx(path))
+    def normalized_contents(self, path: Path, card: Card) -> FileContents:
+        return normalize_onnx(load_onnx(path))

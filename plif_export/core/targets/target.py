@@ -1,4 +1,4 @@
-"""What a target is, what an export hands to it, and ONNX files as they are opened and compared."""
+"""The base class of targets, the job that an export hands to it, and helpers for ONNX files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import ClassVar, Protocol, TypeVar
 import onnx
 
 from plif_export.core.proof.report import Report
-from plif_export.core.proof.structure import Places
+from plif_export.core.proof.structure import FileContents
 from plif_export.core.proof.subjects.subject import Subject
 from plif_export.core.readers.rules import Problem
 from runtime.core.api import Model, load
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import word
+from runtime.core.base.grammar import choice_parser
 from runtime.core.model.card import Card
 from runtime.core.model.graph import Graph
 from runtime.core.model.readers.onnx_contents import read_model
-from runtime.core.model.readers.onnx_wire import not_onnx
+from runtime.core.model.readers.onnx_wire import not_onnx_error
 
 Setting = TypeVar("Setting")
 DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact on every model here, and faster
 
 
 class Footprint(Protocol):
-    """What an artifact takes of a machine, of a target that counts it."""
+    """The memory need of an artifact, for a target that computes it."""
 
     def to_dict(self) -> dict[str, object]: ...
 
@@ -36,19 +36,19 @@ class Footprint(Protocol):
 
 @dataclass
 class ExportJob:
-    """What an export hands to its target.
+    """The data that an export hands to its target.
 
     graph    after all passes
     proto    the same network as ONNX, in the target's dialect; its card is inside already
     card     the artifact's card
-    options  what the user gave with --set NAME=VALUE,..., checked by the target
-    notes    lines for the user; a target adds what it has to say
-    command  the command line that makes the artifact again
-    proved   SHA-256 of the ONNX form that passed the gate, without its card; None where no proof was asked for
-    not_run  why this machine cannot run the artifact, set by the target; the gate then asks no engine
+    options  the user's --set NAME=VALUE,..., checked by the target
+    notes    lines for the user; a target adds its own
+    command  the command line that repeats the export
+    proved_sha256  of the ONNX form that passed the gate, without its card; None without a proof
+    not_run  why this machine cannot run the artifact, set by the target; the gate then runs no engine
     name     of the artifact's file or folder
-    size     of flash and RAM, where the target counts them
-    run      whether `open` may run code that the target did not write itself
+    size     flash and RAM, if the target counts them
+    may_run  whether `open` may run code that the target did not write itself
     """
 
     graph: Graph
@@ -57,124 +57,140 @@ class ExportJob:
     options: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     command: str = ""
-    proved: str | None = None
+    proved_sha256: str | None = None
     not_run: str | None = None
     name: str = "model"
     size: Footprint | None = None
-    run: bool = False
+    may_run: bool = False
 
 
 class Target:
-    """One value of `--to`. The defaults below are those of a target that writes one file and can express everything.
+    """An export format, one value of `--to`; the defaults suit a target that writes one file.
 
     suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
-    beside      suffixes of further files of its name, which are written with it: ".h"
+    extra_suffixes  of further files with its name, which are written with it: ".h"
     folder      whether the artifact is a folder
     dialect     how the ONNX form expresses int8: "integer" (ConvInteger), "qdq" (QuantizeLinear) or "where" (the
                 same, and a reset is a Where)
-    math        of an export that does not say one: "folded" or "exact"
+    math        the default of an export: "folded" or "exact"
     options     the names that --set takes
-    of_the_day  those among them that decide nothing about the artifact
-    engine      the runtime's engine that opens the artifact and is asked to pass the gate; None where there is none
+    nondeterministic_options  those options that do not change the artifact
+    engine      the runtime's engine that opens the artifact and must pass the gate; None if there is none
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
-    beside: ClassVar[tuple[str, ...]] = ()
+    extra_suffixes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[bool] = False
     dialect: ClassVar[str] = "integer"
     math: ClassVar[str] = DEFAULT_MATH
     forms: ClassVar[tuple[str, ...]] = ("step", "unrolled")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ()
-    of_the_day: ClassVar[tuple[str, ...]] = ()
+    nondeterministic_options: ClassVar[tuple[str, ...]] = ()
     engine: ClassVar[str | None] = None
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        """Raises PlifError, before any work, for what this target cannot express or what is not installed."""
+        """Refuse, before any work, a graph that this target cannot express, or missing software (PlifError)."""
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Why layers cannot be written, where the target can say it of each; `check` raises the first of them."""
+        """Return why single layers cannot be written; `check` raises the first of these."""
         return []
 
     def write(self, job: ExportJob, path: Path) -> None:
-        """Writes the artifact to `path`, a temporary place beside its own; a folder target makes the folder."""
+        """Write the artifact to `path`, a temporary place next to the final one.
+
+        A target that writes a folder creates it.
+        """
         raise NotImplementedError
 
     def open(
         self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None
     ) -> Model | Subject | None:
-        """A written artifact as the gate runs it; None where nothing on this machine does.
+        """Open a written artifact for the gate; None if nothing on this machine runs it.
 
-        job: what it has to be made from, for a target that opens only what it writes itself. Raises CheckFailed for another.
+        job: the job that it must be made from, for a target that opens only its own output. Raises CheckFailed for
+        other files.
         """
         return None if self.engine is None else load(path, self.engine, sha256=sha256)
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto | None:
-        """The proved ONNX file inside an artifact; None where there is none."""
+        """Return the proved ONNX file inside an artifact; None if there is none."""
         return None
 
-    def anatomy(self, path: Path, card: Card) -> Places:
-        """What an artifact says beside its card, all of it: to be compared with that of one that `write` makes again."""
+    def normalized_contents(self, path: Path, card: Card) -> FileContents:
+        """Return all contents of an artifact except its card, to compare with those of a second export."""
         raise NotImplementedError
 
-    def named(self, path: Path, card: Card) -> str:
-        """The name under which an artifact was written, where the name is in it; else that which it has now."""
+    def stored_name(self, path: Path, card: Card) -> str:
+        """Return the name under which an artifact was written, if it is stored inside; else its current name."""
         return path.name
 
-    def foreign(self, card: Card) -> str | None:
-        """What in an artifact no export of this machine can make again: it is compared by the ONNX form that it was made from."""
+    def unreproducible(self, card: Card) -> str | None:
+        """Return the name of the contents that no export on this machine can reproduce; None if all can.
+
+        Such an artifact is compared by the ONNX form that it was made from.
+        """
         return None
 
-    def kept(self, card: Card, made_from: str) -> Card:
-        """What the card of such an artifact says of it, which is believed; made_from: the ONNX form that the model gives."""
+    def unchecked_fields(self, card: Card, onnx_sha256: str) -> Card:
+        """Return the card fields of an artifact that cannot be reproduced, which are accepted unchecked.
+
+        onnx_sha256: of the ONNX form that the model gives.
+        """
         return {}
 
-    def faults(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
-        """What of an artifact that passed the gate is wrong in the form in which it is shipped: (layer, what)."""
+    def find_shipped_errors(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
+        """Return (layer, problem) of each error in the shipped form of an artifact that passed the gate."""
         return ()
 
 
-def add_faults(target: Target, path: Path, card: Card, report: Report, opened: Model | Subject | None) -> None:
-    """Fails the report of an artifact that passed the gate, where it is wrong in the form in which it is shipped."""
+def add_shipped_errors(target: Target, path: Path, card: Card, report: Report, opened: Model | Subject | None) -> None:
+    """Fail the report of an artifact that passed the gate, if its shipped form has errors."""
     if report.passed:
-        for layer, what in target.faults(path, card, opened):
-            report.fail(layer, 0, what)
+        for layer, problem in target.find_shipped_errors(path, card, opened):
+            report.fail(layer, 0, problem)
 
 
-def map_problems(graph: Graph) -> list[Problem]:
-    """That the network gives a map, of a target whose artifacts give one number for each class."""
+def find_map_output(graph: Graph) -> list[Problem]:
+    """Return a problem if the network outputs a map, for targets that output one number for each class."""
     last = graph[graph.output]
     rule = f"the network gives a map {list(last.shape)}, and here only one number for each class can be given"
     return [Problem(last.name, last.op, rule, "use --to onnx")] if len(last.shape) != 1 else []
 
 
-def setting(options: Mapping[str, str], name: str, read: Callable[[str], Setting], usual: Setting) -> Setting:
-    """An option of --set as a reader gives it (runtime/core/base/grammar.py); the usual value when it was not given."""
+def parse_setting(options: Mapping[str, str], name: str, read: Callable[[str], Setting], default: Setting) -> Setting:
+    """Return the value of a --set option, parsed by a function of runtime/core/base/grammar.py.
+
+    Returns the default if the option was not given.
+    """
     if name not in options:
-        return usual
+        return default
     try:
         return read(options[name])
-    except ValueError as wrong:
-        raise PlifError(f"--set {name}={options[name]}: expected {wrong}") from None
+    except ValueError as error:
+        raise PlifError(f"--set {name}={options[name]}: expected {error}") from None
 
 
-def flag(options: Mapping[str, str], name: str) -> bool:
-    """An option that is true or false; false when it was not given."""
-    return setting(options, name, lambda text: word("true", "false")(text.lower()), "false") == "true"
+def parse_flag(options: Mapping[str, str], name: str) -> bool:
+    """Return the value of a true or false --set option; false if it was not given."""
+    return parse_setting(options, name, lambda text: choice_parser("true", "false")(text.lower()), "false") == "true"
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """An ONNX file with its weights inside. Raises PlifError for anything else."""
+    """Load an ONNX file with its weights inside. Raises PlifError for any other file."""
     data = read_model(path)
     try:
         return onnx.load_model_from_string(data)
     except Exception:  # protobuf's own exception, whose class depends on its implementation
-        raise not_onnx(path, len(data)) from None
+        raise not_onnx_error(path, len(data)) from None
 
 
 def onnx_bytes(proto: onnx.ModelProto) -> bytes:
-    """The network alone, without the card in its metadata: what other compilers get, and what a proof is about."""
+    """Serialise an ONNX network without the card in its metadata.
+
+    Other compilers get these bytes, and a proof is about them.
+    """
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
     del bare.metadata_props[:]
@@ -182,5 +198,5 @@ def onnx_bytes(proto: onnx.ModelProto) -> bytes:
 
 
 def onnx_sha256(proto: onnx.ModelProto) -> str:
-    """The SHA-256 of the network alone, in hexadecimal: what an artifact of another form was made from."""
+    """Return the SHA-256 of an ONNX network without its card, in hexadecimal."""
     return hashlib.sha256(onnx_bytes(proto)).hexdigest()

@@ -1,4 +1,4 @@
-"""Writers: graph -> file. Each format is one file or folder; the registry of ONNX forms is FORMS."""
+"""Writers: graph -> ONNX. FORMS is the registry of the forms; each form is one file or folder."""
 
 from plif_export.core.writers.forms import FORMS
 

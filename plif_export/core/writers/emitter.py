@@ -1,7 +1,7 @@
 """The emitter: collects the nodes and initializers of one ONNX graph.
 
-Names are stable and readable, and nothing varies: the same graph gives the same bytes. Opset 20 and IR 10 are what ONNX
-Runtime on GPUs and TensorRT 10 and 11 all read; opset 21 has weights of 4 bits.
+Names are stable and readable, and nothing varies: the same graph gives the same bytes. ONNX Runtime on GPUs and
+TensorRT 10 and 11 read opset 20 and IR 10; opset 21 has weights of 4 bits.
 
 Initializers keep their names: <node>.weight, <node>.scale [O], <node>.bias.
 """
@@ -17,8 +17,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.core.model.graph import Node
-from runtime.core.model.ops.operation import repeating
-from runtime.core.parts import given_by_parts
+from runtime.core.model.ops.operation import reshape_broadcast
+from runtime.core.parts import load_from_parts
 
 OPSET, OPSET_PACKED = 20, 21
 IR_VERSION = 10
@@ -27,48 +27,52 @@ PACKED = {TensorProto.INT4, TensorProto.UINT4}
 
 
 class Emitter:
-    """Collects the nodes and initializers of one ONNX graph, in one dialect ("integer", "qdq" or "where").
+    """A builder of one ONNX graph in one dialect ("integer", "qdq" or "where").
 
     shapes  {node: shape of its output, without the batch}, of the graph that is written
-    tag     is added to the name of every tensor that `op` makes: ".t3" where a part is written once for each step
+    tag     a suffix of the name of every tensor that `op` creates: ".t3" if a part is written once for each step
     """
 
     def __init__(self, dialect: str = "integer", shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> None:
         self.dialect, self.shapes, self.tag = dialect, shapes, ""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
-        self.made: set[str] = set()  # tensors that a node makes
+        self.outputs: set[str] = set()  # names of the tensors that nodes output
 
     def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
-        """Enters a node with one output, and returns that tensor's name."""
+        """Add an ONNX node with one output, and return the name of that tensor."""
         output += self.tag
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
-        self.made.add(output)
+        self.outputs.add(output)
         return output
 
     def split(self, tensor: str, outputs: Sequence[str]) -> None:
-        """Cuts axis 0 into equal parts."""
+        """Add an ONNX Split of axis 0 into equal parts."""
         self.nodes.append(
             helper.make_node("Split", [tensor], list(outputs), name=f"{tensor}/Split", axis=0, num_outputs=len(outputs))
         )
 
     def weight(self, name: str, value: np.ndarray | np.generic) -> str:
-        """Enters an initializer [...] of any dtype, once however often it is used, and returns its name."""
+        """Add an initializer [...] of any dtype, once for all its uses, and return its name."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def parameters(self, node: Node) -> list[str]:
-        """The weight and the bias of a node, where it has them."""
+        """Add the weight and the bias of a node, if it has them, and return their names."""
         return [self.weight(f"{node.name}.{key}", node.params[key]) for key in ("weight", "bias") if key in node.params]
 
-    def beside(self, name: str, values: np.ndarray, shape: Sequence[int]) -> str:
-        """float32 values [] or [*shape] as they are, [C] as [C, 1, ...]: each repeats over [B, *shape]."""
-        return self.weight(name, repeating(np.asarray(values, np.float32), shape))
+    def broadcast_weight(self, name: str, values: np.ndarray, shape: Sequence[int]) -> str:
+        """Add a parameter as an initializer that broadcasts over [B, *shape], and return its name.
 
-    def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray]) -> str:
-        """One product for each axis of space, the last first: X A^T for the last axis, A X for the one before it; an axis
-        before these changes places with the last.
+        float32 values [] or [*shape] stay as they are, [C] becomes [C, 1, ...].
+        """
+        return self.weight(name, reshape_broadcast(np.asarray(values, np.float32), shape))
+
+    def matmul_axes(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray]) -> str:
+        """Multiply a tensor by a matrix along each axis of space, the last axis first.
+
+        The last axis is X A^T, the one before it A X; an earlier axis is first swapped with the last.
 
         matrix  (n inputs, m outputs) -> A [m, n]
         """
@@ -87,19 +91,21 @@ class Emitter:
             x = self.op("Transpose", [self.op("MatMul", [x, weight], f"{name}.products")], name, perm=swapped)
         return x
 
-    def reduced(self, node: Node, x: str, place: Mapping[str, object], out: str | None = None) -> str:
-        """A Conv or Linear whose weight is not float32, as its precision (plif_export/precisions) writes that type.
+    def emit_reduced(self, node: Node, x: str, place: Mapping[str, object], out: str | None = None) -> str:
+        """Write a Conv or Linear with weights that are not float32.
 
-        place  a convolution's strides and the like;  out: the name of the output, where it is not the node's
+        The part of their precision (plif_export/precisions) writes it.
+
+        place  a convolution's strides and similar attributes;  out: the name of the output, if it is not the node's
         """
-        write = given_by_parts("precisions", str(node.params["weight"].dtype))
+        write = load_from_parts("precisions", str(node.params["weight"].dtype))
         return str(write(self, node, x, place, out or node.name))
 
     def model(
         self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], form: str
     ) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, f"plif_{form}", inputs, outputs, list(self.initializers.values()))
-        opset = OPSET_PACKED if PACKED & {each.data_type for each in self.initializers.values()} else OPSET
+        opset = OPSET_PACKED if PACKED & {tensor.data_type for tensor in self.initializers.values()} else OPSET
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="plif"
         )

@@ -1,15 +1,18 @@
-"""The certificate beside an ONNX file (certificate.py)."""
+"""The certificate next to an ONNX file (certificate.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plif_export.core.pipeline import Proved
+    from plif_export.core.pipeline import ProvedArtifact
 
 
-def hear(proved: Proved) -> str | None:
-    """Its text, of an ONNX file of the step form; fails the report where the file does not do what is written down."""
+def hear(proved: ProvedArtifact) -> str | None:
+    """Return the text of the certificate for an ONNX file of the step form; None for other artifacts.
+
+    Fails the report if the file does not give the certified values.
+    """
     if (proved.target, proved.card["form"]) != ("onnx", "step"):
         return None
     from plif_export.observers.certificate.certificate import certify

@@ -1,4 +1,4 @@
-"""Random spikes and membranes: what the gate asks of every layer (probe.py), and `--thorough`, minutes more (search.py)."""
+"""Random spikes and membranes: the gate's check of every layer (probe.py), and `--thorough` (search.py)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class ThoroughOptions(OptionRecord):
-    """Whether it is proved for minutes."""
+    """The option for a thorough proof, which takes minutes."""
 
     thorough: bool = option("Minutes more: 10,000 steps, and a search for an input on which they part.", default=False)
 
 
 def hear(proof: Proof, thorough: bool) -> None:
-    """A long run and a search, on what passed the gate."""
-    from plif_export.observers.random_states.search import search
+    """Run the thorough checks, a long run and a search, on an artifact that passed the gate."""
+    from plif_export.observers.random_states.search import run_thorough
 
-    search(proof)
+    run_thorough(proof)

@@ -2,5 +2,5 @@ ABOUT = "Random spikes and membranes, asked of every layer by the gate, and for 
 CONTRACT = "Observer"
 HEARS = ("proof",)
 OPTIONS = "ThoroughOptions"
-GIVES = {"question of the gate": "probe:ask"}
+GIVES = {"question of the gate": "probe:check_random_states"}
 PAGE = "docs/trust.md"

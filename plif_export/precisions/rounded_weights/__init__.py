@@ -1,2 +1,5 @@
-"""Weights of layers that read spikes, rounded: how (passes.py), which are so already (whole_numbers.py), how ONNX has them
-(onnx_form.py), and what that changes (flips.py)."""
+"""Rounded weights of layers that read spikes.
+
+passes.py rounds them, whole_numbers.py finds weights that are already on a grid, onnx_form.py writes them as ONNX,
+and flips.py counts the spikes that change.
+"""

@@ -3,7 +3,7 @@ CONTRACT = "Precision"
 NAMES = ("fp16", "int8", "int4", "ternary")
 GIVES = {
     "float16": "onnx_form:write_half",
-    "int8": "onnx_form:write_whole",
-    "grids": "whole_numbers:named",
+    "int8": "onnx_form:write_integer",
+    "grids": "whole_numbers:describe_grids",
 }
 PAGE = "docs/precision.md"

@@ -1,4 +1,4 @@
-"""Which weights lie on a grid of whole numbers already (runtime/core/model/grids.py), whoever trained them."""
+"""The search for weights that are already on a grid of whole numbers (runtime/core/model/grids.py)."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ from itertools import takewhile
 
 import numpy as np
 
-from runtime.core.model.grids import WIDTHS, bits_of
+from runtime.core.model.grids import WIDTHS, count_bits
 
-# Of a weight: the roundings to float32 of a product, of two folds, and of the largest weight, from which the scale is taken.
-EXACT = 2.0**-21
+# Relative error of a weight: float32 roundings of a product, of two folds, and of the largest weight, which sets the scale.
+TOLERANCE = 2.0**-21
 SMALLEST = np.float32(np.finfo(np.float32).tiny) * 127  # a scale should not be subnormal
-GLANCE = 1024  # weights that show most tensors to be on no grid
+FIRST_WEIGHTS = 1024  # weights that rule out most tensors quickly
 
 
 def find_grid(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray] | None:
-    """(int8 [O, ...], float32 scale [1] or [O]) of float weights [O, ...] that are a scale, of all or of each output, times whole
-    numbers of so many bits, or of fewer where these do; None of others."""
+    """Return (int8 [O, ...], float32 scale [1] or [O]) of weights [O, ...] on an integer grid; None for others.
+
+    Such weights are a scale, of the tensor or of each output, times whole numbers of `bits` bits, or of fewer if
+    these suffice.
+    """
     for fewer in (width for width in WIDTHS if width <= bits):
         for rows in (weight.reshape(1, -1), weight.reshape(len(weight), -1)):
-            found = list(takewhile(lambda row: row is not None, (grid_of_row(row, fewer) for row in rows)))
-            if len(found) == len(rows):
-                wholes, scales = zip(*(row for row in found if row is not None), strict=True)
+            grids = list(takewhile(lambda row: row is not None, (find_row_grid(row, fewer) for row in rows)))
+            if len(grids) == len(rows):
+                wholes, scales = zip(*(row for row in grids if row is not None), strict=True)
                 return np.concatenate(wholes).reshape(weight.shape), np.array(scales, np.float32)
     return None
 
 
-def grid_of_row(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | None:
-    """(int8 [n], scale) of weights [n], with the fewest bits that do; None where so many do not.
+def find_row_grid(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | None:
+    """Return (int8 [n], scale) of weights [n] on an integer grid, with the fewest bits; None for other weights.
 
-    If the largest is k times the scale, the scale is that weight / k: each k is tried. Of the floats around, the scale is the one
-    whose products are the weights themselves, or nearest to them.
+    If the largest is k times the scale, the scale is that weight / k: each k is tried. Among the nearby floats, the
+    scale is the one with products that equal the weights, or are nearest to them.
     """
     most = 1 << bits - 1
-    if np.unique(np.abs(row[:GLANCE])).size > most + 1:
+    if np.unique(np.abs(row[:FIRST_WEIGHTS])).size > most + 1:
         return None
     sizes = np.unique(np.abs(row)).astype(np.float64)
     sizes = sizes[sizes != 0]
@@ -44,25 +47,25 @@ def grid_of_row(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | N
         return None
     largest = np.arange(1, most + 1)
     counts = sizes[:, None] * largest / sizes[-1]  # [sizes, largest]
-    fits = (np.abs(counts - np.rint(counts)) <= EXACT * counts).all(axis=0)
+    fits = (np.abs(counts - np.rint(counts)) <= TOLERANCE * counts).all(axis=0)
     if not fits.any():
         return None
-    at = int(fits.argmax())
-    near = np.float32(sizes[-1] / largest[at])
+    best = int(fits.argmax())
+    near = np.float32(sizes[-1] / largest[best])
     scales = np.array([near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(np.inf))])
-    whole = np.rint(counts[:, at]).astype(np.float32)
-    scale = scales[int(np.abs(scales[:, None] * whole - sizes).sum(axis=1).argmin())]
-    rounded = np.rint(row / scale)
-    return None if rounded.max() >= most else (rounded.astype(np.int8), scale)
+    integers = np.rint(counts[:, best]).astype(np.float32)
+    scale = scales[int(np.abs(scales[:, None] * integers - sizes).sum(axis=1).argmin())]
+    quotients = np.rint(row / scale)
+    return None if quotients.max() >= most else (quotients.astype(np.int8), scale)
 
 
-def named(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """{layer: "4 bits a channel"} of those of the layers' weights {layer: [O, ...]} that lie on a grid."""
-    found = {
+def describe_grids(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Describe the layers with weights [O, ...] on an integer grid: {layer: "4 bits a channel"}."""
+    grids = {
         layer: find_grid(weight) for layer, weight in weights.items() if weight.dtype == np.float32 and weight.size
     }
     return {
-        layer: f"{bits_of(grid[0])} bits a {'tensor' if len(grid[1]) == 1 < len(grid[0]) else 'channel'}"
-        for layer, grid in found.items()
+        layer: f"{count_bits(grid[0])} bits a {'tensor' if len(grid[1]) == 1 < len(grid[0]) else 'channel'}"
+        for layer, grid in grids.items()
         if grid is not None
     }

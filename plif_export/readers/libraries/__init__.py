@@ -1,1 +1,1 @@
-"""Neurons and layers of other libraries: which equation and which layer of ours each is."""
+"""Tables of third-party neurons and layers, with the equation or graph layer that each one corresponds to."""

@@ -1,10 +1,11 @@
-"""Layers without state that a live module may be made of: torch.nn's, and SpikingJelly's of the same name.
+"""Custom layers that a user registers, each read as one operation of the graph, and look-ups by class.
 
-LAYERS maps a class to a function (module, shape in, shape out) -> (op, attributes, parameters) of a graph node. Shapes are
-without the batch axis; parameters are float32 arrays. To add one: `register_layer(YourLayer, function)`, at any time before
-the export.
+LAYERS maps a class to a function (module, shape in, shape out) -> (op, attributes, parameters) of a graph node.
+Shapes are without the batch axis; parameters are float32 arrays. To add one: `register_layer(YourLayer, function)`,
+at any time before the export.
 
-A subclass counts as its base only while it leaves `forward` alone (weight standardisation, say, changes it).
+A subclass counts as its base only while it does not override `forward` (weight standardisation, for example,
+overrides it).
 """
 
 from __future__ import annotations
@@ -21,33 +22,42 @@ from plif_export.core.readers.rules import require
 Entry = TypeVar("Entry")
 LayerReader: TypeAlias = Callable[..., Content]  # (module, shape in, shape out)
 
-LAYERS: dict[str, LayerReader] = {}  # registered by users: one operation, whatever they do inside
+LAYERS: dict[
+    str, LayerReader
+] = {}  # layers registered by users: each is one operation in the graph, and its forward is not traced
 
 
 def register_layer(cls: type[nn.Module] | str, reader: LayerReader) -> None:
-    """Makes a class of layers known, by the class itself or by its qualified name (so that it need not be imported)."""
-    LAYERS[cls if isinstance(cls, str) else qualified(cls)] = reader
+    """Register a reader for a class of custom layers, so that a network with such layers can be exported.
+
+    cls: the class itself or its qualified name (so that nothing must be imported).
+    reader: (module, shape in, shape out) -> (op, attributes, parameters).
+    """
+    LAYERS[cls if isinstance(cls, str) else qualified_name(cls)] = reader
 
 
-def qualified(cls: type) -> str:
+def qualified_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def known_as(module: nn.Module, registry: Mapping[str, Entry], own: tuple[str, ...] = ("forward",)) -> Entry | None:
-    """The entry of the first class of `registry` among the module's class and its bases.
+def find_entry(
+    module: nn.Module, registry: Mapping[str, Entry], methods: tuple[str, ...] = ("forward",)
+) -> Entry | None:
+    """Return the registry entry of a module's class, or of its first base class that is registered.
 
-    None when there is none, or when a class before it redefines one of the methods `own`: it then computes something else.
+    Returns None if there is no entry, or if a class before it overrides one of `methods`: it then computes something
+    else.
     """
     for cls in type(module).__mro__:
-        if qualified(cls) in registry:
-            return registry[qualified(cls)]
-        if any(name in vars(cls) for name in own):
+        if qualified_name(cls) in registry:
+            return registry[qualified_name(cls)]
+        if any(name in vars(cls) for name in methods):
             return None
     return None
 
 
-def one_number(value: np.ndarray | float, name: str) -> float:
-    """The value of an array [...] in which all are equal, rounded to float32. Refuses one in which they differ."""
+def require_uniform(value: np.ndarray | float, name: str) -> float:
+    """Return the one value of a uniform array [...] as float32, and refuse an array with different values."""
     values = np.unique(np.asarray(value, np.float32))
     require(values.size == 1, f"{name} differs from neuron to neuron", f"use one {name} for a layer")
     return float(values[0])

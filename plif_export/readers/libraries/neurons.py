@@ -1,7 +1,7 @@
-"""Neurons of other libraries: which equation of runtime/core/model/neurons.py each is, and how to step it from a given state.
+"""Third-party neurons: the equation of runtime/core/model/neurons.py for each class, and the way to reset it.
 
-NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a neuron of your
-own: `register_neuron`; docs/own-neurons.md has an example of twenty lines.
+NEURONS maps a class (by its qualified name, so that no library is imported here) to a NeuronType. To add a custom
+neuron: `register_neuron`; docs/own-neurons.md has an example of twenty lines.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.core.readers.ours import Content, array, membrane_attrs, own_neuron
-from plif_export.core.readers.rules import NeverSupported, Unsupported, require
-from plif_export.readers.libraries.layers import known_as, one_number, qualified
+from plif_export.core.readers.ours import Content, read_membrane_attrs, read_neuron, to_array
+from plif_export.core.readers.rules import InvalidModule, Unsupported, require
+from plif_export.readers.libraries.layers import find_entry, qualified_name, require_uniform
 from runtime.core.model import neurons
 from runtime.core.model.neurons import Equation
 
@@ -26,11 +26,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class NeuronType:
-    """What the exporter knows of a class of neurons.
+    """The facts that the exporter has about a class of neurons: its equation, and the reset of its state.
 
-    read   module -> (kind, attributes, parameters); raises Unsupported
-    keep   what to write where a network does not carry the state from one call to the next
-    reset  forgets the module's state; None where the library's own reset does it
+    read: module -> (kind, attributes, parameters); raises Unsupported.
+    keep: advice for a network that does not carry the state from one call to the next.
+    reset: clears the module's state; None if the library's own reset does it.
     """
 
     read: Callable[..., Content]
@@ -40,7 +40,7 @@ class NeuronType:
 
 NEURONS: dict[str, NeuronType] = {}
 
-# Classes whose instances keep a state: one that no state was found in has lost it.
+# Classes with a state between steps. The reader reports an instance without a state as a problem.
 STATEFUL = (
     "spikingjelly.activation_based.base.MemoryModule",
     "spikingjelly.clock_driven.base.MemoryModule",
@@ -54,55 +54,61 @@ STATEFUL = (
     "torch.nn.modules.rnn.RNNCellBase",
 )
 
-RESETS = {"spikingjelly": "functional.reset_net", "snntorch": "utils.reset"}  # how a whole network is reset
+LIBRARY_RESETS = {
+    "spikingjelly": "functional.reset_net",
+    "snntorch": "utils.reset",
+}  # the function that resets a whole network
 
 
-def _as_made(module: nn.Module) -> None:
+def _clear_buffers(module: nn.Module) -> None:
     for name in module._buffers:
         module._buffers[name] = torch.zeros(0)
 
 
-# Classes whose own reset keeps the batch of the last call, and how they forget it.
-FORGET: dict[str, Callable[[nn.Module], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _as_made}
+# Classes with a reset that keeps the batch size of the last call, and a function that clears it.
+EXTRA_RESETS: dict[str, Callable[[nn.Module], None]] = {"sinabs.layers.stateful_layer.StatefulLayer": _clear_buffers}
 
 
-def neuron_type(module: nn.Module) -> NeuronType | None:
-    return known_as(module, NEURONS, ("forward", "single_step_functional_forward"))
+def find_neuron_type(module: nn.Module) -> NeuronType | None:
+    return find_entry(module, NEURONS, ("forward", "single_step_functional_forward"))
 
 
 def reset_neurons(module: nn.Module) -> None:
-    """Resets every neuron of a module, by its library's own reset."""
+    """Reset the state of every neuron in a module, with the reset of its library."""
     for part in module.modules():
-        found = neuron_type(part)
-        if found is not None and found.reset is not None:
-            found.reset(part)
-        elif found is not None or is_stateful(part):
+        kind = find_neuron_type(part)
+        if kind is not None and kind.reset is not None:
+            kind.reset(part)
+        elif kind is not None or is_stateful(part):
             for name in ("reset", "reset_mem", "reset_states"):
                 if callable(getattr(part, name, None)):
                     getattr(part, name)()
-        elif (forget := known_as(part, FORGET, ())) is not None:
-            forget(part)
+        elif (clear := find_entry(part, EXTRA_RESETS, ())) is not None:
+            clear(part)
 
 
-def reset_as_owner(module: nn.Module) -> str:
-    """Resets a module as its owner does, by its library's reset and by every reset of its parts; returns the name of that."""
+def reset_like_owner(module: nn.Module) -> str:
+    """Reset a module as its owner would: by its library's reset and by every reset() of its parts.
+
+    Returns: the name of the reset function, for a message.
+    """
     reset_neurons(module)
     for part in module.modules():
         try:
             methodcaller("reset")(part)
-        except Exception:  # it has none, or one that wants something
+        except Exception:  # it has no reset, or one with arguments
             continue
     packages = {cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__}
-    return next((name for package, name in RESETS.items() if package in packages), "reset()")
+    return next((name for package, name in LIBRARY_RESETS.items() if package in packages), "reset()")
 
 
 def is_stateful(module: nn.Module) -> bool:
-    return any(qualified(cls) in STATEFUL for cls in type(module).__mro__)
+    return any(qualified_name(cls) in STATEFUL for cls in type(module).__mro__)
 
 
 def keeps_state(module: nn.Module) -> bool:
-    """Whether a part is a neuron, or another layer with a memory."""
-    return neuron_type(module) is not None or is_stateful(module)
+    """Return whether a module is a neuron or another layer with a state between steps."""
+    return find_neuron_type(module) is not None or is_stateful(module)
 
 
 def register_neuron(
@@ -113,87 +119,87 @@ def register_neuron(
     attrs: Callable[[Module], Mapping[str, object]],
     params: Callable[[Module], Mapping[str, Tensor | np.ndarray | float]] = lambda module: {},
 ) -> None:
-    """Makes a class of neurons known.
+    """Register a class of custom neurons with the equation that it computes, so that it can be exported.
 
-    equation  what it computes (runtime.core.model.neurons.Equation); it is registered too
-    states    {variable of the equation: attribute of the module that holds it, a tensor}
-    attrs     module -> {"v_threshold": ..., "v_reset": ..., and what the equation asks for}
-    params    module -> {name: tensor [] or [C], or a number}, the arrays that the equation asks for
+    equation: the equation (runtime.core.model.neurons.Equation); it is registered too.
+    states: {variable of the equation: attribute of the module that holds it, a tensor}.
+    attrs: module -> {"v_threshold": ..., "v_reset": ..., and further attributes that the equation needs}.
+    params: module -> {name: tensor [] or [C], or a number}, the arrays that the equation needs.
     """
-    neurons.register(equation)
+    neurons.register_equation(equation)
 
     def read(module: Module) -> Content:
         values = {key: np.asarray(torch.as_tensor(value).detach(), np.float32) for key, value in params(module).items()}
         return equation.kind, dict(attrs(module)), values
 
     def reset(module: nn.Module) -> None:
-        own = getattr(module, "reset", None)
-        if callable(own):
-            own()
+        module_reset = getattr(module, "reset", None)
+        if callable(module_reset):
+            module_reset()
         else:
             for attribute in states.values():
                 setattr(module, attribute, None)
 
     keep = "keep it in the module, or pass it in and return it; do not reset it inside forward"
-    NEURONS[qualified(cls)] = NeuronType(read, keep, reset)
+    NEURONS[qualified_name(cls)] = NeuronType(read, keep, reset)
 
 
-def _probe(function: Callable[[Tensor], Tensor], at_threshold: float, what: str) -> None:
-    """Refuses a spike function that is not the step function, with this value at the threshold itself."""
+def _require_step_function(function: Callable[[Tensor], Tensor], at_threshold: float, name: str) -> None:
+    """Refuse a spike function that is not the step function, with a given value at the threshold."""
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
-        found = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
-    if found != [0.0, 0.0, at_threshold, 1.0, 1.0]:
-        rule = f"its {what} gives {found} below, at and above the threshold, not a step from 0 to 1"
-        raise NeverSupported(rule, "use a surrogate whose forward is the step function")
+        spikes = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]
+    if spikes != [0.0, 0.0, at_threshold, 1.0, 1.0]:
+        rule = f"its {name} gives {spikes} below, at and above the threshold, not a step from 0 to 1"
+        raise InvalidModule(rule, "use a surrogate whose forward is the step function")
 
 
 # --- ours, inside other modules ---------------------------------------------------------------------------------------------
 
 
-NEURONS["plif_train.core.network.neuron.Neuron"] = NeuronType(own_neuron)
+NEURONS["plif_train.core.network.neuron.Neuron"] = NeuronType(read_neuron)
 
 
 # --- SpikingJelly -------------------------------------------------------------------------------------------------------
 
 
-def _spikingjelly(m: Any) -> Content:
-    _probe(m.surrogate_function, 1.0, "surrogate_function")
+def _read_spikingjelly(m: Any) -> Content:
+    _require_step_function(m.surrogate_function, 1.0, "surrogate_function")
     require(
         isinstance(m.v_threshold, float | int), f"v_threshold is a {type(m.v_threshold).__name__}", "use one number"
     )
-    kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[known_name(m)]
-    attrs = membrane_attrs(m, kind == "IF" or m.decay_input)
+    kind = {"IFNode": "IF", "LIFNode": "LIF", "ParametricLIFNode": "PLIF"}[find_class_name(m)]
+    attrs = read_membrane_attrs(m, kind == "IF" or m.decay_input)
     if kind == "IF":
         return kind, attrs, {}
     if kind == "PLIF":
-        return kind, attrs, {"alpha": array(m.w.detach().float().sigmoid())}
+        return kind, attrs, {"alpha": to_array(m.w.detach().float().sigmoid())}
     tau = float(m.tau)
     if np.frexp(tau)[0] != 0.5:  # not a power of two: dividing by tau is not multiplying by 1/tau
         attrs.update(charge="divided", tau=tau)
     return kind, attrs, {"alpha": np.array(1.0 / tau, np.float32)}
 
 
-def known_name(m: nn.Module) -> str:
-    return next(cls.__name__ for cls in type(m).__mro__ if qualified(cls) in NEURONS)
+def find_class_name(m: nn.Module) -> str:
+    return next(cls.__name__ for cls in type(m).__mro__ if qualified_name(cls) in NEURONS)
 
 
 for _file, _cls in (("integrate_and_fire", "IFNode"), ("lif", "LIFNode"), ("plif", "ParametricLIFNode")):
-    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(_spikingjelly)
+    NEURONS[f"spikingjelly.activation_based.neuron.{_file}.{_cls}"] = NeuronType(_read_spikingjelly)
     for _package in ("activation_based", "clock_driven"):  # 0.0.0.0.14 and 0.0.0.0.12
-        NEURONS[f"spikingjelly.{_package}.neuron.{_cls}"] = NeuronType(_spikingjelly)
+        NEURONS[f"spikingjelly.{_package}.neuron.{_cls}"] = NeuronType(_read_spikingjelly)
 
 
 # --- snnTorch -------------------------------------------------------------------------------------------------------------
 
 
-def _leaky(m: Any) -> Content:
-    _probe(m.spike_grad, 0.0, "spike_grad")
+def _read_leaky(m: Any) -> Content:
+    _require_step_function(m.spike_grad, 0.0, "spike_grad")
     require(not m.inhibition, "inhibition=True, one spike per layer", "train without inhibition")
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
-    threshold = np.unique(array(torch.as_tensor(m.threshold)))
+    threshold = np.unique(to_array(torch.as_tensor(m.threshold)))
     require(threshold.size == 1, f"{threshold.size} thresholds in one layer", "use one threshold for a layer")
-    beta = array(torch.as_tensor(m.beta).clamp(0, 1))
+    beta = to_array(torch.as_tensor(m.beta).clamp(0, 1))
     reset = ("subtract", "zero", "none")[int(m.reset_mechanism_val)]
     attrs: dict[str, object] = {
         "v_threshold": float(threshold[0]),
@@ -206,19 +212,19 @@ def _leaky(m: Any) -> Content:
 
 
 NEURONS["snntorch._neurons.leaky.Leaky"] = NeuronType(
-    _leaky, "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)"
+    _read_leaky, "make the neuron with init_hidden=True, or pass mem in and return it: spk, mem = lif(x, mem)"
 )
 
 
 # --- Norse ----------------------------------------------------------------------------------------------------------------
 
 
-def _norse(m: Any) -> Content:
+def _read_norse(m: Any) -> Content:
     p = m.p
     two_states = type(m).__name__ == "LIFCell"
     require(p.method == "super", f"method '{p.method}'", "use method 'super', whose forward is the step function")
     attrs: dict[str, object] = {
-        name: one_number(array(torch.as_tensor(value)), name)
+        name: require_uniform(to_array(torch.as_tensor(value)), name)
         for name, value in (("v_threshold", p.v_th), ("v_leak", p.v_leak), ("v_reset", p.v_reset))
     }
     reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
@@ -227,13 +233,13 @@ def _norse(m: Any) -> Content:
     elif reset != "reset_value":
         raise Unsupported(f"reset_method '{reset}'", "use reset_value or reset_subtract")
     with torch.no_grad():
-        params = {"k": array(torch.as_tensor(m.dt * p.tau_mem_inv))}
+        params = {"k": to_array(torch.as_tensor(m.dt * p.tau_mem_inv))}
         if two_states:
-            params["k_syn"] = array(torch.as_tensor(m.dt * p.tau_syn_inv))
+            params["k_syn"] = to_array(torch.as_tensor(m.dt * p.tau_syn_inv))
     return "LIFCell" if two_states else "LIFBox", attrs, params
 
 
 for _file, _cls in (("lif_box", "LIFBoxCell"), ("lif", "LIFCell")):
     NEURONS[f"norse.torch.module.{_file}.{_cls}"] = NeuronType(
-        _norse, "keep it, with self.state = None at first: s, self.state = lif(x, self.state)"
+        _read_norse, "keep it, with self.state = None at first: s, self.state = lif(x, self.state)"
     )

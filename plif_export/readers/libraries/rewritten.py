@@ -1,7 +1,7 @@
-"""Classes of other libraries whose own code is no step: written again in one that is, or refused with the reason.
+"""Third-party classes that compute all time-steps at once: rewritten as a loop over steps, or refused with the reason.
 
-What is written again is only how it is recorded: what was read is then compared with the class's own forward, as everything is
-(module/check.py). To add a class, enter it in REWRITTEN, or in REFUSED with what was found and what to do.
+The rewritten code is only used to record the class. The result is then compared with the class's own forward
+(module/check.py). To add a class, enter it in REWRITTEN, or in REFUSED with the reason and the advice.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.core.readers.rules import Problem, Unsupported, require
-from plif_export.readers.libraries.layers import known_as
+from plif_export.readers.libraries.layers import find_entry
 
 Forward = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
-def _sliding_psn(m: Any) -> Forward:
-    """S[t] = step(sum_i w_i X[t - k + 1 + i] + b), over the last k inputs: zeros before the first.
+def _rewrite_sliding_psn(m: Any) -> Forward:
+    """Return a step-by-step forward for SpikingJelly's SlidingPSN.
 
-    SpikingJelly joins the batch and the neurons for it, and makes shorter sums in the first steps.
+    S[t] = step(sum_i w_i X[t - k + 1 + i] + b), over the last k inputs: zeros before the first. SpikingJelly joins
+    the batch and the neurons for it, and makes shorter sums in the first steps.
     """
 
-    def forward(x: Tensor) -> Tensor:  # [B, ...], or [T, B, ...], which starts anew and keeps nothing
-        many = m.step_mode == "m"
-        past, fired = [] if many else list(m.queue), list[Tensor]()
-        for x_t in x.unbind(0) if many else [x]:
-            # zeros that are made in different ways, so that they count as different states
+    def forward(x: Tensor) -> Tensor:  # [B, ...], or [T, B, ...], which starts from zeros and keeps no state
+        is_multi_step = m.step_mode == "m"
+        past, fired = [] if is_multi_step else list(m.queue), list[Tensor]()
+        for x_t in x.unbind(0) if is_multi_step else [x]:
+            # different expressions of zero, so that each counts as a state of its own
             window = [*(past or [torch.zeros_like(x_t) * float(i) for i in range(m.k - 1)]), x_t]
             h = window[0] * m.weight[0]
             for i in range(1, m.k):
                 h = h + window[i] * m.weight[i]
             fired.append(m.surrogate_function(h + m.bias))
-            # what is kept is made anew: a value of the step before, of no older one
+            # copied in every step, so that a step reads values of the step before, and none older
             past = [v * 1.0 for v in window[1:]]
-        if many:
+        if is_multi_step:
             return torch.stack(fired)
         m.queue = past
         return fired[0]
@@ -44,13 +45,16 @@ def _sliding_psn(m: Any) -> Forward:
     return forward
 
 
-def _state_leaky(m: Any) -> Forward:
-    """U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
+def _rewrite_state_leaky(m: Any) -> Forward:
+    """Return a step-by-step forward for snnTorch's StateLeaky and LinearLeaky.
 
-    snnTorch makes all steps in one convolution with exp(-t / tau).
+    U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
+    snnTorch computes all steps in one convolution with exp(-t / tau).
     """
-    whole = m.kernel_truncation_steps is None
-    require(whole, "it forgets after kernel_truncation_steps", "leave it None: what decays is forgotten by itself")
+    untruncated = m.kernel_truncation_steps is None
+    require(
+        untruncated, "it forgets after kernel_truncation_steps", "leave it None: what decays is forgotten by itself"
+    )
     require(not m.state_quant, "state_quant is set", "export the membrane in float32: state_quant=False")
 
     def forward(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # [T, B, C]
@@ -66,11 +70,14 @@ def _state_leaky(m: Any) -> Forward:
     return forward
 
 
-def _leaky_parallel(m: Any) -> Forward:
-    """U[t] = relu(W X[t] + b + beta U[t - 1] + c), S = U > threshold, without reset. snnTorch runs an nn.RNN."""
+def _rewrite_leaky_parallel(m: Any) -> Forward:
+    """Return a step-by-step forward for snnTorch's LeakyParallel, which runs an nn.RNN.
+
+    U[t] = relu(W X[t] + b + beta U[t - 1] + c), S = U > threshold, without reset.
+    """
     w, beta = m.rnn.weight_hh_l0, m.rnn.weight_hh_l0.diagonal()
-    apart = torch.equal(w, torch.diag(beta))
-    require(apart, "its membranes go through a layer on the way to the next step", "use weight_hh_enable=False")
+    is_diagonal = torch.equal(w, torch.diag(beta))
+    require(is_diagonal, "its membranes go through a layer on the way to the next step", "use weight_hh_enable=False")
     b, c = (m.rnn.bias_ih_l0, m.rnn.bias_hh_l0) if m.rnn.bias else (None, 0.0)
 
     def forward(x: Tensor) -> Tensor:  # [T, B, C]
@@ -87,26 +94,26 @@ def _leaky_parallel(m: Any) -> Forward:
 
 
 REWRITTEN: dict[str, Callable[[nn.Module], Forward]] = {
-    "spikingjelly.activation_based.neuron.psn.SlidingPSN": _sliding_psn,
-    "snntorch._neurons.stateleaky.StateLeaky": _state_leaky,
-    "snntorch._neurons.linearleaky.LinearLeaky": _state_leaky,
-    "snntorch._neurons.leakyparallel.LeakyParallel": _leaky_parallel,
+    "spikingjelly.activation_based.neuron.psn.SlidingPSN": _rewrite_sliding_psn,
+    "snntorch._neurons.stateleaky.StateLeaky": _rewrite_state_leaky,
+    "snntorch._neurons.linearleaky.LinearLeaky": _rewrite_state_leaky,
+    "snntorch._neurons.leakyparallel.LeakyParallel": _rewrite_leaky_parallel,
 }
 
 
-def rewrite(module: nn.Module) -> None:
-    """Gives the parts of a copy the forward that is written again."""
+def rewrite_forwards(module: nn.Module) -> None:
+    """Replace the forward of every part of a copied module by its rewritten version, for classes in REWRITTEN."""
     for path, part in module.named_modules():
-        written = known_as(part, REWRITTEN)
-        if written is not None:
+        make_forward = find_entry(part, REWRITTEN)
+        if make_forward is not None:
             try:
-                object.__setattr__(part, "forward", written(part))
+                object.__setattr__(part, "forward", make_forward(part))
             except Unsupported as problem:
                 raise Unsupported(problem.rule, problem.advice, path) from None
 
 
 _SLIDING = "train SlidingPSN, whose weights are the same in every step"
-# class -> (what was found, what to do)
+# class -> (reason, advice)
 REFUSED: dict[str, tuple[str, str]] = {
     "spikingjelly.activation_based.neuron.psn.PSN": ("a step of it reads the inputs of later steps", _SLIDING),
     "spikingjelly.activation_based.neuron.psn.MaskedPSN": ("each of its T steps has weights of its own", _SLIDING),
@@ -121,7 +128,9 @@ REFUSED: dict[str, tuple[str, str]] = {
 }
 
 
-def refusals(module: nn.Module) -> list[Problem]:
-    """The parts of a module that are never a step that repeats."""
-    found = ((path, part, known_as(part, REFUSED)) for path, part in module.named_modules())
-    return [Problem(path or "forward", type(part).__name__, *why) for path, part, why in found if why is not None]
+def find_refused_parts(module: nn.Module) -> list[Problem]:
+    """List the parts of a module that are refused because they do not repeat one step."""
+    refused = ((path, part, find_entry(part, REFUSED)) for path, part in module.named_modules())
+    return [
+        Problem(path or "forward", type(part).__name__, *reason) for path, part, reason in refused if reason is not None
+    ]

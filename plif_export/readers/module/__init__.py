@@ -1,1 +1,1 @@
-"""A live nn.Module -> SNN graph, by running it: reader.py leads through it."""
+"""The reader of live PyTorch modules: it runs a module, records it and turns it into a graph."""

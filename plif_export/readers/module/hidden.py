@@ -1,11 +1,11 @@
-"""State that no tensor shows: a counter, a flag, the length of a list, a random generator. Does it change what a step does?
+"""A search for hidden state: state without a tensor (a counter, a flag, a list, a generator) that changes a step.
 
-A step whose Python keeps nothing is the same program for ever, since nothing else decides (looks.py refuses values of tensors).
-So first is looked what one step more changes in the world around the module. Mostly nothing. What changes is set to what it
-will be k steps on, all of it together, and some steps are written down from there: they must be the same nodes of the same
-table as now. The steps k are those at which a comparison with a number comes out otherwise (later.py), and those at which
-something reaches a number of the code, a power of ten or of two. What grows evenly can be set so; what does not is followed
-through the first steps, until it comes round.
+A step with no state in Python is the same program for ever, since nothing else decides (looks.py refuses values of
+tensors). So the search first compares the objects around the module before and after one more call. Mostly nothing
+changes. Changed values are set to their values k steps ahead, all together, and some steps are recorded from there.
+They must be the same nodes of the same table as now. The steps k are those at which a comparison with a number
+changes its outcome (later.py), and those at which a value reaches a number of the code, a power of ten or of two.
+Only values that grow evenly can be set ahead. Other values are followed through the first steps, until they repeat.
 """
 
 from __future__ import annotations
@@ -21,270 +21,293 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from plif_export.core.readers.rules import Problem
-from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.tracing.forms import Form
-from plif_export.readers.tracing.nodes import Steps, Table, TraceNode
-from plif_export.readers.tracing.record import RANDOM, TraceRun
-from plif_export.readers.unseen_state.asks import asked
-from plif_export.readers.unseen_state.codes import written
-from plif_export.readers.unseen_state.generators import Anything, exact, state_of
+from plif_export.readers.libraries.rewritten import rewrite_forwards
+from plif_export.readers.tracing.forms import CallForm
+from plif_export.readers.tracing.nodes import NodeTable, Steps, TraceNode
+from plif_export.readers.tracing.record import RANDOM_ADVICE, TraceRun
+from plif_export.readers.unseen_state.asks import trace_env_reads
+from plif_export.readers.unseen_state.codes import find_access_line
+from plif_export.readers.unseen_state.generators import Anything, format_rng_state, get_rng_state
 from plif_export.readers.unseen_state.later import Comparisons
-from plif_export.readers.unseen_state.looks import place, profiled
-from plif_export.readers.unseen_state.world import INSIDE, Slot, Surroundings
+from plif_export.readers.unseen_state.looks import find_source_line, profile_calls
+from plif_export.readers.unseen_state.world import MODULE_KEY, ObjectGraph, Slot
 
-STEPS = 64  # that are run to see how something changes
-SETTLED = 3  # calls after which everything is there that is made at first
-WINDOW = 3  # steps that are compared: what one of them changes shows in the output of the next
+STEPS = 64  # calls that show how a value changes
+WARM_UP = 3  # calls after which all objects of the first calls exist
+WINDOW = 3  # steps that are compared: a change in one shows in the output of the next
 BATCH = 2
-NEAR = [*range(1, 2000), *(10**p + d for p in range(4, 8) for d in (-1, 0, 1)), *(2**p for p in range(11, 24))]
-ROUND = [*(10**p for p in range(1, 7)), *(2**p for p in range(3, 17))]
-MOST = 120  # windows
-KINDS = ("number", "length", "other")  # of what is kept that is no tensor
-LONG = 4096  # the longest list that is made to see what it does
+STEPS_TO_TRY = [*range(1, 2000), *(10**p + d for p in range(4, 8) for d in (-1, 0, 1)), *(2**p for p in range(11, 24))]
+ROUND_NUMBERS = [*(10**p for p in range(1, 7)), *(2**p for p in range(3, 17))]
+MAX_WINDOWS = 120  # windows that are recorded at most
+KINDS = ("number", "length", "other")  # kinds of slots that are no tensors
+MAX_LENGTH = 4096  # the longest list that is tried
 ADVICE = "keep it in a tensor, and let every step do the same; use torch.where"
 
 
-def hidden_state(form: Form) -> tuple[list[Problem], list[str]]:
-    """The problem of a state that changes what a step does, if there is one; and what could not be proved."""
-    found = _Hidden(form)
+def find_hidden_state(form: CallForm) -> tuple[list[Problem], list[str]]:
+    """Search a module for Python state, such as counters, that changes its steps but is in no tensor.
+
+    Returns: the problems (one at most), and sentences about state that could not be proved harmless.
+    """
+    search = _HiddenStateSearch(form)
     try:
-        problems, not_proved = found.run()
-        return problems, [*not_proved, *found.asked]
+        problems, not_proved = search.run()
+        return problems, [*not_proved, *search.env_reads]
     finally:
-        found.start.put_back()
+        search.initial_graph.restore()
 
 
-class _Hidden:
-    def __init__(self, form: Form) -> None:
+class _HiddenStateSearch:
+    def __init__(self, form: CallForm) -> None:
         self.form, self.module = form, form.copy()
-        rewrite(self.module)
-        self.start = Surroundings(self.module)
+        rewrite_forwards(self.module)
+        self.initial_graph = ObjectGraph(self.module)
         self.length = 1 if form.kind == "step" else 2
-        self.table = Table(BATCH)
-        self.calls, self.asked, self.names = 0, list[str](), set[str]()
+        self.table = NodeTable(BATCH)
+        self.calls, self.env_reads, self.names = 0, list[str](), set[str]()
 
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
-            worlds = [self.call() for _ in range(SETTLED)]
-        except Exception:  # whatever the module's own Python raises: reading it says that better
+            graphs = [self.call() for _ in range(WARM_UP)]
+        except Exception:  # whatever the module's own Python raises: the reader reports it better
             return [], []
-        before, now = worlds[-2:]
-        counted = (name for name in now.counted if name.rpartition(".")[-1] in self.names)
-        self.asked += [f"what {name} is, once more are made" for name in counted]
-        changed = {where: slot for where, slot in now.slots.items() if _differs(before.slots.get(where), slot)}
+        before, graph = graphs[-2:]
+        counters = (name for name in graph.class_counters if name.rpartition(".")[-1] in self.names)
+        self.env_reads += [f"what {name} is, once more are made" for name in counters]
+        changed = {key: slot for key, slot in graph.slots.items() if _has_changed(before.slots.get(key), slot)}
         for slot in changed.values():
             if slot.kind == "random":
-                rule = f"it draws {slot.place.name} in forward ({self.drawn_at(slot)})"
-                return [self.problem(slot, rule, RANDOM)], []
+                rule = f"it draws {slot.location.name} in forward ({self.find_draw_line(slot)})"
+                return [self.make_problem(slot, rule, RANDOM_ADVICE)], []
         if not changed:
             return [], []
-        self.now = now
+        self.graph = graph
         try:
-            self.usual, trace = self.window()
-        except Exception:  # the reader will say so; where it does not, this was not looked at
-            return [], [f"after step {SETTLED} ({_names(changed)})"]
-        self.after = Surroundings(self.module).slots
-        made = {where: slot.live for where, slot in self.after.items() if slot.kind == "tensor"}
-        moved = {where for where, live in made.items() if trace.moves(live)}
-        stands = {where: trace.known.get(live) for where, live in made.items()}
-        kept = {where for where, node in stands.items() if isinstance(node, TraceNode) and node.op == "param"}
-        now.put_back()
-        for where, slot in changed.items():
-            if where in kept and slot.live is before.slots[where].live:
-                return [self.problem(slot, f"{_named(slot)} is changed outside of torch", ADVICE)], []
-            if slot.kind == "tensor" and not where.startswith(INSIDE) and slot.put is not None:
-                slot.put(slot.live.logical_not())
-                same = self.same()
-                now.put_back()
-                if not same:
-                    rule = f"{_named(slot)} is a state outside of the module"
-                    return [self.problem(slot, rule, "keep it in the module: self.state")], []
-        changed = {w: s for w, s in changed.items() if w not in moved and (s.kind != "tensor" or w.startswith(INSIDE))}
+            self.reference_nodes, trace = self.trace_window()
+        except Exception:  # the reader reports the error; if it does not, this was not checked
+            return [], [f"after step {WARM_UP} ({_join_names(changed)})"]
+        self.after = ObjectGraph(self.module).slots
+        tensors = {key: slot.live for key, slot in self.after.items() if slot.kind == "tensor"}
+        dynamic = {key for key, live in tensors.items() if trace.depends_on_input(live)}
+        nodes = {key: trace.node_of.get(live) for key, live in tensors.items()}
+        unchanged = {key for key, node in nodes.items() if isinstance(node, TraceNode) and node.op == "param"}
+        graph.restore()
+        for key, slot in changed.items():
+            if key in unchanged and slot.live is before.slots[key].live:
+                return [self.make_problem(slot, f"{_describe_slot(slot)} is changed outside of torch", ADVICE)], []
+            if slot.kind == "tensor" and not key.startswith(MODULE_KEY) and slot.setter is not None:
+                slot.setter(slot.live.logical_not())
+                is_harmless = self.is_unchanged()
+                graph.restore()
+                if not is_harmless:
+                    rule = f"{_describe_slot(slot)} is a state outside of the module"
+                    return [self.make_problem(slot, rule, "keep it in the module: self.state")], []
+        changed = {
+            w: s for w, s in changed.items() if w not in dynamic and (s.kind != "tensor" or w.startswith(MODULE_KEY))
+        }
         if not changed:
             return [], []
-        with redirect_stdout(io.StringIO()):  # what a module prints at its thousandth step is not the user's
-            return self.explore(changed)
+        with redirect_stdout(io.StringIO()):  # prints of the module in later steps are not for the user
+            return self.check_later_steps(changed)
 
-    def call(self) -> Surroundings:
-        """What there is after one call more."""
-        x = self.form.steps(self.length, BATCH, seed=self.calls)
+    def call(self) -> ObjectGraph:
+        """Call the module once more, and return a snapshot of the objects around it."""
+        x = self.form.make_input(self.length, BATCH, seed=self.calls)
         self.calls += 1
-        with torch.no_grad(), self.form.during(self.length):
-            run = partial(self.form.forward(self.length), self.module, self.form.arranged(x))
-            if self.calls == SETTLED:
-                self.asked, self.names = asked(run)
+        with torch.no_grad(), self.form.set_length(self.length):
+            run = partial(self.form.make_call(self.length), self.module, self.form.arrange_input(x))
+            if self.calls == WARM_UP:
+                self.env_reads, self.names = trace_env_reads(run)
             else:
                 run()
-        return Surroundings(self.module)
+        return ObjectGraph(self.module)
 
-    def window(self) -> tuple[list[TraceNode], TraceRun]:
-        """What WINDOW steps give from here on, as nodes, and the run."""
-        x = self.form.steps(WINDOW, BATCH)
-        with self.form.during(WINDOW):
+    def trace_window(self) -> tuple[list[TraceNode], TraceRun]:
+        """Record the operations of the next few steps of a module, and return their output nodes and the run."""
+        x = self.form.make_input(WINDOW, BATCH)
+        with self.form.set_length(WINDOW):
             run = TraceRun(self.table, self.module, WINDOW)
-            run.record(self.form.arranged(x), self.form.axis, self.form.forward(WINDOW))
-        items = [each.items if isinstance(each, Steps) else [each] for each in tree_leaves(run.made)]
-        return [node for each in items for node in each if isinstance(node, TraceNode)], run
+            run.record(self.form.arrange_input(x), self.form.axis, self.form.make_call(WINDOW))
+        items = [leaf.items if isinstance(leaf, Steps) else [leaf] for leaf in tree_leaves(run.output)]
+        return [node for leaf in items for node in leaf if isinstance(node, TraceNode)], run
 
-    def same(self) -> bool:
-        """Whether the steps from here on are the same as ever."""
+    def is_unchanged(self) -> bool:
+        """Return whether the next steps of a module record the same operations as at the start."""
         try:
-            return self.window()[0] == self.usual
-        except Exception:  # what it does there fails, or cannot be exported
+            return self.trace_window()[0] == self.reference_nodes
+        except Exception:  # the step fails there, or cannot be exported
             return False
 
-    def explore(self, changed: dict[str, Slot]) -> tuple[list[Problem], list[str]]:
-        """What comes of the values that change, in later steps."""
-        looks = [self.now.slots, *(self.call().slots for _ in range(STEPS))]
-        for look in looks[1:]:
-            changed |= self.others(look, self.now.slots, changed)
-        values = {where: [look[where].value if where in look else None for look in looks] for where in changed}
+    def check_later_steps(self, changed: dict[str, Slot]) -> tuple[list[Problem], list[str]]:
+        """Check whether Python values that change from call to call change a later step of the module."""
+        snapshots = [self.graph.slots, *(self.call().slots for _ in range(STEPS))]
+        for snapshot in snapshots[1:]:
+            changed |= self.find_new_changes(snapshot, self.graph.slots, changed)
+        values = {key: [snapshot[key].value if key in snapshot else None for snapshot in snapshots] for key in changed}
         first = self.calls - STEPS
-        self.now.put_back()
-        rise = {w: _rise(values[w]) for w, slot in changed.items() if slot.put is not None and slot.kind != "other"}
-        even = {where: each for where, each in rise.items() if each is not None}
-        odd = [where for where in changed if where not in even]
-        seen: set[str] = set()
+        self.graph.restore()
+        rise = {
+            w: _find_growth(values[w])
+            for w, slot in changed.items()
+            if slot.setter is not None and slot.kind != "other"
+        }
+        even = {key: growth for key, growth in rise.items() if growth is not None}
+        odd = [key for key in changed if key not in even]
+        states: set[str] = set()
         for k in range(STEPS if odd else 0):
-            state = str([values[where][k] for where in odd])
-            if state in seen:
+            state = str([values[key][k] for key in odd])
+            if state in states:
                 odd = []
                 break
-            seen.add(state)
-            here = Surroundings(self.module)
-            if not self.same():
-                return [self.changes(changed[odd[0]], first + k)], []
-            here.put_back()
+            states.add(state)
+            graph = ObjectGraph(self.module)
+            if not self.is_unchanged():
+                return [self.make_change_problem(changed[odd[0]], first + k)], []
+            graph.restore()
             self.call()
-        self.now.put_back()
-        self.first, self.known, self.unset = first, set(changed), list[Slot]()
-        if even and (problem := self.travel({w: (changed[w], each) for w, each in even.items()})):
+        self.graph.restore()
+        self.first, self.changed_keys, self.unset = first, set(changed), list[Slot]()
+        if even and (problem := self.check_steps_ahead({w: (changed[w], growth) for w, growth in even.items()})):
             return [problem], []
-        left = _names({where: changed[where] for where in odd} | {str(id(slot)): slot for slot in self.unset})
-        return [], [f"after step {first + STEPS} ({left})"] if left else []
+        unproved = _join_names({key: changed[key] for key in odd} | {str(id(slot)): slot for slot in self.unset})
+        return [], [f"after step {first + STEPS} ({unproved})"] if unproved else []
 
-    def others(self, look: dict[str, Slot], usual: dict[str, Slot], known: Container[str]) -> dict[str, Slot]:
-        """What else than what is known is not as usual, and no tensor: {where: what it is now}"""
-        found = (where for where, slot in look.items() if slot.kind in KINDS and _differs(usual.get(where), slot))
-        return {where: self.now.slots[where] for where in found if where not in known and where in self.now.slots}
+    def find_new_changes(
+        self, snapshot: dict[str, Slot], reference: dict[str, Slot], ignored: Container[str]
+    ) -> dict[str, Slot]:
+        """Return the Python values that differ from a reference snapshot, except tensors and known changes."""
+        changed = (
+            key for key, slot in snapshot.items() if slot.kind in KINDS and _has_changed(reference.get(key), slot)
+        )
+        return {key: self.graph.slots[key] for key in changed if key not in ignored and key in self.graph.slots}
 
-    def travel(self, places: dict[str, tuple[Slot, Anything]]) -> Problem | None:
-        """Goes to later steps, and looks at what is done there. places: {where: (what, by how much it grows in a step)}
+    def check_steps_ahead(self, growing: dict[str, tuple[Slot, Anything]]) -> Problem | None:
+        """Set a module's counters to later values, and check that it records the same operations there.
 
-        What changes in those steps only (hours, that follow from minutes) is then gone through by itself.
+        growing: {key: (slot, growth in a step)}. Values that change only in those steps (hours, which follow from
+          minutes) are then
+        checked in the same way.
         """
-        here, more = self.now, dict[str, tuple[Slot, Anything]]()
-        numbers = {*self.now.numbers, *ROUND}
-        own = [s.value for s in self.now.slots.values() if s.place.codes and isinstance(s.value, int | float)]
-        numbers |= {int(value) for value in own if abs(value) < 1e9}
+        graph, follow_ups = self.graph, dict[str, tuple[Slot, Anything]]()
+        numbers = {*self.graph.numbers, *ROUND_NUMBERS}
+        thresholds = [
+            s.value for s in self.graph.slots.values() if s.location.codes and isinstance(s.value, int | float)
+        ]
+        numbers |= {int(value) for value in thresholds if abs(value) < 1e9}
         ks: dict[int, str | None] = dict.fromkeys([0, 1])
-        for slot, rise in places.values():
-            for value, each in {*zip(_few(slot.value), _few(rise), strict=True)}:
-                steps = (int((n - value) / each) - 1 for n in numbers if each and (n <= LONG or slot.kind != "length"))
+        for slot, rise in growing.values():
+            for value, step in {*zip(_first_numbers(slot.value), _first_numbers(rise), strict=True)}:
+                steps = (
+                    int((n - value) / step) - 1 for n in numbers if step and (n <= MAX_LENGTH or slot.kind != "length")
+                )
                 ks.update(dict.fromkeys(k for k in sorted(steps) if k > 0))
-        waiting, done = list(ks), set[int]()
-        while waiting and len(done) < MOST:
+        waiting, visited = list(ks), set[int]()
+        while waiting and len(visited) < MAX_WINDOWS:
             k = waiting.pop(0)
-            if k in done:
+            if k in visited:
                 continue
-            done.add(k)
+            visited.add(k)
             log = Comparisons()
-            self.go(places, k, log)
-            same = self.same()
-            look = Surroundings(self.module).slots
-            here.put_back()
-            if not same:
-                return self.changes(self.who(places, k), self.first + k)
-            for where, slot in self.others(look, self.after, self.known).items():
-                self.known.add(where)
-                more[where] = slot, look[where].value
-            waiting = [each for each in log.steps(NEAR) if each not in done] + waiting
-        for where, (slot, value) in more.items():
-            rise, problem = _rise([slot.value, value]), None
-            if slot.put is None or len(self.known) > MOST:
+            self.set_ahead(growing, k, log)
+            unchanged = self.is_unchanged()
+            snapshot = ObjectGraph(self.module).slots
+            graph.restore()
+            if not unchanged:
+                return self.make_change_problem(self.find_cause(growing, k), self.first + k)
+            for key, slot in self.find_new_changes(snapshot, self.after, self.changed_keys).items():
+                self.changed_keys.add(key)
+                follow_ups[key] = slot, snapshot[key].value
+            waiting = [step for step in log.find_flips(STEPS_TO_TRY) if step not in visited] + waiting
+        for key, (slot, value) in follow_ups.items():
+            rise, problem = _find_growth([slot.value, value]), None
+            if slot.setter is None or len(self.changed_keys) > MAX_WINDOWS:
                 self.unset.append(slot)
             elif rise is not None and slot.kind != "other":
-                problem = self.travel({where: (slot, rise)})
+                problem = self.check_steps_ahead({key: (slot, rise)})
             else:
-                slot.put(value)
-                self.now = Surroundings(self.module)
-                problem = self.travel(places)
-                self.now = here
-                here.put_back()
+                slot.setter(value)
+                self.graph = ObjectGraph(self.module)
+                problem = self.check_steps_ahead(growing)
+                self.graph = graph
+                graph.restore()
             if problem:
                 return problem
         return None
 
-    def go(self, places: dict[str, tuple[Slot, Anything]], k: int, log: Comparisons) -> None:
-        """Sets what grows to what it is k steps on."""
-        for slot, rise in places.values():
+    def set_ahead(self, growing: dict[str, tuple[Slot, Anything]], k: int, log: Comparisons) -> None:
+        """Set evenly growing Python values of a module to their values k steps ahead."""
+        for slot, rise in growing.values():
             value = slot.value + k * rise
             if slot.kind == "length":
-                value = min(value, LONG)
+                value = min(value, MAX_LENGTH)
             if type(slot.value) in (int, float) and slot.kind == "number":
-                value = log.number(slot.place.name, value, partial(_grown, slot.value, rise))
-            assert slot.put is not None
-            slot.put(value)
+                value = log.track_number(slot.location.name, value, partial(_extrapolate, slot.value, rise))
+            assert slot.setter is not None
+            slot.setter(value)
 
-    def who(self, places: dict[str, tuple[Slot, Anything]], k: int) -> Slot:
-        """Which of the values makes the difference: by itself, or else the first."""
-        for where, (slot, rise) in places.items():
-            self.go({where: (slot, rise)}, k, Comparisons())
-            same = self.same()
-            self.now.put_back()
-            if not same:
+    def find_cause(self, growing: dict[str, tuple[Slot, Anything]], k: int) -> Slot:
+        """Return the counter that alone changes what a module computes, or else the first one."""
+        for key, (slot, rise) in growing.items():
+            self.set_ahead({key: (slot, rise)}, k, Comparisons())
+            unchanged = self.is_unchanged()
+            self.graph.restore()
+            if not unchanged:
                 return slot
-        return next(slot for slot, _ in places.values())
+        return next(slot for slot, _ in growing.values())
 
-    def changes(self, slot: Slot, step: int) -> Problem:
-        what = "step" if self.form.kind == "step" else "call"
-        rule = f"{_named(slot)} counts, and changes what it does (about {what} {step + 1})"
-        return self.problem(slot, rule, ADVICE)
+    def make_change_problem(self, slot: Slot, step: int) -> Problem:
+        unit = "step" if self.form.kind == "step" else "call"
+        rule = f"{_describe_slot(slot)} counts, and changes what it does (about {unit} {step + 1})"
+        return self.make_problem(slot, rule, ADVICE)
 
-    def problem(self, slot: Slot, rule: str, advice: str) -> Problem:
-        part = self.form.module.get_submodule(slot.place.path)
-        return Problem(slot.place.path or "forward", type(part).__name__, rule, advice)
+    def make_problem(self, slot: Slot, rule: str, advice: str) -> Problem:
+        part = self.form.module.get_submodule(slot.location.path)
+        return Problem(slot.location.path or "forward", type(part).__name__, rule, advice)
 
-    def drawn_at(self, slot: Slot) -> str:
-        """The line that draws from a random generator, in a call more."""
-        found: list[str] = []
-        before = exact(state_of(slot.live)[0])
+    def find_draw_line(self, slot: Slot) -> str:
+        """Return the source line of a module that draws from a random generator."""
+        lines: list[str] = []
+        before = format_rng_state(get_rng_state(slot.live)[0])
 
         def profile(frame: Anything, event: str, argument: object) -> None:
-            if not found and event in ("return", "c_return") and exact(state_of(slot.live)[0]) != before:
-                found.append(place(frame))
+            if (
+                not lines
+                and event in ("return", "c_return")
+                and format_rng_state(get_rng_state(slot.live)[0]) != before
+            ):
+                lines.append(find_source_line(frame))
 
-        with profiled(profile):
+        with profile_calls(profile):
             self.call()
-        return found[0] if found else "in some steps"
+        return lines[0] if lines else "in some steps"
 
 
-def _named(slot: Slot) -> str:
-    name = slot.place.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
-    return f"{slot.place.name} ({written(name, slot.place.codes)})"
+def _describe_slot(slot: Slot) -> str:
+    name = slot.location.name.removeprefix("len(").rstrip(")").partition("[")[0].rpartition(".")[-1]
+    return f"{slot.location.name} ({find_access_line(name, slot.location.codes)})"
 
 
-def _names(slots: Mapping[str, Slot]) -> str:
-    return ", ".join(slot.place.name for slot in slots.values())
+def _join_names(slots: Mapping[str, Slot]) -> str:
+    return ", ".join(slot.location.name for slot in slots.values())
 
 
-def _differs(before: Slot | None, now: Slot) -> bool:
-    return before is not None and not now.same(before)
+def _has_changed(before: Slot | None, after: Slot) -> bool:
+    return before is not None and not after.has_same_value(before)
 
 
-def _grown(value: float, rise: float, k: int) -> float:
+def _extrapolate(value: float, rise: float, k: int) -> float:
     return value + k * rise
 
 
-def _few(value: Anything) -> list[float]:
-    return [float(each) for each in np.asarray(value).ravel()[:8]]
+def _first_numbers(value: Anything) -> list[float]:
+    return [float(number) for number in np.asarray(value).ravel()[:8]]
 
 
-def _rise(values: list[Anything]) -> Anything:
-    """By how much a value grows in every step; None where that is not the same each time."""
+def _find_growth(values: list[Anything]) -> Anything:
+    """Return the growth of a Python value from step to step, or None if it is not constant."""
     try:
         rises = [later - earlier for earlier, later in pairwise(values)]
-        even = all(np.allclose(np.asarray(rises[0]), np.asarray(each), equal_nan=True) for each in rises)
-    except Exception:  # of kinds that have no difference
+        even = all(np.allclose(np.asarray(rises[0]), np.asarray(rise), equal_nan=True) for rise in rises)
+    except Exception:  # of types without subtraction
         return None
     return rises[0] if even else None

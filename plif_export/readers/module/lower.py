@@ -1,7 +1,7 @@
-"""One step of a module as the SNN graph: operations become layers (lower_calls.py), regions around states become neurons.
+"""The conversion of one step of a module into the SNN graph: layers from operations, neurons from states.
 
-What comes out of the readout's value is the graph's output. Every problem is noted with its path, and reading goes on, so that
-`plif check` can list all of them.
+lower_calls.py converts the operations. The readout's value is the graph's output. Every problem is recorded with its
+path, and the conversion goes on, so that `plif check` can list all of them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from plif_export.core.readers.rules import REGISTER, Problem, Unsupported
-from plif_export.readers.libraries.layers import LAYERS, known_as
+from plif_export.readers.libraries.layers import LAYERS, find_entry
 from plif_export.readers.libraries.neurons import keeps_state
-from plif_export.readers.module.body import StepProgram, StepState, static_value
+from plif_export.readers.module.body import StepProgram, StepState, get_constant
 from plif_export.readers.module.lower_calls import LOWER, RecordedCall
-from plif_export.readers.module.neuron_program import IN_GRAPH, NeuronLayer, neuron_layer
+from plif_export.readers.module.neuron_program import GRAPH_LAYERS, NeuronLayer, build_neuron_layer
 from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.regions import Region, below, cyclic, neuron_path, regions_of
-from plif_export.readers.module.runs.places import NOWHERE, CallPlaces
-from plif_export.readers.tracing.elementwise import elementwise
-from plif_export.readers.tracing.forms import Form
-from plif_export.readers.tracing.nodes import Registered, TraceNode
+from plif_export.readers.module.regions import NeuronRegion, find_neuron_path, find_regions, has_cycle, is_inside
+from plif_export.readers.module.runs.places import NO_CALL_SITES, CallSites
+from plif_export.readers.tracing.elementwise import is_elementwise
+from plif_export.readers.tracing.forms import CallForm
+from plif_export.readers.tracing.nodes import LayerOp, TraceNode
 from runtime.core.base.errors import PlifError
 from runtime.core.model import graph as graphs
 from runtime.core.model.graph import Graph, Shape
@@ -32,44 +32,51 @@ from runtime.core.model.ops.operation import GraphTensor, NewNode
 
 @dataclass
 class ModuleReading:
-    """What was read of a module: its form, the program of a step, the readout, and the graph as far as there is one.
-    entries   for each node of the graph, or problem, in order
-    layers    {layer's name: its neurons}
-    left      nodes that the module's own tensors are after a call, states that the next call goes on from: the tensor's name
-    output    which of the tensors that forward returns is read
-    not_proved  what could not be looked at, in short: from which step on
-    places    where a run of the module makes the values of a step
-    original  the module itself
+    """The result of reading a module: its form, the program of a step, the readout, and the graph if there is one.
+
+    entries: each node of the graph, or problem, in order. layers: {layer's name: its neurons}.
+    final_states: {node: name of the module's tensor that holds it after a call, as a state for the next call}.
+    output: the index of the returned tensor that is read. not_proved: unproved cases, in short, such as the steps
+      after some step.
+    places: the call sites of the step's values in a run of the module. original: the module itself.
     """
 
-    form: Form
+    form: CallForm
     program: StepProgram
     readout: Readout
     output: int = 0
-    left: dict[TraceNode, str] = field(default_factory=dict)
+    final_states: dict[TraceNode, str] = field(default_factory=dict)
     graph: Graph | None = None
     entries: list[graphs.Node | Problem] = field(default_factory=list)
     layers: dict[str, NeuronLayer] = field(default_factory=dict)
     not_proved: list[str] = field(default_factory=list)
-    places: CallPlaces = NOWHERE
+    call_sites: CallSites = NO_CALL_SITES
     original: nn.Module | None = None
 
     @property
     def neurons(self) -> dict[str, str]:
-        """{path of a submodule: the layer of neurons in it}"""
+        """The layers of neurons in a module: {path of the submodule: name of the layer}."""
         return {layer.region.path: name for name, layer in self.layers.items()}
 
 
-class Lowering:
-    """Makes the graph of one step. layers: {layer's name: NeuronLayer}; entries: for each node of the graph or problem."""
+class GraphLowering:
+    """The conversion of the recorded operations of a time-step into an SNN graph.
+
+    layers: {layer's name: NeuronLayer}. entries: each node of the graph, or problem.
+    """
 
     def __init__(
-        self, program: StepProgram, readout: Readout, module: nn.Module, shape: Shape, known: dict[TraceNode, Tensor]
+        self,
+        program: StepProgram,
+        readout: Readout,
+        module: nn.Module,
+        shape: Shape,
+        constants: dict[TraceNode, Tensor],
     ) -> None:
-        self.program, self.readout, self.known, self.shape = program, readout, known, shape
+        self.program, self.readout, self.constants, self.shape = program, readout, constants, shape
         self.modules = dict(module.named_modules())
         self.root = type(module).__name__
-        self.neuron_paths = [path for path in self.modules if path and self.stateful(path)]
+        self.neuron_paths = [path for path in self.modules if path and self.is_stateful(path)]
         self.nodes: list[graphs.Node] = []
         self.entries: list[graphs.Node | Problem] = []
         self.problems: list[Problem] = []
@@ -79,145 +86,158 @@ class Lowering:
         self.tail = list(readout.tail) if readout.folded else []
         self.end = self.tail[-1] if self.tail else readout.value
         self.end_shape = self.end.shape[1:] if self.tail else readout.shape
-        self.region_of: dict[TraceNode, Region] = {}
-        self.owner: dict[TraceNode, tuple[Region, StepState]] = {}
+        self.region_of: dict[TraceNode, NeuronRegion] = {}
+        self.owner: dict[TraceNode, tuple[NeuronRegion, StepState]] = {}
 
-    def graph(self) -> Graph | None:
-        """The graph; None where there are problems."""
+    def build_graph(self) -> Graph | None:
+        """Build the SNN graph of a recorded time-step, or return None if there are problems."""
         try:
-            regions = self._regions()
+            regions = self._find_regions()
         except Unsupported as problem:
-            self._note(problem, self.program.body[0])
+            self._add_problem(problem, self.program.body[0])
             return None
         for region in regions:
             for s in region.states:
                 self.owner[s.before] = region, s
             self.region_of |= dict.fromkeys(region.nodes, region)
-        self.layer_of: dict[Region, NeuronLayer] = {}
-        self.filled: set[Region] = set()
-        output = self._shaped(self._tensor(self.end), self.end_shape, self.end)
-        while unfilled := [r for r in self.layer_of if r not in self.filled]:  # read by a state before the step only
+        self.layer_of: dict[NeuronRegion, NeuronLayer] = {}
+        self.filled: set[NeuronRegion] = set()
+        output = self._reshape(self._lower_node(self.end), self.end_shape, self.end)
+        while unfilled := [
+            r for r in self.layer_of if r not in self.filled
+        ]:  # layers that are only read through a state before the step
             region = unfilled[0]
             self.filled.add(region)
             try:
-                self._fill(region)
+                self._add_neuron(region)
             except Unsupported as problem:
-                self._note(problem, (region.nodes or [region.states[0].after])[0])
+                self._add_problem(problem, (region.nodes or [region.states[0].after])[0])
         if self.problems:
             return None
         try:
-            return Graph(self.shape, tuple(self._needed(output.node)), output.node)
+            return Graph(self.shape, tuple(self._find_used_nodes(output.node)), output.node)
         except PlifError as error:
-            self._note(Unsupported(str(error), "see docs/other-libraries.md", "forward"), self.end)
+            self._add_problem(Unsupported(str(error), "see docs/other-libraries.md", "forward"), self.end)
             return None
 
     # --- regions ---------------------------------------------------------------------------------------------------------
 
-    def stateful(self, path: str) -> bool:
-        """Whether a path is that of a class of neurons, or of a layer with a memory."""
+    def is_stateful(self, path: str) -> bool:
+        """Return whether a module path is that of a neuron, or of another layer with a state."""
         module = self.modules.get(path)
         return module is not None and keeps_state(module)
 
-    def _regions(self) -> list[Region]:
+    def _find_regions(self) -> list[NeuronRegion]:
         for s in self.program.states:
-            makes = next((p for p in self.neuron_paths if below(s.after.path, p)), None)
+            makes = next((p for p in self.neuron_paths if is_inside(s.after.path, p)), None)
             for n in self.program.body:
-                reads = next((p for p in self.neuron_paths if below(n.path, p)), None) if s.before in n.reads else None
+                reads = (
+                    next((p for p in self.neuron_paths if is_inside(n.path, p)), None) if s.before in n.reads else None
+                )
                 if makes is not None and reads is not None and makes != reads:
                     rule = f"step 1 of the module is not what its layers make, one after the other (first in {min(reads, makes)})"
                     raise Unsupported(rule, "it gives one neuron the state of another; keep each its own", "forward")
-        regions = regions_of(self.program, [self.readout.value], self.stateful)
-        return regions + self._without_state({n for r in regions for n in r.nodes})
+        regions = find_regions(self.program, [self.readout.value], self.is_stateful)
+        return regions + self._find_stateless({n for r in regions for n in r.nodes})
 
-    def _without_state(self, owned: set[TraceNode]) -> list[Region]:
-        """Elementwise operations that the graph has only inside neurons (comparisons, round): neurons without memory."""
-        found: list[Region] = []
+    def _find_stateless(self, owned: set[TraceNode]) -> list[NeuronRegion]:
+        """Find neurons without state: operations, such as comparisons, that the graph allows only inside neurons.
+
+        These are comparisons and rounding, for example.
+        """
+        regions: list[NeuronRegion] = []
         for n in (*self.program.body, *self.tail):
-            layer = n.name in IN_GRAPH and all(r.dtype.is_floating_point for r in n.reads)
-            same = n.name == "_to_copy" and n.reads[0].dtype == n.dtype
-            if n in owned or not elementwise(n) or layer or same:
+            layer = n.name in GRAPH_LAYERS and all(r.dtype.is_floating_point for r in n.reads)
+            is_no_op = n.name == "_to_copy" and n.reads[0].dtype == n.dtype
+            if n in owned or not is_elementwise(n) or layer or is_no_op:
                 continue
-            joined = next((r for r in found if any(m in r.nodes for m in n.reads) and r.shape == n.shape[1:]), None)
-            if joined is not None and not cyclic([*joined.nodes, n], self.program):
+            joined = next((r for r in regions if any(m in r.nodes for m in n.reads) and r.shape == n.shape[1:]), None)
+            if joined is not None and not has_cycle([*joined.nodes, n], self.program):
                 joined.nodes.append(n)
             else:
-                found.append(Region(neuron_path(n.path, self.stateful), [n], []))
-        return found
+                regions.append(NeuronRegion(find_neuron_path(n.path, self.is_stateful), [n], []))
+        return regions
 
     # --- tensors -----------------------------------------------------------------------------------------------------------
 
-    def _tensor(self, node: TraceNode) -> GraphTensor:
-        """What stands for a node that moves, in the graph."""
+    def _lower_node(self, node: TraceNode) -> GraphTensor:
+        """Return the graph tensor of a recorded node, and add the layers that compute it to the graph."""
         if node in self.tensors:
             return self.tensors[node]
         if node is self.readout.reduced and node is not self.readout.value:
-            found = self._tensor(self.readout.value)
+            tensor = self._lower_node(self.readout.value)
         elif node is self.program.x or node.op == "x":
-            found = GraphTensor("x", self.shape)
+            tensor = GraphTensor("x", self.shape)
         elif node in self.owner:
-            found = self._before(node)
+            tensor = self._lower_state(node)
         elif node in self.region_of:
-            found = self._of_neuron(node)
+            tensor = self._lower_neuron(node)
         else:
-            found = self._layer(node)
-        self.tensors[node] = found
-        return found
+            tensor = self._lower_layer(node)
+        self.tensors[node] = tensor
+        return tensor
 
-    def _layer(self, node: TraceNode) -> GraphTensor:
-        for n in node.source.reads if node.name == "part" else node.reads:  # a tuple, such as split's, is no tensor
+    def _lower_layer(self, node: TraceNode) -> GraphTensor:
+        for n in (
+            node.source.reads if node.name == "part" else node.reads
+        ):  # a tuple, such as the result of split, is no tensor
             if n.moves:
-                self._tensor(n)  # in the order of forward
+                self._lower_node(n)  # in the order of forward
         try:
             if node.shape[:1] != (self.program.batch,) and node.name != "reshape":
                 raise Unsupported("it mixes the batch with other axes", "keep the batch first, and every row by itself")
-            made = self._registered(node, node.op.module) if isinstance(node.op, Registered) else self._lowered(node)
-            return self._enter(made, node) if isinstance(made, NewNode) else made
+            new_node = (
+                self._lower_registered(node, node.op.module) if isinstance(node.op, LayerOp) else self._lower_call(node)
+            )
+            return self._add_node(new_node, node) if isinstance(new_node, NewNode) else new_node
         except (Unsupported, PlifError) as problem:
             if isinstance(problem, PlifError):
                 problem = Unsupported(str(problem).partition(": ")[2], "use another layer")
-            self._note(problem, node)
+            self._add_problem(problem, node)
             return GraphTensor("x", node.shape[1:])
 
-    def _lowered(self, node: TraceNode) -> NewNode | GraphTensor:
+    def _lower_call(self, node: TraceNode) -> NewNode | GraphTensor:
         if node.name not in LOWER:
             raise Unsupported(f"{node.name}() is not exported", f"use layers and functions of the list, or {REGISTER}")
-        return LOWER[node.name](RecordedCall(node, self._tensor, self._value, self._shaped))
+        return LOWER[node.name](RecordedCall(node, self._lower_node, self._constant_array, self._reshape))
 
-    def _registered(self, node: TraceNode, module: nn.Module) -> NewNode | GraphTensor:
-        reader, x = known_as(module, LAYERS), self._tensor(node.source)
+    def _lower_registered(self, node: TraceNode, module: nn.Module) -> NewNode | GraphTensor:
+        reader, x = find_entry(module, LAYERS), self._lower_node(node.source)
         assert reader is not None
         op, attrs, params = reader(module, x.shape, node.shape[1:])
         return x if op == "Identity" else NewNode(op, (x,), attrs, params)
 
-    def _value(self, node: TraceNode) -> np.ndarray:
-        return static_value(node, self.known).detach().numpy().astype(np.float32, copy=False)
+    def _constant_array(self, node: TraceNode) -> np.ndarray:
+        return get_constant(node, self.constants).detach().numpy().astype(np.float32, copy=False)
 
-    def _before(self, node: TraceNode) -> GraphTensor:
-        """A state before the step, read by something else than its own neurons."""
+    def _lower_state(self, node: TraceNode) -> GraphTensor:
+        """Add a State node to the graph: a neuron's state before the step, for another layer that reads it."""
         region, state = self.owner[node]
-        layer, name = self._neuron(region)
+        layer, name = self._find_layer(region)
         variable = next(v for v, s in layer.variables.items() if s is state)
-        made = NewNode("State", (), {"layer": name, "variable": variable, "when": "before"})
-        return self._enter(made, node, f"{name}_{variable}_before")
+        new_node = NewNode("State", (), {"layer": name, "variable": variable, "when": "before"})
+        return self._add_node(new_node, node, f"{name}_{variable}_before")
 
-    def _of_neuron(self, node: TraceNode) -> GraphTensor:
+    def _lower_neuron(self, node: TraceNode) -> GraphTensor:
         region = self.region_of[node]
         try:
-            layer, name = self._neuron(region)
-            self._fill(region)
+            layer, name = self._find_layer(region)
+            self._add_neuron(region)
         except Unsupported as problem:
-            self._note(problem, node)
+            self._add_problem(problem, node)
             return GraphTensor("x", node.shape[1:])
         if node is layer.spikes:
             return self.tensors[layer.spikes]
         variable = next((v for v, n in layer.after.items() if n is node), None)
         if variable is None:
-            return self._layer(node)
-        made = NewNode("State", (self.tensors[layer.spikes],), {"layer": name, "variable": variable, "when": "after"})
-        return self._enter(made, node, f"{name}_{variable}")
+            return self._lower_layer(node)
+        new_node = NewNode(
+            "State", (self.tensors[layer.spikes],), {"layer": name, "variable": variable, "when": "after"}
+        )
+        return self._add_node(new_node, node, f"{name}_{variable}")
 
-    def _neuron(self, region: Region) -> tuple[NeuronLayer, str]:
-        """The layer of a region and its name, before its inputs are there."""
+    def _find_layer(self, region: NeuronRegion) -> tuple[NeuronLayer, str]:
+        """Return the neuron layer of a group of operations, and its name; build it at the first call."""
         if region not in self.layer_of:
             inside = set(region.nodes)
             read = [r for n in (*self.program.body, *self.tail) if n not in inside for r in n.reads if r in inside]
@@ -225,51 +245,53 @@ class Lowering:
             read += [s.after for s in self.program.states if s.after in inside and s not in region.states]
             if self.program.states and not region.nodes:
                 read = [s.after for s in region.states]
-            module = self.modules.get(region.path) if region.path or self.stateful("") else None
-            layer = neuron_layer(region, self.program, read, self.known, module)
+            module = self.modules.get(region.path) if region.path or self.is_stateful("") else None
+            layer = build_neuron_layer(region, self.program, read, self.constants, module)
             self.layer_of[region] = layer
-            name = self._name(region.path.replace(".", "_") or "neurons")
+            name = self._make_unique_name(region.path.replace(".", "_") or "neurons")
             self.layers[name] = layer
         layer = self.layer_of[region]
-        return layer, next(name for name, each in self.layers.items() if each is layer)
+        return layer, next(name for name, named in self.layers.items() if named is layer)
 
-    def _fill(self, region: Region) -> None:
-        """Enters the node of a region's layer."""
-        layer, name = self._neuron(region)
+    def _add_neuron(self, region: NeuronRegion) -> None:
+        """Add the Neuron node of a layer of neurons to the graph, if it is not there yet."""
+        layer, name = self._find_layer(region)
         self.filled.add(region)
         if layer.spikes in self.tensors and self.tensors[layer.spikes].node == name:
             return
-        inputs = [self._shaped(self._tensor(n), n.shape[1:], n) for n in layer.inputs]
+        inputs = [self._reshape(self._lower_node(n), n.shape[1:], n) for n in layer.inputs]
         kind, attrs, params = layer.content
-        made = NewNode("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
-        self.tensors[layer.spikes] = self._enter(made, layer.spikes, name)
+        new_node = NewNode("Neuron", tuple(inputs), {"kind": kind, "layer": name, **attrs}, params, region.shape)
+        self.tensors[layer.spikes] = self._add_node(new_node, layer.spikes, name)
 
-    def _shaped(self, x: GraphTensor, shape: Shape, node: TraceNode) -> GraphTensor:
-        """A tensor of the graph in another shape."""
+    def _reshape(self, x: GraphTensor, shape: Shape, node: TraceNode) -> GraphTensor:
+        """Return a graph tensor in another shape, and add a Flatten or Reshape node if needed."""
         if x.shape == shape:
             return x
-        return self._enter(NewNode("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
+        return self._add_node(NewNode("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
 
-    def _enter(self, made: NewNode, node: TraceNode, name: str | None = None) -> GraphTensor:
-        shape = node.shape[1:] if made.shape is None else made.shape
+    def _add_node(self, new_node: NewNode, node: TraceNode, name: str | None = None) -> GraphTensor:
+        shape = node.shape[1:] if new_node.shape is None else new_node.shape
         if name is None:
-            name = self._name(self._base_name(made, node))
-        elif made.op != "Neuron":
-            name = self._name(name)
-        inputs = [self._enter(x, node, f"{name}_{x.op.lower()}") if isinstance(x, NewNode) else x for x in made.inputs]
-        entered = graphs.Node(name, made.op, tuple(x.node for x in inputs), shape, made.attrs, made.params)
+            name = self._make_unique_name(self._make_base_name(new_node, node))
+        elif new_node.op != "Neuron":
+            name = self._make_unique_name(name)
+        inputs = [
+            self._add_node(x, node, f"{name}_{x.op.lower()}") if isinstance(x, NewNode) else x for x in new_node.inputs
+        ]
+        entered = graphs.Node(name, new_node.op, tuple(x.node for x in inputs), shape, new_node.attrs, new_node.params)
         self.nodes.append(entered)
         self.entries.append(entered)
         return GraphTensor(name, shape)
 
-    def _base_name(self, made: NewNode, node: TraceNode) -> str:
-        """A layer's path where a submodule is that layer, what was called otherwise."""
+    def _make_base_name(self, new_node: NewNode, node: TraceNode) -> str:
+        """Return the base name of a new graph node: the path of its submodule, or the name of its operation."""
         module = self.modules.get(node.path)
         if node.path and module is not None and not any(True for _ in module.children()):
             return node.path.replace(".", "_")
-        return made.op.lower() if node.name in ("reshape", "part") else node.name.strip("_")
+        return new_node.op.lower() if node.name in ("reshape", "part") else node.name.strip("_")
 
-    def _name(self, base: str) -> str:
+    def _make_unique_name(self, base: str) -> str:
         name, count = base, 1
         while name in self.names:
             count += 1
@@ -277,27 +299,27 @@ class Lowering:
         self.names.add(name)
         return name
 
-    def _needed(self, output: str) -> Iterator[graphs.Node]:
-        """The nodes that the output depends on, by states too."""
-        wanted, before = {output}, set[str]()
+    def _find_used_nodes(self, output: str) -> Iterator[graphs.Node]:
+        """Return the graph nodes that the graph's output depends on, through states too."""
+        used, before = {output}, set[str]()
         neurons = {n.attrs["layer"]: n.name for n in self.nodes if n.op == "Neuron"}
-        while wanted != before:
-            before = set(wanted)
+        while used != before:
+            before = set(used)
             for node in reversed(self.nodes):
-                if node.name in wanted:
-                    wanted.update(node.inputs)
+                if node.name in used:
+                    used.update(node.inputs)
                     if node.op == "State":
-                        wanted.add(neurons[node.attrs["layer"]])
-        return (node for node in self.nodes if node.name in wanted)
+                        used.add(neurons[node.attrs["layer"]])
+        return (node for node in self.nodes if node.name in used)
 
-    def _note(self, problem: Unsupported, node: TraceNode) -> None:
+    def _add_problem(self, problem: Unsupported, node: TraceNode) -> None:
         path = node.path if problem.path is None else problem.path
         module = self.modules.get(path)
         leaf = path and module is not None and not any(True for _ in module.children())
         kind = type(module).__name__ if leaf or problem.path else f"{node.name}()"
         if problem.path in ("", "forward"):
             kind = self.root
-        found = Problem(path or "forward", kind, problem.rule, problem.advice)
-        if found not in self.problems:
-            self.problems.append(found)
-            self.entries.append(found)
+        entry = Problem(path or "forward", kind, problem.rule, problem.advice)
+        if entry not in self.problems:
+            self.problems.append(entry)
+            self.entries.append(entry)

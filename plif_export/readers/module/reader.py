@@ -1,14 +1,14 @@
-"""A live nn.Module -> SNN graph, by running it and writing down what it does.
+"""The reader of a live nn.Module: it runs the module, records the operations, and returns an SNN graph.
 
-    forms          how it is run for T steps: one step a call, a sequence, or an image with a loop inside
-    record, steps  every operation of a run, as nodes; operations on all steps taken apart
-    body           what every step does, its states and what they start from
-    readout        what forward makes of the steps at the end
-    regions        which operations are one layer of neurons
+    forms          the form in which it runs for T steps: one step a call, a sequence, or an image with a loop inside
+    record, steps  every operation of a run, as nodes; operations on all steps split by step
+    body           the program of every step, its states and their initial values
+    readout        the way in which forward combines the steps at the end
+    regions        the operations that are one layer of neurons
     lower          the graph; neuron_program: known kinds of neurons, or their program as written
-    check          whether the module does what was read, over whole sequences, and what its copies did (runs/original)
+    check          comparison with the module over whole sequences, and of the module with its copies (runs/original)
 
-Nothing is taken on trust: what was read is compared with the module's own forward first. The module itself is left as it was.
+Nothing is trusted: the result is compared with the module's own forward first. The module itself is restored.
 """
 
 from __future__ import annotations
@@ -20,80 +20,100 @@ from torch import Tensor, nn
 
 from plif_export.core.options import CallerFacts
 from plif_export.core.proof.reference import one_thread
-from plif_export.core.readers.facts import Examined, ModelFacts, TrainedModel
-from plif_export.core.readers.rules import Problem, Unsupported, refuse
-from plif_export.readers.libraries.neurons import keeps_state, neuron_type
-from plif_export.readers.libraries.rewritten import refusals
-from plif_export.readers.module.body import COUNTS, StepProgram, ancestors, find_body, find_initial, keep_needed
-from plif_export.readers.module.check import compare
-from plif_export.readers.module.hidden import hidden_state
-from plif_export.readers.module.lower import Lowering, ModuleReading
-from plif_export.readers.module.readout import outputs_of, read_out
+from plif_export.core.readers.facts import ModelCheck, ModelFacts, TrainedModel
+from plif_export.core.readers.rules import Problem, Unsupported, refuse_problems
+from plif_export.readers.libraries.neurons import find_neuron_type, keeps_state
+from plif_export.readers.libraries.rewritten import find_refused_parts
+from plif_export.readers.module.body import (
+    NO_INPUT_RULE,
+    StepProgram,
+    drop_unused,
+    find_ancestors,
+    find_initial_values,
+    find_step_program,
+)
+from plif_export.readers.module.check import compare_with_module
+from plif_export.readers.module.hidden import find_hidden_state
+from plif_export.readers.module.lower import GraphLowering, ModuleReading
+from plif_export.readers.module.readout import find_readout, list_outputs
 from plif_export.readers.module.reference import ModuleReference
-from plif_export.readers.module.regions import above, below
-from plif_export.readers.module.runs.places import PlacedRun, find_places
-from plif_export.readers.tracing.copies import failed, owners_weights, put_back, with_shared_weights
-from plif_export.readers.tracing.forms import ONE_INPUT, WAY_OUT, Form, forms, second_inputs
-from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, Table, TraceNode
+from plif_export.readers.module.regions import is_inside, parent_paths
+from plif_export.readers.module.runs.places import CallTrackingRun, find_call_sites
+from plif_export.readers.tracing.copies import find_owner_weights, locate_failure, preserve_module, share_weights
+from plif_export.readers.tracing.forms import (
+    ONE_INPUT_ADVICE,
+    SINGLE_STEP_ADVICE,
+    CallForm,
+    find_extra_inputs,
+    find_forms,
+)
+from plif_export.readers.tracing.nodes import NodeOrSteps, NodeTable, Steps, TraceNode
 from plif_export.readers.tracing.record import TraceRun
 from runtime.core.base.errors import PlifError
 
-BATCHES = (7, 11, 13, 17)  # of the example runs: one that is no size of anything else
+BATCHES = (7, 11, 13, 17)  # of the example runs: the first that is no other size in the module
 
 
 def read(module: nn.Module, caller: CallerFacts, example_input: object) -> TrainedModel:
-    """The graph of a live module. Raises PlifError with the first problem.
+    """Read the graph of a live PyTorch module. Raises PlifError with the first problem.
 
-    example_input  one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes
+    example_input: one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes.
     """
-    reading, problems = examine(module, _example(module, example_input, caller), caller)
-    refuse(problems)
+    reading, problems = examine_module(module, _make_example(module, example_input, caller), caller)
+    refuse_problems(problems)
     assert reading is not None and reading.graph is not None
     form = reading.form
-    said = replace(
+    completed = replace(
         caller,
         T=caller.T or (form.T if caller.framing is None else None),
         kind=caller.kind or ("static" if form.kind == "static" and caller.framing is None else None),
     )
-    facts = ModelFacts.from_caller(said, reading.graph)
-    found = compare(reading, None if "T" in facts.unsaid else facts.T, caller.prove_steps)
-    refuse(found.problems)
+    facts = ModelFacts.from_caller(completed, reading.graph)
+    comparison = compare_with_module(reading, None if "T" in facts.unstated else facts.T, caller.prove_steps)
+    refuse_problems(comparison.problems)
     if form.kind != "step":
-        found.notes.append(f"{type(module).__name__}: {reading.readout.sentence()}")
-    for name, mine in owners_weights(form.module).items():  # nothing is run any more
-        form.module.get_parameter(name).data = mine
-    model = TrainedModel(reading.graph, ModuleReference(reading), facts, notes=found.notes, sampled=found.sampled)
-    return replace(model, not_proved=[*reading.not_proved, *found.not_proved], untested=found.untested)
+        comparison.notes.append(f"{type(module).__name__}: {reading.readout.describe()}")
+    for name, weight in find_owner_weights(form.module).items():  # no more runs follow
+        form.module.get_parameter(name).data = weight
+    model = TrainedModel(
+        reading.graph, ModuleReference(reading), facts, notes=comparison.notes, sampled=comparison.sampled
+    )
+    return replace(model, not_proved=[*reading.not_proved, *comparison.not_proved], untested=comparison.untested)
 
 
-def check(module: nn.Module, caller: CallerFacts, example_input: object) -> Examined:
-    """What becomes of each layer of a live module, and whether the module does what was read of it."""
-    reading, problems = examine(module, _example(module, example_input, caller), caller)
+def check(module: nn.Module, caller: CallerFacts, example_input: object) -> ModelCheck:
+    """Check a live PyTorch module: return the graph node or the problem of each of its layers."""
+    reading, problems = examine_module(module, _make_example(module, example_input, caller), caller)
     if reading is not None and not problems:
-        problems = compare(reading).problems
+        problems = compare_with_module(reading).problems
     graph = None if reading is None else reading.graph
     facts = None if graph is None else ModelFacts.from_caller(caller, graph)
-    return Examined([] if reading is None else reading.entries, problems, graph, facts)
+    return ModelCheck([] if reading is None else reading.entries, problems, graph, facts)
 
 
-def _example(module: nn.Module, given: object, caller: CallerFacts) -> object:
-    """An input of a module: the one that was given, or one step of the caller's shape."""
-    if given is None and caller.shape is None:
+def _make_example(module: nn.Module, example: object, caller: CallerFacts) -> object:
+    """Return the example input of a module: the caller's, or zeros in the caller's shape of one step."""
+    if example is None and caller.shape is None:
         raise PlifError(
-            f"a {type(module).__name__} does not say the shape of its input; give that of one step, --shape 2,34,34, or: "
+            f"{type(module).__name__}: its input shape is unknown; give the shape of one time-step, such as --shape 2,34,34, or: "
             "export(module, 'm.onnx', torch.zeros(1, 2, 34, 34))"
         )
-    return torch.zeros(1, *caller.shape) if given is None and caller.shape else given
+    return torch.zeros(1, *caller.shape) if example is None and caller.shape else example
 
 
-def examine(
+def examine_module(
     module: nn.Module, example_input: object, caller: CallerFacts | None = None
 ) -> tuple[ModuleReading | None, list[Problem]]:
-    """Reads a module: what was read, and every problem found. An empty list means that it can be exported."""
+    """Read a live PyTorch module into a graph, and list every problem that prevents an export.
+
+    An empty list of problems means that it can be exported.
+    """
     caller = caller or CallerFacts()
     name = type(module).__name__
     if isinstance(example_input, tuple | list | dict):
-        return None, [Problem("forward", name, f"it has {len(example_input)} inputs, and a file has one", ONE_INPUT)]
+        return None, [
+            Problem("forward", name, f"it has {len(example_input)} inputs, and a file has one", ONE_INPUT_ADVICE)
+        ]
     shape = getattr(example_input, "shape", None)
     if shape is None:
         rule = f"its example is a {type(example_input).__name__}"
@@ -102,154 +122,163 @@ def examine(
         return None, [Problem("", name, "its weights are not float32", "convert it: module.float()")]
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         return None, [Problem("forward", name, "it is compiled by torch.jit.script", "give the Python module")]
-    if found := refusals(module):
-        return None, found
+    if refused := find_refused_parts(module):
+        return None, refused
     if keeps_state(module):
         module = nn.Sequential(module)
-    with one_thread(), put_back(module):
-        return _first_form(module, tuple(shape), caller)
+    with one_thread(), preserve_module(module):
+        return _read_first_form(module, tuple(shape), caller)
 
 
-def _first_form(
+def _read_first_form(
     module: nn.Module, shape: tuple[int, ...], caller: CallerFacts
 ) -> tuple[ModuleReading | None, list[Problem]]:
-    """What the first form gives in which the module can be read; else what the likeliest one gives."""
+    """Read a module in the first calling form that works; otherwise return the problems of the most likely form."""
     tried: list[tuple[ModuleReading | None, list[Problem]]] = []
     try:
-        for form in forms(with_shared_weights(module), torch.zeros(shape), caller.shape):
+        for form in find_forms(share_weights(module), torch.zeros(shape), caller.shape):
             try:
-                problems, not_proved = hidden_state(form)
-                reading, problems = (None, problems) if problems else _read(form, caller)
+                problems, not_proved = find_hidden_state(form)
+                reading, problems = (None, problems) if problems else _read_form(form, caller)
                 if reading is not None:
                     reading.not_proved, reading.original = [*reading.not_proved, *not_proved], module
             except Exception as error:  # whatever the module's own Python raises
-                reading, problems = None, [failed(form.module, error, shape[1:])]
-            tried.append((reading, [_with_way_out(problem, form) for problem in problems]))
+                reading, problems = None, [locate_failure(form.module, error, shape[1:])]
+            tried.append((reading, [_add_form_advice(problem, form) for problem in problems]))
             if not problems:
                 return tried[-1]
     except Exception as error:
-        tried.append((None, [failed(module, error, shape[1:])]))
+        tried.append((None, [locate_failure(module, error, shape[1:])]))
     return tried[0]
 
 
-def _with_way_out(problem: Problem, form: Form) -> Problem:
+def _add_form_advice(problem: Problem, form: CallForm) -> Problem:
     if form.kind == "step" or problem.rule.startswith("it returns"):
         return problem
-    return replace(problem, advice=f"{problem.advice}; {WAY_OUT}")
+    return replace(problem, advice=f"{problem.advice}; {SINGLE_STEP_ADVICE}")
 
 
-def _read(form: Form, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
-    found: tuple[ModuleReading | None, list[Problem]] | None = None
+def _read_form(form: CallForm, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
+    first_reading: tuple[ModuleReading | None, list[Problem]] | None = None
     problem: Unsupported | None = None
     try:
-        found = _read_from(form, caller, 2)
-        if not any(each.rule == COUNTS for each in found[1]):
-            return found
+        first_reading = _read_lengths(form, caller, 2)
+        if not any(entry.rule == NO_INPUT_RULE for entry in first_reading[1]):
+            return first_reading
     except Unsupported as first:
         if form.kind == "step":
             raise
         problem = first
-    try:  # a size that happens to be T hides what repeats; a window over five inputs has only zeros in it at first
-        return _read_from(form, caller, 7)
+    try:  # a size equal to T hides the repetition, and a window over five inputs holds only zeros at first: try other lengths
+        return _read_lengths(form, caller, 7)
     except Unsupported:
-        if found is None:
+        if first_reading is None:
             raise problem or AssertionError from None
-        return found
+        return first_reading
 
 
-def _read_from(form: Form, caller: CallerFacts, first: int) -> tuple[ModuleReading | None, list[Problem]]:
-    """Reads from runs of the lengths first ... first + 3."""
+def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[ModuleReading | None, list[Problem]]:
+    """Read a module from recorded runs of four sequence lengths, from `first` on."""
     table, runs, x = record_runs(form, range(first, first + 4))
-    at = first + 1
-    program, read = find_body(runs, table, at, form.kind == "static")
-    lost = _lost(form, runs[at + 1], program)
+    length = first + 1
+    program, previous = find_step_program(runs, table, length, form.kind == "static")
+    lost = _find_lost_neurons(form, runs[length + 1], program)
     if lost:
         return None, lost
-    for argument in second_inputs(form):
-        raise Unsupported(f"forward asks for '{argument}' too, and a file has one input", ONE_INPUT, "")
-    index, result = _chosen_output(form, runs[at].made, runs[at + 1].made, program, caller)
-    readout = read_out(result, program)
+    for argument in find_extra_inputs(form):
+        raise Unsupported(f"forward asks for '{argument}' too, and a file has one input", ONE_INPUT_ADVICE, "")
+    index, output = _choose_output(form, runs[length].output, runs[length + 1].output, program, caller)
+    readout = find_readout(output, program)
     if not readout.value.moves:
         raise Unsupported("its output does not depend on its input", "check what forward does with it", "")
     parts = dict(form.module.named_modules())
-    keep_needed(program, [readout.value], lambda path: any(keeps_state(parts[p]) for p in above(path) if p in parts))
+    drop_unused(
+        program, [readout.value], lambda path: any(keeps_state(parts[p]) for p in parent_paths(path) if p in parts)
+    )
     if not program.states:
-        return None, [_without_state(form)]
-    find_initial(program, read, at, runs[at].held, x)
-    reading = ModuleReading(form, program, readout, index, runs[at + 1].left, places=find_places(runs, at, program))
-    known = program.static(program.batch, x if program.image else None, readout.tail, readout.reduced)
-    lowering = Lowering(program, readout, form.module, form.shape, known)
-    graph = lowering.graph()
-    if graph is None and readout.tail and readout.folded:  # what may be done in each step, but has no word in the graph
+        return None, [_stateless_problem(form)]
+    find_initial_values(program, previous, length, runs[length].replaced_tensors, x)
+    reading = ModuleReading(
+        form, program, readout, index, runs[length + 1].final_states, call_sites=find_call_sites(runs, length, program)
+    )
+    constants = program.fold_constants(program.batch, x if program.image else None, readout.tail, readout.reduced)
+    lowering = GraphLowering(program, readout, form.module, form.shape, constants)
+    graph = lowering.build_graph()
+    if (
+        graph is None and readout.tail and readout.folded
+    ):  # the tail can run in each step, but the graph has no operation for it
         readout.folded = False
-        lowering = Lowering(program, readout, form.module, form.shape, known)
-        graph = lowering.graph()
+        lowering = GraphLowering(program, readout, form.module, form.shape, constants)
+        graph = lowering.build_graph()
     reading.graph, reading.entries, reading.layers = graph, lowering.entries, lowering.layers
-    reading.not_proved += runs[at + 1].raising
+    reading.not_proved += runs[length + 1].index_notes
     return reading, lowering.problems
 
 
-def record_runs(form: Form, lengths: range) -> tuple[Table, dict[int, PlacedRun], Tensor]:
-    """A run of each length, on the same input, in one table; and that input, [T, B, ...] or [B, ...]."""
+def record_runs(form: CallForm, lengths: range) -> tuple[NodeTable, dict[int, CallTrackingRun], Tensor]:
+    """Record a run of a module for each sequence length, with equal operations as one node of a table.
+
+    Returns: the table, {length: run}, and the input, [T, B, ...] or [B, ...].
+    """
     for batch in BATCHES:
-        table, runs = Table(batch), dict[int, PlacedRun]()
-        x = form.steps(max(lengths), batch)
+        table, runs = NodeTable(batch), dict[int, CallTrackingRun]()
+        x = form.make_input(max(lengths), batch)
         for T in lengths:
-            given = form.arranged(x[:T]) if form.kind != "static" else x.clone()
+            forward_input = form.arrange_input(x[:T]) if form.kind != "static" else x.clone()
             copied = form.copy()
-            with form.during(T):
+            with form.set_length(T):
                 try:
-                    runs[T] = PlacedRun(table, copied, T).record(given, form.axis, form.forward(T))
+                    runs[T] = CallTrackingRun(table, copied, T).record(forward_input, form.axis, form.make_call(T))
                 except Unsupported:
                     raise
                 except Exception as error:
                     if min(lengths) == T:
                         raise
-                    what = " ".join(str(error).split())[:80]
+                    message = " ".join(str(error).split())[:80]
                     raise Unsupported(
-                        f"forward fails with T = {T} ({what})", "it must run with any number of steps", ""
+                        f"forward fails with T = {T} ({message})", "it must run with any number of steps", ""
                     ) from None
-            if min(lengths) == T and table.ambiguous() and batch != BATCHES[-1]:
+            if min(lengths) == T and table.is_ambiguous() and batch != BATCHES[-1]:
                 break
         else:
-            owners = owners_weights(form.module)
-            for node in table.nodes.values():  # in memory once
-                mine = owners.get(str(node.args[0])) if node.op == "param" else None
-                if mine is not None and node.data is not None and torch.equal(node.data, mine):
-                    node.data = mine
+            owners = find_owner_weights(form.module)
+            for node in table.nodes.values():  # so that weights are in memory once
+                weight = owners.get(str(node.args[0])) if node.op == "param" else None
+                if weight is not None and node.data is not None and torch.equal(node.data, weight):
+                    node.data = weight
             return table, runs, x
     raise AssertionError("unreachable")
 
 
-def _lost(form: Form, run: TraceRun, program: StepProgram) -> list[Problem]:
-    """Neurons that were called and that no state was found in."""
-    found = []
-    kept = [s.after.path for s in program.states] + [
+def _find_lost_neurons(form: CallForm, run: TraceRun, program: StepProgram) -> list[Problem]:
+    """List the neurons that ran but carry no state from step to step, as problems."""
+    problems = []
+    state_paths = [s.after.path for s in program.states] + [
         n.path for s in program.states for n in program.body if s.before in n.reads
     ]
     for path, part in form.module.named_modules():
-        kind = neuron_type(part)
+        kind = find_neuron_type(part)
         if not keeps_state(part):
             continue
-        if any(below(p, path) for p in kept):
+        if any(is_inside(p, path) for p in state_paths):
             continue
-        if any(n.moves and n.op != "x" and below(n.path, path) for n in run.order):
+        if any(n.moves and n.op != "x" and is_inside(n.path, path) for n in run.order):
             rule = "the module does not carry its state from one call to the next"
             if form.kind != "step":
-                mixes = _takes_all_steps(run, path)
-                if mixes is not None:
-                    found.append(mixes)
+                problem = _find_mixed_steps(run, path)
+                if problem is not None:
+                    problems.append(problem)
                     continue
                 rule = "its state does not go from one step to the next: it is reset, or runs backwards"
-            keep = "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
-            keep = keep if kind is None else kind.keep
-            found.append(Problem(path, type(part).__name__, rule, keep))
-    return list(dict.fromkeys(found))
+            advice = "keep it in the module; do not reset it inside forward, nor make all steps in one operation"
+            advice = advice if kind is None else kind.keep
+            problems.append(Problem(path, type(part).__name__, rule, advice))
+    return list(dict.fromkeys(problems))
 
 
-def _takes_all_steps(run: TraceRun, path: str) -> Problem | None:
-    """The problem of the first operation before a neuron that takes all steps at once; None where there is none."""
-    before = ancestors(n for n in run.order if n.moves and below(n.path, path))
+def _find_mixed_steps(run: TraceRun, path: str) -> Problem | None:
+    """Return the problem of the first operation before a neuron that mixes all time-steps, or None."""
+    before = find_ancestors(n for n in run.order if n.moves and is_inside(n.path, path))
     node = next((n for n in run.order if n in before and n.moves and not run.joined.isdisjoint(n.reads)), None)
     if node is None:
         return None
@@ -258,7 +287,7 @@ def _takes_all_steps(run: TraceRun, path: str) -> Problem | None:
     return Problem(node.path or "forward", type(part).__name__, rule, "give each step what comes before it only")
 
 
-def _without_state(form: Form) -> Problem:
+def _stateless_problem(form: CallForm) -> Problem:
     name = type(form.module).__name__
     if form.kind == "step":
         advice = "export it with torch.onnx, or put neurons into it"
@@ -267,41 +296,45 @@ def _without_state(form: Form) -> Problem:
     return Problem("forward", name, rule, "give each step what the step before left")
 
 
-def _chosen_output(
-    form: Form, shorter: object, made: object, program: StepProgram, caller: CallerFacts
+def _choose_output(
+    form: CallForm, shorter: object, longer: object, program: StepProgram, caller: CallerFacts
 ) -> tuple[int, NodeOrSteps]:
-    """(index, what was recorded) of the output that is read."""
-    found = outputs_of(made)
-    if len(found) != len(outputs_of(shorter)):
+    """Choose the tensor that the file outputs among those that forward returns: (index, node or Steps)."""
+    outputs = list_outputs(longer)
+    if len(outputs) != len(list_outputs(shorter)):
         raise Unsupported("it returns a list of T outputs", "return torch.stack(list)", "")
-    if not found:
+    if not outputs:
         raise Unsupported("it returns no tensor", "return the spikes, currents or votes", "")
     index = caller.output
     if index is not None:
-        if not 0 <= index < len(found):
-            raise Unsupported(f"output {index} of {len(found)}", f"it returns {_named(found, program)}", "")
-        return index, found[index][1]
-    if len(found) > 1 and not (form.kind == "step" and all(_is_state(r, program) for _, r in found[1:])):
+        if not 0 <= index < len(outputs):
+            raise Unsupported(
+                f"output {index} of {len(outputs)}", f"it returns {_describe_outputs(outputs, program)}", ""
+            )
+        return index, outputs[index][1]
+    if len(outputs) > 1 and not (form.kind == "step" and all(_is_state(r, program) for _, r in outputs[1:])):
         raise Unsupported(
-            f"it returns {len(found)} outputs", f"say which with output=0 ...: {_named(found, program)}", ""
+            f"it returns {len(outputs)} outputs",
+            f"say which with output=0 ...: {_describe_outputs(outputs, program)}",
+            "",
         )
-    return 0, found[0][1]
+    return 0, outputs[0][1]
 
 
-def _last(r: NodeOrSteps) -> TraceNode:
+def _last_node(r: NodeOrSteps) -> TraceNode:
     node = r.items[-1] if isinstance(r, Steps) else r
     return node.source if node.name == "reshape" else node
 
 
 def _is_state(r: NodeOrSteps, program: StepProgram) -> bool:
-    return _last(r) in {s.after for s in program.states} or not _last(r).moves
+    return _last_node(r) in {s.after for s in program.states} or not _last_node(r).moves
 
 
-def _named(found: list[tuple[str, NodeOrSteps]], program: StepProgram) -> str:
-    def what(r: NodeOrSteps) -> str:
-        node = _last(r)
+def _describe_outputs(outputs: list[tuple[str, NodeOrSteps]], program: StepProgram) -> str:
+    def describe(r: NodeOrSteps) -> str:
+        node = _last_node(r)
         kind = "a state of" if _is_state(r, program) else "from"
         over = "every step's" if isinstance(r, Steps) else "one"
         return f"{over} value {kind} '{node.path or 'forward'}'"
 
-    return ", ".join(f"{i} is {what(r)}" for i, (_, r) in enumerate(found))
+    return ", ".join(f"{i} is {describe(r)}" for i, (_, r) in enumerate(outputs))

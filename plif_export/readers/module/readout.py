@@ -1,11 +1,12 @@
-"""What forward makes of its T steps at the end: the value of each step that the file gives, and how forward joins them.
+"""The readout of a module: the step value that the file outputs, and the way in which forward combines the T values.
 
     stack   the record over T: the file's own output, step by step
     last    the value of the last step
     sum mean max    over T
 
-What follows (a last layer, a matrix of votes, log_softmax) is done in each step where that is the same: anything behind `last`,
-and what is linear behind a mean or a sum, which is tried on random numbers. Else it is left out of the file, and said.
+Operations after it (a last layer, a matrix of votes, log_softmax) run in each step where the result is the same: all
+operations after `last`, and linear ones after a mean or a sum, which random numbers decide. Otherwise the file leaves
+them out, and says so.
 """
 
 from __future__ import annotations
@@ -16,32 +17,36 @@ import torch
 from torch import Tensor
 
 from plif_export.core.readers.rules import Unsupported
-from plif_export.readers.module.body import StepProgram, Values, compute, of_batch
+from plif_export.readers.module.body import NodeValues, StepProgram, compute_nodes, resize_batch
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
-from plif_export.readers.tracing.steps import MISFITS
+from plif_export.readers.tracing.steps import ARGUMENT_ERRORS
 
-REDUCES = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
-SCALES = (1.0, 1e3, 1e6)  # of the random numbers on which it is tried whether an operation may be done in each step
+REDUCTIONS = {"sum": "sum", "mean": "mean", "amax": "max", "max": "max"}
+SCALES = (1.0, 1e3, 1e6)  # of the random numbers that show whether the tail can run in each step
 
 
 @dataclass(eq=False)
 class Readout:
-    """value: the node of a step; how: they are joined; reduced: the node that stands for the joined value; tail: the nodes that
-    follow; folded: they are done in each step; shape: of what forward gives of a step, without the batch; batch: of the example
-    run."""
+    """The way in which forward combines the values of T steps into its output.
 
-    how: str
+    value: the node of a step. how: "stack", "last", "sum", "mean" or "max". reduced: the node of the combined value.
+    tail: the nodes that follow. folded: the tail runs in each step. shape: of forward's output for a step, without
+      the batch.
+    batch: of the example run.
+    """
+
+    reduction: str
     value: TraceNode
     reduced: TraceNode | None = None
     tail: list[TraceNode] = field(default_factory=list)
     folded: bool = True
-    lead: int = 0  # constants before the first step of a record
+    lead: int = 0  # number of constants before the first step of a record
     axis: int = 0
     shape: tuple[int, ...] = ()
     batch: int = 1
 
-    def sentence(self) -> str:
-        """What a user must know to get what forward returns from the values of the steps."""
+    def describe(self) -> str:
+        """Describe in a sentence how forward's result follows from the outputs of the steps."""
         last = ""
         if self.tail and not self.folded:
             last = f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
@@ -50,57 +55,70 @@ class Readout:
             "last": "the output of the last step",
             "max": "the largest output of any step",
         }
-        return f"forward returns {words.get(self.how, f'the {self.how} of the outputs over T')}{last}"
+        return f"forward returns {words.get(self.reduction, f'the {self.reduction} of the outputs over T')}{last}"
 
-    def of_step(self, values: Values, batch: int) -> Tensor:
-        """What the file gives of a step, [B, ...]. values: all that the step made, and what is static."""
+    def compute_step_output(self, values: NodeValues, batch: int) -> Tensor:
+        """Compute the output of the exported file for one time-step, [B, ...].
+
+        values: all nodes of the step, and constant nodes.
+        """
         y = values[self.value]
-        return self.behind(y, values, batch) if self.folded else y
+        return self.apply_tail(y, values, batch) if self.folded else y
 
-    def join(self, outputs: list[Tensor], known: Values, batch: int) -> Tensor:
-        """Forward's own result, [T, B, ...] or [B, ...], of what the file gives of each step, [B, ...]."""
-        y = _over(self.how, torch.stack(outputs))
-        return y if self.folded else self.behind(y, known, batch)
+    def combine_steps(self, outputs: list[Tensor], constants: NodeValues, batch: int) -> Tensor:
+        """Combine the file's step outputs, [B, ...] each, into forward's own result, [T, B, ...] or [B, ...]."""
+        y = _reduce_steps(self.reduction, torch.stack(outputs))
+        return y if self.folded else self.apply_tail(y, constants, batch)
 
-    def behind(self, y: Tensor, known: Values, batch: int) -> Tensor:
-        """What the tail makes of the joined value [B, ...], or of one that stands for it."""
+    def apply_tail(self, y: Tensor, constants: NodeValues, batch: int) -> Tensor:
+        """Apply the operations that follow the reduction over time to a value [B, ...]."""
         if self.reduced is None or not self.tail:
             return y
-        y = y.reshape(of_batch(self.reduced, self.batch, batch))
-        return compute([self.tail[-1]], {**known, self.reduced: y}, batch)[self.tail[-1]]
+        y = y.reshape(resize_batch(self.reduced, self.batch, batch))
+        return compute_nodes([self.tail[-1]], {**constants, self.reduced: y}, batch)[self.tail[-1]]
 
-    def commutes(self) -> bool:
-        """Whether the tail of what is joined is what joins the tails of each."""
-        if self.reduced is None or self.how == "last":
+    def tail_commutes(self) -> bool:
+        """Return whether the operations after the reduction over time give the same result if run in each step."""
+        if self.reduced is None or self.reduction == "last":
             return True
         generator = torch.Generator().manual_seed(0)
         try:
             for scale in SCALES:
                 y = torch.randn((8, *self.reduced.shape), generator=generator) * scale
-                wanted = self.behind(_over(self.how, y), {}, self.batch)
-                found = _over(self.how, torch.stack([self.behind(each, {}, self.batch) for each in y]))
-                if not torch.allclose(found, wanted, 0, 1e-4 * float(wanted.abs().max())):
+                tail_of_joint = self.apply_tail(_reduce_steps(self.reduction, y), {}, self.batch)
+                joint_of_tails = _reduce_steps(
+                    self.reduction, torch.stack([self.apply_tail(y_t, {}, self.batch) for y_t in y])
+                )
+                if not torch.allclose(joint_of_tails, tail_of_joint, 0, 1e-4 * float(tail_of_joint.abs().max())):
                     return False
-        except MISFITS:  # numbers that are counted, say
+        except ARGUMENT_ERRORS:  # for example the tail counts numbers
             return False
         return True
 
 
-def _over(how: str, y: Tensor) -> Tensor:
-    """Values of all steps [T, B, ...], joined."""
-    if how == "stack":
+def _reduce_steps(reduction: str, y: Tensor) -> Tensor:
+    """Combine the values of all steps [T, B, ...] by a reduction over T."""
+    if reduction == "stack":
         return y
-    return y[-1] if how == "last" else y.amax(0) if how == "max" else y.sum(0) if how == "sum" else y.mean(0)
+    return (
+        y[-1]
+        if reduction == "last"
+        else y.amax(0)
+        if reduction == "max"
+        else y.sum(0)
+        if reduction == "sum"
+        else y.mean(0)
+    )
 
 
-def read_out(result: NodeOrSteps, program: StepProgram) -> Readout:
-    """The readout of one output of the run of T = program.length. Raises Unsupported for what steps cannot give."""
-    found = _read(result, program)
-    found.folded = found.commutes()
-    return found
+def find_readout(output: NodeOrSteps, program: StepProgram) -> Readout:
+    """Find how forward combines the time-steps into an output. Refuses one that single steps cannot give."""
+    readout = _match_readout(output, program)
+    readout.folded = readout.tail_commutes()
+    return readout
 
 
-def _refuse() -> Unsupported:
+def _readout_refusal() -> Unsupported:
     return Unsupported(
         "the output is made of some steps only, or by a second loop over what all steps made",
         "return every step's output",
@@ -108,30 +126,30 @@ def _refuse() -> Unsupported:
     )
 
 
-def _base(node: TraceNode) -> TraceNode:
+def _strip_reshape(node: TraceNode) -> TraceNode:
     return node.source if node.op is aten.reshape.default else node
 
 
-def _record(items: list[TraceNode], axis: int, program: StepProgram) -> Readout:
+def _stacked_readout(items: list[TraceNode], axis: int, program: StepProgram) -> Readout:
     last = items[-1]
-    value = _base(last) if _base(last) in program.inside else last
+    value = _strip_reshape(last) if _strip_reshape(last) in program.inside else last
     if value not in program.inside:
-        found = next((s for s in program.states if s.before is value), None)
-        if found is None:
-            raise _refuse()
+        state = next((s for s in program.states if s.before is value), None)
+        if state is None:
+            raise _readout_refusal()
         raise Unsupported("the output of a step is what a state was before it", "return what the step made", "")
     lead = len(items) - program.length
     if lead < 0 or any(n.moves for n in items[:lead]):
-        raise _refuse()
+        raise _readout_refusal()
     shape = tuple(n for a, n in enumerate(last.shape) if a != axis % len(last.shape))[1:]
     return Readout("stack", value, lead=lead, axis=axis, shape=shape, batch=program.batch)
 
 
-def _read(r: NodeOrSteps, program: StepProgram) -> Readout:
+def _match_readout(r: NodeOrSteps, program: StepProgram) -> Readout:
     if isinstance(r, Steps):
         if r.outer != 1:
-            raise _refuse()
-        return _record(r.items, r.axis, program)
+            raise _readout_refusal()
+        return _stacked_readout(r.items, r.axis, program)
     if r in program.inside:
         for s in program.states:  # a counter: total = total + y
             if s.after is r and r.name == "add" and s.before in r.reads and len(r.reads) == 2:
@@ -140,59 +158,59 @@ def _read(r: NodeOrSteps, program: StepProgram) -> Readout:
                     return Readout("sum", y, r, shape=r.shape[1:], batch=program.batch)
         return Readout("last", r, r, shape=r.shape[1:], batch=program.batch)
     if r.op is aten.cat.default and len(r.reads) >= program.length:
-        return _record(list(r.reads), as_int(r.args[1]), program)
+        return _stacked_readout(list(r.reads), as_int(r.args[1]), program)
     if isinstance(r.op, int):
-        whole = r.source
-        if r.op == 0 and whole.name == "max" and len(whole.args) > 1:
-            return _reduced(r, whole, [as_int(whole.args[1])], program)
-        raise _refuse()
-    if r.name in REDUCES and len(r.args) > 1 and isinstance(r.args[1], list | tuple):
-        inner = _read(r.source, program) if r.source.moves else None
-        if inner is not None and inner.how == "stack":
-            return _reduced(r, r, as_ints(r.args[1]), program)
+        source = r.source
+        if r.op == 0 and source.name == "max" and len(source.args) > 1:
+            return _reduced_readout(r, source, [as_int(source.args[1])], program)
+        raise _readout_refusal()
+    if r.name in REDUCTIONS and len(r.args) > 1 and isinstance(r.args[1], list | tuple):
+        inner = _match_readout(r.source, program) if r.source.moves else None
+        if inner is not None and inner.reduction == "stack":
+            return _reduced_readout(r, r, as_ints(r.args[1]), program)
     moving = [n for n in r.reads if n.moves]
     if not moving:
-        raise _refuse()
-    inner, *others = (_read(n, program) for n in moving)
-    if any(other.reduced is not inner.reduced for other in others):
-        raise _refuse()
-    inner.tail = sorted({*inner.tail, *(n for other in others for n in other.tail)}, key=lambda n: n.index)
+        raise _readout_refusal()
+    inner, *further = (_match_readout(n, program) for n in moving)
+    if any(readout.reduced is not inner.reduced for readout in further):
+        raise _readout_refusal()
+    inner.tail = sorted({*inner.tail, *(n for readout in further for n in readout.tail)}, key=lambda n: n.index)
     number = next(iter(r.numbers), None)
     by_T = (r.name == "div" and r.args[0] is moving[0] and number == program.length) or (
         r.name == "mul" and number is not None and abs(number * program.length - 1) < 1e-9
     )
-    if inner.how == "sum" and by_T and inner.commutes():
-        inner.how, inner.reduced = "mean", inner.reduced if inner.tail else r
+    if inner.reduction == "sum" and by_T and inner.tail_commutes():
+        inner.reduction, inner.reduced = "mean", inner.reduced if inner.tail else r
         return inner
-    if inner.how == "stack":
-        raise _refuse()
+    if inner.reduction == "stack":
+        raise _readout_refusal()
     inner.tail.append(r)
     return inner
 
 
-def _reduced(r: TraceNode, op: TraceNode, dims: list[int], program: StepProgram) -> Readout:
-    whole = op.source
-    inner = _read(whole, program)
-    rank = len(whole.shape)
+def _reduced_readout(r: TraceNode, op: TraceNode, dims: list[int], program: StepProgram) -> Readout:
+    source = op.source
+    inner = _match_readout(source, program)
+    rank = len(source.shape)
     dims = [d % rank for d in dims]
-    if inner.how != "stack" or inner.lead or inner.axis % rank not in dims or len(dims) > 1:
-        raise _refuse()
-    return Readout(REDUCES[op.name], inner.value, r, shape=inner.shape, batch=program.batch)
+    if inner.reduction != "stack" or inner.lead or inner.axis % rank not in dims or len(dims) > 1:
+        raise _readout_refusal()
+    return Readout(REDUCTIONS[op.name], inner.value, r, shape=inner.shape, batch=program.batch)
 
 
-def outputs_of(made: object) -> list[tuple[str, NodeOrSteps]]:
-    """(name, node or Steps) of every tensor that forward returned."""
-    found: list[tuple[str, NodeOrSteps]] = []
+def list_outputs(returned: object) -> list[tuple[str, NodeOrSteps]]:
+    """List the name and the recorded node of every tensor that forward returned."""
+    outputs: list[tuple[str, NodeOrSteps]] = []
 
     def walk(value: object, name: str) -> None:
         if isinstance(value, TraceNode | Steps):
-            found.append((name, value))
+            outputs.append((name, value))
         elif isinstance(value, dict):
-            for key, each in value.items():
-                walk(each, f"{name}.{key}" if name else str(key))
+            for key, element in value.items():
+                walk(element, f"{name}.{key}" if name else str(key))
         elif isinstance(value, list | tuple):
-            for i, each in enumerate(value):
-                walk(each, f"{name}.{i}" if name else str(i))
+            for i, element in enumerate(value):
+                walk(element, f"{name}.{i}" if name else str(i))
 
-    walk(made, "")
-    return found
+    walk(returned, "")
+    return outputs

@@ -1,4 +1,4 @@
-"""A live module as the reference of a proof."""
+"""A live module as the reference that a proof compares an artifact with."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.proof.arithmetic.interpret import Array, State
-from plif_export.core.proof.reference import GraphReference, History, LayerHistory, histories_from, one_thread
+from plif_export.core.proof.reference import GraphReference, History, LayerHistory, empty_histories, one_thread
 from plif_export.readers.module.lower import ModuleReading
 from plif_export.readers.tracing.nodes import TraceNode
 from runtime.core.model.graph import state_key
 
 
 class ModuleReference(GraphReference):
-    """The recorded step of a module, batch 1, one thread, with the states outside.
+    """A live PyTorch module as the reference of a proof: it runs the recorded time-step of the module.
 
-    Spikes, states and outputs are the module's own operations. h is recorded too; of a known kind of neuron, whose code may
-    not have it, it is recomputed by the equation from the same current and state.
+    It runs batch 1 on one thread, with the states outside. Spikes, states and outputs are the module's own
+    operations. h is recorded too. A known kind of neuron may have no code for h: then it is recomputed by the
+    equation from the same current and state.
     """
 
     def __init__(self, reading: ModuleReading) -> None:
@@ -31,29 +32,29 @@ class ModuleReference(GraphReference):
         self.nodes = {n.layer: n for n in self.graph.neurons}
 
     def run(self, x: Array, state: State) -> History:
-        """T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
-        layers = histories_from(self.graph, state)
+        """Run T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
+        layers = empty_histories(self.graph, state)
         program, tail = self.program, self.reading.readout.tail if self.reading.readout.folded else []
-        now: dict[TraceNode, Tensor] = {}
+        states: dict[TraceNode, Tensor] = {}
         for name, layer in self.layers_of.items():
             for variable, s in layer.variables.items():
-                now[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
+                states[s.before] = torch.from_numpy(np.array(state[state_key(name, variable)], np.float32))
         outputs = []
         fixed = None
         with one_thread():
             for x_t in x:
-                given = torch.from_numpy(np.array(x_t, np.float32))
+                x_tensor = torch.from_numpy(np.array(x_t, np.float32))
                 if fixed is None or program.image:
-                    image = given if program.image else None
-                    fixed = program.static(1, image, tail, self.reading.readout.reduced)
-                values = program.advance(fixed, now, given, 1)
-                self._enter(layers, values)
-                now = program.next(values)
-                y = self.reading.readout.of_step(values, 1)
+                    image = x_tensor if program.image else None
+                    fixed = program.fold_constants(1, image, tail, self.reading.readout.reduced)
+                values = program.run_step(fixed, states, x_tensor, 1)
+                self._append_history(layers, values)
+                states = program.next_states(values)
+                y = self.reading.readout.compute_step_output(values, 1)
                 outputs.append(y.reshape(1, *self.graph[self.graph.output].shape).numpy().copy())
         return History(x, np.stack(outputs), layers)
 
-    def _enter(self, layers: dict[str, LayerHistory], values: dict[TraceNode, Tensor]) -> None:
+    def _append_history(self, layers: dict[str, LayerHistory], values: dict[TraceNode, Tensor]) -> None:
         for name, layer in self.layers_of.items():
             node = self.nodes[name]
             x = tuple(values[n].numpy() for n in layer.inputs)
@@ -61,7 +62,7 @@ class ModuleReference(GraphReference):
             before |= {
                 variable: np.zeros((1, *node.shape), np.float32) for variable in node.initial if variable not in before
             }
-            fired = interpret.neuron(node, x if len(x) > 1 else x[0], before)
+            fired = interpret.step_neuron(node, x if len(x) > 1 else x[0], before)
             after = {variable: values[n].numpy().copy() for variable, n in layer.after.items()}
             s = values[layer.spikes].numpy().copy()
             fired = replace(fired, s=s > 0.5 if fired.values == "spikes" else s, after={**fired.after, **after})

@@ -1,8 +1,10 @@
-"""Which elementwise operations of a step are one layer of neurons.
+"""The search for layers of neurons among the elementwise operations of a step.
 
-A layer of neurons is what lies on the cycles from a state to its next value, through elementwise operations only. Where all of
-it was made in one submodule, everything elementwise that this submodule did is taken too: its spikes, or a factor on its
-input. Code without a submodule of its own gets the comparison that decides its spikes, and what lies between.
+A layer of neurons consists of the elementwise operations on the cycles from a state to its next value. If one
+  submodule made all of
+them, the layer includes everything elementwise of this submodule: its spikes, or a factor on its input. Code without
+  a submodule
+for its neurons gets the comparison that decides its spikes, and the operations between.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from dataclasses import dataclass, field
 
 import torch
 
-from plif_export.core.circles import circles
+from plif_export.core.circles import strong_components
 from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.module.body import StepProgram, StepState
-from plif_export.readers.tracing.elementwise import COMPARES, elementwise
+from plif_export.readers.tracing.elementwise import COMPARES, is_elementwise
 from plif_export.readers.tracing.nodes import TraceNode
 
 
 @dataclass(eq=False)
-class Region:
-    """The nodes of one layer of neurons, in order, and its states. shape: without the batch."""
+class NeuronRegion:
+    """The recorded operations of one layer of neurons, in order, and its states.
+
+    shape: without the batch.
+    """
 
     path: str
     nodes: list[TraceNode]
@@ -31,51 +36,58 @@ class Region:
     def shape(self) -> tuple[int, ...]:
         return (self.nodes[0] if self.nodes else self.states[0].before).shape[1:]
 
-    def inputs(self) -> list[TraceNode]:
-        """What it reads that moves, in order, beside its own states."""
-        own = {*self.nodes, *(s.before for s in self.states)}
+    def find_inputs(self) -> list[TraceNode]:
+        """List the nodes outside of a layer of neurons that it reads as its input currents."""
+        inside = {*self.nodes, *(s.before for s in self.states)}
         read = [n for node in self.nodes for n in node.reads] or [s.after for s in self.states]
-        return list(dict.fromkeys(n for n in read if n not in own and n.moves))
+        return list(dict.fromkeys(n for n in read if n not in inside and n.moves))
 
 
-def regions_of(program: StepProgram, ends: Iterable[TraceNode], stateful: Callable[[str], bool]) -> list[Region]:
-    """The layers of neurons of a step. ends: nodes that are read after the step; stateful: whether a path is a neuron's."""
-    nodes = [n for n in program.body if elementwise(n)]
-    regions: list[Region] = []
-    for members, own in _cycles(nodes, program.states):
-        paths = [n.path for n in members] or [s.path for s in own]
-        common = next((path for path in above(paths[0]) if all(below(each, path) for each in paths)), "")
-        regions.append(Region(neuron_path(common, stateful), members, own))
-    regions = _by_module(regions, nodes, program, stateful)
-    _take_spikes(regions, nodes)
-    for s in program.states:  # a value that is only kept: the input of the last step, say
+def find_regions(
+    program: StepProgram, ends: Iterable[TraceNode], stateful: Callable[[str], bool]
+) -> list[NeuronRegion]:
+    """Find the groups of recorded operations that are layers of neurons.
+
+    ends: nodes that are read after the step. stateful: path -> whether it belongs to a neuron.
+    """
+    nodes = [n for n in program.body if is_elementwise(n)]
+    regions: list[NeuronRegion] = []
+    for members, states in _find_cycles(nodes, program.states):
+        paths = [n.path for n in members] or [s.path for s in states]
+        common = next(
+            (path for path in parent_paths(paths[0]) if all(is_inside(other_path, path) for other_path in paths)), ""
+        )
+        regions.append(NeuronRegion(find_neuron_path(common, stateful), members, states))
+    regions = _merge_by_module(regions, nodes, program, stateful)
+    _add_spike_nodes(regions, nodes)
+    for s in program.states:  # a state that no neuron computes, such as the input of the last step
         if not any(s in r.states for r in regions):
-            where = next((r for r in regions if s.after in r.nodes), None)
-            if where is not None and s.before.shape == where.nodes[0].shape:
-                where.states.append(s)
+            region = next((r for r in regions if s.after in r.nodes), None)
+            if region is not None and s.before.shape == region.nodes[0].shape:
+                region.states.append(s)
             else:
-                regions.append(Region(s.path, [], [s]))
+                regions.append(NeuronRegion(s.path, [], [s]))
     return regions
 
 
-def above(path: str) -> list[str]:
-    """A path and those of what it lies in, the innermost first."""
+def parent_paths(path: str) -> list[str]:
+    """Return a module path and the paths of all its parents, the innermost first."""
     names = path.split(".")
     return [".".join(names[:n]) for n in range(len(names), 0, -1)]
 
 
-def neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
-    """The path of the neuron that a path lies in; the path itself where it lies in none that is known."""
-    return next(filter(stateful, above(path)), path)
+def find_neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
+    """Return the path of the neuron module that contains a module path, or the path itself if none is known."""
+    return next(filter(stateful, parent_paths(path)), path)
 
 
-def below(path: str, parent: str) -> bool:
-    """Whether a path is a submodule's, or inside it."""
+def is_inside(path: str, parent: str) -> bool:
+    """Return whether a module path is a given parent, or inside it."""
     return path == parent or path.startswith(f"{parent}.")
 
 
-def _cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[list[TraceNode], list[StepState]]]:
-    """The circles of the elementwise operations, where a state needs the operation that makes its next value."""
+def _find_cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[list[TraceNode], list[StepState]]]:
+    """Find the cycles of elementwise operations that lead from a state to its next value."""
     by_before = {s.before: s for s in states}
     needs: dict[TraceNode | StepState, list[TraceNode | StepState]] = {
         **{n: [] for n in nodes},
@@ -86,39 +98,44 @@ def _cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[list[
         needs[n] = [r for r in read if r in needs]
     for s in states:
         needs[s] = [s.after] if s.after in needs else []
-    parts = ({*part} for part in circles(needs) if len(part) > 1)
-    found = (([n for n in nodes if n in part], [s for s in states if s in part]) for part in parts)
-    return [(members, own) for members, own in found if own]
+    parts = ({*part} for part in strong_components(needs) if len(part) > 1)
+    cycles = (([n for n in nodes if n in part], [s for s in states if s in part]) for part in parts)
+    return [(members, cycle_states) for members, cycle_states in cycles if cycle_states]
 
 
-def _by_module(
-    regions: list[Region], nodes: list[TraceNode], program: StepProgram, stateful: Callable[[str], bool]
-) -> list[Region]:
-    """Regions of one submodule as one, with everything elementwise that it did, where that can be computed in one go."""
-    found: list[Region] = []
+def _merge_by_module(
+    regions: list[NeuronRegion], nodes: list[TraceNode], program: StepProgram, stateful: Callable[[str], bool]
+) -> list[NeuronRegion]:
+    """Merge the neuron operations of each submodule with everything elementwise in it.
+
+    They stay separate if the merged layer could not be computed in one go.
+    """
+    merged_regions: list[NeuronRegion] = []
     for path in dict.fromkeys(r.path for r in regions):
-        same = [r for r in regions if r.path == path]
-        shape = same[0].nodes[0].shape
-        whole = path and all(
-            elementwise(n) or n.name in ("reshape", "linear", "matmul") for n in program.body if below(n.path, path)
+        siblings = [r for r in regions if r.path == path]
+        shape = siblings[0].nodes[0].shape
+        is_mergeable = path and all(
+            is_elementwise(n) or n.name in ("reshape", "linear", "matmul")
+            for n in program.body
+            if is_inside(n.path, path)
         )
-        taken = {n for r in same for n in r.nodes}
-        if whole and all(n.shape == shape for n in taken):
-            all_of_it = [n for n in nodes if n in taken or (below(n.path, path) and n.shape == shape)]
-            merged = Region(path, all_of_it, [s for r in same for s in r.states])
-            if not cyclic(merged.nodes, program):
-                found.append(merged)
+        region_nodes = {n for r in siblings for n in r.nodes}
+        if is_mergeable and all(n.shape == shape for n in region_nodes):
+            module_nodes = [n for n in nodes if n in region_nodes or (is_inside(n.path, path) and n.shape == shape)]
+            merged = NeuronRegion(path, module_nodes, [s for r in siblings for s in r.states])
+            if not has_cycle(merged.nodes, program):
+                merged_regions.append(merged)
                 continue
-        for r in same:
-            if between := _between(r.nodes, program):
-                raise _in_a_circle(between, path, stateful)
-        found += same
-    return found
+        for r in siblings:
+            if between := _find_between(r.nodes, program):
+                raise _cycle_refusal(between, path, stateful)
+        merged_regions += siblings
+    return merged_regions
 
 
-def _in_a_circle(between: list[TraceNode], path: str, stateful: Callable[[str], bool]) -> Unsupported:
-    """The refusal of neurons that are fed, in the same step, by what they made: `between` lies on the way."""
-    inside = next((n for n in between if path and below(n.path, path)), None)
+def _cycle_refusal(between: list[TraceNode], path: str, stateful: Callable[[str], bool]) -> Unsupported:
+    """Return the refusal of neurons that are fed by their own output in the same step."""
+    inside = next((n for n in between if path and is_inside(n.path, path)), None)
     if inside is not None:
         rule = f"its state goes through {inside.name}() on the way to the next step"
         return Unsupported(rule, "give the layer in it the state of the step before", path)
@@ -128,13 +145,13 @@ def _in_a_circle(between: list[TraceNode], path: str, stateful: Callable[[str], 
     return Unsupported("its spikes feed it again in the same step", advice, path)
 
 
-def cyclic(nodes: list[TraceNode], program: StepProgram) -> bool:
-    """Whether something outside of the nodes reads one of them and is read by another."""
-    return bool(_between(nodes, program))
+def has_cycle(nodes: list[TraceNode], program: StepProgram) -> bool:
+    """Return whether a value leaves a group of nodes and comes back to it in the same step."""
+    return bool(_find_between(nodes, program))
 
 
-def _between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
-    """What reads one of the nodes and, itself or by others, is read by one of them; empty where nothing does."""
+def _find_between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
+    """List the nodes through which a value leaves a group of nodes and comes back to it."""
     inside = set(nodes)
     behind: dict[TraceNode, None] = {}
     for n in program.body:
@@ -146,8 +163,8 @@ def _between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
     return []
 
 
-def _take_spikes(regions: list[Region], nodes: list[TraceNode]) -> None:
-    """Gives each region the comparisons of its values, with what lies between, and the numbers made of them."""
+def _add_spike_nodes(regions: list[NeuronRegion], nodes: list[TraceNode]) -> None:
+    """Add to each layer of neurons the threshold comparisons of its values, and the spikes made of them."""
     owner = {n: r for r in regions for n in r.nodes} | {s.before: r for r in regions for s in r.states}
     for c in nodes:
         if c.name not in COMPARES or c in owner:
@@ -167,8 +184,8 @@ def _take_spikes(regions: list[Region], nodes: list[TraceNode]) -> None:
                 owner |= dict.fromkeys(between, region)
     for n in nodes:
         if n not in owner and any(r.dtype == torch.bool and r in owner for r in n.reads):
-            mine = {owner.get(r) for r in n.reads if r.moves}
-            region_of = mine.pop() if len(mine) == 1 else None
+            owners = {owner.get(r) for r in n.reads if r.moves}
+            region_of = owners.pop() if len(owners) == 1 else None
             if region_of is not None:
                 region_of.nodes.append(n)
                 owner[n] = region_of

@@ -1,1 +1,1 @@
-"""NIR files."""
+"""The reader of NIR files."""

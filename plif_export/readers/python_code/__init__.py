@@ -1,7 +1,8 @@
-"""A network that Python code makes, as `my_module.py:net` names it.
+"""The reader of a network in Python code, named as `my_module.py:net`.
 
-The code is run, and so is what it imports: it is trusted, as is the command line that names it (SECURITY.md). Nothing that a file
-says leads here, and a path where a file lies is that file, whatever its name.
+The code is run, and so is everything that it imports: it is trusted, like the command line that names it
+  (SECURITY.md). No content
+of a file leads here, and an existing file is read as that file, whatever its name.
 """
 
 from __future__ import annotations
@@ -23,39 +24,41 @@ MAKES = "an nn.Module, or a function without arguments that returns one"
 
 
 def run_code(path: str, name: str) -> nn.Module:
-    """The module that `name` is in a Python file, or makes, by running that file.
+    """Run a Python file, and return the module with the given name in it, or the module that a function of it returns.
 
-    As with a script, the code can import what lies beside it, from here on. Raises PlifError with the line of the file where the
-    code fails, and where the name is nothing that is or makes a module.
+    As with a script, the code can import modules next to it, from here on. Raises PlifError with the line of the file
+    where the code fails, and for a name that is no module and no function that returns one.
     """
     code, file = read_regular(path, "Python code that makes a network"), str(Path(path).absolute())
     if not name.isidentifier():
         raise PlifError(f"{path}: is Python code; which network of it? expected {path}:NAME, which names {MAKES}")
-    home = ModuleType(f"{Path(path).stem}_py")  # not the name of a library
-    home.__file__ = file
-    sys.modules[home.__name__] = home  # where dataclasses and typing look for a class's module
+    namespace = ModuleType(f"{Path(path).stem}_py")  # a name that no library has
+    namespace.__file__ = file
+    sys.modules[namespace.__name__] = namespace  # dataclasses and typing look for a class's module there
     if os.path.dirname(file) not in sys.path:
         sys.path.insert(0, os.path.dirname(file))
-    _run(path, file, lambda: exec(compile(code, file, "exec"), vars(home)))
-    if name not in vars(home):
-        own = [each for each, value in vars(home).items() if _may_be_one(value, home.__name__)]
-        raise PlifError(f"{path}: has no '{name}'; it has {', '.join(own) or 'nothing that makes a network'}")
-    found, what = vars(home)[name], "is"
-    if callable(found) and not isinstance(found, nn.Module):
-        found, what = _run(f"{path}:{name}", file, found), "returns"
-    if not isinstance(found, nn.Module):
-        raise PlifError(f"{path}:{name}: {what} '{type(found).__name__}'; expected {MAKES}")
-    return found
+    _call_user_code(path, file, lambda: exec(compile(code, file, "exec"), vars(namespace)))
+    if name not in vars(namespace):
+        candidates = [
+            candidate for candidate, value in vars(namespace).items() if _may_make_network(value, namespace.__name__)
+        ]
+        raise PlifError(f"{path}: has no '{name}'; it has {', '.join(candidates) or 'nothing that makes a network'}")
+    network, verb = vars(namespace)[name], "is"
+    if callable(network) and not isinstance(network, nn.Module):
+        network, verb = _call_user_code(f"{path}:{name}", file, network), "returns"
+    if not isinstance(network, nn.Module):
+        raise PlifError(f"{path}:{name}: {verb} '{type(network).__name__}'; expected {MAKES}")
+    return network
 
 
-def other_weights(one: object, other: object) -> bool:
-    """Whether two modules of the same code have other weights."""
-    if not isinstance(one, nn.Module) or not isinstance(other, nn.Module):
+def other_weights(a_module: object, b_module: object) -> bool:
+    """Return whether two modules of the same code have different weights."""
+    if not isinstance(a_module, nn.Module) or not isinstance(b_module, nn.Module):
         return False
-    return any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=False))
+    return any(not torch.equal(a, b) for a, b in zip(a_module.parameters(), b_module.parameters(), strict=False))
 
 
-def _run(what: str, file: str, run: Callable[[], object]) -> object:
+def _call_user_code(origin: str, file: str, run: Callable[[], object]) -> object:
     try:
         return run()
     except (Exception, SystemExit) as error:  # whatever the user's own Python raises
@@ -63,13 +66,13 @@ def _run(what: str, file: str, run: Callable[[], object]) -> object:
             raise
         frames = traceback.walk_tb(error.__traceback__)
         lines = [line for frame, line in frames if frame.f_code.co_filename == file]
-        said = str(error)
+        message = str(error)
         if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
-            lines, said = [error.lineno], error.msg
-        where = f"{what}, line {lines[-1]}" if lines else what
+            lines, message = [error.lineno], error.msg
+        position = f"{origin}, line {lines[-1]}" if lines else origin
         hint = "PLIF_TRACEBACK=1 shows all" if lines else f"expected {MAKES}"
-        raise PlifError(f"{where}: {type(error).__name__}: {' '.join(said.split())} ({hint})") from error
+        raise PlifError(f"{position}: {type(error).__name__}: {' '.join(message.split())} ({hint})") from error
 
 
-def _may_be_one(value: object, home: str) -> bool:
+def _may_make_network(value: object, home: str) -> bool:
     return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == home)

@@ -1,1 +1,1 @@
-"""State_dicts with the notation of their network."""
+"""The reader of state_dicts with the notation of their network."""

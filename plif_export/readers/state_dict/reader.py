@@ -1,9 +1,9 @@
-"""A bare state_dict of a SpikingJelly network (or of the PLIF authors' code) + the notation of the network -> graph.
+"""The reader of a bare state_dict (SpikingJelly's, or of the PLIF authors' code) with the notation of its network.
 
-The notation says which layers there are. They get the file's tensors in the order of the file, which is the order in which
-the modules were made. The names of the keys do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`), but
-shapes do, and every tensor must fit its layer. Whether layers have a bias is read from the keys. What neither file nor notation
-says (threshold, reset, tau of LIF) has SpikingJelly's defaults, or is given with `neuron`.
+The notation names the layers. They get the file's tensors in the order of the file, which is the order in which the
+modules were made. The names of the keys do not matter (`conv_fc.0.weight`, `static_conv.0.weight`, `conv1.weight`),
+but shapes do, and every tensor must fit its layer. The keys show whether layers have a bias. Facts in neither file
+nor notation (threshold, reset, tau of LIF) have SpikingJelly's defaults, or come from the option `neuron`.
 
 Only tensors are read: a pickle of a whole module, as the authors published theirs, can run any code and is refused.
 """
@@ -19,55 +19,60 @@ from torch import Tensor
 
 import plif_train
 from plif_export.core.options import CallerFacts
-from plif_export.core.readers.facts import Examined, TrainedModel, named_by, numbers, unsaid_by
-from plif_export.core.readers.ours import load_tensors, trained_model
+from plif_export.core.readers.facts import ModelCheck, TrainedModel, list_unstated, name_classes, number_classes
+from plif_export.core.readers.ours import load_tensors, to_trained_model
 from plif_train.core.network.network import Network
 from plif_train.core.network.presets import PRESETS
 from runtime.core.base.errors import PlifError
-from runtime.core.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse
+from runtime.core.model.notation import FC, Conv, NamedLayer, Notation, name_layers, parse_notation
 
-INSIDE = ("net", "state_dict", "model_state_dict", "model")  # keys of larger checkpoints that hold the state_dict
-EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then what is usual
-PICTURE_SIZES = (28, 32, 64, 96, 128, 224)  # and for others: MNIST, CIFAR, ...
+STATE_DICT_KEYS = (
+    "net",
+    "state_dict",
+    "model_state_dict",
+    "model",
+)  # keys of checkpoints under which the state_dict lies
+EVENT_SIZES = (34, 128, 32, 64, 48, 96, 240)  # tried in this order for 2 channels: N-MNIST, DVS128, then common sizes
+IMAGE_SIZES = (28, 32, 64, 96, 128, 224)  # tried for other channels: MNIST, CIFAR, ...
 OPTIONS = ("v_threshold", "v_reset", "decay_input", "tau")
 
 
 def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedModel:
-    """The graph of a state_dict, whose layers `caller.network` names."""
+    """Read the graph of a state_dict with the layers that `caller.network` names."""
     content = load_tensors(path)
     if isinstance(content, dict) and isinstance(content.get("card"), str):
         raise PlifError(f"{path}: is a model.pt with a card of its own; leave --network out")
-    weights = _weights(content, path)
+    weights = _extract_tensors(content, path)
     if caller.network is None:
         raise PlifError(
             f"{path}: a bare state_dict ({len(weights)} tensors) does not say its layers; name them with --network, "
             "a preset or a notation string such as {c32k3s1-BN-IF-MPk2s2}*2-FC10-IF"
         )
-    net, notes = _build(path, caller.network, caller, weights)
-    caller = named_by(caller, net.meta.shape, len(net.meta.classes))
-    net.meta = replace(net.meta, classes=caller.classes or numbers(len(net.meta.classes)))
-    _load(net, weights, path)
-    model = trained_model(net, sha256, notes=notes)
-    unsaid = unsaid_by(caller)
-    if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but whose order of classes is it?
+    net, notes = _build_network(path, caller.network, caller, weights)
+    caller = name_classes(caller, net.meta.shape, len(net.meta.classes))
+    net.meta = replace(net.meta, classes=caller.classes or number_classes(len(net.meta.classes)))
+    _load_weights(net, weights, path)
+    model = to_trained_model(net, sha256, notes=notes)
+    unsaid = list_unstated(caller)
+    if str(caller.network).partition(":")[0] in PRESETS:  # the preset says the rest, but not the order of classes
         unsaid = tuple(name for name in unsaid if name in ("classes", "T"))
-    return replace(model, facts=replace(model.facts, unsaid=unsaid))
+    return replace(model, facts=replace(model.facts, unstated=unsaid))
 
 
-def check(path: str | Path, caller: CallerFacts, _: object) -> Examined:
-    """What becomes of each layer; a state_dict whose layers cannot be read is refused as a whole."""
-    return Examined.of(read(Path(path), caller))
+def check(path: str | Path, caller: CallerFacts, _: object) -> ModelCheck:
+    """Return the graph node of each layer of a state_dict. A file with an unreadable layer is refused as a whole."""
+    return ModelCheck.from_model(read(Path(path), caller))
 
 
-def _weights(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors by name, at the top of the file or under one of the keys of INSIDE."""
-    for key in INSIDE:
+def _extract_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name, from its top level or from one of the keys of STATE_DICT_KEYS."""
+    for key in STATE_DICT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise PlifError(
-            f"{path}: expected a state_dict, names and tensors, or a dict with one under {', '.join(INSIDE)}"
+            f"{path}: expected a state_dict, names and tensors, or a dict with one under {', '.join(STATE_DICT_KEYS)}"
         )
     weights = {str(key): value for key, value in content.items()}
     for key, value in weights.items():
@@ -79,14 +84,16 @@ def _weights(content: object, path: Path) -> dict[str, Tensor]:
 # --- the network ---------------------------------------------------------------------------------------------------------
 
 
-def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]) -> tuple[Network, list[str]]:
-    """The network that the notation and the caller describe, still with weights of its own, and notes for the user."""
+def _build_network(
+    path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]
+) -> tuple[Network, list[str]]:
+    """Build the network that the notation and the caller describe, with new weights, and notes for the user."""
     unknown = sorted(set(caller.neuron) - set(OPTIONS))
     if unknown:
         raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
     overrides: dict[str, object] = {{"tau": "init_tau"}.get(key, key): value for key, value in caller.neuron.items()}
-    overrides["bias"] = _bias(weights, path)
-    overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last(k) == "w") else "layer"
+    overrides["bias"] = _infer_bias(weights, path)
+    overrides["tau"] = "channel" if any(v.dim() == 1 for k, v in weights.items() if _last_part(k) == "w") else "layer"
     for name in ("kind", "framing", "T"):
         value = getattr(caller, name)
         if value is not None:
@@ -96,11 +103,11 @@ def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Ten
     if caller.shape is not None:
         overrides["shape"] = caller.shape
     elif preset is None:
-        if not any(mark in network for mark in "-{"):  # one word, and no preset: the layers of a network need more
+        if not any(mark in network for mark in "-{"):  # no preset, and too short for a notation string
             names = ", ".join((*PRESETS, *(f"{name}:paper" for name in PRESETS)))
             raise PlifError(f"--network '{network}' is not known, expected one of {names}, or a notation string")
-        notation = parse(network)
-        overrides["shape"], note = _shape(notation, weights, path)
+        notation = parse_notation(network)
+        overrides["shape"], note = _infer_shape(notation, weights, path)
         notes.append(note)
     if preset is None and "T" not in overrides and "framing" not in overrides:
         overrides["T"] = 1
@@ -110,17 +117,17 @@ def _build(path: Path, network: str, caller: CallerFacts, weights: dict[str, Ten
     return net.eval(), notes
 
 
-def _last(key: str) -> str:
+def _last_part(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _bias(weights: dict[str, Tensor], path: Path) -> bool | str:
-    """Which layers have a bias, from the keys: none, all, or the fully connected ones (as SpikingJelly has it)."""
-    found: dict[int, set[bool]] = {2: set(), 4: set()}
+def _infer_bias(weights: dict[str, Tensor], path: Path) -> bool | str:
+    """Infer from the keys of a state_dict which layers have a bias: none, all, or fully connected ones (SpikingJelly)."""
+    has_bias: dict[int, set[bool]] = {2: set(), 4: set()}
     for key, value in weights.items():
-        if _last(key) == "weight" and value.dim() in found:
-            found[value.dim()].add(f"{key.rpartition('.')[0]}.bias" in weights)
-    linear, conv = found[2] or {False}, found[4] or found[2] or {False}
+        if _last_part(key) == "weight" and value.dim() in has_bias:
+            has_bias[value.dim()].add(f"{key.rpartition('.')[0]}.bias" in weights)
+    linear, conv = has_bias[2] or {False}, has_bias[4] or has_bias[2] or {False}
     if (linear, conv) == ({False}, {False}):
         return False
     if (linear, conv) == ({True}, {True}):
@@ -133,9 +140,12 @@ def _bias(weights: dict[str, Tensor], path: Path) -> bool | str:
     )
 
 
-def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[tuple[int, int, int], str]:
-    """An input (C, H, W) that fits the weights: channels from the first convolution, size from the first FC."""
-    kernels = [v for k, v in weights.items() if _last(k) == "weight" and v.dim() in (2, 4)]
+def _infer_shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[tuple[int, int, int], str]:
+    """Infer an input shape (C, H, W) that fits the weights.
+
+    The channels follow from the first convolution, the size from the first fully connected layer.
+    """
+    kernels = [v for k, v in weights.items() if _last_part(k) == "weight" and v.dim() in (2, 4)]
     layers = list(notation.layers())
     first = next((layer for layer in layers if isinstance(layer, Conv | FC)), None)
     features = next((int(v.shape[1]) for v in kernels if v.dim() == 2), None)
@@ -150,8 +160,8 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
             return False
         return next(named.in_shape[0] for named in layers if named.op == "Linear") == features
 
-    usual = EVENT_SIZES if channels == 2 else PICTURE_SIZES
-    sizes = [size for size in usual if fits(size)] or [size for size in range(1, 513) if fits(size)]
+    common_sizes = EVENT_SIZES if channels == 2 else IMAGE_SIZES
+    sizes = [size for size in common_sizes if fits(size)] or [size for size in range(1, 513) if fits(size)]
     if not sizes:
         raise PlifError(
             f"{path}: no square input gives its first fully connected layer {features} features through '{notation}'; "
@@ -164,13 +174,17 @@ def _shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[
 # --- its weights -----------------------------------------------------------------------------------------------------------
 
 
-def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
-    """Copies the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
+def _load_weights(net: Network, weights: dict[str, Tensor], path: Path) -> None:
+    """Copy the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in weights.items():
         prefix, _, last = key.rpartition(".")
         groups.setdefault(prefix, {})[last] = value
-    slots = [named for named in net.named_layers if named.op in ("Conv", "Linear", "BatchNorm") or _learns(net, named)]
+    slots = [
+        named
+        for named in net.named_layers
+        if named.op in ("Conv", "Linear", "BatchNorm") or _has_learned_tau(net, named)
+    ]
     names = list(groups)
     for i, named in enumerate(slots):
         if i == len(names):
@@ -178,7 +192,7 @@ def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
                 f"{path}: holds {len(names)} layers with weights, and '{net.notation}' has {len(slots)}: none is left for "
                 f"{named.name} ({named.op}); check --network"
             )
-        _fill(net, named, names[i], groups[names[i]], path)
+        _load_layer(net, named, names[i], groups[names[i]], path)
     if len(names) > len(slots):
         raise PlifError(
             f"{path}: '{names[len(slots)]}' and what follows ({len(names) - len(slots)} layers) has no place in "
@@ -186,28 +200,28 @@ def _load(net: Network, weights: dict[str, Tensor], path: Path) -> None:
         )
 
 
-def _learns(net: Network, named: NamedLayer) -> bool:
+def _has_learned_tau(net: Network, named: NamedLayer) -> bool:
     return named.op == "Neuron" and getattr(net, named.name).kind == "PLIF"
 
 
-def _fill(net: Network, named: NamedLayer, prefix: str, tensors: dict[str, Tensor], path: Path) -> None:
+def _load_layer(net: Network, named: NamedLayer, prefix: str, tensors: dict[str, Tensor], path: Path) -> None:
     module = net.get_submodule(named.name)
     expected = module.state_dict()
-    found = {key: value for key, value in tensors.items() if key != "num_batches_tracked"}
-    wanted = {key: value for key, value in expected.items() if key != "num_batches_tracked"}
-    kinds = {key: list(value.shape) for key, value in found.items()}
-    if set(found) != set(wanted):
+    loaded = {key: value for key, value in tensors.items() if key != "num_batches_tracked"}
+    required = {key: value for key, value in expected.items() if key != "num_batches_tracked"}
+    kinds = {key: list(value.shape) for key, value in loaded.items()}
+    if set(loaded) != set(required):
         raise PlifError(
             f"{path}: {prefix} holds {kinds}, where '{net.notation}' has {named.name} ({named.op}) with "
-            f"{sorted(wanted)}; check --network (and LIF or IF instead of PLIF, where no w was learned)"
+            f"{sorted(required)}; check --network (and LIF or IF instead of PLIF, where no w was learned)"
         )
-    for key, value in found.items():
-        if value.shape != wanted[key].shape:
+    for key, value in loaded.items():
+        if value.shape != required[key].shape:
             raise PlifError(
                 f"{path}: {prefix}.{key} is {list(value.shape)}, where '{net.notation}' has {named.name} with "
-                f"{list(wanted[key].shape)}; check --network and --shape"
+                f"{list(required[key].shape)}; check --network and --shape"
             )
-    values = {key: value.to(torch.float32) for key, value in found.items()}
+    values = {key: value.to(torch.float32) for key, value in loaded.items()}
     if "num_batches_tracked" in expected:
         values["num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
     module.load_state_dict(values)

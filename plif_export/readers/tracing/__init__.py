@@ -1,1 +1,1 @@
-"""A module, written down while it runs."""
+"""A recorder of the operations that a PyTorch module runs in its forward."""

@@ -1,4 +1,4 @@
-"""Copies of a module to run: reset, in evaluation mode, what is around them put back; and where in it an error was raised."""
+"""Copies of a module to run: reset, in evaluation mode, with surrounding objects restored; and the place of an error."""
 
 from __future__ import annotations
 
@@ -14,87 +14,99 @@ from torch import Tensor, nn
 
 from plif_export.core.readers.rules import Problem, Unsupported
 from plif_export.readers.libraries.neurons import reset_neurons
-from plif_export.readers.tracing.whole_numbers import FOLLOWS, follow_sizes
-from plif_export.readers.unseen_state.world import INSIDE, Surroundings
+from plif_export.readers.tracing.whole_numbers import SIZES_KEY, install_size_hook
+from plif_export.readers.unseen_state.world import MODULE_KEY, ObjectGraph
 
-_SHARED = "_plif_weights"  # where a copy keeps that its weights are shared
-_SINGLE = "_plif_single"  # where a copy keeps that it takes one step a call
-_PATH = "_plif_path"  # where a copy keeps the path of each part, for messages
+_SHARED_KEY = "_plif_weights"  # attribute of a copy: its shared weights
+_SINGLE_STEP_KEY = "_plif_single"  # attribute of a copy that takes one step a call
+_PATH_KEY = "_plif_path"  # attribute of each part of a copy: its path, for messages
 READERS = Path(__file__).parents[1]
 
 
-class _Shared:
-    """Weights that all copies of a module share, and the owner's, which they are set back to before each copy: some modules write
-    into their weights when they run. pairs: (theirs, the owner's as they are in memory)"""
+class _SharedWeights:
+    """Weights that all copies of a module share, so that memory holds them once.
+
+    The weights are reset to those of the owner before each copy is made: some modules write into their weights when
+      they run.
+    pairs: (shared weight, the owner's weight in memory).
+    """
 
     def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
         self.pairs = pairs
 
-    def __deepcopy__(self, memo: dict[int, object]) -> _Shared:
+    def __deepcopy__(self, memo: dict[int, object]) -> _SharedWeights:
         return self
 
-    def __reduce__(self) -> tuple[type[_Shared], tuple[list[object]]]:
-        return _Shared, ([],)
+    def __reduce__(self) -> tuple[type[_SharedWeights], tuple[list[object]]]:
+        return _SharedWeights, ([],)
 
-    def memo(self) -> dict[int, object]:
-        """For deepcopy."""
-        for mine, owners in self.pairs:
-            if not torch.equal(mine, owners.to(mine.device)):
-                mine.data.copy_(owners)
-        return {id(mine): mine for mine, _ in self.pairs}
+    def deepcopy_memo(self) -> dict[int, object]:
+        """Return the memo with which deepcopy shares the weights instead of copying them."""
+        for weight, owner_weight in self.pairs:
+            if not torch.equal(weight, owner_weight.to(weight.device)):
+                weight.data.copy_(owner_weight)
+        return {id(weight): weight for weight, _ in self.pairs}
 
 
-def with_shared_weights(module: nn.Module) -> nn.Module:
-    """A copy, on the CPU, whose copies all have its weights, not copies of them: so that memory grows with the network once."""
-    copied = copy_of(module).cpu()
+def share_weights(module: nn.Module) -> nn.Module:
+    """Copy a module to the CPU so that all copies of the copy share its weights."""
+    copied = copy_module(module).cpu()
     if any(hasattr(type(part), "__deepcopy__") for part in module.modules()):
-        own, theirs = Surroundings(module).slots, Surroundings(copied).slots
+        slots, copied_slots = ObjectGraph(module).slots, ObjectGraph(copied).slots
         counts = {
-            where for where, slot in own.items() if slot.kind in ("number", "length") and where.startswith(INSIDE)
+            key for key, slot in slots.items() if slot.kind in ("number", "length") and key.startswith(MODULE_KEY)
         }
-        for where in counts & theirs.keys():
-            if not own[where].same(theirs[where]):
-                what = f"a copy of it is another one ({own[where].place.name})"
-                raise Unsupported(what, "let __deepcopy__ copy all that it has")
+        for key in counts & copied_slots.keys():
+            if not slots[key].has_same_value(copied_slots[key]):
+                rule = f"a copy of it is another one ({slots[key].location.name})"
+                raise Unsupported(rule, "let __deepcopy__ copy all that it has")
     owners = dict(module.named_parameters())
-    vars(copied)[_SHARED] = _Shared([(p, owners[name].detach()) for name, p in copied.named_parameters()])
+    vars(copied)[_SHARED_KEY] = _SharedWeights([(p, owners[name].detach()) for name, p in copied.named_parameters()])
     return copied
 
 
-def owners_weights(module: nn.Module) -> dict[str, Tensor]:
-    """{name: the owner's weight [...]} of a copy that shares its weights, where that is on the CPU."""
-    shared = vars(module).get(_SHARED)
+def find_owner_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return the original weights {name: [...]} behind a copy that shares weights, if they are on the CPU."""
+    shared = vars(module).get(_SHARED_KEY)
     names = {id(p): name for name, p in module.named_parameters()}
-    pairs = shared.pairs if isinstance(shared, _Shared) else []
-    return {names[id(mine)]: owners for mine, owners in pairs if owners.device.type == "cpu" and id(mine) in names}
+    pairs = shared.pairs if isinstance(shared, _SharedWeights) else []
+    return {
+        names[id(weight)]: owner_weight
+        for weight, owner_weight in pairs
+        if owner_weight.device.type == "cpu" and id(weight) in names
+    }
 
 
-def kept_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
-    """What makes the weights of a module what they are now. shared: `with_shared_weights` of it, or a copy of that."""
-    vars(shared)[_SHARED].memo()
-    weights = [(own, own.requires_grad) for own in module.parameters()]
-    pairs = vars(shared)[_SHARED].pairs or [(own.detach().clone(), own.detach()) for own, _ in weights]
+def save_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
+    """Return a function that restores the weights of a module to their present values.
 
-    def back() -> None:
-        for (own, learns), (mine, owners) in zip(weights, pairs, strict=True):
-            if own.data_ptr() != owners.data_ptr():
-                own.data = owners
-            own.requires_grad_(learns)
-            if not torch.equal(mine, owners.to(mine.device)):
-                owners.copy_(mine)
-
-    return back
-
-
-def copy_of(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Module:
-    """A deep copy. Tensors that belong to a computation graph are copied detached, because deepcopy refuses them.
-
-    memo: deepcopy's own, in which stands already what is not copied. A class may have a deepcopy of its own that fails (sinabs's
-    recurrent layers): then what it holds is copied, by pickle.
+    shared: a copy of the module with shared weights (`share_weights`), or a copy of that.
     """
-    shared = vars(module).get(_SHARED)
+    vars(shared)[_SHARED_KEY].deepcopy_memo()
+    weights = [(weight, weight.requires_grad) for weight in module.parameters()]
+    pairs = vars(shared)[_SHARED_KEY].pairs or [(weight.detach().clone(), weight.detach()) for weight, _ in weights]
+
+    def restore_weights() -> None:
+        for (weight, learns), (shared_weight, owner_weight) in zip(weights, pairs, strict=True):
+            if weight.data_ptr() != owner_weight.data_ptr():
+                weight.data = owner_weight
+            weight.requires_grad_(learns)
+            if not torch.equal(shared_weight, owner_weight.to(shared_weight.device)):
+                owner_weight.copy_(shared_weight)
+
+    return restore_weights
+
+
+def copy_module(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Module:
+    """Return a deep copy of a module. Tensors of an autograd graph are copied detached.
+
+    deepcopy refuses tensors that belong to a computation graph. memo: deepcopy's own; objects in it are not copied. A
+    class may have a deepcopy of its own that fails (sinabs's recurrent layers): then its contents are copied by
+    pickle.
+    """
+    shared = vars(module).get(_SHARED_KEY)
     memo = {} if memo is None else memo
-    memo |= shared.memo() if isinstance(shared, _Shared) else {}
+    memo |= shared.deepcopy_memo() if isinstance(shared, _SharedWeights) else {}
     for part in module.modules():
         for value in [*vars(part).values(), *part._buffers.values(), *vars(part).get("_memories", {}).values()]:
             if isinstance(value, Tensor) and value.grad_fn is not None:
@@ -105,65 +117,68 @@ def copy_of(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Modu
         try:
             copied: nn.Module = pickle.loads(pickle.dumps(module))
         except Exception:
-            raise _cannot_copy(module, error) from None
+            raise _copy_refusal(module, error) from None
         return copied
 
 
-def _cannot_copy(module: nn.Module, error: Exception) -> Unsupported:
-    """Names what in a module cannot be copied."""
-    what = ("it", "")
+def _copy_refusal(module: nn.Module, error: Exception) -> Unsupported:
+    """Return the refusal of a module that cannot be copied, with the attribute that is the cause."""
+    culprit = ("it", "")
     for path, part in module.named_modules():
         for name, value in vars(part).items():
             try:
                 copy.deepcopy(value if name != "_modules" else None)
-            except Exception as own:
-                what, error = (f"self.{name} ({type(value).__name__})", path), own
-    said = " ".join(str(error).split())[:120]
+            except Exception as failure:
+                culprit, error = (f"self.{name} ({type(value).__name__})", path), failure
+    message = " ".join(str(error).split())[:120]
     return Unsupported(
-        f"{what[0]} cannot be copied ({said})", "make it anew where it is used, or take it out before", what[1]
+        f"{culprit[0]} cannot be copied ({message})", "make it anew where it is used, or take it out before", culprit[1]
     )
 
 
-_AROUND: ContextVar[Surroundings | None] = ContextVar("_AROUND", default=None)
+_SNAPSHOT: ContextVar[ObjectGraph | None] = ContextVar("_SNAPSHOT", default=None)
 
 
 @contextmanager
-def put_back(module: nn.Module) -> Iterator[None]:
-    """Makes all that is reached from a module what it was, after copies of it ran, and before each does."""
-    around = Surroundings(module)
-    token = _AROUND.set(around)
+def preserve_module(module: nn.Module) -> Iterator[None]:
+    """Restore a module and all objects that it reaches when the block ends, and before each fresh copy in it."""
+    graph = ObjectGraph(module)
+    token = _SNAPSHOT.set(graph)
     try:
         yield
     finally:
-        _AROUND.reset(token)
-        around.put_back()
+        _SNAPSHOT.reset(token)
+        graph.restore()
 
 
-def fresh(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, reset, and what is around it as it was before other copies ran."""
-    if (around := _AROUND.get()) is not None:
-        around.put_back()
-    return _ready(copy_of(module).cpu())
+def make_fresh_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module in evaluation mode, with its states reset."""
+    if (graph := _SNAPSHOT.get()) is not None:
+        graph.restore()
+    return _prepare_copy(copy_module(module).cpu())
 
 
-def _ready(module: nn.Module) -> nn.Module:
+def _prepare_copy(module: nn.Module) -> nn.Module:
     module.eval()
     reset_neurons(module)
     for path, part in module.named_modules():
-        vars(part)[_PATH] = path
-    follow_sizes(module)
+        vars(part)[_PATH_KEY] = path
+    install_size_hook(module)
     return module
 
 
-def as_form(module: nn.Module, form: nn.Module) -> nn.Module:
-    """Sets a module up as a form's copies are: on the CPU, in evaluation mode, reset, and with the form's changes."""
-    vars(module).update({mark: vars(form)[mark] for mark in (FOLLOWS, _SINGLE) if mark in vars(form)})
-    module = single_step(module) if _SINGLE in vars(form) else module
-    return _ready(module if all(weight.is_cpu for weight in module.parameters()) else module.cpu())
+def prepare_for_form(module: nn.Module, form: nn.Module) -> nn.Module:
+    """Prepare a module for recorded runs: on the CPU, in evaluation mode, with its states reset."""
+    vars(module).update({mark: vars(form)[mark] for mark in (SIZES_KEY, _SINGLE_STEP_KEY) if mark in vars(form)})
+    module = set_single_step(module) if _SINGLE_STEP_KEY in vars(form) else module
+    return _prepare_copy(module if all(weight.is_cpu for weight in module.parameters()) else module.cpu())
 
 
-def single_step(module: nn.Module) -> nn.Module:
-    """Sets SpikingJelly's parts to step mode 's'. Containers that take many steps only become plain sequences."""
+def set_single_step(module: nn.Module) -> nn.Module:
+    """Set the SpikingJelly parts of a module to step mode 's', one time-step a call.
+
+    Containers that only take many steps become plain sequences.
+    """
     for path, part in list(module.named_modules()):
         modes = getattr(part, "supported_step_mode", None)
         if callable(modes) and "s" in modes():
@@ -175,50 +190,54 @@ def single_step(module: nn.Module) -> nn.Module:
             else:
                 parent, _, last = path.rpartition(".")
                 setattr(module.get_submodule(parent), last, plain)
-    vars(module)[_SINGLE] = True
+    vars(module)[_SINGLE_STEP_KEY] = True
     return module
 
 
-class Calls:
-    """Which submodule runs, while a module is called: `paths` has those whose forward is running, the innermost last.
+class CallStack:
+    """The stack of submodules that run while a module is called.
 
-    A part that several others share (a surrogate function that is a default argument) counts to the one that calls it.
+    paths: the submodules with a running forward, the innermost last. A part that several modules share (a surrogate
+      function that
+    is a default argument) counts to the module that calls it.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.paths = [""]
-        every: dict[int, list[str]] = {}
+        paths_of: dict[int, list[str]] = {}
         for path, part in module.named_modules(remove_duplicate=False):
-            every.setdefault(id(part), []).append(path)
+            paths_of.setdefault(id(part), []).append(path)
         for part in module.modules():
-            own = every[id(part)]
-            part.register_forward_pre_hook(lambda m, a, own=own: self.enter(own))
+            paths = paths_of[id(part)]
+            part.register_forward_pre_hook(lambda m, a, paths=paths: self.enter(paths))
             part.register_forward_hook(lambda m, a, o: (self.paths.pop(), None)[1], always_call=True)
 
-    def enter(self, own: list[str]) -> None:
-        here = self.paths[-1]
-        self.paths.append(next((path for path in own if path.startswith(f"{here}.")), own[0]) if here else own[0])
+    def enter(self, paths: list[str]) -> None:
+        caller = self.paths[-1]
+        self.paths.append(
+            next((path for path in paths if path.startswith(f"{caller}.")), paths[0]) if caller else paths[0]
+        )
 
 
-def failed(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
-    """The problem of a forward that raised an error, at the innermost module among the frames of its traceback."""
-    path, ours = "", False
+def locate_failure(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
+    """Return the problem of a forward that raised an error, located at the innermost module in its traceback."""
+    path, in_reader = "", False
     frame = error.__traceback__
     while frame is not None:
         owner = frame.tb_frame.f_locals.get("self")
         if isinstance(owner, nn.Module):
-            path = vars(owner).get(_PATH, path)
+            path = vars(owner).get(_PATH_KEY, path)
         code = frame.tb_frame.f_code
-        ours = Path(code.co_filename).is_relative_to(READERS) and code.co_name != "__torch_dispatch__"
+        in_reader = Path(code.co_filename).is_relative_to(READERS) and code.co_name != "__torch_dispatch__"
         frame = frame.tb_next
     if isinstance(error, Unsupported) and error.path is not None:
         path = error.path if error.path != "forward" else ""
     kind_name = type(module.get_submodule(path)).__name__ if path else type(module).__name__
     if isinstance(error, Unsupported):
         return Problem(path or "forward", kind_name, error.rule, error.advice)
-    what = " ".join(str(error).split())[:160] or type(error).__name__
-    if ours:
-        rule = f"it cannot be read ({type(error).__name__}: {what})"
+    message = " ".join(str(error).split())[:160] or type(error).__name__
+    if in_reader:
+        rule = f"it cannot be read ({type(error).__name__}: {message})"
         return Problem("forward", type(module).__name__, rule, "try a simpler form of it")
     advice = f"check that it takes one step of shape [B, {', '.join(map(str, shape))}], or a sequence of them"
-    return Problem(path or "forward", kind_name, f"it fails on one time-step ({what})", advice)
+    return Problem(path or "forward", kind_name, f"it fails on one time-step ({message})", advice)

@@ -1,19 +1,21 @@
-"""One forward of a PyTorch module, written down: every tensor operation becomes a node of a table.
+"""A recorder of one forward of a PyTorch module: every tensor operation becomes a node of a table.
 
-The operations are seen by a TorchDispatchMode, below autograd (so surrogate gradients do not show) and below any library. The
-table is shared by several runs: the same operation on the same arguments is the same node, in whichever run it is made, so
-that plain sets tell what two runs have in common. On the way into the table an operation is put into one form:
+A TorchDispatchMode sees the operations, below autograd (so surrogate gradients do not show) and below any library.
+  Several runs
+share the table: the same operation on the same arguments is the same node, in whichever run it occurs. So plain sets
+  tell the
+nodes that two runs share. Operations are put into one form before they enter the table:
 
     views and copies that change nothing                    no node
-    view, squeeze, unsqueeze, flatten, ...                  reshape of what they all started from
+    view, squeeze, unsqueeze, flatten, ...                  reshape of the tensor that the chain of views started from
     transpose, t, permute                                   permute; a reshape where it only moves axes of size 1
     zeros, ones, full, and their *_like                     full
     add_, copy_, y[t] = ...                                 the operation that makes a new value; views of it follow
     on all time-steps at once                               once for each step (steps.py)
 
-A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const"): a tensor of
-numbers that no value of another had a part in. What is made of others without an operation is refused.
-Sizes that hold the batch are written as `BatchSize`, so that what was written down runs for any batch.
+A leaf is a step of the input ("x"), a parameter or another tensor of the module ("param"), or a constant ("const"). A
+constant holds only numbers that depend on no other tensor. A tensor made from others without an operation is refused.
+Sizes that hold the batch are written as `BatchSize`, so that the record runs for any batch.
 """
 
 from __future__ import annotations
@@ -28,195 +30,224 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.core.readers.rules import Unsupported
-from plif_export.readers.libraries.layers import LAYERS, known_as
-from plif_export.readers.libraries.rewritten import rewrite
-from plif_export.readers.tracing.copies import Calls
+from plif_export.readers.libraries.layers import LAYERS, find_entry
+from plif_export.readers.libraries.rewritten import rewrite_forwards
+from plif_export.readers.tracing.copies import CallStack
 from plif_export.readers.tracing.nodes import (
-    FILLED,
-    PERMUTES,
-    RESHAPES,
-    SAME,
+    FILL_OPS,
+    IDENTITY_OPS,
+    PERMUTE_OPS,
+    RESHAPE_OPS,
     Argument,
-    Given,
+    ForwardInput,
+    LayerOp,
     NodeOrSteps,
+    NodeTable,
     Overload,
-    Registered,
     Result,
     Steps,
-    Table,
     TraceNode,
-    Writer,
+    TraceWriter,
+    as_tensors,
     aten,
-    axes_of,
-    leaves,
+    find_permutation,
+    flatten_arguments,
     op_name,
-    several,
-    swap,
+    replace_arguments,
 )
-from plif_export.readers.tracing.steps import rule
-from plif_export.readers.unseen_state.looks import Looks, TensorMemory, place, refuse_look, stored_tensors
+from plif_export.readers.tracing.steps import record_operation
+from plif_export.readers.unseen_state.looks import (
+    HostAccessGuard,
+    TensorMemory,
+    find_source_line,
+    iter_module_tensors,
+    refuse_host_read,
+)
 from runtime.core.model.ops import OPERATIONS
 
-_REFERENCES = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
-RANDOM = "encode outside, and give it the encoded steps"
-# Operations that torch could write with smaller ones, and that the graph has whole.
-WHOLE = {name for operation in OPERATIONS.values() for name in operation.torch}
-NARROW = {torch.uint8, torch.int8, torch.int16, torch.int32}
-# Operations that choose among numbers or move them, so that their results fit where the numbers did.
-CHOOSES = RESHAPES | SAME | PERMUTES | {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
-CHOOSES |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
+_REFERENCE_KERNELS = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
+RANDOM_ADVICE = "encode outside, and give it the encoded steps"
+# Operations that torch could decompose, and that the graph has as one operation.
+GRAPH_OPS = {name for operation in OPERATIONS.values() for name in operation.torch}
+NARROW_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32}
+# Operations that only select or move numbers, so that an integer type cannot overflow.
+SELECTING_OPS = (
+    RESHAPE_OPS | IDENTITY_OPS | PERMUTE_OPS | {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
+)
+SELECTING_OPS |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
 
 
 @dataclass(frozen=True)
-class _Alias:
-    """A tensor that is a part of another. take: what it is, of what the parent is; back: (old value of the parent, new one of the
-    view) -> new value of the parent; seen: what the parent was when this was looked at last."""
+class _View:
+    """A view: a tensor that shares memory with a part of another tensor, its parent.
+
+    take: parent's node -> the view's node. write_back: (old node of the parent, new node of the view) -> new node of
+      the parent.
+    parent_node: the parent's node when the view was last updated.
+    """
 
     parent: Tensor
     take: Callable[[NodeOrSteps], NodeOrSteps]
-    back: Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]
-    seen: NodeOrSteps
+    write_back: Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]
+    parent_node: NodeOrSteps
 
 
-class TraceRun(Writer, TorchDispatchMode):
-    """One forward of a module, written down. `order`: its nodes; `made`: what it returned, as nodes and Steps.
+class TraceRun(TraceWriter, TorchDispatchMode):
+    """A recording of the operations in one forward of a module, as nodes of a table.
 
-    module   a fresh copy, which the run may change
-    inputs   the tensor of each step, or the one of all (axis None): [B, ...], or with time in an axis of its own
-    forward  (module, inputs) -> what it returns
+    module: a fresh copy, which the run may change. order: the nodes. output: the return value of forward, as nodes
+    and Steps.
     """
 
-    def __init__(self, table: Table, module: nn.Module, length: int) -> None:
-        Writer.__init__(self, table, length, Calls(module).paths)
+    def __init__(self, table: NodeTable, module: nn.Module, length: int) -> None:
+        TraceWriter.__init__(self, table, length, CallStack(module).paths)
         TorchDispatchMode.__init__(self)
-        self.known: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
-        self.views: MutableMapping[Tensor, _Alias] = WeakTensorKeyDictionary()
-        self.memory, self.looks = TensorMemory(), Looks(self.moves)
+        self.node_of: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
+        self.views: MutableMapping[Tensor, _View] = WeakTensorKeyDictionary()
+        self.memory, self.guard = TensorMemory(), HostAccessGuard(self.depends_on_input)
         self.module = module
-        self.made: object = None
-        self.held: set[str] = set()  # tensors, neither parameters nor buffers, that forward put others in the place of
-        self.left: dict[TraceNode, str] = {}  # what the next call goes on from: names of the module's tensors
-        self.plain: dict[str, Tensor] = {}
-        self.raising: dict[str, None] = {}  # what some values of an index do, and none that was tried
-        self.stored: list[tuple[TraceNode, Tensor, int]] = []  # of the module, with their nodes and places in memory
-        # of a parameter: what it is, and that node's value
+        self.output: object = None
+        self.replaced_tensors: set[str] = set()  # names of plain tensors of the module that forward replaced
+        self.final_states: dict[
+            TraceNode, str
+        ] = {}  # {node: name of the module's tensor that holds it after the run}, for the next call
+        self.plain_tensors: dict[str, Tensor] = {}
+        self.index_notes: dict[str, None] = {}  # indexing operations that may raise for values that were not tried
+        self.stored: list[tuple[TraceNode, Tensor, int]] = []  # tensors of the module, with their nodes and addresses
+        # {parameter: (its node, the value of that node)}
         self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
-            if known_as(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
+            if find_entry(part, LAYERS) is not None and not hasattr(part, "recorded_forward"):
                 object.__setattr__(part, "recorded_forward", part.forward)
-                object.__setattr__(part, "forward", lambda x, m=part, p=path: self.leaf(Registered(p, m), x))
-        rewrite(module)
+                object.__setattr__(part, "forward", lambda x, m=part, p=path: self.record_layer(LayerOp(p, m), x))
+        rewrite_forwards(module)
         weights = {name for name, _ in module.named_parameters()}
         learned = weights | {name for name, _ in module.named_buffers()}
-        for name, put, tensor in stored_tensors(module):
+        for name, put, tensor in iter_module_tensors(module):
             plain = tensor
             if put is not None:
                 plain = tensor.detach()
                 vars(plain).update(vars(tensor))
                 put(plain)
-            where = name.lstrip(".")
-            if where not in learned:
-                self.plain[where] = plain
-            node = self.put("param", (where,), plain.shape, plain.dtype, plain)
+            key = name.lstrip(".")
+            if key not in learned:
+                self.plain_tensors[key] = plain
+            node = self.add_node("param", (key,), plain.shape, plain.dtype, plain)
             if plain.layout is torch.strided:
                 self.stored.append((node, plain, plain.data_ptr()))
-            self.learn(plain, node)
-            if where in weights and node.data is not None:
+            self.set_node(plain, node)
+            if key in weights and node.data is not None:
                 self.weights[plain] = node, node.data
 
-    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> TraceRun:
-        """x: a list of steps [B, ...], or a tensor whose axis is time (None: static, read by every step)."""
+    def record(
+        self, x: ForwardInput, axis: int | None, forward: Callable[[nn.Module, ForwardInput], object]
+    ) -> TraceRun:
+        """Run the forward of a module on an input and record its operations.
+
+        x: a list of steps [B, ...], or a tensor with the time-steps along `axis` (None: a static input, read by every
+        step).
+        """
         if isinstance(x, list):
             for t, x_t in enumerate(x):
-                self.learn(x_t, self.put("x", (t,), x_t.shape, x_t.dtype))
+                self.set_node(x_t, self.add_node("x", (t,), x_t.shape, x_t.dtype))
         elif axis is None:
-            self.learn(x, self.put("x", (0,), x.shape, x.dtype))
+            self.set_node(x, self.add_node("x", (0,), x.shape, x.dtype))
         else:
             items = [x.select(axis, t) for t in range(self.length)]
-            nodes = [self.put("x", (t,), item.shape, item.dtype) for t, item in enumerate(items)]
-            self.learn(x, Steps([self.reshaped(n, self.with_one(n.shape, axis)) for n in nodes], axis))
-        with torch.inference_mode(), self, self.looks:
+            nodes = [self.add_node("x", (t,), step.shape, step.dtype) for t, step in enumerate(items)]
+            self.set_node(x, Steps([self.reshape_node(n, self.insert_axis(n.shape, axis)) for n in nodes], axis))
+        with torch.inference_mode(), self, self.guard:
             out = forward(self.module, x)
         for node, tensor, pointer in self.stored:
             if tensor.data_ptr() != pointer and node.data is not None and not torch.equal(node.data, tensor):
                 raise Unsupported(f"it puts other values into {node.args[0]}.data", "make a new tensor")
-        self.made = tree_map_only(Tensor, self.of, out)
-        now = {name.lstrip("."): tensor for name, _, tensor in stored_tensors(self.module)}
-        self.held |= {name for name, tensor in self.plain.items() if now.get(name) is not tensor}
-        made = {name: self.known.get(tensor) for name, tensor in now.items()}
-        self.left = {node: name for name, node in made.items() if isinstance(node, TraceNode)}
+        self.output = tree_map_only(Tensor, self.find_node, out)
+        tensors = {name.lstrip("."): tensor for name, _, tensor in iter_module_tensors(self.module)}
+        self.replaced_tensors |= {
+            name for name, tensor in self.plain_tensors.items() if tensors.get(name) is not tensor
+        }
+        nodes_by_name = {name: self.node_of.get(tensor) for name, tensor in tensors.items()}
+        self.final_states = {node: name for name, node in nodes_by_name.items() if isinstance(node, TraceNode)}
         return self
 
     # --- tensors of the running forward ----------------------------------------------------------------------------------
 
-    def learn(self, tensor: Tensor, made: NodeOrSteps) -> None:
-        """Notes what a tensor [...] of the running forward is."""
-        self.known[tensor] = made
-        self.memory.note(tensor, _moves([made]))
+    def set_node(self, tensor: Tensor, node: NodeOrSteps) -> None:
+        """Set the recorded node that stands for a tensor [...] of the running forward."""
+        self.node_of[tensor] = node
+        self.memory.record_place(tensor, _any_dynamic([node]))
 
-    def of(self, tensor: Tensor) -> NodeOrSteps:
-        """What a tensor [...] is now: a view of something that was written to since is taken again."""
+    def find_node(self, tensor: Tensor) -> NodeOrSteps:
+        """Return the recorded node of a tensor [...], and update a view if its parent was written to."""
         views = [tensor]
         while (view := self.views.get(views[-1])) is not None:
             views.append(view.parent)
-        self._require_known(views.pop())
-        for each in reversed(views):
-            view = self.views[each]
-            if (now := self.known[view.parent]) is not view.seen:
-                self.views[each], self.known[each] = replace(view, seen=now), view.take(now)
-        made = self.known[tensor]
-        if self.memory.elsewhere(tensor):
-            data = made.data if isinstance(made, TraceNode) else None
-            if self.memory.moves(tensor) or data is None or not torch.equal(data, tensor):
-                raise Unsupported(f"it puts other values into .data ({place()})", "make a new tensor")
-            self.memory.note(tensor, False)
-        return made
+        self._record_constant(views.pop())
+        for child in reversed(views):
+            view = self.views[child]
+            if (parent_node := self.node_of[view.parent]) is not view.parent_node:
+                self.views[child], self.node_of[child] = replace(view, parent_node=parent_node), view.take(parent_node)
+        node = self.node_of[tensor]
+        if self.memory.has_moved(tensor):
+            data = node.data if isinstance(node, TraceNode) else None
+            if self.memory.is_dynamic(tensor) or data is None or not torch.equal(data, tensor):
+                raise Unsupported(f"it puts other values into .data ({find_source_line()})", "make a new tensor")
+            self.memory.record_place(tensor, False)
+        return node
 
-    def _require_known(self, tensor: Tensor) -> None:
-        """A tensor [...] that no operation made is a constant, where no value that depends on the input can be in it."""
-        made = self.known.get(tensor)
-        constant = made is None or (isinstance(made, TraceNode) and made.op == "const")
-        if constant and self.memory.moves(tensor) and not self.memory.elsewhere(tensor):
-            raise Unsupported(f"it uses a tensor in the memory of another ({place()})", "use that tensor itself")
-        if made is None:
-            self.looks.constants += 1
+    def _record_constant(self, tensor: Tensor) -> None:
+        """Record a tensor [...] as a constant if no recorded operation made it.
+
+        Refuses it if its memory may hold values that depend on the input.
+        """
+        node = self.node_of.get(tensor)
+        constant = node is None or (isinstance(node, TraceNode) and node.op == "const")
+        if constant and self.memory.is_dynamic(tensor) and not self.memory.has_moved(tensor):
+            raise Unsupported(
+                f"it uses a tensor in the memory of another ({find_source_line()})", "use that tensor itself"
+            )
+        if node is None:
+            self.guard.constants += 1
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
-            self.learn(tensor, self.put("const", key, tensor.shape, tensor.dtype, tensor))
+            self.set_node(tensor, self.add_node("const", key, tensor.shape, tensor.dtype, tensor))
 
-    def moves(self, tensor: Tensor) -> bool:
-        """Whether a tensor [...] depends on the input."""
+    def depends_on_input(self, tensor: Tensor) -> bool:
+        """Return whether the value of a tensor [...] depends on the input."""
         with _disable_current_modes():
-            return tensor in self.known and _moves([self.of(tensor)])
+            return tensor in self.node_of and _any_dynamic([self.find_node(tensor)])
 
-    def write(self, tensor: Tensor, made: NodeOrSteps) -> None:
-        """After an operation in place: the tensor [...], and all that it is a view of, have a new value."""
-        views = list[tuple[Tensor, _Alias, NodeOrSteps]]()
+    def set_written(self, tensor: Tensor, node: NodeOrSteps) -> None:
+        """Record the new value of a tensor [...] after an in-place operation, and of the tensors that it views."""
+        views = list[tuple[Tensor, _View, NodeOrSteps]]()
         while (view := self.views.get(tensor)) is not None:
-            self._replace(tensor, made)
-            views.append((tensor, view, made))
-            tensor, made = view.parent, view.back(self.of(view.parent), made)
-        self._replace(tensor, made)
-        if not _moves([made]):
-            self.memory.rests(tensor)
-        for tensor, view, made in reversed(views):
-            self.views[tensor], self.known[tensor] = replace(view, seen=self.known[view.parent]), made
+            self._set_node_of_written(tensor, node)
+            views.append((tensor, view, node))
+            tensor, node = view.parent, view.write_back(self.find_node(view.parent), node)
+        self._set_node_of_written(tensor, node)
+        if not _any_dynamic([node]):
+            self.memory.clear_dynamic(tensor)
+        for tensor, view, node in reversed(views):
+            self.views[tensor], self.node_of[tensor] = replace(view, parent_node=self.node_of[view.parent]), node
 
-    def _replace(self, tensor: Tensor, made: NodeOrSteps) -> None:
-        """A parameter to which nothing new was written is what it was: its diagonal is set to zero, or it is clamped."""
-        if tensor in self.weights and isinstance(made, TraceNode) and not made.moves:
+    def _set_node_of_written(self, tensor: Tensor, new_node: NodeOrSteps) -> None:
+        """Set the recorded node of a tensor [...] that an in-place operation wrote to.
+
+        A parameter with unchanged values keeps its node: its diagonal was set to zero again, or it was clamped.
+        """
+        if tensor in self.weights and isinstance(new_node, TraceNode) and not new_node.moves:
             node, value = self.weights[tensor]
-            made = node if torch.equal(value, tensor) else made
-            self.weights[tensor] = made, tensor.clone()
-        self.held |= {name for name, plain in self.plain.items() if plain is tensor}
-        self.learn(tensor, made)
+            new_node = node if torch.equal(value, tensor) else new_node
+            self.weights[tensor] = new_node, tensor.clone()
+        self.replaced_tensors |= {name for name, stored in self.plain_tensors.items() if stored is tensor}
+        self.set_node(tensor, new_node)
 
-    def leaf(self, op: Registered, x: Tensor) -> Tensor:
-        """A registered layer on x [B, ...], or on all steps: one operation, whatever it does inside."""
+    def record_layer(self, op: LayerOp, x: Tensor) -> Tensor:
+        """Record a registered layer on x [B, ...], or on all steps, as one operation, without its inner operations."""
         with _disable_current_modes():
             out = op.run(x)
-        self.learn(out, _one(rule(self, op, [self.of(x)], out)))
+        self.set_node(out, _as_node_or_steps(record_operation(self, op, [self.find_node(x)], out)))
         return out
 
     def __torch_dispatch__(
@@ -224,100 +255,127 @@ class TraceRun(Writer, TorchDispatchMode):
     ) -> object:
         kwargs = kwargs or {}
         schema, name = func._schema, op_name(func)
-        if name not in WHOLE and name not in RESHAPES | SAME and func._can_decompose():
+        if name not in GRAPH_OPS and name not in RESHAPE_OPS | IDENTITY_OPS and func._can_decompose():
             with self:
-                smaller = func.decompose(*args, **kwargs)
-            if smaller is not NotImplemented:
-                return smaller
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
         if func.namespace not in ("aten", "prims"):
-            kernel = next((key for key in _REFERENCES if func.has_kernel_for_dispatch_key(key)), None)
+            kernel = next((key for key in _REFERENCE_KERNELS if func.has_kernel_for_dispatch_key(key)), None)
             if kernel is not None:
-                with self:  # an operation of a library's own: what it does in PyTorch, in training where it says that
+                with self:  # a custom operation of a library: its PyTorch kernel, the training one if it has one
                     return func._op_dk(kernel, *args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM)
-        given = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
-        a = swap(given, Tensor, self.of)
-        looks = name == "nonzero" or not any("Tensor" in str(each.type) for each in schema.returns)
-        if looks and _moves(a):
-            refuse_look(name)
-        for each, s in zip(a, schema.arguments, strict=False):
-            if s.name in ("index", "indices") and _dtypes([each]) - {torch.bool}:
-                self.raising[f"values for which {name}() raises ({place()})"] = None
+            raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM_ADVICE)
+        arguments = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
+        a = replace_arguments(arguments, Tensor, self.find_node)
+        is_host_read = name == "nonzero" or not any("Tensor" in str(argument.type) for argument in schema.returns)
+        if is_host_read and _any_dynamic(a):
+            refuse_host_read(name)
+        for argument, s in zip(a, schema.arguments, strict=False):
+            if s.name in ("index", "indices") and _dynamic_dtypes([argument]) - {torch.bool}:
+                self.index_notes[f"values for which {name}() raises ({find_source_line()})"] = None
         masks = a[1:] if name == "index" else a
-        sized = torch.Tag.dynamic_output_shape in func.tags and (name != "index" or _dtypes(masks) == {torch.bool})
-        if sized and _moves(masks):
-            raise Unsupported(f"the size of what {name}() makes depends on values ({place()})", "use torch.where")
+        sized = torch.Tag.dynamic_output_shape in func.tags and (
+            name != "index" or _dynamic_dtypes(masks) == {torch.bool}
+        )
+        if sized and _any_dynamic(masks):
+            raise Unsupported(
+                f"the size of what {name}() makes depends on values ({find_source_line()})", "use torch.where"
+            )
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
                 return (aten.maximum if name == "max" else aten.minimum)(*args)
         declared = zip(args, schema.arguments, strict=False)
-        written = [each for each, s in declared if isinstance(each, Tensor) and s.alias_info and s.alias_info.is_write]
+        written = [
+            argument
+            for argument, s in declared
+            if isinstance(argument, Tensor) and s.alias_info and s.alias_info.is_write
+        ]
         old = [tuple(t.shape) for t in written]
         out = func(*args, **kwargs)
-        if looks or (name in SAME and name.endswith("_")):
+        if is_host_read or (name in IDENTITY_OPS and name.endswith("_")):
             return out
-        narrow = next((o.dtype for o in parts_of(out) if isinstance(o, Tensor) and o.dtype in NARROW), None)
-        fits = _dtypes(a) <= ({torch.bool, narrow} if name in CHOOSES else {torch.bool} if "copy" in name else set())
-        if narrow is not None and not fits and name not in FILLED:
-            raise Unsupported(f"it computes in {narrow} ({name}, {place()}), which wraps", "keep it float")
+        narrow = next((o.dtype for o in as_outputs(out) if isinstance(o, Tensor) and o.dtype in NARROW_INTEGERS), None)
+        fits = _dynamic_dtypes(a) <= (
+            {torch.bool, narrow} if name in SELECTING_OPS else {torch.bool} if "copy" in name else set()
+        )
+        if narrow is not None and not fits and name not in FILL_OPS:
+            raise Unsupported(f"it computes in {narrow} ({name}, {find_source_line()}), which wraps", "keep it float")
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
         if written:
-            self._write_into(func, name, args, a, out)
-        elif any(isinstance(o, Tensor) for o in parts_of(out)):
-            self._enter(func, name, args, a, out)
+            self._record_in_place(func, name, args, a, out)
+        elif any(isinstance(o, Tensor) for o in as_outputs(out)):
+            self._record_outputs(func, name, args, a, out)
         return out
 
-    def _write_into(self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result) -> None:
-        """Notes what an operation in place makes of its first argument."""
+    def _record_in_place(
+        self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result
+    ) -> None:
+        """Record an in-place operation as the new value of its first argument."""
         target = args[0]
         assert isinstance(target, Tensor)
-        if name == "copy_" or (name == "fill_" and _moves(a[1:])):
-            (new,), source, made = several(out), args[1], a[1]
+        if name == "copy_" or (name == "fill_" and _any_dynamic(a[1:])):
+            (new,), source, source_node = as_tensors(out), args[1], a[1]
             assert isinstance(source, Tensor)
             if source.dtype != new.dtype:
-                made = _one(rule(self, aten._to_copy.default, [made, new.dtype], source.to(new.dtype)))
-            self.write(target, _one(rule(self, aten.expand.default, [made, list(new.shape)], new)))
-        elif name in ("fill_", "zero_") and not _moves(a[1:]):
+                source_node = _as_node_or_steps(
+                    record_operation(self, aten._to_copy.default, [source_node, new.dtype], source.to(new.dtype))
+                )
+            self.set_written(
+                target,
+                _as_node_or_steps(record_operation(self, aten.expand.default, [source_node, list(new.shape)], new)),
+            )
+        elif name in ("fill_", "zero_") and not _any_dynamic(a[1:]):
             value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
-            self.write(target, self.filled(out, value))
+            self.set_written(target, self.add_full(out, value))
         else:
             base = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
             if not name.endswith("_") or base is None:
                 raise Unsupported(f"it writes in place with {name}", "make a new tensor")
-            self.write(target, _one(rule(self, base, a, out)))
+            self.set_written(target, _as_node_or_steps(record_operation(self, base, a, out)))
 
-    def _enter(self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result) -> None:
-        made = rule(self, aten.split.Tensor if name == "unsafe_split" else func, a, out)
+    def _record_outputs(
+        self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result
+    ) -> None:
+        nodes = record_operation(self, aten.split.Tensor if name == "unsafe_split" else func, a, out)
         view = func._schema.returns[0].alias_info is not None  # unsafe_split's parts are tensors of their own
-        for i, each in enumerate(parts_of(out)):
-            if not isinstance(each, Tensor) or (args and each is args[0]):
+        for i, tensor in enumerate(as_outputs(out)):
+            if not isinstance(tensor, Tensor) or (args and tensor is args[0]):
                 continue
-            self.learn(each, _part(made, i))
+            self.set_node(tensor, _select_output(nodes, i))
             parent = args[0] if args else None
             if view and isinstance(parent, Tensor):
 
-                def take(now: NodeOrSteps, i: int = i) -> NodeOrSteps:
-                    return _part(rule(self, func, [now, *a[1:]], out), i)
+                def take(parent_node: NodeOrSteps, i: int = i) -> NodeOrSteps:
+                    return _select_output(record_operation(self, func, [parent_node, *a[1:]], out), i)
 
-                self.views[each] = _Alias(parent, take, self._put_back(name, a, parent, i), self.of(parent))
+                self.views[tensor] = _View(
+                    parent, take, self._make_write_back(name, a, parent, i), self.find_node(parent)
+                )
 
-    def _put_back(
+    def _make_write_back(
         self, name: str, a: list[Argument], parent: Tensor, i: int
     ) -> Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]:
-        """(old value of the parent, new value of the view) -> new value of the parent."""
+        """Return a function that records the new value of a tensor after one of its views was written to."""
         rank = parent.dim()
-        rest = a[1:] if name != "unbind" else [a[1], i]
+        indices = a[1:] if name != "unbind" else [a[1], i]
         scatter = getattr(aten, f"{name}_scatter" if name != "unbind" else "select_scatter", None)
         if scatter is not None:
-            return lambda old, new: _one(rule(self, scatter.default, [old, new, *rest], parent))
-        if name in PERMUTES:
-            axes = axes_of(name, a, rank)
+            return lambda old, new: _as_node_or_steps(
+                record_operation(self, scatter.default, [old, new, *indices], parent)
+            )
+        if name in PERMUTE_OPS:
+            axes = find_permutation(name, a, rank)
             inverse = [axes.index(d) for d in range(rank)]
-            return lambda old, new: _one(rule(self, aten.permute.default, [new, inverse], parent))
-        if name in RESHAPES | SAME:
-            return lambda old, new: _one(rule(self, aten.reshape.default, [new, list(parent.shape)], parent))
+            return lambda old, new: _as_node_or_steps(
+                record_operation(self, aten.permute.default, [new, inverse], parent)
+            )
+        if name in RESHAPE_OPS | IDENTITY_OPS:
+            return lambda old, new: _as_node_or_steps(
+                record_operation(self, aten.reshape.default, [new, list(parent.shape)], parent)
+            )
 
         def refuse(old: NodeOrSteps, new: NodeOrSteps) -> NodeOrSteps:
             raise Unsupported(f"it writes into a part that {name} took", "make a new tensor")
@@ -325,25 +383,25 @@ class TraceRun(Writer, TorchDispatchMode):
         return refuse
 
 
-def _moves(values: Sequence[Argument]) -> bool:
-    """Whether something among arguments depends on the input."""
-    return any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in leaves(values))
+def _any_dynamic(values: Sequence[Argument]) -> bool:
+    """Return whether any argument of an operation depends on the input."""
+    return any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in flatten_arguments(values))
 
 
-def _dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
-    found = (v.items[0] if isinstance(v, Steps) else v for v in leaves(values))
-    return {v.dtype for v in found if isinstance(v, TraceNode) and v.moves}
+def _dynamic_dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
+    nodes = (v.items[0] if isinstance(v, Steps) else v for v in flatten_arguments(values))
+    return {v.dtype for v in nodes if isinstance(v, TraceNode) and v.moves}
 
 
-def parts_of(out: object) -> Sequence[object]:
-    """What an operation made, as a list."""
+def as_outputs(out: object) -> Sequence[object]:
+    """Return the outputs of a PyTorch operation as a sequence."""
     return out if isinstance(out, list | tuple) else [out]
 
 
-def _part(made: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
-    return made if isinstance(made, TraceNode | Steps) else made[i]
+def _select_output(outputs: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
+    return outputs if isinstance(outputs, TraceNode | Steps) else outputs[i]
 
 
-def _one(made: NodeOrSteps | Sequence[NodeOrSteps]) -> NodeOrSteps:
-    assert isinstance(made, TraceNode | Steps)
-    return made
+def _as_node_or_steps(node: NodeOrSteps | Sequence[NodeOrSteps]) -> NodeOrSteps:
+    assert isinstance(node, TraceNode | Steps)
+    return node

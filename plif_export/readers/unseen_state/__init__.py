@@ -1,8 +1,9 @@
-"""What a trace of a module cannot see: values that leave torch (looks.py), and state that no tensor shows.
+"""State of a module that a trace of its tensors cannot show, and Python code that reads values of tensors.
 
-world    what Python keeps between two steps: attributes, closures, globals, defaults, random generators; saved and put back
-later    numbers that know what they are k steps on, and note what they are compared with
-asks     what forward asks of the world around it: the clock, files, threads, modes
-codes    what the code of functions and classes says without being run
-hidden   whether what changed there changes what a step does, now or in any later step that can be found
+world: a snapshot of the Python objects around a module (attributes, closures, globals, generators), which restores them
+later: numbers that can be evaluated k steps ahead, and log their comparisons
+asks: reads of the environment in forward: the clock, files, threads, modes
+codes: facts from the bytecode of functions and classes, without running it
+looks: refusal of values that leave torch
+module/hidden.py decides whether such state changes a step, now or in any later step that it can find.
 """

@@ -1,4 +1,4 @@
-"""What the code of functions and classes says without being run."""
+"""Facts from the bytecode of functions and classes, read without running it."""
 
 from __future__ import annotations
 
@@ -9,51 +9,55 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 
-def codes_in(code: CodeType) -> Iterator[CodeType]:
-    """A code, and those of the functions in it."""
+def iter_codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and the code objects of all functions nested in it."""
     yield code
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from codes_in(each)
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from iter_codes(const)
 
 
-def function_in(value: object) -> object:
-    """What a method of a class or a property runs."""
+def unwrap_method(value: object) -> object:
+    """Return the function behind a property, static method or class method; any other value unchanged."""
     if isinstance(value, property):
         return value.fget
     return value.__func__ if isinstance(value, staticmethod | classmethod) else value
 
 
-def codes_of(cls: type) -> Iterator[CodeType]:
-    """The codes of a class's methods."""
-    for each in map(function_in, vars(cls).values()):
-        if isinstance(each, FunctionType):
-            yield from codes_in(each.__code__)
+def iter_class_codes(cls: type) -> Iterator[CodeType]:
+    """Yield the code objects of all methods of a class."""
+    for member in map(unwrap_method, vars(cls).values()):
+        if isinstance(member, FunctionType):
+            yield from iter_codes(member.__code__)
 
 
 @functools.cache
-def stored(function: object) -> set[str]:
-    """Attributes that a function writes."""
+def find_assigned_attrs(function: object) -> set[str]:
+    """Return the names of the attributes that a function assigns."""
     code = getattr(function, "__code__", None)
-    return {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"} if code else set()
+    return (
+        {instruction.argval for instruction in dis.get_instructions(code) if instruction.opname == "STORE_ATTR"}
+        if code
+        else set()
+    )
 
 
-def whole_numbers(const: object) -> Iterator[int]:
-    """The numbers in a constant of a code."""
+def iter_numbers(const: object) -> Iterator[int]:
+    """Yield the numbers in a constant of a code object, rounded toward zero."""
     if isinstance(const, tuple | frozenset):
-        for each in const:
-            yield from whole_numbers(each)
+        for element in const:
+            yield from iter_numbers(element)
     elif isinstance(const, int | float) and not isinstance(const, bool) and abs(const) < 1e9:
         yield int(const)
 
 
-def written(name: str, codes: Sequence[CodeType]) -> str:
-    """Where code writes a name, or else reads it: "forward line 41 of model.py"."""
+def find_access_line(name: str, codes: Sequence[CodeType]) -> str:
+    """Return the source line that assigns a name, or else one that reads it: "forward line 41 of model.py"."""
     for verb in ("STORE_", "LOAD_"):
         for code in codes:
             lines, line = dict(dis.findlinestarts(code)), code.co_firstlineno
-            for each in dis.get_instructions(code):
-                line = lines.get(each.offset) or line
-                if each.argval == name and each.opname.startswith(verb) and code.co_name != "__init__":
+            for instruction in dis.get_instructions(code):
+                line = lines.get(instruction.offset) or line
+                if instruction.argval == name and instruction.opname.startswith(verb) and code.co_name != "__init__":
                     return f"{code.co_name} line {line} of {Path(code.co_filename).name}"
     return "in code that was not found"

@@ -1,4 +1,4 @@
-"""The random generators of Python, NumPy and PyTorch: what state they are in, and how it is set."""
+"""The random generators of Python, NumPy and PyTorch: access to their states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Anything: TypeAlias = Any  # a value of the user's Python: of every kind, and calculated with
-Put: TypeAlias = Callable[[Anything], object]
+Setter: TypeAlias = Callable[[Anything], object]
 
 GENERATORS: dict[str, Anything] = {
     "random numbers of Python": random._inst,
@@ -21,8 +21,8 @@ GENERATORS: dict[str, Anything] = {
 }
 
 
-def state_of(generator: Anything) -> tuple[Anything, Put]:
-    """The state of a random generator, and what sets it."""
+def get_rng_state(generator: Anything) -> tuple[Anything, Setter]:
+    """Return the state of a random generator, and a function that sets its state."""
     if isinstance(generator, random.Random):
         return generator.getstate(), generator.setstate
     if isinstance(generator, torch.Generator):
@@ -32,8 +32,8 @@ def state_of(generator: Anything) -> tuple[Anything, Put]:
     return generator.bit_generator.state, partial(setattr, generator.bit_generator, "state")
 
 
-def exact(state: Anything) -> str:
-    """A random generator's state, to compare it."""
+def format_rng_state(state: Anything) -> str:
+    """Format the state of a random generator as text, so that two states can be compared."""
     if isinstance(state, dict):
-        return str({key: exact(each) for key, each in state.items()})
+        return str({key: format_rng_state(part) for key, part in state.items()})
     return str(state.tolist() if isinstance(state, np.ndarray | Tensor) else state)

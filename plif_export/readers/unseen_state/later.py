@@ -1,6 +1,7 @@
-"""Numbers that know what they are k steps on, through the arithmetic of Python, and note each comparison that they are in.
+"""Numbers that can be evaluated k steps ahead through Python arithmetic, and that log every comparison.
 
-So a comparison is asked once for every later step at which its result is another one, and not for numbers that were guessed.
+So each comparison is evaluated once for every later step, and the steps with another outcome are computed, not
+guessed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from plif_export.readers.unseen_state.generators import Anything
-from plif_export.readers.unseen_state.looks import place
+from plif_export.readers.unseen_state.looks import find_source_line
 
 ARITHMETIC = (
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow),
@@ -21,79 +22,95 @@ COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, 
 
 @dataclass
 class Comparison:
-    """A comparison that was made: of which number, where, its result, and k -> what it is k steps on."""
+    """A comparison of a tracked Python number, with its outcome now and k steps ahead.
+
+    name: of the number. source_line: of the comparison. later: k -> its outcome k steps ahead.
+    """
 
     name: str
-    where: str
-    result: bool
+    source_line: str
+    outcome: bool
     later: Callable[[int], Anything]
 
 
 class Comparisons(list[Comparison]):
-    """The comparisons of one run, in order."""
+    """The log of comparisons of tracked Python numbers in one run, in order."""
 
-    def number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
-        """A number as a code's own, which notes here what is asked of it."""
-        made = _KINDS[type(value)](value)
-        made.name, made.later, made.log = name, later, self
-        return made
+    def track_number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
+        """Wrap a Python number so that its value k steps ahead is tracked and its comparisons are logged.
 
-    def steps(self, domain: list[int]) -> dict[int, Comparison]:
-        """{the first k at which a comparison comes out otherwise, those before it alike: which}"""
-        found: dict[int, Comparison] = {}
-        for each in self:
-            outcomes = [(k, _or_none(each.later, k)) for k in domain]
-            others = [k for k, outcome in outcomes if outcome not in (None, each.result)]
-            if others:
-                found.setdefault(min(others), each)
-            domain = [k for k, outcome in outcomes if outcome == each.result]
-        return found
+        later: k -> the value k steps ahead.
+        """
+        tracked = _TRACKED_TYPES[type(value)](value)
+        tracked.name, tracked.later, tracked.log = name, later, self
+        return tracked
+
+    def find_flips(self, domain: list[int]) -> dict[int, Comparison]:
+        """Find the steps at which a logged comparison gets another outcome: {step: comparison}.
+
+        domain: the steps k to try. A step counts only while all earlier comparisons keep their outcomes.
+        """
+        flips: dict[int, Comparison] = {}
+        for comparison in self:
+            outcomes = [(k, _outcome_or_none(comparison.later, k)) for k in domain]
+            changed = [k for k, outcome in outcomes if outcome not in (None, comparison.outcome)]
+            if changed:
+                flips.setdefault(min(changed), comparison)
+            domain = [k for k, outcome in outcomes if outcome == comparison.outcome]
+        return flips
 
 
-def _or_none(later: Callable[[int], Anything], k: int) -> bool | None:
+def _outcome_or_none(later: Callable[[int], Anything], k: int) -> bool | None:
     try:
         return bool(later(k))
     except ArithmeticError:
         return None
 
 
-def _at(value: Anything, k: int) -> Anything:
-    return value.later(k) if type(value) in _OWN else value
+def _value_at(value: Anything, k: int) -> Anything:
+    return value.later(k) if type(value) in _TRACKED else value
 
 
-def _plain(value: Anything) -> Anything:
-    return next((kind(value) for kind, own in _KINDS.items() if isinstance(value, own)), value)
+def _untrack(value: Anything) -> Anything:
+    return next((kind(value) for kind, tracked in _TRACKED_TYPES.items() if isinstance(value, tracked)), value)
 
 
-def _operation(function: Callable[..., Anything], compares: bool, swapped: bool) -> Callable[..., Anything]:
-    def operation(self: Anything, *others: Anything) -> Anything:
-        if not all(isinstance(other, int | float) for other in others):
+def _tracked_operator(function: Callable[..., Anything], compares: bool, swapped: bool) -> Callable[..., Anything]:
+    def operation(self: Anything, *operands: Anything) -> Anything:
+        if not all(isinstance(operand, int | float) for operand in operands):
             return NotImplemented
-        values = (self, *others)[:: -1 if swapped else 1]
-        made = function(*map(_plain, values))
+        values = (self, *operands)[:: -1 if swapped else 1]
+        value_now = function(*map(_untrack, values))
 
         def later(k: int) -> Anything:
-            return function(*(_at(value, k) for value in values))
+            return function(*(_value_at(value, k) for value in values))
 
         if compares:
-            self.log.append(Comparison(self.name, place(), bool(made), later))
-        return made if compares or type(made) not in _KINDS else self.log.number(self.name, made, later)
+            self.log.append(Comparison(self.name, find_source_line(), bool(value_now), later))
+        return (
+            value_now
+            if compares or type(value_now) not in _TRACKED_TYPES
+            else self.log.track_number(self.name, value_now, later)
+        )
 
     return operation
 
 
-def _kind(base: type) -> type:
-    own: dict[str, Anything] = {"__hash__": base.__hash__, "__bool__": _operation(bool, True, False)}
+def _tracked_type(base: type) -> type:
+    members: dict[str, Anything] = {"__hash__": base.__hash__, "__bool__": _tracked_operator(bool, True, False)}
     for function in COMPARISONS:
-        own[f"__{function.__name__}__"] = _operation(function, True, False)
+        members[f"__{function.__name__}__"] = _tracked_operator(function, True, False)
     for function in ARITHMETIC:
         name = function.__name__.strip("_")
         if f"__{name}__" in vars(base):
-            own[f"__{name}__"] = _operation(function, False, False)
-            own[f"__r{name}__"] = _operation(function, False, True)
-    own |= {"__neg__": _operation(operator.neg, False, False), "__abs__": _operation(operator.abs, False, False)}
-    return type(base.__name__, (base,), own)
+            members[f"__{name}__"] = _tracked_operator(function, False, False)
+            members[f"__r{name}__"] = _tracked_operator(function, False, True)
+    members |= {
+        "__neg__": _tracked_operator(operator.neg, False, False),
+        "__abs__": _tracked_operator(operator.abs, False, False),
+    }
+    return type(base.__name__, (base,), members)
 
 
-_KINDS: dict[type, type] = {int: _kind(int), float: _kind(float)}
-_OWN = tuple(_KINDS.values())
+_TRACKED_TYPES: dict[type, type] = {int: _tracked_type(int), float: _tracked_type(float)}
+_TRACKED = tuple(_TRACKED_TYPES.values())

@@ -1,6 +1,7 @@
-"""What no trace sees of a module that runs: Python or NumPy that looks at a value, and tensors that no operation made.
+"""Guards against Python or NumPy code that reads values of tensors, and a record of the memory of tensors.
 
-Looks refuses the first. TensorMemory knows where tensors lie, by which nn.Parameter(t) and w.data = t are found out.
+HostAccessGuard refuses values that leave torch, and values that come back. TensorMemory knows the addresses of
+tensors. They show tensors that no operation made, such as nn.Parameter(t) and w.data = t.
 """
 
 from __future__ import annotations
@@ -24,42 +25,48 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.core.readers.rules import Unsupported
 
-# Ways of a tensor to give its values to something that is no tensor, under their names in Python.
-LEAVES = {
+# Methods of a tensor that hand its values to Python or NumPy.
+HOST_READS = {
     *("numpy", "tolist", "item", "data_ptr", "storage", "untyped_storage", "_typed_storage", "is_nonzero"),
     *("__array__", "__float__", "__int__", "__bool__", "__index__", "__complex__", "__contains__", "__dlpack__"),
     *("__reduce_ex__", "__repr__", "__format__"),
 }
-WRITES = {"apply_", "map_", "map2_"}  # values that a Python function returns, into a tensor
-PLAIN = ("builtins", "numpy", "array", "torch")  # packages whose objects say only what they hold
+HOST_WRITES = {"apply_", "map_", "map2_"}  # methods that write values of a Python function into a tensor
+VALUE_PACKAGES = ("builtins", "numpy", "array", "torch")  # packages with objects that only hold values
 _OURS = str(Path(__file__).parents[2])
 _STANDARD = sysconfig.get_paths()["stdlib"]
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(np.__file__).parent))
 
 
-def is_own(code: CodeType) -> bool:
-    """Whether a code is the module's own, or of a library of its layers: not of torch, NumPy, Python or this package."""
+def is_user_code(code: CodeType) -> bool:
+    """Return whether a code object is user code: not of torch, NumPy, Python or this package.
+
+    Libraries with layers of the user's network count as user code.
+    """
     file = code.co_filename
     standard = file.startswith(_STANDARD) and "-packages" not in file
     return not standard and not file.startswith((_OURS, *_LIBRARIES, "<"))
 
 
-def place(frame: FrameType | None = None) -> str:
-    """The innermost line of the module's own code: "forward line 41 of model.py"; "in forward" where only torch runs."""
+def find_source_line(frame: FrameType | None = None) -> str:
+    """Return the innermost line of user code on the stack: "forward line 41 of model.py".
+
+    Returns "in forward" if only torch runs.
+    """
     frame = frame or sys._getframe(1)
     while frame is not None:
         code, file = frame.f_code, frame.f_code.co_filename
         if file.startswith(_OURS) and code.co_name == "call":  # forms.py, which calls forward
             break
-        if is_own(code):
+        if is_user_code(code):
             return f"{code.co_name} line {frame.f_lineno} of {Path(file).name}"
         frame = frame.f_back
     return "in forward"
 
 
 @contextmanager
-def profiled(profile: Callable[..., object]) -> Iterator[None]:
-    """Calls `profile` at every call and return (sys.setprofile); whoever profiled before does so again afterwards."""
+def profile_calls(profile: Callable[..., object]) -> Iterator[None]:
+    """Call a profile function at every call and return (sys.setprofile) within the block, then restore the old one."""
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
@@ -68,19 +75,22 @@ def profiled(profile: Callable[..., object]) -> Iterator[None]:
         sys.setprofile(before)
 
 
-def refuse_look(name: str) -> None:
-    """Raises Unsupported for a function that looks at a value which depends on the input."""
-    how = {"bool": "if", "is_nonzero": "if", "_local_scalar_dense": "item"}.get(name.strip("_"), name.strip("_"))
-    raise Unsupported(f"its Python looks at values of tensors ({how}, {place()})", "use torch.where")
+def refuse_host_read(name: str) -> None:
+    """Refuse a function that reads values of a tensor that depends on the input."""
+    operation = {"bool": "if", "is_nonzero": "if", "_local_scalar_dense": "item"}.get(name.strip("_"), name.strip("_"))
+    raise Unsupported(f"its Python looks at values of tensors ({operation}, {find_source_line()})", "use torch.where")
 
 
-class Looks(TorchFunctionMode):
-    """Refuses what leaves torch, and what comes back. moves: whether a tensor [...] depends on the input."""
+class HostAccessGuard(TorchFunctionMode):
+    """A torch function mode that refuses reads of tensor values by Python or NumPy code.
 
-    def __init__(self, moves: Callable[[Tensor], bool]) -> None:
+    depends_on_input: whether a tensor [...] depends on the input.
+    """
+
+    def __init__(self, depends_on_input: Callable[[Tensor], bool]) -> None:
         super().__init__()
-        self.moves = moves
-        self.constants = 0  # how many tensors were found that no operation made
+        self.depends_on_input = depends_on_input
+        self.constants = 0  # tensors met so far that no operation made
 
     def __torch_function__(
         self, func: Callable[..., object], types: object, args: Sequence[object] = (),
@@ -89,43 +99,49 @@ class Looks(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__deepcopy__" and isinstance(args[0], Tensor):
             return args[0].clone()
-        if name in WRITES:
-            raise Unsupported(f"its Python writes into tensors ({name}, {place()})", "use torch.where")
-        if name in LEAVES and any(isinstance(each, Tensor) and self.moves(each) for each in args):
-            refuse_look(name)
+        if name in HOST_WRITES:
+            raise Unsupported(f"its Python writes into tensors ({name}, {find_source_line()})", "use torch.where")
+        if name in HOST_READS and any(
+            isinstance(argument, Tensor) and self.depends_on_input(argument) for argument in args
+        ):
+            refuse_host_read(name)
         before = self.constants
         out = func(*args, **(kwargs or {}))
-        if self.constants > before and isinstance(out, Tensor) and not self.moves(out):
+        if self.constants > before and isinstance(out, Tensor) and not self.depends_on_input(out):
             self._refuse_values(name, (*args, *(kwargs or {}).values()))
         return out
 
-    def _refuse_values(self, name: str, given: Sequence[object]) -> None:
-        """Refuses a function that makes a constant of values: of tensors in a list, or of what an own object says."""
-        for each in (each for value in given if not isinstance(value, Tensor) for each in tree_leaves(value)):
-            package = type(each).__module__.partition(".")[0]
-            foreign = package not in PLAIN and not isinstance(each, int | float | complex | str)
-            if foreign or (isinstance(each, Tensor) and self.moves(each)):
-                raise Unsupported(f"it makes a tensor of values of others ({name}, {place()})", "use torch.stack")
+    def _refuse_values(self, name: str, arguments: Sequence[object]) -> None:
+        """Refuse a function that makes a constant from values: of tensors in a list, or of a custom object."""
+        for leaf in (leaf for value in arguments if not isinstance(value, Tensor) for leaf in tree_leaves(value)):
+            package = type(leaf).__module__.partition(".")[0]
+            foreign = package not in VALUE_PACKAGES and not isinstance(leaf, int | float | complex | str)
+            if foreign or (isinstance(leaf, Tensor) and self.depends_on_input(leaf)):
+                raise Unsupported(
+                    f"it makes a tensor of values of others ({name}, {find_source_line()})", "use torch.stack"
+                )
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------------
 
-Place: TypeAlias = "tuple[int, torch.Size, tuple[int, ...]]"  # address, shape, strides
+MemoryPlace: TypeAlias = "tuple[int, torch.Size, tuple[int, ...]]"  # address, shape, strides
 
 
-def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
-    """(name, what puts another in its place, tensor [...]) of every tensor that a module and its parts hold, in lists and the
-    like too; None of a tuple, in which nothing can be put."""
+def iter_module_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
+    """Yield each tensor that a module and its parts hold, in lists and dicts too: (name, setter, tensor).
+
+    tensor: [...]. setter: replaces the tensor in its place; None for a tensor in a tuple, which cannot be changed.
+    """
 
     def inside(value: object, name: str, depth: int) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
         if isinstance(value, dict | list | tuple):
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, each in list(pairs):
-                if isinstance(each, Tensor):
+            for key, element in list(pairs):
+                if isinstance(element, Tensor):
                     put = None if isinstance(value, tuple) else partial(value.__setitem__, key)
-                    yield f"{name}.{key}", put, each
+                    yield f"{name}.{key}", put, element
                 elif depth and key not in ("_modules", "_memories", "_parameters", "_buffers"):
-                    yield from inside(each, f"{name}.{key}", depth - 1)
+                    yield from inside(element, f"{name}.{key}", depth - 1)
 
     for path, part in module.named_modules():
         for store in (part._parameters, part._buffers, vars(part), vars(part).get("_memories", {})):
@@ -133,44 +149,44 @@ def stored_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], 
 
 
 class TensorMemory:
-    """The places of tensors, and which memory holds values that depend on the input, as long as it does."""
+    """A record of where tensors lie in memory, and which memory holds values that depend on the input."""
 
     def __init__(self) -> None:
-        self.places: MutableMapping[Tensor, Place] = WeakTensorKeyDictionary()
-        self.moving: dict[int, StorageWeakRef] = {}
+        self.places: MutableMapping[Tensor, MemoryPlace] = WeakTensorKeyDictionary()
+        self.dynamic_storages: dict[int, StorageWeakRef] = {}
 
-    def note(self, tensor: Tensor, moves: bool) -> None:
-        """Notes where a tensor [...] is, and that its memory holds values that depend on the input."""
+    def record_place(self, tensor: Tensor, dynamic: bool) -> None:
+        """Record the address of a tensor [...], and whether its memory depends on the input."""
         if tensor.layout is torch.strided:
             with torch._C.DisableTorchFunction():
-                self.places[tensor] = _place(tensor)
-                if moves:
+                self.places[tensor] = _memory_place(tensor)
+                if dynamic:
                     storage = tensor.untyped_storage()
-                    self.moving[storage.data_ptr()] = StorageWeakRef(storage)
+                    self.dynamic_storages[storage.data_ptr()] = StorageWeakRef(storage)
 
-    def rests(self, tensor: Tensor) -> None:
-        """Notes that all of the memory of a tensor [...] was written anew, with values that do not depend on the input."""
+    def clear_dynamic(self, tensor: Tensor) -> None:
+        """Record that the memory of a tensor [...] was overwritten with values that do not depend on the input."""
         with torch._C.DisableTorchFunction():
-            self.moving.pop(tensor.untyped_storage().data_ptr(), None)
+            self.dynamic_storages.pop(tensor.untyped_storage().data_ptr(), None)
 
-    def moves(self, tensor: Tensor) -> bool:
-        """Whether the memory of a tensor [...] holds values that depend on the input."""
+    def is_dynamic(self, tensor: Tensor) -> bool:
+        """Return whether the memory of a tensor [...] holds values that depend on the input."""
         if tensor.layout is not torch.strided:
             return False
         with torch._C.DisableTorchFunction():
-            held = self.moving.get(tensor.untyped_storage().data_ptr())
-        return held is not None and not held.expired()  # else it was freed, and used again
+            storage = self.dynamic_storages.get(tensor.untyped_storage().data_ptr())
+        return storage is not None and not storage.expired()  # else it was freed, and used again
 
-    def elsewhere(self, tensor: Tensor) -> bool:
-        """Whether a tensor [...] is in another place than it was noted in."""
-        place = self.places.get(tensor)
+    def has_moved(self, tensor: Tensor) -> bool:
+        """Return whether a tensor [...] has another memory address, shape or strides than recorded."""
+        recorded = self.places.get(tensor)
         with torch._C.DisableTorchFunction():
-            return place is not None and place != _place(tensor)
+            return recorded is not None and recorded != _memory_place(tensor)
 
     def clear(self) -> None:
         self.places.clear()
-        self.moving.clear()
+        self.dynamic_storages.clear()
 
 
-def _place(tensor: Tensor) -> Place:
+def _memory_place(tensor: Tensor) -> MemoryPlace:
     return tensor.data_ptr(), tensor.shape, tensor.stride()

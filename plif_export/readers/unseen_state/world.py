@@ -1,8 +1,10 @@
-"""What Python keeps between two steps of a module, outside of every trace: looked at, and put back.
+"""Snapshots of the Python objects that a module can reach, which compare and restore them.
 
-Reached from a module are its parts and their attributes, through lists, dicts, objects and NumPy arrays; the functions of their
-classes, and of these the globals, closures, default arguments and attributes, and what they call in turn; and the random
-generators of PyTorch, NumPy and Python. Installed libraries that no part of the module is from are not looked into.
+A snapshot follows the module's parts and attributes, through lists, dicts, objects and NumPy arrays. It follows the
+  functions of
+their classes: globals, closures, default arguments, attributes, and the functions that they call in turn. It includes
+  the random
+generators of PyTorch, NumPy and Python. It does not enter installed libraries that no part of the module is from.
 """
 
 from __future__ import annotations
@@ -26,307 +28,346 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.readers.unseen_state.codes import codes_in, codes_of, function_in, stored, whole_numbers
-from plif_export.readers.unseen_state.generators import GENERATORS, Anything, Put, exact, state_of
+from plif_export.readers.unseen_state.codes import (
+    find_assigned_attrs,
+    iter_class_codes,
+    iter_codes,
+    iter_numbers,
+    unwrap_method,
+)
+from plif_export.readers.unseen_state.generators import GENERATORS, Anything, Setter, format_rng_state, get_rng_state
 
-FOREIGN = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
-HOLDERS = ("SimpleNamespace", "Namespace", "_local")  # of the standard library: objects with the user's numbers
-REGISTERS = ("._modules", "._parameters", "._buffers", "._memories")  # whose keys are attributes of a module
-OTHERS = ("_plif", "_backward_", "_state_dict", "_load_state")  # attributes that no step reads
-INSIDE = "<module>"  # where the module's own values are
-MOST = 64  # elements of a list that are looked into, numbers of a tensor that are compared
+FOREIGN_PACKAGES = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
+NAMESPACE_CLASSES = (
+    "SimpleNamespace",
+    "Namespace",
+    "_local",
+)  # classes of the standard library that hold numbers of the user
+MODULE_DICTS = ("._modules", "._parameters", "._buffers", "._memories")  # dicts with attributes of a module as keys
+IGNORED_PREFIXES = ("_plif", "_backward_", "_state_dict", "_load_state")  # prefixes of attributes that no step reads
+MODULE_KEY = "<module>"  # the first part of the keys of the module's own values
+MAX_ELEMENTS = 64  # elements of a list that are visited, numbers of a tensor that are compared
 
 
 @dataclass(frozen=True)
-class Spot:
-    """where: a key of its own; name: as the code of its owner calls it; path: of the part; codes: of its owner."""
+class Location:
+    """The location of a Python value among the objects that a module reaches.
 
-    where: str
+    key: unique. name: as the code of its owner calls it. path: of the submodule. codes: the code objects of its
+    owner.
+    """
+
+    key: str
     name: str
     path: str = ""
     codes: tuple[CodeType, ...] = ()
 
-    def inner(self, key: object, name: str) -> Spot:
-        return replace(self, where=f"{self.where}.{key}", name=name)
+    def child(self, key: object, name: str) -> Location:
+        return replace(self, key=f"{self.key}.{key}", name=name)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A value that is kept. kind: "number", "length", "tensor", "random" or "other"; put: sets another; None where that cannot
-    be done; live: the tensor or generator itself."""
+    """A Python value in a snapshot of the objects around a module, with its location and a setter.
 
-    place: Spot
+    kind: "number", "length", "tensor", "random" or "other". setter: None if the value cannot be set.
+    live: the tensor or generator itself.
+    """
+
+    location: Location
     kind: str
     value: Anything
-    put: Put | None = None
+    setter: Setter | None = None
     live: Anything = None
 
-    def same(self, other: Slot) -> bool:
-        one, two = self.value, other.value
-        if type(one) is not type(two):
+    def has_same_value(self, slot: Slot) -> bool:
+        a, b = self.value, slot.value
+        if type(a) is not type(b):
             return False
-        if isinstance(one, np.ndarray | Tensor):
-            return bool(np.array_equal(np.asarray(one), np.asarray(two), equal_nan=self.kind == "number"))
-        return bool(one == two or (one != one and two != two))
+        if isinstance(a, np.ndarray | Tensor):
+            return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=self.kind == "number"))
+        return bool(a == b or (a != a and b != b))
 
 
-class Surroundings:
-    """Everything that is reached from a module, as it is now. slots: {where it is: what}; numbers: those in the code.
+class ObjectGraph:
+    """A snapshot of all Python objects that can be reached from a module, which can restore them.
 
-    owned  further objects, of any library, that are put back
+    slots: {key of the location: value}. numbers: those in the code. owned: further objects, of any library, to
+    restore as well.
     """
 
     def __init__(self, module: nn.Module, owned: Sequence[object] = ()) -> None:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
-        self.counted: set[str] = set()  # what __init__ writes, and no object has: attributes of classes
-        self._seen: dict[int, object] = {}
-        self._back: list[Callable[[], object]] = []
-        self._parts = {id(part): path for path, part in module.named_modules()}
+        self.class_counters: set[str] = (
+            set()
+        )  # numbers that __init__ writes into a class, such as a counter of instances
+        self._visited: dict[int, object] = {}
+        self._restorers: list[Callable[[], object]] = []
+        self._module_paths = {id(part): path for path, part in module.named_modules()}
         classes = {cls for part in module.modules() for cls in type(part).__mro__}
-        self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN
+        self._packages = {cls.__module__.partition(".")[0] for cls in classes} - FOREIGN_PACKAGES
         for name, generator in GENERATORS.items():
-            self._visit(generator, Spot(name, name))
-        self._owned = {id(each) for each in owned}
-        self._visit(module, Spot(INSIDE, "self"))
-        for number, each in enumerate(owned):
-            self._visit(each, Spot(f"owned {number}", ""))
+            self._visit(generator, Location(name, name))
+        self._owned = {id(value) for value in owned}
+        self._visit(module, Location(MODULE_KEY, "self"))
+        for number, value in enumerate(owned):
+            self._visit(value, Location(f"owned {number}", ""))
 
-    def put_back(self) -> None:
-        """Makes everything what it was."""
+    def restore(self) -> None:
+        """Restore all Python objects of a snapshot to their recorded values."""
         with torch.no_grad():
-            for back in self._back:
-                back()
+            for restore_object in self._restorers:
+                restore_object()
 
-    def _foreign(self, module: str | None) -> bool:
-        """Whether a Python module is neither the user's own nor of a library that a part of the network is from."""
+    def _is_foreign(self, module: str | None) -> bool:
+        """Return whether a Python module is neither user code nor of a library that a part of the network is from."""
         package = (module or "").partition(".")[0]
-        return package not in self._packages and _installed(package)
+        return package not in self._packages and _is_installed(package)
 
-    def _visit(self, value: Anything, at: Spot, put: Put | None = None) -> None:
-        """Enters a value, and what is reached from it."""
+    def _visit(self, value: Anything, location: Location, setter: Setter | None = None) -> None:
+        """Add a Python value to the snapshot, and all objects that can be reached from it."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            self.slots[at.where] = Slot(at, "number" if number else "other", value, put)
-        elif id(value) not in self._seen and not isinstance(value, ModuleType):
-            self._seen[id(value)] = value
-            self._reached(value, at, put)
+            self.slots[location.key] = Slot(location, "number" if number else "other", value, setter)
+        elif id(value) not in self._visited and not isinstance(value, ModuleType):
+            self._visited[id(value)] = value
+            self._visit_object(value, location, setter)
 
-    def _reached(self, value: Anything, at: Spot, put: Put | None) -> None:
+    def _visit_object(self, value: Anything, location: Location, setter: Setter | None) -> None:
         if isinstance(value, Tensor):
-            self._tensor(value, at)
+            self._visit_tensor(value, location)
         elif isinstance(value, np.ndarray):
-            saved, put = value.copy(), partial(np.copyto, value, casting="unsafe")
-            self._back.append(lambda: None if np.array_equal(value, saved) else put(saved))
-            self.slots[at.where] = Slot(at, "number", saved, put)
+            saved, setter = value.copy(), partial(np.copyto, value, casting="unsafe")
+            self._restorers.append(lambda: None if np.array_equal(value, saved) else setter(saved))
+            self.slots[location.key] = Slot(location, "number", saved, setter)
         elif isinstance(value, random.Random | np.random.RandomState | np.random.Generator | torch.Generator):
-            state, back = state_of(value)
-            self._back.append(partial(back, state))
-            self.slots[at.where] = Slot(at, "random", exact(state), None, value)
+            state, set_state = get_rng_state(value)
+            self._restorers.append(partial(set_state, state))
+            self.slots[location.key] = Slot(location, "random", format_rng_state(state), None, value)
         elif isinstance(value, ContextVar):
-            self._visit(value.get(None), at, value.set)
-            self._back.append(partial(value.set, value.get(None)) if value in copy_context() else lambda: None)
+            self._visit(value.get(None), location, value.set)
+            self._restorers.append(partial(value.set, value.get(None)) if value in copy_context() else lambda: None)
         elif isinstance(value, WeakKeyDictionary | WeakValueDictionary):
-            self._visit(vars(value)["data"], at)
+            self._visit(vars(value)["data"], location)
         elif isinstance(value, dict | list | tuple | set | deque):
-            owner = at.name.rpartition(".")[0]
-            register = isinstance(value, dict) and at.where.endswith(REGISTERS)
-            self._container(value, at, f"{owner}.{{}}" if register else f"{at.name}[{{!r}}]")
+            owner = location.name.rpartition(".")[0]
+            register = isinstance(value, dict) and location.key.endswith(MODULE_DICTS)
+            self._visit_elements(value, location, f"{owner}.{{}}" if register else f"{location.name}[{{!r}}]")
         elif isinstance(value, type):
-            self._class(value, at.path)
+            self._visit_class(value, location.path)
         elif isinstance(value, MethodType | functools.partial):
             parts = (value.__self__, value.__func__) if isinstance(value, MethodType) else value.__reduce__()[2]
             for i, part in enumerate(parts):
-                self._visit(part, at.inner(i, at.name))
+                self._visit(part, location.child(i, location.name))
         elif isinstance(value, FunctionType):
-            self._function(value, at.path)
+            self._visit_function(value, location.path)
         elif isinstance(value, CellType):
-            self._cell(value, at)
+            self._visit_cell(value, location)
         elif isinstance(value, nn.Module) or (
-            not self._foreign(type(value).__module__) or type(value).__name__ in HOLDERS
+            not self._is_foreign(type(value).__module__) or type(value).__name__ in NAMESPACE_CLASSES
         ):
-            self._object(value, at)
+            self._visit_instance(value, location)
         else:
-            self._closed(value, at, put)
+            self._visit_opaque(value, location, setter)
 
-    def _closed(self, value: Anything, at: Spot, put: Put | None) -> None:
-        """Of an iterator what it gives next, of another object that cannot be looked into what its text shows."""
+    def _visit_opaque(self, value: Anything, location: Location, setter: Setter | None) -> None:
+        """Add an object without visible contents: an iterator by its next elements, others by their text."""
         if id(value) in self._owned and type(value).__dictoffset__:
-            self._container(vars(value), at, f"{at.name}.{{}}")
+            self._visit_elements(vars(value), location, f"{location.name}.{{}}")
         if isinstance(value, bytearray | array):
-            self._back.append(partial(value.__setitem__, slice(None), value[:]))
-        saved = _copied(value) if isinstance(value, Iterator) else None
+            self._restorers.append(partial(value.__setitem__, slice(None), value[:]))
+        saved = _copy_iterator(value) if isinstance(value, Iterator) else None
         frame = value.gi_frame if isinstance(value, GeneratorType) else None
-        if saved is not None and put is not None:
-            self._back.append(lambda: None if _next(value) == _next(saved) else put(_copied(saved)))
+        if saved is not None and setter is not None:
+            self._restorers.append(
+                lambda: None if _peek_elements(value) == _peek_elements(saved) else setter(_copy_iterator(saved))
+            )
         if saved is None and frame is None:
             standard = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
             shown = repr(value) if standard else type(value).__qualname__
         else:
-            shown = _next(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
-        self.slots[at.where] = Slot(at, "other", shown)
+            shown = _peek_elements(value) if frame is None else f"{frame.f_lasti} {frame.f_locals}"
+        self.slots[location.key] = Slot(location, "other", shown)
 
-    def _tensor(self, value: Tensor, at: Spot) -> None:
-        form = at.inner("shape", f"{at.name}.shape")
-        self.slots[form.where] = Slot(
-            form, "other", (value.dtype, value.shape, value.layout is torch.strided and value.storage_offset())
+    def _visit_tensor(self, value: Tensor, location: Location) -> None:
+        shape_location = location.child("shape", f"{location.name}.shape")
+        self.slots[shape_location.key] = Slot(
+            shape_location,
+            "other",
+            (value.dtype, value.shape, value.layout is torch.strided and value.storage_offset()),
         )
         if vars(value):
-            self._container(vars(value), at, f"{at.name}.{{}}")
+            self._visit_elements(vars(value), location, f"{location.name}.{{}}")
         else:
-            self._back.append(vars(value).clear)
-        large, version = value.numel() > MOST, None if value.is_inference() else value._version
+            self._restorers.append(vars(value).clear)
+        large, version = value.numel() > MAX_ELEMENTS, None if value.is_inference() else value._version
         weight = large and isinstance(value, nn.Parameter)  # is not copied: nothing should write into it
         memory, saved = value.detach(), value if weight else value.detach().clone()
 
-        def put(new: Tensor) -> None:
+        def write_tensor(new: Tensor) -> None:
             with torch.inference_mode(value.is_inference()), torch.no_grad():
                 value.copy_(new)
 
-        def back() -> None:
+        def restore_tensor() -> None:
             if value.layout is torch.strided and value.data_ptr() != memory.data_ptr():
                 value.data = memory
             if not torch.equal(value, saved):  # arrays write without a new version
-                put(saved)
+                write_tensor(saved)
 
         if not weight:
-            self._back.append(back)
-        if not large or not at.where.startswith(INSIDE):
-            self.slots[at.where] = Slot(at, "tensor", (id(value), version) if large else saved, put, value)
+            self._restorers.append(restore_tensor)
+        if not large or not location.key.startswith(MODULE_KEY):
+            self.slots[location.key] = Slot(
+                location, "tensor", (id(value), version) if large else saved, write_tensor, value
+            )
 
-    def _container(self, value: Anything, at: Spot, named: str) -> None:
-        """Of a list and the like, or of an object's attributes. named: what the code calls the value at a key."""
+    def _visit_elements(self, value: Anything, location: Location, key_format: str) -> None:
+        """Add the elements of a list, set or dict, or the attributes of an object.
+
+        key_format: the name of the element at a key, as the code writes it.
+        """
         items = list(value.items() if isinstance(value, dict) else value)
         if not isinstance(value, tuple):
-            kept = _objects(value)
+            entries = _list_entries(value)
 
-            def back() -> None:
-                now = _objects(value)
-                if len(now) != len(kept) or not all(map(operator.is_, now, kept)):
-                    _fill(value, items)
+            def restore_elements() -> None:
+                current = _list_entries(value)
+                if len(current) != len(entries) or not all(map(operator.is_, current, entries)):
+                    _refill_container(value, items)
 
-            self._back.append(back)
-            size = at.inner("len()", f"len({at.name})")
-            grow = partial(_resize, value) if items and not isinstance(value, set) else None
-            self.slots[size.where] = Slot(size, "length", len(items), grow)
-        for key, each in (items if isinstance(value, dict) else list(enumerate(items)))[:MOST]:
-            put = partial(value.__setitem__, key) if isinstance(value, dict | list) else None
-            if not str(key).startswith(OTHERS):
-                self._visit(each, at.inner(key, named.format(key)), put)
+            self._restorers.append(restore_elements)
+            size = location.child("len()", f"len({location.name})")
+            grow = partial(_resize_container, value) if items and not isinstance(value, set) else None
+            self.slots[size.key] = Slot(size, "length", len(items), grow)
+        for key, element in (items if isinstance(value, dict) else list(enumerate(items)))[:MAX_ELEMENTS]:
+            setter = partial(value.__setitem__, key) if isinstance(value, dict | list) else None
+            if not str(key).startswith(IGNORED_PREFIXES):
+                self._visit(element, location.child(key, key_format.format(key)), setter)
 
-    def _object(self, value: Anything, at: Spot) -> None:
-        classes = [cls for cls in type(value).__mro__ if not self._foreign(cls.__module__)]
-        codes = sorted((c for cls in classes for c in codes_of(cls)), key=lambda c: c.co_name != "forward")
-        name, path = "self" if isinstance(value, nn.Module) else at.name, self._parts.get(id(value), at.path)
-        at = Spot(at.where, name, path, tuple(dict.fromkeys((*codes, *at.codes))))
-        self._container(getattr(value, "__dict__", {}), at, f"{name}.{{}}")
+    def _visit_instance(self, value: Anything, location: Location) -> None:
+        classes = [cls for cls in type(value).__mro__ if not self._is_foreign(cls.__module__)]
+        codes = sorted((c for cls in classes for c in iter_class_codes(cls)), key=lambda c: c.co_name != "forward")
+        name, path = (
+            "self" if isinstance(value, nn.Module) else location.name,
+            self._module_paths.get(id(value), location.path),
+        )
+        location = Location(location.key, name, path, tuple(dict.fromkeys((*codes, *location.codes))))
+        self._visit_elements(getattr(value, "__dict__", {}), location, f"{name}.{{}}")
         for cls in classes:
-            self._visit(cls, at)
-            others = stored(vars(cls).get("__init__")) & vars(cls).keys() - getattr(value, "__dict__", {}).keys()
-            self.counted |= {f"{cls.__name__}.{name}" for name in others if isinstance(vars(cls)[name], int | float)}
+            self._visit(cls, location)
+            shared = (
+                find_assigned_attrs(vars(cls).get("__init__"))
+                & vars(cls).keys() - getattr(value, "__dict__", {}).keys()
+            )
+            self.class_counters |= {
+                f"{cls.__name__}.{name}" for name in shared if isinstance(vars(cls)[name], int | float)
+            }
             for key, slot in vars(cls).items():
                 if isinstance(slot, MemberDescriptorType) and hasattr(value, key):
-                    each, put = slot.__get__(value), partial(slot.__set__, value)
-                    self._back.append(partial(put, each))
-                    self._visit(each, at.inner(key, f"{name}.{key}"), put)
+                    member, setter = slot.__get__(value), partial(slot.__set__, value)
+                    self._restorers.append(partial(setter, member))
+                    self._visit(member, location.child(key, f"{name}.{key}"), setter)
 
-    def _class(self, cls: type, path: str) -> None:
-        if self._foreign(cls.__module__):
+    def _visit_class(self, cls: type, path: str) -> None:
+        if self._is_foreign(cls.__module__):
             return
-        at = Spot(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(codes_of(cls)))
+        location = Location(f"{cls.__module__}.{cls.__qualname__}", cls.__name__, path, tuple(iter_class_codes(cls)))
         before = dict(vars(cls))
 
-        def back() -> None:
-            for key, each in vars(cls).copy().items():
+        def restore_members() -> None:
+            for key, member in vars(cls).copy().items():
                 if key not in before and not key.startswith("__"):
                     delattr(cls, key)
-                elif each is not before.get(key) and not key.startswith("__"):
+                elif member is not before.get(key) and not key.startswith("__"):
                     setattr(cls, key, before[key])
 
-        self._back.append(back)
-        for key, each in before.items():
-            if not key.startswith("__") or isinstance(each, FunctionType):
-                self._visit(function_in(each), at.inner(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key))
+        self._restorers.append(restore_members)
+        for key, member in before.items():
+            if not key.startswith("__") or isinstance(member, FunctionType):
+                self._visit(
+                    unwrap_method(member), location.child(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key)
+                )
 
-    def _function(self, function: FunctionType, path: str) -> None:
-        if self._foreign(function.__module__):
+    def _visit_function(self, function: FunctionType, path: str) -> None:
+        if self._is_foreign(function.__module__):
             return
-        own, codes = function.__globals__, tuple(codes_in(function.__code__))
-        at = Spot(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
-        self.numbers.update(n for code in codes for const in code.co_consts for n in whole_numbers(const))
+        namespace, codes = function.__globals__, tuple(iter_codes(function.__code__))
+        location = Location(f"{function.__module__}.{function.__qualname__}", function.__name__, path, codes)
+        self.numbers.update(n for code in codes for const in code.co_consts for n in iter_numbers(const))
         names = dict.fromkeys(name for code in codes for name in code.co_names)
         for name in names:
-            each = own.get(name)
-            if not isinstance(each, ModuleType):
-                self._global(own, name, replace(at, where=f"{function.__module__}:{name}", name=name))
-            elif not self._foreign(each.__name__):
-                for inner in names.keys() & vars(each):
-                    place = replace(at, where=f"{each.__name__}:{inner}", name=f"{name}.{inner}")
-                    self._global(vars(each), inner, place)
+            value = namespace.get(name)
+            if not isinstance(value, ModuleType):
+                self._visit_global(namespace, name, replace(location, key=f"{function.__module__}:{name}", name=name))
+            elif not self._is_foreign(value.__name__):
+                for inner in names.keys() & vars(value):
+                    member_location = replace(location, key=f"{value.__name__}:{inner}", name=f"{name}.{inner}")
+                    self._visit_global(vars(value), inner, member_location)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._visit(cell, at.inner(name, name))
-        taking = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
-        defaults = zip(taking, (function.__defaults__ or ())[::-1], strict=False)
-        for name, each in [*defaults, *(function.__kwdefaults__ or {}).items()]:
-            self._visit(each, at.inner(f"({name})", name))
-        self._container(vars(function), at, f"{function.__name__}.{{}}")
+            self._visit(cell, location.child(name, name))
+        parameters = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
+        defaults = zip(parameters, (function.__defaults__ or ())[::-1], strict=False)
+        for name, value in [*defaults, *(function.__kwdefaults__ or {}).items()]:
+            self._visit(value, location.child(f"({name})", name))
+        self._visit_elements(vars(function), location, f"{function.__name__}.{{}}")
 
-    def _global(self, own: dict[str, Anything], name: str, at: Spot) -> None:
-        if name not in own:  # an attribute's name, or a global that forward will make
-            self._back.append(lambda: own.pop(name, None))
+    def _visit_global(self, namespace: dict[str, Anything], name: str, location: Location) -> None:
+        if name not in namespace:  # an attribute's name, or a global that forward will make
+            self._restorers.append(lambda: namespace.pop(name, None))
             return
-        value, put = own[name], partial(own.__setitem__, name)
+        value, setter = namespace[name], partial(namespace.__setitem__, name)
         if not callable(value):
-            self._back.append(lambda: None if own.get(name) is value else put(value))
-        self._visit(value, at, put)
+            self._restorers.append(lambda: None if namespace.get(name) is value else setter(value))
+        self._visit(value, location, setter)
 
-    def _cell(self, cell: CellType, at: Spot) -> None:
+    def _visit_cell(self, cell: CellType, location: Location) -> None:
         try:
-            value, put = cell.cell_contents, partial(CellType.cell_contents.__set__, cell)
+            value, setter = cell.cell_contents, partial(CellType.cell_contents.__set__, cell)
         except ValueError:  # nothing was put into it yet
             return
-        self._back.append(lambda: None if cell.cell_contents is value else put(value))
-        self._visit(value, at, put)
+        self._restorers.append(lambda: None if cell.cell_contents is value else setter(value))
+        self._visit(value, location, setter)
 
 
 @functools.cache
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     file = getattr(sys.modules.get(package), "__file__", None) or ""
-    return package in FOREIGN or "site-packages" in file or "dist-packages" in file
+    return package in FOREIGN_PACKAGES or "site-packages" in file or "dist-packages" in file
 
 
-def _copied(iterator: Anything) -> Anything:
-    """A copy; None of what cannot be copied: a generator, a file."""
+def _copy_iterator(iterator: Anything) -> Anything:
+    """Return a deep copy of an iterator, or None if it cannot be copied (a generator, a file)."""
     try:
         return copy.deepcopy(iterator)
     except Exception:  # whatever it raises
         return None
 
 
-def _next(iterator: Anything) -> str:
-    return repr(list(itertools.islice(_copied(iterator), 1000)))
+def _peek_elements(iterator: Anything) -> str:
+    return repr(list(itertools.islice(_copy_iterator(iterator), 1000)))
 
 
-def _objects(holder: Anything) -> list[object]:
+def _list_entries(holder: Anything) -> list[object]:
     return [*holder, *holder.values()] if isinstance(holder, dict) else list(holder)
 
 
-def _fill(holder: Anything, items: list[Anything]) -> None:
+def _refill_container(holder: Anything, items: list[Anything]) -> None:
     holder.clear()
     if isinstance(holder, dict):
-        for key, each in items:  # update() of a Counter adds
-            holder[key] = each
+        for key, value in items:  # update() of a Counter adds
+            holder[key] = value
     else:
         (holder.update if isinstance(holder, set) else holder.extend)(items)
 
 
-def _resize(holder: Anything, size: int) -> None:
-    """Makes a list, a deque or a dict shorter or longer, by what is last in it."""
+def _resize_container(holder: Anything, size: int) -> None:
+    """Make a list, a deque or a dict shorter or longer, with copies of its last element."""
     items = list(holder.items() if isinstance(holder, dict) else holder)
-    more = range(1, size - len(items) + 1)
+    offsets = range(1, size - len(items) + 1)
     if isinstance(holder, dict):
         key, value = items[-1]
-        grown: list[Anything] = [(key + i if type(key) is int else (key, i), value) for i in more]
+        grown: list[Anything] = [(key + i if type(key) is int else (key, i), value) for i in offsets]
     else:
-        grown = [items[-1] for _ in more]
-    _fill(holder, items[:size] + grown)
+        grown = [items[-1] for _ in offsets]
+    _refill_container(holder, items[:size] + grown)

@@ -1,1 +1,1 @@
-"""--to c --set layout=arduino."""
+"""The target --to c --set layout=arduino."""

@@ -1,4 +1,4 @@
-"""--to c --set layout=arduino."""
+"""The part of --to c --set layout=arduino."""
 
 ABOUT = "The same two files in a library that the Arduino IDE takes, with a self-test."
 CONTRACT = "Target"

@@ -1,10 +1,10 @@
-"""NAME_selftest(): whether compiler, floating-point unit and flash of a board give what was proved.
+"""The self-test NAME_selftest(): whether compiler, FPU and flash of a board give the proved results.
 
-Frames come from a generator of a line, so that they take no flash. Sums over the bits of every membrane and output after each
-step are compared with those that the proved program gave here; another sum is over all weights as they lie in flash. The sums
-are FNV-1a, of words; a subnormal number counts as 0, which processors that flush make of it.
+Frames come from a generator of one line, so that they take no flash. Sums over the bits of every membrane and output
+after each step are compared with those of the proved program on this machine; another sum is over all weights as
+stored in flash. The sums are FNV-1a, of words; a subnormal number counts as 0, since some processors flush it.
 
-Who makes the numbers asks a program whose table is empty (target.py).
+The expected sums come from a program with an empty table (target.py).
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ from math import prod
 from plif_export.writers.c.program import CProgram
 
 STEPS = 12
-LIMITS = (16, 48, 128)  # of 256: how many numbers of a frame are 1; the first with which every layer fires is taken
+LIMITS = (16, 48, 128)  # of 256: the share of ones in a frame; the first value with which every layer fires is used
 CONSTANT = re.compile(r"^static const (\w+) (\w+)\[(\d+)\] = ", re.MULTILINE)
-# the name of a layer's function, and what each mathematical library rounds its own way
+# the name of a layer's function, and the functions that mathematical libraries round differently
 INEXACT = re.compile(r"\brun_(\w+)\(.*\b(expf|logf|tanhf)\b", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a self-test compares with.  limit: of LIMITS, 0 of images;  weights: the sum of all constants;  steps: the sums
-    [STEPS][LAYERS + 1] of every layer and of y."""
+class SelfTestSums:
+    """The expected sums of a self-test on a board.
+
+    limit: one of LIMITS, 0 for images;  weights: the sum of all constants;  steps: the sums [STEPS][LAYERS + 1] of
+    every layer and of y
+    """
 
     limit: int
     weights: int = 0
     steps: Sequence[Sequence[int]] = ()
 
     def declaration(self, name: str, big: str) -> str:
-        """What the header says."""
+        """Return the C declaration of the self-test for the header."""
         return f"""
 /* Whether this board gives what was proved, {STEPS} steps from a reset: 0; -1 where a weight is not as it was written; else
    1 + the first layer that differs, {big}_LAYERS + 1 for the output. */
@@ -41,21 +44,21 @@ int {name}_selftest(void);
 """
 
     def code(self, program: CProgram, name: str) -> str:
-        """The code of the self-test, which stands behind that of the network."""
+        """Return the C code of the self-test, which follows that of the network."""
         big = name.upper()
         weights = "".join(
-            f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADDED[kind].format(f'{array}[i]')};\n"
+            f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADD_TO_SUM[kind].format(f'{array}[i]')};\n"
             for kind, array, size in CONSTANT.findall("".join(program.constants))
         )
         layers = "".join(
             f"    case {i}:\n"
-            + "".join(_added(buffer, prod(shown.shape)) for buffer in shown.states.values())
+            + "".join(_add_array(buffer, prod(shown.shape)) for buffer in shown.states.values())
             + f"        sum = (sum ^ (uint32_t){name}_spikes({i})) * 16777619u;\n        break;\n"
             for i, shown in enumerate(program.shown)
         )
         image = "(float)(*state >> 8) / 8388608.0f - 1.0f"  # -1 to 1, without rounding
         value = f"(*state >> 24) < {self.limit}u" if self.limit else image
-        table = ",\n    ".join("{" + ", ".join(f"0x{each:08X}u" for each in step) + "}" for step in self.steps or [[0]])
+        table = ",\n    ".join("{" + ", ".join(f"0x{word:08X}u" for word in step) + "}" for step in self.steps or [[0]])
         return f"""
 /* --- self-test: frames of a generator, and the sums that the proved program gave --- */
 
@@ -93,7 +96,7 @@ static uint32_t plif_test_layer(int layer, const float y[])
     uint32_t sum = 2166136261u;
     switch (layer) {{
 {layers}    default:
-{_added("y", f"{big}_CLASSES")}    }}
+{_add_array("y", f"{big}_CLASSES")}    }}
     return sum;
 }}
 
@@ -117,12 +120,12 @@ int {name}_selftest(void)
 """
 
 
-_ADDED = {
+_ADD_TO_SUM = {
     "float": "plif_test_add(sum, {})",
     "int8_t": "(sum ^ (uint8_t){}) * 16777619u",
     "int32_t": "(sum ^ (uint32_t){}) * 16777619u",
 }
 
 
-def _added(values: str, size: object) -> str:
+def _add_array(values: str, size: object) -> str:
     return f"        for (int i = 0; i < {size}; i++)\n            sum = plif_test_add(sum, {values}[i]);\n"

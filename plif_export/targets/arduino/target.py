@@ -1,10 +1,11 @@
-"""--to c --set layout=arduino: the same two files in a library that the Arduino IDE takes, with a self-test.
+"""The target --to c --set layout=arduino: the C files as a library for the Arduino IDE, with a self-test.
 
-    NAME_arduino/library.properties             what the IDE shows
+    NAME_arduino/library.properties             the description for the IDE
     NAME_arduino/src/NAME.c, NAME.h             as --to c writes them, with NAME_selftest() (selftest.py)
-    NAME_arduino/examples/check/check.ino       runs the self-test on the board, says what it found, and times a step
+    NAME_arduino/examples/check/check.ino       runs the self-test on the board, prints its result, and times a step
 
-What the self-test expects, the program itself gives here, before the gate asks the very same text layer by layer.
+The program itself computes here the sums that the self-test expects, before the gate checks the same text layer by
+layer.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.core.proof.structure import Places
+from plif_export.core.proof.structure import FileContents
 from plif_export.core.readers.rules import Problem
-from plif_export.targets.arduino.selftest import INEXACT, LIMITS, STEPS, Expected
+from plif_export.targets.arduino.selftest import INEXACT, LIMITS, STEPS, SelfTestSums
 from plif_export.targets.c.compiled import compile_here, find_compiler, run_here
 from plif_export.targets.c.target import CTarget
-from plif_export.writers.c import CFiles, examine, write_c
-from plif_export.writers.c.names import comment, identifier
-from runtime.artifacts.c.source import LIBRARY, Texts, read_texts
+from plif_export.writers.c import CFiles, build_program, write_c
+from plif_export.writers.c.names import escape_comment, to_identifier
+from runtime.artifacts.c.source import LIBRARY, SourceFiles, read_texts
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import read_regular
 from runtime.core.model.card import Card
@@ -35,29 +36,29 @@ SKETCH = "examples/check/check.ino"
 
 
 class ArduinoTarget(CTarget):
-    """A folder in place of two files."""
+    """The C target that writes an Arduino library folder in place of two files."""
 
     suffix: ClassVar[str] = "_arduino"
-    beside: ClassVar[tuple[str, ...]] = ()
+    extra_suffixes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[bool] = True
 
-    def stem(self, name: str) -> str:
-        return identifier(name.removesuffix(self.suffix))
+    def file_stem(self, name: str) -> str:
+        return to_identifier(name.removesuffix(self.suffix))
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Also what no self-test can compare."""
+        """Return also the layers that no self-test can compare."""
         rule, advice = (
             "the self-test compares bits, and on another board {} has others",
             "leave --set layout=arduino out",
         )
         return super().problems(graph, options) + [
-            Problem(found[1], "C", rule.format(found[2]), advice)
-            for function in examine(graph)[0].functions
-            if (found := INEXACT.search(function)) is not None
+            Problem(inexact[1], "C", rule.format(inexact[2]), advice)
+            for function in build_program(graph)[0].functions
+            if (inexact := INEXACT.search(function)) is not None
         ]
 
-    def made(self, graph: Graph, card: Card, stem: str, input_type: str) -> CFiles:
-        files = super().made(graph, card, stem, input_type)
+    def generate(self, graph: Graph, card: Card, stem: str, input_type: str) -> CFiles:
+        files = super().generate(graph, card, stem, input_type)
         if files.problems:
             return files
         compiler = find_compiler()
@@ -67,60 +68,61 @@ class ArduinoTarget(CTarget):
                 "install one"
             )
         for limit in LIMITS if card["input"]["kind"] == "events" else (0,):
-            asked = write_c(graph, card, stem, input_type, Expected(limit))
-            expected, fired = _asked(asked, stem, limit, len(files.program.shown), compiler)
+            empty_test = write_c(graph, card, stem, input_type, SelfTestSums(limit))
+            expected, fired = _run_self_test(empty_test, stem, limit, len(files.program.shown), compiler)
             if fired:
                 break
         return write_c(graph, card, stem, input_type, expected)
 
-    def lay(self, texts: Texts, card: Card, path: Path) -> None:
-        for place, text in {**_library(texts, card), **_sources(texts)}.items():
+    def write_texts(self, texts: SourceFiles, card: Card, path: Path) -> None:
+        for place, text in {**_library_files(texts, card), **_source_files(texts)}.items():
             file = path / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
 
-    def named(self, path: Path, card: Card) -> str:
+    def stored_name(self, path: Path, card: Card) -> str:
         return read_texts(path).name + self.suffix
 
-    def anatomy(self, path: Path, card: Card) -> Places:
+    def normalized_contents(self, path: Path, card: Card) -> FileContents:
         texts = read_texts(path)
-        made = _sources(texts)
+        sources = _source_files(texts)
         files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if not file.is_dir()}
-        beside = {
+        other_files = {
             place: read_regular(file).decode("utf-8", "backslashreplace")
             for place, file in files.items()
-            if place not in made
+            if place not in sources
         }
-        return {**super().anatomy(path, card), **beside}
+        return {**super().normalized_contents(path, card), **other_files}
 
 
-def _asked(files: CFiles, stem: str, limit: int, layers: int, compiler: str) -> tuple[Expected, bool]:
-    """What the program of these files gives, and whether every layer fired."""
+def _run_self_test(files: CFiles, stem: str, limit: int, layers: int, compiler: str) -> tuple[SelfTestSums, bool]:
+    """Run the program of these files and return its self-test sums, and whether every layer fired."""
     with tempfile.TemporaryDirectory(prefix="plif-c-") as folder:
         source, program = Path(folder) / f"{stem}.c", Path(folder) / "asked"
         source.write_text(files.source, "utf-8")
         source.with_suffix(".h").write_text(files.header, "utf-8")
-        compile_here(compiler, source, identifier(stem), program, ("-DPLIF_TESTED",))
-        found = np.frombuffer(run_here(program, struct.pack("=ii", 4, STEPS)).stdout, np.uint32)
-    sums = found[1 : 1 + STEPS * (layers + 1)].reshape(STEPS, layers + 1)
-    return Expected(limit, int(found[0]), sums.tolist()), bool(found[1 + sums.size :].all())
+        compile_here(compiler, source, to_identifier(stem), program, ("-DPLIF_TESTED",))
+        numbers = np.frombuffer(run_here(program, struct.pack("=ii", 4, STEPS)).stdout, np.uint32)
+    sums = numbers[1 : 1 + STEPS * (layers + 1)].reshape(STEPS, layers + 1)
+    return SelfTestSums(limit, int(numbers[0]), sums.tolist()), bool(numbers[1 + sums.size :].all())
 
 
-def _sources(texts: Texts) -> dict[str, str]:
+def _source_files(texts: SourceFiles) -> dict[str, str]:
     return {f"src/{texts.name}.c": texts.source, f"src/{texts.name}.h": texts.header}
 
 
-def _library(texts: Texts, card: Card) -> dict[str, str]:
-    """What is beside the sources: {place: text}."""
+def _library_files(texts: SourceFiles, card: Card) -> dict[str, str]:
+    """Return the files of the library other than the sources: {path: text}."""
     name = texts.name
     shape = "x".join(map(str, card["input"]["shape"]))
-    what = f"{comment(card['notation'] or 'read from a module')}, {shape} to {len(card['classes'])} classes, {card['precision']}"
+    network = escape_comment(card["notation"] or "read from a module")
+    summary = f"{network}, {shape} to {len(card['classes'])} classes, {card['precision']}"
     return {
         LIBRARY: f"""name={name}
 version={card["versions"]["plif"]}
 author=plif
 maintainer=plif
-sentence=A spiking network as C: {what}.
+sentence=A spiking network as C: {summary}.
 paragraph=Exported by plif; {name}_selftest() checks compiler, FPU and flash on the board.
 category=Data Processing
 url=https://arxiv.org/abs/2007.05785

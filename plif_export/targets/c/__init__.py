@@ -1,1 +1,1 @@
-"""--to c."""
+"""The target --to c."""

@@ -1,4 +1,4 @@
-"""--to c."""
+"""The part of --to c."""
 
 ABOUT = "NAME.c and NAME.h, for firmware and for programs without Python."
 CONTRACT = "Target"

@@ -1,8 +1,8 @@
-"""How much flash and RAM a generated network takes, and whether that fits a budget.
+"""The flash and RAM of a generated network, and whether they fit a budget.
 
-The arrays are counted layer by layer while they are written. The code is measured: compiled for a Cortex-M4 where
-arm-none-eabi-gcc is installed, else by the compiler of this machine, whose code has another size. RAM is the static buffers, the
-frame and the output that the caller has, and what the stack takes at most (plif_export/writers/c/program.py).
+The arrays are counted layer by layer while they are written. The code is measured: compiled for a Cortex-M4 if
+arm-none-eabi-gcc is installed, else by the compiler of this machine, with another code size. RAM is the static
+buffers, the caller's frame and output, and the largest stack (plif_export/writers/c/program.py).
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d1
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 
-def bytes_of(text: str, option: str) -> int:
-    """ "512K" -> 524288"""
-    found = re.fullmatch(r"(\d+)([KM]?)", text.strip().upper().removesuffix("B"))
-    if found is None or not int(found[1]):
+def parse_bytes(text: str, option: str) -> int:
+    """Parse a memory size with a unit: "512K" -> 524288."""
+    match = re.fullmatch(r"(\d+)([KM]?)", text.strip().upper().removesuffix("B"))
+    if match is None or not int(match[1]):
         raise PlifError(f"{option} {text}: expected bytes such as 524288, 512K or 1M")
-    return int(found[1]) * UNITS[found[2]]
+    return int(match[1]) * UNITS[match[2]]
 
 
 @dataclass
-class Size:
-    """flash, ram: bytes in all, code included where it could be measured;  buffers, caller, stack: the parts of ram;  code: its
-    bytes, None where no compiler is;  how: it was measured;  layers: {layer: its constants and buffers}."""
+class MemorySize:
+    """The flash and RAM of a generated network, in bytes.
+
+    flash, ram: totals, code included if it could be measured;  buffers, caller, stack: the parts of ram;  code: its
+    bytes, None without a compiler;  method: the measurement in words;  layers: {layer: its constants and buffers}
+    """
 
     flash: int
     buffers: int
     caller: int
     stack: int
     code: int | None
-    how: str
+    method: str
     layers: Mapping[str, LayerMemory]
 
     @property
@@ -50,35 +53,35 @@ class Size:
         return self.buffers + self.caller + self.stack
 
     def totals(self) -> dict[str, int]:
-        """What a card says."""
+        """Return the memory totals for the card."""
         return {key: getattr(self, key) for key in ("flash", "ram", "buffers", "caller", "stack")}
 
     def to_dict(self) -> dict[str, object]:
-        layers = [{"name": name, "flash": each.flash, "ram": each.ram} for name, each in self.layers.items()]
-        return {**self.totals(), "code": self.code, "how": self.how, "layers": layers}
+        layers = [{"name": name, "flash": layer.flash, "ram": layer.ram} for name, layer in self.layers.items()]
+        return {**self.totals(), "code": self.code, "how": self.method, "layers": layers}
 
     def sentence(self) -> str:
-        code = "without the code" if self.code is None else f"{kilo(self.code)} of it code"
-        return f"flash {kilo(self.flash)} ({code}), RAM {kilo(self.ram)} ({self.parts()}); {self.how}"
+        code = "without the code" if self.code is None else f"{format_kib(self.code)} of it code"
+        return f"flash {format_kib(self.flash)} ({code}), RAM {format_kib(self.ram)} ({self.parts()}); {self.method}"
 
     def parts(self) -> str:
-        return f"buffers {kilo(self.buffers)}, x and y {kilo(self.caller)}, stack at most {kilo(self.stack)}"
+        return f"buffers {format_kib(self.buffers)}, x and y {format_kib(self.caller)}, stack at most {format_kib(self.stack)}"
 
 
-def kilo(size: int) -> str:
+def format_kib(size: int) -> str:
     return f"{size / 1024:.1f}K"
 
 
-def of_arrays(program: CProgram) -> Size:
-    """Before anything is written: without the code."""
-    how = "no compiler here, so the arrays alone"
-    return Size(program.flash, program.ram, program.caller, program.stack, None, how, program.memory)
+def count_arrays(program: CProgram) -> MemorySize:
+    """Return the memory of a program's arrays, without the code."""
+    method = "no compiler here, so the arrays alone"
+    return MemorySize(program.flash, program.ram, program.caller, program.stack, None, method, program.memory)
 
 
-def measure(files: CFiles, name: str) -> Size:
-    """The size of a generated network; name: that its source includes its header by."""
-    arrays = of_arrays(files.program)
-    for prefix, flags, what in (
+def measure_size(files: CFiles, name: str) -> MemorySize:
+    """Measure the size of a generated network; name: the one by which its source includes its header."""
+    arrays = count_arrays(files.program)
+    for prefix, flags, processor in (
         ("arm-none-eabi-", CORTEX_M4, "for a Cortex-M4F"),
         ("", (), "for this machine's processor"),
     ):
@@ -90,29 +93,29 @@ def measure(files: CFiles, name: str) -> Size:
             (Path(folder) / f"{name}.c").write_text(files.source, "utf-8")
             (Path(folder) / f"{name}.h").write_text(files.header, "utf-8")
             built = Path(folder) / "net.o"
-            made = subprocess.run(
+            process = subprocess.run(
                 [compiler, *flags, "-std=c99", "-O2", "-ffreestanding", "-c", f"{name}.c", "-o", str(built)],
                 cwd=folder, capture_output=True,
             )  # fmt: skip
-            if made.returncode:
+            if process.returncode:
                 continue
             rows = subprocess.run([tool, str(built)], capture_output=True, text=True).stdout.splitlines()
         text, data, bss = map(int, rows[1].split()[:3])
-        flash, how = text + data, f"{Path(compiler).name} -O2 {what}"
-        return replace(arrays, flash=flash, buffers=data + bss, code=flash - arrays.flash, how=how)
+        flash, method = text + data, f"{Path(compiler).name} -O2 {processor}"
+        return replace(arrays, flash=flash, buffers=data + bss, code=flash - arrays.flash, method=method)
     return arrays
 
 
-def too_large(size: Size, budgets: Mapping[str, int]) -> str | None:
-    """Why a network does not fit, in one line; None where it does."""
+def explain_excess(size: MemorySize, budgets: Mapping[str, int]) -> str | None:
+    """Return why a network exceeds its memory budgets, in one line; None if it fits."""
     for key, budget in budgets.items():
         needed = getattr(size, key)
         if needed > budget:
-            name, largest = max(size.layers.items(), key=lambda item: getattr(item[1], key))
+            name, largest = max(size.layers.items(), key=lambda layer: getattr(layer[1], key))
             kind = "flash" if key == "flash" else "RAM"
             parts = f"{size.parts()}; " if key == "ram" else ""
             return (
-                f"it needs {kilo(needed)} of {kind}, --{key} has {kilo(budget)}: {parts}layer {name} alone takes "
-                f"{kilo(getattr(largest, key))}"
+                f"it needs {format_kib(needed)} of {kind}, --{key} has {format_kib(budget)}: {parts}layer {name} alone takes "
+                f"{format_kib(getattr(largest, key))}"
             )
     return None

@@ -1,1 +1,1 @@
-"""--to nir."""
+"""The target --to nir."""

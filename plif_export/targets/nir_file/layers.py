@@ -1,4 +1,7 @@
-"""Operations of the graph as NIR's layers: (nir, our node, shape of its input, options) -> NIR's node, or Unsupported."""
+"""The conversion of graph operations to NIR layers.
+
+Each function takes (nir, graph node, shape of its input, options) and returns NIR's node, or raises Unsupported.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ import numpy as np
 
 from plif_export.core.readers.rules import Unsupported, require
 from runtime.core.model.graph import Node, Shape
-from runtime.core.model.ops import spatial
-from runtime.core.model.ops.operation import place_of
+from runtime.core.model.ops import expand_sizes
+from runtime.core.model.ops.operation import conv_geometry
 
 
 class NirWriter(Protocol):
-    """What writes a graph (target.py), with the options that it was given."""
+    """The interface of the NIR graph writer (target.py), with its options."""
 
     fold_votes: bool
 
-    def full(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
-        """Numbers [], [C] or [*shape] as [*shape]."""
+    def expand(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
+        """Expand numbers [], [C] or [*shape] to [*shape]."""
 
 
 def _conv(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     weight, dims = node.params["weight"], len(shape) - 1
     bias = node.params.get("bias", np.zeros(len(weight), np.float32))
-    stride, padding, dilation = place_of(node, dims)
+    stride, padding, dilation = conv_geometry(node, dims)
     groups = int(node.attrs["groups"])
     if dims == 1:
         return nir.Conv1d(shape[1], weight, stride[0], padding[0], dilation[0], groups, bias)
@@ -35,7 +38,7 @@ def _conv(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> obje
 def _scale(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
     advice = "put batch normalisation behind a convolution or linear layer"
     require(not np.any(node.params["shift"]), "NIR scales a map, but does not shift it", advice)
-    return nir.Scale(options.full(node.params["scale"], node.shape))
+    return nir.Scale(options.expand(node.params["scale"], node.shape))
 
 
 def _mul(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:
@@ -50,7 +53,7 @@ def _avg_pool(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> 
     advice = "use a strided convolution" if node.op == "AvgPool" else "use a linear layer"
     require(len(shape) == 3, f"NIR pools maps [channels, height, width], not {list(shape)}", advice)
     keys = (("kernel", shape[1:]), ("stride", shape[1:]), ("padding", 0))
-    return nir.AvgPool2d(*(np.array(spatial(node.attrs.get(key, default), 2)) for key, default in keys))
+    return nir.AvgPool2d(*(np.array(expand_sizes(node.attrs.get(key, default), 2)) for key, default in keys))
 
 
 def _vote(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:

@@ -1,4 +1,4 @@
-"""--to nir."""
+"""The part of --to nir."""
 
 ABOUT = "One NIR file, for other tools and chips."
 CONTRACT = "Target"

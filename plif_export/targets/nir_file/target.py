@@ -1,6 +1,7 @@
-"""--to nir: one NIR file (neuromorphic intermediate representation, github.com/neuromorphs/NIR) for other tools and chips.
+"""The target --to nir: one NIR file (github.com/neuromorphs/NIR) for other tools and chips.
 
-NIR's neurons are differential equations, so a step gets a length dt; with k = dt / tau (runtime/core/model/neurons.py, NIR-LIF):
+NIR is the neuromorphic intermediate representation. Its neurons are differential equations, so a step gets a length
+dt; with k = dt / tau (runtime/core/model/neurons.py, NIR-LIF):
 
     ours  exact    h = v + alpha (x - (v - v_reset))       tau = dt / alpha   R = 1           v_leak = v_reset
           without decay_input: h = v - alpha (v - v_reset) + x                R = 1 / alpha   v_leak = v_reset
@@ -8,17 +9,18 @@ NIR's neurons are differential equations, so a step gets a length dt; with k = d
     IF             h = v + x                               R = 1 / dt
     NIR            h = v + k (v_leak - v + R x)            s = h > v_threshold
 
-NIR fires at >, our neurons at >=. So v_threshold is written as the next lower float32: h > before(1) is h >= 1 for every float32
-h. For a tool that compares with >= anyway (SpikingJelly, sinabs), --set fire=ge writes v_threshold as it is.
+NIR fires at >, plif's neurons at >=. So v_threshold is written as the next lower float32: h > before(1) is h >= 1 for
+every float32 h. For a tool that compares with >= anyway (SpikingJelly, sinabs), --set fire=ge writes v_threshold as
+it is.
 
 Which form a tool reads: R = 1 (exact, the default) suits Norse, R = tau / dt (--math folded) snnTorch.
 
---set dt=1e-4      seconds of a step; 1e-4 is what snnTorch and SpikingJelly take, Norse takes 1e-3, sinabs 1
---set fire=gt|ge   what the reading tool compares with
+--set dt=1e-4      seconds of a step; snnTorch and SpikingJelly expect 1e-4, Norse 1e-3, sinabs 1
+--set fire=gt|ge   the comparison of the reading tool
 --set votes=fold   the vote layer becomes a Linear with weights of 1 / voters; NIR has no vote
 
-A residual addition becomes two edges into one node. NIR cannot express max-pooling, concatenation, products and soft resets.
-The card lies in the metadata of the graph. The written file is read back, and the graph that was read has to pass the gate.
+A residual addition becomes two edges into one node. NIR cannot express max-pooling, concatenation, products and soft
+resets. The metadata of the graph contains the card. The written file is read back, and that graph must pass the gate.
 """
 
 from __future__ import annotations
@@ -34,19 +36,19 @@ import numpy as np
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.proof.arithmetic.interpret import Array, State
 from plif_export.core.proof.compare import Observation
-from plif_export.core.proof.structure import Places
+from plif_export.core.proof.structure import FileContents
 from plif_export.core.proof.subjects.subject import Answer, Case, States, Subject
-from plif_export.core.readers.rules import Problem, Unsupported, refuse, require
-from plif_export.core.targets.target import ExportJob, Target, setting
+from plif_export.core.readers.rules import Problem, Unsupported, refuse_problems, require
+from plif_export.core.targets.target import ExportJob, Target, parse_setting
 from plif_export.targets.nir_file.layers import LAYERS
 from runtime.artifacts.nir_file.kind import read_contents as read_nir
 from runtime.core.base.errors import MissingExtra, PlifError
-from runtime.core.base.grammar import number_or_word, word
+from runtime.core.base.grammar import choice_parser, parse_scalar
 from runtime.core.model.artifacts import CARD_KEY
-from runtime.core.model.card import Card, encode
-from runtime.core.model.digest import seal
-from runtime.core.model.graph import Graph, Node, Shape, initial_v, state_key
-from runtime.core.model.ops.operation import repeating
+from runtime.core.model.card import Card, encode_card
+from runtime.core.model.digest import write_digest
+from runtime.core.model.graph import Graph, Node, Shape, initial_membrane, state_key
+from runtime.core.model.ops.operation import reshape_broadcast
 from runtime.formats.hdf5.tree import read_hdf5
 
 DT = 1e-4
@@ -54,7 +56,7 @@ KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
 
 
 class NirTarget(Target):
-    """It names no engine: the NumPy interpreter runs the written file for the gate."""
+    """The target that writes a NIR file; it names no engine, since the NumPy interpreter runs the file for the gate."""
 
     name: ClassVar[str] = "nir"
     suffix: ClassVar[str] = ".nir"
@@ -70,16 +72,16 @@ class NirTarget(Target):
             raise PlifError("--batch: NIR has no word for a batch; leave it out")
         writer = _Writer(graph, options)
         nodes, edges = writer.write()
-        refuse(writer.problems)
+        refuse_problems(writer.problems)
         import nir
 
         try:
-            nir.NIRGraph(nodes, edges)  # its types are checked here, a convolution in groups among them
+            nir.NIRGraph(nodes, edges)  # NIR checks its types here, also of grouped convolutions
         except Exception as error:
-            raise _refused(error) from None
+            raise _nir_error(error) from None
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Every layer that NIR cannot express, and why."""
+        """Return the layers that NIR cannot express, and why."""
         writer = _Writer(graph, options)
         writer.write()
         return writer.problems
@@ -92,70 +94,77 @@ class NirTarget(Target):
         job.card.update(target=self.name, nir={"dt": writer.dt, "fire": writer.fire, "reset": "value"})
         job.card["versions"]["nir"] = str(nir.version)
         try:
-            nir.write(path, nir.NIRGraph(nodes, edges))  # what the digest in the card is taken of
-            seal(job.card, read_nir(path))
-            nir.write(path, nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode(job.card)}))
+            nir.write(path, nir.NIRGraph(nodes, edges))  # the digest in the card is of this file
+            write_digest(job.card, read_nir(path))
+            nir.write(path, nir.NIRGraph(nodes, edges, metadata={CARD_KEY: encode_card(job.card)}))
         except (OSError, PlifError):
             raise
         except Exception as error:  # NIR's own checks of types raise ValueError, and h5py many kinds
-            raise _refused(error) from None
+            raise _nir_error(error) from None
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
-    def anatomy(self, path: Path, card: Card) -> Places:
-        """Every data set and every attribute of the file, but for the card."""
-        found: Places = {}
+    def normalized_contents(self, path: Path, card: Card) -> FileContents:
+        """Return every data set and every attribute of the NIR file except the card."""
+        contents: FileContents = {}
         for name, (values, attributes) in read_hdf5(path, "a NIR file", "nir").items():
             if name != f"node/metadata/{CARD_KEY}":
                 array = None if values is None else np.asarray(values)
                 texts = array is not None and array.dtype.kind == "O"
-                found[name.removeprefix("node/")] = {"": repr(array) if texts else array, **attributes}
-        return found
+                contents[name.removeprefix("node/")] = {"": repr(array) if texts else array, **attributes}
+        return contents
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:
-        """The file, read back as any NIR file is, in the interpreter."""
-        from plif_export.readers.nir_file.reader import examine_nir
+        """Read the written NIR file back and return it as a graph in the interpreter."""
+        from plif_export.readers.nir_file.reader import read_nir_graph
 
-        graph, problems = examine_nir(path, **_reading(card, path))
+        graph, problems = read_nir_graph(path, **_reader_options(card, path))
         if graph is None:
             raise PlifError(f"{path}: {problems[0]}")
         layers = {f"{n['name']}_neuron": n["attrs"]["layer"] for n in card["graph"]["nodes"] if n["op"] == "Neuron"}
         return InterpretedGraph(card, graph, {layers.get(n.name, n.layer): n.layer for n in graph.neurons}, self.name)
 
 
-def _refused(error: Exception) -> PlifError:
+def _nir_error(error: Exception) -> PlifError:
     return PlifError(f"NIR refuses the network ({' '.join(str(error).split())[:160]})")
 
 
-def _reading(card: Card, path: Path) -> dict[str, object]:
-    """How a file is to be read, by its card: {"dt": seconds, "fire": ..., "reset": ...}."""
-    said = card.get("nir")
-    if not isinstance(said, dict) or set(said) != {"dt", "fire", "reset"}:
+def _reader_options(card: Card, path: Path) -> dict[str, object]:
+    """Return the options with which a NIR file must be read, from its card.
+
+    {"dt": seconds, "fire": ..., "reset": ...}
+    """
+    fields = card.get("nir")
+    if not isinstance(fields, dict) or set(fields) != {"dt", "fire", "reset"}:
         raise PlifError(f"{path}: its card does not say dt, fire and reset; export it again: --to nir")
-    return dict(said)
+    return dict(fields)
 
 
 class _Writer:
     def __init__(self, graph: Graph, options: Mapping[str, str]) -> None:
-        self.graph, self.dt = graph, setting(options, "dt", _seconds, DT)
-        self.fire = setting(options, "fire", word("gt", "ge"), "gt")
-        self.fold_votes = setting(options, "votes", word("refuse", "fold"), "refuse") == "fold"
+        self.graph, self.dt = graph, parse_setting(options, "dt", _seconds, DT)
+        self.fire = parse_setting(options, "fire", choice_parser("gt", "ge"), "gt")
+        self.fold_votes = parse_setting(options, "votes", choice_parser("refuse", "fold"), "refuse") == "fold"
         self.problems: list[Problem] = []
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
     def write(self) -> tuple[dict[str, object], list[tuple[str, str]]]:
-        """NIR's nodes and edges; what NIR cannot express is entered in `problems`."""
+        """Return NIR's nodes and edges; layers that NIR cannot express are added to `problems`."""
         import nir
 
         nodes: dict[str, object] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
         edges: list[tuple[str, str]] = []
-        ends: dict[str, tuple[str, ...]] = {self.graph.input: ("input",)}  # our node -> the NIR nodes whose sum it is
+        ends: dict[str, tuple[str, ...]] = {
+            self.graph.input: ("input",)
+        }  # graph node -> the NIR nodes that add up to it
         for node in self.graph:
             sources = tuple(end for name in node.inputs for end in ends[name])
             try:
                 require(len(set(sources)) == len(sources), "it adds a value to itself", "multiply the weights instead")
                 if node.op == "Add":
-                    alike = all(self.shapes[name] == node.shape for name in node.inputs)
-                    require(alike, "NIR adds values of one shape only", "repeat the smaller one, or use --to onnx")
+                    equal_shapes = all(self.shapes[name] == node.shape for name in node.inputs)
+                    require(
+                        equal_shapes, "NIR adds values of one shape only", "repeat the smaller one, or use --to onnx"
+                    )
                     ends[node.name] = sources
                     continue
                 name = {"input": "input_1", "output": "output_1"}.get(node.name, node.name)
@@ -176,9 +185,9 @@ class _Writer:
         return make(nir, node, self.shapes[node.inputs[0]], self)
 
     @staticmethod
-    def full(value: np.ndarray | np.floating | float, shape: Shape) -> np.ndarray:
-        """One number for each neuron, [*shape], from [], [C] or [*shape]."""
-        return np.array(np.broadcast_to(repeating(np.asarray(value), shape), shape))
+    def expand(value: np.ndarray | np.floating | float, shape: Shape) -> np.ndarray:
+        """Expand numbers [], [C] or [*shape] to one number for each neuron, [*shape]."""
+        return np.array(np.broadcast_to(reshape_broadcast(np.asarray(value), shape), shape))
 
     def _neuron(self, nir: ModuleType, node: Node, shape: Shape, _: object) -> object:
         a, kind = node.attrs, node.attrs["kind"]
@@ -196,51 +205,51 @@ class _Writer:
         elif fires == ">" and self.fire == "ge":
             v_threshold = np.nextafter(v_threshold, np.float32(np.inf))
         common = {
-            name: self.full(value, shape) for name, value in (("v_threshold", v_threshold), ("v_reset", a["v_reset"]))
+            name: self.expand(value, shape) for name, value in (("v_threshold", v_threshold), ("v_reset", a["v_reset"]))
         }
         if kind in ("IF", "NIR-IF"):
             rule = "NIR starts an IF neuron at 0, the model at v_reset"
-            require(initial_v(node) == 0, rule, "train with v_reset=0.0, or with a leak")
-            return nir.IF(r=self.full(_wide(node, "gain", 1.0) / self.dt, shape), **common)
-        k = _wide(node, "alpha" if kind in ("LIF", "PLIF") else "k", 0.0)
+            require(initial_membrane(node) == 0, rule, "train with v_reset=0.0, or with a leak")
+            return nir.IF(r=self.expand(_to_float64(node, "gain", 1.0) / self.dt, shape), **common)
+        k = _to_float64(node, "alpha" if kind in ("LIF", "PLIF") else "k", 0.0)
         require(
             bool(np.all(k > 0)),
             "a time constant is infinite in some channels, and NIR's IF is a layer of its own",
             "use IF",
         )
-        r, v_leak = _wide(node, "r", 1.0), float(a.get("v_leak", 0.0))
+        r, v_leak = _to_float64(node, "r", 1.0), float(a.get("v_leak", 0.0))
         if kind in ("LIF", "PLIF"):
             folded = a["charge"] == "folded"
             rule = "with folded math, membranes start at v_reset, and NIR's at v_leak=0"
-            require(not folded or initial_v(node) == 0, rule, "use --math exact")
-            v_leak = 0.0 if folded else initial_v(node)
+            require(not folded or initial_membrane(node) == 0, rule, "use --math exact")
+            v_leak = 0.0 if folded else initial_membrane(node)
             r = 1 / k if folded or not a["decay_input"] else r
-        tau = self.full(self.dt / k, shape)
-        common |= {"r": self.full(r, shape), "v_leak": self.full(v_leak, shape)}
+        tau = self.expand(self.dt / k, shape)
+        common |= {"r": self.expand(r, shape), "v_leak": self.expand(v_leak, shape)}
         if kind != "NIR-CubaLIF":
             return nir.LIF(tau=tau, **common)
-        k_syn = _wide(node, "k_syn", 1.0)
-        w_in = self.full(_wide(node, "gain", 1.0) / k_syn, shape)
-        return nir.CubaLIF(tau_syn=self.full(self.dt / k_syn, shape), tau_mem=tau, w_in=w_in, **common)
+        k_syn = _to_float64(node, "k_syn", 1.0)
+        w_in = self.expand(_to_float64(node, "gain", 1.0) / k_syn, shape)
+        return nir.CubaLIF(tau_syn=self.expand(self.dt / k_syn, shape), tau_mem=tau, w_in=w_in, **common)
 
 
-def _wide(node: Node, name: str, default: float) -> np.ndarray:
-    """A parameter in float64, so that k = dt / tau comes back as the very float32 that it was."""
+def _to_float64(node: Node, name: str, default: float) -> np.ndarray:
+    """Return a parameter in float64, so that k = dt / tau gives exactly the original float32."""
     return np.asarray(node.params.get(name, default), np.float64)
 
 
 def _seconds(text: str) -> float:
-    dt = number_or_word(text)
+    dt = parse_scalar(text)
     if not isinstance(dt, float) or not 0 < dt < float("inf"):
         raise ValueError("seconds, e.g. 1e-4")
     return dt
 
 
 class InterpretedGraph(Subject):
-    """A written file as a subject of the gate: the graph that was read of it, in the NumPy interpreter.
+    """A subject that runs the graph of a written file in the NumPy interpreter.
 
     layers  a layer's name in the card -> its name in the graph
-    engine  what a failure is signed with
+    engine  the name in failure messages
     """
 
     def __init__(self, card: Card, graph: Graph, layers: Mapping[str, str], engine: str) -> None:
@@ -248,22 +257,22 @@ class InterpretedGraph(Subject):
         self.graph, self.engine, self.signature = graph, engine, f"engine {engine}: "
         self.keys = [state_key(layers.get(layer, layer), variable) for layer, variable in self.states]
 
-    def forced(self, case: Case) -> Answer:
-        return self.alone(case.x, case.start)
+    def run_forced(self, case: Case) -> Answer:
+        return self.run_single(case.x, case.start)
 
-    def call(self, x: Array, states: States) -> Answer:
-        given = (states[layer][variable] for layer, variable in self.states)
-        y, after, _ = interpret.step(self.graph, self.inputs(x), dict(zip(self.keys, given, strict=True)))
+    def run_call(self, x: Array, states: States) -> Answer:
+        before = (states[layer][variable] for layer, variable in self.states)
+        y, after, _ = interpret.step(self.graph, self.shape_input(x), dict(zip(self.keys, before, strict=True)))
         return Answer(
             y[None], {layer: {0: Observation(state)} for layer, state in self._read(after, x.shape[1]).items()}
         )
 
     def initial(self) -> States:
-        return self._read(interpret.start(self.graph, 1), 1)
+        return self._read(interpret.initial_state(self.graph, 1), 1)
 
     def _read(self, state: State, rows: int) -> States:
-        nothing = np.zeros((rows, 0), np.float32)  # a layer that is not in the graph differs from every shape
-        return self.by_layer(state.get(key, nothing) for key in self.keys)
+        nothing = np.zeros((rows, 0), np.float32)  # a layer that is not in the graph matches no shape
+        return self.group_states(state.get(key, nothing) for key in self.keys)
 
 
 TARGETS = (NirTarget,)

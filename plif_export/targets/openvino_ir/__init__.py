@@ -1,1 +1,1 @@
-"""--to openvino."""
+"""The target --to openvino."""

@@ -1,4 +1,4 @@
-"""--to openvino."""
+"""The part of --to openvino."""
 
 ABOUT = "A folder with model.xml and model.bin, for OpenVINO."
 CONTRACT = "Target"

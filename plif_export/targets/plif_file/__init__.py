@@ -1,1 +1,1 @@
-"""--to plif."""
+"""The target --to plif."""

@@ -1,4 +1,4 @@
-"""--to plif."""
+"""The part of --to plif."""
 
 ABOUT = "One flat file with the program of the event engine, for libplif."
 CONTRACT = "Target"

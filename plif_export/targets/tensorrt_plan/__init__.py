@@ -1,1 +1,1 @@
-"""--to tensorrt and --to tensorrt-rtx."""
+"""The targets --to tensorrt and --to tensorrt-rtx."""

@@ -1,18 +1,19 @@
-"""From the bytes of an ONNX file to a plan: the same code for TensorRT 10, TensorRT 11 and TensorRT-RTX.
+"""The build of a plan from the bytes of an ONNX file, for TensorRT 10, TensorRT 11 and TensorRT-RTX.
 
-The graph alone says the precision: types of tensors, Cast and QuantizeLinear/DequantizeLinear. TensorRT 11 has no other way
-(its flags FP16 and INT8 are gone), and TensorRT 10 is told to follow the graph with STRONGLY_TYPED. TF32, on by default,
-rounds the factors of a float32 convolution to ten bits; it is always switched off.
+Only the graph states the precision: types of tensors, Cast and QuantizeLinear/DequantizeLinear. TensorRT 11 has no
+other way (its flags FP16 and INT8 are gone), and TensorRT 10 follows the graph with STRONGLY_TYPED. TF32, on by
+default, rounds the factors of a float32 convolution to ten bits; it is always switched off.
 
 Every input with a dynamic batch, x and each state, is in the optimisation profile by name: the engine serves min..max
 streams and is tuned for opt.
 
-What a plan consists of is read into records here: a list of kernels, each with its name, its kind, tensors in and out with their
-types, and the ONNX nodes it was made from. Where a GPU can open the plan, IEngineInspector tells it as JSON. Elsewhere there is
-only what a build at full verbosity logs: a message that begins with "Layers:" and has a line for each kernel. TensorRT 10 says
-"Format/Datatype: Row major linear FP32" where later ones say "Datatype: Float". It answers what an export must know:
+The kernels of a plan are read into records here: each with its name, its kind, tensors in and out with their types,
+and the ONNX nodes it was made from. If a GPU can open the plan, IEngineInspector lists them as JSON. Elsewhere only a
+build at full verbosity logs them: a message that begins with "Layers:" and has a line for each kernel. TensorRT 10
+writes "Format/Datatype: Row major linear FP32" where later ones write "Datatype: Float". The records answer two
+questions of an export:
 
-    does every convolution and every linear layer run in the precision that was asked for?
+    does every convolution and every linear layer run in the requested precision?
     is each layer of neurons one kernel, which reads current and membrane once and writes spikes and membrane once?
 """
 
@@ -29,8 +30,8 @@ from typing import TYPE_CHECKING
 import onnx
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import whole_or_nothing
-from runtime.engines.tensorrt_plan.module import logger_of, major_of
+from runtime.core.base.files import atomic_write
+from runtime.engines.tensorrt_plan.module import get_logger, major_version
 
 if TYPE_CHECKING:
     import tensorrt as tensorrt_types
@@ -40,7 +41,7 @@ SM = {"75": "SM75", "80": "SM80", "86": "SM86", "89": "SM89", "120": "SM120", "1
 
 @dataclass(frozen=True)
 class Streams:
-    """How many streams an engine serves, and for how many it is tuned."""
+    """The least and largest number of streams that an engine serves, and the number that it is tuned for."""
 
     least: int
     tuned: int
@@ -49,67 +50,70 @@ class Streams:
 
 @dataclass(frozen=True)
 class BuiltPlan:
-    """A serialised engine. layers: its kernels as TensorRT tells them (text, for `read_layers`); None where it tells none."""
+    """A serialised TensorRT engine.
+
+    layers: its kernels as TensorRT lists them (text, for `read_layers`); None if it lists none
+    """
 
     plan: bytes
     layers: str | None
 
 
-def build(
+def build_plan(
     trt: ModuleType,
     onnx_bytes: bytes,
     streams: Streams,
     *,
     sm: Sequence[str] = (),
     timing_cache: Path | None = None,
-    where: str = "tensorrt",
+    flag: str = "tensorrt",
 ) -> BuiltPlan:
-    """Builds the plan of an ONNX file.
+    """Build the plan of an ONNX file with TensorRT.
 
     sm            for TensorRT-RTX: the compute capabilities to build for ("89"); none is one plan for 8.0 and later
-    timing_cache  for TensorRT: a file of measured kernels, read where it exists and written afterwards
+    timing_cache  for TensorRT: a file of measured kernels, read if it exists and written afterwards
     Raises PlifError with the parser's or the builder's own reason in one line.
     """
-    logger = logger_of(trt)
+    logger = get_logger(trt)
     logger.forget()
     builder = trt.Builder(logger)
     flags = 0
-    if major_of(trt) == 10:
+    if major_version(trt) == 10:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx_bytes):
-        raise PlifError(f"{where}: TensorRT cannot read the ONNX form: {_parser_errors(parser)}")
+        raise PlifError(f"{flag}: TensorRT cannot read the ONNX form: {_parser_errors(parser)}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     if config.get_flag(trt.BuilderFlag.TF32):
-        raise PlifError(f"{where}: this TensorRT does not let TF32 be switched off; use another version")
+        raise PlifError(f"{flag}: this TensorRT does not let TF32 be switched off; use another version")
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if sm:
         config.num_compute_capabilities = len(sm)
         for i, name in enumerate(sm):
             config.set_compute_capability(getattr(trt.ComputeCapability, SM[name]), i)
-    _add_profile(builder, network, config, streams, where)
-    cache = _load_timing_cache(config, timing_cache, where)
+    _add_profile(builder, network, config, streams, flag)
+    cache = _load_timing_cache(config, timing_cache, flag)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise PlifError(f"{where}: TensorRT cannot build the engine ({logger.reason()})")
+        raise PlifError(f"{flag}: TensorRT cannot build the engine ({logger.reason()})")
     if cache is not None and timing_cache is not None:
         _save_timing_cache(config, timing_cache)
-    listed = logger.layers
+    layers = logger.layers
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is not None:
-        listed = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return BuiltPlan(bytes(plan), listed)
+        layers = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return BuiltPlan(bytes(plan), layers)
 
 
 def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:
-    """What the parser found, in one line: node, operator, reason."""
-    found = []
+    """Return the errors of the ONNX parser in one line: node, operator, reason."""
+    errors = []
     for i in range(parser.num_errors):
         error = parser.get_error(i)
-        found.append(f"{error.node_operator()} '{error.node_name()}': {' '.join(error.desc().split())}"[:200])
-    return "; ".join(found[:2]) or "no reason given"
+        errors.append(f"{error.node_operator()} '{error.node_name()}': {' '.join(error.desc().split())}"[:200])
+    return "; ".join(errors[:2]) or "no reason given"
 
 
 def _add_profile(
@@ -117,7 +121,7 @@ def _add_profile(
     network: tensorrt_types.INetworkDefinition,
     config: tensorrt_types.IBuilderConfig,
     streams: Streams,
-    where: str,
+    flag: str,
 ) -> None:
     profile = builder.create_optimization_profile()
     dynamic = False
@@ -131,11 +135,11 @@ def _add_profile(
     # TensorRT refuses a profile in a wrong order by this return value alone; without the check the build fails much later.
     if dynamic and config.add_optimization_profile(profile) < 0:
         least, tuned, most = streams.least, streams.tuned, streams.most
-        raise PlifError(f"{where}: streams={least}+{tuned}+{most}: TensorRT takes no such profile")
+        raise PlifError(f"{flag}: streams={least}+{tuned}+{most}: TensorRT takes no such profile")
 
 
 def _load_timing_cache(
-    config: tensorrt_types.IBuilderConfig, path: Path | None, where: str
+    config: tensorrt_types.IBuilderConfig, path: Path | None, flag: str
 ) -> tensorrt_types.ITimingCache | None:
     if path is None:
         return None
@@ -144,7 +148,7 @@ def _load_timing_cache(
     except FileNotFoundError:
         blob = b""
     except OSError as error:
-        raise PlifError(f"{where}: timing cache {path} cannot be read ({error.strerror})") from None
+        raise PlifError(f"{flag}: timing cache {path} cannot be read ({error.strerror})") from None
     cache = config.create_timing_cache(blob)
     # A cache of another GPU or version is refused; an empty one takes its place and is written afterwards.
     if cache is None or not config.set_timing_cache(cache, False):
@@ -157,15 +161,15 @@ def _save_timing_cache(config: tensorrt_types.IBuilderConfig, path: Path) -> Non
     cache = config.get_timing_cache()
     if cache is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_or_nothing(path) as (written,):
+        with atomic_write(path) as (written,):
             written.write_bytes(bytes(cache.serialize()))
 
 
-# In kinds of kernels that multiply by weights: of Myelin, and Cask's, such as CaskConvolution and CaskConvActPool.
+# Parts of the kind of kernels that multiply by weights: Myelin's, and Cask's, such as CaskConvolution and CaskConvActPool.
 PRODUCTS = ("correlation", "gemm", "convolution", "convact", "matmul", "matrixmultiply")
 TYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}
 WORDS = {"float": "Float", "fp32": "Float", "half": "Half", "fp16": "Half", "int8": "Int8", "bool": "Bool"}
-UNKNOWN = "?"  # a type that is none of these
+UNKNOWN = "?"  # any other type
 SECTION = re.compile(
     r"(?:^|, )(Name|LayerType|Inputs|Constants|Outputs|ParameterType|Weights|Bias|TacticName|Metadata): "
 )
@@ -173,7 +177,10 @@ SECTION = re.compile(
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a plan. Types are TensorRT's words: Float, Half, Int8, Bool; UNKNOWN for any other."""
+    """One kernel of a TensorRT plan.
+
+    Types are TensorRT's words: Float, Half, Int8, Bool; UNKNOWN for any other.
+    """
 
     name: str
     kind: str
@@ -188,61 +195,66 @@ class Kernel:
 
 
 def read_layers(text: str) -> list[Kernel]:
-    """The kernels of a plan, in the order they run: of the inspector's JSON or of a "Layers:" message. Names alone are none."""
+    """Parse the kernels of a plan, in the order they run.
+
+    text: the inspector's JSON or a "Layers:" message. A list of names alone gives no kernels.
+    """
     if text.startswith("Layers:"):
         parts = [SECTION.split(line) for line in text.split("\n") if line.startswith("Name: ")]
-        return [_kernel(dict(zip(each[1::2], each[2::2], strict=True))) for each in parts]
+        return [_parse_kernel(dict(zip(fields[1::2], fields[2::2], strict=True))) for fields in parts]
     try:
         layers = list(json.loads(text)["Layers"])
     except (ValueError, KeyError, TypeError):
         return []
-    told = [{key: value if isinstance(value, str) else json.dumps(value) for key, value in each.items()}
-            for each in layers if isinstance(each, dict)]  # fmt: skip
-    return [_kernel(each) for each in told]
+    records = [{key: value if isinstance(value, str) else json.dumps(value) for key, value in fields.items()}
+            for fields in layers if isinstance(fields, dict)]  # fmt: skip
+    return [_parse_kernel(fields) for fields in records]
 
 
-def _kernel(told: Mapping[str, str]) -> Kernel:
+def _parse_kernel(fields: Mapping[str, str]) -> Kernel:
     inputs, constants, weights, outputs = (
-        _types(told.get(key, "")) for key in ("Inputs", "Constants", "Weights", "Outputs")
+        _parse_types(fields.get(key, "")) for key in ("Inputs", "Constants", "Weights", "Outputs")
     )
-    onnx_nodes = re.findall(r"\[ONNX Layer: ([^\]]*)\]", told.get("Metadata", ""))
-    name, kind = told.get("Name", ""), told.get("LayerType", "")
+    onnx_nodes = re.findall(r"\[ONNX Layer: ([^\]]*)\]", fields.get("Metadata", ""))
+    name, kind = fields.get("Name", ""), fields.get("LayerType", "")
     return Kernel(name, kind, inputs, constants + weights, outputs, tuple(onnx_nodes))
 
 
-def product_types(kernels: Iterable[Kernel]) -> dict[str, str | None]:
-    """{ONNX node: type of what is multiplied} of all convolutions and linear layers: the types of input and weights; None where
-    one of them is not known."""
-    found: dict[str, str | None] = {}
+def find_product_types(kernels: Iterable[Kernel]) -> dict[str, str | None]:
+    """Return the data type in which each convolution and linear layer multiplies: {ONNX node: type}.
+
+    The type is of input and weights; None if one of them is not known.
+    """
+    by_node: dict[str, str | None] = {}
     for kernel in kernels:
         if kernel.multiplies:
             nodes = [n for n in kernel.onnx if n.rpartition("/")[2] in ("Conv", "Gemm", "MatMul")] or list(kernel.onnx)
-            both = {*kernel.inputs[:1], *kernel.constants[:1]}
-            found["+".join(nodes) or kernel.name] = None if UNKNOWN in both or not both else "x".join(sorted(both))
-    return found
+            types = {*kernel.inputs[:1], *kernel.constants[:1]}
+            by_node["+".join(nodes) or kernel.name] = None if UNKNOWN in types or not types else "x".join(sorted(types))
+    return by_node
 
 
-def neuron_kernels(kernels: Iterable[Kernel], nodes: Iterable[str]) -> list[Kernel]:
-    """The kernels that compute one of these ONNX nodes, apart from products (an addition may ride on one)."""
-    wanted = set(nodes)
-    return [kernel for kernel in kernels if not kernel.multiplies and wanted.intersection(kernel.onnx)]
+def find_neuron_kernels(kernels: Iterable[Kernel], nodes: Iterable[str]) -> list[Kernel]:
+    """Return the kernels that compute one of these ONNX nodes, without products (an addition may be fused)."""
+    names = set(nodes)
+    return [kernel for kernel in kernels if not kernel.multiplies and names.intersection(kernel.onnx)]
 
 
-def neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[str]) -> list[str]:
-    """The names of the ONNX nodes between a layer's current and what it gives: its spikes and its next membranes."""
-    makers = {output: node for node in proto.graph.node for output in node.output}
-    found: dict[str, None] = {}
+def find_neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[str]) -> list[str]:
+    """Return the names of the ONNX nodes between a layer's current and its spikes and next membranes."""
+    producers = {output: node for node in proto.graph.node for output in node.output}
+    names: dict[str, None] = {}
     open_tensors = [name for name in outputs if name != current]
     while open_tensors:
-        node = makers.get(open_tensors.pop())
-        if node is not None and node.name not in found:
-            found[node.name] = None
+        node = producers.get(open_tensors.pop())
+        if node is not None and node.name not in names:
+            names[node.name] = None
             open_tensors += [name for name in node.input if name != current]
-    return list(found)
+    return list(names)
 
 
-def _types(text: str) -> tuple[str, ...]:
-    """Of the tensors in a section of a list of kernels."""
-    said = re.findall(r'(?:Datatype|"Type")"?: "?([^,}"]*)', text)
-    known = [{WORDS[word] for word in re.findall(r"[a-z]+\d*", each.lower()) if word in WORDS} for each in said]
-    return tuple(words.pop() if len(words) == 1 else UNKNOWN for words in known)
+def _parse_types(text: str) -> tuple[str, ...]:
+    """Return the data types of the tensors in a section of a kernel list."""
+    labels = re.findall(r'(?:Datatype|"Type")"?: "?([^,}"]*)', text)
+    matches = [{WORDS[word] for word in re.findall(r"[a-z]+\d*", label.lower()) if word in WORDS} for label in labels]
+    return tuple(words.pop() if len(words) == 1 else UNKNOWN for words in matches)

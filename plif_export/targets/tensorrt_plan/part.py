@@ -1,4 +1,4 @@
-"""--to tensorrt and --to tensorrt-rtx."""
+"""The part of --to tensorrt and --to tensorrt-rtx."""
 
 ABOUT = "An engine file, a plan with the card in front of it, for GPUs of NVIDIA."
 CONTRACT = "Target"

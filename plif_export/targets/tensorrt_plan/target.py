@@ -1,11 +1,11 @@
-"""--to tensorrt and --to tensorrt-rtx: an engine file, the plan with the card in front of it.
+"""The targets --to tensorrt and --to tensorrt-rtx: an engine file, the plan with the card in front of it.
 
 tensorrt       builds on the GPU that will run it, with the TensorRT that will run it (10 or 11): NAME.engine
-tensorrt-rtx   builds ahead of time, on any machine, for the GPUs that are named: NAME.rtx.engine
+tensorrt-rtx   builds ahead of time, on any machine, for the named GPUs: NAME.rtx.engine
 
-TensorRT gets the ONNX form that passed the gate, byte for byte: its SHA-256 is taken at the gate, compared here, and kept in
-the card. The card of a plan that was built where no GPU can run it says `"parity": "not run"`; what the gate found about its
-ONNX form stands beside it. The default math is `exact`, with which a layer of neurons becomes one kernel.
+TensorRT gets the ONNX form that passed the gate, byte for byte: its SHA-256 is taken at the gate, compared here, and
+kept in the card. The card of a plan that was built where no GPU can run it says `"parity": "not run"`, next to the
+result of the gate for its ONNX form. The default math is `exact`, with which a layer of neurons becomes one kernel.
 
 --set streams=MIN+OPT+MAX     streams that the engine serves, and for how many it is tuned; 1+1+16 without it
 --set raw=true                the plan alone, as trtexec reads it; the runtime refuses it
@@ -23,23 +23,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from plif_export.core.targets.target import ExportJob, Target, flag, onnx_bytes, onnx_sha256
+from plif_export.core.targets.target import ExportJob, Target, onnx_bytes, onnx_sha256, parse_flag
 from plif_export.targets.tensorrt_plan.build import (
     SM,
     TYPES,
     Streams,
-    build,
-    neuron_kernels,
-    neuron_nodes,
-    product_types,
+    build_plan,
+    find_neuron_kernels,
+    find_neuron_nodes,
+    find_product_types,
     read_layers,
 )
-from runtime.artifacts.tensorrt_plan.file import pack
+from runtime.artifacts.tensorrt_plan.file import pack_engine
 from runtime.core.base.errors import CheckFailed, PlifError
-from runtime.core.base.files import cache_folder
-from runtime.core.model.card import Card, encode
-from runtime.core.model.digest import seal
-from runtime.core.model.graph import Graph, spikes, state_out
+from runtime.core.base.files import find_cache_folder
+from runtime.core.model.card import Card, encode_card
+from runtime.core.model.digest import write_digest
+from runtime.core.model.graph import Graph, spikes_name, state_output
 from runtime.core.model.readers.contents import Contents
 from runtime.engines.tensorrt_plan.cuda import Gpu, open_gpu
 from runtime.engines.tensorrt_plan.module import import_tensorrt
@@ -50,30 +50,30 @@ PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `s
 
 
 class TensorRtTarget(Target):
-    """An engine for the GPU of this machine."""
+    """The target that builds a TensorRT engine for the GPU of this machine."""
 
     name: ClassVar[str] = TENSORRT
     suffix: ClassVar[str] = ".engine"
     dialect: ClassVar[str] = "where"
     math: ClassVar[str] = "exact"
     options: ClassVar[tuple[str, ...]] = ("streams", "raw", "timing_cache")
-    of_the_day: ClassVar[tuple[str, ...]] = ("timing_cache",)
+    nondeterministic_options: ClassVar[tuple[str, ...]] = ("timing_cache",)
     engine: ClassVar[str | None] = TENSORRT
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        """Options, the module, and the GPU that a build needs."""
+        """Check the options, the TensorRT module, and the GPU that a build needs."""
         if "flush_denormals" in card:
             raise PlifError(
                 f"--to {self.name}: a GPU may make 0 of numbers below 2^-126, and this network would give other spikes; "
                 "use --to onnx, for the CPU"
             )
-        _streams(options, card)
-        flag(options, "raw")
+        _parse_streams(options, card)
+        parse_flag(options, "raw")
         import_tensorrt(self.name)
         self.gpu()
 
     def gpu(self) -> Gpu | None:
-        """The GPU to build for. Raises PlifError without one, which TensorRT cannot build without."""
+        """Return the GPU to build for. Raises PlifError without one, since TensorRT needs it."""
         try:
             return open_gpu()
         except PlifError as error:
@@ -85,18 +85,18 @@ class TensorRtTarget(Target):
     def write(self, job: ExportJob, path: Path) -> None:
         trt, gpu = import_tensorrt(self.name), self.gpu()
         data, made_from = onnx_bytes(job.proto), onnx_sha256(job.proto)
-        if job.proved is not None and job.proved != made_from:
+        if job.proved_sha256 is not None and job.proved_sha256 != made_from:
             raise CheckFailed(f"--to {self.name}: the ONNX form is not the one that passed the gate; nothing was built")
-        streams = _streams(job.options, job.card)
-        built = build(
+        streams = _parse_streams(job.options, job.card)
+        built = build_plan(
             trt,
             data,
             streams,
             sm=self.sm(job.options),
             timing_cache=self.timing_cache(trt, gpu, job.options),
-            where=f"--to {self.name}",
+            flag=f"--to {self.name}",
         )
-        raw = flag(job.options, "raw")
+        raw = parse_flag(job.options, "raw")
         if gpu is None:
             job.not_run = "there is no NVIDIA GPU here"
         elif raw:
@@ -115,19 +115,19 @@ class TensorRtTarget(Target):
             "onnx_sha256": made_from,
             "onnx_parity": card["parity"],
             "rebuild": job.command,
-            **_kernels(job, built.layers),
+            **_inspect_kernels(job, built.layers),
         }
         if job.not_run is not None:
             card["parity"] = NOT_RUN
-        seal(card, Contents())  # the card has the SHA-256 of the plan
-        path.write_bytes(built.plan if raw else pack(encode(card), built.plan))
+        write_digest(card, Contents())  # the card has the SHA-256 of the plan
+        path.write_bytes(built.plan if raw else pack_engine(encode_card(card), built.plan))
         if raw:
             job.notes.append("a bare plan for trtexec (--loadEngine); its card is in the report only")
 
-    def foreign(self, card: Card) -> str | None:
+    def unreproducible(self, card: Card) -> str | None:
         return "the plan, which TensorRT measures its way to"
 
-    def kept(self, card: Card, made_from: str) -> Card:
+    def unchecked_fields(self, card: Card, made_from: str) -> Card:
         return {"target": self.name, "engine": {**card.get("engine", {}), "onnx_sha256": made_from}}
 
     def built_on(self, gpu: Gpu | None) -> dict[str, str] | None:
@@ -140,17 +140,23 @@ class TensorRtTarget(Target):
         return []
 
     def timing_cache(self, trt: ModuleType, gpu: Gpu | None, options: Mapping[str, str]) -> Path | None:
-        """Where measured kernels are kept: one file for each version of TensorRT and each kind of GPU."""
-        said = options.get("timing_cache")
-        if said is not None:
-            return None if said == "none" else Path(said)
+        """Return the path of the cache of measured kernels.
+
+        There is one file for each version of TensorRT and each kind of GPU.
+        """
+        option = options.get("timing_cache")
+        if option is not None:
+            return None if option == "none" else Path(option)
         kind = "-".join(gpu.name.split()) if gpu is not None else "any"
-        folder = cache_folder()
+        folder = find_cache_folder()
         return folder and folder / f"tensorrt-{trt.__version__}-{kind.replace('/', '-')}.timing"
 
 
 class TensorRtRtxTarget(TensorRtTarget):
-    """An engine for generations of GPUs, built on any machine; proved here only where there is a GPU."""
+    """The target that builds a TensorRT-RTX engine for generations of GPUs, on any machine.
+
+    It is proved only if there is a GPU here.
+    """
 
     name: ClassVar[str] = RTX
     suffix: ClassVar[str] = ".rtx.engine"
@@ -162,7 +168,7 @@ class TensorRtRtxTarget(TensorRtTarget):
         super().check(graph, card, options)
 
     def gpu(self) -> Gpu | None:
-        """The GPU that proves what was built, where there is one."""
+        """Return the GPU that proves the plan; None if there is none."""
         try:
             return open_gpu()
         except PlifError:
@@ -185,48 +191,48 @@ class TensorRtRtxTarget(TensorRtTarget):
         return None  # TensorRT-RTX measures nothing when it builds
 
 
-def _streams(options: Mapping[str, str], card: Card) -> Streams:
-    said = options.get("streams")
+def _parse_streams(options: Mapping[str, str], card: Card) -> Streams:
+    option = options.get("streams")
     if card["batch"] is not None:
-        if said is not None:
-            raise PlifError(f"--set streams={said}: --batch {card['batch']} fixes the number; leave one of them out")
+        if option is not None:
+            raise PlifError(f"--set streams={option}: --batch {card['batch']} fixes the number; leave one of them out")
         return Streams(card["batch"], card["batch"], card["batch"])
-    if said is None:
+    if option is None:
         return STREAMS
-    parts = said.split("+")
+    parts = option.split("+")
     numbers = [int(part) for part in parts if part.isdecimal()]
     if len(parts) != 3 or len(numbers) != 3 or not 0 < numbers[0] <= numbers[1] <= numbers[2]:
-        raise PlifError(f"--set streams={said}: expected MIN+OPT+MAX in rising order, as in streams=1+4+16")
+        raise PlifError(f"--set streams={option}: expected MIN+OPT+MAX in rising order, as in streams=1+4+16")
     return Streams(*numbers)
 
 
-def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
-    """What the plan has for the layers: the precision in which each multiplies, and the kernels of each layer of neurons.
+def _inspect_kernels(job: ExportJob, text: str | None) -> dict[str, object]:
+    """Return the card's record of a plan's kernels: the precision of each product, the kernels of each neuron layer.
 
-    Refuses a plan that computes in a lower precision than was asked for, and notes where it computes in a higher one, and where
-    TensorRT does not tell (None).
+    Refuses a plan that computes in a lower precision than requested, and notes a higher one, and where TensorRT does
+    not tell (None).
     """
     if text is None:
         return {"layers": None, "neuron_kernels": None}
     kernels = read_layers(text)
     words = {word: precision for precision, word in TYPES.items()}
-    runs = {
+    types_by_node = {
         node.partition("/")[0].removesuffix(".y16").removesuffix(".products"): words.get(kind, kind) if kind else None
-        for node, kind in product_types(kernels).items()
+        for node, kind in find_product_types(kernels).items()
     }
     layers = []
     for node in job.graph:
         if node.op not in ("Conv", "Linear"):
             continue
-        asked = _type_of(node.params["weight"])
-        found = runs.get(node.name)
-        layers.append({"name": node.name, "asked": asked, "runs": found})
-        if found is None or found == asked:
+        requested = _precision_name(node.params["weight"])
+        actual = types_by_node.get(node.name)
+        layers.append({"name": node.name, "asked": requested, "runs": actual})
+        if actual is None or actual == requested:
             continue
-        if asked == "fp32":
-            raise CheckFailed(f"layer {node.name}: TensorRT would multiply in {found}, asked was {asked}")
+        if requested == "fp32":
+            raise CheckFailed(f"layer {node.name}: TensorRT would multiply in {actual}, asked was {requested}")
         job.notes.append(
-            f"layer {node.name} multiplies in {found}, asked was {asked}: right, but slower than it could be"
+            f"layer {node.name} multiplies in {actual}, asked was {requested}: right, but slower than it could be"
         )
     if unknown := [str(layer["name"]) for layer in layers if layer["runs"] is None]:
         job.notes.append(f"TensorRT does not tell in which precision these layers multiply: {', '.join(unknown)}")
@@ -234,12 +240,14 @@ def _kernels(job: ExportJob, text: str | None) -> dict[str, object]:
     if job.card["form"] == "step":
         counts = {}
         for node in job.graph.neurons:
-            outputs = [spikes(node.layer), *(state_out(node.layer, variable) for variable in node.initial)]
-            counts[node.layer] = len(neuron_kernels(kernels, neuron_nodes(job.proto, node.inputs[0], outputs)))
+            outputs = [spikes_name(node.layer), *(state_output(node.layer, variable) for variable in node.initial)]
+            counts[node.layer] = len(
+                find_neuron_kernels(kernels, find_neuron_nodes(job.proto, node.inputs[0], outputs))
+            )
     return {"layers": layers, "neuron_kernels": counts, "kernels": len(kernels)}
 
 
-def _type_of(weight: np.ndarray) -> str:
+def _precision_name(weight: np.ndarray) -> str:
     return {"float32": "fp32", "float16": "fp16", "int8": "int8"}[weight.dtype.name]
 
 

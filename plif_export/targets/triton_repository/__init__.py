@@ -1,1 +1,1 @@
-"""--to triton."""
+"""The target --to triton."""

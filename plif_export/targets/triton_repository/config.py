@@ -1,7 +1,7 @@
-"""config.pbtxt of a Triton model with one sequence for each stream.
+"""The config.pbtxt of a Triton model with one sequence for each stream.
 
-One `state` block for each state of the card: Triton keeps the tensor for every sequence and starts it from `initial_state`.
-Without one the first step would see uninitialised memory. All dims leave the batch axis out.
+It has one `state` block for each state of the card: Triton keeps the tensor for every sequence and starts it from
+`initial_state`. Without one the first step would read uninitialised memory. All dims leave the batch axis out.
 Source: Triton's docs/user_guide/implicit_state_management.md and protobuf/model_config.proto.
 """
 
@@ -24,14 +24,17 @@ class PbMessage(list["tuple[str, Field]"]):
     """The fields of a protobuf message, in order, repeated ones repeated."""
 
 
-class Word(str):
-    """A value without quotes: the name of an enum's member."""
+class EnumName(str):
+    """A protobuf text value without quotes: the name of an enum member."""
 
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """What `--set` says about serving. idle_s: Triton forgets a sequence that long without a request; engine: of the backend
-    python, "" for the one that is fastest there."""
+    """The serving options of a Triton model (`--set`).
+
+    idle_s: Triton drops a sequence after so many seconds without a request; engine: of the backend python, "" for the
+    fastest one on the server
+    """
 
     backend: str = "onnxruntime"
     max_batch: int = 8
@@ -41,14 +44,16 @@ class ServingOptions:
     engine: str = ""
 
 
-def config(card: Card, name: str, serving: ServingOptions) -> str:
-    """The text of config.pbtxt."""
-    keeps = serving.backend != "python"  # that backend silently ignores `state`, so model.py keeps the membranes
-    waiting = PbMessage(
+def format_config(card: Card, name: str, serving: ServingOptions) -> str:
+    """Return the text of config.pbtxt for a Triton model."""
+    triton_keeps_state = (
+        serving.backend != "python"
+    )  # the python backend silently ignores `state`, so model.py keeps the membranes
+    oldest = PbMessage(
         [("max_candidate_sequences", serving.sequences), ("max_queue_delay_microseconds", serving.delay_us)]
     )
-    batching = PbMessage([("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)), ("oldest", waiting)])
-    if keeps:
+    batching = PbMessage([("max_sequence_idle_microseconds", round(1e6 * serving.idle_s)), ("oldest", oldest)])
+    if triton_keeps_state:
         batching += [("state", _state(state)) for state in card["states"]]
     fields = PbMessage([("name", name), ("backend", serving.backend)])
     if serving.backend == "tensorrt":
@@ -60,29 +65,31 @@ def config(card: Card, name: str, serving: ServingOptions) -> str:
         ("output", output),
         ("sequence_batching", batching),
     ]
-    if not keeps or "flush_denormals" in card:  # one process has the membranes; a GPU may flush subnormal numbers
-        count: list[tuple[str, Field]] = [] if keeps else [("count", 1)]
-        fields.append(("instance_group", PbMessage([*count, ("kind", Word("KIND_CPU"))])))
-    if serving.engine and not keeps:
+    if (
+        not triton_keeps_state or "flush_denormals" in card
+    ):  # the membranes are in one process; a GPU may flush subnormal numbers
+        count: list[tuple[str, Field]] = [] if triton_keeps_state else [("count", 1)]
+        fields.append(("instance_group", PbMessage([*count, ("kind", EnumName("KIND_CPU"))])))
+    if serving.engine and not triton_keeps_state:
         value = PbMessage([("string_value", serving.engine)])
         fields.append(("parameters", PbMessage([("key", "engine"), ("value", value)])))
     return "\n".join(_lines(fields)) + "\n"
 
 
 def _tensor(name: str, shape: list[int]) -> PbMessage:
-    return PbMessage([("name", name), ("data_type", Word("TYPE_FP32")), ("dims", list(shape))])
+    return PbMessage([("name", name), ("data_type", EnumName("TYPE_FP32")), ("dims", list(shape))])
 
 
 def _state(state: Card) -> PbMessage:
-    kind: list[tuple[str, Field]] = [("data_type", Word("TYPE_FP32")), ("dims", list(state["shape"]))]
+    kind: list[tuple[str, Field]] = [("data_type", EnumName("TYPE_FP32")), ("dims", list(state["shape"]))]
     start: tuple[str, Field] = ("zero_data", True) if state["initial"] == 0 else ("data_file", state["name"])
     initial = PbMessage([("name", f"{state['name']}.initial"), *kind, start])
     ends: list[tuple[str, Field]] = [("input_name", state["input"]), ("output_name", state["output"])]
     return PbMessage([*ends, *kind, ("initial_state", initial)])
 
 
-def initial_files(card: Card) -> dict[str, bytes]:
-    """The files that start states which do not start at 0: name -> float32, little-endian."""
+def initial_state_files(card: Card) -> dict[str, bytes]:
+    """Return the files of initial states other than 0: name -> float32 bytes, little-endian."""
     return {
         state["name"]: np.full(state["shape"], state["initial"], "<f4").tobytes()
         for state in card["states"]
@@ -101,7 +108,7 @@ def _lines(message: PbMessage, indent: str = "") -> Iterator[str]:
 
 
 def _value(value: Field) -> str:
-    if isinstance(value, Word):
+    if isinstance(value, EnumName):
         return value
     if isinstance(value, str):
         escaped = value.encode("unicode_escape").decode().replace('"', '\\"')

@@ -1,4 +1,4 @@
-"""--to triton."""
+"""The part of --to triton."""
 
 ABOUT = "The model repository of a Triton inference server, for many streams at once."
 CONTRACT = "Target"

@@ -1,4 +1,4 @@
-"""--to web."""
+"""The part of --to web."""
 
 ABOUT = "A page that a browser opens from the disk, with the network and libplif in it."
 CONTRACT = "Target"

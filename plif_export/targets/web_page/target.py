@@ -1,7 +1,7 @@
-"""--to web: NAME.html, a page that a browser opens from the disk: the network, libplif as WebAssembly, and what a person touches.
+"""The target --to web: NAME.html, a page with the network and libplif as WebAssembly.
 
-In the page is the .plif file that --to plif writes, with the program of the path that runs on every machine (docs/web.md). So the
-event engine opens it and the gate proves it as any other.
+A browser opens it from the disk. The page contains the .plif file that --to plif writes, with the program of the CPU
+path that runs on every machine (docs/web.md). So the event engine opens it and the gate proves it as any other.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from plif_export.core.proof.structure import Places
+from plif_export.core.proof.structure import FileContents
 from plif_export.core.targets.target import ExportJob
 from plif_export.targets.plif_file.target import PlifTarget
 from plif_export.targets.web_page import PageNetwork, write_page
-from runtime.artifacts.web_page.page import EXPECTED, PLIF, blocks, read_bytes, without
+from runtime.artifacts.web_page.page import EXPECTED, PLIF, find_blocks, read_plif_bytes, remove_contents
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import read_regular
 from runtime.core.model.card import Card
@@ -22,7 +22,7 @@ from runtime.core.model.graph import Graph
 
 
 class WebTarget(PlifTarget):
-    """What --to plif can express, of networks that see events."""
+    """The target that writes a web page with a .plif file, for networks with event input."""
 
     name: ClassVar[str] = "web"
     suffix: ClassVar[str] = ".html"
@@ -40,19 +40,21 @@ class WebTarget(PlifTarget):
 
     def write(self, job: ExportJob, path: Path) -> None:
         name = job.name.removesuffix(self.suffix)
-        path.write_text(write_page([PageNetwork(name, name, self.packed(job, path, ("scalar",)))]), "utf-8")
+        path.write_text(write_page([PageNetwork(name, name, self.pack_bytes(job, path, ("scalar",)))]), "utf-8")
 
-    def bytes_of(self, path: Path) -> bytes:
-        return read_bytes(path)
+    def read_plif(self, path: Path) -> bytes:
+        return read_plif_bytes(path)
 
-    def named(self, path: Path, card: Card) -> str:
-        networks = [said.get("data-name", "") for said, _ in blocks(read_regular(path, EXPECTED), PLIF)]
+    def stored_name(self, path: Path, card: Card) -> str:
+        networks = [
+            attributes.get("data-name", "") for attributes, _ in find_blocks(read_regular(path, EXPECTED), PLIF)
+        ]
         return networks[0] + self.suffix if networks else path.name
 
-    def anatomy(self, path: Path, card: Card) -> Places:
-        """The network, and the page around it: code, of which all has to be that of this version."""
-        page = without(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
-        return {**super().anatomy(path, card), "page": page}
+    def normalized_contents(self, path: Path, card: Card) -> FileContents:
+        """Return the network, and the page around it: code that must be that of this version."""
+        page = remove_contents(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
+        return {**super().normalized_contents(path, card), "page": page}
 
 
 TARGETS = (WebTarget,)

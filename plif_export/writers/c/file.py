@@ -1,4 +1,4 @@
-"""The text of NAME.c and NAME.h: comments that say what the network is, sizes, and the functions of every layer."""
+"""The text of NAME.c and NAME.h: comments that describe the network, sizes, and the functions of every layer."""
 
 from __future__ import annotations
 
@@ -8,28 +8,41 @@ from textwrap import fill
 from typing import Protocol
 
 from plif_export.core.readers.rules import Problem
-from plif_export.writers.c.makers import examine
-from plif_export.writers.c.names import comment, identifier, number, string
-from plif_export.writers.c.program import CProgram, CValue, count_type, element, listing, nest, offset, unpacking
+from plif_export.writers.c.makers import build_program
+from plif_export.writers.c.names import escape_comment, format_number, format_string, to_identifier
+from plif_export.writers.c.program import (
+    CProgram,
+    CValue,
+    add_list_helper,
+    add_unpack_helper,
+    count_type,
+    element_text,
+    nest_loops,
+    offset_text,
+)
 from runtime.core.model.card import Card
 from runtime.core.model.graph import Graph
 from runtime.core.model.grids import GRIDS
 
-FIRST = "/* plif:"  # what a source file of ours begins with, by which its kind is told
+FILE_MARK = "/* plif:"  # the first characters of a source file of plif, which identify its kind
 
 
 class Addition(Protocol):
-    """A function of its own behind those of the network."""
+    """A further C function in the generated file, after those of the network."""
 
     def declaration(self, name: str, big: str) -> str:
-        """What the header says of it."""
+        """Return the C declaration for the header."""
 
     def code(self, program: CProgram, name: str) -> str: ...
 
 
 @dataclass
 class CFiles:
-    """source, header: the texts, without the card;  program: what they were made of;  problems: what was not written."""
+    """The generated C texts of a network.
+
+    source, header: the texts, without the card;  program: the collected parts;  problems: layers that could not be
+    written
+    """
 
     source: str
     header: str
@@ -37,19 +50,23 @@ class CFiles:
     problems: list[Problem] = field(default_factory=list)
 
 
-def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", more: Addition | None = None) -> CFiles:
-    """stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". more: what is added."""
-    program, problems = examine(graph, input_type)
-    made = CFiles("", "", program, problems)
+def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", addition: Addition | None = None) -> CFiles:
+    """Generate the C source and header of a graph.
+
+    stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". addition: a function to
+    add.
+    """
+    program, problems = build_program(graph, input_type)
+    files = CFiles("", "", program, problems)
     if not problems:
-        name = identifier(stem)
-        made.header = _header(program, card, stem, more.declaration(name, name.upper()) if more else "")
-        made.source = _source(program, card, stem) + (more.code(program, name) if more else "")
-    return made
+        name = to_identifier(stem)
+        files.header = _header_text(program, card, stem, addition.declaration(name, name.upper()) if addition else "")
+        files.source = _source_text(program, card, stem) + (addition.code(program, name) if addition else "")
+    return files
 
 
-def _facts(card: Card, program: CProgram) -> list[str]:
-    """What a reader of the code wants to know first, a line each."""
+def _fact_lines(card: Card, program: CProgram) -> list[str]:
+    """Return the facts of a network as comment lines for the reader of the code."""
     shape = "x".join(map(str, card["input"]["shape"]))
     output = card["output"]
     y = (
@@ -57,15 +74,15 @@ def _facts(card: Card, program: CProgram) -> list[str]:
         if output["kind"] == "votes"
         else f"{output['kind']}, by class"
     )
-    rounded = " weights where a layer reads spikes, membranes float32" if card["precision"] in GRIDS else ""
+    rounding = " weights where a layer reads spikes, membranes float32" if card["precision"] in GRIDS else ""
     lines = [
         f"network   {card['notation'] or 'read from a module'}",
         f"input     {card['input']['kind']} {shape} ({program.input_type}), channel 1 = ON",
         f"framing   {card['framing'] or 'not said'};  T {card['T']}",
         f"classes   {len(card['classes'])}: {', '.join(map(str, card['classes']))}",
         f"output    {y}",
-        f"precision {card['precision']}{rounded};  math {card['math']}",
-        f"tau       {', '.join(f'{layer} {_tau(tau)}' for layer, tau in card['taus'].items())}",
+        f"precision {card['precision']}{rounding};  math {card['math']}",
+        f"tau       {', '.join(f'{layer} {_format_tau(tau)}' for layer, tau in card['taus'].items())}",
     ]
     if card["normalisation"]:
         lines.append(f"before    (image - mean) / std with {card['normalisation']}")
@@ -74,17 +91,17 @@ def _facts(card: Card, program: CProgram) -> list[str]:
             "numbers   below 2^-126 must not be flushed to zero (FTZ, DAZ, FZ): the network would spike otherwise"
         )
     lines.append(f"made from {card['source_sha256'] or 'a module in memory'} (SHA-256 of the model)")
-    return [fill(comment(line), 110, subsequent_indent=" " * 13) for line in lines]
+    return [fill(escape_comment(line), 110, subsequent_indent=" " * 13) for line in lines]
 
 
-def _tau(tau: float | list[float] | None) -> str:
+def _format_tau(tau: float | list[float] | None) -> str:
     if tau is None:
         return "none"
     return f"{tau:.4g}" if isinstance(tau, int | float) else f"{min(tau):.4g} to {max(tau):.4g}"
 
 
-def _header(program: CProgram, card: Card, stem: str, declared: str) -> str:
-    name, shape = identifier(stem), card["input"]["shape"]
+def _header_text(program: CProgram, card: Card, stem: str, declared: str) -> str:
+    name, shape = to_identifier(stem), card["input"]["shape"]
     big = name.upper()
     voters = card["output"].get("voters", 1)
     if voters > 1:
@@ -108,13 +125,13 @@ def _header(program: CProgram, card: Card, stem: str, declared: str) -> str:
     defines = "".join(
         f"#define {key} {value}{f' /* {about} */' if about else ''}\n" for key, (value, about) in sizes.items()
     )
-    classes = ", ".join(string(str(c)) for c in card["classes"])
+    classes = ", ".join(format_string(str(c)) for c in card["classes"])
     parts = (
         f"{program.ram} of static buffers, {program.caller} of the caller's x and y, at most {program.stack} of stack"
     )
     ram = f"RAM       {program.ram + program.caller + program.stack} bytes: {parts}"
-    facts = "\n".join(f"   {line}" for line in [*_facts(card, program), ram])
-    return f"""{FIRST} {comment(stem)}.h, a spiking network as C
+    facts = "\n".join(f"   {line}" for line in [*_fact_lines(card, program), ram])
+    return f"""{FILE_MARK} {escape_comment(stem)}.h, a spiking network as C
 
     float y[{big}_CLASSES];
     {kind} votes[{big}_CLASSES] = {{0}};
@@ -137,7 +154,7 @@ extern "C" {{
 
 {defines}#define {big}_CLASS_NAMES {{{classes}}}
 #define {big}_LAYERS {len(program.shown)} /* layers of neurons */
-#define {big}_LAYER_NAMES {{{", ".join(string(shown.layer) for shown in program.shown)}}}
+#define {big}_LAYER_NAMES {{{", ".join(format_string(shown.layer) for shown in program.shown)}}}
 #define {big}_LAYER_SIZES {{{", ".join(str(prod(shown.shape)) for shown in program.shown)}}}
 
 typedef {program.input_type} {name}_input; /* one number of a frame */
@@ -159,15 +176,15 @@ int {name}_spikes(int layer);
 """
 
 
-def _source(program: CProgram, card: Card, stem: str) -> str:
-    name = identifier(stem)
+def _source_text(program: CProgram, card: Card, stem: str) -> str:
+    name = to_identifier(stem)
     output = program.output
     assert output is not None
-    loops, at = nest(output.shape)
-    place = offset(at, [prod(output.shape[i + 1 :]) for i in range(len(at))], output.shape)
-    copy = f"{loops}{'    ' * len(at)}y[{place}] = {element(program, output, at)};"
+    loops, index = nest_loops(output.shape)
+    place = offset_text(index, [prod(output.shape[i + 1 :]) for i in range(len(index))], output.shape)
+    copy = f"{loops}{'    ' * len(index)}y[{place}] = {element_text(program, output, index)};"
     resets = "".join(
-        f"    for (int i = 0; i < {size}; i++)\n        {buffer}[i] = {number(value)};\n"
+        f"    for (int i = 0; i < {size}; i++)\n        {buffer}[i] = {format_number(value)};\n"
         for buffer, size, value in program.resets
     )
     calls = "".join(f"    {call}\n" for call in [*program.first, *program.calls, *copy.splitlines()])
@@ -176,11 +193,11 @@ def _source(program: CProgram, card: Card, stem: str) -> str:
             return -1;
 """
     finite = finite if program.input_type == "float" else ""
-    facts = "\n".join(f"   {line}" for line in _facts(card, program))
-    counts = "".join(f"    case {i}:\n{_count(shown.s)}" for i, shown in enumerate(program.shown))
-    probe = _probe(program, name)  # may need helpers, so before they are listed
-    includes = "".join(f"#include <{each}>\n" for each in sorted(program.headers))
-    return f"""{FIRST} {comment(stem)}.c, a spiking network as C. How to use it: {comment(stem)}.h
+    facts = "\n".join(f"   {line}" for line in _fact_lines(card, program))
+    counts = "".join(f"    case {i}:\n{_count_case(shown.s)}" for i, shown in enumerate(program.shown))
+    probe = _probe_code(program, name)  # may add helpers, so it comes before they are listed
+    includes = "".join(f"#include <{header}>\n" for header in sorted(program.headers))
+    return f"""{FILE_MARK} {escape_comment(stem)}.c, a spiking network as C. How to use it: {escape_comment(stem)}.h
 
 {facts}
 
@@ -189,7 +206,7 @@ def _source(program: CProgram, card: Card, stem: str) -> str:
    Letters: x current, v membrane, h membrane before the reset, s spike (Fang et al. 2021, eq. 2-6).
    Each operation rounds to float32 once: compile without -ffast-math. */
 
-#include "{comment(stem)}.h"
+#include "{escape_comment(stem)}.h"
 
 {includes}
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
@@ -243,32 +260,32 @@ int {name}_spikes(int layer)
 """
 
 
-def _count(s: CValue) -> str:
-    """The case that counts the spikes of one layer."""
-    what = f"{s.name}_n[i]" if s.kind == "spikes" else f"{s.name}[i] < 0 || {s.name}[i] > 0"
+def _count_case(s: CValue) -> str:
+    """Return the C case that counts the spikes of one layer."""
+    condition = f"{s.name}_n[i]" if s.kind == "spikes" else f"{s.name}[i] < 0 || {s.name}[i] > 0"
     size = s.places if s.kind == "spikes" else prod(s.shape)
-    return f"        for (int i = 0; i < {size}; i++)\n            count += {what};\n        break;\n"
+    return f"        for (int i = 0; i < {size}; i++)\n            count += {condition};\n        break;\n"
 
 
-def _probe(program: CProgram, name: str) -> str:
-    """What a proof sees: compiled in with -DPLIF_PROBE alone."""
+def _probe_code(program: CProgram, name: str) -> str:
+    """Return the C code of the probe that a proof reads, compiled with -DPLIF_PROBE only."""
     tables, show = [], []
     for number_, shown in enumerate(program.shown):
         size = prod(shown.shape)
         if shown.s.kind == "spikes":
-            unpack = unpacking(program, shown.s, probe=True)
-            listed = listing(program, shown.s.channels)
+            unpack = add_unpack_helper(program, shown.s, probe=True)
+            listed = add_list_helper(program, shown.s.channels)
             program.probes.append(f"static float {shown.s.name}_seen[{size}];")
             channels, places = shown.s.channels, shown.s.places
-            given = f"{shown.s.name}_seen"
+            numbers = f"{shown.s.name}_seen"
             show.append(
                 f"""    case {number_}:
-        {unpack}({given}, {shown.s.name}_c, {shown.s.name}_n, {places}, {channels});
-        plif_probe({number_}, {shown.h}, {given});
+        {unpack}({numbers}, {shown.s.name}_c, {shown.s.name}_n, {places}, {channels});
+        plif_probe({number_}, {shown.h}, {numbers});
         for (int p = 0; p < {places}; p++) {{
             static uint8_t fired[{channels}];
             for (int o = 0; o < {channels}; o++)
-                fired[o] = {given}[p * {channels} + o] > 0.5f;
+                fired[o] = {numbers}[p * {channels} + o] > 0.5f;
             {shown.s.name}_n[p] = ({count_type(channels)}){listed}({shown.s.name}_c + p * {channels}, fired, {channels});
         }}
         break;

@@ -10,42 +10,45 @@ WIDTH = 110  # characters of a line of numbers
 INDENTED = "\n   "
 
 
-def identifier(text: str) -> str:
-    """A name of a graph or a file as a C identifier: letters, digits and _, with no digit in front."""
+def to_identifier(text: str) -> str:
+    """Convert a name to a C identifier: letters, digits and _, with no digit in front."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "net"
     return f"n{name}" if name[0].isdigit() else name
 
 
-class Names:
-    """Identifiers of one file, each given once."""
+class UniqueNames:
+    """The identifiers of one C file, each used once."""
 
     def __init__(self) -> None:
-        self.taken: set[str] = set()
+        self.used: set[str] = set()
 
-    def new(self, wanted: str, ends: tuple[str, ...] = ("",)) -> str:
-        """`wanted`, with a number behind it where a name of it and one of `ends` is taken."""
-        name, number = wanted, 2
-        while any(name + end in self.taken for end in ends):
-            name, number = f"{wanted}_{number}", number + 1
-        self.taken.update(name + end for end in ends)
+    def new(self, base_name: str, ends: tuple[str, ...] = ("",)) -> str:
+        """Return a new identifier `base_name`; if it or one with an ending of `ends` is in use, a number is added."""
+        name, number = base_name, 2
+        while any(name + end in self.used for end in ends):
+            name, number = f"{base_name}_{number}", number + 1
+        self.used.update(name + end for end in ends)
         return name
 
 
-def number(value: float) -> str:
-    """A float32 as a C constant that reads back as the same bits: 0.1f"""
+def format_number(value: float) -> str:
+    """Format a float32 as a C constant that reads back as the same bits: 0.1f."""
     text = str(np.float32(value))
     return f"{text if re.search('[.en]', text) else text + '.0'}f"
 
 
-def rounded(product: str) -> str:
-    """A product that something may be added to, which no compiler makes one rounding of (file.py)."""
+def no_fma(product: str) -> str:
+    """Wrap a C product so that no compiler fuses it with an addition into one rounding (no FMA).
+
+    file.py has the macro.
+    """
     return f"ROUNDED({product})"
 
 
-def array(values: np.ndarray) -> str:
-    """float32 or whole numbers [n] -> lines of a C initialiser."""
+def format_array(values: np.ndarray) -> str:
+    """Format float32 or whole numbers [n] as lines of a C initialiser."""
     flat = values.ravel()
-    texts = [number(v) for v in flat] if flat.dtype == np.float32 else [str(v) for v in flat.tolist()]
+    texts = [format_number(v) for v in flat] if flat.dtype == np.float32 else [str(v) for v in flat.tolist()]
     lines: list[str] = []
     line: list[str] = []
     length = 0
@@ -58,8 +61,8 @@ def array(values: np.ndarray) -> str:
     return ",\n".join([*lines, ",".join(line)])
 
 
-def string(text: str) -> str:
-    """Text as a C string literal, in ASCII."""
+def format_string(text: str) -> str:
+    """Format a text as a C string literal, in ASCII."""
     escaped = "".join(
         c if c.isascii() and c.isprintable() and c not in '"\\?' else "".join(f"\\{b:03o}" for b in c.encode())
         for c in text
@@ -67,12 +70,15 @@ def string(text: str) -> str:
     return f'"{escaped}"'
 
 
-def comment(text: str) -> str:
-    """Text that cannot end the comment that it stands in, nor begin one."""
+def escape_comment(text: str) -> str:
+    """Return a text that neither ends the C comment around it nor begins one."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return re.sub(r"\?(?=\?)", "? ", shown.replace("*/", "* /").replace("/*", "/ *"))
 
 
-def remark(text: str) -> str:
-    """A whole comment; lines of it that begin with three blanks stay lines. Names of layers come from whoever made the model."""
-    return f"/* {INDENTED.join(map(comment, text.split(INDENTED)))} */"
+def format_comment(text: str) -> str:
+    """Format a text as a whole C comment.
+
+    Lines that begin with three blanks stay lines. Names of layers are untrusted: the author of the model chose them.
+    """
+    return f"/* {INDENTED.join(map(escape_comment, text.split(INDENTED)))} */"

@@ -1,4 +1,4 @@
-"""The C of a network, for --to c."""
+"""The part that writes a network as C, for --to c."""
 
 ABOUT = "A graph as one .c and one .h, without a library, a heap or a thread."
 CONTRACT = "Target"

@@ -1,10 +1,11 @@
-"""What is collected while a graph becomes C: constants, buffers, functions, and the calls of one step.
+"""The parts of a C program while a graph is written: constants, buffers, functions, and the calls of one step.
 
 A value of the graph is one of three things in C:
 
-    x        the caller's frame, as its shape says: [C][H][W]
+    x        the caller's frame, in its shape's order: [C][H][W]
     floats   a buffer with the channels last: [H][W][C]; a state or a constant is one as well
-    spikes   a list for each place: NAME_n [H * W] says how many channels fired, NAME_c [H * W][C] which, in rising order
+    spikes   a list for each place: NAME_n [H * W] is the number of channels that fired, NAME_c [H * W][C] their
+             indices, in rising order
 """
 
 from __future__ import annotations
@@ -16,49 +17,52 @@ from math import prod
 
 import numpy as np
 
-from plif_export.writers.c.names import Names, array, identifier, remark
+from plif_export.writers.c.names import UniqueNames, format_array, format_comment, to_identifier
 from runtime.core.model.graph import Graph, Node, Shape
 
 FLOAT_BYTES = 4
-STACK_OF_CALLS = 512  # a step calls a layer, that a helper: registers, spilled values, return addresses, mathematics
-MOST_FLAGS = 1024  # on the stack; more are a static array
+STACK_OF_CALLS = 512  # bytes: a step calls a layer, that a helper: registers, spilled values, return addresses, libm
+MOST_FLAGS = 1024  # flags on the stack; more flags are a static array
 LOCAL = re.compile(r"^ +(?:const )?(float|int|int32_t|uint8_t) \w+(?:\[(\d+)\])?(?: =|;)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class CValue:
-    """kind: "x", "floats" or "spikes"; name: of its buffer; shape: of the graph; lies: the shape by which it lies in memory,
-    another one where a map was flattened and nothing was moved."""
+    """A value of the graph in the C program.
+
+    kind: "x", "floats" or "spikes"; name: of its buffer; shape: of the graph; layout: the shape of its memory layout,
+    another one if a map was flattened and nothing was moved
+    """
 
     kind: str
     name: str
     shape: Shape
-    lies: Shape
+    layout: Shape
 
     @property
     def channels(self) -> int:
-        return self.lies[0]
+        return self.layout[0]
 
     @property
     def places(self) -> int:
-        return prod(self.lies[1:])
+        return prod(self.layout[1:])
 
     @property
     def flattened(self) -> bool:
-        return self.lies != self.shape
+        return self.layout != self.shape
 
 
 @dataclass
 class LayerMemory:
-    """Bytes of one layer: constants (flash) and buffers (RAM)."""
+    """The bytes of one layer: constants (flash) and buffers (RAM)."""
 
     flash: int = 0
     ram: int = 0
 
 
 @dataclass
-class ShownLayer:
-    """A neuron layer as a proof sees it: names of its buffers, and its state variables with theirs."""
+class ProbedLayer:
+    """The buffers of a neuron layer that a proof reads: h, spikes, and its state variables."""
 
     layer: str
     h: str
@@ -68,22 +72,22 @@ class ShownLayer:
 
 
 def index_type(channels: int) -> str:
-    """The type of a channel's number in a list of spikes."""
+    """Return the C type of a channel index in a list of spikes."""
     return "uint8_t" if channels <= 256 else "uint16_t"
 
 
 def count_type(channels: int) -> str:
-    """The type of how many channels fired."""
+    """Return the C type of the number of channels that fired."""
     return "uint8_t" if channels <= 255 else "uint16_t"
 
 
-def last(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """Numbers of a layer, [*shape] or what repeats over that, as they lie: the channels last."""
+def channels_last(values: np.ndarray, shape: Shape) -> np.ndarray:
+    """Reorder a layer's numbers, [*shape] or broadcastable to it, to channels last."""
     return np.ascontiguousarray(np.moveaxis(np.broadcast_to(values, shape), 0, -1))
 
 
-def strides(shape: Shape) -> tuple[int, ...]:
-    """How far apart neighbours are along each axis of a value that lies with the channels last."""
+def channels_last_strides(shape: Shape) -> tuple[int, ...]:
+    """Return the strides along each axis of a value that is stored with the channels last."""
     moved = [*shape[1:], shape[0]]
     steps = [prod(moved[i + 1 :]) for i in range(len(moved))]
     return (steps[-1], *steps[:-1])
@@ -91,9 +95,9 @@ def strides(shape: Shape) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Product:
-    """A Conv or Linear that is ready to be written, once it is known what happens with its sums.
+    """The C text of a Conv or Linear before the use of its sums is known.
 
-    loops    what makes the sums of one place `p`
+    loops    the code that forms the sums of one place `p`
     current  the current x of output `o`, from sum[o]
     """
 
@@ -104,14 +108,20 @@ class Product:
     about: str
 
     def body(self, finish: str) -> str:
-        """The whole body of the function; finish: what is done at place `p` with its sums, indented by one level."""
+        """Return the whole body of the product's C function.
+
+        finish: the code that uses the sums at place `p`, indented by one level
+        """
         depth = 2 if self.node.op == "Conv" else 0
         return self.head + self.loops.replace("@FINISH@\n", indent(finish, depth))
 
 
 @dataclass
 class CProgram:
-    """The parts of one file. `input_type`: of a number of the frame, "float" or "uint8_t"."""
+    """The parts of one C file.
+
+    `input_type`: of a number of the frame, "float" or "uint8_t".
+    """
 
     graph: Graph
     input_type: str = "float"
@@ -120,139 +130,148 @@ class CProgram:
     helpers: dict[str, str] = field(default_factory=dict)
     probe_helpers: dict[str, str] = field(default_factory=dict)
     functions: list[str] = field(default_factory=list)
-    first: list[str] = field(default_factory=list)  # what a step does before its layers
+    first: list[str] = field(default_factory=list)  # statements of a step before its layers
     calls: list[str] = field(default_factory=list)
-    probes: list[str] = field(default_factory=list)  # buffers that only a proof has
-    shown: list[ShownLayer] = field(default_factory=list)
-    resets: list[tuple[str, int, float]] = field(default_factory=list)  # (buffer, numbers, what each starts at)
+    probes: list[str] = field(default_factory=list)  # buffers for the proof only
+    shown: list[ProbedLayer] = field(default_factory=list)
+    resets: list[tuple[str, int, float]] = field(default_factory=list)  # (buffer, numbers, initial value)
     memory: dict[str, LayerMemory] = field(default_factory=dict)
     sums: dict[str, int] = field(default_factory=dict)  # type of a sum -> the most outputs of a layer that forms it
     fired: int = 0  # the most channels of a layer that fires
     headers: set[str] = field(default_factory=set)
-    names: Names = field(default_factory=Names)
+    names: UniqueNames = field(default_factory=UniqueNames)
     values: dict[str, CValue] = field(default_factory=dict)
     pending: dict[str, Product] = field(
         default_factory=dict
-    )  # products that wait for the neurons which alone read them
+    )  # products that are written with their only reader, a neuron layer
     states: dict[tuple[str, str], str] = field(default_factory=dict)  # (layer, variable) -> buffer
-    layer: str = ""  # of the node that is being written; its bytes are counted there
-    output: CValue | None = None  # as floats, once all is written
-    locals: int = 0  # bytes of the variables of the function that has the most
+    layer: str = ""  # the node that is being written, for the count of bytes
+    output: CValue | None = None  # as floats, set at the end
+    locals: int = 0  # the largest bytes of local variables of a function
 
-    def id(self, node: Node) -> str:
-        """What the names of a node's arrays begin with; not with "state_", by which variables of neurons do."""
-        name = identifier(node.layer if node.op == "Neuron" else node.name)
+    def node_id(self, node: Node) -> str:
+        """Return the prefix of a node's array names; never "state_", the prefix of neuron variables."""
+        name = to_identifier(node.layer if node.op == "Neuron" else node.name)
         return f"n{name}" if f"{name}_".startswith("state_") else name
 
     @property
     def flash(self) -> int:
-        """Bytes of all constants."""
-        return sum(each.flash for each in self.memory.values())
+        """The bytes of all constants."""
+        return sum(layer.flash for layer in self.memory.values())
 
     @property
     def ram(self) -> int:
-        """Bytes of all static buffers."""
-        return sum(each.ram for each in self.memory.values())
+        """The bytes of all static buffers."""
+        return sum(layer.ram for layer in self.memory.values())
 
     @property
     def caller(self) -> int:
-        """Bytes of the frame x and the output y, which the caller has."""
+        """The bytes of the frame x and the output y, which the caller allocates."""
         number = FLOAT_BYTES if self.input_type == "float" else 1
         return prod(self.graph.input_shape) * number + prod(self.graph[self.graph.output].shape) * FLOAT_BYTES
 
     @property
     def stack(self) -> int:
-        """Bytes of stack that a step takes at most."""
+        """The largest number of stack bytes of one step."""
         return self.locals + STACK_OF_CALLS
 
-    def count(self, flash: int = 0, ram: int = 0) -> None:
-        found = self.memory.setdefault(self.layer, LayerMemory())
-        found.flash += flash
-        found.ram += ram
+    def count_bytes(self, flash: int = 0, ram: int = 0) -> None:
+        memory = self.memory.setdefault(self.layer, LayerMemory())
+        memory.flash += flash
+        memory.ram += ram
 
-    def constant(self, wanted: str, values: np.ndarray, about: str) -> str:
-        """A constant array [...] of float32, int8 or other whole numbers; `about`: a comment. Returns its name."""
+    def add_constant(self, base_name: str, values: np.ndarray, about: str) -> str:
+        """Add a constant array [...] of float32, int8 or other whole numbers, and return its name.
+
+        `about`: a comment
+        """
         types = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
-        name = self.names.new(wanted)
+        name = self.names.new(base_name)
         self.constants.append(
-            f"{remark(about)}\nstatic const {types[values.dtype.name]} {name}[{values.size}] = {{\n{array(values)}}};\n"
+            f"{format_comment(about)}\n"
+            f"static const {types[values.dtype.name]} {name}[{values.size}] = {{\n{format_array(values)}}};\n"
         )
-        self.count(flash=values.nbytes)
+        self.count_bytes(flash=values.nbytes)
         return name
 
-    def floats(self, wanted: str, size: int, about: str) -> str:
-        """A buffer of floats. Returns its name."""
-        name = self.names.new(wanted)
-        self.buffers.append(f"static float {name}[{size}]; {remark(about)}")
-        self.count(ram=size * FLOAT_BYTES)
+    def add_floats(self, base_name: str, size: int, about: str) -> str:
+        """Add a buffer of floats, and return its name."""
+        name = self.names.new(base_name)
+        self.buffers.append(f"static float {name}[{size}]; {format_comment(about)}")
+        self.count_bytes(ram=size * FLOAT_BYTES)
         return name
 
-    def output_of(self, node: Node, about: str = "its output", end: str = "y") -> CValue:
-        """A buffer for what a node gives, as floats."""
-        name = self.floats(f"{self.id(node)}_{end}", prod(node.shape), f"{node.name}: {about}")
+    def add_output(self, node: Node, about: str = "its output", end: str = "y") -> CValue:
+        """Add a buffer of floats for the output of a node."""
+        name = self.add_floats(f"{self.node_id(node)}_{end}", prod(node.shape), f"{node.name}: {about}")
         return CValue("floats", name, node.shape, node.shape)
 
-    def spikes(self, wanted: str, shape: Shape) -> CValue:
-        """A list of spikes for each place of a map."""
-        name = self.names.new(wanted, ("_n", "_c", "_f", "_seen", "_flat"))
+    def add_spikes(self, base_name: str, shape: Shape) -> CValue:
+        """Add a list of spikes for each place of a map."""
+        name = self.names.new(base_name, ("_n", "_c", "_f", "_seen", "_flat"))
         channels, places = shape[0], prod(shape[1:])
         index, count = index_type(channels), count_type(channels)
         self.buffers.append(f"static {count} {name}_n[{places}]; /* how many fired at each place */")
         self.buffers.append(f"static {index} {name}_c[{places * channels}]; /* which channels, [place][rank] */")
-        self.count(ram=places * (1 if count == "uint8_t" else 2) + places * channels * (1 if index == "uint8_t" else 2))
+        self.count_bytes(
+            ram=places * (1 if count == "uint8_t" else 2) + places * channels * (1 if index == "uint8_t" else 2)
+        )
         self.fired = max(self.fired, channels)
         return CValue("spikes", name, shape, shape)
 
-    def helper(self, name: str, text: str) -> str:
+    def add_helper(self, name: str, text: str) -> str:
         self.helpers.setdefault(name, text)
         return name
 
-    def function(self, name: str, about: str, body: str) -> None:
-        """A function of one layer, and its call in a step."""
+    def add_function(self, name: str, about: str, body: str) -> None:
+        """Add the C function of one layer, and its call in a step."""
         reads_x = re.search(r"\bframe\b", body) is not None
         name = self.names.new(f"run_{name}")
         argument = f"const {self.input_type} frame[]" if reads_x else "void"
         sizes = (int(n or 1) * (1 if kind == "uint8_t" else FLOAT_BYTES) for kind, n in LOCAL.findall(body))
         self.locals = max(self.locals, sum(sizes))
-        self.functions.append(f"{remark(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
+        self.functions.append(f"{format_comment(about)}\nstatic void {name}({argument})\n{{\n{body}}}\n")
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
 
     def as_floats(self, value: CValue) -> CValue:
-        """The value as floats (or the caller's frame) that lie by their own shape."""
+        """Return a value as floats (or the caller's frame) in the order of its own shape."""
         if value.kind == "spikes":
-            value = self._unpacked(value)
-        moved = value.flattened and len(value.lies) > 1 and value.places > 1
-        return self._moved(value) if moved else replace(value, lies=value.shape)
+            value = self._unpack_spikes(value)
+        moved = value.flattened and len(value.layout) > 1 and value.places > 1
+        return self._copy_flat(value) if moved else replace(value, layout=value.shape)
 
-    def _unpacked(self, value: CValue) -> CValue:
-        """Spikes as 0.0 and 1.0, once for all who read them."""
+    def _unpack_spikes(self, value: CValue) -> CValue:
+        """Unpack a list of spikes to 0.0 and 1.0, once for all its readers."""
         key = f"{value.name} as floats"
         if key not in self.values:
-            name = self.floats(f"{value.name}_f", prod(value.lies), "the same spikes as 0 and 1")
-            unpack = unpacking(self, value)
-            self.function(
+            name = self.add_floats(f"{value.name}_f", prod(value.layout), "the same spikes as 0 and 1")
+            unpack = add_unpack_helper(self, value)
+            self.add_function(
                 f"{value.name}_unpack",
                 "spikes as numbers",
                 f"    {unpack}({name}, {value.name}_c, {value.name}_n, {value.places}, {value.channels});\n",
             )
-            self.values[key] = CValue("floats", name, value.lies, value.lies)
+            self.values[key] = CValue("floats", name, value.layout, value.layout)
         return replace(self.values[key], shape=value.shape)
 
-    def _moved(self, value: CValue) -> CValue:
-        """A flattened map, moved into the order of its shape."""
-        name = self.floats(f"{value.name}_flat", prod(value.shape), "the same numbers, one after the other")
-        loops, at = nest(value.lies)
-        source = element(self, replace(value, shape=value.lies), at)
-        self.function(
+    def _copy_flat(self, value: CValue) -> CValue:
+        """Copy a flattened map into the order of its shape."""
+        name = self.add_floats(f"{value.name}_flat", prod(value.shape), "the same numbers, one after the other")
+        loops, index = nest_loops(value.layout)
+        source = element_text(self, replace(value, shape=value.layout), index)
+        self.add_function(
             f"{value.name}_flatten",
             "flattened: channels first",
-            f"    int n = 0;\n{indent(loops)}{'    ' * (len(value.lies) + 1)}{name}[n++] = {source};\n",
+            f"    int n = 0;\n{indent(loops)}{'    ' * (len(value.layout) + 1)}{name}[n++] = {source};\n",
         )
         return CValue("floats", name, value.shape, value.shape)
 
 
-def unpacking(program: CProgram, value: CValue, probe: bool = False) -> str:
-    """The helper that writes spikes as 0.0 and 1.0; `probe`: one that only a proof has."""
+def add_unpack_helper(program: CProgram, value: CValue, probe: bool = False) -> str:
+    """Add the C helper that writes spikes as 0.0 and 1.0, and return its name.
+
+    `probe`: a helper for the proof only
+    """
     index, count = index_type(value.channels), count_type(value.channels)
     name = f"{'plif_' * probe}unpack_{index[:-2]}_{count[:-2]}"
     helpers = program.probe_helpers if probe else program.helpers
@@ -272,11 +291,11 @@ def unpacking(program: CProgram, value: CValue, probe: bool = False) -> str:
     return name
 
 
-def listing(program: CProgram, channels: int) -> str:
-    """The helper that makes a list of what fired, and clears the flags for the next place."""
+def add_list_helper(program: CProgram, channels: int) -> str:
+    """Add the C helper that lists the channels that fired and clears their flags, and return its name."""
     index = index_type(channels)
     name = f"list_{index[:-2]}"
-    return program.helper(
+    return program.add_helper(
         name,
         f"""/* fired[o] of 0 or 1 -> the list c of those that are 1; returns how many, and clears fired */
 static int {name}({index} c[], uint8_t fired[], int channels)
@@ -293,39 +312,39 @@ static int {name}({index} c[], uint8_t fired[], int channels)
     )
 
 
-def flags(program: CProgram, channels: int) -> str:
-    """The declaration of `fired`, the flags of the channels of one place."""
+def declare_flags(program: CProgram, channels: int) -> str:
+    """Return the C declaration of `fired`, the flags of the channels of one place."""
     if channels <= MOST_FLAGS:
         return f"    uint8_t fired[{channels}] = {{0}};\n"
-    program.count(ram=channels)
+    program.count_bytes(ram=channels)
     return f"    static uint8_t fired[{channels}];\n"
 
 
-def nest(shape: Sequence[int], letters: str = "abcdef") -> tuple[str, list[str]]:
-    """Loops over all elements of a shape, in its own order: (their text, the index of each axis)."""
-    at = list(letters[: len(shape)])
+def nest_loops(shape: Sequence[int], letters: str = "abcdef") -> tuple[str, list[str]]:
+    """Return C loops over all elements of a shape, in its own order: (their text, the index of each axis)."""
+    index = list(letters[: len(shape)])
     lines = [
-        f"{'    ' * i}for (int {k} = 0; {k} < {n}; {k}++)\n" for i, (k, n) in enumerate(zip(at, shape, strict=True))
+        f"{'    ' * i}for (int {k} = 0; {k} < {n}; {k}++)\n" for i, (k, n) in enumerate(zip(index, shape, strict=True))
     ]
-    return "".join(lines), at
+    return "".join(lines), index
 
 
 def indent(text: str, by: int = 1) -> str:
     return "".join(f"{'    ' * by}{line}\n" if line else "\n" for line in text.splitlines())
 
 
-def offset(at: Sequence[str], steps: Sequence[int], shape: Sequence[int]) -> str:
-    """The place of one element: an index for each axis, which stays at 0 along axes of size 1."""
-    terms = [k if s == 1 else f"{k} * {s}" for k, s, n in zip(at, steps, shape, strict=True) if n != 1 and k != "0"]
+def offset_text(index: Sequence[str], steps: Sequence[int], shape: Sequence[int]) -> str:
+    """Return the C offset of one element from an index for each axis; axes of size 1 have no term."""
+    terms = [k if s == 1 else f"{k} * {s}" for k, s, n in zip(index, steps, shape, strict=True) if n != 1 and k != "0"]
     return " + ".join(terms) or "0"
 
 
-def element(program: CProgram, value: CValue, at: Sequence[str]) -> str:
-    """One element of a value by its indices; where it has fewer axes than indices, the last ones count."""
-    shape, at = value.shape, list(at)[len(at) - len(value.shape) :]
+def element_text(program: CProgram, value: CValue, index: Sequence[str]) -> str:
+    """Return the C text of one element by its indices; a value with fewer axes uses the last indices."""
+    shape, index = value.shape, list(index)[len(index) - len(value.shape) :]
     if value.kind == "x":
         steps = [prod(shape[i + 1 :]) for i in range(len(shape))]
-        text = f"frame[{offset(at, steps, shape)}]"
+        text = f"frame[{offset_text(index, steps, shape)}]"
         return text if program.input_type == "float" else f"(float){text}"
     assert value.kind == "floats", "a list of spikes should have been unpacked"
-    return f"{value.name}[{offset(at, strides(shape), shape)}]"
+    return f"{value.name}[{offset_text(index, channels_last_strides(shape), shape)}]"

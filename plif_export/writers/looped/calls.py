@@ -1,4 +1,4 @@
-"""What the gate asks of a loop form whose step has passed: a call of T steps is what the unrolled form is for T."""
+"""The gate's check of a loop form with a proved step: a call of T steps must equal the unrolled form for T."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from plif_export.core.proof.arithmetic.bounds import Bounds
 from plif_export.core.proof.arithmetic.interpret import Array, State
-from plif_export.core.proof.gate import differing, run_calls
+from plif_export.core.proof.gate import find_mismatches, run_calls
 from plif_export.core.proof.report import Report
 from plif_export.core.proof.subjects.slices import CannotRun
 from plif_export.core.proof.subjects.subject import Subject
@@ -17,7 +17,10 @@ LOOPS = (1, 3, 7)  # steps in a call of a loop form
 
 
 def compare_calls(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
-    """A loop form in one call of T steps against T calls of its step, for three T, within the same bound as rows."""
+    """Compare a loop form in one call of T steps with T calls of its step, for three values of T.
+
+    The bound is that of the rows check.
+    """
     rows = x.shape[1] if subject.batch is None else 1
     states = {key: np.concatenate([state[key] for state in start[:rows]]) for key in start[0]}
     for T in LOOPS:
@@ -25,14 +28,15 @@ def compare_calls(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
         loop = subject.with_card({**subject.card, "form": "unrolled", "T": T, "input": sequence})
         frames = x[:, :rows].take(range(T), 0, mode="wrap")
         try:
-            found, wanted = (
-                run_calls(one, one.call if one.batch is None else one.alone, frames, states) for one in (loop, subject)
+            actual, expected = (
+                run_calls(form, form.run_call if form.batch is None else form.run_single, frames, states)
+                for form in (loop, subject)
             )
         except CannotRun as problem:
             report.fail(problem.layer, 0, f"{subject.signature}in a call of {T} steps, {problem}")
             return
-        for layer, name, off in differing(subject, found, wanted, T, bounds):
-            what = f"a call of {T} steps gives other {name} than its step as often ({off} differ)"
-            report.fail(layer, 0, subject.signature + what)
+        for layer, name, mismatches in find_mismatches(subject, actual, expected, T, bounds):
+            text = f"a call of {T} steps gives other {name} than its step as often ({mismatches} differ)"
+            report.fail(layer, 0, subject.signature + text)
             return
     report.loops = list(LOOPS)

@@ -1,7 +1,7 @@
-"""Test accuracy of trainings that differ in neuron, tau_0 or pooling (Tables 4 and 5, Fig. 6), beside the authors' own.
+"""The figure `ablation`: test accuracy of trainings that differ in neuron, tau_0 or pooling (Tables 4, 5, Fig. 6).
 
-Left one's own trainings, right the authors' at the same epochs, on one scale. A row of panels for the runs that are equal in
-everything else.
+Our trainings are on the left, the authors' at the same epochs on the right, on one scale. A row of panels shows the
+runs that are equal in everything else.
 """
 
 from __future__ import annotations
@@ -9,26 +9,32 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from plif_train.commands.paper_figures.course import COLOURS, authors_until, grouped, line_of, notes_of
-from plif_train.commands.paper_figures.draw import Drawing, MissingPart, finish_lines, label_ends, panels
+from plif_train.commands.paper_figures.course import COLOURS, authors_accuracy, group_runs, list_notes, read_log_column
+from plif_train.commands.paper_figures.draw import (
+    Drawing,
+    MissingData,
+    create_panels,
+    finish_line_plot,
+    label_line_ends,
+)
 from plif_train.commands.paper_figures.subject import FigureModel, TrainingRun
-from plif_train.commands.paper_rows.conditions import COMPARED, titles_of
+from plif_train.commands.paper_rows.conditions import COMPARED, make_titles
 
 VARIED = ("neuron", "init_tau", "pool")
-ALIKE = [name for name in COMPARED if name not in VARIED]
+UNVARIED = [name for name in COMPARED if name not in VARIED]
 
 
 def draw(subject: FigureModel) -> Drawing:
-    runs = subject.logged
-    alike = [group for group in grouped(runs, ALIKE) if len(set(map(variant, group))) > 1]
+    runs = subject.logged_runs
+    alike = [group for group in group_runs(runs, UNVARIED) if len(set(map(describe_variant, group))) > 1]
     if not alike:
-        raise MissingPart("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
-    figure, places = panels(len(alike), 2, 10, 3.8 * len(alike), sharey="row")
+        raise MissingData("an ablation needs at least two trainings that differ in neuron, tau_0 or pooling alone")
+    figure, places = create_panels(len(alike), 2, 10, 3.8 * len(alike), sharey="row")
     rows, notes = [], []
-    titles = titles_of([group[0].conditions for group in alike], ALIKE)
+    titles = make_titles([group[0].conditions for group in alike], UNVARIED)
     for title, group, (ours, theirs) in zip(titles, alike, places, strict=True):
         rows += _draw_group(group, ours, theirs, f"{title}: here" if len(alike) > 1 else "here")
-        notes += notes_of(group)
+        notes += list_notes(group)
     shown = [run for group in alike for run in group]
     if left_out := [run.name for run in runs if run not in shown]:
         notes.append(f"left out, as they differ in more: {', '.join(left_out)}")
@@ -39,15 +45,15 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) -> list[dict[str, Any]]:
-    variants = [variant(run) for run in alike]
+    variants = [describe_variant(run) for run in alike]
     rows: list[dict[str, Any]] = []
     ends: dict[int, list[tuple[float, float, str, str]]] = {0: [], 1: []}
     for i, run in enumerate(alike):
         colour, name = COLOURS[i % len(COLOURS)], variants[i]
         if variants.count(name) > 1:
             name += f" ({run.name})"
-        authors = authors_until(run)[run.conditions.judged == "validation"]
-        lines = dict(zip(*line_of(run, run.conditions.judged_column), strict=True)), authors
+        authors = authors_accuracy(run)[run.conditions.judged == "validation"]
+        lines = dict(zip(*read_log_column(run, run.conditions.judged_column), strict=True)), authors
         for place, (axes, line) in enumerate(zip((ours, theirs), lines, strict=True)):
             if line:
                 axes.plot(list(line), list(line.values()), color=colour, marker="o", ms=3.5, lw=1.6)
@@ -64,17 +70,17 @@ def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) ->
             }
             for epoch, accuracy in lines[0].items()
         ]
-    finish_lines(ours, "epoch", "accuracy")
-    finish_lines(theirs, "epoch", "")
+    finish_line_plot(ours, "epoch", "accuracy")
+    finish_line_plot(theirs, "epoch", "")
     ours.set_title(textwrap.fill(title, 70), fontsize=9)
     theirs.set_title("the authors", fontsize=9)
     for place, axes in enumerate((ours, theirs)):
-        label_ends(axes, ends[place])
+        label_line_ends(axes, ends[place])
     return rows
 
 
-def variant(run: TrainingRun) -> str:
-    """ "PLIF, tau_0 = 16", with the pooling where it is not max."""
-    wanted = run.conditions.recipe
-    words = [str(wanted.neuron), *([] if wanted.init_tau is None else [f"tau_0 = {wanted.init_tau:g}"])]
-    return ", ".join(words + (["average pooling"] if wanted.pool == "AP" else []))
+def describe_variant(run: TrainingRun) -> str:
+    """Describe the variant of a training run: "PLIF, tau_0 = 16", with the pooling if it is not max."""
+    recipe = run.conditions.recipe
+    words = [str(recipe.neuron), *([] if recipe.init_tau is None else [f"tau_0 = {recipe.init_tau:g}"])]
+    return ", ".join(words + (["average pooling"] if recipe.pool == "AP" else []))

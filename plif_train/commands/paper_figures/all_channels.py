@@ -1,4 +1,4 @@
-"""Fig. S3: every channel of the first layer for one sample: spikes at t = 0 and firing rates after T_s steps."""
+"""The figure S3: every channel of the first layer for one sample, as spikes at t = 0 and rates after T_s steps."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import math
 
 import numpy as np
 
-from plif_train.commands.paper_figures.draw import Drawing, panels, show, top_of
+from plif_train.commands.paper_figures.draw import Drawing, colour_limit, create_panels, show_image
 from plif_train.commands.paper_figures.subject import FigureModel
-from runtime.observers.evaluation_report.png import input_picture
+from runtime.observers.evaluation_report.png import draw_input
 
 
 def draw(subject: FigureModel) -> Drawing:
     activity = subject.activity
     spikes, rates = activity.spikes[0, 0], activity.rates[0]
-    figure, ((first, second, third),) = panels(1, 3, 11, 4.4, width_ratios=[0.5, 1, 1])
-    show(first, input_picture(activity.x[:, 0].mean(0)), f"{activity.names[0]}: mean input")
-    show(second, mosaic(spikes), f"spikes at t = 0 ({100 * spikes.mean():.1f} % fire)")
+    figure, ((first, second, third),) = create_panels(1, 3, 11, 4.4, width_ratios=[0.5, 1, 1])
+    show_image(first, draw_input(activity.x[:, 0].mean(0)), f"{activity.names[0]}: mean input")
+    show_image(second, tile_maps(spikes), f"spikes at t = 0 ({100 * spikes.mean():.1f} % fire)")
     title = f"firing rates, {activity.steps} steps ({100 * rates.mean():.1f} %)"
-    image = show(third, mosaic(rates), title, top=top_of(rates))
+    image = show_image(third, tile_maps(rates), title, top=colour_limit(rates))
     bar = figure.colorbar(image, ax=third, shrink=0.8)
     bar.ax.tick_params(labelsize=7)
     rows = [
         {"channel": c, "fire_at_t0": float(spikes[c].mean()), "mean_rate": float(rates[c].mean())}
         for c in range(len(rates))
     ]
-    return Drawing(figure, rows, f"All {len(rates)} channels of {activity.layer} (Fig. S3), row by row{subject.whose}")
+    return Drawing(
+        figure, rows, f"All {len(rates)} channels of {activity.layer} (Fig. S3), row by row{subject.caption_end}"
+    )
 
 
-def mosaic(maps: np.ndarray) -> np.ndarray:
-    """Maps [C, H, W] side by side, near a square, with gaps that no colour map draws."""
+def tile_maps(maps: np.ndarray) -> np.ndarray:
+    """Tile maps [C, H, W] into one nearly square image, with gaps that no colour map draws."""
     C, H, W = maps.shape
     across = math.ceil(math.sqrt(C))
     down = math.ceil(C / across)

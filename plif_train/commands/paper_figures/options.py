@@ -1,28 +1,34 @@
-"""What may be said of figures, each option once: for Python and for `plif paper figures`. Loads no torch."""
+"""Options of figures, declared once for Python and for `plif paper figures`.
+
+The module loads no torch.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from runtime.core.base.grammar import read_list, whole
+from runtime.core.base.grammar import integer_parser, parse_list
 from runtime.core.base.options import OptionRecord, option
 
 
-def _numbers(where: str, value: Any) -> tuple[int, ...] | None:
-    """ "45,75" -> (45, 75)"""
-    found: tuple[int, ...] | None = (
-        read_list(where, value, whole(0), example="45,75,76") if isinstance(value, str) else value
+def _parse_channels(context: str, value: Any) -> tuple[int, ...] | None:
+    """Parse the text of --channels: "45,75" -> (45, 75)."""
+    numbers: tuple[int, ...] | None = (
+        parse_list(context, value, integer_parser(0), example="45,75,76") if isinstance(value, str) else value
     )
-    return found
+    return numbers
 
 
 class SubjectOptions(OptionRecord):
-    """What figures of a model show; `only_class` names classes in their order: "c1,c2"."""
+    """Options that select the samples and channels of figures.
+
+    `only_class` names classes in their order: "c1,c2".
+    """
 
     data: str | None = option("Samples: NAME:DIR, or one recording.", default=None)
     channels: tuple[int, ...] | None = option(
-        "Of the first layer, e.g. 45,75,76; chosen when not given.", default=None, parse=_numbers
+        "Of the first layer, e.g. 45,75,76; chosen when not given.", default=None, parse=_parse_channels
     )
     samples: int = option("How many samples, of each class in turn.", default=10, least=1, most=40)
     steps: int | None = option("T_s: time-steps that count; all when not given.", default=None, least=1)
@@ -30,7 +36,7 @@ class SubjectOptions(OptionRecord):
 
 
 class FigureOptions(OptionRecord):
-    """Which figures, and where they are written."""
+    """Options that select the figures to draw and the folder to write them to."""
 
     out: Path = option("A folder for NAME.png, NAME.svg, NAME.csv and report.html.", default=Path("figures"))
     only: str | None = option("Some of them, e.g. tau,fig-s2; table-s2 is printed.", default=None)

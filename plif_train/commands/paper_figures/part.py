@@ -1,4 +1,4 @@
-"""`plif paper figures`"""
+"""The command `plif paper figures`."""
 
 CONTRACT = "Command"
 NAMES = ("paper figures",)

@@ -1,8 +1,8 @@
 """Table S2: test accuracy without a validation set (protocol A) and with 15 % of each class held back (B).
 
-A training stands beside the published number only where its conditions are those of the authors' run that gave it; every
-other training has a row of its own, which says what differs. Published numbers are the best of 1,024 epochs, so the authors'
-best in as many epochs as ours had stands between the two.
+A training stands next to the published number only if its conditions are those of the authors' run behind it. Every
+other training has a separate row, with the differences. Published numbers are the best of 1,024 epochs, so the
+authors' best in as many epochs as ours had stands between the two.
 """
 
 from __future__ import annotations
@@ -10,63 +10,72 @@ from __future__ import annotations
 from typing import Any
 
 from plif_train.commands.paper_figures.subject import TrainingRun
-from plif_train.commands.paper_rows.logs import authors_runs
-from plif_train.commands.paper_rows.rows import rows as paper_rows
+from plif_train.commands.paper_rows.logs import load_authors_runs
+from plif_train.commands.paper_rows.rows import list_rows as paper_rows
 
 
-def table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
-    """A row for each published number, and one for each training that is like none of them. Of several alike the best."""
+def make_table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
+    """Make the rows of Table S2: one for each published number, and one for each training that matches none.
+
+    Of several matching trainings it is the best.
+    """
     published = {str(row.log): row for row in paper_rows().values() if row.name.startswith("table-s2:")}
     ours: dict[str, TrainingRun] = {}
-    others = []
+    unmatched = []
     for run in runs:
         log = run.authors.name if run.authors else None
         if run.training.get("test_accuracy") is None:
             continue
         if log not in published:
-            others.append(run)
+            unmatched.append(run)
         elif log and (log not in ours or _accuracy(run) > _accuracy(ours[log])):
             ours[log] = run
-    found = []
+    rows = []
     for log, row in published.items():
         best = ours.get(log)
-        found.append({
+        rows.append({
             "dataset": row.dataset, "protocol": row.conditions.recipe.protocol, "differs": [],
-            **_of_run(best), "authors": authors_runs()[log].test_of_best(_epochs(best)), "published": row.published,
+            **_run_columns(best), "authors": load_authors_runs()[log].test_of_best(_count_epochs(best)),
+            "published": row.published,
         })  # fmt: skip
-    for run in others:
-        wanted = run.conditions
-        near = [wanted.differences(row.conditions) for row in published.values() if row.dataset == wanted.dataset]
+    for run in unmatched:
+        conditions = run.conditions
+        near = [
+            conditions.differences(row.conditions) for row in published.values() if row.dataset == conditions.dataset
+        ]
         differs = min(near, key=len) if near else ["a data set that is not in the paper"]
-        found.append({
-            "dataset": wanted.dataset, "protocol": wanted.recipe.protocol, "differs": differs,
-            **_of_run(run), "authors": None, "published": None,
+        rows.append({
+            "dataset": conditions.dataset, "protocol": conditions.recipe.protocol, "differs": differs,
+            **_run_columns(run), "authors": None, "published": None,
         })  # fmt: skip
-    return found
+    return rows
 
 
 def _accuracy(run: TrainingRun) -> float:
     return float(run.training["test_accuracy"])
 
 
-def _of_run(run: TrainingRun | None) -> dict[str, Any]:
+def _run_columns(run: TrainingRun | None) -> dict[str, Any]:
     training = run.training if run else {}
     return {
         "run": run.name if run else None, "accuracy": training.get("test_accuracy"), "epoch": training.get("epoch"),
-        "epochs": _epochs(run), "train_samples": training.get("train_samples"),
+        "epochs": _count_epochs(run), "train_samples": training.get("train_samples"),
         "test_samples": training.get("test_samples"),
     }  # fmt: skip
 
 
-def _epochs(run: TrainingRun | None) -> int | None:
-    """How many epochs it has done: by its log, else that of the epoch that was kept."""
+def _count_epochs(run: TrainingRun | None) -> int | None:
+    """Count the epochs of a training run.
+
+    The count comes from its log, else it is the epoch that was kept.
+    """
     if run is None:
         return None
     return int(run.epochs[-1]["epoch"]) if run.epochs else run.training.get("epoch")
 
 
-def lines_of(rows: list[dict[str, Any]]) -> list[str]:
-    """The table as text, in per cent."""
+def format_table_s2(rows: list[dict[str, Any]]) -> list[str]:
+    """Format the rows of Table S2 as lines of text, in per cent."""
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.2f}"

@@ -1,32 +1,41 @@
-"""tau of each layer over the epochs (main paper, Fig. 7): that of the first fully connected layer grows far above the rest.
+"""The figure `tau`: tau of each layer over the epochs (main paper, Fig. 7).
 
-tau per channel is drawn as its median and the range from the 10th to the 90th percentile. Dashed: the authors' at the same
-epochs, where they trained under the same conditions. A model without its log has its present tau alone.
+That of the first fully connected layer grows far above the others. tau per channel is drawn as its median and the
+range from the 10th to the 90th percentile. Dashed: the authors' at the same epochs, if they trained under the same
+conditions. A model without its log has its present tau alone.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from plif_train.commands.paper_figures.draw import BLUE, GREY, Drawing, MissingPart, finish_lines, label_ends, panels
+from plif_train.commands.paper_figures.draw import (
+    BLUE,
+    GREY,
+    Drawing,
+    MissingData,
+    create_panels,
+    finish_line_plot,
+    label_line_ends,
+)
 from plif_train.commands.paper_figures.subject import FigureModel, TrainingRun
 
 
 def draw(subject: FigureModel) -> Drawing:
-    logged = [run for run in subject.trained if run.epochs]
-    runs = [run for run in logged if taus_of(run)]
+    logged = [run for run in subject.trained_runs if run.epochs]
+    runs = [run for run in logged if read_taus(run)]
     if not runs:
         if not logged:
-            return _draw_present(subject.trained[0])
-        raise MissingPart(
+            return _draw_present(subject.trained_runs[0])
+        raise MissingData(
             "no layer of these runs learns its tau (LIF and IF do not), or their logs have no columns tau:..."
         )
-    figure, (row,) = panels(1, len(runs), 5.6 * len(runs), 3.8)
+    figure, (row,) = create_panels(1, len(runs), 5.6 * len(runs), 3.8)
     rows = []
     for run, axes in zip(runs, row, strict=True):
         ends = []
-        epochs = epochs_of(run)
-        for layer, taus in taus_of(run).items():
+        epochs = list_epochs(run)
+        for layer, taus in read_taus(run).items():
             theirs = _authors_taus(run, layer) if taus.shape[1] == 1 else None
             colour = BLUE if layer == "fc1" else GREY
             middle, by_channel = np.median(taus, 1), taus.shape[1] > 1
@@ -53,33 +62,39 @@ def draw(subject: FigureModel) -> Drawing:
         axes.tick_params(which="minor", labelsize=7)
         if len(runs) > 1:
             axes.set_title(run.name, fontsize=9)
-        finish_lines(axes, "epoch", "tau, time-steps")
-        label_ends(axes, ends, log=True)
+        finish_line_plot(axes, "epoch", "tau, time-steps")
+        label_line_ends(axes, ends, log=True)
     notes = ["dashed: the authors'"] if any(run.authors for run in runs) else []
-    notes += [run.why_alone for run in runs if run.why_alone]
+    notes += [run.no_authors_note for run in runs if run.no_authors_note]
     return Drawing(figure, rows, "; ".join(["tau of each layer; epoch 0 is before training", *notes]))
 
 
 def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
-    """tau of this layer in the authors' run like this one, at `epochs_of(run)`; NaN where they logged none."""
+    """Return tau of a layer in the authors' run with the same conditions, at the epochs of list_epochs(run).
+
+    NaN stands for epochs that they did not log.
+    """
     if run.authors is None or layer not in run.authors.taus:
         return None
     by_epoch = run.authors.by_epoch(run.authors.taus[layer]) | {0: run.conditions.recipe.init_tau}
-    return np.array([by_epoch.get(epoch, np.nan) for epoch in epochs_of(run)])
+    return np.array([by_epoch.get(epoch, np.nan) for epoch in list_epochs(run)])
 
 
-def epochs_of(run: TrainingRun) -> list[int]:
-    """The epochs of the log; before them 0, the start, where that is known: not of weights that went on."""
+def list_epochs(run: TrainingRun) -> list[int]:
+    """List the epochs of the log of a training run; 0 before them stands for the start.
+
+    Epoch 0 is left out if the training started from given weights, because their tau is unknown.
+    """
     start = [0] if run.conditions.start is None else []
     return start + [int(row["epoch"]) for row in run.epochs]
 
 
 def _draw_present(run: TrainingRun) -> Drawing:
-    """A model alone: tau of each layer as it is."""
-    taus = {name: neuron.tau() for name, neuron in run.network().neurons().items() if neuron.kind == "PLIF"}
+    """Draw the present tau of each layer of a model without a log."""
+    taus = {name: neuron.tau() for name, neuron in run.load_network().neurons().items() if neuron.kind == "PLIF"}
     if not taus:
-        raise MissingPart("no layer of this model learns its tau (LIF and IF do not)")
-    figure, ((axes,),) = panels(1, 1, 5.6, 0.9 + 0.35 * len(taus))
+        raise MissingData("no layer of this model learns its tau (LIF and IF do not)")
+    figure, ((axes,),) = create_panels(1, 1, 5.6, 0.9 + 0.35 * len(taus))
     rows = []
     for place, (layer, tau) in enumerate(taus.items()):
         values = np.atleast_1d(np.array(tau, float))
@@ -87,21 +102,21 @@ def _draw_present(run: TrainingRun) -> Drawing:
         several = len(values) > 1
         rows += [{"layer": layer, "channel": c if several else "", "tau": t} for c, t in enumerate(values.tolist())]
     axes.set_yticks([-place for place in range(len(taus))], list(taus))
-    finish_lines(axes, "tau, time-steps", "", whole="")
+    finish_line_plot(axes, "tau, time-steps", "", integer_axes="")
     return Drawing(figure, rows, f"tau of each layer as it is; the log of the training is not beside {run.name}")
 
 
-def taus_of(run: TrainingRun) -> dict[str, np.ndarray]:
-    """layer -> tau [epochs, channels or 1], at `epochs_of(run)`."""
+def read_taus(run: TrainingRun) -> dict[str, np.ndarray]:
+    """Read tau of each layer from the log of a run: layer -> [epochs, channels or 1], at list_epochs(run)."""
     columns: dict[str, list[str]] = {}
     for name in run.epochs[0]:
-        kind, _, rest = name.partition(":")
+        kind, _, tail = name.partition(":")
         if kind == "tau":
-            columns.setdefault(rest.partition(":")[0], []).append(name)
-    found = {}
+            columns.setdefault(tail.partition(":")[0], []).append(name)
+    taus = {}
     for layer, names in columns.items():
         values = [[float(row[name]) for name in names] for row in run.epochs]
         begin = [[run.conditions.recipe.init_tau] * len(names)] if run.conditions.start is None else []
-        found[layer] = np.array(begin + values, dtype=float)
+        taus[layer] = np.array(begin + values, dtype=float)
     learned = "PLIF" in run.card["notation"]
-    return found if learned else {}
+    return taus if learned else {}

@@ -1,4 +1,4 @@
-"""Fig. S1: the distribution of W_fc/tau, the weight that really charges a neuron, during training.
+"""The figure S1: the distribution of W_fc/tau, the weight that actually charges a neuron, during training.
 
 A model without its log has its present distribution alone.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from plif_train.commands.paper_figures.draw import BLUE, Drawing, MissingPart, panels
+from plif_train.commands.paper_figures.draw import BLUE, Drawing, MissingData, create_panels
 from plif_train.commands.paper_figures.subject import FigureModel, TrainingRun
-from plif_train.hooks.kept_epochs.log import Row, weight_rows, weights_path
+from plif_train.hooks.kept_epochs.log import Row, make_weight_rows, weights_path
 from runtime.core.base.errors import PlifError
 
 RIDGES = 12
@@ -17,15 +17,15 @@ RIDGES = 12
 
 def draw(subject: FigureModel) -> Drawing:
     run = next((run for run in subject.runs if run.weights), subject.runs[0])
-    weights: list[Row] = list(run.weights) or _present(run)
-    whose = f", of {run.name}" if len(subject.runs) > 1 else ""
+    weights: list[Row] = list(run.weights) or _present_rows(run)
+    caption_end = f", of {run.name}" if len(subject.runs) > 1 else ""
     if not run.weights:
-        whose += " as it is; the log of the training is not beside it"
+        caption_end += " as it is; the log of the training is not beside it"
     rows = [{"run": run.name, **row} for row in weights]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     epochs = sorted({int(row["epoch"]) for row in rows})
     shown = [epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, min(RIDGES, len(epochs)))]
-    figure, (places,) = panels(1, len(layers), 4.4 * len(layers), 4)
+    figure, (places,) = create_panels(1, len(layers), 4.4 * len(layers), 4)
     for layer, axes in zip(layers, places, strict=True):
         reach = 0.0
         heights = []
@@ -43,7 +43,7 @@ def draw(subject: FigureModel) -> Drawing:
             share = np.cumsum(density * (high - low))
             reach = max(reach, *np.abs(centre[(share > 0.002) & (share < 0.998)]), 1e-9)
         top = max(1e-30, *(density.max() for _, _, density in heights))
-        for place, (epoch, centre, density) in enumerate(heights):  # the first epochs behind, as they came
+        for place, (epoch, centre, density) in enumerate(heights):  # the first epochs are drawn at the back
             base = len(heights) - 1 - place
             line = base + 2.2 * density / top
             axes.fill_between(centre, base, line, color="white", zorder=place)
@@ -60,11 +60,11 @@ def draw(subject: FigureModel) -> Drawing:
         axes.set_xlabel("W / tau")
         axes.set_title(layer, fontsize=9)
     places[0].set_ylabel("epoch", labelpad=24)
-    return Drawing(figure, rows, f"The distribution of W/tau of the fully connected layers (Fig. S1){whose}")
+    return Drawing(figure, rows, f"The distribution of W/tau of the fully connected layers (Fig. S1){caption_end}")
 
 
-def _present(run: TrainingRun) -> list[Row]:
-    rows = weight_rows(run.network(), int(run.training.get("epoch") or 0))
+def _present_rows(run: TrainingRun) -> list[Row]:
+    rows = make_weight_rows(run.load_network(), int(run.training.get("epoch") or 0))
     if not rows:
-        raise MissingPart("no fully connected layer with neurons")
+        raise MissingData("no fully connected layer with neurons")
     return rows

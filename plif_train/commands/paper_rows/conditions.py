@@ -1,5 +1,7 @@
-"""What decides the accuracy of a training: its recipe, and its data. Two runs stand beside each other only where all of it is
-equal, field by field."""
+"""Conditions that decide the accuracy of a training: its recipe, and its data.
+
+Two runs are compared only if all conditions are equal, field by field.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from plif_train.core.recipe import KEYS, Recipe, changed
-from plif_train.hooks.kept_epochs.recorded import record_of, resolved
+from plif_train.core.recipe import KEYS, Recipe, replace_keys
+from plif_train.hooks.kept_epochs.recorded import resolve_recipe, training_record
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import Card
 
-# The keys of a recipe, and fields of Meta, that do not matter here, and why. All others are compared.
+# The keys of a recipe, and fields of Meta, that are not compared, and why. All others are.
 NOT_COMPARED = {
     "epochs": "runs are compared at the same epoch",
     "patience": "ends a training and changes nothing before",
@@ -34,7 +36,7 @@ NOT_COMPARED = {
     "sensor": "follows from the data set",
     "trained_on": "follows from the data set",
 }
-# What a training record may hold of the data, null apart.
+# The types of the values that a training record may have, apart from null.
 _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("text", lambda value: isinstance(value, str), "dataset simulated origin from from_sha256 augmentation"),
     ("a whole number", lambda value: type(value) is int,
@@ -47,17 +49,19 @@ _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of one training.
+    """The conditions of one training that decide its accuracy.
 
-    origin         "real", or what the recordings or pictures are instead; "a mixture" of sets not all of which are drawn
-    train_samples  without those held back; None where a card does not say
-    selection      which samples are trained on: options of the set, a limit that cut it. None: those of the set
-    classes        of one's own folders; None: those of the set
-    start          the weights it began with, by the hash of their file, or its name; None: new ones
-    input          kind, shape and normalisation
-    processes      the most that trained it together
-    lr_left        where lr was not the recipe's cosine: t_max may be changed on --resume, and the card has the last one
-    recipe         with its network as it is: N for its neurons and P for its pooling between layers
+    origin           "real", or the substitute for real recordings or pictures; "a mixture" of sets not all of which are
+                     drawn
+    train_samples    without those held back; None if a card does not say
+    selection        the samples to train on: options of the set, a limit that cut it. None: those of the set
+    classes          of custom folders; None: those of the set
+    start            the weights it began with, by the hash of their file, or its name; None: new ones
+    input            kind, shape and normalisation
+    processes        the largest number that trained it together
+    lr_left          the epoch in which lr was not the recipe's cosine: t_max may be changed on --resume, and the card
+                     has the last one
+    recipe           with its actual network: N for its neurons and P for its pooling between layers
     """
 
     dataset: str
@@ -74,110 +78,137 @@ class Conditions:
 
     @property
     def judged(self) -> str:
-        """What the accuracy that chooses the epoch is measured on: "test", or in protocol B "validation"."""
+        """The split that selects the best epoch of a training: "test", or in protocol B "validation"."""
         return "validation" if self.recipe.protocol == "B" else "test"
 
     @property
     def judged_column(self) -> str:
-        """The column of the log that has that accuracy."""
+        """The log column with the accuracy that selects the best epoch of a training."""
         return "val_accuracy" if self.judged == "validation" else "test_accuracy"
 
-    def differences(self, other: Conditions) -> list[str]:
-        """What differs, a line each: "T: 10, not 8". None: the two may be compared."""
-        pairs = ((name, self[name], other[name]) for name in COMPARED)
-        return [f"{_title(name)}: {_word(mine)}, not {_word(theirs)}" for name, mine, theirs in pairs if mine != theirs]
+    def differences(self, reference: Conditions) -> list[str]:
+        """List the conditions in which another training differs, a line each: "T: 10, not 8".
+
+        An empty list means that the two may be compared.
+        """
+        pairs = ((name, self[name], reference[name]) for name in COMPARED)
+        return [
+            f"{_format_name(name)}: {_format_value(mine)}, not {_format_value(theirs)}"
+            for name, mine, theirs in pairs
+            if mine != theirs
+        ]
 
     def __getitem__(self, name: str) -> Any:
-        """One of COMPARED."""
+        """Return the value of one condition by its name in COMPARED."""
         return getattr(self.recipe if name in KEYS else self, name)
 
-    def of(self, names: Sequence[str]) -> tuple[Any, ...]:
-        """The values of these, to group runs by."""
+    def select(self, names: Sequence[str]) -> tuple[Any, ...]:
+        """Return the values of the named conditions of a training, by which runs are grouped."""
         return tuple(self[name] for name in names)
 
 
-COMPARED = [each.name for each in fields(Conditions) if each.name != "recipe"]
+COMPARED = [declared.name for declared in fields(Conditions) if declared.name != "recipe"]
 COMPARED += [name for name in KEYS if name not in NOT_COMPARED]
 
 
-def conditions_of(card: Card, epochs: Sequence[Mapping[str, str]] = (), where: object = "the card") -> Conditions:
-    """The conditions that the card of a model.pt records; `epochs`, the rows of its log, tell whether lr changed."""
-    record = checked_record(card, where)
-    recipe = resolved(card, where)
+def read_conditions(card: Card, epochs: Sequence[Mapping[str, str]] = (), context: object = "the card") -> Conditions:
+    """Read the conditions of a training from the card of its model.pt and its log.
+
+    `epochs`, the rows of the log, tell whether lr changed.
+    """
+    record = check_record(card, context)
+    recipe = resolve_recipe(card, context)
     most = max((int(row.get("processes") or 1) for row in epochs), default=1)
     return Conditions(
         dataset=str(record.get("dataset")).partition(" ")[0],
         origin=record.get("simulated") or record.get("origin") or ("a mixture" if recipe.data else "real"),
         train_samples=record.get("train_samples"),
         test_samples=record.get("test_samples"),
-        selection=_selection(record),
+        selection=_describe_selection(record),
         classes=", ".join(card["classes"]) if record.get("dataset") == "folder" else None,
         start=(record.get("from_sha256") or "")[:12] or record.get("from"),
-        input=input_of(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
+        input=describe_input(card["input"]["kind"], card["input"]["shape"], card["normalisation"]),
         processes=max(most, record.get("processes") or 1),
-        lr_left=_lr_left(recipe, epochs),
-        recipe=compared(recipe, record.get("augmentation")),
+        lr_left=_find_lr_change(recipe, epochs),
+        recipe=normalise_recipe(recipe, record.get("augmentation")),
     )
 
 
-def compared(recipe: Recipe, augmentation: str | None) -> Recipe:
-    """A recipe whose network is in the notation, as it is compared: neurons and pooling for themselves."""
-    network, kind, pool = parts_of(str(recipe.network))
+def normalise_recipe(recipe: Recipe, augmentation: str | None) -> Recipe:
+    """Return a recipe in the form in which recipes are compared: neurons and pooling apart from the network.
+
+    The network of the recipe is in the notation.
+    """
+    network, kind, pool = split_notation(str(recipe.network))
     settings = (recipe.neuron or "PLIF").partition(",")[1:]
-    return changed(recipe, {
+    return replace_keys(recipe, {
         "network": network, "neuron": "".join((kind, *settings)), "pool": pool, "augment": augmentation or "none",
         "init_tau": None if kind == "IF" else recipe.init_tau, "t_max": recipe.t_max or recipe.epochs,
     })  # fmt: skip
 
 
-def checked_record(card: Card, where: object) -> dict[str, Any]:
-    """The training record of a model's card. PlifError for an exported network, and for a value of another kind."""
-    record = record_of(card, where)
-    for expected, holds, names in _RECORD:
+def check_record(card: Card, context: object) -> dict[str, Any]:
+    """Check the types of the training record in a model's card and return the record.
+
+    Raises PlifError for an exported network, and for a value of another kind.
+    """
+    record = training_record(card, context)
+    for expected, is_valid, names in _RECORD:
         for name in names.split():
-            if (found := record.get(name)) is not None and not holds(found):
-                raise PlifError(f"{where}: {name} in the training record is {str(found)[:40]!r}; expected {expected}")
+            if (value := record.get(name)) is not None and not is_valid(value):
+                raise PlifError(f"{context}: {name} in the training record is {str(value)[:40]!r}; expected {expected}")
     return record
 
 
-def _selection(record: Mapping[str, Any]) -> str | None:
+def _describe_selection(record: Mapping[str, Any]) -> str | None:
     options, limit = record.get("dataset_options") or {}, record.get("limit_train")
     words = [
         f"{name}={value}"
         for name, value in sorted(options.items())
-        if name != "order" and (name, value) != ("train", "all")  # an order is one of classes, not of samples
+        if name != "order" and (name, value) != ("train", "all")  # `order` sorts classes, not samples
     ]
     if limit is not None and limit <= (record.get("train_samples") or 0) + (record.get("val_samples") or 0):
         words.append(f"{limit} spread over the training split")
     return ", ".join(words) or None
 
 
-def titles_of(several: Sequence[Conditions], names: Sequence[str]) -> list[str]:
-    """Of each the data set, and of `names` those that are not the same in all of that set."""
+def make_titles(several: Sequence[Conditions], names: Sequence[str]) -> list[str]:
+    """Make a title for each training: its data set, and the named conditions that vary within that set."""
     titles = []
-    for one in several:
-        same_set = [other for other in several if other.dataset == one.dataset]
-        told = [name for name in names if len({other[name] for other in same_set}) > 1]
-        titles.append(", ".join([one.dataset, *(f"{_title(name)} {_word(one[name])}" for name in told)]))
+    for conditions in several:
+        same_set = [candidate for candidate in several if candidate.dataset == conditions.dataset]
+        varying = [name for name in names if len({candidate[name] for candidate in same_set}) > 1]
+        titles.append(
+            ", ".join(
+                [conditions.dataset, *(f"{_format_name(name)} {_format_value(conditions[name])}" for name in varying)]
+            )
+        )
     return titles
 
 
-def input_of(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:
-    """ "static 1x28x28, mean 0.286, std 0.353" """
-    values = [f", {key} {' '.join(map(_word, normalisation[key]))}" for key in ("mean", "std")] if normalisation else []
+def describe_input(kind: str, shape: Sequence[int], normalisation: Mapping[str, Sequence[float]] | None) -> str:
+    """Describe the input of a network: "static 1x28x28, mean 0.286, std 0.353"."""
+    values = (
+        [f", {key} {' '.join(map(_format_value, normalisation[key]))}" for key in ("mean", "std")]
+        if normalisation
+        else []
+    )
     return f"{kind} {'x'.join(map(str, shape))}{''.join(values)}"
 
 
-def _lr_left(recipe: Recipe, epochs: Sequence[Mapping[str, str]]) -> str | None:
+def _find_lr_change(recipe: Recipe, epochs: Sequence[Mapping[str, str]]) -> str | None:
     for row in epochs:
-        found, expected = float(row["lr"]), recipe.lr_at(int(row["epoch"]) - 1)
-        if not math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-9 * recipe.lr):
-            return f"{found:g} in epoch {row['epoch']} ({expected:g})"
+        lr, expected = float(row["lr"]), recipe.lr_at(int(row["epoch"]) - 1)
+        if not math.isclose(lr, expected, rel_tol=1e-5, abs_tol=1e-9 * recipe.lr):
+            return f"{lr:g} in epoch {row['epoch']} ({expected:g})"
     return None
 
 
-def parts_of(notation: str) -> tuple[str, str, str | None]:
-    """A network's notation -> (the same with N and P, its kind of neuron, its pooling between layers where there is one)."""
+def split_notation(notation: str) -> tuple[str, str, str | None]:
+    """Split a network's notation into (network, kind of neuron, pooling between layers).
+
+    The network has N for its neurons and P for its pooling. The pooling is None if there is none, or several kinds.
+    """
     body, vote = re.fullmatch(r"(.*?)(-APk(\d+)s\3)?", notation, re.DOTALL).group(1, 2)  # type: ignore[union-attr]
     neurons = sorted(set(re.findall(r"\b(PLIF|LIF|IF)\b", body)))
     pools = set(re.findall(r"\b(MP|AP)(?=k)", body))
@@ -187,10 +218,10 @@ def parts_of(notation: str) -> tuple[str, str, str | None]:
     return network + (vote or ""), " and ".join(neurons) or "none", pools.pop() if len(pools) == 1 else None
 
 
-def _title(name: str) -> str:
+def _format_name(name: str) -> str:
     return name if name in KEYS else name.replace("_", " ")
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = "none" if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) < 80 else f"{text[:77]}..."

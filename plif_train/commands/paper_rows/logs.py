@@ -1,11 +1,12 @@
 """Accuracy and tau of every epoch of the authors' trainings.
 
-Facts from the TensorBoard files that the authors published (github.com/fangwei123456/Parametric-Leaky-Integrate-and-Fire-
-Spiking-Neuron, folder logs/, commit f644ff65): 49 runs, 36 of 1,024 epochs. authors_logs.csv.gz has a row an epoch:
+Facts from the TensorBoard files that the authors published
+(github.com/fangwei123456/Parametric-Leaky-Integrate-and-Fire- Spiking-Neuron, folder logs/, commit f644ff65): 49
+runs, 36 of 1,024 epochs. authors_logs.csv.gz has a row an epoch:
 
     run     PROTOCOL-DATA-NEURON-tauTAU0-POOL-T..[-nDEPTH-SPLIT]
     epoch   from 1
-    test, val, train   accuracies 0..1; val in protocol B; train is the mean over what was logged in the epoch
+    test, val, train   accuracies 0..1; val in protocol B; train is the mean over the values logged in the epoch
     taus    1 + exp(-w) of each PLIF layer after the epoch, in time-steps, the first layer first, joined by ";"
 """
 
@@ -22,19 +23,19 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from plif_train.commands.paper_rows.conditions import Conditions, compared, input_of
-from plif_train.core.loop.hooks import augmentation_of
-from plif_train.core.network.network import Options, layer_of
+from plif_train.commands.paper_rows.conditions import Conditions, describe_input, normalise_recipe
+from plif_train.core.loop.hooks import find_augmentation
+from plif_train.core.network.network import Options, layer_of_neuron
 from plif_train.core.network.presets import PRESETS, Preset
-from plif_train.core.recipe import Recipe, changed, read_recipe
-from plif_train.hooks.kept_epochs.recorded import keys_of
-from runtime.core.model.notation import Notation, name_layers, parse
+from plif_train.core.recipe import Recipe, read_recipe, replace_keys
+from plif_train.hooks.kept_epochs.recorded import options_to_keys
+from runtime.core.model.notation import Notation, name_layers, parse_notation
 
 DATASETS = {
     "MNIST": "mnist", "FashionMNIST": "fashion-mnist", "CIFAR10": "cifar10", "NMNIST": "nmnist",
     "CIFAR10DVS": "cifar10-dvs", "DVS128Gesture": "dvs128-gesture",
 }  # fmt: skip
-# preset -> samples trained on in protocol A, in B (the rest is held back), tested on; as the logs have them
+# preset -> samples trained on in protocol A, in B (the others are held back), tested on; from the logs
 SAMPLES = {
     "mnist": (60000, 51005, 10000), "fashion-mnist": (60000, 51000, 10000), "cifar10": (50000, 42500, 10000),
     "nmnist": (60000, 51005, 10000), "cifar10-dvs": (9000, 7650, 1000), "dvs128-gesture": (936, 803, 288),
@@ -46,7 +47,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AuthorsRun:
-    """One of their trainings. epoch [N] from 1, accuracies [N], taus layer -> [N]; NaN where nothing was logged."""
+    """A training run of the authors: accuracies [N] and taus (layer -> [N]) by epoch.
+
+    epoch [N] counts from 1. NaN stands for values that were not logged.
+    """
 
     name: str
     conditions: Conditions
@@ -58,123 +62,139 @@ class AuthorsRun:
 
     @property
     def judged(self) -> Floats:
-        """The accuracy that chooses the epoch: on the test set (A), or on what is held back (B)."""
+        """The accuracies [N] that select the best epoch: on the test set (A), or on held-back samples (B)."""
         return self.val if self.conditions.judged == "validation" else self.test
 
     @property
     def judged_samples(self) -> int:
-        """How many samples `judged` is measured on: of those held back the whole batches, their code drops the rest."""
-        all_, learnt, test = SAMPLES[self.conditions.dataset]
-        return (all_ - learnt) // BATCH * BATCH if self.conditions.recipe.protocol == "B" else test
+        """The number of samples behind the accuracy that selects the best epoch.
+
+        Of those held back it counts full batches; the authors' code drops the last, smaller one.
+        """
+        total, learnt, test = SAMPLES[self.conditions.dataset]
+        return (total - learnt) // BATCH * BATCH if self.conditions.recipe.protocol == "B" else test
 
     @property
-    def judged_otherwise(self) -> list[str]:
-        """Why `judged` is no measure of ours: in protocol B the authors' code augments what is held back, too."""
+    def judged_differences(self) -> list[str]:
+        """The reasons why the selecting accuracies of an authors' run are not comparable with ours.
+
+        In protocol B the authors' code augments the samples that are held back, too.
+        """
         augment = self.conditions.recipe.augment if self.conditions.recipe.protocol == "B" else "none"
         return [] if augment == "none" else [f"pictures held back: as they are, not {augment}"]
 
     def by_epoch(self, values: Floats, last: int | None = None) -> dict[int, float]:
-        """epoch -> one of these `values` [N], up to epoch `last`, where something was logged."""
+        """Return logged values [N] of an authors' run as {epoch: value}, up to epoch `last`, without NaN."""
         pairs = zip(self.epoch.tolist(), values.tolist(), strict=True)
         return {epoch: value for epoch, value in pairs if value == value and (last is None or epoch <= last)}
 
     def test_of_best(self, epochs: int | None) -> float | None:
-        """What their protocol had given after so many epochs: the test accuracy of the best, of equal ones the last."""
-        seen = self.epoch <= (epochs or 0)
-        best = self.judged[seen]
-        return float(self.test[seen][len(best) - 1 - best[::-1].argmax()]) if len(best) else None
+        """Return the test accuracy of the best of the first `epochs` epochs of an authors' run.
+
+        That is the result of their protocol after so many epochs. Of equal epochs it is the last.
+        """
+        mask = self.epoch <= (epochs or 0)
+        best = self.judged[mask]
+        return float(self.test[mask][len(best) - 1 - best[::-1].argmax()]) if len(best) else None
 
 
 @cache
-def authors_runs() -> dict[str, AuthorsRun]:
-    """All runs by name."""
+def load_authors_runs() -> dict[str, AuthorsRun]:
+    """Load all training runs of the authors, by name."""
     text = gzip.decompress(
         files("plif_train.commands.paper_rows").joinpath("authors_logs.csv.gz").read_bytes()
     ).decode()
     rows: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(io.StringIO(text)):
         rows.setdefault(row["run"], []).append(row)
-    return {name: _run(name, epochs) for name, epochs in rows.items()}
+    return {name: _make_run(name, epochs) for name, epochs in rows.items()}
 
 
-def like(conditions: Conditions) -> AuthorsRun | None:
-    """The authors' run under exactly these conditions."""
-    return next((run for run in authors_runs().values() if not run.conditions.differences(conditions)), None)
+def find_run(conditions: Conditions) -> AuthorsRun | None:
+    """Find the authors' training run under exactly these conditions, or return None."""
+    return next((run for run in load_authors_runs().values() if not run.conditions.differences(conditions)), None)
 
 
-def nearest(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
-    """The authors' run on this data set that differs in least, and in what; None where they had no such data set."""
-    found = [run for run in authors_runs().values() if run.conditions.dataset == conditions.dataset]
-    if not found:
+def find_nearest_run(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
+    """Find the authors' run on the same data set with the fewest differences, and list these.
+
+    Returns None if they had no such data set.
+    """
+    candidates = [run for run in load_authors_runs().values() if run.conditions.dataset == conditions.dataset]
+    if not candidates:
         return None
-    best = min(found, key=lambda run: len(conditions.differences(run.conditions)))
+    best = min(candidates, key=lambda run: len(conditions.differences(run.conditions)))
     return best, conditions.differences(best.conditions)
 
 
-def conditions_of_log(name: str) -> Conditions:
-    """The conditions that the name of a run says."""
-    _, data, _, tau, _, _, _, _ = _words_of(name)
+def parse_log_conditions(name: str) -> Conditions:
+    """Parse the conditions of an authors' run from its name."""
+    _, data, _, tau, _, _, _, _ = _split_log_name(name)
     dataset = DATASETS[data]
-    recipe, meta, samples = recipe_of_log(name), PRESETS[dataset].meta, SAMPLES[dataset]
-    own = augmentation_of(recipe.augment, dataset)
-    whole = changed(recipe, {
-        **keys_of(Options()), "init_tau": float(tau), "network": str(_network_of(name)[1]), "neuron": None,
+    recipe, meta, samples = parse_log_recipe(name), PRESETS[dataset].meta, SAMPLES[dataset]
+    augmentation = find_augmentation(recipe.augment, dataset)
+    recipe_with_network = replace_keys(recipe, {
+        **options_to_keys(Options()), "init_tau": float(tau), "network": str(_parse_log_network(name)[1]), "neuron": None,
         "T": recipe.T or meta.T, "framing": recipe.framing or meta.framing,
     })  # fmt: skip
     return Conditions(
         dataset, "real", samples[recipe.protocol == "B"], samples[2], SELECTION.get(dataset), None, None,
-        input_of(meta.kind, meta.shape, meta.normalisation), compared(whole, own.__name__ if own else None),
+        describe_input(meta.kind, meta.shape, meta.normalisation),
+        normalise_recipe(recipe_with_network, augmentation.__name__ if augmentation else None),
     )  # fmt: skip
 
 
-def recipe_of_log(name: str) -> Recipe:
-    """The recipe of a run: the authors' (plif_train/recipes/authors.toml), and what the run's name says that the preset does
-    not."""
-    protocol, data, neuron, tau, pool, T, _, split = _words_of(name)
-    preset, notation = _network_of(name)
-    meta, kept = preset.meta, preset.depth == PRESETS[DATASETS[data]].depth
-    said = {
-        "network": DATASETS[data] if kept else str(notation),
-        "neuron": neuron if kept and neuron != "PLIF" else None,
-        "pool": "AP" if kept and pool == "avg" else None,
+def parse_log_recipe(name: str) -> Recipe:
+    """Parse the recipe of an authors' run from its name.
+
+    It is the authors' recipe (plif_train/recipes/authors.toml) with the settings in which the name differs from the
+    preset.
+    """
+    protocol, data, neuron, tau, pool, T, _, split = _split_log_name(name)
+    preset, notation = _parse_log_network(name)
+    meta, has_preset_depth = preset.meta, preset.depth == PRESETS[DATASETS[data]].depth
+    changes = {
+        "network": DATASETS[data] if has_preset_depth else str(notation),
+        "neuron": neuron if has_preset_depth and neuron != "PLIF" else None,
+        "pool": "AP" if has_preset_depth and pool == "avg" else None,
         "init_tau": float(tau) if float(tau) != Options.init_tau else None,
         "T": int(T) if int(T) != meta.T else None,
     }
     if meta.framing is not None:
         framing = re.sub(r"count:T=\d+", f"{'time' if split == 'time' else 'count'}:T={T}", meta.framing)
-        said["framing"] = framing if framing != meta.framing or not kept else None
-    return changed(read_recipe("authors"), {**said, "protocol": protocol})
+        changes["framing"] = framing if framing != meta.framing or not has_preset_depth else None
+    return replace_keys(read_recipe("authors"), {**changes, "protocol": protocol})
 
 
-def _words_of(name: str) -> tuple[str, ...]:
-    found = re.fullmatch(r"(A|B)-(\w+)-(PLIF|LIF)-tau(\d+)-(max|avg)-T(\d+)(?:-n(\d)-(number|time))?", name)
-    assert found is not None, name
-    return found.groups()
+def _split_log_name(name: str) -> tuple[str, ...]:
+    match = re.fullmatch(r"(A|B)-(\w+)-(PLIF|LIF)-tau(\d+)-(max|avg)-T(\d+)(?:-n(\d)-(number|time))?", name)
+    assert match is not None, name
+    return match.groups()
 
 
-def _network_of(name: str) -> tuple[Preset, Notation]:
-    _, data, neuron, _, pool, _, depth, _ = _words_of(name)
+def _parse_log_network(name: str) -> tuple[Preset, Notation]:
+    _, data, neuron, _, pool, _, depth, _ = _split_log_name(name)
     preset = PRESETS[DATASETS[data]]
     hidden = preset.hidden
-    if depth is not None and int(depth) != preset.depth:  # a quarter of what the last convolution gives
+    if depth is not None and int(depth) != preset.depth:  # a quarter of the outputs of the last convolution
         side = preset.meta.shape[1] >> int(depth)
         preset, hidden = replace(preset, depth=int(depth)), preset.channels * side * side // 4
-    return preset, parse(preset.notation(hidden=hidden, neuron=neuron, pool={"max": "MP", "avg": "AP"}[pool]))
+    return preset, parse_notation(preset.notation(hidden=hidden, neuron=neuron, pool={"max": "MP", "avg": "AP"}[pool]))
 
 
-def _run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
+def _make_run(name: str, rows: list[dict[str, str]]) -> AuthorsRun:
     def column(key: str) -> Floats:
         return np.array([float(row[key] or "nan") for row in rows])
 
     test, val, train = (column(key) for key in ("test", "val", "train"))
-    preset, notation = _network_of(name)
-    layers = [layer_of(one.name) for one in name_layers(notation, preset.meta.shape) if one.op == "Neuron"]
-    nothing = ["nan"] * len(layers)
-    taus = [row["taus"].split(";") if row["taus"] else nothing for row in rows]
+    preset, notation = _parse_log_network(name)
+    layers = [layer_of_neuron(layer.name) for layer in name_layers(notation, preset.meta.shape) if layer.op == "Neuron"]
+    no_taus = ["nan"] * len(layers)
+    taus = [row["taus"].split(";") if row["taus"] else no_taus for row in rows]
     learned = any(row["taus"] for row in rows)
     return AuthorsRun(
         name,
-        conditions_of_log(name),
+        parse_log_conditions(name),
         np.array([int(row["epoch"]) for row in rows]),
         test,
         val,

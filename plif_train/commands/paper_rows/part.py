@@ -1,4 +1,4 @@
-"""`plif paper`"""
+"""The command `plif paper`."""
 
 CONTRACT = "Command"
 NAMES = ("paper",)

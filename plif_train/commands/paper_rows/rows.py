@@ -1,7 +1,8 @@
-"""Every table and figure of the paper and its supplement, with the command that reproduces it.
+"""Rows of the paper: every table and figure of it and its supplement, with the command that reproduces it.
 
-A row that is trained is one of the authors' runs: its command is the recipe `authors` and what that run has otherwise, so that
-table, log and command cannot disagree. Other rows are drawn from models, or are what the code itself is.
+A row that is trained is one of the authors' runs. Its command is the recipe `authors` with the differences of that
+run, so table, log and command cannot disagree. Other rows are drawn from models, or are properties of the code
+itself.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plif_train.commands.paper_rows.conditions import Conditions
-from plif_train.commands.paper_rows.logs import DATASETS, authors_runs, conditions_of_log, recipe_of_log
+from plif_train.commands.paper_rows.logs import DATASETS, load_authors_runs, parse_log_conditions, parse_log_recipe
 from plif_train.core.network.presets import PRESETS
-from plif_train.core.recipe import option_of, read_recipe
+from plif_train.core.recipe import format_option, read_recipe
 from runtime.core.base.errors import PlifError
 
 EPOCHS = 1024
-SAME = {"table-2": ("table-s2", "A"), "table-s1": ("table-1",)}  # tables that others repeat
+REPEATED_TABLES = {"table-2": ("table-s2", "A"), "table-s1": ("table-1",)}  # tables that repeat another one
 LOG_NAMES = {dataset: name for name, dataset in DATASETS.items()}
 
 
@@ -51,16 +52,17 @@ TABLE_5 = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, or a figure.
+    """A row of a table of the paper, or a figure.
 
-    log        the authors' run that it is trained like; None: it is not trained
-    published  the accuracy in the paper, 0..1
-    command    what to type where it is not trained
-    shows      the data set that a drawing shows; None: any
+    title        its description for the user
+    log          the authors' run that it is trained like; None: it is not trained
+    published    the accuracy in the paper, 0..1
+    command      the command to type if it is not trained
+    shows        the data set that a drawing shows; None: any
     """
 
     name: str
-    what: str
+    title: str
     log: str | None = None
     published: float | None = None
     command: str | None = None
@@ -69,7 +71,7 @@ class Row:
     @property
     def conditions(self) -> Conditions:
         assert self.log is not None
-        return conditions_of_log(self.log)
+        return parse_log_conditions(self.log)
 
     @property
     def dataset(self) -> str | None:
@@ -77,113 +79,115 @@ class Row:
 
     @property
     def file(self) -> str:
-        """The name of the model that a training of this row writes."""
+        """The file name of the model that a training of a row of the paper writes."""
         return f"{self.log}.pt"
 
     def arguments(self, data: str | None, out: str, epochs: int = EPOCHS, precision: str = "fp32") -> list[str]:
-        """The words behind `plif`, with every option that the accuracy, or the drawing, depends on."""
+        """Return the command-line words behind `plif` that reproduce a row, with every option that matters."""
         if self.log is None:
             words = shlex.split(self.command or "")[1:]
             return [data if data and word == f"{self.shows}:DIR" else word for word in words]
-        wanted, recipe = self.conditions, recipe_of_log(self.log)
-        data = data or f"{wanted.dataset}:DIR"
+        conditions, recipe = self.conditions, parse_log_recipe(self.log)
+        data = data or f"{conditions.dataset}:DIR"
         options = data.partition("?")[2]
-        if wanted.selection and f"&{wanted.selection.partition('=')[0]}=" not in f"&{options}":
-            data = f"{data.removesuffix('?')}{'&' if options else '?'}{wanted.selection}"
+        if conditions.selection and f"&{conditions.selection.partition('=')[0]}=" not in f"&{options}":
+            data = f"{data.removesuffix('?')}{'&' if options else '?'}{conditions.selection}"
         words, theirs = ["train", "authors", str(recipe.network), "--data", data], read_recipe("authors").to_dict()
         for name, value in recipe.to_dict().items():
             if name != "network" and value != theirs.get(name):
-                words += option_of(name, value)
+                words += format_option(name, value)
         return [*words, "--precision", precision, "--epochs", str(epochs), "--out", f"{out}/{self.file}"]
 
 
-def rows() -> dict[str, Row]:
-    """All rows by name, in the paper's order."""
-    found = [*_trained(), *_drawn()]
-    return {row.name: row for row in (*found, *_of_logs({row.log for row in found}))}
+def list_rows() -> dict[str, Row]:
+    """List all rows of the paper by name, in the paper's order."""
+    listed = [*_trained_rows(), *_drawn_rows()]
+    return {row.name: row for row in (*listed, *_unlisted_rows({row.log for row in listed}))}
 
 
 def find_rows(name: str, dataset: str | None = None) -> list[Row]:
-    """The row of a name; a table's name, or one without its data set, stands for all that it fits. PlifError for none."""
-    known = rows()
-    if name in known:
-        found = [known[name]]
+    """Find the rows of the paper with a name; the name of a table, or one without its data set, selects all matches.
+
+    Raises PlifError if there are none.
+    """
+    all_rows = list_rows()
+    if name in all_rows:
+        matches = [all_rows[name]]
     else:
-        table, *rest = name.split(":")
-        wanted = [*SAME.get(table, (table,)), *rest]
-        found = [row for row in known.values() if _fits(row.name.split(":"), wanted)]
-    chosen = [row for row in found if dataset is None or row.dataset in (None, dataset)]
-    if not found:
+        table, *words = name.split(":")
+        pattern = [*REPEATED_TABLES.get(table, (table,)), *words]
+        matches = [row for row in all_rows.values() if _matches(row.name.split(":"), pattern)]
+    chosen = [row for row in matches if dataset is None or row.dataset in (None, dataset)]
+    if not matches:
         raise PlifError(f"row '{name}' is not known; plif paper --list names all, such as table-s2:fashion-mnist:A")
     if not chosen:
-        needed = " or ".join(sorted(f"{row.dataset}:DIR" for row in found if row.dataset))
+        needed = " or ".join(sorted(f"{row.dataset}:DIR" for row in matches if row.dataset))
         raise PlifError(f"row '{name}' needs other data: found {dataset}, expected {needed}")
     return chosen
 
 
-def _fits(parts: list[str], wanted: list[str]) -> bool:
-    return parts[0] == wanted[0] and all(word in parts[1:] for word in wanted[1:])
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    """Return whether the parts of a row's name match the words that the user typed."""
+    return parts[0] == pattern[0] and all(word in parts[1:] for word in pattern[1:])
 
 
-def _log(protocol: str, dataset: str, neuron: str = "PLIF", tau: int = 2, pool: str = "max") -> str:
+def _log_name(protocol: str, dataset: str, neuron: str = "PLIF", tau: int = 2, pool: str = "max") -> str:
     preset = PRESETS[dataset]
     T = 20 if (dataset, protocol) == ("nmnist", "B") else preset.meta.T
     split = f"-n{preset.depth}-number" if preset.meta.kind == "events" else ""
     return f"{protocol}-{LOG_NAMES[dataset]}-{neuron}-tau{tau}-{pool}-T{T}{split}"
 
 
-def _trained() -> Iterator[Row]:
+def _trained_rows() -> Iterator[Row]:
     for dataset, accuracies in TABLE_S2.items():
         for protocol, accuracy in accuracies.items():
             note = " (also Table 2)" if protocol == "A" else ""
             yield Row(
                 f"table-s2:{dataset}:{protocol}", f"Table S2{note}: {dataset}, protocol {protocol}",
-                _log(protocol, dataset), accuracy,
+                _log_name(protocol, dataset), accuracy,
             )  # fmt: skip
     for dataset, accuracies in TABLE_4.items():
         for variant, accuracy in accuracies.items():
             neuron, tau = variant.upper().split("-")
             yield Row(
                 f"table-4:{dataset}:{variant}", f"Table 4: {dataset}, {neuron}, tau_0 = {tau}",
-                _log("A", dataset, neuron, int(tau)), accuracy,
+                _log_name("A", dataset, neuron, int(tau)), accuracy,
             )  # fmt: skip
     for dataset, accuracies in TABLE_5.items():
         for pool, accuracy in accuracies.items():
             yield Row(
                 f"table-5:{dataset}:{pool}", f"Table 5: {dataset}, {pool} pooling",
-                _log("A", dataset, pool="max" if pool == "max" else "avg"), accuracy,
+                _log_name("A", dataset, pool="max" if pool == "max" else "avg"), accuracy,
             )  # fmt: skip
 
 
-def _drawn() -> Iterator[Row]:
-    drawn = "plif paper figures"
+def _drawn_rows() -> Iterator[Row]:
+    figures = "plif paper figures"
     fashion, dvs, gestures = "fashion-mnist", "cifar10-dvs", "dvs128-gesture"
-    of = {name: f"{drawn} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
+    commands = {name: f"{figures} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
     yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")
     yield Row("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
     yield Row(
-        "fig-6", "Fig. 6: accuracy of the trainings of Table 4, four sets", command=f"{drawn} runs --only ablation"
+        "fig-6", "Fig. 6: accuracy of the trainings of Table 4, four sets", command=f"{figures} runs --only ablation"
     )
-    yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{drawn} runs --only tau")
-    # As the supplement's captions name them. T_s = 19 leaves out the last of 20 steps; --samples is as many as are shown.
+    yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{figures} runs --only tau")
+    # Numbers of the supplement's captions. T_s = 19 leaves out the last of 20 steps; --samples is the number shown.
     weights = "Fig. S1: the distribution of W/tau, CIFAR10-DVS"
-    yield Row("fig-s1", weights, command=f"{drawn} model.pt --only fig-s1", shows=dvs)
-    three = f"{of[fashion]} --only fig-s2 --channels 45,75,76 --steps 8"
+    yield Row("fig-s1", weights, command=f"{figures} model.pt --only fig-s1", shows=dvs)
+    three = f"{commands[fashion]} --only fig-s2 --channels 45,75,76 --steps 8"
     yield Row("fig-s2", "Fig. S2: three channels after 8 steps, Fashion-MNIST", command=three, shows=fashion)
-    horse = f"{of[dvs]} --only fig-s3 --class horse --steps 19 --samples 1"
+    horse = f"{commands[dvs]} --only fig-s3 --class horse --steps 19 --samples 1"
     yield Row("fig-s3", "Fig. S3: a horse, all channels at t = 0 and T_s = 19, CIFAR10-DVS", command=horse, shows=dvs)
-    horse = f"{of[dvs]} --only fig-s4 --class horse --channels 40,103 --steps 20 --samples 1"
+    horse = f"{commands[dvs]} --only fig-s4 --class horse --channels 40,103 --steps 20 --samples 1"
     yield Row("fig-s4", "Fig. S4: a horse, two channels in 20 steps, CIFAR10-DVS", command=horse, shows=dvs)
-    three = (
-        f"{of[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59 --samples 3"
-    )
+    three = f"{commands[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59 --samples 3"
     yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=three, shows=gestures)
-    yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{drawn} model.pt --only encoders")
+    yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{figures} model.pt --only encoders")
 
 
-def _of_logs(used: set[str | None]) -> Iterator[Row]:
-    """Runs that the authors logged and put into no table, such as logs:cifar10-dvs:plif-tau2-max-t20-n3-number."""
-    for log in authors_runs():
+def _unlisted_rows(used: set[str | None]) -> Iterator[Row]:
+    """Yield rows for the authors' runs that are in no table, such as logs:cifar10-dvs:plif-tau2-max-t20-n3-number."""
+    for log in load_authors_runs():
         if log not in used:
-            _, name, rest = log.split("-", 2)
-            yield Row(f"logs:{DATASETS[name]}:{rest.lower()}", f"the authors' logs, in no table: {log}", log)
+            _, name, variant = log.split("-", 2)
+            yield Row(f"logs:{DATASETS[name]}:{variant.lower()}", f"the authors' logs, in no table: {log}", log)

@@ -1,5 +1,7 @@
-"""Accuracy and firing rates of a network while it is trained: float32 whatever the training's precision, as the exported
-file computes."""
+"""Accuracy and firing rates of a network during training, computed in float32.
+
+That holds for every training precision, because the exported file computes in float32.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from torch import Tensor
 
 from plif_train.core.data.sets import Samples
 from plif_train.core.loop.devices import World
-from plif_train.core.network.network import Network, Vote
+from plif_train.core.network.layers import Vote
+from plif_train.core.network.network import Network
 from plif_train.core.recipe import Recipe
 
 Augment = Callable[[Tensor], Tensor]
@@ -19,7 +22,10 @@ Augment = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy and rates are 0..1; rates are the share of neurons and time-steps that fired, by layer."""
+    """The result of an evaluation: accuracy and firing rates, both 0..1.
+
+    Rates are the share of neurons and time-steps that fired, by layer.
+    """
 
     accuracy: float
     correct: int
@@ -31,38 +37,48 @@ class Score:
 def evaluate(
     net: Network, samples: Samples, recipe: Recipe, *, prepare: Augment | None = None, world: World | None = None
 ) -> Score:
-    """Accuracy and firing rate per layer in eval mode; decisions as in `decide`. Ranks take turns at the batches."""
+    """Evaluate accuracy and firing rate per layer of a network in eval mode.
+
+    `decide_classes` makes the decisions. Ranks take turns at the batches.
+    """
     world = world or World()
     device = str(next(net.parameters()).device)
-    spikes_of = dict.fromkeys(net.neurons(), 0.0)
-    places_of = dict.fromkeys(net.neurons(), 0)  # neurons * time-steps * samples
+    spike_counts = dict.fromkeys(net.neurons(), 0.0)
+    slot_counts = dict.fromkeys(net.neurons(), 0)  # neurons * time-steps * samples
 
     def count(layer: str, spikes: Tensor) -> None:
-        spikes_of[layer] += float(spikes.sum(dtype=torch.float64))
-        places_of[layer] += spikes.numel()
+        spike_counts[layer] += float(spikes.sum(dtype=torch.float64))
+        slot_counts[layer] += spikes.numel()
 
     correct = 0
-    with net.watched(count):
+    with net.watch_spikes(count):
         for indices in torch.arange(len(samples)).split(4 * recipe.batch_size)[world.rank :: world.size]:
-            x, y = batch_of(samples.pick(indices), device, None, prepare)
+            x, y = make_batch(samples.pick(indices), device, None, prepare)
             net.reset()
-            correct += int((decide(net, net(x)) == y).sum())
-    total = world.total([correct, *spikes_of.values(), *places_of.values()])
-    fired, places = total[1 : 1 + len(spikes_of)], total[1 + len(spikes_of) :]
-    rates = {layer: fired[i] / places[i] for i, layer in enumerate(spikes_of)}
+            correct += int((decide_classes(net, net(x)) == y).sum())
+    total = world.sum_numbers([correct, *spike_counts.values(), *slot_counts.values()])
+    fired, slots = total[1 : 1 + len(spike_counts)], total[1 + len(spike_counts) :]
+    rates = {layer: fired[i] / slots[i] for i, layer in enumerate(spike_counts)}
     return Score(total[0] / len(samples), int(total[0]), len(samples), rates)
 
 
-def decide(net: Network, y: Tensor) -> Tensor:
-    """y [T, B, classes], float32 -> the class of each sample, [B], int64: whole votes are added up (without a vote layer
-    float64 sums), ties go to the lowest class."""
+def decide_classes(net: Network, y: Tensor) -> Tensor:
+    """Return the decided class of each sample, [B], int64, from outputs y [T, B, classes], float32.
+
+    Votes are added up as whole numbers; without a vote layer the sums are float64. Ties go to the lowest class.
+    """
     vote = getattr(net, "vote", None)
     total = (y.float() * vote.voters).round().sum(0) if isinstance(vote, Vote) else y.double().sum(0)
     return total.argmax(1)
 
 
-def batch_of(samples: Samples, device: str, augment: Augment | None, prepare: Augment | None) -> tuple[Tensor, Tensor]:
-    """x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B] (of steps: [T, B]), int64, on the device."""
+def make_batch(
+    samples: Samples, device: str, augment: Augment | None, prepare: Augment | None
+) -> tuple[Tensor, Tensor]:
+    """Make a batch on the device: x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B], int64.
+
+    Labels of steps are y [T, B].
+    """
     x = samples.x if samples.x.dim() == 5 else samples.x.float()  # recordings stay small while they are augmented
     if augment is not None:
         x = augment(x)

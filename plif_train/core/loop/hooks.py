@@ -1,6 +1,7 @@
-"""What parts in plif_train/hooks do to a training whose recipe has one of their keys.
+"""Extension points of a training: the classes that parts in plif_train/hooks subclass.
 
-Such a part says in its part.py where its keys are (OPTIONS); it acts where one of them has a value, by the Hook of its hook.py.
+A part with recipe keys names them in its part.py (OPTIONS). If one of these keys has a value, the Hook in the hook.py
+of the part acts.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from plif_train.core.loop.evaluate import Augment
 from plif_train.core.network.network import Network
 from plif_train.core.recipe import Recipe
 from runtime.core.base.errors import PlifError
-from runtime.core.events.fit import Fate
-from runtime.core.events.framing import Framing, framing_of
-from runtime.core.observers import hearing
-from runtime.core.parts import find_parts, given_by_parts
+from runtime.core.events.fit import EventOutcome
+from runtime.core.events.framing import Framing, resolve_framing
+from runtime.core.observers import find_observers
+from runtime.core.parts import find_parts, load_from_parts
 
 
 class Hook:
-    """Base of all: what it leaves out does nothing.
+    """Base class of a training hook: a method that a subclass leaves out does nothing.
 
-    begin     before any data are read: refuses what cannot be, with PlifError, or changes the network
-    start     once the network is where it is trained
-    learning  a block in which the optimiser, or a resume file, has the weights
-    stepped   after a step of the optimiser
+    begin                 before any data are read: refuses impossible settings with PlifError, or changes the network
+    start                 once the network is on the device of the training
+    use_master_weights    a block in which the optimiser, or a resume file, sees the weights
+    after_step            after a step of the optimiser
     """
 
     def __init__(self, net: Network, recipe: Recipe) -> None:
@@ -41,30 +42,31 @@ class Hook:
 
     def start(self) -> None: ...
 
-    def learning(self) -> AbstractContextManager[None]:
+    def use_master_weights(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def stepped(self) -> None: ...
+    def after_step(self) -> None: ...
 
 
-def hooks_of(net: Network, recipe: Recipe) -> list[Hook]:
-    """The hooks that a recipe asks for."""
-    found: list[Hook] = []
+def create_hooks(net: Network, recipe: Recipe) -> list[Hook]:
+    """Create the hooks that the keys of a recipe switch on."""
+    hooks: list[Hook] = []
     for part in find_parts("hooks").values():
         if (
             part.options
             and not part.hears
             and any(vars(recipe)[name] is not None for name in get_type_hints(part.load(part.options)))
         ):
-            found.append(part.load("hook:HOOK")(net, recipe))
-    return found
+            hooks.append(part.load("hook:HOOK")(net, recipe))
+    return hooks
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave; `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps.
+    """The results of one training epoch: loss, accuracies, firing rates and taus.
 
-    Rates are those of the test samples; in protocol B of the samples held back, and there is no test accuracy yet.
+    `epoch` counts from 1, rates and accuracies are 0..1, tau in time-steps. Rates are those of the test samples. In
+    protocol B they are those of the samples held back, and there is no test accuracy yet.
     """
 
     epoch: int
@@ -81,7 +83,10 @@ class Epoch:
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """A training, and how far it is; `processes`: the most that have trained it together."""
+    """The state of a training: network, optimiser, and the number of epochs that are complete.
+
+    `processes` is the largest number of processes that have trained it together.
+    """
 
     net: Network
     recipe: Recipe
@@ -91,105 +96,126 @@ class TrainingState:
     processes: int
     optimizer: torch.optim.Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
-    done: int = 0
+    epochs_done: int = 0
     best: dict[str, Any] = field(default_factory=lambda: {"accuracy": -1.0, "epoch": 0})
 
 
 class TrainingCourse:
-    """What a part keeps of a training beside its best epoch (HEARS = ("course",) in its part.py, `hear` in course.py). What it
-    leaves out does nothing.
+    """Base class of a recorder of a training: it keeps more than the best epoch, such as logs.
 
-    compare  before the data are read, which `run` counts: notes, and PlifError for another training than that to go on from
-    restore  makes `run` what it was, while the optimiser has the weights
-    begin    before the first epoch, on the first process alone, as are those that follow
-    add      after an epoch;  keep: the same, once its model.pt is written, while the optimiser has the weights
-    left     what there is to say of a training that was interrupted
+    Its part has HEARS = ("course",) in its part.py, and `hear` in course.py. A method that a subclass leaves out does
+    nothing.
+
+    compare        before the data are read; `state` has their counts: returns notes, and raises PlifError if the files
+                   are those of another training than the one to resume
+    restore        sets `state` to the saved one, while the optimiser has the weights
+    begin          before the first epoch, on the first process only, as all methods below
+    add_epoch      after an epoch
+    save_epoch     the same, once its model.pt is written, while the optimiser has the weights
+    resume_hint    the text for the user after a training was interrupted
     """
 
-    def compare(self, run: TrainingState) -> list[str]:
+    def compare(self, state: TrainingState) -> list[str]:
         return []
 
-    def restore(self, run: TrainingState) -> None: ...
+    def restore(self, state: TrainingState) -> None: ...
 
-    def begin(self, run: TrainingState) -> None: ...
+    def begin(self, state: TrainingState) -> None: ...
 
-    def add(self, run: TrainingState, epoch: Epoch) -> None: ...
+    def add_epoch(self, state: TrainingState, epoch: Epoch) -> None: ...
 
-    def keep(self, run: TrainingState) -> None: ...
+    def save_epoch(self, state: TrainingState) -> None: ...
 
-    def left(self) -> str | None: ...
+    def resume_hint(self) -> str | None: ...
 
     def close(self) -> None: ...
 
 
-def courses_of(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
-    """What keeps a training. PlifError when it cannot write to `out`, or would replace something else there."""
+def open_courses(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
+    """Open the recorders of a training, which write its log and its resume file.
+
+    Raises PlifError if they cannot write next to `out`, or would replace another file there.
+    """
     if out.suffix != ".pt":  # all names come from its stem, and v1.0 and v1.1 would share theirs
         raise PlifError(f"{out}: expected a file whose name ends in .pt, as in --out model.pt")
     if out.is_dir():
         raise PlifError(f"{out}: is a folder; expected a place for a file, give another --out")
-    parts = hearing("course", "hooks")
+    parts = find_observers("course", "hooks")
     if not parts and (resume or tensorboard):
         raise PlifError("--resume, --tensorboard: this plif keeps no course of a training; leave them out")
-    found = [each for part in parts for each in part.load("course:hear")(out, resume, overwrite, tensorboard)]
+    courses = [course for part in parts for course in part.load("course:hear")(out, resume, overwrite, tensorboard)]
     if out.exists() and not resume and not overwrite:
         raise PlifError(f"{out}: is there already: add --overwrite to replace it, or give another --out")
-    return found
+    return courses
 
 
 class TrainingData:
-    """What a part gives in place of the samples of one set (HEARS = ("data",) in its part.py, and `of` in mixture.py)."""
+    """Base class of training data that a part supplies in place of the samples of one set.
+
+    The part has HEARS = ("data",) in its part.py, and `create_training_data` in mixture.py.
+    """
 
     def check(self, recipe: Recipe) -> None:
-        """PlifError for a recipe that cannot train on it."""
+        """Refuse a recipe that cannot train on this data."""
 
     def framing(self, net: Network) -> Framing:
-        """Of the test."""
+        """Return the framing (events to frames) of the test split."""
         raise NotImplementedError
 
     def labels(self, net: Network, limit: int | None) -> list[int]:
-        """The classes of the samples that `load` reads, without reading them."""
+        """Return the classes of the samples that `load` reads, without reading them."""
         raise NotImplementedError
 
-    def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[TrainSet, list[Fate]]:
-        """Reads the training splits into memory, so many samples of each; and what some of them are like."""
+    def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[TrainSet, list[EventOutcome]]:
+        """Read the training splits into memory, at most `limit` samples of each.
+
+        Also returns the statistics of some of the samples.
+        """
         raise NotImplementedError
 
 
-def training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
-    """What stands in place of the samples of a set; None where it is those. PlifError for several sets that no part joins."""
-    found: TrainingData | None = None
-    for part in hearing("data", "hooks"):
-        found = found or part.load("mixture:of")(data, recipe)
-    if found is None and len(data) > 1:
+def find_training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
+    """Find the part that supplies training data for these data sets; None stands for the samples of one set.
+
+    Raises PlifError for several sets if no part joins them.
+    """
+    source: TrainingData | None = None
+    for part in find_observers("data", "hooks"):
+        source = source or part.load("mixture:create_training_data")(data, recipe)
+    if source is None and len(data) > 1:
         raise PlifError(f"--data: {len(data)} of them, and this plif trains on one set; expected one")
-    return found
+    return source
 
 
-def augmentation_of(text: str, data: str) -> Augment | None:
-    """What `augment` of a recipe says for a data set NAME:DIR: none, a function's name, or SET:FUNCTION,...; the functions are a
-    part's."""
-    known: dict[str, Augment] = given_by_parts("hooks", "augmentation_functions") or {}
-    found = None
+def find_augmentation(text: str, data: str) -> Augment | None:
+    """Find the augmentation function that the recipe key `augment` names for a data set NAME:DIR.
+
+    The text is none, a function's name, or SET:FUNCTION,...; a part supplies the functions.
+    """
+    functions: dict[str, Augment] = load_from_parts("hooks", "augmentation_functions") or {}
+    augmentation = None
     for part in text.split(",") if text != "none" else ():
-        of, _, function = part.strip().rpartition(":")
-        asked = of in ("", data.partition(":")[0])
-        if function not in known and (known or asked):
-            raise PlifError(f"augment {text}: expected {', '.join(('none', *known))}, or SET:FUNCTION,...")
-        if asked:
-            found = known[function]
-    return found
+        set_name, _, name = part.strip().rpartition(":")
+        applies = set_name in ("", data.partition(":")[0])
+        if name not in functions and (functions or applies):
+            raise PlifError(f"augment {text}: expected {', '.join(('none', *functions))}, or SET:FUNCTION,...")
+        if applies:
+            augmentation = functions[name]
+    return augmentation
 
 
-def seen_framing(net: Network) -> Framing | None:
-    """The network's framing in the view that it learns, which its card will ask for."""
-    return framing_of({"framing": net.framing, "view": net.meta.view})
+def oriented_framing(net: Network) -> Framing | None:
+    """Return the framing (events to frames) of a network with the orientation of its training data.
+
+    The orientation is the `view` of its card, so the card asks for this framing, too.
+    """
+    return resolve_framing({"framing": net.framing, "view": net.meta.view})
 
 
 @contextmanager
-def learning(hooks: Sequence[Hook]) -> Iterator[None]:
-    """The blocks of all of them."""
+def use_master_weights(hooks: Sequence[Hook]) -> Iterator[None]:
+    """Give the optimiser, or a resume file, the float32 master weights of all hooks for a block."""
     with ExitStack() as stack:
         for hook in hooks:
-            stack.enter_context(hook.learning())
+            stack.enter_context(hook.use_master_weights())
         yield

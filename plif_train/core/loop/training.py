@@ -1,14 +1,14 @@
-"""The training of the authors' code: firing rates against one-hot labels, Adam, a cosine over the epochs.
+"""The training loop of the authors' code: firing rates against one-hot labels, Adam, a cosine over the epochs.
 
     loss   mean over batch and classes of (1/T sum_t y_t - one_hot)^2, or another of plif_train.core.network.losses
     lr     lr0 (1 + cos(pi e / T_max)) / 2 in epoch e (from 0)
 
-Protocol A trains on the whole training split and keeps the epoch with the best test accuracy (the latest of equals), as
-the published numbers do; protocol C keeps the last epoch; protocol B holds back 15 % of each class, keeps the epoch with the
-best accuracy on them, and reads the test set once, at the end, for the epoch that it kept.
+Protocol A trains on the whole training split and keeps the epoch with the best test accuracy (the latest of equals),
+as the published numbers do. Protocol C keeps the last epoch. Protocol B holds back 15 % of each class and keeps the
+epoch with the best accuracy on them. It reads the test set once, at the end, for the epoch that it kept.
 
-`model.pt` is the best epoch so far; a part keeps the last one, to go on from, and the course (TrainingCourse in hooks.py).
-Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed equals an
+`model.pt` is the best epoch so far; a part keeps the last one, for --resume, and the course (TrainingCourse in
+hooks.py). Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed equals an
 uninterrupted one, bit for bit where the device's kernels are deterministic (they are on a CPU).
 """
 
@@ -26,9 +26,9 @@ from torch import Tensor
 from plif_train.core.data.sets import Samples, TrainSet, split_per_class
 from plif_train.core.loop import checkpoint
 from plif_train.core.loop.devices import World, open_device, parse_devices
-from plif_train.core.loop.evaluate import Augment, Score, batch_of, evaluate
-from plif_train.core.loop.hooks import Epoch, Hook, TrainingState, courses_of, hooks_of, learning
-from plif_train.core.network.losses import LOSSES, count_right
+from plif_train.core.loop.evaluate import Augment, Score, evaluate, make_batch
+from plif_train.core.loop.hooks import Epoch, Hook, TrainingState, create_hooks, open_courses, use_master_weights
+from plif_train.core.network.losses import LOSSES, count_correct
 from plif_train.core.network.network import Network
 from plif_train.core.recipe import Recipe
 from runtime.core.base.errors import PlifError
@@ -53,15 +53,15 @@ def train(
     tensorboard: bool = False,
     world: World | None = None,
 ) -> dict[str, Any]:
-    """Trains `net` in place, writes `out` (best epoch) and what is kept beside it; returns the training record.
+    """Train `net` in place, write `out` (best epoch) and the files next to it, and return the training record.
 
-    about      goes into the record (data set, command); on resume it must be what it was, as must the recipe except for
-               epochs, t_max (None is what it was), patience, device and compile, and the numbers of samples
-    overwrite  begin again where `out` or its resume file is there; without it that is refused
-    augment    train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
-               batch after it (normalisation)
-    on_epoch   called after each epoch, its files written
-    world      this process among several that call this function with the same arguments; rank 0 writes
+    about        goes into the record (data set, command). On resume it must be equal, as must the numbers of samples
+                 and the recipe, except for epochs, t_max (None is the earlier one), patience, device and compile
+    overwrite    begin again if `out` or its resume file exists; without it that is refused
+    augment      train images [B, C, H, W] in 0..1, or recordings [B, T, C, H, W] -> the same; prepare: applied to every
+                 batch after it (normalisation)
+    on_epoch     called after each epoch, its files written
+    world        this process among several that call this function with the same arguments; rank 0 writes
 
     A KeyboardInterrupt may come at any time: the resume file is that of the last whole epoch (before the first one: the
     start). Raises PlifError when weights are no longer finite, a resume file does not belong to this training, or a
@@ -70,38 +70,38 @@ def train(
     out = Path(out)
     about = about or {}
     world = world or World()
-    first = world.rank == 0
+    is_first_rank = world.rank == 0
     recipe = replace(recipe, device=parse_devices(recipe.device)[0])
     device = open_device(recipe.device)
     samples = count_samples(recipe, train_set.y, len(test_set), world)
-    courses = courses_of(out, resume, overwrite, tensorboard)
+    courses = open_courses(out, resume, overwrite, tensorboard)
     # Protocol B must not see the test set before its choice is made.
     judging_set = test_set
     if recipe.protocol == "B":
         if not isinstance(train_set, Samples):
             raise PlifError("protocol B holds back samples, which windows of events are not; use A or C")
-        learn, rest = split_per_class(train_set.y)
-        train_set, judging_set = train_set.pick(learn), train_set.pick(rest)
+        learned, held_back = split_per_class(train_set.y)
+        train_set, judging_set = train_set.pick(learned), train_set.pick(held_back)
 
     net.to(device)
     net.bn = recipe.bn
     for neuron in net.neurons().values():
         neuron.compiled = recipe.compile
-    world.follow_first(net)
+    world.broadcast_weights(net)
     loop = _Loop(
         net=net, recipe=recipe, augment=augment, prepare=prepare, world=world, about=about, samples=samples,
         processes=world.size,
     )  # fmt: skip
-    with learning(loop.hooks):
+    with use_master_weights(loop.hooks):
         for course in courses:
             course.restore(loop)
-    recipe, done, best = loop.recipe, loop.done, loop.best
-    courses = courses if first else []
+    recipe, epochs_done, best = loop.recipe, loop.epochs_done, loop.best
+    courses = courses if is_first_rank else []
     for course in courses:
         course.begin(loop)
     record: dict[str, Any] = {}
 
-    for epoch in range(done, recipe.epochs):
+    for epoch in range(epochs_done, recipe.epochs):
         begun = time.perf_counter()
         # From the epoch's number, so that a resumed training draws what the uninterrupted one does.
         torch.manual_seed((recipe.seed * 1_000_003 + epoch) % 2**63)
@@ -109,11 +109,11 @@ def train(
             break
         loss, train_accuracy = loop.run_epoch(train_set, epoch)
         _check_finite(net, epoch)
-        world.follow_first(net)
+        world.broadcast_weights(net)
         score = loop.evaluate(judging_set)
-        done = epoch + 1
-        result = Epoch(
-            done,
+        epochs_done = epoch + 1
+        epoch_results = Epoch(
+            epochs_done,
             recipe.lr_at(epoch),
             loss,
             train_accuracy,
@@ -125,57 +125,58 @@ def train(
             world.size,
         )
         for course in courses:
-            course.add(loop, result)
+            course.add_epoch(loop, epoch_results)
         if score.accuracy >= best["accuracy"] or recipe.protocol == "C":
-            risen = done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
-            best = {"accuracy": score.accuracy, "epoch": done, "risen": risen}
-            record = _record(recipe, about, result, {**samples, "processes": loop.processes}, device)
-            if first:
+            risen = epochs_done if score.accuracy > best["accuracy"] else best.get("risen", best["epoch"])
+            best = {"accuracy": score.accuracy, "epoch": epochs_done, "risen": risen}
+            record = _make_record(recipe, about, epoch_results, {**samples, "processes": loop.processes}, device)
+            if is_first_rank:
                 checkpoint.save(net, out, record)
-        loop.done, loop.best = done, best
-        with learning(loop.hooks):
+        loop.epochs_done, loop.best = epochs_done, best
+        with use_master_weights(loop.hooks):
             for course in courses:
-                course.keep(loop)
+                course.save_epoch(loop)
         if on_epoch is not None:
-            on_epoch(result)
+            on_epoch(epoch_results)
     for course in courses:
         course.close()
-    if not record:  # nothing was left to do, or nothing was better
+    if not record:  # no epoch was left, or none was better
         if not out.exists():
             raise PlifError(f"{out}: not there, and no epochs are left to make it; raise --epochs, or --overwrite")
         record = checkpoint.load(out).meta.training or {}
     if record.get("test_accuracy") is None:
         record = loop.test_best(test_set, out, record)
-    record = {**record, "epochs": max(recipe.epochs, done)}
+    record = {**record, "epochs": max(recipe.epochs, epochs_done)}
     net.meta = replace(net.meta, training=record)
     return record
 
 
 def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
-    """How many samples are trained on, held back and tested on, from the labels [N] of the training split alone.
+    """Count the samples to train on, to hold back and to test on, from the labels [N] of the training split.
 
-    PlifError for a loss that is not there, when protocol B can hold back none, or a batch has no part for each of the processes.
+    Raises PlifError for a loss that does not exist, if protocol B can hold back no sample, or if a batch has no part
+    for each process.
     """
     if recipe.loss not in LOSSES:
         raise PlifError(f"loss {recipe.loss}: not in this plif, which has {', '.join(LOSSES)}")
-    held = 0
+    held_back = 0
     if recipe.protocol == "B":
-        held = len(split_per_class(labels)[1])
-        if not held:
+        held_back = len(split_per_class(labels)[1])
+        if not held_back:
             raise PlifError(f"protocol B holds back 15 % of each class, {len(labels)} training samples leave none")
-    size = min(recipe.batch_size, len(labels) - held)
+    size = min(recipe.batch_size, len(labels) - held_back)
     least = (world.size - 1) * recipe.accumulate + 1
     if world.size > 1 and size < least:
         raise PlifError(
             f"batches of {size} have no part for each of {world.size} processes; expected at least {least}: raise "
             "--batch-size (and have as many samples), or name fewer --devices"
         )
-    return {"train_samples": len(labels) - held, "val_samples": held, "test_samples": test_samples}
+    return {"train_samples": len(labels) - held_back, "val_samples": held_back, "test_samples": test_samples}
 
 
 @dataclass(kw_only=True)
 class _Loop(TrainingState):
-    """What every epoch of a training shares."""
+    """The state and the settings that all epochs of a training share."""
 
     augment: Augment | None
     prepare: Augment | None
@@ -187,32 +188,32 @@ class _Loop(TrainingState):
         fused = device in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.recipe.lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=self.recipe.precision == "fp16")
-        self.hooks = hooks_of(self.net, self.recipe)
+        self.hooks = create_hooks(self.net, self.recipe)
         for hook in self.hooks:
             hook.start()
 
     def run_epoch(self, samples: TrainSet, epoch: int) -> tuple[float, float]:
-        """One pass over the shuffled samples -> (mean loss, accuracy while training), over all ranks."""
+        """Train one epoch on the shuffled samples; return (mean loss, training accuracy) over all ranks."""
         net, recipe, world = self.net, self.recipe, self.world
         kind, dtype = torch.device(recipe.device).type, PRECISIONS[recipe.precision]
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr_at(epoch)
         size = min(recipe.batch_size, len(samples))
-        batches = samples.order()[: len(samples) // size * size].split(size)  # the rest is dropped
+        batches = samples.draw_order()[: len(samples) // size * size].split(size)  # the last, smaller batch is dropped
         if world.rank:  # the same batches on every rank, but not the same dropout
             torch.manual_seed(torch.initial_seed() + world.rank)
         rates: list[Tensor] = []
         watch = (lambda _, spikes: rates.append(spikes.mean(dtype=torch.float32))) if recipe.rate_penalty else net.watch
-        total_loss, correct, seen, learnt = 0.0, 0, 0, 0
-        what = f"epoch {epoch + 1}/{recipe.epochs}"
-        with net.watched(watch, training=True), Progress(what, shown=not world.rank) as progress:
+        total_loss, correct, judged, learnt = 0.0, 0, 0, 0
+        title = f"epoch {epoch + 1}/{recipe.epochs}"
+        with net.watch_spikes(watch, training=True), Progress(title, shown=not world.rank) as progress:
             for number, batch in enumerate(batches, 1):
                 self.optimizer.zero_grad(set_to_none=True)
                 parts = batch.tensor_split(world.size * recipe.accumulate)
                 for indices in parts[world.rank * recipe.accumulate : (world.rank + 1) * recipe.accumulate]:
                     if not len(indices):
                         continue
-                    x, y = batch_of(samples.pick(indices), recipe.device, self.augment, self.prepare)
+                    x, y = make_batch(samples.pick(indices), recipe.device, self.augment, self.prepare)
                     net.reset()
                     rates.clear()
                     with torch.autocast(kind, dtype, enabled=dtype is not None):
@@ -223,36 +224,39 @@ class _Loop(TrainingState):
                     # Weighted by size, so that the sum over parts and ranks is the gradient of the whole batch.
                     self.scaler.scale(loss * (len(indices) / len(batch))).backward()
                     total_loss += loss.item() * len(indices)
-                    right, asked = count_right(out.detach(), y)
-                    correct, seen, learnt = correct + right, seen + asked, learnt + len(indices)
-                world.add_up(parameter.grad for parameter in net.parameters())
+                    right, with_class = count_correct(out.detach(), y)
+                    correct, judged, learnt = correct + right, judged + with_class, learnt + len(indices)
+                world.sum_gradients(parameter.grad for parameter in net.parameters())
                 if recipe.clip_norm is not None:
                     self.scaler.unscale_(self.optimizer)
                     torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
-                with learning(self.hooks):
+                with use_master_weights(self.hooks):
                     self.scaler.step(self.optimizer)
                 self.scaler.update()
                 for hook in self.hooks:
-                    hook.stepped()
-                note = f"loss {total_loss / max(learnt, 1):.4f}  acc {correct / max(seen, 1):.3f}"
+                    hook.after_step()
+                note = f"loss {total_loss / max(learnt, 1):.4f}  acc {correct / max(judged, 1):.3f}"
                 progress.update(number, len(batches), note)
-        total_loss, learnt_in_all, right_in_all, counted = world.total([total_loss, learnt, correct, seen])
+        total_loss, learnt_in_all, right_in_all, counted = world.sum_numbers([total_loss, learnt, correct, judged])
         return total_loss / learnt_in_all, right_in_all / max(counted, 1)
 
     def evaluate(self, samples: Samples) -> Score:
         return evaluate(self.net, samples, self.recipe, prepare=self.prepare, world=self.world)
 
     def test_best(self, test_set: Samples, out: Path, record: dict[str, Any]) -> dict[str, Any]:
-        """Protocol B's one reading of the test set, by the epoch that was kept -> its record, also in `out`."""
-        net, first = self.net, self.world.rank == 0
+        """Evaluate the best epoch of protocol B on the test set, once; return its record.
+
+        The record is also written to `out`.
+        """
+        net, is_first_rank = self.net, self.world.rank == 0
         last = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         try:
-            if first:
+            if is_first_rank:
                 net.load_state_dict(checkpoint.load(out).state_dict())
-            self.world.follow_first(net)
+            self.world.broadcast_weights(net)
             score = self.evaluate(test_set)
             record = {**record, "test_accuracy": score.accuracy, "firing_rates": score.firing_rates}
-            if first:
+            if is_first_rank:
                 checkpoint.save(net, out, record)
         finally:
             net.load_state_dict(last)
@@ -268,10 +272,10 @@ def _check_finite(net: Network, epoch: int) -> None:
             )
 
 
-def _record(
+def _make_record(
     recipe: Recipe,
     about: dict[str, Any],
-    result: Epoch,
+    epoch_results: Epoch,
     counts: dict[str, int],
     device: torch.device,
 ) -> dict[str, Any]:
@@ -279,13 +283,13 @@ def _record(
         **about,
         "recipe": recipe.to_dict(),
         "epochs": recipe.epochs,
-        "epoch": result.epoch,
+        "epoch": epoch_results.epoch,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "loss": result.loss,
-        "test_accuracy": result.test_accuracy,
-        "val_accuracy": result.val_accuracy,
+        "loss": epoch_results.loss,
+        "test_accuracy": epoch_results.test_accuracy,
+        "val_accuracy": epoch_results.val_accuracy,
         **counts,
-        "firing_rates": result.firing_rates,
-        "taus": result.taus,
-        "versions": checkpoint.versions(),
+        "firing_rates": epoch_results.firing_rates,
+        "taus": epoch_results.taus,
+        "versions": checkpoint.get_versions(),
     }

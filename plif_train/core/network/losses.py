@@ -1,8 +1,10 @@
-"""Losses of a network's output y [T, B, classes], which lies in 0..1, for labels [B]; those of BY_STEP also for labels [T, B].
+"""Losses of a network's output y [T, B, classes], in 0..1, against labels [B].
+
+The losses of BY_STEP also take labels [T, B].
 
     rate-mse   mean over B, classes of (1/T sum_t y_t - one_hot)^2           the authors' code
 
-The others are a part's.
+A part supplies the other losses.
 """
 
 from __future__ import annotations
@@ -12,20 +14,23 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from runtime.core.parts import given_by_parts
+from runtime.core.parts import load_from_parts
 
-UNASKED = -2
-BY_STEP = ("step-mse", "step-ce")  # steps may have labels of their own
+IGNORE_LABEL = -2  # the label of a step without a target: any answer is right
+BY_STEP = ("step-mse", "step-ce")  # each step may have a label
 
 
 def rate_mse(y: Tensor, labels: Tensor) -> Tensor:
-    """y [T, B, classes], labels [B], int64 -> a number."""
+    """Return the mean squared error of firing rates: y [T, B, classes] against labels [B], int64."""
     rate = y.mean(0)
     return F.mse_loss(rate, F.one_hot(labels, rate.shape[1]).to(rate))
 
 
-def count_right(y: Tensor, labels: Tensor) -> tuple[int, int]:
-    """(right answers, samples that have a class) of y [T, B, classes] for labels [B] or [T, B], over the steps with a class."""
+def count_correct(y: Tensor, labels: Tensor) -> tuple[int, int]:
+    """Count (correct answers, samples with a class) of y [T, B, classes] for labels [B] or [T, B].
+
+    Only steps with a class count.
+    """
     if labels.dim() == 1:
         return int((y.mean(0).argmax(1) == labels).sum()), len(labels)
     label = labels.max(0).values
@@ -35,5 +40,5 @@ def count_right(y: Tensor, labels: Tensor) -> tuple[int, int]:
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rate-mse": rate_mse,
-    **(given_by_parts("hooks", "other_losses_of_a_training") or {}),
+    **(load_from_parts("hooks", "other_losses_of_a_training") or {}),
 }

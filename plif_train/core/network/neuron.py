@@ -1,4 +1,4 @@
-"""Spiking neurons: IF, LIF and PLIF (Fang et al., ICCV 2021, equations 1-7), with the gradients of equations 8-17.
+"""IF, LIF and PLIF neurons (Fang et al., ICCV 2021, equations 1-7) with surrogate gradients (equations 8-17).
 
     charge   h = v + (x - (v - v_reset)) * alpha        decay_input=True
              h = v - (v - v_reset) * alpha + x          decay_input=False
@@ -10,9 +10,9 @@
     alpha = 1 / tau    PLIF: alpha = sigmoid(w), w learned, one per layer or one per channel, from -log(init_tau - 1)
                        LIF:  a constant
 
-    ds/dh = 1 / (1 + (pi (h - v_threshold))^2)          the ATan surrogate, in backward only; others:
-    plif_train.core.network.surrogate dv/dh = 1 - s                                                       hard reset with
-    detach_reset
+    ds/dh = 1 / (1 + (pi (h - v_threshold))^2)          the ATan surrogate, in backward only; the others are in
+                                                        plif_train.core.network.surrogate
+    dv/dh = 1 - s                                       hard reset with detach_reset
 
 x is the current, h the charged and v the membrane potential, all without unit; a time-step is one call. The order of
 operations is that of the equations, so that equal currents give equal bits in every program that follows them.
@@ -26,16 +26,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plif_train.core.network.surrogate import SURROGATES, slope_
+from plif_train.core.network.surrogate import SURROGATES, surrogate_slope_
 from runtime.core.base.errors import PlifError
-from runtime.core.parts import given_by_parts
+from runtime.core.parts import load_from_parts
 
-RUN_NEURON = given_by_parts("hooks", "run_neuron")  # all T steps at once; without it they are run one by one
+RUN_NEURON = load_from_parts("hooks", "run_neuron")  # all T steps at once; without it they are run one by one
 NeuronHistory = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class _Fire(torch.autograd.Function):
-    """The step function forward, a surrogate backward."""
+    """The step function in forward, with a surrogate gradient in backward."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, v_threshold: float, surrogate: str) -> Tensor:
@@ -46,11 +46,14 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (h,) = ctx.saved_tensors
-        return grads[0] * slope_(ctx.surrogate, h - ctx.v_threshold), None, None
+        return grads[0] * surrogate_slope_(ctx.surrogate, h - ctx.v_threshold), None, None
 
 
 def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
-    """Charged potential h [...] -> spikes 0.0 or 1.0 of its shape and type; the surrogate is their gradient."""
+    """Return spikes 0.0 or 1.0 for charged potentials h [...], of the same shape and type.
+
+    The surrogate is their gradient.
+    """
     return _Fire.apply(h, v_threshold, surrogate)
 
 
@@ -61,12 +64,12 @@ class Neuron(nn.Module):
     v             membrane potential [B, ...], not in the state_dict; None from reset() until the first step, which
                   starts at v_reset (soft reset: 0)
     channels      None: one tau for the layer (w is 0-dimensional, as in the paper); C: one per channel (w is [C])
-    compiled      set it, and multi() runs its T steps through torch.compile (worth it on a GPU)
+    compiled      set it, and forward_sequence() runs its T steps through torch.compile (worth it on a GPU)
     history       set it to a list, and every time-step appends (v before, h, s, v after), each [B, ...], detached
 
-    `forward(x [B, ...])` is one time-step, `multi(x [T, B, ...])` is T of them with the same arithmetic; both start
-    from the present state and leave the new one. In training mode the state keeps its graph from call to call (reset()
-    ends it); in eval mode it is detached after each call, so that a stream does not grow a graph.
+    `forward(x [B, ...])` is one time-step, `forward_sequence(x [T, B, ...])` is T of them with the same arithmetic;
+    both start from the present state and leave the new one. In training mode the state keeps its graph from call to
+    call (reset() ends it); in eval mode it is detached after each call, so that a stream does not grow a graph.
     """
 
     w: nn.Parameter | None
@@ -110,7 +113,10 @@ class Neuron(nn.Module):
         self.register_buffer("v", None, persistent=False)
 
     def alpha(self) -> Tensor | None:
-        """1/tau in float32, detached: 0-dimensional or [C]; None for IF. Exported files hold this very number."""
+        """Return 1/tau of the neurons in float32, detached: 0-dimensional or [C]; None for IF.
+
+        Exported files hold exactly this number.
+        """
         if self.kind == "IF":
             return None
         if self.w is None:
@@ -118,41 +124,46 @@ class Neuron(nn.Module):
         return self.w.detach().float().sigmoid()
 
     def tau(self) -> float | list[float]:
-        """The membrane time constant in time-steps, a number or one per channel; infinite for IF."""
+        """Return the membrane time constant in time-steps, a number or one per channel; infinite for IF."""
         alpha = self.alpha()
         if alpha is None:
             return math.inf
         return (1.0 / alpha.double()).tolist()
 
     def reset(self) -> None:
-        """Forgets the state: the next step starts at v_reset (soft reset: 0), for any batch."""
+        """Clear the membrane state: the next step starts at v_reset (soft reset: 0), for any batch size."""
         self.v = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """One time-step: current x [B, ...] -> spikes 0.0 or 1.0, of the shape of x and the type of the membrane."""
-        v = self._start(x)
+        """Run one time-step of the neurons: current x [B, ...] -> spikes 0.0 or 1.0, [B, ...].
+
+        Spikes have the type of the membrane.
+        """
+        v = self._initial_state(x)
         s, v = self._advance(x, v, self._alpha_for(x))
-        self._leave(v)
+        self._store_state(v)
         return s
 
-    def multi(self, x_seq: Tensor, T: int | None = None, pools: bool = False) -> Tensor:
-        """T time-steps: current [T, B, ...] -> spikes [T, B, ...], of its type. Bit for bit what T calls of forward give.
+    def forward_sequence(self, x_seq: Tensor, T: int | None = None, pools: bool = False) -> Tensor:
+        """Run T time-steps of the neurons: current [T, B, ...] -> spikes [T, B, ...], of its type.
 
-        T      with a current [1, B, ...] that is the same in all T steps
-        pools  where kernels of a part can, the spikes come already max-pooled (kernel 2, stride 2), [T, B, C, H / 2, W / 2]
+        The result equals T calls of forward, bit for bit.
+
+        T        with a current [1, B, ...] that is the same in all T steps
+        pools    if a part has kernels for it, the spikes come max-pooled by 2 x 2: [T, B, C, H / 2, W / 2]
         """
         T = len(x_seq) if T is None else T
-        v = self._start(x_seq[0])
+        v = self._initial_state(x_seq[0])
         alpha = self._alpha_for(x_seq[0])
         if RUN_NEURON and self.history is None and not torch.compiler.is_compiling():
             spikes, v = RUN_NEURON(self, x_seq, v, alpha, T, pools)
-            self._leave(v)
+            self._store_state(v)
             return spikes
         steps = []
         for x in x_seq.expand(T, *x_seq.shape[1:]):
             s, v = self._advance(x, v, alpha)
             steps.append(s)
-        self._leave(v)
+        self._store_state(v)
         return torch.stack(steps).to(x_seq.dtype)
 
     def _advance(self, x: Tensor, v: Tensor, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -167,16 +178,16 @@ class Neuron(nn.Module):
         s = fire(h, self.v_threshold, self.surrogate)
         s_reset = s.detach() if self.detach_reset else s
         if self.v_reset is None:
-            after = h - s_reset * self.v_threshold
+            v_next = h - s_reset * self.v_threshold
         elif self.detach_reset:
-            after = torch.where(s_reset > 0, self.v_reset, h)
+            v_next = torch.where(s_reset > 0, self.v_reset, h)
         else:  # the same value, written so that the surrogate's gradient reaches the reset
-            after = s_reset * self.v_reset + (1 - s_reset) * h
+            v_next = s_reset * self.v_reset + (1 - s_reset) * h
         if self.history is not None:
-            self.history.append((v.detach(), h.detach(), s.detach(), after.detach()))
-        return s, after
+            self.history.append((v.detach(), h.detach(), s.detach(), v_next.detach()))
+        return s, v_next
 
-    def _start(self, x: Tensor) -> Tensor:
+    def _initial_state(self, x: Tensor) -> Tensor:
         if self.v is None:
             # Half-precision currents (autocast) charge a float32 membrane: a small leak vanishes in 8 bits of mantissa.
             dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
@@ -188,7 +199,7 @@ class Neuron(nn.Module):
             )
         return self.v
 
-    def _leave(self, v: Tensor) -> None:
+    def _store_state(self, v: Tensor) -> None:
         self.v = v if self.training else v.detach()
 
     def _alpha_for(self, x: Tensor) -> Tensor | float:

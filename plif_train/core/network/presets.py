@@ -1,8 +1,8 @@
-"""The six networks of the paper, and `build`, which makes a network from a preset's name or a notation string.
+"""The six networks of the paper as presets, and `build`, which makes a network by preset name or notation.
 
-A preset is what the authors' code trains, which is where the published accuracies come from; `NAME:paper` is the text
-of Table S1. They differ in two networks (the code of CIFAR10-DVS has 2048 hidden neurons, not 512; that of CIFAR-10 has
-no second dropout). Convolutions and fully connected layers have no bias in any of them.
+A preset is the network that the authors' code trains, which the published accuracies come from; `NAME:paper` is the
+text of Table S1. They differ in two networks (the code of CIFAR10-DVS has 2048 hidden neurons, not 512; that of
+CIFAR-10 has no second dropout). Convolutions and fully connected layers have no bias in any of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any
 from plif_train.core.network.network import Meta, Network, Options
 from runtime.core.base.errors import PlifError
 from runtime.core.events.framing import Framing
-from runtime.core.model.notation import name_layers, parse
+from runtime.core.model.notation import name_layers, parse_notation
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A network with its input, time-steps and classes. `paper` has the fields that differ in Table S1."""
+    """A preset: a network of the paper with its input, time-steps and classes.
+
+    `paper` has the fields that differ in Table S1.
+    """
 
     template: str
     channels: int
@@ -39,7 +42,7 @@ class Preset:
         neuron: str = "PLIF",
         pool: str = "MP",
     ) -> str:
-        """The string; None is the preset's own size."""
+        """Return the notation string of a preset; arguments that are None take the preset's size."""
         differs = (self.paper or {}) if paper else {}
         return str(differs.get("template", self.template)).format(
             channels=channels or self.channels,
@@ -51,30 +54,35 @@ class Preset:
         )
 
 
-def _presets() -> dict[str, Preset]:
-    """Those of presets.json. CIFAR10-DVS is turned, as the authors' loader turned its pictures (x = 127 - x): weights fit one
-    orientation only."""
-    found = {}
-    for name, said in json.loads(Path(__file__).with_name("presets.json").read_text(encoding="utf-8")).items():
-        kept: dict[str, Any] = said.pop("input")
-        kept |= {"shape": tuple(kept["shape"]), "classes": tuple(kept["classes"])}
-        found[name] = Preset(**said, meta=Meta(**kept))
-    return found
+def _load_presets() -> dict[str, Preset]:
+    """Load the networks of the paper (presets) from presets.json.
+
+    CIFAR10-DVS is rotated, as the authors' loader rotated its pictures (x = 127 - x): weights fit one orientation
+    only.
+    """
+    presets = {}
+    for name, values in json.loads(Path(__file__).with_name("presets.json").read_text(encoding="utf-8")).items():
+        meta: dict[str, Any] = values.pop("input")
+        meta |= {"shape": tuple(meta["shape"]), "classes": tuple(meta["classes"])}
+        presets[name] = Preset(**values, meta=Meta(**meta))
+    return presets
 
 
-PRESETS = _presets()
+PRESETS = _load_presets()
 _SIZES = ("channels", "hidden", "neuron", "pool")
 _META = ("kind", "shape", "T", "classes", "framing", "normalisation", "view", "sensor")
 _OPTIONS = tuple(field.name for field in fields(Options))
 
 
 def build(network: str, **overrides: Any) -> Network:
-    """A new network, default initialised, in training mode.
+    """Build a new spiking network from a preset's name or a notation string, in training mode.
 
-    network    a preset (mnist, fashion-mnist, cifar10, nmnist, cifar10-dvs, dvs128-gesture), `PRESET:paper`, or a
-               notation string, which needs shape=(C, H, W)
-    overrides  any field of Options; shape, kind ("events" | "static"), T, classes, framing, normalisation, view, sensor; for
-               presets also channels, hidden, neuron ("PLIF" | "LIF" | "IF") and pool ("MP" | "AP", Table 5)
+    The weights are default-initialised.
+
+    network      a preset (mnist, fashion-mnist, cifar10, nmnist, cifar10-dvs, dvs128-gesture), `PRESET:paper`, or a
+                 notation string, which needs shape=(C, H, W)
+    overrides    any field of Options; shape, kind ("events" | "static"), T, classes, framing, normalisation, view,
+                 sensor; for presets also channels, hidden, neuron ("PLIF" | "LIF" | "IF"), pool ("MP" | "AP", Table 5)
 
     Raises PlifError for unknown names and for layers that do not fit.
     """
@@ -84,50 +92,52 @@ def build(network: str, **overrides: Any) -> Network:
     if unknown := sorted(set(overrides) - set(allowed)):
         raise PlifError(f"build({network!r}): unknown {', '.join(unknown)}; expected some of {', '.join(allowed)}")
 
-    def chosen(names: tuple[str, ...]) -> dict[str, Any]:
+    def select(names: tuple[str, ...]) -> dict[str, Any]:
         return {key: overrides[key] for key in names if key in overrides}
 
-    options, given = Options(**chosen(_OPTIONS)), chosen(_META)
-    if "shape" in given:
-        given["shape"] = _shape(given["shape"])
+    options, meta_fields = Options(**select(_OPTIONS)), select(_META)
+    if "shape" in meta_fields:
+        meta_fields["shape"] = _check_shape(meta_fields["shape"])
     if preset:
-        notation, meta = parse(preset.notation(variant == "paper", **chosen(_SIZES))), preset.meta
+        notation, meta = parse_notation(preset.notation(variant == "paper", **select(_SIZES))), preset.meta
     else:
         if name in PRESETS or ("{" not in network and "-" not in network and not re.match(r"(c|FC)\d", network)):
             names = ", ".join((*PRESETS, *(f"{key}:paper" for key in PRESETS)))
             raise PlifError(f"network '{network}' is not known, expected one of {names}, or a notation string")
-        notation = parse(network)
-        if "shape" not in given:
+        notation = parse_notation(network)
+        if "shape" not in meta_fields:
             raise PlifError(f"network '{network}': a notation string needs the input shape, e.g. shape=(2, 34, 34)")
-        outputs = name_layers(notation, given["shape"])[-1].out_shape[0]
-        meta = Meta("events", given["shape"], 10, tuple(str(i) for i in range(outputs)))
-    return Network(notation, options, _updated(meta, given))
+        outputs = name_layers(notation, meta_fields["shape"])[-1].out_shape[0]
+        meta = Meta("events", meta_fields["shape"], 10, tuple(str(i) for i in range(outputs)))
+    return Network(notation, options, _update_meta(meta, meta_fields))
 
 
-def _updated(meta: Meta, given: dict[str, Any]) -> Meta:
-    """The meta with the given fields. A framing and a T that disagree are refused; where only one is given, the other
-    follows it."""
-    if "classes" in given:
-        given["classes"] = tuple(given["classes"])
-    if given.get("kind", meta.kind) == "static":
-        if given.setdefault("framing", None) is not None:
+def _update_meta(meta: Meta, changes: dict[str, Any]) -> Meta:
+    """Return the metadata of a network with new fields; refuse a framing and a T that disagree.
+
+    If only one of framing and T is set, the other follows it.
+    """
+    if "classes" in changes:
+        changes["classes"] = tuple(changes["classes"])
+    if changes.get("kind", meta.kind) == "static":
+        if changes.setdefault("framing", None) is not None:
             raise PlifError(
-                f"framing '{given['framing']}' is for events, but the network takes static images; leave it out"
+                f"framing '{changes['framing']}' is for events, but the network takes static images; leave it out"
             )
     else:
-        given.setdefault("normalisation", None)  # event counts reach the network as they are
-        text = given.get("framing", meta.framing)
+        changes.setdefault("normalisation", None)  # event counts reach the network as they are
+        text = changes.get("framing", meta.framing)
         if text is not None:
             framing = Framing.parse(text)
-            if framing.T is not None and "framing" in given and given.setdefault("T", framing.T) != framing.T:
-                raise PlifError(f"framing '{text}' says T={framing.T}, but T is {given['T']}; expected equal numbers")
-            if framing.T is not None and given.get("T", 0) >= 1:
-                framing = replace(framing, T=given["T"])
-            given["framing"] = str(framing)
-    return replace(meta, **given)
+            if framing.T is not None and "framing" in changes and changes.setdefault("T", framing.T) != framing.T:
+                raise PlifError(f"framing '{text}' says T={framing.T}, but T is {changes['T']}; expected equal numbers")
+            if framing.T is not None and changes.get("T", 0) >= 1:
+                framing = replace(framing, T=changes["T"])
+            changes["framing"] = str(framing)
+    return replace(meta, **changes)
 
 
-def _shape(shape: object) -> tuple[int, int, int]:
+def _check_shape(shape: object) -> tuple[int, int, int]:
     if not isinstance(shape, (tuple, list)) or len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
         raise PlifError(f"input shape {shape}: expected three positive sizes (channels, height, width)")
     return (shape[0], shape[1], shape[2])

@@ -1,10 +1,10 @@
-"""Surrogate gradients: what backward uses for ds/dh, as a function of u = h - v_threshold.
+"""Surrogate gradients: the value of ds/dh in backward, as a function of u = h - v_threshold.
 
     atan        a/2 / (1 + (pi/2 a u)^2)            a = 2   Fang et al. 2021, the paper's
-    sigmoid     a y (1 - y), y = 1 / (1 + e^-au)    a = 4   Zenke & Ganguli 2018, Neftci et al. 2019; SpikingJelly's default
-    piecewise   max(0, a - a^2 |u|)                 a = 1   Esser et al. 2016, Bellec et al. 2018: a triangle, 0 beyond 1/a
+    sigmoid     a y (1 - y), y = 1 / (1 + e^-au)    a = 4   Zenke & Ganguli 2018, Neftci et al. 2019; SpikingJelly
+    piecewise   max(0, a - a^2 |u|)                 a = 1   Esser et al. 2016, Bellec et al. 2018: triangle, 0 past 1/a
 
-Forward is the step function whatever is chosen here, so a trained network does not depend on it any more. The functions
+Forward is the step function for every choice here, so a trained network does not depend on it any more. The functions
 work in place, because a layer's potential is the largest tensor of a training step. To add one, write it and enter it
 in SURROGATES.
 """
@@ -40,6 +40,6 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def slope_(name: str, u: Tensor) -> Tensor:
-    """ds/dh at u = h - v_threshold [...], of its shape; overwrites u."""
+def surrogate_slope_(name: str, u: Tensor) -> Tensor:
+    """Compute the surrogate gradient ds/dh at u = h - v_threshold [...] in place and return it."""
     return SURROGATES[name](u, WIDTHS[name])

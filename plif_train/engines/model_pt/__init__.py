@@ -1,1 +1,1 @@
-"""A model.pt as an engine of the runtime."""
+"""The torch engine: a model.pt as an engine of the runtime."""

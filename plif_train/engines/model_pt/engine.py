@@ -1,6 +1,6 @@
 """The torch engine: a model.pt as an engine of the runtime, so that `plif eval model.pt` evaluates the original.
 
-It comes into the runtime as a part, so that the runtime itself never imports torch.
+It is a part, so that the runtime itself never imports torch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from runtime.core.base.errors import PlifError
 from runtime.core.engines import Engine
 from runtime.core.engines.buffers import Arrays, Rates
 from runtime.core.model.card import Card
-from runtime.core.model.graph import output_record, state_record
-from runtime.native import with_flushing
+from runtime.core.model.graph import make_output_record, make_state_record
+from runtime.native import wrap_flushing
 
 
 class TorchEngine(Engine):
-    """Single-step, evaluation mode, float32. `card` is the model's, with states and output as an artifact's card has them."""
+    """The engine that runs a model.pt in PyTorch: single steps, evaluation mode, float32.
+
+    `card` is the model's, with states and output added as in an artifact's card.
+    """
 
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth")
@@ -37,10 +40,10 @@ class TorchEngine(Engine):
         try:
             self.device = torch.device(options.device or "cpu")
             self.net = load(path).to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:  # what PyTorch raises for a device that is not there
+        except (RuntimeError, AssertionError) as error:  # PyTorch raises these for a device that does not exist
             reason = " ".join(str(error).split())[:120]
             raise PlifError(f"engine torch: device '{options.device}' cannot be used ({reason})") from None
-        self.flush = bool(options.flush_denormals)  # it is the model itself: as PyTorch does, unless somebody asks
+        self.flush = bool(options.flush_denormals)  # off by default, as in PyTorch: this engine runs the original model
         self._rates: Rates = None
         shapes = [named.out_shape for named in self.net.named_layers if named.op == "Neuron"]
         neurons = self.net.neurons().items()
@@ -51,15 +54,20 @@ class TorchEngine(Engine):
             "precision": "fp32",
             "math": "exact",
             "batch": None,
-            "states": [state_record(name, shape, n.v_reset) for (name, n), shape in zip(neurons, shapes, strict=True)],
-            "output": output_record(last.op, last.in_shape[0] // last.out_shape[0]),
+            "states": [
+                make_state_record(name, shape, n.v_reset) for (name, n), shape in zip(neurons, shapes, strict=True)
+            ],
+            "output": make_output_record(last.op, last.in_shape[0] // last.out_shape[0]),
             **({"sensor": list(self.net.meta.sensor)} if self.net.meta.sensor else {}),
         }
         if options.rates:
             self.net.watch = self._count
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """One step on these float32 buffers: x [B, C, H, W], membranes v [B, ...] -> y [B, classes], v_next; rates [B]."""
+        """Return a function that runs one step on fixed float32 buffers.
+
+        x [B, C, H, W], membranes v [B, ...] -> y [B, classes], v_next [B, ...]; rates [B].
+        """
         layers = [state["layer"] for state in self.card["states"]]
 
         @torch.no_grad()
@@ -73,7 +81,7 @@ class TorchEngine(Engine):
             for layer, array in zip(layers, v_next, strict=True):
                 array[...] = after[layer].cpu().numpy()
 
-        return with_flushing(self.flush, call)
+        return wrap_flushing(self.flush, call)
 
     def _count(self, layer: str, s: Tensor) -> None:
         if self._rates:

@@ -1,4 +1,4 @@
-"""--engine torch."""
+"""The engine of `--engine torch`."""
 
 ABOUT = "PyTorch, for a model.pt itself."
 CONTRACT = "Engine"

@@ -1,5 +1,7 @@
-"""The augmentation of the authors' training code: MNIST is turned, moved and scaled, CIFAR-10 is cropped and mirrored.
-For recordings there is one of ours: moved, thinned out, with noise.
+"""Augmentation functions of training images (as in the authors' code) and of recordings.
+
+MNIST is rotated, moved and scaled, CIFAR-10 is cropped and mirrored. Recordings are moved and thinned out, and get
+noise.
 
 Images are [B, C, H, W] in 0..1, before normalisation, recordings [B, T, C, H, W]; all randomness comes from torch's
 global generator. To add one, write the function and enter it in AUGMENTATIONS; recipes name it with `augment`.
@@ -18,8 +20,14 @@ from torch import Tensor
 def random_affine(
     x: Tensor, degrees: float = 30.0, shift: float = 0.15, scale: tuple[float, float] = (0.85, 1.11)
 ) -> Tensor:
-    """Each image of x [B, C, H, W], float32, turned by up to `degrees`, moved by up to `shift` of its size (whole pixels)
-    and scaled about its centre by a factor in `scale`; nearest pixel, black outside."""
+    """Rotate, shift and scale each image of x [B, C, H, W], float32, at random.
+
+    degrees    largest rotation
+    shift      largest shift, as a share of the size, in whole pixels
+    scale      range of the factor about the centre
+
+    Pixels are the nearest ones, black outside.
+    """
     n, _, height, width = x.shape
 
     def uniform(low: float, high: float) -> Tensor:
@@ -44,8 +52,10 @@ def random_affine(
 
 
 def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
-    """Each image of x [B, C, H, W], float32, moved by up to `padding` pixels in both directions, black outside, and
-    mirrored half of the time."""
+    """Shift each image of x [B, C, H, W], float32, by up to `padding` pixels and mirror half of the images.
+
+    The shift is along both axes, black outside.
+    """
     n, _, height, width = x.shape
     padded = F.pad(x, [padding] * 4)
     rows = torch.randint(2 * padding + 1, (n, 1)) + torch.arange(height)  # [B, H]
@@ -58,29 +68,32 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
 def random_shift_drop(
     x: Tensor, shift: int = 8, drop: float = 0.5, noise: float = 0.012, keep: float = 0.7, thicken: float = 0.6
 ) -> Tensor:
-    """Recordings x [B, T, C, H, W] of event counts, of any type -> [B, keep * T, C, H, W] of the same type.
+    """Crop in time, shift, thicken and thin out recordings x [B, T, C, H, W] of event counts at random.
 
-    Of each recording a part of `keep` of its steps is taken, from a random beginning, and moved by up to `shift` pixels,
-    the same in all steps; zeros come in from outside. With the probability `thicken` each pixel then takes the largest
-    count among itself and one to three neighbours in random directions, as if the camera were more sensitive. Finally
-    each pixel of a step loses its events with a probability that is drawn from 0..`drop` for the recording, and gets one
-    event with a probability from 0..`noise`."""
+    Returns [B, keep * T, C, H, W] of the same type; any type is accepted.
+
+    Of each recording a part of `keep` of its steps is taken, from a random beginning, and moved by up to `shift`
+    pixels, the same in all steps; zeros come in from outside. With the probability `thicken` each pixel then takes
+    the largest count among itself and one to three neighbours in random directions, as if the camera were more
+    sensitive. Finally each pixel of a step loses its events with a probability that is drawn from 0..`drop` for the
+    recording, and gets one event with a probability from 0..`noise`.
+    """
     n, steps, _, height, width = x.shape
-    kept = max(1, round(keep * steps))
+    window_steps = max(1, round(keep * steps))
     padded = F.pad(x, [shift] * 4)
     moves = torch.randint(2 * shift + 1, (n, 2)).tolist()
-    begins = torch.randint(steps - kept + 1, (n,)).tolist()
+    begins = torch.randint(steps - window_steps + 1, (n,)).tolist()
     moved = torch.stack(
         [
-            padded[i, begin : begin + kept, :, dy : dy + height, dx : dx + width]
+            padded[i, begin : begin + window_steps, :, dy : dy + height, dx : dx + width]
             for i, ((dy, dx), begin) in enumerate(zip(moves, begins, strict=True))
         ]
     )
     for recording in moved:
         for _ in range(int(torch.randint(1, 4, ())) if torch.rand(()) < thicken else 0):
             dy, dx = torch.randint(-1, 2, (2,)).tolist()
-            beside = F.pad(recording, [1] * 4)[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
-            torch.maximum(recording, beside, out=recording)
+            neighbours = F.pad(recording, [1] * 4)[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
+            torch.maximum(recording, neighbours, out=recording)
     # One random byte a pixel and step is fine enough, and much cheaper than a float; eight of them are drawn at once.
     eights = torch.empty(-(-moved.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     byte = eights.view(torch.uint8)[: moved.numel()].view(moved.shape)
@@ -93,5 +106,5 @@ def random_shift_drop(
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    each.__name__: each for each in (random_affine, random_crop_flip, random_shift_drop)
+    function.__name__: function for function in (random_affine, random_crop_flip, random_shift_drop)
 }

@@ -1,1 +1,1 @@
-"""`plif train --from model.pt` (start_from.py)."""
+"""Training that starts from the weights of a model.pt: `plif train --from model.pt` (start_from.py)."""

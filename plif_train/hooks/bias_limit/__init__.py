@@ -1,1 +1,1 @@
-"""Biases that cost no spikes in silence."""
+"""Limit on biases, so that they cost no spikes in silence."""

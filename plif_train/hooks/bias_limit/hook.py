@@ -1,9 +1,10 @@
-"""Biases that cost nothing in silence: the one that a BN folds to stays below the threshold.
+"""Limit on the bias of a folded batch normalisation: it stays below the threshold, so silence costs no spikes.
 
     b = beta - gamma mu / sigma <= limit < V_th        sigma = sqrt(var + eps)
 
-With decay of the input a neuron without events charges to V_reset + b at most, so below V_th it never fires in silence. beta is
-lowered where b is above; `bn = "frozen"` keeps mu and sigma, so that what was projected stays.
+With decay of the input a neuron without events charges to V_reset + b at most, so below V_th it never fires in
+silence. beta is lowered where b is above the limit. `bn = "frozen"` keeps mu and sigma, so that the lowered beta
+stays valid.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from runtime.core.base.errors import PlifError
 
 class BiasLimit(Hook):
     def begin(self) -> None:
-        check_limit(self.net, vars(self.recipe)["bias_limit"])
+        check_bias_limit(self.net, vars(self.recipe)["bias_limit"])
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         limit_biases(self.net, vars(self.recipe)["bias_limit"])
 
 
 HOOK = BiasLimit
 
 
-def check_limit(net: Network, limit: float) -> None:
-    """PlifError for a network that fires in silence all the same."""
+def check_bias_limit(net: Network, limit: float) -> None:
+    """Refuse a bias limit if the network would fire in silence in spite of it."""
     options = net.options
     if not options.decay_input:
         raise PlifError(
@@ -41,7 +42,7 @@ def check_limit(net: Network, limit: float) -> None:
 
 @torch.no_grad()
 def limit_biases(net: Network, limit: float) -> None:
-    """Lowers beta of every BN, in place."""
+    """Lower beta of every batch normalisation, in place, so that its folded bias is at most the limit."""
     for module in net.modules():
         if isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None:
             sigma = (module.running_var + module.eps).sqrt()

@@ -1,4 +1,4 @@
-"""How large a bias may be."""
+"""The recipe key that limits biases."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Layers that stay as they are while others learn."""
+"""Frozen layers: they do not change while other layers learn."""

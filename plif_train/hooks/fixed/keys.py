@@ -1,4 +1,4 @@
-"""Which layers are fixed."""
+"""The recipe key that names the frozen layers."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Frames on disk, so that reading and framing happen once: what `plif train --cache DIR` keeps.
+"""A cache of frames on disk for `plif train --cache DIR`, so that reading and framing happen once.
 
     DIR/<set>-<split>-<key>/x.npy       every sample, [N, T, C, H, W], the smallest type that is exact; memory-mapped
                             y.npy       labels [N]
-                            about.json  what it was made of
-                            part-*.npy  while it is being made: whole pieces, from which a stopped run continues
+                            about.json  the contents of the key
+                            part-*.npy  during the first reading: complete pieces, from which a stopped run continues
 
 The key is a hash of everything that changes a sample: the set, its classes in order, the framing and shape (or the
 normalisation), every file's name, size and modification time and the part of it that is used, and the version of plif.
-Changed data get another folder; the old one can be deleted. Every file is written beside and renamed.
+Changed data get another folder; the old one can be deleted. Every file is written next to its place and renamed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from plif_train.core.data.sets import TYPES, gather, labels_of
+from plif_train.core.data.sets import TYPES, read_labels, read_samples
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 from runtime.core.base.version import __version__
 from runtime.core.data import Dataset
 
@@ -38,32 +38,35 @@ PIECE = 64  # samples a part: what a stop can lose
 def load_cached(
     dataset: Dataset, indices: Sequence[int], root: Path, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """These samples: x [n, ...], a copy-on-write map of the file, and labels y [n], int64; read where they are not there.
+    """Return samples from the cache: x [n, ...], a copy-on-write memory map, and labels y [n], int64.
 
-    progress   called with (done, total) after each sample that is read
-    One process makes a cache, others wait for it. PlifError when the folder cannot be written.
+    Samples that are not in the cache are read first.
+
+    progress    called with (done, total) after each sample that is read
+
+    One process makes a cache, others wait for it. Raises PlifError when the folder cannot be written.
     """
-    about = _about(dataset, indices)
+    about = _describe_contents(dataset, indices)
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9-]+", "-", dataset.name.partition(":")[0])
     folder = root / f"{name}-{len(indices)}-{digest}"
-    with _locked(folder):
-        found = _open(folder, len(indices))
-        if found is None:
-            _make(dataset, indices, folder, progress)
+    with _lock_folder(folder):
+        arrays = _open_cache(folder, len(indices))
+        if arrays is None:
+            _write_cache(dataset, indices, folder, progress)
             summary = {**about, "files": len(about["files"]), "labels": len(about["labels"]), "plif": __version__}
-            with _replaced(folder / "about.json") as file:
+            with _open_replacement(folder / "about.json") as file:
                 file.write(json.dumps(summary, indent=1).encode())
-            found = _open(folder, len(indices))
-    if found is None:
+            arrays = _open_cache(folder, len(indices))
+    if arrays is None:
         raise PlifError(f"{folder}: damaged while it was made; delete it and train again")
-    return found
+    return arrays
 
 
-def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
-    """Everything that changes a sample."""
+def _describe_contents(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
+    """Return all properties of a data set that change a sample; the key of the cache is their hash."""
     paths = [dataset.path(i) for i in indices]
-    # A folder may move and keep its content, so its own name is left out; a name that is no file counts whole.
+    # A folder may move and keep its content, so its name is left out; a name that is no file counts in full.
     start = len(os.path.commonpath(paths)) if len(paths) > 1 else 0
     stats: dict[str, list[int]] = {}
     files = []
@@ -73,8 +76,8 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
             file if os.path.exists(file) else next((str(p) for p in Path(file).parents if p.is_file()), file)
         )  # an archive
         if real not in stats:
-            there = os.path.exists(real)
-            stats[real] = [os.stat(real).st_size, os.stat(real).st_mtime_ns] if there else []
+            exists = os.path.exists(real)
+            stats[real] = [os.stat(real).st_size, os.stat(real).st_mtime_ns] if exists else []
         files.append([path[start:] if stats[real] else path, *stats[real]])
     return {
         "format": FORMAT,
@@ -87,29 +90,34 @@ def _about(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _make(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Callable[[int, int], None]) -> None:
+def _write_cache(dataset: Dataset, indices: Sequence[int], folder: Path, progress: Callable[[int, int], None]) -> None:
     pieces = {
-        folder / f"part-{number:05d}.npy": indices[at : at + PIECE]
-        for number, at in enumerate(range(0, len(indices), PIECE))
+        folder / f"part-{number:05d}.npy": indices[begin : begin + PIECE]
+        for number, begin in enumerate(range(0, len(indices), PIECE))
     }
     missing = {path: piece for path, piece in pieces.items() if not path.exists()}
     shape = next((np.load(path, mmap_mode="r").shape[1:] for path in pieces if path not in missing), None)
-    done, total = count(1), sum(map(len, missing.values()))
+    counter, total = count(1), sum(map(len, missing.values()))
     for path, piece in missing.items():
-        x, _ = gather(dataset, piece, shape, lambda: progress(next(done), total))
+        x, _ = read_samples(dataset, piece, shape, lambda: progress(next(counter), total))
         shape = x.shape[1:]
-        _write(path, [x], x.dtype, x.shape)
-    # The pieces may be of several types; the whole is written piece by piece, and never lies in memory.
+        _write_array(path, [x], x.dtype, x.shape)
+    # The pieces may be of several types; x.npy is written piece by piece, and is never complete in memory.
     parts = [np.load(path, mmap_mode="r") for path in pieces]
-    y = labels_of(dataset, indices)
-    _write(folder / "y.npy", [y], y.dtype, y.shape)
-    _write(folder / "x.npy", parts, widest(part.dtype for part in parts), (len(indices), *parts[0].shape[1:]))
+    y = read_labels(dataset, indices)
+    _write_array(folder / "y.npy", [y], y.dtype, y.shape)
+    _write_array(
+        folder / "x.npy", parts, find_widest_type(part.dtype for part in parts), (len(indices), *parts[0].shape[1:])
+    )
     for path in pieces:
         path.unlink()
 
 
-def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """x and y of a finished cache, or None when it is not whole (then it is made again)."""
+def _open_cache(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Open a finished cache: samples x and labels y, or None if it is incomplete.
+
+    An incomplete cache is made again.
+    """
     try:
         x = np.load(folder / "x.npy", mmap_mode="c")
         y = np.load(folder / "y.npy")
@@ -118,30 +126,35 @@ def _open(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
     return (x, y) if len(x) == len(y) == n else None
 
 
-def _write(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """An .npy file, written part by part. PlifError where the disk is full or forbidden. (Through a map of a file with
-    holes a full disk is a bus error, and np.save forgets the reason.)"""
+def _write_array(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Write an array as an .npy file, part by part.
+
+    Raises PlifError if the disk is full or read-only. (Through a memory map of a file with holes a full disk is a bus
+    error, and np.save forgets the reason.)
+    """
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    with _replaced(path) as file:
+    with _open_replacement(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(np.ascontiguousarray(part, dtype).data)
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, opened beside `path`, whose place it takes when it is complete."""
+def _open_replacement(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file next to `path` that takes its place when it is complete."""
     try:
-        with whole_or_nothing(path) as (beside,), open(beside, "wb") as file:
+        with atomic_write(path) as (temporary_path,), open(temporary_path, "wb") as file:
             yield file
     except PlifError as error:
         raise PlifError(f"{error}; choose another --cache") from None
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing and held by one process at a time; the kernel frees the lock when that process
-    ends, however it ends."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Create a folder if necessary and lock it for one process at a time.
+
+    The kernel frees the lock when that process ends, however it ends.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o666)
@@ -154,6 +167,6 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def widest(types: Iterable[np.dtype]) -> np.dtype[Any]:
-    """The type that holds all of them."""
+def find_widest_type(types: Iterable[np.dtype]) -> np.dtype[Any]:
+    """Return the widest of several array types: it represents the values of all of them."""
     return np.dtype(TYPES[max(TYPES.index(dtype.type) for dtype in types)])

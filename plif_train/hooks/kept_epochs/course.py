@@ -1,14 +1,15 @@
-"""What is kept of a training: its last epoch, and the tables of its course."""
+"""The recorders of a training: its last epoch for --resume, and the tables of its course."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from plif_train.core.loop.hooks import TrainingCourse
-from plif_train.hooks.kept_epochs.log import Log
-from plif_train.hooks.kept_epochs.resume import LastEpoch, check_place
+from plif_train.hooks.kept_epochs.log import TrainingLog
+from plif_train.hooks.kept_epochs.resume import ResumeFile, check_output_files
 
 
 def hear(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
-    check_place(out, resume, overwrite)
-    return [LastEpoch(out, resume), Log(out, tensorboard)]
+    """Return the recorders of a training: the resume file and the log."""
+    check_output_files(out, resume, overwrite)
+    return [ResumeFile(out, resume), TrainingLog(out, tensorboard)]

@@ -1,11 +1,11 @@
-"""The course of a training, in files beside the model that any program reads, and for TensorBoard.
+"""The log of a training: CSV files next to the model, and files for TensorBoard.
 
-    model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds, processes,
-                        rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>); test_accuracy is
-                        empty in protocol B, which reads the test set at the end
+    model.csv           a row an epoch: epoch, lr, loss, train_accuracy, val_accuracy, test_accuracy, seconds,
+                        processes, rate:<layer> ..., tau:<layer> ... (tau per channel: tau:<layer>:<channel>);
+                        test_accuracy is empty in protocol B, which reads the test set at the end
     model.weights.csv   the distribution of W/tau of every fully connected layer: epoch, layer, low, high, count
-                        (epoch 0 is before training); what Fig. S1 of the supplement draws
-    model.tensorboard/  the same as scalars and histograms, when asked for
+                        (epoch 0 is before training); Fig. S1 of the supplement draws it
+    model.tensorboard/  the same as scalars and histograms, with --tensorboard
 
 A resumed training continues them; rows of epochs that are trained again are dropped.
 """
@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from plif_train.core.loop.hooks import Epoch, TrainingCourse, TrainingState
-from plif_train.core.network.network import Network, layer_of
-from plif_train.hooks.kept_epochs.recorded import recipe_of
+from plif_train.core.network.network import Network, layer_of_neuron
+from plif_train.hooks.kept_epochs.recorded import read_recorded_recipe
 from runtime.core.base.errors import MissingExtra, PlifError
-from runtime.core.base.files import open_regular, whole_or_nothing
+from runtime.core.base.files import atomic_write, open_regular
 
 BINS = 60
 EPOCHS = ("epoch", "lr", "loss", "train_accuracy", "val_accuracy", "test_accuracy")
@@ -35,8 +35,8 @@ WEIGHTS = ("epoch", "layer", "low", "high", "count")
 Row = dict[str, Any]
 
 
-def row_of(epoch: Epoch) -> Row:
-    """The row of model.csv: column -> number, "" where there is none."""
+def make_epoch_row(epoch: Epoch) -> Row:
+    """Make the row of model.csv for an epoch: column -> number, "" if there is none."""
     row: Row = {name: vars(epoch)[name] for name in EPOCHS}
     row |= {"seconds": round(epoch.seconds, 3), "processes": epoch.processes}
     row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
@@ -46,33 +46,39 @@ def row_of(epoch: Epoch) -> Row:
     return {name: "" if value is None else value for name, value in row.items()}
 
 
-class Log(TrainingCourse):
-    """Writes the files of a training to `out` (model.pt)."""
+class TrainingLog(TrainingCourse):
+    """The recorder of a training that writes its log files next to `out` (model.pt)."""
 
     def __init__(self, out: Path, tensorboard: bool = False) -> None:
         self.out, self.tensorboard = out, tensorboard
 
-    def begin(self, run: TrainingState) -> None:
-        """Keeps the epochs of an earlier run, or notes the weights before the first one. They are written with it: till then the
-        files of an earlier run stay."""
+    def begin(self, state: TrainingState) -> None:
+        """Load the log rows of an earlier run, or note the weights before the first epoch.
+
+        They are written with the first epoch; until then the files of an earlier run stay.
+        """
         self._epochs, self._weights = (
-            [row for row in read(path, columns) if int(row["epoch"]) <= run.done] if run.done else []
+            [row for row in read_log(path, columns) if int(row["epoch"]) <= state.epochs_done]
+            if state.epochs_done
+            else []
             for path, columns in ((epochs_path(self.out), EPOCHS), (weights_path(self.out), WEIGHTS))
         )
-        self._board = _open_board(self.out.with_suffix(".tensorboard"), run.done) if self.tensorboard else None
-        self._weights += [] if run.done else weight_rows(run.net, 0)
+        self._board = (
+            _open_tensorboard(self.out.with_suffix(".tensorboard"), state.epochs_done) if self.tensorboard else None
+        )
+        self._weights += [] if state.epochs_done else make_weight_rows(state.net, 0)
 
-    def add(self, run: TrainingState, epoch: Epoch) -> None:
-        row = row_of(epoch)
+    def add_epoch(self, state: TrainingState, epoch: Epoch) -> None:
+        row = make_epoch_row(epoch)
         self._epochs.append(row)
-        self._weights += weight_rows(run.net, epoch.epoch)
-        _write(epochs_path(self.out), self._epochs)
-        _write(weights_path(self.out), self._weights)
+        self._weights += make_weight_rows(state.net, epoch.epoch)
+        _replace_file(epochs_path(self.out), self._epochs)
+        _replace_file(weights_path(self.out), self._weights)
         if self._board is not None:
             for name, value in row.items():
                 if name != "epoch" and value != "":
                     self._board.add_scalar(name.replace(":", "/"), value, epoch.epoch)
-            for layer, w in effective_weights(run.net).items():
+            for layer, w in effective_weights(state.net).items():
                 self._board.add_histogram(f"w_over_tau/{layer}", w, epoch.epoch)
             self._board.flush()
 
@@ -81,8 +87,8 @@ class Log(TrainingCourse):
             self._board.close()
 
 
-def weight_rows(net: Network, epoch: int) -> list[Row]:
-    """The distribution of W/tau of each fully connected layer, as rows of model.weights.csv."""
+def make_weight_rows(net: Network, epoch: int) -> list[Row]:
+    """Return the distribution of W/tau of each fully connected layer, as rows of model.weights.csv."""
     rows: list[Row] = []
     for layer, w in effective_weights(net).items():
         low, high = float(w.min()), float(w.max())
@@ -98,19 +104,21 @@ def weight_rows(net: Network, epoch: int) -> list[Row]:
 
 
 def epochs_path(out: Path) -> Path:
-    """model.pt -> model.csv"""
+    """Return the path of the epoch log of a model: model.pt -> model.csv."""
     return out.with_suffix(".csv")
 
 
 def weights_path(out: Path) -> Path:
-    """model.pt -> model.weights.csv"""
+    """Return the path of the weight log of a model: model.pt -> model.weights.csv."""
     return out.with_suffix(".weights.csv")
 
 
 def effective_weights(net: Network) -> dict[str, Tensor]:
-    """W/tau of each fully connected layer with a neuron after it (W where the input is not decayed): float32 [outputs *
-    inputs] by layer name."""
-    found: dict[str, Tensor] = {}
+    """Return W/tau of each fully connected layer that has a neuron after it, by layer name.
+
+    Values are float32 [outputs * inputs]; W if the input is not decayed.
+    """
+    weights: dict[str, Tensor] = {}
     linear: Tensor | None = None
     for named in net.named_layers:
         if named.op == "Linear":
@@ -119,23 +127,23 @@ def effective_weights(net: Network) -> dict[str, Tensor]:
             linear = module.weight.detach().float().cpu()
         elif named.op == "Neuron":
             if linear is not None:
-                alpha = net.neurons()[layer_of(named.name)].alpha()
+                alpha = net.neurons()[layer_of_neuron(named.name)].alpha()
                 scale = torch.ones(()) if alpha is None or not net.options.decay_input else alpha.cpu()
-                found[layer_of(named.name)] = (linear * (scale[:, None] if scale.dim() else scale)).flatten()
+                weights[layer_of_neuron(named.name)] = (linear * (scale[:, None] if scale.dim() else scale)).flatten()
             linear = None
-    return found
+    return weights
 
 
-def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
-    """The rows of one of these files (`columns`: EPOCHS or WEIGHTS); none where there is no file.
+def read_log(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
+    """Read the rows of a training log (`columns`: EPOCHS or WEIGHTS); none if there is no file.
 
-    PlifError for another file, for one without rows, and for a cell that no training writes.
+    Raises PlifError for another file, for one without rows, and for a cell that no training writes.
     """
-    rows = _read(path, columns)
+    rows = _read_rows(path, columns)
     last = 0
     for n, row in enumerate(rows, 1):
         for name, text in row.items():
-            if expected := _expected_in(name, text):
+            if expected := _describe_cell_error(name, text):
                 raise PlifError(
                     f"{path}: row {n} has {name} {text!r:.60}; expected {expected}; delete the row, or the file"
                 )
@@ -147,26 +155,30 @@ def read(path: Path, columns: Sequence[str] = EPOCHS) -> list[Row]:
     return rows
 
 
-def read_of(model: Path, record: Mapping[str, Any]) -> list[Row]:
-    """The rows of the log beside a model.pt, of which `record` is the training record; none where there is no log.
+def read_model_log(model: Path, record: Mapping[str, Any]) -> list[Row]:
+    """Read the log next to a model.pt, and check that it belongs to this model; none if there is no log.
 
-    PlifError as read() has it, and where the record's epoch was kept from none of them: the log is another training's.
+    `record` is the training record of the model. Raises PlifError as read_log() does, and if the record's epoch is none
+    of the rows: then the log is another training's.
     """
     path = epochs_path(model)
-    rows = read(path)
-    kept = [name for name in ("epoch", "val_accuracy", "test_accuracy") if record.get(name) is not None]
-    if recipe_of(record, f"{model}: ").protocol == "B":
-        kept = [name for name in kept if name != "test_accuracy"]  # read at the end, and in no row
-    if rows and "epoch" in kept and not any(all(row[k] and float(row[k]) == record[k] for k in kept) for row in rows):
-        found = ", ".join(f"{name} {record[name]}" for name in kept)
+    rows = read_log(path)
+    names = [name for name in ("epoch", "val_accuracy", "test_accuracy") if record.get(name) is not None]
+    if read_recorded_recipe(record, f"{model}: ").protocol == "B":
+        names = [name for name in names if name != "test_accuracy"]  # it is read at the end, and is in no row
+    if rows and "epoch" in names and not any(all(row[k] and float(row[k]) == record[k] for k in names) for row in rows):
+        recorded = ", ".join(f"{name} {record[name]}" for name in names)
         raise PlifError(
-            f"{path}: no row of the model beside it ({found}); the log of another training, or cut: move it away"
+            f"{path}: no row of the model beside it ({recorded}); the log of another training, or cut: move it away"
         )
     return rows
 
 
-def _expected_in(name: str | None, text: Any) -> str | None:
-    """What a cell of the column `name` should hold; None where it does. Cells beyond the header have no name."""
+def _describe_cell_error(name: str | None, text: Any) -> str | None:
+    """Describe the values that a log column accepts, if the cell `text` is not one; None if it is.
+
+    Cells beyond the header have no name.
+    """
     kind = (name or "more cells").partition(":")[0]
     if kind == "layer":
         return None if text else "a name"
@@ -187,21 +199,24 @@ def _expected_in(name: str | None, text: Any) -> str | None:
 
 
 def check_header(path: Path, columns: Sequence[str]) -> None:
-    """PlifError when there is a file that is not one of these: it may be a recording, and is not written over."""
-    _read(path, columns, header_only=True)
+    """Refuse a file that is not a training log, so that it is not overwritten.
+
+    It may be a recording. A missing file is accepted.
+    """
+    _read_rows(path, columns, header_only=True)
 
 
-def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list[Row]:
+def _read_rows(path: Path, columns: Sequence[str], header_only: bool = False) -> list[Row]:
     try:
         if not os.path.lexists(path):
             return []
         with io.TextIOWrapper(open_regular(path, "the log of a training"), newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            found = list(reader.fieldnames or [])
-            if found[:2] == list(columns[:2]):
-                if lacking := [name for name in columns if name not in found]:
+            header = list(reader.fieldnames or [])
+            if header[:2] == list(columns[:2]):
+                if missing := [name for name in columns if name not in header]:
                     raise PlifError(
-                        f"{path}: lacks the columns {', '.join(lacking)} of the log of a training; move it away"
+                        f"{path}: lacks the columns {', '.join(missing)} of the log of a training; move it away"
                     )
                 rows = [] if header_only else list(reader)
                 if not rows and not header_only:
@@ -209,15 +224,15 @@ def _read(path: Path, columns: Sequence[str], header_only: bool = False) -> list
                 return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PlifError(f"{path}: cannot be read ({error})") from None
-    what = f"it begins with {','.join(found)[:40]!r}" if found else "it is empty"
+    beginning = f"it begins with {','.join(header)[:40]!r}" if header else "it is empty"
     raise PlifError(
-        f"{path}: not the log of a training, which begins with {','.join(columns[:2])}: {what}; move it away, or "
+        f"{path}: not the log of a training, which begins with {','.join(columns[:2])}: {beginning}; move it away, or "
         "give the model another name"
     )
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """A table as CSV; its columns are those of all rows, empty where a row has none."""
+    """Write rows as a CSV table; the columns are those of all rows, empty if a row has none."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         names = [*dict.fromkeys(name for row in rows for name in row)] or ["epoch"]
         writer = csv.DictWriter(file, names, lineterminator="\n")
@@ -225,14 +240,14 @@ def write_rows(path: Path, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
-def _write(path: Path, rows: list[Row]) -> None:
-    with whole_or_nothing(path) as (beside,):
-        write_rows(beside, rows)
+def _replace_file(path: Path, rows: list[Row]) -> None:
+    with atomic_write(path) as (temporary_path,):
+        write_rows(temporary_path, rows)
 
 
-def _open_board(folder: Path, done: int) -> Any:
+def _open_tensorboard(folder: Path, epochs_done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtra("--tensorboard", "tensorboard") from None
-    return SummaryWriter(str(folder), purge_step=done + 1)
+    return SummaryWriter(str(folder), purge_step=epochs_done + 1)

@@ -1,5 +1,5 @@
 ABOUT = "The course of a training in tables, its last epoch to go on from, and its recipe to train again."
 CONTRACT = "Observer"
 HEARS = ("course",)
-GIVES = {"like_recipe": "recorded:like_recipe"}
+GIVES = {"like_recipe": "recorded:read_model_recipe"}
 PAGE = "docs/training.md"

@@ -1,1 +1,1 @@
-"""Windows of recordings, varied anew each time, of one set or of several (mixture.py)."""
+"""Training windows of recordings, cut and varied anew each time, of one set or of several (mixture.py)."""

@@ -1,4 +1,4 @@
-"""Of which sets an epoch is, and how their recordings are varied."""
+"""The recipe keys for mixtures of data sets and for the variation of their recordings."""
 
 from __future__ import annotations
 

@@ -1,67 +1,74 @@
-"""`plif train --data A --data B --mix 0.7,0.3 --vary ...`: several sets of recordings, trained on together."""
+"""Mixtures of data sets for training: `plif train --data A --data B --mix 0.7,0.3 --vary ...`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plif_train.core.data.sets import spread
-from plif_train.core.loop.hooks import TrainingData, seen_framing
+from plif_train.core.data.sets import spread_indices
+from plif_train.core.loop.hooks import TrainingData, oriented_framing
 from plif_train.core.network.losses import BY_STEP
 from plif_train.core.network.network import Network
-from plif_train.core.recipe import Recipe, changed
+from plif_train.core.recipe import Recipe, replace_keys
 from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, load_events
 from plif_train.hooks.mixed_windows.windows import parse_variation
 from runtime.core.base.errors import PlifError
 from runtime.core.data import Dataset, open_dataset
-from runtime.core.events.fit import Fate
+from runtime.core.events.fit import EventOutcome
 from runtime.core.events.framing import Framing
 
-LOOKS = 512  # windows of a mixture, which lies in memory: the rare kinds, too
+MEASURED_WINDOWS = 512  # windows for the statistics: enough for the rare kinds; the data are in memory
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One set of a mixture: NAME:DIR, its share of an epoch, and how its recordings are varied (variation, windows)."""
+    """A data set in a mixture: NAME:DIR, its share of an epoch, and the variation of its recordings."""
 
     data: str
     share: float
     vary: str
 
 
-def parts_of(data: Sequence[str], recipe: Recipe) -> list[Ingredient]:
-    """The parts that a recipe asks for; none where there is one set, not varied. PlifError for numbers that do not fit."""
+def parse_mixture(data: Sequence[str], recipe: Recipe) -> list[Ingredient]:
+    """Return the data sets of a mixture with their shares and variations, from a recipe.
+
+    The list is empty for one set that is not varied. Raises PlifError if the numbers of shares or variations do not
+    fit.
+    """
     shares, vary = vars(recipe)["mix"], vars(recipe)["vary"]
     if len(data) == 1 and not shares and not vary:
         return []
     if shares and len(shares) != len(data):
-        found = ",".join(f"{share:g}" for share in shares)
-        raise PlifError(f"--mix {found}: expected a number above 0 for each --data, as in --mix 0.5,0.5")
+        shares_text = ",".join(f"{share:g}" for share in shares)
+        raise PlifError(f"--mix {shares_text}: expected a number above 0 for each --data, as in --mix 0.5,0.5")
     if len(vary) not in (0, 1, len(data)):
         raise PlifError(f"--vary: {len(vary)} of them for {len(data)} --data; expected one for all, or one each")
     texts = vary or ("",)
     for text in texts:
         parse_variation(text)
-    each = texts * len(data) if len(texts) == 1 else texts
-    return [Ingredient(*one) for one in zip(data, shares or (1.0,) * len(data), each, strict=True)]
+    variations = texts * len(data) if len(texts) == 1 else texts
+    return [Ingredient(*columns) for columns in zip(data, shares or (1.0,) * len(data), variations, strict=True)]
 
 
-def explicit(recipe: Recipe) -> Recipe:
-    """The recipe with a share and a variation for each of its sets; with none of them where there is one set, not varied."""
-    parts = parts_of(recipe.data or ("",), recipe)
+def make_explicit(recipe: Recipe) -> Recipe:
+    """Return a recipe with an explicit share and an explicit variation for each data set.
+
+    With one set that is not varied it has none of them.
+    """
+    parts = parse_mixture(recipe.data or ("",), recipe)
     columns = zip(*((part.data, part.share, part.vary) for part in parts), strict=True) if parts else ((), (), ())
-    return changed(recipe, dict(zip(("data", "mix", "vary"), columns, strict=True)))
+    return replace_keys(recipe, dict(zip(("data", "mix", "vary"), columns, strict=True)))
 
 
-def of(data: Sequence[str], recipe: Recipe) -> MixedWindows | None:
-    """What a recipe asks for; None where there is one set, not varied."""
-    parts = parts_of(data, recipe)
+def create_training_data(data: Sequence[str], recipe: Recipe) -> MixedWindows | None:
+    """Create the training data of a mixture from a recipe; None for one set that is not varied."""
+    parts = parse_mixture(data, recipe)
     return MixedWindows(parts) if parts else None
 
 
 @dataclass(frozen=True)
 class MixedWindows(TrainingData):
-    """Windows of the recordings of these sets."""
+    """Training data made of windows of the recordings of several data sets."""
 
     parts: list[Ingredient]
 
@@ -77,22 +84,22 @@ class MixedWindows(TrainingData):
             )
 
     def framing(self, net: Network) -> Framing:
-        framing = seen_framing(net) or Framing.parse("count:T=1")
+        framing = oriented_framing(net) or Framing.parse("count:T=1")
         return replace(framing, T=net.T) if framing.kind == "duration" else framing
 
     def labels(self, net: Network, limit: int | None) -> list[int]:
-        opened = [_open_part(part, net) for part in self.parts]
-        return [one.label(i) for one in opened for i in spread(one, limit)]
+        datasets = [_open_part(part, net) for part in self.parts]
+        return [dataset.label(i) for dataset in datasets for i in spread_indices(dataset, limit)]
 
-    def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[Mixture, list[Fate]]:
+    def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[Mixture, list[EventOutcome]]:
         sets: list[EventSamples] = []
         for part in self.parts:
-            dataset, what = _open_part(part, net), f"reading {part.data}"
-            sets.append(load_events(dataset, parse_variation(part.vary), net.T, limit, what, quiet))
+            dataset, title = _open_part(part, net), f"reading {part.data}"
+            sets.append(load_events(dataset, parse_variation(part.vary), net.T, limit, title, quiet))
         mixture = Mixture(sets, [part.share for part in self.parts])
-        return mixture, mixture.looks(LOOKS)
+        return mixture, mixture.measure_windows(MEASURED_WINDOWS)
 
 
 def _open_part(part: Ingredient, net: Network) -> Dataset:
-    """The training split of a part, of the network's classes."""
-    return open_dataset(part.data, "train", framing=seen_framing(net), shape=net.meta.shape, classes=net.classes)
+    """Open the training split of one data set of a mixture, with the network's classes."""
+    return open_dataset(part.data, "train", framing=oriented_framing(net), shape=net.meta.shape, classes=net.classes)

@@ -1,1 +1,1 @@
-"""Weights that are rounded while they are learned."""
+"""Quantisation-aware training: weights are rounded while they are learned."""

@@ -1,4 +1,4 @@
-"""To what weights are rounded."""
+"""The recipe key of quantisation-aware training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Random weights with which every layer fires (firing.py)."""
+"""Random weights that make every layer fire, neither silent nor saturated."""

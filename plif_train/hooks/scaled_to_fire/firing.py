@@ -1,7 +1,7 @@
 """Random networks in which every layer fires: tests and measurements use them in place of trained ones.
 
 A default-initialised network emits no spike at all, and comparing silence with silence proves nothing. `scale_to_fire`
-draws every parameter afresh and then, layer by layer in forward order, looks for the one number that brings the layer's
+draws every parameter afresh. Then, layer by layer in forward order, it searches the one number that brings the layer's
 firing rate to the target: the shift of its batch normalisation, or without one the scale of its weights.
 """
 
@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from plif_train.core.network.network import Network, SequenceDropout
+from plif_train.core.network.layers import SequenceDropout
+from plif_train.core.network.network import Network
 from plif_train.core.network.neuron import Neuron
 from runtime.core.base.errors import PlifError
 from runtime.core.model.notation import NamedLayer
@@ -23,15 +24,16 @@ from runtime.core.model.notation import NamedLayer
 def scale_to_fire(
     net: Network, x_seq: Tensor, low: float = 0.02, high: float = 0.30, target: float = 0.1, seed: int = 0
 ) -> dict[str, float]:
-    """Randomises `net` in place so that on x_seq [T, B, C, H, W] every layer's share of spikes lies in [low, high].
+    """Randomise a network in place so that the firing rate of every layer on x_seq lies in [low, high].
 
-    Weights, biases, batch normalisation (gamma, beta, running statistics) and the w of PLIF neurons are drawn from
-    `seed`; a static network also takes images [B, C, H, W], shown for its T. Leaves the network reset and in the mode
-    it was in. Returns {layer: rate} in eval mode; raises PlifError naming a layer that cannot be brought there.
+    x_seq is [T, B, C, H, W]. Weights, biases, batch normalisation (gamma, beta, running statistics) and the w of PLIF
+    neurons are drawn from `seed`; a static network also takes images [B, C, H, W], shown for its T. Leaves the
+    network reset and in the mode it was in. Returns {layer: rate} in eval mode; raises PlifError naming a layer that
+    cannot reach the range.
     """
     generator = torch.Generator().manual_seed(seed)
     rates: dict[str, float] = {}
-    with net.watched(lambda layer, spikes: rates.update({layer: float(spikes.mean())})):
+    with net.watch_spikes(lambda layer, spikes: rates.update({layer: float(spikes.mean())})):
         x = x_seq.expand(net.T, *x_seq.shape) if x_seq.dim() == 4 else x_seq
         block: list[NamedLayer] = []
         for named in net.named_layers:
@@ -48,8 +50,12 @@ def scale_to_fire(
 
 
 def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
-    """Randomises and tunes the layers up to a neuron, `block`, on their input x [T, B, ...], float32, so that a share of
-    `target` of its neurons fires in a step; returns the neuron's spikes [T, B, ...]."""
+    """Randomise the layers up to a neuron and scale them so that a share `target` of its neurons fires in a step.
+
+    block    these layers, the neuron last; x: their input [T, B, ...], float32
+
+    Returns the neuron's spikes [T, B, ...].
+    """
     neuron = net.get_submodule(block[-1].name)
     assert isinstance(neuron, Neuron)
     if neuron.w is not None:
@@ -67,7 +73,7 @@ def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, 
             norm = module
             _randomise_norm(norm, x, generator)
         x = (
-            module.multi(x)
+            module.forward_sequence(x)
             if isinstance(module, SequenceDropout)
             else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         )
@@ -75,24 +81,27 @@ def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, 
     # Layers that may stand between here and the neuron (pools) carry a shift and a positive scale through unchanged.
     if norm is not None:
         reach = 8.0 * max(1.0, abs(neuron.v_threshold))
-        shift = _search(lambda b: _rate(neuron, x + b), -reach, reach, target)
+        shift = _bisect(lambda b: _rate(neuron, x + b), -reach, reach, target)
         norm.bias.add_(shift)
         x = x + shift
     elif scaled is not None:
-        factor = 2.0 ** _search(lambda e: _rate(neuron, x * 2.0**e), -12.0, 12.0, target)
+        factor = 2.0 ** _bisect(lambda e: _rate(neuron, x * 2.0**e), -12.0, 12.0, target)
         scaled.weight.mul_(factor)
         if scaled.bias is not None:
             scaled.bias.mul_(factor)
         x = x * factor
     neuron.reset()
-    return neuron.multi(x)
+    return neuron.forward_sequence(x)
 
 
 def _randomise_norm(norm: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
-    """Running statistics near those of x [T, B, C, H, W], gamma from 0.5 to 1.5, beta from -0.3 to 0.3."""
+    """Randomise a batch normalisation: running statistics near those of x [T, B, C, H, W].
+
+    gamma is drawn from 0.5 to 1.5, beta from -0.3 to 0.3.
+    """
     per_channel = (0, 1, 3, 4)
     mean = x.mean(per_channel)
-    var = x.var(per_channel, unbiased=False).clamp_min(1e-4)  # a channel may see nothing at all
+    var = x.var(per_channel, unbiased=False).clamp_min(1e-4)  # a channel may have no input at all
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(mean + var.sqrt() * _uniform(mean, -0.2, 0.2, generator))
     norm.running_var.copy_(var * _uniform(var, 0.7, 1.4, generator))
@@ -100,24 +109,27 @@ def _randomise_norm(norm: nn.BatchNorm2d, x: Tensor, generator: torch.Generator)
     norm.bias.copy_(_uniform(mean, -0.3, 0.3, generator))
 
 
-def _search(rate: Callable[[float], float], low: float, high: float, target: float) -> float:
-    """Bisection for rate(value) == target, rising; stops within 10 %, else gives the nearest value seen."""
+def _bisect(rate: Callable[[float], float], low: float, high: float, target: float) -> float:
+    """Search by bisection the value at which a rising rate(value) reaches the target.
+
+    Stops within 10 %, else returns the nearest value.
+    """
     best, distance = low, math.inf
     for _ in range(24):
         value = (low + high) / 2
-        found = rate(value)
-        off = abs(math.log(max(found, 1e-9) / target))
-        if off < distance:
-            best, distance = value, off
-        if off < 0.1:
+        measured = rate(value)
+        error = abs(math.log(max(measured, 1e-9) / target))
+        if error < distance:
+            best, distance = value, error
+        if error < 0.1:
             break
-        low, high = (value, high) if found < target else (low, value)
+        low, high = (value, high) if measured < target else (low, value)
     return best
 
 
 def _rate(neuron: Neuron, current: Tensor) -> float:
     neuron.reset()
-    return float(neuron.multi(current).mean())
+    return float(neuron.forward_sequence(current).mean())
 
 
 def _uniform(like: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -1,1 +1,1 @@
-"""Several processes that train one network (ranks.py)."""
+"""Training of one network in several processes (ranks.py)."""

@@ -1,1 +1,1 @@
-"""Neurons before the readout that remember."""
+"""Slow neurons: a share of the neurons before the readout has a large tau."""

@@ -1,4 +1,4 @@
-"""How many neurons are slow."""
+"""The recipe key for the share of slow neurons."""
 
 from __future__ import annotations
 

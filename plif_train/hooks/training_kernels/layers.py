@@ -1,22 +1,22 @@
-"""Layers for training, by kernels of their own where these are faster: batch normalisation per time-step, pooling, convolution.
+"""Training layers with faster kernels: batch normalisation per time-step, pooling, convolution.
 
-Batch normalisation: T calls of PyTorch's kernel normalise one time-step each, without a copy. (One call on [B, T C, H, W] with
-T C channels gives the same numbers and took twice as long, because it has to transpose there and back.)
+Batch normalisation: T calls of PyTorch's kernel normalise one time-step each, without a copy. (One call on [B, T C, H,
+W] with T C channels gives the same numbers and took twice as long, because it has to transpose there and back.)
 
 Pooling: nn.MaxPool2d and nn.AvgPool2d by kernels that need less memory and time.
-For each maximum PyTorch keeps an int64, which is more memory than the pooled spikes themselves, and a training step is bound
-by memory; here it is one byte. Values and gradients are PyTorch's, the first of equal maxima included. Used on a CPU for
-kernel 2, stride 2; everything else goes to PyTorch.
+For each maximum PyTorch keeps an int64, which is more memory than the pooled spikes themselves, and a training step is
+bound by memory; here it is one byte. Values and gradients are PyTorch's, the first of equal maxima included. Used on a
+CPU for kernel 2, stride 2; everything else goes to PyTorch.
 
 Convolution: nn.Conv2d; for the first layer on events a product of matrices, and for spikes sparse sums.
 
     y[n] = W x cols[n],   W [out, in kh kw],   cols[n] [in kh kw, H' W']    the patches of x[n] (unfold, im2col)
 
-A camera has two channels, so the first convolution has 18 weights an output and 128 outputs: nearly all of its work is to
-write y. A library's convolution is made for many channels: it writes y in blocks and then copies it back. The product writes
-y once, in its final layout (3 to 7 times faster on two x86 cores, forward and backward). It is used on a CPU while training,
-where no gradient for x is wanted and the patches are small. A later layer's input are spikes, few of them: sparse.py.
-PyTorch's convolution does everything else. All compute the same sums, in another order.
+A camera has two channels, so the first convolution has 18 weights an output and 128 outputs: nearly all of its work is
+to write y. A library's convolution is made for many channels: it writes y in blocks and then copies it back. The
+product writes y once, in its final layout (3 to 7 times faster on two x86 cores, forward and backward). It is used on a
+CPU while training, if no gradient for x is needed and the patches are small. A later layer's input are spikes, few of
+them: sparse.py. PyTorch's convolution does everything else. All compute the same sums, in another order.
 """
 
 from __future__ import annotations
@@ -32,18 +32,24 @@ from plif_train.hooks.training_kernels import native, sparse
 
 
 def batch_norm_per_step(norm: nn.BatchNorm2d, x_seq: Tensor) -> Tensor:
-    """A sequence [T, B, C, H, W] -> the same shape, each step with its own statistics; updates the running ones T times."""
+    """Normalise a sequence [T, B, C, H, W], each time-step with its statistics; return the same shape.
+
+    The running statistics are updated T times.
+    """
     assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(len(x_seq))
-    y: Tensor = _PerStep.apply(
+    y: Tensor = _BatchNormPerStep.apply(
         x_seq, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
     )
     return y
 
 
-class _PerStep(torch.autograd.Function):
-    """x [T, B, C, H, W] -> the same, each step with its own statistics; updates the running ones T times."""
+class _BatchNormPerStep(torch.autograd.Function):
+    """Batch normalisation x [T, B, C, H, W] -> same shape, each step with its statistics.
+
+    The running statistics are updated T times.
+    """
 
     @staticmethod
     def forward(
@@ -74,93 +80,105 @@ class _PerStep(torch.autograd.Function):
         x, weight, mean, inverse_std = ctx.saved_tensors
         gx, gweight, gbias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
         for t, grad_t in enumerate(grad.contiguous()):
-            gx[t], of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gx[t], gweight_t, gbias_t = torch.ops.aten.native_batch_norm_backward(
                 grad_t, x[t], weight, None, None, mean[t], inverse_std[t], True, ctx.eps, [True, True, True]
             )
-            gweight += of_weight
-            gbias += of_bias
+            gweight += gweight_t
+            gbias += gbias_t
         return gx, gweight, gbias, None, None, None, None
 
 
 class _HalvingPool(torch.autograd.Function):
-    """[N, C, H, W] -> [N, C, H // 2, W // 2], float32 or bfloat16: the maximum or the mean of each window"""
+    """Pooling by 2 x 2 windows, [N, C, H, W] -> [N, C, H // 2, W // 2], float32 or bfloat16: maximum or mean."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, average: bool) -> Tensor:
         x = x.contiguous()
         *planes, H, W = x.shape
         out = x.new_empty(*planes, H // 2, W // 2)
-        which = None if average else torch.empty(out.shape, dtype=torch.uint8)
-        of = {name: native.address(tensor) for name, tensor in (("in_", x), ("out", out), ("which", which))}
-        job = native.PoolCall(H=H, W=W, half=x.dtype == torch.bfloat16, **of)
-        native.run("plif_pool_forward", job, planes[0] * planes[1], x.numel())
-        ctx.save_for_backward(which)
+        argmax = None if average else torch.empty(out.shape, dtype=torch.uint8)
+        pointers = {
+            name: native.tensor_address(tensor) for name, tensor in (("in_", x), ("out", out), ("which", argmax))
+        }
+        job = native.PoolCall(H=H, W=W, half=x.dtype == torch.bfloat16, **pointers)
+        native.run_kernel("plif_pool_forward", job, planes[0] * planes[1], x.numel())
+        ctx.save_for_backward(argmax)
         ctx.shape = x.shape
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (which,) = ctx.saved_tensors
+        (argmax,) = ctx.saved_tensors
         grad = grad.contiguous()
         gin = grad.new_empty(ctx.shape)
         N, C, H, W = ctx.shape
-        of = {name: native.address(tensor) for name, tensor in (("g", grad), ("gin", gin), ("which", which))}
-        job = native.PoolCall(H=H, W=W, half=grad.dtype == torch.bfloat16, **of)
-        native.run("plif_pool_backward", job, N * C, gin.numel())
+        pointers = {
+            name: native.tensor_address(tensor) for name, tensor in (("g", grad), ("gin", gin), ("which", argmax))
+        }
+        job = native.PoolCall(H=H, W=W, half=grad.dtype == torch.bfloat16, **pointers)
+        native.run_kernel("plif_pool_backward", job, N * C, gin.numel())
         return gin, None
 
 
-def _halves(pool: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
-    """Whether the kernels serve: a training pass through windows of 2 x 2 that neither overlap nor leave the map."""
+def _pools_natively(pool: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
+    """Return whether the pooling kernels apply to this layer and its input x [N, C, H, W].
+
+    It must be a training pass through windows of 2 x 2 that neither overlap nor leave the map.
+    """
     windows = (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0) and not pool.ceil_mode
-    return windows and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.runs(x)
+    return (
+        windows and x.requires_grad and x.dim() == 4 and min(x.shape) > 0 and min(x.shape[2:]) > 1 and native.can_run(x)
+    )
 
 
 class MaxPool(nn.MaxPool2d):
-    """nn.MaxPool2d that needs less memory in training."""
+    """A max pooling layer (nn.MaxPool2d) that needs less memory in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C, H', W'], float32 or bfloat16."""
-        return _HalvingPool.apply(x, False) if self.dilation == 1 and _halves(self, x) else super().forward(x)
+        """Pool x [N, C, H, W] to its maxima [N, C, H', W'], float32 or bfloat16."""
+        return _HalvingPool.apply(x, False) if self.dilation == 1 and _pools_natively(self, x) else super().forward(x)
 
 
 class AveragePool(nn.AvgPool2d):
-    """nn.AvgPool2d that needs less time in training."""
+    """An average pooling layer (nn.AvgPool2d) that needs less time in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C, H', W'], float32 or bfloat16."""
-        plain = self.divisor_override is None and _halves(self, x)
+        """Pool x [N, C, H, W] to its means [N, C, H', W'], float32 or bfloat16."""
+        plain = self.divisor_override is None and _pools_natively(self, x)
         return _HalvingPool.apply(x, True) if plain else super().forward(x)
 
 
-FEW = 64  # weights an output; more, and the patches cost more than they save
+MAX_PRODUCT_WEIGHTS = 64  # weights an output; more, and the patches cost more than they save
 
 
 class TrainingConv2d(nn.Conv2d):
-    """nn.Conv2d, as a product of matrices or as sparse sums where that is faster."""
+    """A convolution (nn.Conv2d) that uses a matrix product or sparse sums if these are faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C', H', W'], float32, or what autocast makes of it."""
+        """Convolve x [N, C, H, W] -> [N, C', H', W'], float32, or the type of autocast."""
         plain = self.groups == 1 and self.padding_mode == "zeros"
-        wanted = self.training and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4 and x.numel() > 0
-        if isinstance(self.padding, str) or not (plain and wanted):
+        trains = self.training and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4 and x.numel() > 0
+        if isinstance(self.padding, str) or not (plain and trains):
             return super().forward(x)
-        products, autocast = not x.requires_grad and self.weight[0].numel() <= FEW, torch.is_autocast_enabled("cpu")
+        products, autocast = (
+            not x.requires_grad and self.weight[0].numel() <= MAX_PRODUCT_WEIGHTS,
+            torch.is_autocast_enabled("cpu"),
+        )
         if x.dtype != self.weight.dtype and not autocast:
             return super().forward(x)  # which refuses it
         if autocast and x.dtype != torch.float64:
             x = x.to(torch.get_autocast_dtype("cpu"))  # before the patches, not after
         if products:
-            return self._products(x, self.padding)
+            return self._matrix_product(x, self.padding)
         sums = None
-        if self.dilation == (1, 1) and native.runs(x, self.weight):
+        if self.dilation == (1, 1) and native.can_run(x, self.weight):
             sums = sparse.convolve(x, self.weight, self.stride, self.padding)
         if sums is None:
             return super().forward(x)
         return sums if self.bias is None else sums + self.bias.to(sums.dtype)[:, None, None]
 
-    def _products(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
+    def _matrix_product(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         out_h, out_w = (
             (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
             for size, pad, dilation, kernel, stride in zip(

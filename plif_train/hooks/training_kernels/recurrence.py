@@ -1,4 +1,4 @@
-"""The T steps of a neuron layer as one differentiable function, so that training keeps one tensor a step instead of ten.
+"""Time-steps of a neuron layer as one differentiable function: training keeps one tensor a step instead of ten.
 
 Forward is Neuron's, operation for operation, so its spikes are the same bit for bit:
 
@@ -11,7 +11,7 @@ Forward is Neuron's, operation for operation, so its spikes are the same bit for
 Backward goes from T to 1 (paper, eq. 8-17), with gs the gradient of the spikes and gv that of the membrane:
 
     g(h) = gs_t g'(h_t - v_th) + gv dv_t/dh_t          g' is the surrogate (plif_train.core.network.surrogate)
-    dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] only when the reset is not detached
+    dv_t/dh_t = 1 - s_t [+ (r - h_t) g']  (hard)       1 [- v_th g']  (soft)     [..] if the reset is not detached
     gx_t = alpha g(h) or g(h);   galpha += g(h) dh_t/dalpha;   gv = (1 - alpha) g(h) or g(h)
 """
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from plif_train.core.network.surrogate import slope_
+from plif_train.core.network.surrogate import surrogate_slope_
 from plif_train.hooks.training_kernels import native
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
 
 @dataclass(frozen=True)
-class Rule:
-    """The constants of a neuron: leaks False is IF; surrogate is a name of plif_train.core.network.surrogate.
+class NeuronConstants:
+    """The constants of a neuron layer for its recurrence over time: threshold, reset, leak, surrogate.
 
-    compiled  through torch.compile, whatever native kernels there are
+    leaks        False is IF
+    surrogate    a name of plif_train.core.network.surrogate
+    compiled     through torch.compile, even if native kernels exist
     """
 
     v_threshold: float
@@ -50,11 +52,13 @@ class Rule:
     surrogate: str
     compiled: bool = False
 
-    def native(self, x: Tensor, v: Tensor, T: int, pools: bool) -> native.Layer | None:
-        """The layer as the kernels of train.c take it, without its tensors; None where those do not serve x [T or 1, ...] and
-        v [...]."""
-        known = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
-        if not known or v.dtype != torch.float32 or not native.runs(x, v):
+    def native_layer(self, x: Tensor, v: Tensor, T: int, pools: bool) -> native.Layer | None:
+        """Return the layer description for the C kernels (train.c), without its tensors.
+
+        It is None if the kernels do not support x [T or 1, ...] and v [...].
+        """
+        is_supported = not self.compiled and self.detach_reset and self.surrogate in native.SURROGATES
+        if not is_supported or v.dtype != torch.float32 or not native.can_run(x, v):
             return None
         width = v.shape[-1] if pools else 0
         unit = 2 * width or 16
@@ -72,80 +76,96 @@ class Rule:
 def run_neuron(
     neuron: Neuron, x: Tensor, v: Tensor, alpha: Tensor | float, T: int, pools: bool
 ) -> tuple[Tensor, Tensor]:
-    """The T steps of a neuron layer: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...]). `pools`: where the kernels
-    can, the spikes come already max-pooled."""
+    """Run the T steps of a neuron layer: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...]).
+
+    With `pools` the spikes come already max-pooled, if the kernels can.
+    """
     factor = alpha if isinstance(alpha, Tensor) else v.new_tensor(alpha)
-    rule = Rule(
+    constants = NeuronConstants(
         neuron.v_threshold, neuron.v_reset, neuron.kind != "IF", neuron.decay_input, neuron.detach_reset,
         neuron.surrogate, neuron.compiled,
     )  # fmt: skip
-    layer = (pools and rule.native(x, v, T, True)) or rule.native(x, v, T, False)
+    layer = (pools and constants.native_layer(x, v, T, True)) or constants.native_layer(x, v, T, False)
     steps: tuple[Tensor, Tensor] = (
-        NativeRecurrence.apply(x, v, factor, layer) if layer else Recurrence.apply(x, v, factor, rule, T)
+        NativeRecurrence.apply(x, v, factor, layer) if layer else Recurrence.apply(x, v, factor, constants, T)
     )
     return steps
 
 
 class Recurrence(torch.autograd.Function):
-    """(current x [T, ...], v [...], alpha broadcastable to v, rule, T) -> (spikes [T, ...] of x's type, v after the last
-    step). v is float32 (or float64), x may be bfloat16. A current that is the same in all steps may be x [1, ...]."""
+    """The T steps of a neuron layer as an autograd function in PyTorch operations.
+
+    (current x [T, ...], v [...], alpha broadcastable to v, constants, T) -> (spikes [T, ...] of x's type, v after the
+    last step). v is float32 (or float64), x may be bfloat16. A current that is the same in all steps may be x [1,
+    ...].
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, T: int) -> tuple[Tensor, Tensor]:
-        """x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])"""
-        flat_x, flat_v, flat_alpha = x.flatten(1).expand(T, -1), v.flatten(), _flat(alpha, v)
+    def forward(
+        ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, constants: NeuronConstants, T: int
+    ) -> tuple[Tensor, Tensor]:
+        """Compute T neuron steps: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])."""
+        flat_x, flat_v, flat_alpha = x.flatten(1).expand(T, -1), v.flatten(), _flatten_alpha(alpha, v)
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
         end = torch.empty_like(flat_v)
-        run = _compiled(_forward) if rule.compiled else _forward
-        for part in _blocks(flat_v, rule):
+        run = _compile_steps(_run_forward) if constants.compiled else _run_forward
+        for part in _split_neurons(flat_v, constants):
             end[part] = run(
-                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], rule,
+                flat_x[:, part], flat_v[part], flat_alpha if alpha.dim() == 0 else flat_alpha[part], constants,
                 h[:, part], s[:, part],
             )  # fmt: skip
-        ctx.rule = rule
+        ctx.rule = constants
         ctx.save_for_backward(x, h, s, v, alpha)
         return s.view(T, *v.shape), end.view(v.shape)
 
     @staticmethod
     def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T or 1, ...], the first v and alpha"""
-        rule: Rule = ctx.rule
+        """Compute gradients of x [T or 1, ...], the first v and alpha from those of spikes [T, ...] and last v."""
+        constants: NeuronConstants = ctx.rule
         x, h, s, v0, alpha = ctx.saved_tensors
         T = len(h)
-        flat_x, flat_v, flat_alpha, flat_gs = x.flatten(1).expand(T, -1), v0.flatten(), _flat(alpha, v0), gs.flatten(1)
-        learns = rule.leaks and ctx.needs_input_grad[2]
+        flat_x, flat_v, flat_alpha, flat_gs = (
+            x.flatten(1).expand(T, -1),
+            v0.flatten(),
+            _flatten_alpha(alpha, v0),
+            gs.flatten(1),
+        )
+        learns = constants.leaks and ctx.needs_input_grad[2]
         gx = torch.empty_like(h, dtype=x.dtype)
-        end = gv.flatten().clone()  # of the last v; below, block by block, it becomes that of the first
-        one = alpha.dim() == 0
-        galpha = torch.zeros((), dtype=v0.dtype, device=v0.device) if one else torch.empty_like(end)
-        run = _compiled(_backward) if rule.compiled else _backward
-        for part in _blocks(flat_v, rule):
-            end[part], found = run(
-                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if one else flat_alpha[part],
-                flat_gs[:, part], end[part], rule, gx[:, part], learns,
+        end = gv.flatten().clone()  # the gradient of the last v; block by block it becomes that of the first v
+        is_scalar = alpha.dim() == 0
+        galpha = torch.zeros((), dtype=v0.dtype, device=v0.device) if is_scalar else torch.empty_like(end)
+        run = _compile_steps(_run_backward) if constants.compiled else _run_backward
+        for part in _split_neurons(flat_v, constants):
+            end[part], part_galpha = run(
+                flat_x[:, part], h[:, part], s[:, part], flat_v[part], flat_alpha if is_scalar else flat_alpha[part],
+                flat_gs[:, part], end[part], constants, gx[:, part], learns,
             )  # fmt: skip
-            if found is not None and one:
-                galpha = galpha + found.sum()
-            elif found is not None:
-                galpha[part] = found
-        summed = (galpha if one else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
+            if part_galpha is not None and is_scalar:
+                galpha = galpha + part_galpha.sum()
+            elif part_galpha is not None:
+                galpha[part] = part_galpha
+        summed = (galpha if is_scalar else galpha.view(v0.shape).sum_to_size(alpha.shape)) if learns else None
         gx = gx if len(x) == T else gx.sum(0)
         return gx.view(x.shape), end.view(v0.shape), summed, None, None
 
 
 class NativeRecurrence(torch.autograd.Function):
-    """Recurrence by the kernels of train.c, for the `layer` that Rule.native gives; and, where that pools, max-pooled:
-    x [T or 1, B, C, H, W] -> spikes [T, B, C, H / 2, W / 2]."""
+    """The T steps of a neuron layer as an autograd function that calls the C kernels (train.c).
+
+    `layer` is the result of NeuronConstants.native_layer. If it pools, the spikes come max-pooled: x [T or 1, B, C,
+    H, W] -> spikes [T, B, C, H / 2, W / 2].
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, layer: native.Layer) -> tuple[Tensor, Tensor]:
-        """x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])"""
-        x, v, each = x.contiguous(), v.contiguous(), _flat(alpha, v).float().contiguous()
-        s, end = x.new_empty(_spikes_of(layer, v)), torch.empty_like(v)
-        layer.each = each.dim()
-        layer.x, layer.v0, layer.alpha, layer.s, layer.v_end = map(native.address, (x, v, each, s, end))
-        native.run("plif_train_forward", layer, layer.N, layer.T * layer.N, layer.block)
+        """Compute T neuron steps: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])."""
+        x, v, flat_alpha = x.contiguous(), v.contiguous(), _flatten_alpha(alpha, v).float().contiguous()
+        s, end = x.new_empty(_spike_shape(layer, v)), torch.empty_like(v)
+        layer.each = flat_alpha.dim()
+        layer.x, layer.v0, layer.alpha, layer.s, layer.v_end = map(native.tensor_address, (x, v, flat_alpha, s, end))
+        native.run_kernel("plif_train_forward", layer, layer.N, layer.T * layer.N, layer.block)
         ctx.layer = layer
         ctx.save_for_backward(x, v, alpha)
         ctx.set_materialize_grads(False)
@@ -154,50 +174,54 @@ class NativeRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gs: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients of the spikes [T, ...] and of the last v [...] -> those of x [T or 1, ...], the first v and alpha"""
+        """Compute gradients of x [T or 1, ...], the first v and alpha from those of spikes [T, ...] and last v."""
         layer = native.Layer.from_buffer_copy(ctx.layer)  # another thread may go back through the same layer
         x, v, alpha = ctx.saved_tensors
-        each = _flat(alpha, v).float().contiguous()
-        gs = x.new_zeros(_spikes_of(layer, v)) if gs is None else gs.contiguous()
+        flat_alpha = _flatten_alpha(alpha, v).float().contiguous()
+        gs = x.new_zeros(_spike_shape(layer, v)) if gs is None else gs.contiguous()
         gv = None if gv is None else gv.contiguous()
         gx, gv0 = torch.empty_like(x), torch.empty_like(v) if ctx.needs_input_grad[1] else None
         galpha = v.new_empty(layer.N if layer.each else -(-layer.N // layer.block))
-        layer.x, layer.v0, layer.alpha, layer.gs, layer.gv_end = map(native.address, (x, v, each, gs, gv))
-        layer.gx, layer.gv0, layer.galpha = map(native.address, (gx, gv0, galpha))
-        native.run("plif_train_backward", layer, layer.N, layer.T * layer.N, layer.block)
+        layer.x, layer.v0, layer.alpha, layer.gs, layer.gv_end = map(native.tensor_address, (x, v, flat_alpha, gs, gv))
+        layer.gx, layer.gv0, layer.galpha = map(native.tensor_address, (gx, gv0, galpha))
+        native.run_kernel("plif_train_backward", layer, layer.N, layer.T * layer.N, layer.block)
         summed = galpha.view(v.shape).sum_to_size(alpha.shape) if layer.each else galpha.sum()
         return gx, gv0, summed if ctx.needs_input_grad[2] else None, None
 
 
-def _spikes_of(layer: native.Layer, v: Tensor) -> tuple[int, ...]:
-    """The shape of the spikes [T, ...] of a layer with the potentials v [...]."""
+def _spike_shape(layer: native.Layer, v: Tensor) -> tuple[int, ...]:
+    """Return the shape of the spikes [T, ...] of a neuron layer with the potentials v [...]."""
     if not layer.width:
         return (layer.T, *v.shape)
     return (layer.T, *v.shape[:-2], v.shape[-2] // 2, v.shape[-1] // 2)
 
 
-def _forward(x: Tensor, v: Tensor, alpha: Tensor, rule: Rule, h: Tensor, s: Tensor) -> Tensor:
-    """T steps of N neurons, [T, N]: fills h and s, returns the last v."""
-    r, drive = rule.v_reset or 0.0, torch.empty_like(v)
+def _run_forward(x: Tensor, v: Tensor, alpha: Tensor, constants: NeuronConstants, h: Tensor, s: Tensor) -> Tensor:
+    """Compute T steps of N neurons in PyTorch, [T, N]: fill h and s, return the last v [N]."""
+    r, drive = constants.v_reset or 0.0, torch.empty_like(v)
     at_rest = v.new_tensor(r)
     for h_t, s_t, x_t in zip(h, s, x, strict=True):
         above = v - r if r else v
-        if not rule.leaks:
+        if not constants.leaks:
             torch.add(v, x_t, out=h_t)
-        elif rule.decay_input:
+        elif constants.decay_input:
             torch.sub(x_t.to(v.dtype), above, out=drive)
             torch.add(v, drive.mul_(alpha), out=h_t)
         else:
             torch.mul(above, alpha, out=drive)
             torch.sub(v, drive, out=h_t).add_(x_t)
-        fires = h_t >= rule.v_threshold
+        fires = h_t >= constants.v_threshold
         s_t.copy_(fires)
         # in v's type: bfloat16 would round the threshold
-        v = h_t - fires.to(v.dtype) * rule.v_threshold if rule.v_reset is None else torch.where(fires, at_rest, h_t)
+        v = (
+            h_t - fires.to(v.dtype) * constants.v_threshold
+            if constants.v_reset is None
+            else torch.where(fires, at_rest, h_t)
+        )
     return v
 
 
-def _backward(
+def _run_backward(
     x: Tensor,
     h: Tensor,
     s: Tensor,
@@ -205,23 +229,26 @@ def _backward(
     alpha: Tensor,
     gs: Tensor,
     gv: Tensor,
-    rule: Rule,
+    constants: NeuronConstants,
     gx: Tensor,
     learns: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Backward over T steps of N neurons, [T, N]: fills gx, returns the gradients [N] of v0 and, where it learns, of alpha."""
-    r, hard = rule.v_reset or 0.0, rule.v_reset is not None
+    """Compute gradients of T steps of N neurons, [T, N]: fill gx, return those of v0 [N] and alpha [N].
+
+    The gradient of alpha is None unless `learns`.
+    """
+    r, hard = constants.v_reset or 0.0, constants.v_reset is not None
     galpha = torch.zeros_like(v0) if learns else None
     stays = 1 - s[-1] if hard else s[-1]  # 1 where the membrane was not reset
     for t in range(len(h) - 1, -1, -1):
-        slope = slope_(rule.surrogate, h[t] - rule.v_threshold)
+        slope = surrogate_slope_(constants.surrogate, h[t] - constants.v_threshold)
         gh = gs[t] * slope
-        if not rule.detach_reset:
-            gh.add_(slope.mul_(gv).mul_(r - h[t] if hard else -rule.v_threshold))
+        if not constants.detach_reset:
+            gh.add_(slope.mul_(gv).mul_(r - h[t] if hard else -constants.v_threshold))
         gh = gh.addcmul_(gv, stays) if hard else gh.add_(gv)
         if t and hard:
             stays = 1 - s[t - 1]
-        if not rule.leaks:
+        if not constants.leaks:
             gv = gh
             gx[t] = gh
             continue
@@ -229,34 +256,40 @@ def _backward(
             if t == 0:
                 before = v0
             else:
-                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1].to(h.dtype) * rule.v_threshold
+                before = h[t - 1] * stays if hard else h[t - 1] - s[t - 1].to(h.dtype) * constants.v_threshold
                 if r:
                     before.add_(s[t - 1], alpha=r)
             above = before - r if r else before
-            if rule.decay_input:
+            if constants.decay_input:
                 galpha.addcmul_(gh, x[t] - above)
             else:
                 galpha.addcmul_(gh, above, value=-1)
         leaked = gh * alpha
         gv = gh - leaked
-        gx[t] = leaked if rule.decay_input else gh
+        gx[t] = leaked if constants.decay_input else gh
     return gv, galpha
 
 
 @cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The T steps as one kernel each way; for any number of neurons, so that another layer is not compiled again."""
+def _compile_steps(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile the T steps of neurons into one kernel with torch.compile, for any number of neurons.
+
+    So a layer of another size is not compiled again.
+    """
     return torch.compile(function, dynamic=True)
 
 
-def _blocks(v: Tensor, rule: Rule) -> list[slice]:
-    """Parts of the neurons [N]: on a CPU so few that a step's tensors stay in the cache from one operation to the next,
-    and over all T. Compiled code keeps values in registers and takes all neurons at once."""
-    whole = rule.compiled or v.device.type != "cpu"
-    size = max(len(v), 1) if whole else BLOCK * torch.get_num_threads()
+def _split_neurons(v: Tensor, constants: NeuronConstants) -> list[slice]:
+    """Split the neurons [N] of a layer into slices that fit the CPU cache.
+
+    On a CPU the tensors of a step then stay in the cache from one operation to the next, and over all T. Compiled
+    code keeps values in registers and takes all neurons at once.
+    """
+    is_single = constants.compiled or v.device.type != "cpu"
+    size = max(len(v), 1) if is_single else BLOCK * torch.get_num_threads()
     return [slice(start, start + size) for start in range(0, len(v), size)]
 
 
-def _flat(alpha: Tensor, v: Tensor) -> Tensor:
-    """alpha for each neuron of v, flat; one number stays one."""
+def _flatten_alpha(alpha: Tensor, v: Tensor) -> Tensor:
+    """Flatten alpha to one value for each neuron of v [...]; a single number stays one."""
     return alpha if alpha.dim() == 0 else alpha.expand(v.shape).flatten()

@@ -1,1 +1,1 @@
-"""Generated C: what is in a file, and where its card is."""
+"""Generated C as an artifact: its files and its card."""

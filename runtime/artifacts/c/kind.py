@@ -1,4 +1,4 @@
-"""What plif knows of generated C as an artifact."""
+"""The artifact kind of generated C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated C is recognised, and its card is read."""
+"""The part that recognises generated C and reads its card."""
 
 ABOUT = "Generated C, and an Arduino library with it."
 CONTRACT = "Target"

@@ -1,1 +1,1 @@
-"""NIR files."""
+"""NIR files as artifacts."""

@@ -1,4 +1,4 @@
-"""What plif knows of a NIR file as an artifact."""
+"""The artifact kind of NIR files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 def read_card_text(path: Path) -> str:
     from runtime.formats.hdf5.tree import read_hdf5
 
-    found = read_hdf5(path, "a NIR file", "nir").get(f"node/metadata/{CARD_KEY}")
-    if found is None or not isinstance(found.values, bytes):
+    node = read_hdf5(path, "a NIR file", "nir").get(f"node/metadata/{CARD_KEY}")
+    if node is None or not isinstance(node.values, bytes):
         raise PlifError(
             f"{path}: a NIR file without a plif card, so its states and classes are unknown; "
             f"export it: plif export {path}"
         )
-    return found.values.decode("utf-8", "replace")
+    return node.values.decode("utf-8", "replace")
 
 
 def read_contents(path: Path) -> Contents:
-    """Each data set of the HDF5 file, but for the metadata, where the card is. Raises PlifError where it is no HDF5 file."""
+    """Hash each data set of a NIR file, except its metadata with the card.
+
+    Raise PlifError where it is no HDF5 file.
+    """
     import hashlib
 
     import numpy as np  # not to show a card
@@ -34,13 +37,13 @@ def read_contents(path: Path) -> Contents:
     from runtime.formats.hdf5.tree import read_hdf5
 
     parts: dict[str, str] = {}
-    for name, item in read_hdf5(path, "a NIR file", "nir").items():
-        if item.values is not None and not name.startswith("node/metadata/"):
-            values = np.asarray(item.values)
+    for name, node in read_hdf5(path, "a NIR file", "nir").items():
+        if node.values is not None and not name.startswith("node/metadata/"):
+            values = np.asarray(node.values)
             # texts are objects, whose memory holds addresses
             data = repr(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes()
-            what = f"{values.dtype.str} {list(values.shape)} ".encode()
-            parts[name.removeprefix("node/")] = hashlib.sha256(what + data).hexdigest()
+            header = f"{values.dtype.str} {list(values.shape)} ".encode()
+            parts[name.removeprefix("node/")] = hashlib.sha256(header + data).hexdigest()
     return Contents(parts)
 
 

@@ -1,4 +1,4 @@
-"""NIR files are recognised, and their card is read."""
+"""The part that recognises NIR files and reads their card."""
 
 ABOUT = "One HDF5 file, with the card in the metadata of its graph."
 CONTRACT = "Target"

@@ -1,1 +1,1 @@
-"""Folders for OpenVINO."""
+"""Folders for OpenVINO as artifacts."""

@@ -1,4 +1,4 @@
-"""What the two files for OpenVINO hold, each as a whole; the constants that model.xml names are looked at."""
+"""The contents of the two files for OpenVINO, each hashed completely; the constants in model.xml are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import read_regular
-from runtime.core.model.readers.contents import PART, Contents, not_finite
+from runtime.core.model.readers.contents import PART, Contents, find_non_finite
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -21,7 +21,11 @@ FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -
 
 
 def read_contents(path: Path) -> Contents:
-    """Raises PlifError where one of the two files cannot be read, or where the network has a loop, which might have no end."""
+    """Hash model.xml and model.bin, and check the constants of the network.
+
+    Raise PlifError where one of the two files cannot be read, or where the network has a loop, which might have no
+    end.
+    """
     from xml.etree import ElementTree
 
     files = {name: read_regular(path / name, PART) for name in (XML, BIN)}
@@ -29,15 +33,15 @@ def read_contents(path: Path) -> Contents:
     try:
         layers = list(ElementTree.fromstring(files[XML]).iter("layer"))
     except ElementTree.ParseError:
-        return Contents(parts)  # nothing that OpenVINO reads: it says so itself
+        return Contents(parts)  # OpenVINO itself refuses such a file
     for layer in layers:
         if layer.get("type") in WITH_BODIES:
-            what = f"layer {layer.get('name')} is a {layer.get('type')}"
-            raise PlifError(f"{path}: {what}, which plif does not write; export it again")
-    return Contents(parts, _constants_not_finite(layers, files[BIN]))
+            problem = f"layer {layer.get('name')} is a {layer.get('type')}"
+            raise PlifError(f"{path}: {problem}, which plif does not write; export it again")
+    return Contents(parts, _find_not_finite(layers, files[BIN]))
 
 
-def _constants_not_finite(layers: list[Element], weights: bytes) -> str | None:
+def _find_not_finite(layers: list[Element], weights: bytes) -> str | None:
     try:
         for layer in layers:
             data = layer.find("data")
@@ -46,9 +50,9 @@ def _constants_not_finite(layers: list[Element], weights: bytes) -> str | None:
             start, size = int(data.attrib["offset"]), int(data.attrib["size"])
             values = np.frombuffer(weights[start : start + size], FLOATS[data.attrib["element_type"]])
             shape = [int(n) for n in data.get("shape", "").split(",") if n.strip()]
-            found = not_finite(f"tensor {layer.get('name')}", values.reshape(shape))
-            if found is not None:
-                return found
+            problem = find_non_finite(f"tensor {layer.get('name')}", values.reshape(shape))
+            if problem is not None:
+                return problem
     except (ValueError, KeyError):
-        pass  # the same
+        pass  # OpenVINO itself refuses such a file
     return None

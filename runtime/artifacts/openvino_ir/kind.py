@@ -1,4 +1,4 @@
-"""What plif knows of a folder for OpenVINO as an artifact."""
+"""The artifact kind of folders for OpenVINO."""
 
 from __future__ import annotations
 

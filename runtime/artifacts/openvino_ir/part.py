@@ -1,4 +1,4 @@
-"""A folder for OpenVINO is recognised, and its card is read."""
+"""The part that recognises a folder for OpenVINO and reads its card."""
 
 ABOUT = "A folder with model.xml, model.bin and card.json."
 CONTRACT = "Target"

@@ -1,1 +1,1 @@
-""".plif files: their layout, what is in one, and what one says beside its card."""
+"""Files with the suffix .plif: their layout, their contents, and their facts in addition to the card."""

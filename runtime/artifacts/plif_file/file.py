@@ -1,22 +1,29 @@
-"""Files of `plif export --to plif`: the program of the event engine, flat, so that C maps it into memory and runs it.
+"""The layout of .plif files: the program of the event engine, flat, so that C maps it into memory and runs it.
 
-Everything is little-endian and lies at the places that the header names. runtime/native/session/file.h has the same for C.
+Everything is little-endian at the offsets in the header. runtime/native/session/file.h has the same for C.
 
-    header      256 bytes: HEADER below. The SHA-256 at its end is that of the whole file without these 32 bytes
+    header      256 bytes: HEADER below. The SHA-256 at its end covers the file without these 32 bytes
     card        the card, UTF-8 JSON
-    strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names, and where `decide` of
-                the facts is 1 the rule by which feeds are decided
+    strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names, and, if
+      `decide`
+                of the facts is 1, the decision rule of feeds
     states      16 bytes each: C, H, W (int32), the initial value (float32)
-    programs    32 bytes each: the CPU path (PATHS) that it is for, how many operations (int32), the first of these, floats of
+    programs    32 bytes each: its CPU path (PATHS), the number of operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
-    operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays, from 1 on,
+    operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays,
+      from 1 on,
                 0 for none (int64)
-    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES, PAIRS or
-                NIBBLES), and 0, or how many bits each takes in the file: 4 or 2, whole, the first in the lowest bits of a byte
+    arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES,
+      PAIRS
+                or NIBBLES), and 0, or the bits of each number in the file: 4 or 2, the first in the lowest bits of a
+                  byte
     weights     the arrays, each at a multiple of 64 bytes
 
-There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied instead of added
-up. A file is made for one version of the operations. A library that has others refuses it, and the model is exported again.
+There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied
+  instead of
+added up. A file is made for one version of the operations. A library with another version refuses it, and the model
+  must
+be exported again.
 """
 
 from __future__ import annotations
@@ -67,19 +74,25 @@ POINTERS = OPERATION_FIELDS[-6:]
 
 
 def read_card_text(path: Path) -> str:
-    """The card's text; nothing else is read. Raises PlifError for a file that is cut short or contradicts itself."""
+    """Read the text of a .plif file's card, and nothing else.
+
+    Raise PlifError for a file that is cut short or contradicts itself.
+    """
     with open_regular(path, EXPECTED) as file:
         head = file.read(HEADER.size)
         size = file.seek(0, 2)
-        offset, length = sections_at(path, head, size)[0]["card"]
+        offset, length = parse_header(path, head, size)[0]["card"]
         if length > MOST_CARD:
-            raise damaged(path, f"its card has {length} bytes")
+            raise damage_error(path, f"its card has {length} bytes")
         file.seek(offset)
-        return text_of(path, file.read(length))
+        return decode_text(path, file.read(length))
 
 
-def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes:
-    """The bytes of a file. sections: all but the card; facts: the numbers of the header, in the order of FACTS."""
+def pack_file(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes:
+    """Pack the bytes of a .plif file.
+
+    sections: all but the card; facts: the numbers of the header, in the order of FACTS.
+    """
     import hashlib  # with OpenSSL: not to show a card
 
     body, places = bytearray(), []
@@ -97,46 +110,51 @@ def pack(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes
 # --- taking apart ---------------------------------------------------------------------------------------------------------
 
 
-def sections_at(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int, int]], tuple[int, ...]]:
-    """({section: (offset, bytes)}, the facts) of a header."""
+def parse_header(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int, int]], tuple[int, ...]]:
+    """Parse a .plif header: ({section: (offset, bytes)}, the facts)."""
     if len(head) < HEADER.size:
-        raise damaged(path, f"it ends after {len(head)} bytes")
-    magic, version, header, total, *rest = HEADER.unpack(head)
+        raise damage_error(path, f"it ends after {len(head)} bytes")
+    magic, version, header, total, *values = HEADER.unpack(head)
     if magic != MAGIC or header != HEADER.size:
-        raise damaged(path, "its header is not that of a .plif file")
+        raise damage_error(path, "its header is not that of a .plif file")
     if version not in VERSIONS:
         raise PlifError(f"{path}: version {version} of .plif files; this plif has version {KEPT}: export it again")
     if total != size:
-        raise damaged(path, f"it has {size} bytes, and says {total}")
-    numbers, facts = rest[: 2 * len(SECTIONS)], tuple(rest[2 * len(SECTIONS) : -1])
+        raise damage_error(path, f"it has {size} bytes, and says {total}")
+    numbers, facts = values[: 2 * len(SECTIONS)], tuple(values[2 * len(SECTIONS) : -1])
     places = dict(zip(SECTIONS, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
-    for name, (at, length) in places.items():
-        if not (HEADER.size <= at <= size and 0 <= length <= size - at and at % ALIGNMENT == 0):
-            raise damaged(path, f"its {name} would lie at {at}, {length} bytes")
+    for name, (offset, length) in places.items():
+        if not (HEADER.size <= offset <= size and 0 <= length <= size - offset and offset % ALIGNMENT == 0):
+            raise damage_error(path, f"its {name} would lie at {offset}, {length} bytes")
     return places, facts
 
 
-def take_apart(path: Path, data: bytes) -> tuple[dict[str, bytes], tuple[int, ...]]:
-    """({section: its bytes}, the facts) of the bytes of a file."""
-    places, facts = sections_at(path, data[: HEADER.size], len(data))
-    return {name: data[at : at + length] for name, (at, length) in places.items()}, facts
+def split_file(path: Path, data: bytes) -> tuple[dict[str, bytes], tuple[int, ...]]:
+    """Split the bytes of a .plif file: ({section: its bytes}, the facts)."""
+    places, facts = parse_header(path, data[: HEADER.size], len(data))
+    return {name: data[offset : offset + length] for name, (offset, length) in places.items()}, facts
 
 
-def records(path: Path, sections: dict[str, bytes], name: str, record: struct.Struct) -> Iterator[tuple[Any, ...]]:
-    """The records of one section, each as its numbers."""
+def unpack_records(
+    path: Path, sections: dict[str, bytes], name: str, record: struct.Struct
+) -> Iterator[tuple[Any, ...]]:
+    """Unpack the records of one section of a .plif file, each as its numbers."""
     if len(sections[name]) % record.size:
-        raise damaged(path, f"its {name} have {len(sections[name])} bytes, which is no multiple of {record.size}")
+        raise damage_error(path, f"its {name} have {len(sections[name])} bytes, which is no multiple of {record.size}")
     return record.iter_unpack(sections[name])
 
 
-def text_of(path: Path, data: bytes) -> str:
-    """Bytes of the file as text."""
+def decode_text(path: Path, data: bytes) -> str:
+    """Decode bytes of a .plif file as text."""
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise damaged(path, "a text in it is not UTF-8") from None
+        raise damage_error(path, "a text in it is not UTF-8") from None
 
 
-def damaged(path: Path, what: str) -> PlifError:
-    """The error of a file that contradicts itself; what: in half a sentence."""
-    return PlifError(f"{path}: a .plif file that was damaged or cut short ({what}); expected {EXPECTED}")
+def damage_error(path: Path, problem: str) -> PlifError:
+    """Create the error for a .plif file that contradicts itself.
+
+    problem: half a sentence.
+    """
+    return PlifError(f"{path}: a .plif file that was damaged or cut short ({problem}); expected {EXPECTED}")

@@ -1,4 +1,4 @@
-"""What plif knows of a .plif file as an artifact."""
+"""The artifact kind of .plif files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = (
         ".plif",
         read_card_text,
         contents="runtime.artifacts.plif_file.program:read_contents",
-        with_card="runtime.artifacts.plif_file.facts:with_card",
+        with_card="runtime.artifacts.plif_file.facts:replace_card",
         program="runtime.artifacts.plif_file.facts:read_program",
     ),
 )

@@ -1,4 +1,4 @@
-"""Files for libplif are recognised, and what is in them is read."""
+"""The part that recognises files for libplif and reads their contents."""
 
 ABOUT = "A flat file with card, operations and weights, which libplif maps into memory and runs."
 CONTRACT = "Target"

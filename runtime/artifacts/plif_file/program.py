@@ -1,7 +1,7 @@
-"""What is in a .plif file, for programs that read it in Python: the facts, the operations for each CPU path, and the arrays.
+"""The contents of a .plif file for Python: the facts, the operations for each CPU path, and the arrays.
 
 file = read_plif(Path("model.plif"))
-for operation in file.programs[0].operations:      # {"kind": 1, "oc": 128, ...}: native/engine/event.h says what they mean
+for operation in file.programs[0].operations:      # {"kind": 1, "oc": 128, ...}: see native/engine/event.h
     if operation["weight"]:
         weight = file.arrays[operation["weight"] - 1]
 """
@@ -28,19 +28,19 @@ from runtime.artifacts.plif_file.file import (
     PAIRS,
     PROGRAM,
     STATE,
-    damaged,
-    records,
-    take_apart,
-    text_of,
+    damage_error,
+    decode_text,
+    split_file,
+    unpack_records,
 )
 from runtime.core.base.files import read_regular
 from runtime.core.model.grids import pack, unpack
-from runtime.core.model.readers.contents import Contents, not_finite
+from runtime.core.model.readers.contents import Contents, find_non_finite
 
 
 @dataclass(frozen=True)
 class State:
-    """One membrane: its name, its map [C, H, W] and where it starts."""
+    """One membrane of a .plif file: its name, its map [C, H, W] and its initial value."""
 
     name: str
     shape: tuple[int, int, int]
@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a program without a JSON reader needs of the card."""
+    """The facts of a card that a program without a JSON reader needs."""
 
     shape: tuple[int, ...]  # of x: [C, H, W], [C, L] or [n]
     classes: tuple[str, ...]
@@ -68,7 +68,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class FileProgram:
-    """The operations for one CPU path, {field of Op: number}; a pointer is the number of an array, from 1 on, 0 for none."""
+    """The operations of a .plif file for one CPU path, {field of Op: number}.
+
+    A pointer is the number of an array, from 1 on, 0 for none.
+    """
 
     path: int
     acc_floats: int
@@ -78,7 +81,10 @@ class FileProgram:
 
 @dataclass(frozen=True)
 class PlifFile:
-    """A whole file: the card's text, the facts, a program for each CPU path, and the arrays [n] that the programs point to."""
+    """A complete .plif file: the card's text, the facts, the programs and their arrays.
+
+    There is a program for each CPU path; they point to the arrays [n].
+    """
 
     card: str
     facts: Facts
@@ -87,98 +93,108 @@ class PlifFile:
 
 
 def read_contents(path: Path) -> Contents:
-    """What the digest binds to the card: the operations, the weights, and what is said of the network beside the card."""
-    return contents_of(path, *take_apart(path, read_regular(path, EXPECTED)))
+    """Hash the contents of a .plif file that the card's digest covers: operations, weights and facts."""
+    return hash_contents(path, *split_file(path, read_regular(path, EXPECTED)))
 
 
-def contents_of(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
-    """The same of sections that need not be in a file yet. facts: the numbers of the header, in the order of FACTS."""
-    said = list(facts)
-    while (
-        not said[-1] and len(said) > len(FACTS) - LATER
-    ):  # files that say nothing of it are those before there was such a fact
-        said.pop()
+def hash_contents(path: Path, sections: dict[str, bytes], facts: tuple[int, ...]) -> Contents:
+    """Hash the sections of a .plif file that the card's digest covers.
+
+    They need not be in a file yet. facts: the numbers of the header, in the order of FACTS.
+    """
+    numbers = list(facts)
+    while not numbers[-1] and len(numbers) > len(FACTS) - LATER:  # an older file has fewer facts
+        numbers.pop()
     parts = {
-        "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(said)}i", *said),
+        "facts": sections["strings"] + sections["states"] + struct.pack(f"<{len(numbers)}i", *numbers),
         "operations": sections["programs"] + sections["operations"] + sections["arrays"],
         "weights": sections["weights"],
     }
-    floats = (array for array in _arrays(path, sections) if array.dtype == np.float32)
-    found = (not_finite(f"array {i}", array) for i, array in enumerate(floats))
+    floats = (array for array in _iter_arrays(path, sections) if array.dtype == np.float32)
+    problems = (find_non_finite(f"array {i}", array) for i, array in enumerate(floats))
     return Contents(
         {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
-        next((text for text in found if text is not None), None),
+        next((text for text in problems if text is not None), None),
     )
 
 
 def read_plif(path: Path) -> PlifFile:
-    """The whole file. Raises PlifError where it is damaged; whether its programs are safe to run, plif_program_check says."""
-    return plif_of(path, read_regular(path, EXPECTED))
+    """Read a complete .plif file; refuse a damaged one.
+
+    plif_program_check decides whether its programs are safe to run.
+    """
+    return parse_plif(path, read_regular(path, EXPECTED))
 
 
-def plif_of(path: Path, data: bytes) -> PlifFile:
-    """The same of the bytes of a file."""
-    sections, facts = take_apart(path, data)
-    said = dict(zip(FACTS, facts, strict=True))
+def parse_plif(path: Path, data: bytes) -> PlifFile:
+    """Parse the bytes of a .plif file."""
+    sections, facts = split_file(path, data)
+    numbers = dict(zip(FACTS, facts, strict=True))
     strings = sections["strings"].split(b"\0")
-    each_state = list(records(path, sections, "states", STATE))
-    count = 2 + said["classes"] + said["states"] + said["decide"]
-    if said["decide"] not in (0, 1) or len(strings) != count or strings[-1] or len(each_state) != said["states"]:
-        raise damaged(path, f"it names {said['classes']} classes and {said['states']} states and has others")
-    texts = [text_of(path, text) for text in strings[:-1]]
-    names, states = texts[1 : 1 + said["classes"]], texts[1 + said["classes"] :][: said["states"]]
-    shape = (said["c"], said["h"], said["w"])
-    flags = {name: bool(said[name]) for name in ("static", "int8", "upright", "native", "keeps")}
-    known = Facts(
-        shape={1: shape[:1], 2: shape[::2]}.get(said["rank"], shape),
+    each_state = list(unpack_records(path, sections, "states", STATE))
+    count = 2 + numbers["classes"] + numbers["states"] + numbers["decide"]
+    if numbers["decide"] not in (0, 1) or len(strings) != count or strings[-1] or len(each_state) != numbers["states"]:
+        raise damage_error(path, f"it names {numbers['classes']} classes and {numbers['states']} states and has others")
+    texts = [decode_text(path, text) for text in strings[:-1]]
+    names, states = texts[1 : 1 + numbers["classes"]], texts[1 + numbers["classes"] :][: numbers["states"]]
+    shape = (numbers["c"], numbers["h"], numbers["w"])
+    flags = {name: bool(numbers[name]) for name in ("static", "int8", "upright", "native", "keeps")}
+    known_facts = Facts(
+        shape={1: shape[:1], 2: shape[::2]}.get(numbers["rank"], shape),
         classes=tuple(names),
-        voters=said["voters"],
-        T=said["T"],
+        voters=numbers["voters"],
+        T=numbers["T"],
         framing=texts[0],
-        decide=texts[-1] if said["decide"] else "",
-        exit=said["exit"],
+        decide=texts[-1] if numbers["decide"] else "",
+        exit=numbers["exit"],
         **flags,
         states=tuple(
             State(name, (c, h, w), initial) for name, (c, h, w, initial) in zip(states, each_state, strict=True)
         ),
     )
     operations = [
-        dict(zip(OPERATION_FIELDS, each, strict=True)) for each in records(path, sections, "operations", OPERATION)
+        dict(zip(OPERATION_FIELDS, record, strict=True))
+        for record in unpack_records(path, sections, "operations", OPERATION)
     ]
     programs = []
-    for cpu, count, first, acc_floats, arena_bytes in records(path, sections, "programs", PROGRAM):
+    for cpu, count, first, acc_floats, arena_bytes in unpack_records(path, sections, "programs", PROGRAM):
         if not 0 <= first <= first + count <= len(operations):
-            raise damaged(path, f"a program of {count} operations begins at {first} of {len(operations)}")
+            raise damage_error(path, f"a program of {count} operations begins at {first} of {len(operations)}")
         programs.append(FileProgram(cpu, acc_floats, arena_bytes, operations[first : first + count]))
-    return PlifFile(text_of(path, sections["card"]), known, programs, list(_arrays(path, sections)))
+    return PlifFile(decode_text(path, sections["card"]), known_facts, programs, list(_iter_arrays(path, sections)))
 
 
-def turned(pairs: np.ndarray) -> np.ndarray:
-    """Bytes [n] of PAIRS as whole numbers, and the other way round: every other one from the first on is plus 128, modulo 256."""
+def flip_pairs(pairs: np.ndarray) -> np.ndarray:
+    """Convert bytes [n] of PAIRS to whole numbers, or back.
+
+    Every other one from the first on is plus 128, modulo 256.
+    """
     return pairs ^ np.tile(np.array([-128, 0], np.int8), len(pairs) // 2)
 
 
-def to_nibbles(whole: np.ndarray) -> np.ndarray:
-    """Whole numbers [n] of -8 to 7 -> int8 [n / 2], two in each, plus 8."""
-    return pack(whole + np.int8(8), 4).view(np.int8)
+def to_nibbles(numbers: np.ndarray) -> np.ndarray:
+    """Pack whole numbers [n] of -8 to 7 into int8 [n / 2], two in each, plus 8."""
+    return pack(numbers + np.int8(8), 4).view(np.int8)
 
 
-def of_nibbles(packed: np.ndarray) -> np.ndarray:
-    """The same the other way round."""
+def from_nibbles(packed: np.ndarray) -> np.ndarray:
+    """Unpack int8 [n / 2] of `to_nibbles` into whole numbers [n]."""
     return unpack(packed.view(np.uint8) ^ np.uint8(0x88), 4, 2 * packed.size)
 
 
-def _arrays(path: Path, sections: dict[str, bytes]) -> Iterator[np.ndarray]:
-    """The arrays [n], each of its type; read-only."""
+def _iter_arrays(path: Path, sections: dict[str, bytes]) -> Iterator[np.ndarray]:
+    """Yield the arrays [n] of a .plif file, each of its type; read-only."""
     weights = sections["weights"]
-    for at, size, kind, bits in records(path, sections, "arrays", ARRAY):
-        known = kind in (0, 1, 2, PAIRS, NIBBLES) and bits in (2, 4) if bits else 0 <= kind < len(DTYPES)
-        if not (0 <= at <= len(weights) and 0 <= size <= len(weights) - at and known):
-            raise damaged(path, f"an array of {size} bytes and type {kind}, {bits} bits, at {at} of {len(weights)}")
+    for offset, size, kind, bits in unpack_records(path, sections, "arrays", ARRAY):
+        valid = kind in (0, 1, 2, PAIRS, NIBBLES) and bits in (2, 4) if bits else 0 <= kind < len(DTYPES)
+        if not (0 <= offset <= len(weights) and 0 <= size <= len(weights) - offset and valid):
+            raise damage_error(
+                path, f"an array of {size} bytes and type {kind}, {bits} bits, at {offset} of {len(weights)}"
+            )
         if bits:
-            whole = unpack(np.frombuffer(weights[at : at + size], np.uint8), bits, size * 8 // bits)
-            made = {PAIRS: turned, NIBBLES: to_nibbles}.get(kind)
-            yield whole.astype(DTYPES[kind]) if made is None else made(whole)
+            numbers = unpack(np.frombuffer(weights[offset : offset + size], np.uint8), bits, size * 8 // bits)
+            convert = {PAIRS: flip_pairs, NIBBLES: to_nibbles}.get(kind)
+            yield numbers.astype(DTYPES[kind]) if convert is None else convert(numbers)
             continue
         dtype = np.dtype(DTYPES[kind])
-        yield np.frombuffer(weights[at : at + size // dtype.itemsize * dtype.itemsize], dtype)
+        yield np.frombuffer(weights[offset : offset + size // dtype.itemsize * dtype.itemsize], dtype)

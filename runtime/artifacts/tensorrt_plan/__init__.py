@@ -1,1 +1,1 @@
-"""Engine files of TensorRT and TensorRT-RTX."""
+"""Engine files of TensorRT and TensorRT-RTX as artifacts."""

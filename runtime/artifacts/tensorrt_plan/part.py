@@ -1,4 +1,4 @@
-"""Engine files of TensorRT and TensorRT-RTX are recognised, and their card is read."""
+"""The part that recognises engine files of TensorRT and TensorRT-RTX and reads their card."""
 
 ABOUT = "One file: the card, then the plan that TensorRT or TensorRT-RTX opens."
 CONTRACT = "Target"

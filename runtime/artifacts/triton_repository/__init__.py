@@ -1,1 +1,1 @@
-"""Model repositories of a Triton server."""
+"""Model repositories of a Triton server as artifacts."""

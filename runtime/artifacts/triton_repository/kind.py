@@ -1,4 +1,4 @@
-"""What plif knows of a model repository as an artifact."""
+"""The artifact kind of Triton model repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def read_contents(path: Path) -> Contents:
-    """The network inside, an ONNX file or a plan. `plif verify` compares the rest with the card."""
+    """Hash the network inside a model repository, an ONNX file or a plan.
+
+    `plif verify` compares its other files with the card.
+    """
     import hashlib
 
     from runtime.core.model.readers import onnx_contents  # with NumPy: not to show a card

@@ -1,4 +1,4 @@
-"""A model repository is recognised, and its card is read."""
+"""The part that recognises a Triton model repository and reads its card."""
 
 ABOUT = "A folder, the model repository of a Triton server, with card.json beside the model's folder."
 CONTRACT = "Target"

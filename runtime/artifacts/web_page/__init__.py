@@ -1,1 +1,1 @@
-"""Web pages with a network in them."""
+"""Web pages with a network in them, as artifacts."""

@@ -1,4 +1,4 @@
-"""What plif knows of a web page as an artifact."""
+"""The artifact kind of web pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web pages with a network in them are recognised, and their card is read."""
+"""The part that recognises web pages with a network and reads their card."""
 
 ABOUT = "A web page with a .plif file in it, and libplif to run it."
 CONTRACT = "Target"

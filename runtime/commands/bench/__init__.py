@@ -1,4 +1,7 @@
-"""`plif bench`: how fast artifacts are, side by side. In Python: runtime.commands.bench.table.bench."""
+"""`plif bench`: measure the speed of artifacts side by side.
+
+The Python call is runtime.commands.bench.table.bench.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.commands.bench.options import BenchOptions, InsteadOfBench
+from runtime.commands.bench.options import BenchOptions, ReplacementOptions
 from runtime.core.base.options import Argument
 from runtime.core.base.progress import Progress
 from runtime.core.base.text import say
@@ -18,30 +21,32 @@ if TYPE_CHECKING:
 
 def command(
     artifacts: Annotated[list[Path], Argument("Artifacts in the step form, or a model.pt beside them.")],
-    how: BenchOptions,
-    instead: InsteadOfBench,
+    options: BenchOptions,
+    replacements: ReplacementOptions,
     output: Output,
 ) -> None:
-    if work := instead.hear("instead of bench", artifacts, how.given(), how.streams, how.seconds):
+    if benchmarks := replacements.call_observers(
+        "instead of bench", artifacts, options.changed_flags(), options.streams, options.seconds
+    ):
         with Progress("loading") as progress:
-            found, lines = work[0](progress.update)
-        output.show(found, lambda: lines)
+            document, lines = benchmarks[0](progress.update)
+        output.show(document, lambda: lines)
         return
     from runtime.commands.bench.table import FILES, bench
 
-    rows = bench(artifacts, **vars(how), shown=True)
+    rows = bench(artifacts, **vars(options), shown=True)
     for row in rows:
         if row.engine_reason:
             say(f"plif: {row.artifact}: engine {row.engine}: {row.engine_reason}", err=True)
-    written = [f"wrote {how.out / name}" for name in FILES] if how.out is not None else []
+    written = [f"wrote {options.out / name}" for name in FILES] if options.out is not None else []
     output.show([row.to_dict() for row in rows], lambda: [*_bench_lines(rows), *written])
 
 
 def _bench_lines(rows: list[Measurement]) -> Iterator[str]:
-    """A table: one line for each artifact and engine, under a line of headings."""
-    from runtime.commands.bench.table import table
+    """Yield the benchmark table as text: a line of headings, then one line per artifact and engine."""
+    from runtime.commands.bench.table import format_table
 
-    names, lines = table(rows)
+    names, lines = format_table(rows)
     widths = [max(len(line[i]) for line in (names, *lines)) for i in range(len(names))]
     for line in (names, *lines):
         texts = [

@@ -1,30 +1,30 @@
-"""What may be said of a bench, each option once: for Python and for the command line."""
+"""The options of `plif bench`, for Python and for the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.core.base.declared import SampleOptions, Threads
+from runtime.core.base.declared import SampleOptions, ThreadOptions
 from runtime.core.base.options import option
-from runtime.core.observers import HeardOptions
+from runtime.core.observers import ExtensibleOptions
 
 
-def _engines(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _parse_engines(flag: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ("auto",))
 
 
-class BenchOptions(Threads, SampleOptions):
-    """What is measured of artifacts side by side."""
+class BenchOptions(ThreadOptions, SampleOptions):
+    """The options of a benchmark of artifacts side by side."""
 
     streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)
     seconds: float = option("For each artifact and engine.", default=5.0, least=0.1)
     engine: tuple[str, ...] = option(
-        "An engine; may be given several times.", default=None, parse=_engines, typed=list[str] | None
+        "An engine; may be given several times.", default=None, parse=_parse_engines, typed=list[str] | None
     )
     data: str | None = option("NAME:DIR: also accuracy, changed decisions and synaptic operations.", default=None)
     out: Path | None = option("A folder for bench.md, bench.csv and bench.json.", default=None)
 
 
-class InsteadOfBench(HeardOptions, by="instead of bench"):
-    """In place of such a measurement."""
+class ReplacementOptions(ExtensibleOptions, by="instead of bench"):
+    """The options of parts that replace the benchmark, such as --triton."""

@@ -1,6 +1,7 @@
-"""`plif bench --data`: what each row of the bench is worth on a data set, and the table as Markdown, CSV and JSON.
+"""`plif bench --data`: the results of each artifact on a data set, and the table as Markdown, CSV and JSON.
 
-Decisions are compared with those of the first row: how many changed, and McNemar's p that either is better by chance.
+The decisions of each row are compared with those of the first row. The table has the number that changed, and
+McNemar's p: the probability of such a difference if neither is better.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from typing import Any
 from runtime.commands.bench.artifacts import time_steps
 from runtime.commands.bench.options import BenchOptions
 from runtime.core.api import load
-from runtime.core.base.files import make_folder, whole_or_nothing
+from runtime.core.base.files import atomic_write, make_folder
 from runtime.core.base.options import with_fields
 from runtime.core.base.progress import Progress
-from runtime.core.base.text import cell, markdown
+from runtime.core.base.text import escape_csv_cell, escape_markdown
 from runtime.core.measure.evaluate.evaluation import Evaluation, evaluate
-from runtime.core.measure.evaluate.samples import SplitOf, read
+from runtime.core.measure.evaluate.samples import DatasetSplit, load_sample
 from runtime.core.measure.options import EvaluateOptions
 from runtime.core.measure.results import Measurement
-from runtime.core.parts import given_by_parts
+from runtime.core.parts import load_from_parts
 
-WATCHED = 50  # samples in which synaptic operations are counted
+SYNOPS_SAMPLES = 50  # samples in which synaptic operations are counted
 FILES = ("bench.md", "bench.csv", "bench.json")
 
-# heading -> what stands in it, of a row
+# heading -> function from a row to the text of its cell
 COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "artifact": lambda row: row.artifact,
     "engine": lambda row: row.engine,
@@ -47,32 +48,33 @@ COLUMNS: dict[str, Callable[[Measurement], str]] = {
     "rates %": lambda row: " ".join(f"{100 * rate:.0f}" for rate in row.firing_rates.values()),
     "adapter": lambda row: row.adapter or "-",
 }
-MAPS = ("firing_rates", "weights")  # by layer, which no cell of a table holds
-OF_DATA = ("accuracy", "changed", "p", "SynOps")
+LAYER_MAPS = ("firing_rates", "weights")  # maps by layer, which do not fit into a cell of the CSV
+DATA_COLUMNS = ("accuracy", "changed", "p", "SynOps")
 
 
 @with_fields(BenchOptions)
 def bench(artifacts: Sequence[str | Path], *, shown: bool = False, **options: Any) -> list[Measurement]:
-    """Times artifacts side by side, and says what they are worth on a data set where one is named.
+    """Benchmark artifacts side by side, and evaluate them on a data set if one is named.
 
     options  engine=, streams=, data=, out=, ...: the fields of BenchOptions (options.py)
-    shown    with progress bars
-    Raises PlifError for unrolled artifacts, and before anything is measured where the data set does not fit one of them.
+    shown    show progress bars
+
+    Raises PlifError for unrolled artifacts, and before anything is measured if the data set does not fit an artifact.
     """
-    how = BenchOptions(**options)
+    settings = BenchOptions(**options)
     with Progress("measuring", shown) as progress:
-        check = None if how.data is None else SplitOf(how.data, how.split).open
-        rows = time_steps(artifacts, how, progress.update, check)
-    if how.data is not None:
+        check = None if settings.data is None else DatasetSplit(settings.data, settings.split).open
+        rows = time_steps(artifacts, settings, progress.update, check)
+    if settings.data is not None:
         with Progress("evaluating", shown) as progress:
-            paths = [path for path in artifacts for _ in how.engine]
-            add_data(rows, paths, how.data, how.split, how.limit, progress.update)
-    if how.out is not None:
-        write_table(rows, how.out)
+            paths = [path for path in artifacts for _ in settings.engine]
+            evaluate_rows(rows, paths, settings.data, settings.split, settings.limit, progress.update)
+    if settings.out is not None:
+        write_table(rows, settings.out)
     return rows
 
 
-def add_data(
+def evaluate_rows(
     rows: Sequence[Measurement],
     artifacts: Sequence[str | Path],
     data: str,
@@ -80,48 +82,56 @@ def add_data(
     limit: int | None,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Sets accuracy, samples, decisions_changed, mcnemar_p, synops and firing_rates of rows, which are of `artifacts` in turn."""
+    """Evaluate each artifact on a data set, and write accuracy, samples and synops into its benchmark row.
+
+    It also sets decisions_changed, mcnemar_p and firing_rates. `rows` and `artifacts` are in the same order.
+    """
     first: Evaluation | None = None
-    plain: dict[str, Any] = {"exit_margin": "off", "workers": 1}  # options of parts, where these are there
-    plain = {name: value for name, value in plain.items() if name in EvaluateOptions.__dataclass_fields__}
-    for at, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
+    plain_options: dict[str, Any] = {"exit_margin": "off", "workers": 1}  # options of parts that may be absent
+    plain_options = {
+        name: value for name, value in plain_options.items() if name in EvaluateOptions.__dataclass_fields__
+    }
+    for index, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
         model = load(path, row.engine, threads=row.threads, rates=True)
-        found = evaluate(model, data, split=split, limit=limit, **plain)
-        row.accuracy, row.samples, row.firing_rates = found.accuracy, found.samples, found.firing_rates
+        evaluation = evaluate(model, data, split=split, limit=limit, **plain_options)
+        row.accuracy, row.samples, row.firing_rates = evaluation.accuracy, evaluation.samples, evaluation.firing_rates
         if first is None:
-            first = found
-        elif (compare := given_by_parts("observers", "paired")) is not None:
-            decisions = zip(found.truths, first.predictions, found.predictions, strict=True)
+            first = evaluation
+        elif (compare := load_from_parts("observers", "paired")) is not None:
+            decisions = zip(evaluation.truths, first.predictions, evaluation.predictions, strict=True)
             paired = compare(list(decisions))
             row.decisions_changed, row.mcnemar_p = paired.changed, paired.p
-        if (synops := given_by_parts("observers", "synops")) is not None:
-            dataset = SplitOf(data, split).open(model)
-            count = min(WATCHED, found.samples)
-            row.synops = synops(path, model.card, (read(dataset, i)[0] for i in range(count)))
-        progress(at + 1, len(rows))
+        if (synops := load_from_parts("observers", "synops")) is not None:
+            dataset = DatasetSplit(data, split).open(model)
+            count = min(SYNOPS_SAMPLES, evaluation.samples)
+            row.synops = synops(path, model.card, (load_sample(dataset, i)[0] for i in range(count)))
+        progress(index + 1, len(rows))
 
 
-def table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
-    """(headings, lines of cells); columns of a data set only where there was one, and so of a GPU."""
-    left_out = set() if any(row.accuracy is not None for row in rows) else {*OF_DATA}
-    left_out |= set() if any(row.adapter for row in rows) else {"adapter"}
-    names = [name for name in COLUMNS if name not in left_out]
+def format_table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """Return (headings, lines of cells) of the benchmark table.
+
+    Columns of a data set and of a GPU adapter are left out if no row has them.
+    """
+    hidden = set() if any(row.accuracy is not None for row in rows) else {*DATA_COLUMNS}
+    hidden |= set() if any(row.adapter for row in rows) else {"adapter"}
+    names = [name for name in COLUMNS if name not in hidden]
     return names, [[COLUMNS[name](row) for name in names] for row in rows]
 
 
 def write_table(rows: Sequence[Measurement], folder: Path) -> list[Path]:
-    """bench.md, bench.csv and bench.json in `folder`: all three, or none."""
-    names, lines = table(rows)
+    """Write the benchmark rows to bench.md, bench.csv and bench.json in `folder`: all three, or none."""
+    names, lines = format_table(rows)
     paths = [make_folder(folder) / name for name in FILES]
-    marked = [[markdown(text) for text in line] for line in (names, ["---"] * len(names), *lines)]
+    marked = [[escape_markdown(text) for text in line] for line in (names, ["---"] * len(names), *lines)]
     content: list[dict[str, object]] = [row.to_dict() for row in rows]
-    with whole_or_nothing(*paths) as (page, numbers, document):
+    with atomic_write(*paths) as (page, numbers, document):
         page.write_text("".join(f"| {' | '.join(line)} |\n" for line in marked), encoding="utf-8", errors="replace")
         with numbers.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             out = csv.writer(file, lineterminator="\n")
-            out.writerow(key for key in content[0] if key not in MAPS)
+            out.writerow(key for key in content[0] if key not in LAYER_MAPS)
             for entry in content:
-                values = [value for key, value in entry.items() if key not in MAPS]
-                out.writerow(cell(value) if isinstance(value, str) else value for value in values)
+                values = [value for key, value in entry.items() if key not in LAYER_MAPS]
+                out.writerow(escape_csv_cell(value) if isinstance(value, str) else value for value in values)
         document.write_text(json.dumps(content, indent=1) + "\n")
     return paths

@@ -1,4 +1,4 @@
-"""What may be said of recordings without labels, each option once: for Python and for the command line."""
+"""The options of `plif predict`, for Python and for the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.core.measure.options import RunOptions
 
 
 class PredictOptions(RunOptions, ViewOptions):
-    """Labels for recordings."""
+    """The options of a prediction of labels for recordings."""
 
     out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
     min_margin: float = option(

@@ -1,4 +1,4 @@
-"""`plif predict`"""
+"""The command `plif predict`."""
 
 CONTRACT = "Command"
 ABOUT = "Labels for recordings without labels."

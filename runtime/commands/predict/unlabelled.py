@@ -1,4 +1,4 @@
-"""What a network says about recordings whose classes nobody knows: files and folders in, labels out."""
+"""Prediction of labels for recordings without labels: files and folders in, labels out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from runtime.core.data import Dataset
 from runtime.core.data.dataset import UNKNOWN, DatasetSpec, FileEventSet
 from runtime.core.data.recordings import find_recordings
 from runtime.core.engines.model import OpenModel
-from runtime.core.events.framing import framing_of
-from runtime.core.measure.evaluate.loop import Loop, Progress
+from runtime.core.events.framing import resolve_framing
+from runtime.core.measure.evaluate.loop import EvaluationLoop, Progress
 from runtime.core.measure.evaluate.predictions import Prediction
-from runtime.core.measure.metrics import artifact_identity
+from runtime.core.measure.metrics import identify_artifact
 from runtime.core.measure.results import Predicted
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """Files of recordings, whose classes nobody knows, as a worker opens them. sensor, csv, up: as in ViewOptions."""
+class UnlabelledRecordings:
+    """The paths of unlabelled recordings, and how to read them; a worker opens them with `open`.
+
+    sensor, csv and up are those of ViewOptions.
+    """
 
     paths: tuple[str, ...]
     sensor: tuple[int, int] | None = None
@@ -36,66 +39,67 @@ class Recordings:
 
     def __str__(self) -> str:
         size = None if self.sensor is None else "{}x{}".format(*self.sensor)
-        given = [
-            f", {option} {said}"
-            for option, said in (("--sensor", size), ("--csv", self.csv), ("--up", self.up))
-            if said
+        options = [
+            f", {flag} {value}" for flag, value in (("--sensor", size), ("--csv", self.csv), ("--up", self.up)) if value
         ]
-        return "".join([f"{len(self.paths)} recordings", *given])
+        return "".join([f"{len(self.paths)} recordings", *options])
 
     def open(self, model: OpenModel) -> Dataset:
-        """The recordings as frames. Raises PlifError for a model that takes still images."""
-        framing = framing_of(model.card)
+        """Open the recordings as a data set of frames.
+
+        Raises PlifError for a model that takes still images.
+        """
+        framing = resolve_framing(model.card)
         if model.static or framing is None:
             raise PlifError(f"{model.path}: takes still images; plif predict reads recordings of events")
         request = DatasetSpec(f"{len(self.paths)} recordings", "", "test", model.input_shape, framing)
-        found = FileEventSet(request, model.classes, [(i, UNKNOWN, path) for i, path in enumerate(self.paths)])
-        found.sensor, found.sensor_from, found.csv, found.up = self.sensor, "asked", self.csv, self.up
-        found.trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
-        return found
+        dataset = FileEventSet(request, model.classes, [(i, UNKNOWN, path) for i, path in enumerate(self.paths)])
+        dataset.sensor, dataset.sensor_from, dataset.csv, dataset.up = self.sensor, "asked", self.csv, self.up
+        dataset.trained = tuple(model.card["sensor"]) if "sensor" in model.card else None
+        return dataset
 
 
 @with_fields(PredictOptions)
 def predict(
     model: Model, places: Sequence[str | Path], *, progress: Progress | None = None, **options: Any
 ) -> Predicted:
-    """Predictions for recordings, in files and in folders.
+    """Predict the labels of recordings, given as files and folders.
 
     options   out=, sensor=, min_margin=, ...: the fields of PredictOptions (options.py). The table `out` is
-              written whole or not at all
-    progress  hears (done, of, a note) after every batch
+              written completely or not at all
+    progress  is called with (samples done, samples in all, note) after every batch
 
-    Raises PlifError where there is nothing to read, and where nothing can be read. A recording that cannot be read has a row
-    that says why.
+    Raises PlifError if there is no recording, and if none can be read. A recording that cannot be read has a row with
+    the reason.
     """
-    how = PredictOptions(**options)
-    out = how.out
-    tables = hearing("predictions")
+    settings = PredictOptions(**options)
+    out = settings.out
+    tables = find_observers("predictions")
     for part in tables if out is not None else ():
         part.load("check_table")(out)
     if out is not None and not tables:
         raise PlifError(f"--out {out}: nothing writes a table here; leave it out, and take --json")
-    samples = Recordings(tuple(find_recordings(places)), how.sensor, how.csv, how.up)
+    samples = UnlabelledRecordings(tuple(find_recordings(places)), settings.sensor, settings.csv, settings.up)
     dataset = samples.open(model)
-    keep, kept = kept_in(out), list[Prediction]()
-    loop = Loop(
-        *(model, samples, dataset, len(dataset), how),
-        keep=keep,
+    shards, collected = shards_folder(out), list[Prediction]()
+    loop = EvaluationLoop(
+        *(model, samples, dataset, len(dataset), settings),
+        keep=shards,
         keeper="TABLE",
-        min_margin=how.min_margin,
+        min_margin=settings.min_margin,
         progress=progress,
     )
 
     def consume(predictions: Iterator[Prediction]) -> None:
         for part in tables if out is not None else ():
             part.load("write_table")(predictions, model.classes, out)
-        kept.extend(predictions)
+        collected.extend(predictions)
 
     loop.run(consume)
-    if keep is not None:
-        shutil.rmtree(keep, ignore_errors=True)
+    if shards is not None:
+        shutil.rmtree(shards, ignore_errors=True)
     census = loop.census
-    census.remark("plif predict", "say it: --sensor WxH", how.sensor)
+    census.warn_about_sensors("plif predict", "say it: --sensor WxH", settings.sensor)
     return Predicted(
         recordings=len(dataset),
         unreadable=census.unreadable["samples"],
@@ -106,16 +110,16 @@ def predict(
         workers=loop.workers,
         seconds=round(loop.seconds, 3),
         throughput_per_s=loop.throughput_per_s,
-        artifact=artifact_identity(model.path, model.card),
+        artifact=identify_artifact(model.path, model.card),
         out=None if out is None else str(out),
-        predictions=kept,
-        first_unreadable=next((each["error"] for each in census.unreadable["first"]), None),
+        predictions=collected,
+        first_unreadable=next((entry["error"] for entry in census.unreadable["first"]), None),
         unanswered=census.unanswered,
         lost=census.lost,
         fit=census.fit.to_dict() if census.fit is not None else {},
     )
 
 
-def kept_in(out: Path | None) -> Path | None:
-    """Where what is done may be kept until the table `out` is written: beside it."""
+def shards_folder(out: Path | None) -> Path | None:
+    """Return the folder, next to the table `out`, that keeps finished shards until the table is written."""
     return None if out is None else out.with_name(f"{out.name}.shards")

@@ -1,4 +1,4 @@
-"""What may be said of sending a recording, each option once: for Python and for the command line."""
+"""The options of `plif send`, for Python and for the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from runtime.core.base.options import option
 
 
 class SendOptions(ReadingOptions):
-    """How a recording is sent as datagrams."""
+    """The options for sending a recording as datagrams."""
 
     speed: str = option("real: paced by the events' own time; max; or events a second.", default="real")
     # 100 events are 1300 bytes of t64 and fit the usual 1500 of Ethernet; no datagram is longer than 65,507 bytes

@@ -1,4 +1,4 @@
-"""`plif send`"""
+"""The command `plif send`."""
 
 CONTRACT = "Command"
 ABOUT = "Sends a recording as UDP datagrams: a camera for trying plif stream."

@@ -1,10 +1,10 @@
-"""Sends a recording as datagrams, the other end of `udp://`: for trying a live stream without a camera.
+"""Send a recording as datagrams, as a camera would, to try `udp://` and a live stream without a camera.
 
-send("recording.raw", "udp://127.0.0.1:7777?format=t64")          at the events' own pace
+send("recording.raw", "udp://127.0.0.1:7777?format=t64")          at the speed of the recording
 send("recording.raw", "udp://127.0.0.1:7777", speed="1000000")    a million events a second
 
-A host at which nobody listens says so by ICMP: a warning, once, and no error, since a camera sends on, too, and the receiver may
-begin later. A host that is not there says nothing.
+If nobody listens at the host, it answers by ICMP. This gives one warning and no error: a camera would also continue,
+and the receiver may start later. A host that does not exist gives no answer.
 """
 
 from __future__ import annotations
@@ -22,59 +22,61 @@ from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.base.options import with_fields
 from runtime.core.events.sources import open_source
 from runtime.sources.udp.address import Address
-from runtime.sources.udp.datagrams import WIRES, encode_datagrams
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64"
 
 
 @with_fields(SendOptions)
 def send(source: str, target: str, *, progress: Callable[[int], None] = lambda sent: None, **options: Any) -> int:
-    """Sends the events of a source and returns how many they were.
+    """Send the events of a source as datagrams, and return the number of events.
 
-    progress  called with the number of events sent so far
-    options   speed=, each=, sensor=, csv=: the fields of SendOptions (options.py)
+    progress    called with the number of events sent so far
+    options     speed=, each=, sensor=, csv=: the fields of SendOptions (options.py)
     """
-    chosen = SendOptions(**options)
-    speed, each = chosen.speed, chosen.each
+    settings = SendOptions(**options)
+    speed, chunk = settings.speed, settings.each
     address = Address.parse(target, ("format", "sensor"), EXAMPLE)
     form = address.options.get("format", "t64")
-    address.sensor(None)  # the receiver needs it; here it is only checked
-    if not target.startswith("udp://") or form not in WIRES:
-        raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(WIRES)}")
+    address.sensor(None)  # only the receiver uses it; check it here as well
+    if not target.startswith("udp://") or form not in DATAGRAM_FORMATS:
+        raise PlifError(f"{target}: expected {EXAMPLE}, with format={'|'.join(DATAGRAM_FORMATS)}")
     if speed not in ("real", "max") and not re.fullmatch(r"[1-9][0-9]{0,11}", speed):
         raise PlifError(f"--speed {speed}: expected real, max or a whole number of events a second")
-    events = open_source(source, asked=chosen.sensor, csv=chosen.csv)
-    largest = WIRES[form].largest
+    events = open_source(source, user_sensor=settings.sensor, csv=settings.csv)
+    largest = DATAGRAM_FORMATS[form].largest
     if events.sensor[0] > largest[0] or events.sensor[1] > largest[1]:
         w, h = events.sensor
         raise PlifError(f"{source}: its {w}x{h} sensor does not fit {form}, which takes {largest[0]}x{largest[1]}")
-    family, where = address.resolve(socket.SOCK_DGRAM)
-    with socket.socket(family, socket.SOCK_DGRAM) as out:
-        out.connect(where)
+    family, destination = address.resolve(socket.SOCK_DGRAM)
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.connect(destination)
         sent, number, refused = 0, 0, False
         began_s, first_us = time.perf_counter(), None
         for packet in events.packets():
-            for at, body in zip(range(0, len(packet), each), encode_datagrams(packet, form, each, number), strict=True):
-                count = min(each, len(packet) - at)
+            for start, body in zip(
+                range(0, len(packet), chunk), encode_datagrams(packet, form, chunk, number), strict=True
+            ):
+                count = min(chunk, len(packet) - start)
                 if first_us is None:
                     first_us = int(packet["t"][0])
                 if speed == "real":
-                    due_s = (int(packet["t"][at + count - 1]) - first_us) / 1e6
+                    due_s = (int(packet["t"][start + count - 1]) - first_us) / 1e6
                 else:
                     due_s = 0.0 if speed == "max" else sent / int(speed)
                 _sleep_until(began_s + due_s)
-                if _send(out, body) and not refused:
+                if _send_datagram(udp, body) and not refused:
                     refused = True
-                    _warn(target)
+                    _warn_no_listener(target)
                 sent += count
                 number += 1
             progress(sent)
-        if not refused and out.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
-            _warn(target)
+        if not refused and udp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
+            _warn_no_listener(target)
     return sent
 
 
-def _warn(target: str) -> None:
+def _warn_no_listener(target: str) -> None:
     warnings.warn(
         f"{target}: nobody listens there: what is sent is lost until somebody does; start plif stream first, and wait until it "
         "says that it listens",
@@ -89,8 +91,8 @@ def _sleep_until(due_s: float) -> None:
         time.sleep(ahead)
 
 
-def _send(out: socket.socket, body: bytes) -> bool:
-    """Sends a datagram. Returns whether one before it was refused, since nobody listened to it."""
+def _send_datagram(out: socket.socket, body: bytes) -> bool:
+    """Send a datagram, and return whether the host refused an earlier one because nobody listened."""
     refused = False
     while True:
         try:

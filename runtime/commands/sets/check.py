@@ -1,4 +1,4 @@
-"""Reads a whole data set and reports what is in it."""
+"""The check of `plif data`: read a whole data set and report its contents."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ import numpy as np
 
 from runtime.core.base.declared import LimitOptions
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import parse_set
+from runtime.core.base.grammar import parse_dataset_address
 from runtime.core.base.options import with_fields
-from runtime.core.data import find, find_set, names_of_sets, open_dataset
+from runtime.core.data import dataset_names, find_dataset, open_dataset, parse_spec
 from runtime.core.data.dataset import SPLITS, EventSet
 
 
 def list_datasets() -> list[dict[str, object]]:
-    """The description of every set: name, kind, spec, shape, what, source, licence, size, checksums, options."""
-    # through JSON, so that what Python gets is what `plif data --json` prints: lists, no tuples
-    found = {name: entry for name in names_of_sets() if (entry := find_set(name)) is not None}
-    return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in found.items()]
+    """Return the description of every data set: name, kind, spec, shape, what, source, licence, and so on.
+
+    The further keys are size, checksums and options.
+    """
+    # through JSON, so that Python gets the same document as `plif data --json`: lists, no tuples
+    entries = {name: entry for name in dataset_names() if (entry := find_dataset(name)) is not None}
+    return [{"name": name, **json.loads(json.dumps(asdict(entry.about)))} for name, entry in entries.items()]
 
 
 @with_fields(LimitOptions)
 def check_dataset(
     spec: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> dict[str, object]:
-    """Opens both splits of "NAME:DIR" and reads every sample (the first `limit` of each split).
+    """Read every sample of both splits of a data set "NAME:DIR", and return a report of its contents.
 
-    A split that is missing is reported. PlifError when both are missing, and for the first sample that cannot be read.
+    The option `limit` reads only the first samples of each split. A missing split is reported. Raises PlifError if
+    both are missing, and for the first sample that cannot be read.
     """
     limit = LimitOptions(**options).limit
     splits: dict[str, dict[str, object]] = {}
@@ -54,13 +58,13 @@ def check_dataset(
             counts[classes[dataset.label(i)]] += 1
         read = len(dataset) if limit is None else min(limit, len(dataset))
         splits[split] = {"samples": len(dataset), "per_class": counts, "read": read}
-        sizes, lengths_us, notes = [], [], 0
+        sizes, lengths_us, damaged = [], [], 0
         for i in range(read):
             if isinstance(dataset, EventSet):
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
                     events = dataset.recording(i)[0]
-                notes += bool(caught)
+                damaged += bool(caught)
                 sizes.append(len(events))
                 lengths_us.append(int(events["t"].max() - events["t"].min()) if len(events) else 0)
             else:
@@ -68,32 +72,32 @@ def check_dataset(
             if progress:
                 progress(i + 1, read)
         if sizes:
-            splits[split]["events"] = _spread(sizes)
-            splits[split]["duration_us"] = _spread(lengths_us)
-            splits[split]["damaged"] = notes  # recordings that lost something: cut short, events off the sensor ...
+            splits[split]["events"] = _min_median_max(sizes)
+            splits[split]["duration_us"] = _min_median_max(lengths_us)
+            splits[split]["damaged"] = damaged  # recordings that lost something: cut short, events off the sensor ...
     if len(problems) == len(SPLITS):
         raise problems[-1]
     return {"name": spec, "kind": kind, "classes": list(classes), "splits": splits, "files": check_files(spec)}
 
 
 def check_files(spec: str) -> dict[str, bool]:
-    """Which of a set's downloaded files are in its folder: name -> whether the checksum is the published one.
+    """Return {file name: whether its checksum is the published one} of the downloaded files of a data set.
 
     Another checksum is no error: Debian's copy of Fashion-MNIST, for example, was compressed again.
     """
-    said = parse_set(spec)
-    found = {}
-    for file, checksum in find(spec)[0].about.checksums.items():
-        path = Path(said.folder) / file
+    name = parse_dataset_address(spec)
+    matches = {}
+    for file, checksum in parse_spec(spec)[0].about.checksums.items():
+        path = Path(name.folder) / file
         if path.is_file():
             algorithm, _, expected = checksum.partition(":")
             digest = hashlib.new(algorithm)
             with open(path, "rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
-            found[file] = digest.hexdigest() == expected
-    return found
+            matches[file] = digest.hexdigest() == expected
+    return matches
 
 
-def _spread(values: list[int]) -> dict[str, int]:
+def _min_median_max(values: list[int]) -> dict[str, int]:
     return {"min": min(values), "median": int(np.median(values)), "max": max(values)}

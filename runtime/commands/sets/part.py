@@ -1,4 +1,4 @@
-"""`plif data`"""
+"""The command `plif data`."""
 
 CONTRACT = "Command"
 NAMES = ("data",)

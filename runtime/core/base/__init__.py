@@ -1,10 +1,10 @@
-"""What everything else may use, and what uses nothing of ours.
+"""Helpers that every other module may use and that import nothing else of this project.
 
 errors      one line for the user, and an exit code
-files       whole or not at all; nothing but files opened; SHA-256 of files and folders
-text        foreign text, made printable
+files       atomic writes; reading of regular files only; SHA-256 of files and folders
+text        untrusted text, made printable
 progress    a bar on a terminal
 latency     percentiles of durations in constant memory
-options     an option is declared once;  declared: those that several commands have
+options     an option is declared once;  declared: options that several commands share
 grammar     NAME=VALUE,...: the text of options that hold several settings
 """

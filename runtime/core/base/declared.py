@@ -1,6 +1,7 @@
-"""The options that several commands have, and those of what lies below them; `plif --help` loads them without NumPy.
+"""Option records that several commands share; `plif --help` loads them without NumPy.
 
-The others lie beside what they are of: runtime/core/stream/options.py, runtime/core/measure/options.py,
+Other option records are next to the code that they configure: runtime/core/stream/options.py,
+  runtime/core/measure/options.py,
 plif_export/core/options.py.
 """
 
@@ -18,25 +19,28 @@ SENSOR_FROM = {  # who says how large a sensor is, for a person
 }
 
 
-def _size(where: str, value: object) -> object:
-    """ "346x260" -> (346, 260)"""
-    return parse_size(f"{where} {value}", value) if isinstance(value, str) else value
+def _parse_sensor_size(flag: str, value: object) -> object:
+    """Parse a sensor size: "346x260" becomes (346, 260); a value that is no text stays."""
+    return parse_size(f"{flag} {value}", value) if isinstance(value, str) else value
 
 
-class Threads(OptionRecord):
-    """What one engine may take of the processor."""
+class ThreadOptions(OptionRecord):
+    """The option that limits the CPU threads of one engine."""
 
     threads: int | None = option("CPU threads; all when not given.", default=None, least=1)
 
 
-class EngineOptions(Threads):
-    """What an engine is opened with.
+class EngineOptions(ThreadOptions):
+    """The options with which an engine opens an artifact.
 
-    sha256           of a folder what `plif export` said. A TensorRT engine is opened only with it, or with the report of its
-                     export beside it
-    flush_denormals  subnormal membranes become zero, in the engine alone; as the card says when not given. True is refused
-                     where it says that the network notices
-    rates            also count spikes, which is slower: session.rates then holds each layer's firing rate of the last step
+    sha256           the SHA-256 that `plif export` printed, of a file or a folder. A TensorRT engine is opened only
+      with it, or
+                     with the report of its export next to it
+    flush_denormals  the engine replaces subnormal membranes by zero; None: as the card says. True is refused where
+      the card
+                     says that this changes the spikes
+    rates            also count spikes, which is slower: session.rates then holds each layer's firing rate of the last
+      step
     """
 
     device: str | None = option("cpu, cuda or cuda:N; what the engine is for when not given.", default=None)
@@ -45,8 +49,8 @@ class EngineOptions(Threads):
     rates: bool = False
 
 
-class Opening(EngineOptions):
-    """The engine of an artifact, and what it is opened with."""
+class OpenOptions(EngineOptions):
+    """The options that choose the engine of an artifact and configure it."""
 
     engine: str = option(
         "auto (the fastest here), or one that plif info lists: event, onnxruntime, openvino, torch, ...", default="auto"
@@ -54,16 +58,18 @@ class Opening(EngineOptions):
 
 
 class ReadingOptions(OptionRecord):
-    """What a recording is that does not say it itself."""
+    """The options that describe a recording where its file does not: sensor size and CSV columns."""
 
-    sensor: tuple[int, int] | None = option("WIDTHxHEIGHT, for sources that do not say.", default=None, parse=_size)
+    sensor: tuple[int, int] | None = option(
+        "WIDTHxHEIGHT, for sources that do not say.", default=None, parse=_parse_sensor_size
+    )
     csv: str | None = option(
         "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns).", default=None
     )
 
 
 class ViewOptions(ReadingOptions):
-    """How a camera stood."""
+    """The option that gives the orientation of the camera."""
 
     up: str | None = option(
         "Which side of the stored picture people's heads are on, whatever the format says; of one source SOURCE?up=SIDE.",
@@ -73,12 +79,12 @@ class ViewOptions(ReadingOptions):
 
 
 class LimitOptions(OptionRecord):
-    """How much of a data set."""
+    """The option that limits the number of samples of a data set."""
 
     limit: int | None = option("Only the first so many samples of a split.", default=None, least=1)
 
 
 class SampleOptions(LimitOptions):
-    """Which samples of a data set."""
+    """The options that select the samples of a data set: split and limit."""
 
     split: str = option("Of the data set: train or test.", default="test")

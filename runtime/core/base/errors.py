@@ -1,6 +1,6 @@
-"""Errors are written for the user: where, what was found, what was expected, what to do.
+"""Errors for the user: each message says where, the problem, the expected value and the remedy.
 
-The command line prints the one line and exits with `exit_code`; a user never sees a traceback.
+The command line prints that one line and exits with `process_exit_code`; a user never sees a traceback.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from runtime.core.base.text import printable
 
-# What comes of taking apart what strangers wrote, as if it were what it should be.
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+# The exceptions that parsing untrusted data as if it were valid can raise.
+PARSE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class PlifError(Exception):
-    """A file or an argument that cannot be used. The message is one line that needs no context, and safe to print."""
+    """An unusable file or argument; its message is one printable line that needs no context."""
 
     exit_code = 2
 
@@ -23,20 +23,20 @@ class PlifError(Exception):
 
 
 class PlifWarning(UserWarning):
-    """Something that the user should know and that stops nothing; the command line prints it as one line."""
+    """A warning that stops nothing; the command line prints it as one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
 
 class CheckFailed(PlifError):
-    """The check that the user asked for ran and failed (parity, a metric below its bar)."""
+    """The error of a check that ran and failed, such as parity or a minimum accuracy."""
 
     exit_code = 1
 
 
 class Gate(NamedTuple):
-    """A part of a check that the user asked for: why it failed, or why it says nothing; neither where it passed."""
+    """The outcome of one check: the reason of a failure or of a skip; neither if it passed."""
 
     name: str
     failed: str | None = None
@@ -44,18 +44,21 @@ class Gate(NamedTuple):
 
 
 class Interrupted(PlifError):
-    """Ctrl-C where the user must be told what was kept and how to continue."""
+    """The error of Ctrl-C; its message says which results were saved and how to continue."""
 
     exit_code = 130
 
 
 class MissingExtra(PlifError):
-    """A command needs an optional dependency that is not installed."""
+    """The error of a command that needs an optional dependency which is not installed."""
 
-    def __init__(self, what: str, extra: str, index: str = "") -> None:
-        super().__init__(f"{what} needs an extra that is not installed: {install_command(extra, index)}")
+    def __init__(self, feature: str, extra: str, index: str = "") -> None:
+        super().__init__(f"{feature} needs an extra that is not installed: {format_pip_install(extra, index)}")
 
 
-def install_command(extra: str, index: str = "") -> str:
-    """What installs an extra; index: an option that names where else it lies."""
+def format_pip_install(extra: str, index: str = "") -> str:
+    """Return the pip command that installs an extra of plif.
+
+    index  a pip option that names another package index, with a space at its end
+    """
     return f"pip install {index}{' ' * bool(index)}'plif[{extra}]'"

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place, then renamed. And only files are opened to be read."""
+"""Atomic writes, through a temporary path and a rename, and reading of regular files only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from typing import BinaryIO
 
 from runtime.core.base.errors import PlifError
 
-ADDRESSES = ("http", "https", "hf", "s3", "gs", "ftp")
+URL_SCHEMES = ("http", "https", "hf", "s3", "gs", "ftp")
 
 
-def no_such(path: str | Path, expected: str = "a file") -> PlifError:
-    """The error of a path where nothing is; an address is none, since plif asks no network for a file."""
-    scheme, _, rest = str(path).partition(":/")
-    if scheme in ADDRESSES:  # pathlib has made one slash of two
-        address = f"{scheme}://{rest.lstrip('/')}"
+def missing_file_error(path: str | Path, expected: str = "a file") -> PlifError:
+    """Return the PlifError for a path that does not exist.
+
+    A URL gets a message of its own, since plif downloads nothing.
+    """
+    scheme, _, location = str(path).partition(":/")
+    if scheme in URL_SCHEMES:  # pathlib turns two slashes into one
+        address = f"{scheme}://{location.lstrip('/')}"
         return PlifError(f"{address}: an address, and plif downloads nothing: fetch the file first and name it")
     if ".py:" in str(path):
         return PlifError(f"{path}: no such file; code is run by plif export, verify and check alone; export it first")
@@ -30,27 +33,28 @@ def no_such(path: str | Path, expected: str = "a file") -> PlifError:
 
 
 def open_regular(path: str | Path, expected: str = "a file") -> BinaryIO:
-    """The file at `path`, to be read. Raises PlifError, which ends with what was `expected`, where there is none.
+    """Open a regular file for reading; refuse a pipe, socket, device or folder.
 
-    A pipe would let the reader wait for ever and a device would never end, so anything but a file is refused unopened.
+    A pipe would let the reader wait for ever and a device would never end, so these are refused unopened. Raises
+    PlifError, which ends with `expected`.
     """
     try:
-        kind = os.stat(path).st_mode  # first, because to open a device can do something already
+        kind = os.stat(path).st_mode  # first, because opening a device can have side effects
         if stat.S_ISREG(kind):
             number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            kind = os.fstat(number).st_mode  # what was opened may be another than what was looked at
+            kind = os.fstat(number).st_mode  # the path may have changed between stat and open
             if stat.S_ISREG(kind):
                 return os.fdopen(number, "rb")
             os.close(number)
     except FileNotFoundError:
-        raise no_such(path, expected) from None
+        raise missing_file_error(path, expected) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise PlifError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected {expected}")
+    raise PlifError(f"{path}: is {_describe_kind(kind)}, not a file; expected {expected}")
 
 
 def read_regular(path: str | Path, expected: str = "a file") -> bytes:
-    """All bytes of a file; as `open_regular`."""
+    """Read all bytes of a regular file; refuse a pipe, socket, device or folder."""
     with open_regular(path, expected) as file:
         try:
             return file.read()
@@ -68,26 +72,27 @@ _KINDS = (
 
 
 @contextmanager
-def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
-    """Temporary paths beside `paths` to write to: renamed to `paths` at the end, or removed when an error comes.
+def atomic_write(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
+    """Yield temporary paths to write to; rename them to `paths` at the end, or remove them after an error.
 
-    folder  the first path is a folder; it replaces a folder that is there
-    Where nothing was written for one of them, what is there goes away: it was of the older file.
-    Raises PlifError where one cannot be written, or where a folder stands in the place of a file. What a process that
-    was killed has left beside `paths` is removed.
+    folder  the first path is a folder; it replaces an existing folder
+    A path for which nothing was written is deleted, because its old file belongs to the older artifact.
+    Raises PlifError if a path cannot be written, or if a folder stands in the place of a file. Temporary files next
+      to `paths`
+    that a killed process left behind are removed.
     """
     token = os.urandom(4).hex()  # not the process's number: two containers may have the same
     temporary = [path.with_name(f".{path.name}.{token}.part") for path in paths]
     try:
         with ExitStack() as locks:
             for place in dict.fromkeys(path.parent for path in paths):
-                locks.enter_context(_shared_lock(place, paths))
+                locks.enter_context(_lock_folder(place, paths))
             for i, path in enumerate(paths):
                 check_replaceable(path, folder=folder and i == 0)
             try:
                 yield temporary
-                for written, path in zip(temporary, paths, strict=True):
-                    _take_place(written, path)
+                for source, path in zip(temporary, paths, strict=True):
+                    _replace_target(source, path)
             finally:
                 for path in temporary:
                     _remove(path)
@@ -96,20 +101,23 @@ def whole_or_nothing(*paths: Path, folder: bool = False) -> Iterator[list[Path]]
 
 
 @contextmanager
-def _shared_lock(place: Path, paths: Sequence[Path]) -> Iterator[None]:
-    """The lock of a folder, which all who write in it share. Who has it alone knows that what lies there unfinished was
-    left by a process that was killed, and removes that of `paths`. The kernel frees the lock when a process ends."""
+def _lock_folder(folder: Path, paths: Sequence[Path]) -> Iterator[None]:
+    """Hold a shared lock on a folder while files in it are written, and clean it up first.
+
+    All writers share the lock. A writer that gets it alone removes the unfinished files of `paths`: a killed process
+    left them. The kernel frees the lock when a process ends.
+    """
     try:
-        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:  # a folder that may be written and not listed
         yield
         return
     try:
-        with suppress(OSError):  # others are writing, or the file system has no locks: nothing is removed
+        with suppress(OSError):  # other writers hold it, or the file system has no locks: remove nothing
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for path in paths:
-                if path.parent == place:
-                    _remove_left_over(path)
+                if path.parent == folder:
+                    _remove_stale_files(path)
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_SH)
         yield
@@ -117,40 +125,42 @@ def _shared_lock(place: Path, paths: Sequence[Path]) -> Iterator[None]:
         os.close(lock)
 
 
-def _remove_left_over(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        found = re.fullmatch(r"[0-9a-f]+\.(part|old)", left.name.removeprefix(f".{path.name}."))
-        if found and (found[1] == "part" or os.path.lexists(path)):  # an old folder may be all that there is
-            _remove(left)
+def _remove_stale_files(path: Path) -> None:
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        match = re.fullmatch(r"[0-9a-f]+\.(part|old)", stale.name.removeprefix(f".{path.name}."))
+        if match and (match[1] == "part" or os.path.lexists(path)):  # keep an .old folder that is the only copy
+            _remove(stale)
 
 
 def check_replaceable(path: Path, folder: bool = False) -> None:
-    """PlifError where what is there may not be replaced by a file (by a folder): a folder (a file), and what is neither,
-    since who writes to /dev/stdout or to a pipe does not want them replaced."""
+    """Refuse a path that must not be replaced by a file, or by a folder if `folder` is set.
+
+    A folder must not become a file, nor a file a folder. A device or a pipe, such as /dev/stdout, is never replaced.
+    """
     with suppress(OSError):
         kind = os.stat(path).st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            raise PlifError(f"{path}: is {_kind_of(kind)}, not a file; expected a place for a file")
+            raise PlifError(f"{path}: is {_describe_kind(kind)}, not a file; expected a place for a file")
     if os.path.lexists(path) and path.is_dir() != folder:
         is_a, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
         raise PlifError(f"{path}: is a {is_a}; expected a place for a {expected}")
 
 
-def _kind_of(mode: int) -> str:
-    return next((name for is_it, name in _KINDS if is_it(mode)), "something else")
+def _describe_kind(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
 
 
-def _take_place(written: Path, path: Path) -> None:
-    if not os.path.lexists(written):
+def _replace_target(source: Path, path: Path) -> None:
+    if not os.path.lexists(source):
         path.unlink(missing_ok=True)
         return
     if not path.is_dir():
-        os.replace(written, path)
+        os.replace(source, path)
         return
-    old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")  # a folder that has files cannot be renamed over
+    old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")  # rename cannot replace a folder that has files
     os.replace(path, old)
     try:
-        os.replace(written, path)
+        os.replace(source, path)
     except OSError:
         os.replace(old, path)
         raise
@@ -160,7 +170,7 @@ def _take_place(written: Path, path: Path) -> None:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir():
-            import shutil  # with all compressors: not for programs that only read
+            import shutil  # imports all compressors: not for programs that only read
 
             shutil.rmtree(path)
         else:
@@ -168,7 +178,7 @@ def _remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Makes the folder where it is missing, and returns it. Raises PlifError where that fails."""
+    """Create a folder with its parents if it is missing, and return its path; PlifError on failure."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -176,21 +186,21 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def cache_folder() -> Path | None:
-    """The folder of plif in the user's cache folder, which need not exist; None where there is no home folder."""
-    if os.path.isabs(given := os.environ.get("XDG_CACHE_HOME", "")):  # the XDG rule: a relative path is ignored
-        return Path(given) / "plif"
+def find_cache_folder() -> Path | None:
+    """Return plif's folder in the user's cache folder, which need not exist; None without a home folder."""
+    if os.path.isabs(cache_home := os.environ.get("XDG_CACHE_HOME", "")):  # the XDG rule: a relative path is ignored
+        return Path(cache_home) / "plif"
     with suppress(RuntimeError):
         return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "plif"
     return None
 
 
-def measure(artifact: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file or a folder.
+def hash_artifact(artifact: Path) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a file or a folder.
 
-    The SHA-256 of a folder is taken over its files in the order of their names: name, zero byte, SHA-256 of the content.
+    The SHA-256 of a folder covers its files in the order of their names: name, zero byte, SHA-256 of the content.
     """
-    import hashlib  # with OpenSSL: not for programs that only read
+    import hashlib  # loads OpenSSL: not for programs that only read
 
     if not artifact.is_dir():
         data = read_regular(artifact)

@@ -19,7 +19,7 @@ Percentiles = TypedDict("Percentiles", {"p50": float | None, "p99": float | None
 
 
 class Latencies:
-    """A histogram on a logarithmic axis from 1 us to 100 s: percentiles are right within 1 %."""
+    """A histogram of durations on a logarithmic axis, 1 us to 100 s; percentiles are right within 1 %."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS_PER_DECADE * _DECADES + 1, np.int64)
@@ -28,53 +28,58 @@ class Latencies:
         self._lock = threading.Lock()
         self.add = (
             self._waiting.append
-        )  # counts one duration, in milliseconds; whoever adds for ever calls `enter` at times
+        )  # counts one duration, in milliseconds; a caller that adds for ever must call `flush` at times
 
-    def enter(self) -> None:
-        """Puts the durations that wait into their bins. May be called from any thread."""
+    def flush(self) -> None:
+        """Move the durations that wait into the bins of the histogram; any thread may call it."""
         with self._lock:
             ms = np.array([self._waiting.popleft() for _ in range(len(self._waiting))])
             if len(ms):
-                places = (np.log10(np.maximum(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE).astype(np.int64)
-                self._counts += np.bincount(np.minimum(places, len(self._counts) - 1), minlength=len(self._counts))
+                bins = (np.log10(np.maximum(ms, _LOWEST_MS) / _LOWEST_MS) * _BINS_PER_DECADE).astype(np.int64)
+                self._counts += np.bincount(np.minimum(bins, len(self._counts) - 1), minlength=len(self._counts))
                 self._count += len(ms)
                 self._total_ms += float(ms.sum())
 
     @property
     def count(self) -> int:
-        """How many durations."""
-        self.enter()
+        """The number of durations in the histogram."""
+        self.flush()
         return self._count
 
     @property
     def total_ms(self) -> float:
-        """Their sum."""
-        self.enter()
+        """The sum of all durations, in milliseconds."""
+        self.flush()
         return self._total_ms
 
     def counts(self) -> dict[int, int]:
-        """{bin: durations in it} of the bins that are not empty: what `add_counts` of another one takes."""
-        self.enter()
-        return {int(place): int(self._counts[place]) for place in np.flatnonzero(self._counts)}
+        """Return {bin index: number of durations} of the bins that are not empty."""
+        self.flush()
+        return {int(i): int(self._counts[i]) for i in np.flatnonzero(self._counts)}
 
     def add_counts(self, counts: Mapping[int, int]) -> None:
-        """Adds the durations that another histogram has counted. Raises IndexError for a bin that there is not."""
-        for place, count in counts.items():
-            self._counts[place] += count
+        """Add the durations that another histogram has counted, as {bin index: number of durations}.
+
+        Raises IndexError for a bin that does not exist.
+        """
+        for i, count in counts.items():
+            self._counts[i] += count
             self._count += count
-            self._total_ms += count * _middle_ms(place)
+            self._total_ms += count * _bin_center_ms(i)
 
     def percentile(self, percent: float) -> float | None:
-        """The duration in milliseconds that `percent` (0..100) of all stay below; None when nothing was measured."""
+        """Return the duration in ms that `percent` (0..100) of all stay below; None without durations."""
         if self.count == 0:
             return None
-        place = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
-        return _middle_ms(place)
+        i = int(np.searchsorted(np.cumsum(self._counts), self.count * percent / 100))
+        return _bin_center_ms(i)
 
     def interval(self, percent: float) -> tuple[float | None, float | None]:
-        """The 95 % interval of that percentile, in milliseconds, whatever the distribution: between two order statistics.
+        """Return the 95 % confidence interval of a percentile, in ms, for any distribution of the durations.
 
-        Of n durations so many lie below it: p n, give or take 1.96 sqrt(n p (1 - p)). An end is None where n is too small for it.
+        It lies between two order statistics: of n durations, p n lie below the percentile, give or take 1.96 sqrt(n p
+          (1 - p)).
+        An end is None where n is too small for it.
         """
         n, p = self.count, percent / 100
         half = Z95 * math.sqrt(n * p * (1 - p))
@@ -83,41 +88,41 @@ class Latencies:
             100 * high / n
         ) if 0 < high <= n else None
 
-    def below(self, bounds_ms: Sequence[float]) -> list[int]:
-        """How many durations lie below each bound, within the 1 % of a bin."""
-        self.enter()
-        places = [round(np.log10(bound / _LOWEST_MS) * _BINS_PER_DECADE) for bound in bounds_ms]
+    def count_below(self, bounds_ms: Sequence[float]) -> list[int]:
+        """Count the durations below each bound in ms, within the 1 % of a bin."""
+        self.flush()
+        bins = [round(np.log10(bound / _LOWEST_MS) * _BINS_PER_DECADE) for bound in bounds_ms]
         sums = np.concatenate([[0], np.cumsum(self._counts)])
-        return [int(sums[min(max(place, 0), len(self._counts))]) for place in places]
+        return [int(sums[min(max(i, 0), len(self._counts))]) for i in bins]
 
     def histogram(self, bins_per_decade: int = 10) -> tuple[list[float], list[int]]:
-        """(edges_ms, counts) of the bins from the first to the last that is not empty, for drawing.
+        """Return (edges in ms, counts) of the bins from the first to the last that is not empty, for drawing.
 
         There is one more edge than counts. Both are empty when nothing was measured.
         """
-        self.enter()
-        place = np.arange(len(self._counts)) * bins_per_decade // _BINS_PER_DECADE
-        counts = np.bincount(place, weights=self._counts).astype(np.int64)
-        held = np.flatnonzero(counts)
-        if not len(held):
+        self.flush()
+        bins = np.arange(len(self._counts)) * bins_per_decade // _BINS_PER_DECADE
+        counts = np.bincount(bins, weights=self._counts).astype(np.int64)
+        filled = np.flatnonzero(counts)
+        if not len(filled):
             return [], []
-        first, last = int(held[0]), int(held[-1])
+        first, last = int(filled[0]), int(filled[-1])
         edges = _LOWEST_MS * 10 ** (np.arange(first, last + 2) / bins_per_decade)
         return [float(f"{edge:.4g}") for edge in edges], counts[first : last + 1].tolist()
 
     def to_dict(self) -> Percentiles:
-        """{"p50": ms, "p99": ms} with four digits, as commands print them."""
-        return {"p50": _rounded(self.percentile(50)), "p99": _rounded(self.percentile(99))}
+        """Return {"p50": ms, "p99": ms} with four digits, as commands print these percentiles."""
+        return {"p50": _round_ms(self.percentile(50)), "p99": _round_ms(self.percentile(99))}
 
     def intervals(self) -> dict[str, list[float | None]]:
-        """{"p50": [low, high], "p99": ...}, their 95 % intervals, as `to_dict`."""
-        return {f"p{percent}": [_rounded(end) for end in self.interval(percent)] for percent in (50, 99)}
+        """Return the 95 % confidence intervals of p50 and p99: {"p50": [low, high], "p99": ...}, in ms."""
+        return {f"p{percent}": [_round_ms(end) for end in self.interval(percent)] for percent in (50, 99)}
 
 
-def _middle_ms(place: int) -> float:
-    """The middle of a bin."""
-    return float(_LOWEST_MS * 10 ** ((place + 0.5) / _BINS_PER_DECADE))
+def _bin_center_ms(i: int) -> float:
+    """Return the duration in ms at the center of a histogram bin."""
+    return float(_LOWEST_MS * 10 ** ((i + 0.5) / _BINS_PER_DECADE))
 
 
-def _rounded(ms: float | None) -> float | None:
+def _round_ms(ms: float | None) -> float | None:
     return None if ms is None else float(f"{ms:.4g}")

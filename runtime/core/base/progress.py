@@ -1,6 +1,6 @@
-"""A progress bar on a terminal, and nothing anywhere else: no log lines in pipes.
+"""A progress bar on a terminal; pipes and log files get no output.
 
-rich draws it, and is imported where a bar is drawn.
+rich draws the bar, and is imported when the first bar is drawn.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from runtime.core.base.text import printable
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-INTERVAL_S = 0.1  # between two drawings
+INTERVAL_S = 0.1  # seconds between two redraws
 
 
 class Progress:
-    """A bar on stderr, erased at the end of the block.
+    """A progress bar on stderr that is erased at the end of the block.
 
     with Progress("reading") as progress: progress.update(done, total)
 
-    shown  False draws nothing; where stderr is no terminal nothing is drawn either
+    shown  False draws no bar; where stderr is no terminal there is no bar either
     """
 
-    def __init__(self, what: str = "", shown: bool = True) -> None:
-        self.what = what
+    def __init__(self, title: str = "", shown: bool = True) -> None:
+        self.title = title
         self._shown = shown and sys.stderr.isatty()
         self._bar: Bar | None = None
         self._drawn_s = 0.0
@@ -38,34 +38,37 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` are done; `note` stands beside the bar. Draws ten times a second at most."""
+    def update(self, count: int, total: int, note: str = "") -> None:
+        """Show that `count` of `total` are done, with a note next to the bar.
+
+        Draws ten times a second at most.
+        """
         if not self._shown:
             return
         if self._bar is None:
-            self._bar = _bar_on_stderr()
-            self._bar.add_task(printable(self.what), total=total, note="")
+            self._bar = _make_bar()
+            self._bar.add_task(printable(self.title), total=total, note="")
             self._bar.start()
         now_s = time.monotonic()
-        due = now_s - self._drawn_s >= INTERVAL_S or done >= total
-        self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=printable(note), refresh=due)
+        due = now_s - self._drawn_s >= INTERVAL_S or count >= total
+        self._bar.update(self._bar.task_ids[0], completed=count, total=total, note=printable(note), refresh=due)
         self._drawn_s = now_s if due else self._drawn_s
 
 
-def _bar_on_stderr() -> Bar:
+def _make_bar() -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    class Calm(Console):
-        """Never hides the cursor, so that there is nothing to restore, whatever ends the program."""
+    class CursorConsole(Console):
+        """A console that never hides the cursor, so that nothing must be restored after a crash."""
 
         def show_cursor(self, show: bool = True) -> bool:
             return False
 
-    what, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
-    # Without rich's own thread: it would redraw in the middle of what `plif bench` measures.
+    title, note = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[note]"))
+    # No refresh thread of rich: it would redraw while `plif bench` measures.
     return Bar(
-        what, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
-        console=Calm(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
+        title, BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn(), note,
+        console=CursorConsole(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False,
     )  # fmt: skip

@@ -1,10 +1,11 @@
-"""What the libraries that plif stands on would report to their makers: switched off before any of them is imported.
+"""Switches that stop the telemetry of third-party libraries; set before any of them is imported.
 
-Importing `runtime`, `plif_train` or `plif_export` is enough. A variable that the user has set stays as it is. To add a
-library, enter its switch here; tests/pipeline/test_nothing_is_sent.py watches every command.
+Importing `runtime`, `plif_train` or `plif_export` is enough. A variable that the user has set stays as it is. To add
+a library, enter its switch here; tests/pipeline/test_nothing_is_sent.py watches every command.
 
-Looked through, and nothing found that reports by itself: PyTorch, onnx, h5py, Matplotlib, TensorBoard, Lightning, uvicorn,
-starlette, tritonclient, TensorRT for RTX, SpikingJelly, snnTorch, Norse, NIR, rosbags, MkDocs and its theme, Hypothesis, mypy.
+Checked, and found to report nothing by themselves: PyTorch, onnx, h5py, Matplotlib, TensorBoard, Lightning, uvicorn,
+starlette, tritonclient, TensorRT for RTX, SpikingJelly, snnTorch, Norse, NIR, rosbags, MkDocs and its theme,
+  Hypothesis, mypy.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ ENVIRONMENT = {
     # Ray (ray/_common/usage/usage_lib.py): to usage-stats.ray.io
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# Packages that do nothing but report, and that the libraries which import them can do without.
+# Packages that only report; the libraries that import them work without them.
 REPORTERS = (
     # OpenVINO has no variable for it. `import openvino` (tools/ovc/telemetry_utils.py) puts an id into ~/intel and sends an event
     # to Google Analytics, unless ~/intel/openvino_telemetry says 0, or this package is missing: then it takes a stub of its own.
     "openvino_telemetry",
 )
-# For the processes of a Ray node that is started on this machine, for this machine alone.
+# The environment of a Ray node that serves this machine alone.
 RAY_NODE = {
     # As Ray does off Linux (ray/_private/services.py): its processes meet at 127.0.0.1, and no socket to 8.8.8.8 is opened in
     # order to learn this machine's address. Ray reads it when it is imported.
@@ -37,9 +38,9 @@ RAY_NODE = {
 }
 
 
-def switch_off() -> None:
-    """In this process, and by the environment in those that it starts."""
+def disable_telemetry() -> None:
+    """Switch off the telemetry of third-party libraries in this process and, by environment, in its children."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in REPORTERS:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say: not to be imported
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None makes the import fail

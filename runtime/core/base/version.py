@@ -1,4 +1,4 @@
-"""The version, in one place: pyproject.toml, cards and `plif --version` read it here."""
+"""The version of plif: pyproject.toml, cards and `plif --version` read it here."""
 
 from __future__ import annotations
 

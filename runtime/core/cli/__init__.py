@@ -1,1 +1,1 @@
-"""The `plif` command: main mounts the commands by name; one file has a command or two that belong together."""
+"""The `plif` command: main.py lists the commands by name; each other module has one or two related commands."""

@@ -1,7 +1,10 @@
-"""The command `plif`, also as `python -m runtime.core.cli`, for launchers such as torchrun: holds Ctrl-C, then loads the rest.
+"""The entry point of `plif`, also as `python -m runtime.core.cli` for launchers such as torchrun.
 
-Before this file runs, Python's own start and the console script have it, a hundredth of a second or two: Ctrl-C then ends
-with Python's traceback. Nothing is open or begun before `catch_signals`, so ending at once loses nothing.
+It holds Ctrl-C, then loads the rest. Before this file runs, Python's own start and the console script take a
+  hundredth of a
+second or two: Ctrl-C then ends with Python's traceback. No file is open and no work begun before `catch_signals`, so
+  ending
+at once loses nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +14,15 @@ import signal
 
 
 def main() -> None:
-    """The console script."""
+    """Run the `plif` command, the console script; Ctrl-C before it is loaded ends the process at once."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, _exit_interrupted)
     from runtime.core.cli.main import main as command
 
     command()
 
 
-def _end(*_: object) -> None:
+def _exit_interrupted(*_: object) -> None:
     try:
         os.write(2, b"plif: interrupted\n")
     finally:

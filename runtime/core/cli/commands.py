@@ -1,7 +1,9 @@
-"""A command's function as Typer has it: what is declared in its signature becomes arguments, options and help.
+"""Converts a command's function to a Typer command: its signature becomes arguments, options and help.
 
-file: Annotated[Path, Argument("An exported artifact.")]        an argument; a default makes it optional, a list takes several
-output: Output                                                  options: the fields of a record (runtime/core/base/options.py)
+file: Annotated[Path, Argument("An exported artifact.")]        an argument; a default makes it optional, a list
+                                  takes several
+output: Output                                                  options: the fields of a record
+                                  (runtime/core/base/options.py)
 """
 
 from __future__ import annotations
@@ -15,104 +17,110 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 from typer._click import Command
 
-from runtime.core.base.options import OfParts, OptionRecord, flag_of, options_of
-from runtime.core.parts import options_of_parts
+from runtime.core.base.options import OptionRecord, PartOptions, list_options, long_flag
+from runtime.core.parts import load_part_options
 
 
-def records_of(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
-    """The records that a command takes, by the names of its parameters; of parts: PARAMETER.PART."""
-    found: dict[str, type[OptionRecord]] = {}
-    for name, each in parameters_of(command).items():
-        if isinstance(each.annotation, type) and issubclass(each.annotation, OptionRecord):
-            found[name] = each.annotation
-        elif (kind := _kind_of_parts(each)) is not None:
-            found |= {f"{name}.{part}": record for part, record in options_of_parts(kind).items()}
-    return found
+def find_records(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
+    """Return the option records of a command, by the names of its parameters; of parts: PARAMETER.PART."""
+    records: dict[str, type[OptionRecord]] = {}
+    for name, parameter in get_parameters(command).items():
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, OptionRecord):
+            records[name] = parameter.annotation
+        elif (kind := _find_part_kind(parameter)) is not None:
+            records |= {f"{name}.{part}": record for part, record in load_part_options(kind).items()}
+    return records
 
 
-def _kind_of_parts(own: inspect.Parameter) -> str | None:
-    """ "observers" of a parameter that takes the options of observers."""
-    said = get_args(own.annotation)[-1] if get_origin(own.annotation) is Annotated else None
-    return said.kind if isinstance(said, OfParts) else None
+def _find_part_kind(parameter: inspect.Parameter) -> str | None:
+    """Return the kind of parts, such as "observers", with options that a parameter takes; None for others."""
+    metadata = get_args(parameter.annotation)[-1] if get_origin(parameter.annotation) is Annotated else None
+    return metadata.kind if isinstance(metadata, PartOptions) else None
 
 
-def parameters_of(command: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """With annotations that are no text. typing's own reader makes others of those with a default of None, before Python 3.11."""
+def get_parameters(command: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function, with evaluated annotations.
+
+    typing's own reader changes the annotations of parameters with a default of None, before Python 3.11.
+    """
     return inspect.signature(command, eval_str=True).parameters
 
 
-def command_of(name: str, function: Callable[..., Any], about: str) -> Command:
-    """The function `name` as a command.  about: what it does."""
-    records = records_of(function)
-    own = parameters_of(function)
-    of_parts = [each for each, one in own.items() if _kind_of_parts(one) is not None]
-    arguments = [each for each in own if each not in records and each not in of_parts]
+def make_command(name: str, function: Callable[..., Any], about: str) -> Command:
+    """Return a function as a Typer command.
 
-    def call(**said: Any) -> Any:
-        # an option that was not given, and may be several times, is None whatever Typer makes of it
-        said = {key: [*value] or None if isinstance(value, list | tuple) else value for key, value in said.items()}
-        given: dict[str, Any] = {each: {} for each in of_parts} | {each: said[each] for each in arguments}
-        for each, record in records.items():
-            made = record(**{one.name: said[one.name] for one in options_of(record)})
-            key, _, part = each.partition(".")
+    about  the help of the command
+    """
+    records = find_records(function)
+    parameters = get_parameters(function)
+    part_options = [label for label, entry in parameters.items() if _find_part_kind(entry) is not None]
+    arguments = [label for label in parameters if label not in records and label not in part_options]
+
+    def call(**values: Any) -> Any:
+        # Typer returns an empty list for a repeatable option without a value: make it None
+        values = {key: [*value] or None if isinstance(value, list | tuple) else value for key, value in values.items()}
+        inputs: dict[str, Any] = {label: {} for label in part_options} | {label: values[label] for label in arguments}
+        for label, record in records.items():
+            options = record(**{entry.name: values[entry.name] for entry in list_options(record)})
+            key, _, part = label.partition(".")
             if part:
-                given[key][part] = made
+                inputs[key][part] = options
             else:
-                given[key] = made
-        return function(**given)
+                inputs[key] = options
+        return function(**inputs)
 
-    typed = [_argument(own[each]) for each in arguments]
-    options = {each.name: each for record in records.values() for each in _options(record)}
+    typed = [_make_argument(parameters[label]) for label in arguments]
+    options = {label.name: label for record in records.values() for label in _make_options(record)}
     call.__signature__ = inspect.Signature([*typed, *options.values()])  # type: ignore[attr-defined]
     call.__annotations__ = {}
-    alone = plain_typer()
-    alone.command(name, help=about, context_settings=getattr(function, "context_settings", None))(call)
-    return typer.main.get_command(alone)
+    typer_app = make_plain_typer()
+    typer_app.command(name, help=about, context_settings=getattr(function, "context_settings", None))(call)
+    return typer.main.get_command(typer_app)
 
 
-def plain_typer(**settings: Any) -> typer.Typer:
-    """A Typer that writes text as it is: no markup, no frames, no traceback of its own."""
+def make_plain_typer(**settings: Any) -> typer.Typer:
+    """Return a Typer app that prints plain text: no markup, no frames, no traceback of its own."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
 
 
-def _argument(own: inspect.Parameter) -> inspect.Parameter:
-    kind, said = get_args(own.annotation)
-    metavar = said.metavar or own.name.upper() + "..." * (
-        list in (get_origin(each) for each in (kind, *get_args(kind)))
+def _make_argument(parameter: inspect.Parameter) -> inspect.Parameter:
+    kind, argument = get_args(parameter.annotation)
+    metavar = argument.metavar or parameter.name.upper() + "..." * (
+        list in (get_origin(annotation) for annotation in (kind, *get_args(kind)))
     )
-    shown = typer.Argument(help=said.help, metavar=metavar, callback=said.callback, show_default=False)
-    return own.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, shown])
+    shown = typer.Argument(help=argument.help, metavar=metavar, callback=argument.callback, show_default=False)
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, shown])
 
 
-def _options(record: type[OptionRecord]) -> Iterator[inspect.Parameter]:
+def _make_options(record: type[OptionRecord]) -> Iterator[inspect.Parameter]:
     types = get_type_hints(record)
-    for each in options_of(record):
-        yield _option(each, types[each.name])
+    for entry in list_options(record):
+        yield _make_option(entry, types[entry.name])
 
 
-def _option(each: Field[Any], declared: Any) -> inspect.Parameter:
-    about = each.metadata
+def _make_option(entry: Field[Any], declared: Any) -> inspect.Parameter:
+    about = entry.metadata
     kind = about["typed"] or (str if about["parse"] is not None else declared)
-    flags = about["flags"] or [flag_of(each)]
+    flags = about["flags"] or [long_flag(entry)]
     if not about["flags"] and bool in (kind, *get_args(kind)):
         flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
     shape: dict[str, Any] = {"help": about["help"], "metavar": about["metavar"]}
     if (eager := about["eager"]) is not None:
-        shape |= {"is_eager": True, "callback": in_place(eager)}
-    default = inspect.Parameter.empty if each.default is MISSING else each.default
+        shape |= {"is_eager": True, "callback": run_instead(eager)}
+    default = inspect.Parameter.empty if entry.default is MISSING else entry.default
     if default is None and NoneType not in get_args(kind):
         kind = kind | None
     shown = typer.Option(*flags, **shape)
     return inspect.Parameter(
-        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
+        entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
     )
 
 
-def in_place(eager: Callable[[], None]) -> Callable[[bool], None]:
-    """Of a flag: does this in place of the command."""
+def run_instead(eager: Callable[[], None]) -> Callable[[bool], None]:
+    """Return the callback of a flag that runs a function instead of the command."""
 
-    def do(asked: bool) -> None:
-        if asked:
+    def do(is_given: bool) -> None:
+        if is_given:
             eager()
             raise typer.Exit
 

@@ -1,12 +1,15 @@
-"""The command line: `plif`. Parse, call, print, exit code; every command has the Python call that does the same.
+"""The command line `plif`: parse, call, print, exit code; every command has the Python call that does the same.
 
-Exit codes: 0 done, 1 the check that was asked for failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, but for a
-stream, which then ends in order), 141 who read the output went away, as `| head -1` does: what is written into files is
-whole, and nothing is said. Whatever else goes wrong is one line on stderr. With --json stdout holds one JSON document
-(stream: one a line) and nothing else.
+Exit codes: 0 done, 1 the requested check failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, except for a
+  stream,
+which then ends in order), 141 the reader of the output closed it, as `| head -1` does: written files are complete,
+  and plif prints
+no message. Any other error is one line on stderr. With --json stdout holds one JSON document (stream: one a line) and
+  nothing else.
 
-A command's module is imported when the command runs; `plif --help` has what a command does from its part.py, and of the core's
-from COMMANDS of the package. These modules import nothing heavy at their top: no NumPy, no torch, no engine.
+A command's module is imported when the command runs. `plif --help` reads the help of a command from its part.py, and
+of a core command from COMMANDS of its package. These modules import nothing heavy at their top: no NumPy, no torch,
+no engine.
 """
 
 from __future__ import annotations
@@ -22,93 +25,97 @@ from importlib.util import find_spec
 from typing import Annotated, cast
 
 import typer
-from typer._click import Command, Context, HelpFormatter  # which typer itself does not name, as the errors
+from typer._click import Command, Context, HelpFormatter  # typer itself does not export these, nor the errors below
 from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption, UsageError
 from typer.core import TyperCommand, TyperGroup
 
-from runtime.core.base.errors import MissingExtra, PlifError, PlifWarning, install_command
+from runtime.core.base.errors import MissingExtra, PlifError, PlifWarning, format_pip_install
 from runtime.core.base.text import say
 from runtime.core.base.version import __version__
-from runtime.core.cli.commands import command_of, in_place, plain_typer
-from runtime.core.cli.signals import catch_signals, exit_code, let_go
-from runtime.core.observers import hear_others
-from runtime.core.parts import PACKAGES, Part, by_name, find_part, find_parts
+from runtime.core.cli.commands import make_command, make_plain_typer, run_instead
+from runtime.core.cli.signals import catch_signals, process_exit_code, restore_signals
+from runtime.core.observers import add_external_options
+from runtime.core.parts import PACKAGES, Part, find_part, find_parts, index_by_name
 
-UNREAD = 141  # what a shell says of `yes` in `yes | head -1`
+OUTPUT_CLOSED = 141  # the exit code that a shell reports for `yes` in `yes | head -1`
 
 
 @cache
-def commands_of(package: str) -> dict[str, Part]:
-    """The commands of a package's core, which are always there."""
+def get_core_commands(package: str) -> dict[str, Part]:
+    """Return the core commands of a package, which are always there, by name."""
     if find_spec(package) is None:
         return {}
-    own = import_module(package)
+    module = import_module(package)
     return {
-        name: Part(name, package, about, run=run, requires=own.REQUIRES, extra=own.EXTRA)
-        for name, run, about in own.COMMANDS
+        name: Part(name, package, about, run=run, requires=module.REQUIRES, extra=module.EXTRA)
+        for name, run, about in module.COMMANDS
     }
 
 
-def commands() -> dict[str, Part]:
-    """{what a user types: the command}: those of the core, then the parts."""
-    core = {name: one for package in PACKAGES for name, one in commands_of(package).items()}
-    return core | by_name(find_parts("commands"))
+def list_all_commands() -> dict[str, Part]:
+    """Return {name that a user types: command}: the core commands first, then those of parts."""
+    core = {name: command for package in PACKAGES for name, command in get_core_commands(package).items()}
+    return core | index_by_name(find_parts("commands"))
 
 
 def find_command(name: str) -> Part | None:
-    """A command of the core, for which nothing else is looked at; else a part."""
-    core = next((commands_of(each)[name] for each in PACKAGES if name in commands_of(each)), None)
+    """Return a command by name: of the core, for which no part is read, or of a part; None if unknown."""
+    core = next((get_core_commands(package)[name] for package in PACKAGES if name in get_core_commands(package)), None)
     return core or find_part("commands", name)
 
 
-class _Commands(TyperGroup):
-    """The commands, each imported when it is asked for."""
+class _CommandGroup(TyperGroup):
+    """The Typer group of all commands; it imports a command at its first use."""
 
     def list_commands(self, ctx: Context) -> list[str]:
-        return [*commands()]
+        return [*list_all_commands()]
 
     def get_command(self, ctx: Context | None, cmd_name: str) -> Command | None:
-        found = find_command(cmd_name)
-        return None if found is None else _command(cmd_name, found)
+        part = find_command(cmd_name)
+        return None if part is None else _make_command(cmd_name, part)
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """A name may be two words."""
-        if args[0] not in commands_of("runtime") and (both := " ".join(args[:2])) in by_name(find_parts("commands")):
-            args = [both, *args[2:]]
+        """Resolve the command name, of one word or two, and return it with its arguments."""
+        if args[0] not in get_core_commands("runtime") and (two_words := " ".join(args[:2])) in index_by_name(
+            find_parts("commands")
+        ):
+            args = [two_words, *args[2:]]
         if find_command(args[0]) is None:
             from difflib import get_close_matches
 
-            near = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], commands(), 1))
+            near = "".join(f" Did you mean '{name}'?" for name in get_close_matches(args[0], list_all_commands(), 1))
             ctx.fail(f"No such command '{args[0]}'.{near}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _lacks(each) or each.about) for name, each in commands().items()])
+            formatter.write_dl(
+                [(name, _note_missing(command) or command.about) for name, command in list_all_commands().items()]
+            )
 
 
-def _command(name: str, said: Part) -> Command:
-    """The command as Typer runs it; one whose extra is not installed says what to install, whatever its options."""
-    if not said.requires:
-        # these commands multiply no large matrices with NumPy, and starting its BLAS threads is a fifth of their start
+def _make_command(name: str, part: Part) -> Command:
+    """Return a part's command for Typer; a command without its extra says what to install, for any options."""
+    if not part.requires:
+        # these commands multiply no large matrices, and starting BLAS threads takes a fifth of their start-up time
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if not (lacks := _lacks(said)):
-        return command_of(name, said.load(said.run), said.about)
+    if not (missing_note := _note_missing(part)):
+        return make_command(name, part.load(part.run), part.about)
 
     def missing() -> None:
-        raise MissingExtra(f"plif {name}", said.extra)
+        raise MissingExtra(f"plif {name}", part.extra)
 
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    return TyperCommand(name, context_settings=anything, callback=missing, help=lacks)
+    return TyperCommand(name, context_settings=anything, callback=missing, help=missing_note)
 
 
-def _lacks(said: Part) -> str:
-    """What to install for a command; "" where all is there."""
-    return "" if said.missing() is None else f"Not installed: {install_command(said.extra)}"
+def _note_missing(part: Part) -> str:
+    """Return the text that says what to install for a command; "" if all modules are installed."""
+    return "" if part.find_missing() is None else f"Not installed: {format_pip_install(part.extra)}"
 
 
 SHELLS = ("bash", "zsh", "fish")
-COMPLETE = "_PLIF_COMPLETE"  # set by a shell that wants to know what may follow
+COMPLETE = "_PLIF_COMPLETE"  # a shell sets it to ask for completions
 
 
 def _show_completion(shell: str | None) -> None:
@@ -127,40 +134,43 @@ def _plif(
         help="What makes bash, zsh or fish complete plif, to add to its start-up file.",
     )] = None,
     version: Annotated[bool, typer.Option(
-        "--version", is_eager=True, callback=in_place(lambda: say(f"plif {__version__}")), help="Show the version and exit.",
+        "--version", is_eager=True, callback=run_instead(lambda: say(f"plif {__version__}")), help="Show the version and exit.",
     )] = False,
 ) -> None:  # fmt: skip
     """Deploy spiking neural networks: train, export, prove, evaluate, stream."""
 
 
-_typer = plain_typer(name="plif", cls=_Commands, no_args_is_help=True)
+_typer = make_plain_typer(name="plif", cls=_CommandGroup, no_args_is_help=True)
 _typer.callback()(_plif)
 app = cast(TyperGroup, typer.main.get_command(_typer))
 
 
 def main() -> None:
-    """The console script: runs a command and turns what goes wrong into one line and an exit code."""
-    _reopen()
+    """Run the console script: call a command, and turn any error into one line and an exit code."""
+    _open_closed_streams()
     try:
-        catch_signals(gently=sys.argv[1:2] == ["stream"])
+        catch_signals(gracefully=sys.argv[1:2] == ["stream"])
         code = run(sys.argv[1:])
-        let_go()
+        restore_signals()
     except KeyboardInterrupt:  # before the command began, or after its end
-        let_go()
+        restore_signals()
         code = 130
         say("plif: interrupted", err=True)
-    except OSError:  # the line about what went wrong: nobody reads it, or the disk is full
-        code = UNREAD if _unread() else 2
+    except OSError:  # the error line itself could not be written: output closed, or disk full
+        code = OUTPUT_CLOSED if _is_output_closed() else 2
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # said already; Python would say it again as it ends
+        except OSError:  # reported already; Python would report it again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    sys.exit(exit_code(code))
+    sys.exit(process_exit_code(code))
 
 
-def _reopen() -> None:
-    """Gives an output that whoever started us closed (`>&-`) to nobody: else the next file that is opened is written there."""
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that the caller closed (`>&-`).
+
+    Otherwise the next opened file would get its number, and the output would go there.
+    """
     # in the order of their numbers, since the lowest free one is taken; open for as long as the process lives
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
@@ -168,14 +178,14 @@ def _reopen() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The command line as a function: arguments -> exit code."""
-    warnings.showwarning = _lines_of_warnings()
+    """Run a command line, given as a list of arguments, and return its exit code."""
+    warnings.showwarning = _make_warning_printer()
     os.environ.setdefault("MPLBACKEND", "Agg")  # a command draws into files; in a program the backend is the user's
     try:
         try:
             code = invoke(arguments)
         except NoSuchOption:
-            if not hear_others():
+            if not add_external_options():
                 raise
             code = invoke(arguments)
         sys.stdout.flush()
@@ -189,7 +199,7 @@ def run(arguments: list[str]) -> int:
         say(*error.format_message().splitlines(), err=True)
         return 2
     except UsageError as error:
-        asked = error.ctx.command_path if error.ctx else "plif"
+        command_path = error.ctx.command_path if error.ctx else "plif"
         text = " ".join(error.format_message().split())
         if isinstance(error, NoSuchOption):
             name = error.option_name
@@ -197,25 +207,27 @@ def run(arguments: list[str]) -> int:
                 f"-{word}" for word in arguments if name[1:] != "-" and word.startswith(name) and word != name
             ]  # -json
             near += error.possibilities or ()
-            text = f"No such option '{name}'." + "".join(f" Did you mean '{each}'?" for each in near[:1])
-        say(f"plif: error: {text} (see {asked} --help)", err=True)
+            text = f"No such option '{name}'." + "".join(f" Did you mean '{option}'?" for option in near[:1])
+        say(f"plif: error: {text} (see {command_path} --help)", err=True)
         return 2
     except Exception as error:
-        return UNREAD if isinstance(error, BrokenPipeError) and _unread() else _unexpected(error)
+        return (
+            OUTPUT_CLOSED if isinstance(error, BrokenPipeError) and _is_output_closed() else _report_unexpected(error)
+        )
     if code == 130:
         say("plif: interrupted", err=True)
     return code
 
 
 def invoke(arguments: list[str]) -> int:
-    """Parses and runs a command line: gives its exit code, or raises what went wrong, usage errors of Typer among it."""
+    """Parse and run a command line, and return its exit code; usage errors of Typer are raised."""
     if COMPLETE in os.environ:
         from typer.completion import completion_init
 
         completion_init()
         app.main([], "plif", COMPLETE)
     try:
-        # not Typer's own main, which hides from us that nobody reads the output
+        # not Typer's own main, which hides that the output was closed
         with app.make_context("plif", [*arguments]) as context:
             code = app.invoke(context)
     except typer.Exit as left:
@@ -223,36 +235,42 @@ def invoke(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _unread() -> bool:
-    """Whether who read our output went away, as `| head -1` does. Other pipes break by a fault."""
+def _is_output_closed() -> bool:
+    """Return whether the reader of our output closed it, as `| head -1` does; other broken pipes are faults."""
     outputs = select.poll()
     for number in (1, 2):
         outputs.register(number, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in outputs.poll(0))
 
 
-def _unexpected(error: Exception) -> int:
-    """Reports an error that no rule of ours foresaw. A full disk or a forbidden folder is clear; the rest is our bug."""
+def _report_unexpected(error: Exception) -> int:
+    """Print an unexpected error and return its exit code.
+
+    A full disk or a forbidden folder needs no hint; any other error is a bug.
+    """
     if os.environ.get("PLIF_TRACEBACK"):
         raise error
     text = " ".join(str(error).split())[:300]
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        say(f"plif: error: {where}{error.strerror}", err=True)
+        file_note = f"{error.filename}: " if error.filename else ""
+        say(f"plif: error: {file_note}{error.strerror}", err=True)
     else:
         hint = "a bug in plif, or a file it should have refused; PLIF_TRACEBACK=1 shows where"
         say(f"plif: error: {type(error).__name__}: {text} ({hint})", err=True)
     return 2
 
 
-def _lines_of_warnings() -> Callable[..., None]:
-    """Prints warnings of ours in a line each, the same one once: the splits of a set may each have it."""
-    said = set[str]()
+def _make_warning_printer() -> Callable[..., None]:
+    """Return a function that prints each PlifWarning once, in one line.
+
+    The splits of a data set may each raise the same warning.
+    """
+    shown = set[str]()
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         text = str(message)
-        if issubclass(category, PlifWarning) and text not in said:
-            said.add(text)
+        if issubclass(category, PlifWarning) and text not in shown:
+            shown.add(text)
             say(f"plif: warning: {text}", err=True)
 
     return show

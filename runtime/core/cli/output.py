@@ -1,4 +1,4 @@
-"""What commands share: how a model is opened, and how a result is printed."""
+"""Functions that commands share: they open models and print results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from runtime.core.base.errors import Gate, PlifError
 from runtime.core.base.options import Argument, OptionRecord, option
 from runtime.core.base.text import say
-from runtime.core.observers import HeardOptions
+from runtime.core.observers import ExtensibleOptions
 
 if TYPE_CHECKING:
     from runtime.core.api import Model
-    from runtime.core.base.declared import Opening
+    from runtime.core.base.declared import OpenOptions
 
 Artifact = Annotated[Path, Argument("An exported artifact, or a model.pt (runs in PyTorch).")]
 
@@ -29,28 +29,30 @@ UNNAMED = (
 
 
 class Output(OptionRecord):
-    """How a command prints its result."""
+    """The option --json, and the printing of a result."""
 
     as_json: bool = option("JSON on stdout: one document; of plif stream one object a line.", "--json", default=False)
 
     def show(self, document: Any, lines: Callable[[], Iterable[str]]) -> None:
-        """Prints a result on stdout: the document as JSON, or `lines` of it for a person."""
+        """Print a result on stdout: the document as JSON, or lines of text for a person."""
         if self.as_json:
             print_json(document)
         else:
             say(*lines())
 
 
-class GateOptions(HeardOptions, by="gates"):
-    """Who else hears of the gates of a command: observers."""
+class GateOptions(ExtensibleOptions, by="gates"):
+    """The options of observers that receive the gates of a command."""
 
     @contextmanager
-    def told(self, command: str, file: Path) -> Iterator[list[Gate]]:
-        """The gates of `plif COMMAND FILE`, to be filled in. Where the command ends with an error, and none of them failed, the
-        error is one."""
+    def collect_gates(self, command: str, file: Path) -> Iterator[list[Gate]]:
+        """Yield the list of gates of `plif COMMAND FILE` to fill in, and pass it to the observers at the end.
+
+        If the command ends with an error and no gate failed, the error becomes a failed gate.
+        """
         gates: list[Gate] = []
         suite = f"plif {command} {file}"
-        ends = self.hear("gates", suite)
+        ends = self.call_observers("gates", suite)
         try:
             yield gates
         except PlifError as error:
@@ -63,52 +65,59 @@ class GateOptions(HeardOptions, by="gates"):
 
 
 def print_json(document: Any, compact: bool = False) -> None:
-    """One JSON document on stdout; compact: on one line, flushed at once. Raises ValueError for NaN, which JSON lacks."""
+    """Print one JSON document on stdout. Raises ValueError for NaN, which JSON lacks.
+
+    compact  on one line, flushed at once
+    """
     text = json.dumps(document, allow_nan=False, indent=None if compact else 2)
     print(text, flush=compact)
 
 
-def command_line() -> str:
-    """What the user typed, for a record of it."""
+def get_command_line() -> str:
+    """Return the command line that the user typed, quoted for a shell."""
     return shlex.join(["plif", *sys.argv[1:]])
 
 
-def raise_problems(problems: Iterable[PlifError]) -> None:
-    """Raises the last of what went wrong although all was done; the others are lines before it."""
-    found = [*problems]
-    for problem in found[:-1]:
+def raise_last_problem(problems: Iterable[PlifError]) -> None:
+    """Raise the last of several problems after the work is done, and print the others as error lines."""
+    errors = [*problems]
+    for problem in errors[:-1]:
         say(f"plif: error: {problem}", err=True)
-    if found:
-        raise found[-1]
+    if errors:
+        raise errors[-1]
 
 
-def open_model(artifact: Path, opening: Opening, begun: str | None = None, rates: bool = False) -> Model:
-    """Opens an artifact; says on stderr that its classes are numbers, where nobody named them when it was exported.
+def open_model(artifact: Path, opening: OpenOptions, resumed_engine: str | None = None, rates: bool = False) -> Model:
+    """Open an artifact for a command, and warn on stderr if its classes have no names.
 
-    begun  the engine with which the work was begun, where it goes on and nobody asks for another
+    begun  the engine of a resumed run; used with --engine auto
     """
     from runtime.core.api import load
 
-    load_pytorch(artifact, opening)
-    said = vars(opening) | {"rates": rates}
-    model = load(artifact, **(said | {"engine": begun or "auto"} if opening.engine == "auto" else said))
+    import_pytorch(artifact, opening)
+    settings = vars(opening) | {"rates": rates}
+    model = load(
+        artifact, **(settings | {"engine": resumed_engine or "auto"} if opening.engine == "auto" else settings)
+    )
     if not model.card.get("classes_named", True):
         say(f"plif: {UNNAMED}", err=True)
     return model
 
 
-def load_pytorch(artifact: Path, opening: Opening) -> None:
-    """Imports PyTorch, which takes seconds, for a model that will run in it: here, before anything has begun, a signal ends the
-    import at once (signals.py)."""
-    from runtime.core.model.artifacts import kind_of
+def import_pytorch(artifact: Path, opening: OpenOptions) -> None:
+    """Import PyTorch, which takes seconds, if a model will run in it.
 
-    with suppress(PlifError, ImportError):  # said by who opens it
-        if kind_of(artifact).name == "model":
+    Before any work begins a signal ends the import at once (signals.py).
+    """
+    from runtime.core.model.artifacts import detect_kind
+
+    with suppress(PlifError, ImportError):  # open_model reports these errors
+        if detect_kind(artifact).name == "model":
             import_module("torch")
 
 
-def say_engine(model: Model) -> None:
-    """Says on stderr which engine `--engine auto` took, and why."""
+def print_engine_choice(model: Model) -> None:
+    """Print on stderr which engine `--engine auto` chose, and why."""
     choice = model.engine_choice
-    if choice is not None and choice.asked == "auto":
+    if choice is not None and choice.requested == "auto":
         say(f"plif: {choice.sentence()}", err=True)

@@ -1,21 +1,24 @@
-"""SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a terminal that was closed) end a stream in order, with code 130.
+"""Handling of SIGINT (Ctrl-C), SIGTERM (service managers) and SIGHUP (a closed terminal).
 
-Every other command they interrupt, as Ctrl-C does: nothing is left half-written, one line says so, and the exit code is 130,
-143 or 129. What a command imports before it begins, PyTorch among it, ends with the process at once; what is imported later, when
-files may be open, is imported first. The rest of this file is about streams.
+They end a stream in order. The exit code of an interrupted stream is 130. Every other command is interrupted as by
+Ctrl-C: no file is half-written, one line says so, and the exit code is 130, 143 or 129. A signal during the imports
+of a command, such as PyTorch, ends the process at once. During later imports, when files may be open, it waits until
+the import has ended. The rest of this file is about streams.
 
-    with Ending() as ending:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
+    with StreamSignals() as signals:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
-        ending.gently(running.controls.end)     # from here on a signal ends the stream as the end of a recording does
+        signals.end_gracefully(running.controls.end)     # from here on a signal ends the stream like the end of a
+          recording
         try: ...the loop
         finally:
-            ending.closing()        # from here on signals change nothing: the summary and the recording are completed
-    if ending.asked: ...
+            signals.ignore()        # from here on signals change nothing: the summary and the recording are completed
+    if signals.stop_requested: ...
 
-A KeyboardInterrupt may come between any two instructions, for example between a step and its account. So a running stream
-is not interrupted; a thread asks it to end. (A signal handler cannot: it runs in the main thread and could wait for a lock
-that this thread holds.) A loop that does not end, because a disk does not answer, is interrupted after PATIENCE_S. Signals
-after the first change nothing. A signal that was ignored when the process started (nohup, background jobs) stays ignored.
+A KeyboardInterrupt may come between any two instructions, for example between a step and its account. So a running
+stream is not interrupted; a thread asks it to end. (A signal handler cannot: it runs in the main thread and could
+wait for a lock that this thread holds.) A loop that does not end, because a disk does not answer, is interrupted
+after PATIENCE_S. Signals after the first change nothing. A signal that was ignored when the process started (nohup,
+background jobs) stays ignored.
 """
 
 from __future__ import annotations
@@ -34,97 +37,104 @@ PATIENCE_S = 5.0
 AGAIN_S = 0.02
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-_own = False  # whether the process is the command line, and not a program that calls it
-_ended_by = signal.SIGINT.value
+_is_stream = False  # True if the process runs a stream of the command line, not a program that calls it
+_last_signal = signal.SIGINT.value
 
 
-def catch_signals(gently: bool) -> None:
-    """From now on SIGTERM and SIGHUP do what Ctrl-C does. The console script calls it before it loads anything.
+def catch_signals(gracefully: bool) -> None:
+    """Make SIGTERM and SIGHUP act like Ctrl-C; the console script calls it before it loads other modules.
 
-    gently  a stream, which ends in order; any other command gives up, and `exit_code` then tells the signals apart
+    gently  a stream, which ends in order; any other command gives up, and `process_exit_code` then tells the
+            signals apart
     """
-    global _own
-    _own = gently
-    sys.unraisablehook = _not_lost
+    global _is_stream
+    _is_stream = gracefully
+    sys.unraisablehook = _repeat_lost_interrupt
     for number in ENDING:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            signal.signal(number, _interrupt)
+            signal.signal(number, _handle_signal)
 
 
-def let_go() -> None:
-    """The command is over: while Python ends, a signal has its usual effect, at once."""
+def restore_signals() -> None:
+    """Restore the default action of the signals after a command, so that they end the process at once."""
     for number in ENDING:
-        if signal.getsignal(number) is _interrupt:
+        if signal.getsignal(number) is _handle_signal:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _ended_by
-    importer = _importer(frame)
+def _handle_signal(number: int, frame: FrameType | None) -> None:
+    global _last_signal
+    importer = _find_importer(frame)
     if importer is not None:
-        if _is_a_command(importer):
-            _end_at_once(128 + number if not _own else 130)
-        _again(number)
+        if _is_command_module(importer):
+            _exit_now(128 + number if not _is_stream else 130)
+        _repeat_signal(number)
         return
-    if not _own:
-        _ended_by = number
+    if not _is_stream:
+        _last_signal = number
         if number != signal.SIGINT:
-            signal.signal(number, signal.SIG_IGN)  # a second one must not stop what cleans up
+            signal.signal(number, signal.SIG_IGN)  # a second signal must not stop the cleanup
     raise KeyboardInterrupt
 
 
-def _again(number: int) -> None:
+def _repeat_signal(number: int) -> None:
     threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number)).start()
 
 
-def _not_lost(what: sys.UnraisableHookArgs) -> None:
-    """Python can only print an interrupt that comes in a destructor or a callback of C: it comes again in a moment."""
-    if what.exc_type is KeyboardInterrupt:
-        _again(_ended_by)
+def _repeat_lost_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    """Repeat an interrupt that came in a destructor or in a callback of C.
+
+    Python can only print such an exception; the signal comes again a moment later.
+    """
+    if unraisable.exc_type is KeyboardInterrupt:
+        _repeat_signal(_last_signal)
     else:
-        sys.__unraisablehook__(what)
+        sys.__unraisablehook__(unraisable)
 
 
-def _importer(frame: FrameType | None) -> FrameType | None:
-    """Who imports the module, because of which the code that was interrupted runs; None where it is no import. PyTorch crashes
-    where an exception comes while its native code sets itself up, and others say that they are not installed."""
+def _find_importer(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that started the import in which a signal came; None outside of imports.
+
+    PyTorch crashes if an exception comes while its native code initializes, and other libraries report that they are
+    not installed.
+    """
     importer, within = None, False
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
-        is_import = "importlib" in name or name == "runtime.core.parts"  # which imports parts for who asks
+        is_import = "importlib" in name or name == "runtime.core.parts"  # it imports parts for its callers
         if within and not is_import:
             importer = frame  # the outermost counts
         within, frame = is_import, frame.f_back
     return importer
 
 
-def _is_a_command(frame: FrameType) -> bool:
-    """Whether it is the command line itself, or a command that imports what it will need: nothing has begun."""
+def _is_command_module(frame: FrameType) -> bool:
+    """Return whether a frame belongs to the command line or to a command module, before any work began."""
     return bool(
         re.fullmatch(r"runtime\.core\.cli\..*|.*\.cli|\w+\.commands\.\w+", str(frame.f_globals.get("__name__")))
     )
 
 
-def _end_at_once(code: int) -> None:
+def _exit_now(code: int) -> None:
     try:
         os.write(2, b"plif: interrupted\n")
     finally:
         os._exit(code)
 
 
-def exit_code(code: int) -> int:
-    """The exit code of the process, 130 being that of an interrupt: 143 where it was SIGTERM, 129 where SIGHUP."""
-    return 128 + _ended_by if code == 130 else code
+def process_exit_code(code: int) -> int:
+    """Return the exit code of the process: 143 for SIGTERM and 129 for SIGHUP instead of 130."""
+    return 128 + _last_signal if code == 130 else code
 
 
-class Ending:
-    """Handles signals while a stream runs, as the file says. Outside the main thread it does nothing.
+class StreamSignals:
+    """The signal handling of a running stream, as the file describes; it does nothing outside the main thread.
 
-    asked  whether a signal came
+    stop_requested  whether a signal came
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.stop_requested = False
         self._before: dict[int, Any] = {}
         self._closing = self._interrupted = False
         self._end: Callable[[], None] | None = None
@@ -132,49 +142,57 @@ class Ending:
         self._thread: threading.Thread | None = None
         self._done = threading.Event()
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> StreamSignals:
         if threading.current_thread() is threading.main_thread():
             for number in ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._came)
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing()
+        self.ignore()
         for number, handler in self._before.items():
             # a process that is about to exit ignores further signals: a second one must not change its exit code
-            signal.signal(number, signal.SIG_IGN if self.asked and _own else handler)
+            signal.signal(number, signal.SIG_IGN if self.stop_requested and _is_stream else handler)
         if self._pipe is not None and self._thread is not None:
             self._thread.join()
             for end in self._pipe:
                 os.close(end)
             self._pipe = None
 
-    def gently(self, end: Callable[[], None]) -> None:
-        """From now on the first signal calls `end` in another thread. KeyboardInterrupt only comes when that did not help."""
+    def end_gracefully(self, end: Callable[[], None]) -> None:
+        """Let the first signal call `end` in another thread from now on.
+
+        KeyboardInterrupt comes only if the stream does not end then.
+        """
         if not self._before:
             return
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
-        asked, self._end = self.asked, end  # a signal now writes into the pipe, and raises nothing
-        self._thread = threading.Thread(target=self._wait, args=self._pipe[:1], name="plif-signals", daemon=True)
+        was_requested, self._end = (
+            self.stop_requested,
+            end,
+        )  # from now on a signal writes into the pipe, and raises no exception
+        self._thread = threading.Thread(
+            target=self._wait_for_signal, args=self._pipe[:1], name="plif-signals", daemon=True
+        )
         self._thread.start()
-        if asked:
+        if was_requested:
             end()
 
-    def closing(self) -> None:
-        """The loop is over: signals interrupt nothing any more."""
+    def ignore(self) -> None:
+        """Ignore signals from now on, because the loop is over."""
         self._closing = True
         self._done.set()
         if self._pipe is not None:
             with suppress(OSError):
                 os.write(self._pipe[1], b"x")  # wakes the thread, which returns
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
-        """The handler. It takes no lock: it interrupts, or wakes the thread that asks the stream to end."""
-        if self._end is None and not self.asked and not self._closing and _importer(frame) is not None:
-            return _again(number)
-        first, self.asked = not self.asked, True
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal without a lock: interrupt, or wake the thread that asks the stream to end."""
+        if self._end is None and not self.stop_requested and not self._closing and _find_importer(frame) is not None:
+            return _repeat_signal(number)
+        first, self.stop_requested = not self.stop_requested, True
         if self._closing:
             return
         if self._end is None:
@@ -187,8 +205,8 @@ class Ending:
             with suppress(OSError):
                 os.write(self._pipe[1], b"x")
 
-    def _wait(self, pipe: int) -> None:
-        """The thread: waits for a signal, asks the stream to end, and interrupts it when it does not."""
+    def _wait_for_signal(self, pipe: int) -> None:
+        """Wait in a thread for a signal, ask the stream to end, and interrupt it if it does not."""
         with suppress(OSError):
             os.read(pipe, 1)
         if self._done.is_set() or self._end is None:

@@ -1,6 +1,6 @@
-"""`plif stream`: events to decisions.
+"""The command `plif stream`: from events to decisions.
 
-In Python: Model.stream, whose observers record and show (runtime/observers).
+In Python: Model.stream, with observers that record and show (runtime/observers).
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
-from runtime.core.base.declared import Opening
+from runtime.core.base.declared import OpenOptions
 from runtime.core.base.options import Argument
-from runtime.core.cli.output import Output, load_pytorch, open_model, print_json, say_engine
-from runtime.core.observers import HeardOptions, recorder_of
-from runtime.core.parts import given_by_parts
+from runtime.core.cli.output import Output, import_pytorch, open_model, print_engine_choice, print_json
+from runtime.core.observers import ExtensibleOptions, find_recorder
+from runtime.core.parts import load_from_parts
 from runtime.core.stream.options import StreamOptions
 
 
-class WatchOptions(HeardOptions, by="stream"):
-    """Who watches a stream: in Python, observers."""
+class WatchOptions(ExtensibleOptions, by="stream"):
+    """The options of the observers that watch a stream."""
 
 
 def stream(
@@ -31,44 +31,48 @@ def stream(
             "usb://[SERIAL] or sim:digits?seed=1. Several run side by side on one engine."
         ),
     ],
-    how: StreamOptions,
-    watched: WatchOptions,
-    opening: Opening,
+    options: StreamOptions,
+    watch_options: WatchOptions,
+    opening: OpenOptions,
     output: Output,
 ) -> None:
-    """Streams events step by step and prints decisions."""
-    from runtime.core.cli.signals import Ending
+    """Stream events step by step and print decisions."""
+    from runtime.core.cli.signals import StreamSignals
     from runtime.core.stream.observe import Observer
 
-    load_pytorch(artifact, opening)
-    with Ending() as ending, ExitStack() as stack:
+    import_pytorch(artifact, opening)
+    with StreamSignals() as signals, ExitStack() as stack:
         observers: list[Observer] = []
-        for part, own in watched.hearers("stream"):  # one at a time: each is closed, where the next one cannot be made
-            for observer in part.load("hear")(output.as_json, **own):
+        for part, values in watch_options.select_observers(
+            "stream"
+        ):  # each observer is closed if the next one cannot be created
+            for observer in part.load("hear")(output.as_json, **values):
                 stack.callback(observer.close)
                 observers.append(observer)
-        recorder = recorder_of(*sources) if len(sources) == 1 else None
-        begun = None if recorder is None else recorder.load("replay:recorded_engine")(*sources)
-        model = open_model(artifact, opening, begun, rates=any(each.rates for each in observers))
-        running = model.stream(sources, **vars(how), observers=observers)
-        say_engine(model)
+        recorder = find_recorder(*sources) if len(sources) == 1 else None
+        resumed_engine = None if recorder is None else recorder.load("replay:recorded_engine")(*sources)
+        model = open_model(artifact, opening, resumed_engine, rates=any(entry.rates for entry in observers))
+        running = model.stream(sources, **vars(options), observers=observers)
+        print_engine_choice(model)
         several = len(running.names) > 1
-        ending.gently(running.controls.end)
+        signals.end_gracefully(running.controls.end)
         try:
             for decision in running:
                 if output.as_json:
                     print_json(decision.to_dict(source=several), compact=True)
         except OSError:
-            if not ending.asked:  # SIGHUP: nothing can be printed any more
+            if not signals.stop_requested:  # SIGHUP: the output is gone
                 raise
         finally:
-            ending.closing()
+            signals.ignore()
             running.close()
-            with suppress(OSError) if ending.asked else nullcontext():  # the terminal that was closed
+            with suppress(OSError) if signals.stop_requested else nullcontext():  # the terminal may be closed
                 summary = running.summary()
                 if output.as_json:
                     print_json({"summary": summary}, compact=True)
-                elif print_summary := given_by_parts("observers", "print_summary"):
-                    print_summary(summary, {stream.name: stream.frames.framer.shown for stream in running.streams})
-    if ending.asked:
+                elif print_summary := load_from_parts("observers", "print_summary"):
+                    print_summary(
+                        summary, {stream.name: stream.frames.framer.sampling_note for stream in running.streams}
+                    )
+    if signals.stop_requested:
         raise KeyboardInterrupt

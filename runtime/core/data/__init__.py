@@ -1,4 +1,4 @@
-"""Data sets for evaluation and training, NumPy only.
+"""Data sets for evaluation and training, with NumPy only.
 
 from runtime.core.data import open_dataset
 data = open_dataset("nmnist:recordings", "test", framing="count:T=10", shape=(2, 34, 34))
@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import parse_set, read_query, word
+from runtime.core.base.grammar import choice_parser, parse_dataset_address, parse_query
 from runtime.core.data.dataset import SPLITS, Dataset, DatasetSpec, Description, check_classes
 from runtime.core.data.recordings import Nmnist
 from runtime.core.events.framing import Framing
-from runtime.core.parts import by_name, find_part, find_parts
+from runtime.core.parts import find_part, find_parts, index_by_name
 
-__all__ = ["Dataset", "Description", "find", "find_set", "names_of_sets", "open_dataset", "with_options"]
+__all__ = ["Dataset", "Description", "add_options", "dataset_names", "find_dataset", "open_dataset", "parse_spec"]
 
 
 class Entry(Protocol):
-    """The class of a data set."""
+    """The class of a data set: a description, and a constructor that opens one split."""
 
     @property
     def about(self) -> Description: ...
@@ -35,14 +35,14 @@ class Entry(Protocol):
 CORE = "nmnist"
 
 
-def names_of_sets() -> list[str]:
-    """What can stand before the colon of NAME:DIR."""
+def dataset_names() -> list[str]:
+    """List the names of data sets: the texts allowed before the colon of NAME:DIR."""
     read = {name: part for name, part in find_parts("datasets").items() if not part.options}  # the others make sets
-    return [*sorted(by_name(read)), CORE]
+    return [*sorted(index_by_name(read)), CORE]
 
 
-def find_set(name: str) -> Entry | None:
-    """The class of the set of that name; None where there is none."""
+def find_dataset(name: str) -> Entry | None:
+    """Find the class of a data set by its name; return None for an unknown name."""
     if name == CORE:
         return Nmnist
     part = find_part("datasets", name)
@@ -62,17 +62,19 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     trained: Sequence[int] | None = None,
 ) -> Dataset:
-    """Opens "NAME:DIR" or "NAME:DIR?option=value&..." (names_of_sets has the names), split "train" or "test".
+    """Open one split of a data set: "NAME:DIR" or "NAME:DIR?option=value&...", split "train" or "test".
 
     framing       how events become frames; needed for events, not used for images
     shape         (C, H, W) of the network's input; the set's own size when None
     normalisation {"mean": [C numbers], "std": [C numbers]} for images: (x / 255 - mean) / std
     classes       the model's classes in output order; the set must have the same, and `folder` takes their order
-    trained       the sensor (width, height) of the model's training, for a `folder` whose recordings do not say theirs
+    trained       the sensor (width, height) of the model's training, for a `folder` of recordings that do not say
+      theirs
 
-    PlifError, one line, when the set is unknown, missing or damaged, or does not fit the arguments.
+    `dataset_names` lists the names. Raise PlifError, one line, when the set is unknown, missing or damaged, or does
+    not fit the arguments.
     """
-    entry, place, options = find(spec)
+    entry, place, options = parse_spec(spec)
     if split not in SPLITS:
         raise PlifError(f"data set '{spec}': split '{split}', expected train or test")
     if not place and "[" not in entry.about.spec:
@@ -92,51 +94,57 @@ def open_dataset(
         options=options,
         trained=None if trained is None else (trained[0], trained[1]),
     )
-    found = entry(request)
-    check_classes(spec, found.classes, classes)
-    return found
+    dataset = entry(request)
+    check_classes(spec, dataset.classes, classes)
+    return dataset
 
 
-def with_options(
+def add_options(
     spec: str, *, sensor: tuple[int, int] | None = None, csv: str | None = None, up: str | None = None
 ) -> str:
-    """NAME:DIR and what its recordings do not say -> NAME:DIR?sensor=WxH&csv=COLUMNS&up=SIDE.
+    """Add options to a data set spec: NAME:DIR -> NAME:DIR?sensor=WxH&csv=COLUMNS&up=SIDE.
 
-    PlifError for a set that does not have them, or says it already.
+    Raise PlifError for a set that does not have them, or says them already.
     """
-    _, _, said = find(spec)
+    _, _, options = parse_spec(spec)
     size = None if sensor is None else "{}x{}".format(*sensor)
     for name, value in (("sensor", size), ("csv", csv), ("up", up)):
         if value is None:
             continue
-        if name not in find(spec)[0].about.options:
+        if name not in parse_spec(spec)[0].about.options:
             raise PlifError(f"data set '{spec}': --{name} {value} is for folder:DIR; leave it out")
-        if name in said:
-            raise PlifError(f"data set '{spec}': --{name} {value} and ?{name}={said[name]}; say it once")
+        if name in options:
+            raise PlifError(f"data set '{spec}': --{name} {value} and ?{name}={options[name]}; say it once")
         spec += f"{'&' if '?' in spec else '?'}{name}={value}"
     return spec
 
 
-def find(spec: str) -> tuple[Entry, str, dict[str, str]]:
-    """(the set's class, DIR, options) of a spec; opens nothing. PlifError for an unknown name or option."""
-    said = parse_set(spec)
-    name = said.name
-    entry = find_set(name)
+def parse_spec(spec: str) -> tuple[Entry, str, dict[str, str]]:
+    """Parse a data set spec into (the set's class, DIR, options) without opening the set.
+
+    Raise PlifError for an unknown name or option.
+    """
+    parsed = parse_dataset_address(spec)
+    name = parsed.name
+    entry = find_dataset(name)
     if entry is None:
-        near = difflib.get_close_matches(name, names_of_sets(), 1)
+        near = difflib.get_close_matches(name, dataset_names(), 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise PlifError(f"data set '{spec}': '{name}' is not known, expected NAME:DIR with NAME one of"
-                        f" {', '.join(names_of_sets())}{hint}")  # fmt: skip
+        raise PlifError(f"data set '{spec}': '{name}' is not known; expected NAME:DIR with NAME one of"
+                        f" {', '.join(dataset_names())}{hint}")  # fmt: skip
     about = entry.about  # the folder of a set without options may have "?" in its name
-    if not about.options or said.query is None:
-        return entry, said.place, {}
-    return entry, said.folder, _parse_options(spec, said.query, about)
+    if not about.options or parsed.query is None:
+        return entry, parsed.place, {}
+    return entry, parsed.folder, _parse_options(spec, parsed.query, about)
 
 
 def _parse_options(spec: str, query: str, about: Description) -> dict[str, str]:
-    """The options behind the folder. One that says its choices as WORD takes any text: the set knows what may stand there."""
+    """Parse the options behind the folder of a spec.
+
+    An option with WORD as its choices takes any text: the set itself checks it.
+    """
     free = {name for name, choices in about.options.items() if len(choices) == 1 and choices[0].isupper()}
-    readers = {name: str if name in free else word(*choices) for name, choices in about.options.items()}
-    return read_query(
+    readers = {name: str if name in free else choice_parser(*choices) for name, choices in about.options.items()}
+    return parse_query(
         f"data set '{spec}'", query, readers, "&".join(f"{n}={'|'.join(c)}" for n, c in about.options.items())
     )

@@ -1,4 +1,4 @@
-"""What a data set is, and what all sets of events and all sets of still images have in common."""
+"""The interface of a data set, and the base classes for sets of events and sets of still images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.base.errors import PlifError, PlifWarning
-from runtime.core.events import framed, frames_in, open_source
-from runtime.core.events.fit import Fate
+from runtime.core.events import frame_and_count, open_source, read_frames
+from runtime.core.events.fit import EventOutcome
 from runtime.core.events.formats import nmnist
 from runtime.core.events.framing import Framing
-from runtime.core.events.size import sizes_to_try
-from runtime.core.observers import hearing
+from runtime.core.events.size import candidate_sizes
+from runtime.core.observers import find_observers
 
 Shape = tuple[int, int, int]
 SPLITS = ("train", "test")
@@ -28,34 +28,40 @@ DIGITS = tuple(str(digit) for digit in range(10))
 
 
 class Dataset(Protocol):
-    """One split of a data set, read sample by sample. Reading changes nothing, so threads may share it."""
+    """One split of a data set, read sample by sample.
+
+    Reading changes nothing, so threads may share it.
+    """
 
     name: str  # as the user typed it
     classes: tuple[str, ...]  # in the order of a network's outputs
 
     @property
     def kind(self) -> str:
-        """events or static."""
+        """The kind of the samples: events or static."""
         ...
 
     def __len__(self) -> int: ...
 
     def label(self, i: int) -> int:
-        """Index into classes, or UNKNOWN."""
+        """Return the label of sample i: an index into classes, or UNKNOWN."""
         ...
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        """events: float32 [T, C, H, W]; static: float32 [C, H, W]."""
+        """Read sample i: of events float32 [T, C, H, W], of static images float32 [C, H, W]."""
         ...
 
     def path(self, i: int) -> str:
-        """Where sample i is, for messages and tables: a file, a part of one (FILE#part), ZIP/member, or just a name."""
+        """Return the origin of sample i, for messages and tables.
+
+        It is a file, a part of one (FILE#part), ZIP/member, or just a name.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """The arguments of `open_dataset`, checked."""
+    """The checked arguments of `open_dataset`."""
 
     name: str  # the whole spec, for messages
     place: str  # what follows "NAME:"
@@ -70,8 +76,11 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Description:
-    """What `plif data` prints of a set. `options` are those of a spec NAME:DIR?option=value, defaults first; one word in
-    capitals stands for text that the set itself reads."""
+    """The description of a data set that `plif data` prints.
+
+    `options` are those of a spec NAME:DIR?option=value, defaults first; one word in capitals stands for text that the
+    set itself reads.
+    """
 
     kind: str
     spec: str
@@ -85,28 +94,37 @@ class Description:
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def check_classes(name: str, found: Sequence[str], expected: Sequence[str] | None) -> None:
-    """PlifError, with the first difference, unless the set's classes are the model's, in order."""
-    if expected is None or list(found) == list(expected):
+def check_classes(name: str, classes: Sequence[str], expected: Sequence[str] | None) -> None:
+    """Refuse a data set with other classes, or another order of them, than the model's.
+
+    The message names the first difference.
+    """
+    if expected is None or list(classes) == list(expected):
         return
-    if len(found) != len(expected):
+    if len(classes) != len(expected):
         raise PlifError(
-            f"{name}: {len(found)} classes ({first_names(found)}), expected {len(expected)} ({first_names(expected)})"
+            f"{name}: {len(classes)} classes ({join_first_names(classes)}), "
+            f"expected {len(expected)} ({join_first_names(expected)})"
         )
-    at = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+    index = next(i for i, (a, b) in enumerate(zip(classes, expected, strict=True)) if a != b)
     raise PlifError(
-        f"{name}: class {at} is '{found[at]}', expected '{expected[at]}': other classes, or another order of them"
+        f"{name}: class {index} is '{classes[index]}', expected '{expected[index]}': other classes, or another order of them"
     )
 
 
-def first_names(names: Sequence[str]) -> str:
-    """The first twelve names, for messages."""
+def join_first_names(names: Sequence[str]) -> str:
+    """Join the first twelve names of a list, for messages."""
     return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
 
 
-class Recorded(NamedTuple):
-    """A recording: its usable events [N] (EVENT_DTYPE), (width, height) of their sensor, how the view becomes upright, who says
-    the sensor, as in Source, and how many further events cannot be used."""
+class RecordingEvents(NamedTuple):
+    """The usable events [N] (EVENT_DTYPE) of one recording, with its sensor.
+
+    sensor       (width, height)
+    upright      the rotation that makes the stored view upright
+    sensor_from  the origin of the sensor size, as in Source
+    invalid      the number of further events, which cannot be used
+    """
 
     events: npt.NDArray[np.void]
     sensor: tuple[int, int]
@@ -116,7 +134,10 @@ class Recorded(NamedTuple):
 
 
 class EventSet:
-    """Recordings as frames. A subclass gives `recording(i)`, the events of sample i, or `recorded(i)`."""
+    """A set of recordings as frames.
+
+    A subclass has `recording(i)`, the events of sample i, or `load_recording(i)`.
+    """
 
     kind: ClassVar[str] = "events"
     sensor: tuple[int, int] | None = None  # (width, height) that the set or the user says
@@ -145,92 +166,118 @@ class EventSet:
 
     @property
     def common_sensor(self) -> tuple[int, int] | None:
-        """(width, height) for the card of a network that is trained on the set; None where recordings differ."""
+        """The (width, height) for the card of a network trained on the set; None where recordings differ."""
         return self.sensor
 
-    def settle_sensor(self) -> tuple[int, int] | None:
-        """Training calls it: `common_sensor`, with which recordings that say none are read from now on, as they are by
-        everybody who reads them for the network that is trained."""
+    def fix_sensor(self) -> tuple[int, int] | None:
+        """Fix the sensor size of recordings that do not say theirs to `common_sensor`; return it.
+
+        Training calls it, so that such recordings are read as every user of the trained network reads them.
+        """
         return self.common_sensor
 
     @property
     def settings(self) -> dict[str, object]:
-        """What decides the samples besides their files."""
+        """The settings that determine the samples, in addition to their files."""
         return {"framing": str(self.framing), "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Events [N] (EVENT_DTYPE) of sample i, (width, height) of their sensor, and how the view becomes upright."""
-        return self.recorded(i)[:3]
+        """Read sample i: events [N] (EVENT_DTYPE), (width, height) of their sensor, and their rotation.
 
-    def recorded(self, i: int) -> Recorded:
-        """`recording`, and what its reader knows besides. A set has one of the two, or both."""
-        return Recorded(*self.recording(i), self.sensor_from)
+        The rotation makes the stored view upright.
+        """
+        return self.load_recording(i)[:3]
+
+    def load_recording(self, i: int) -> RecordingEvents:
+        """Read sample i with the origin of its sensor size and its invalid events.
+
+        A set overrides `recording` or this method, or both.
+        """
+        return RecordingEvents(*self.recording(i), self.sensor_from)
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
-        """`recording`, with up to lead_us of the time before it where the file has that and no other sample; and when the
-        sample itself begins, in us."""
+        """Read sample i with up to lead_us of the time before it; also return the sample's start in us.
+
+        The lead is shorter where the file begins, or where another sample is.
+        """
         events, size, upright = self.recording(i)
         return events, size, upright, int(events["t"][0])
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        """float32 [T, C, H, W]."""
+        """Read sample i as frames float32 [T, C, H, W]."""
         return self.frames(i)[0]
 
-    def frames(self, i: int) -> tuple[npt.NDArray[np.float32], Fate]:
-        """(float32 [T, C, H, W], where the events went) of sample i."""
-        found = self.frames_in_one_call(i)
-        if found is not None:
-            return found
-        one = self.recorded(i)
-        frames, went = framed(one.events, self.framing, self.shape, one.sensor, one.upright)
-        lost = one.invalid + went.late + went.invalid
-        t, said = one.events["t"], (one.sensor, one.sensor_from, len(frames), float(one.events["p"].mean()))
-        return frames, Fate(len(t) + one.invalid, went.used, lost, *said, max(0, int(t[-1] - t[0])), went.not_shown)
+    def frames(self, i: int) -> tuple[npt.NDArray[np.float32], EventOutcome]:
+        """Read sample i as frames float32 [T, C, H, W], and count its events by outcome."""
+        native_frames = self.read_frames_native(i)
+        if native_frames is not None:
+            return native_frames
+        recording = self.load_recording(i)
+        frames, account = frame_and_count(
+            recording.events, self.framing, self.shape, recording.sensor, recording.upright
+        )
+        lost = recording.invalid + account.late + account.invalid
+        t, facts = (
+            recording.events["t"],
+            (recording.sensor, recording.sensor_from, len(frames), float(recording.events["p"].mean())),
+        )
+        return frames, EventOutcome(
+            len(t) + recording.invalid, account.used, lost, *facts, max(0, int(t[-1] - t[0])), account.not_shown
+        )
 
-    def frames_in_one_call(
+    def read_frames_native(
         self, i: int, out: npt.NDArray[np.float32] | None = None
-    ) -> tuple[npt.NDArray[np.float32], Fate] | None:
-        """`frames` by native code, which needs no lock of Python (runtime/core/events/__init__.py); None where it cannot.
+    ) -> tuple[npt.NDArray[np.float32], EventOutcome] | None:
+        """Read the frames of sample i by native code, without Python's lock; return None where it cannot.
 
-        out  [T, C, H, W] where they go, each contiguous"""
+        The result is that of `frames` (runtime/core/events/whole.py).
+
+        out  [T, C, H, W] the memory of the frames, each contiguous
+        """
         return None
 
 
 class FileEventSet(EventSet):
-    """Recordings in files, one a sample, in any format that runtime.core.events reads.
+    """Recordings in files, one per sample, in any format that runtime.core.events reads.
 
-    `found` has (rank, class index, path) of each recording. Samples are sorted by it, so that the first samples of a set
-    whose ranks count within a class are a fair sample of the set.
+    `recordings` has (rank, class index, path) of each. Samples are sorted by it, so that the first samples of a set
+    with ranks that count within a class are a fair sample of the set.
     """
 
     csv: str | None = None  # what the columns of CSV are
     up: str | None = None  # the side of the stored picture on which people's heads are, whatever the format says
     trained: tuple[int, int] | None = None  # the sensor of the network's training, for recordings that say none
 
-    def __init__(self, request: DatasetSpec, classes: Sequence[str], found: list[tuple[int, int, str]]) -> None:
-        found = sorted(found)
-        super().__init__(request, classes, [label for _, label, _ in found], [path for _, _, path in found])
+    def __init__(self, request: DatasetSpec, classes: Sequence[str], recordings: list[tuple[int, int, str]]) -> None:
+        recordings = sorted(recordings)
+        super().__init__(request, classes, [label for _, label, _ in recordings], [path for _, _, path in recordings])
 
-    def recorded(self, i: int) -> Recorded:
-        """See EventSet."""
-        unpack = [part.load("unpack") for part in hearing("archives", "datasets")]
+    def load_recording(self, i: int) -> RecordingEvents:
+        """Read sample i from its file or archive member, events [N]; see EventSet."""
+        unpack = [part.load("unpack") for part in find_observers("archives", "datasets")]
         with unpack[0](self._paths[i]) if unpack else nullcontext(self._paths[i]) as file:
             return read_recording(file, self._paths[i], self.sensor, self.sensor_from, self.csv, self.trained, self.up)
 
-    def frames_in_one_call(
+    def read_frames_native(
         self, i: int, out: npt.NDArray[np.float32] | None = None
-    ) -> tuple[npt.NDArray[np.float32], Fate] | None:
-        """See EventSet. The files that native code takes say no sensor, and it takes them only where all events are within the
-        one that is given: the first that a guess tries is then the guess."""
+    ) -> tuple[npt.NDArray[np.float32], EventOutcome] | None:
+        """Read the frames float32 [T, C, H, W] of sample i by native code; return None where it cannot.
+
+        The files of the native code say no sensor, and it takes them only where all events are within the given
+          sensor: the
+        first size that a guess would try is then the guess.
+        """
         if self.up is not None:
             return None
-        sensor = self.sensor or sizes_to_try(self.trained, nmnist.SENSORS)[0]
-        found = frames_in(self._paths[i], self.framing, self.shape, sensor, out)
-        if found is None:
+        sensor = self.sensor or candidate_sizes(self.trained, nmnist.SENSORS)[0]
+        native_frames = read_frames(self._paths[i], self.framing, self.shape, sensor, out)
+        if native_frames is None:
             return None
-        frames, events, (used, on, duration_us, not_shown) = found
-        said = self.sensor_from if self.sensor else "model" if self.trained else "guess"
-        return frames, Fate(events, used, 0, sensor, said, len(frames), on / events, duration_us, not_shown)
+        frames, events, (used, on, duration_us, not_shown) = native_frames
+        sensor_from = self.sensor_from if self.sensor else "model" if self.trained else "guess"
+        return frames, EventOutcome(
+            events, used, 0, sensor, sensor_from, len(frames), on / events, duration_us, not_shown
+        )
 
 
 def read_recording(
@@ -241,12 +288,13 @@ def read_recording(
     csv: str | None = None,
     trained: tuple[int, int] | None = None,
     up: str | None = None,
-) -> Recorded:
-    """The recording in a file. `sensor`, which `sensor_from` says, and `trained` are for one that says none; up: of open_source.
+) -> RecordingEvents:
+    """Read one recording from a file: its usable events [N], sensor and orientation.
 
-    Notes of what is lost become warnings; these and PlifError name the recording `name`.
+    `sensor`, of origin `sensor_from`, and `trained` are for a recording that says none; up: see open_source. Notes of
+    losses become warnings; these and PlifError name the recording `name`.
     """
-    source = open_source(f"file:{file}", asked=sensor, csv=csv, trained=trained, up=up)
+    source = open_source(f"file:{file}", user_sensor=sensor, csv=csv, trained=trained, up=up)
     packets, total = [], 0
     for packet in source.packets(1 << 20):
         packets.append(packet)
@@ -260,12 +308,12 @@ def read_recording(
         raise PlifError(f"{name}: no usable events ({'; '.join(notes) or 'an empty recording'})")
     for note in notes:
         warnings.warn(note, PlifWarning, stacklevel=3)
-    said = sensor_from if source.sensor_from == "asked" else source.sensor_from
-    return Recorded(np.concatenate(packets), source.sensor, source.upright, said, source.invalid)
+    origin = sensor_from if source.sensor_from == "asked" else source.sensor_from
+    return RecordingEvents(np.concatenate(packets), source.sensor, source.upright, origin, source.invalid)
 
 
 class ImageSet:
-    """uint8 images [N, H, W] or [N, H, W, C] in memory, with labels uint8 [N] -> samples float32 [C, H, W]."""
+    """Images in memory, uint8 [N, H, W] or [N, H, W, C] with labels uint8 [N] -> samples float32 [C, H, W]."""
 
     kind: ClassVar[str] = "static"
 
@@ -275,20 +323,20 @@ class ImageSet:
         classes: Sequence[str],
         images: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint8],
-        where: Path,
+        folder: Path,
     ) -> None:
         if len(labels) and int(labels.max()) >= len(classes):
-            raise PlifError(f"{where}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
+            raise PlifError(f"{folder}: label {int(labels.max())}, expected 0 to {len(classes) - 1}")
         self._images: npt.NDArray[np.uint8] = images[..., None] if images.ndim == 3 else images
         height, width, channels = self._images.shape[1:]
         if (channels, height, width) != tuple(request.shape):
             raise PlifError(
-                f"{where}: images of {channels} x {height} x {width}, but the network takes"
+                f"{folder}: images of {channels} x {height} x {width}, but the network takes"
                 f" {' x '.join(map(str, request.shape))}"
             )
         self.name = request.name
         self.classes = tuple(classes)
-        self._labels, self._where = labels, where
+        self._labels, self._folder = labels, folder
         self._mean, self._std = _normalisation(request, channels)
 
     def __len__(self) -> int:
@@ -298,36 +346,38 @@ class ImageSet:
         return int(self._labels[i])
 
     def path(self, i: int) -> str:
-        return f"{self._where}#{range(len(self))[i]}"
+        return f"{self._folder}#{range(len(self))[i]}"
 
     @property
     def settings(self) -> dict[str, object]:
-        """What decides the samples besides their files."""
+        """The settings that determine the samples, in addition to their files."""
         return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """The pixels of sample i, uint8 [H, W, C]."""
+        """Return the pixels of sample i, uint8 [H, W, C]."""
         return np.asarray(self._images[i])
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        """(x / 255 - mean) / std, float32 [C, H, W]."""
+        """Return sample i normalised, (x / 255 - mean) / std, float32 [C, H, W]."""
         image = self.image(i).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         return np.asarray((image - self._mean) / self._std, np.float32)
 
 
 def _normalisation(request: DatasetSpec, channels: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """mean and std, each float32 [C, 1, 1]."""
-    given = request.normalisation
-    if given is None:
-        given = {"mean": [0.0] * channels, "std": [1.0] * channels}
+    """Return mean and std of a data set spec, each float32 [C, 1, 1]."""
+    numbers = request.normalisation
+    if numbers is None:
+        numbers = {"mean": [0.0] * channels, "std": [1.0] * channels}
     arrays = []
     for name in ("mean", "std"):
         try:
-            array = np.asarray(given[name], np.float32)
+            array = np.asarray(numbers[name], np.float32)
         except (KeyError, TypeError, ValueError):
-            raise PlifError(f"{request.name}: normalisation {given}, expected a list of numbers '{name}'") from None
+            raise PlifError(f"{request.name}: normalisation {numbers}, expected a list of numbers '{name}'") from None
         if array.shape != (channels,) or not np.isfinite(array).all() or (name == "std" and (array <= 0).any()):
             above = " above 0" if name == "std" else ""
-            raise PlifError(f"{request.name}: normalisation {name}={given[name]}, expected {channels} number(s){above}")
+            raise PlifError(
+                f"{request.name}: normalisation {name}={numbers[name]}, expected {channels} number(s){above}"
+            )
         arrays.append(array[:, None, None])
     return arrays[0], arrays[1]

@@ -1,4 +1,4 @@
-"""Recorded events in folders: N-MNIST, and how folders and files of recordings are found."""
+"""Recorded events in folders: N-MNIST, and the search for folders and files of recordings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import ClassVar
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import open_regular
 from runtime.core.data.dataset import DIGITS, DatasetSpec, Description, FileEventSet
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 
 NOT_RECORDINGS = frozenset((".json", ".txt", ".md", ".png", ".jpg", ".pdf", ".part"))
 
 
 class Nmnist(FileEventSet):
-    """`nmnist:DIR`, DIR/{Train,Test}/<digit>/<number>.bin, or DIR/{Train,Test}.zip as they are downloaded.
+    """The data set `nmnist:DIR`: DIR/{Train,Test}/<digit>/<number>.bin, or DIR/{Train,Test}.zip as downloaded.
 
-    Sorted by number, which is the order of MNIST, where the digits are mixed.
+    Samples are sorted by number, which is the order of MNIST, where the digits are mixed.
     """
 
     about: ClassVar[Description] = Description(
@@ -38,9 +38,9 @@ class Nmnist(FileEventSet):
     sensor = (34, 34)
 
     def __init__(self, request: DatasetSpec) -> None:
-        root = folder_of(request, "Train/ and Test/ in it")
+        root = dataset_folder(request, "Train/ and Test/ in it")
         name = request.split.capitalize()
-        zips = [root / f"{name}.zip", root / f"{name.lower()}.zip"] if hearing("archives", "datasets") else []
+        zips = [root / f"{name}.zip", root / f"{name.lower()}.zip"] if find_observers("archives", "datasets") else []
         archive = next((path for path in zips if path.is_file()), None)
         if (root / name).is_dir():
             folder, paths = root / name, _list_digits(root / name)
@@ -56,26 +56,31 @@ class Nmnist(FileEventSet):
         else:
             raise PlifError(
                 f"{request.name}: no folder {name} in {root}, expected"
-                f" {name}/<digit>/<number>.bin; found {listing(root)}"
+                f" {name}/<digit>/<number>.bin; found {join_folder_names(root)}"
             )
         if not paths:
-            there = listing(folder) if folder.is_dir() else "none in the archive"
-            raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {there}")
+            names = join_folder_names(folder) if folder.is_dir() else "none in the archive"
+            raise PlifError(f"{request.name}: no {folder}/<digit>/<number>.bin; found {names}")
         super().__init__(request, DIGITS, [(_number(path), int(path.rsplit("/", 2)[-2]), path) for path in paths])
 
 
 def _list_digits(folder: Path) -> list[str]:
-    """The paths of every <digit>/<number>.bin in a folder, in any order. There may be very many, so no Path is made of each."""
-    found = []
+    """List the paths of every <digit>/<number>.bin in a folder, in any order.
+
+    There may be very many, so they are texts, not Paths.
+    """
+    paths = []
     for place in (folder / digit for digit in DIGITS if (folder / digit).is_dir()):
         with os.scandir(place) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(".bin") and entry.is_file()]
-        found += [f"{place}/{name}" for name in names if not name.startswith(".")]
-    return found
+        paths += [f"{place}/{name}" for name in names if not name.startswith(".")]
+    return paths
 
 
 def _list_zipped_digits(archive: Path, name: str) -> list[str]:
-    members = [each for part in hearing("archives", "datasets") for each in part.load("list_members")(archive, ".bin")]
+    members = [
+        entry for part in find_observers("archives", "datasets") for entry in part.load("list_members")(archive, ".bin")
+    ]
     inside = [member for member in members if member.startswith(f"{name}/") and Path(member).parent.name in DIGITS]
     return [f"{archive}/{member}" for member in inside]
 
@@ -87,8 +92,8 @@ def _number(path: str) -> int:
     return int(stem)
 
 
-def folder_of(request: DatasetSpec, content: str) -> Path:
-    """The folder that a spec names. PlifError when there is no such folder."""
+def dataset_folder(request: DatasetSpec, content: str) -> Path:
+    """Return the folder that a data set spec names; refuse a missing folder."""
     if not request.place:
         kind = request.name.partition(":")[0]
         raise PlifError(f"{request.name}: no folder named, expected {kind}:DIR with {content}")
@@ -99,8 +104,8 @@ def folder_of(request: DatasetSpec, content: str) -> Path:
     return root
 
 
-def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
-    """The visible files of a folder, sorted by name; digits in a name compare as numbers."""
+def list_files(folder: Path, missing_ok: bool = False) -> list[Path]:
+    """List the visible files of a folder, sorted by name; digits in a name compare as numbers."""
     if missing_ok and not folder.is_dir():
         return []
     return sorted(
@@ -110,42 +115,43 @@ def files_of(folder: Path, missing_ok: bool = False) -> list[Path]:
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts "10.bin" after "9.bin": runs of digits compare as numbers."""
+    """Return a sort key that puts "10.bin" after "9.bin": runs of digits compare as numbers."""
     parts = re.findall("[0-9]+|[^0-9]", name + "\0")
     return tuple((0, int(part), part) if part.isascii() and part.isdigit() else (1, ord(part), "") for part in parts)
 
 
-def listing(folder: Path) -> str:
-    """The names in a folder, for messages."""
-    return first_of(path.name for path in folder.iterdir())
+def join_folder_names(folder: Path) -> str:
+    """Join the names in a folder, for messages."""
+    return join_sorted_names(path.name for path in folder.iterdir())
 
 
-def first_of(names: Iterable[str]) -> str:
-    """The first eight names in order, for messages."""
+def join_sorted_names(names: Iterable[str]) -> str:
+    """Join the first eight names in sorted order, for messages."""
     ordered = sorted(names)
     return (", ".join(ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")) or "nothing"
 
 
 def find_recordings(places: Sequence[str | Path]) -> list[str]:
-    """The files that are named, and those of the folders that are named and of all folders in them, in their order.
+    """List the recordings among files and folders, and all folders in them, in their order.
 
-    Hidden files and those that are no recordings by their name (tables, pictures, notes) are left out of folders. Raises
-    PlifError for a name without a file or folder, for what is neither, as a pipe, and where a folder has no recording.
+    Hidden files and files that are no recordings by their name (tables, pictures, notes) are left out of folders.
+    Raise PlifError for a name without a file or folder, for a pipe and the like, and for a folder without a
+    recording.
     """
-    found = []
+    paths = []
     for place in map(Path, places):
         if not place.is_dir():
             open_regular(place, "a recording, or a folder of recordings").close()
-            found.append(str(place))
+            paths.append(str(place))
             continue
-        here: list[str] = []
+        folder_paths: list[str] = []
         for folder, folders, files in os.walk(place):
             folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
             names = [
                 name for name in files if not name.startswith(".") and Path(name).suffix.lower() not in NOT_RECORDINGS
             ]
-            here += [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
-        if not here:
+            folder_paths += [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+        if not folder_paths:
             raise PlifError(f"{place}: no recordings in this folder")
-        found += here
-    return found
+        paths += folder_paths
+    return paths

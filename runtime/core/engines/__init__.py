@@ -1,17 +1,19 @@
-"""Engines: what runs an artifact. Every one but ONNX Runtime's on the CPU is a part: a folder beside this file, or of another
-package (entry points of the group `plif.parts`), as the engine of PyTorch is a folder of plif_train.
+"""Engines: the code that runs an artifact. ONNX Runtime on the CPU is in the core; every other engine is a part.
 
-An engine's part says in NAMES what users type and what each is, in AUTO which kinds of files it opens when nobody names one, and
-in CHECK what tells what it lacks here; its engine.py has ENGINES, classes that derive from Engine. An engine has no
-state of its own, so that many sessions can share one. A session gets its arrays and its calls from `buffers`, in one of two
-ways (runtime/core/engines/buffers.py):
+Such a part is a folder of runtime/engines or of another package (entry points of the group `plif.parts`), as the
+engine of PyTorch is a folder of plif_train.
 
-    membranes in arrays       the class has `bind`, which binds buffers once and gives back a function that runs one call
+An engine's part says in NAMES the names that users type, with a description of each, in AUTO the kinds of files that
+it opens when the user names no engine, and in CHECK the function that finds its missing requirements; its engine.py
+has ENGINES, classes that derive from Engine. An engine has no state of its own, so that many sessions can share one.
+A session gets its arrays and its calls from `buffers`, in one of two ways (runtime/core/engines/buffers.py):
+
+    membranes in arrays       the class has `bind`, which binds buffers once and returns a function that runs one call
                               on them; a session binds two sets of membranes both ways (ping-pong), so that a step
                               allocates nothing:
                                   run = engine.bind(x, v, y, v_next)      # reads x and v, writes y and v_next
                                   run()
-    membranes on a device     the class overrides `buffers` and gives a Resident
+    membranes on a device     the class overrides `buffers` and returns a Resident
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import numpy as np
 
 from runtime import native
 from runtime.core.base.declared import EngineOptions
-from runtime.core.engines.buffers import Arrays, Buffers, PingPong, Rates
+from runtime.core.engines.buffers import Arrays, Buffers, PingPongBuffers, Rates
 from runtime.core.model.card import Card
 
 
@@ -32,47 +34,58 @@ class Engine:
     """An artifact that one backend has opened. Base class of all engines."""
 
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]  # of what it opens: of a name, or of a kind (runtime/core/model/artifacts.py)
+    suffixes: ClassVar[
+        tuple[str, ...]
+    ]  # of the files that it opens: of a name, or of a kind (runtime/core/model/artifacts.py)
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
     keeps_subnormals: ClassVar[bool] = (
-        False  # whether it can be told to: what cannot is refused where the card asks for it
+        False  # whether it can; an engine that cannot is refused where the card requires it
     )
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
     adapter: str | None = None  # the GPU that it runs on, by name and driver, where that can be told
     rows_apart: ClassVar[bool] = False  # whether it computes each row alone, without Python's lock
-    on_gpu: ClassVar[bool] = False  # whether it runs on a GPU, whatever the device that was asked for
-    start_s: ClassVar[float] = 1.0  # what it costs to start another process with it, a guess
+    on_gpu: ClassVar[bool] = False  # whether it runs on a GPU, whatever device the user requested
+    start_s: ClassVar[float] = 1.0  # estimated seconds to start another process with it
     card: Card  # of the opened file, as the engine sees it
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
         raise NotImplementedError
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """A function that runs one call on these arrays, which are those of Buffers (runtime/core/engines/buffers.py).
+        """Bind arrays, those of Buffers (runtime/core/engines/buffers.py), and return a function that runs one call.
 
-        It reads x and v and writes y, v_next and, where the engine was opened with rates, `rates`. v and v_next hold float32
-        [rows, ...], one array for each of the card's states, in their order.
+        The function reads x and v and writes y, v_next and, where the engine was opened with rates, `rates`. v and
+        v_next hold float32 [rows, ...], one array for each of the card's states, in their order.
         """
         raise NotImplementedError
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Two sets of membranes for `bind`, float32 [rows, ...], zeros. An engine may lay them out as it likes to read them,
-        and give the same set twice where it updates membranes in place."""
+        """Allocate two sets of membranes for `bind`, float32 [rows, ...], zeros.
+
+        An engine may choose their memory layout, and return the same set twice where it updates membranes in place.
+        """
         first, second = ([np.zeros((rows, *s["shape"]), np.float32) for s in self.card["states"]] for _ in range(2))
         return first, second
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        """New arrays for `rows` rows, bound to this engine; rates: with the firing rate of each layer."""
-        return PingPong(self.card, rows, rates, self.membranes(rows), self.bind)
+        """Allocate the arrays for `rows` rows, bound to this engine.
 
-    def one_thread(self) -> Engine:
-        """This engine for calls from several threads at once: where it decides how many threads a call takes, it takes one."""
+        rates: with the firing rate of each layer.
+        """
+        return PingPongBuffers(self.card, rows, rates, self.membranes(rows), self.bind)
+
+    def with_one_thread(self) -> Engine:
+        """Return this engine with one thread per call, for calls from several threads at once."""
         return self
 
 
-def flushes(card: Card, options: EngineOptions) -> bool:
-    """Whether an engine makes subnormal numbers zero: as asked, else where the card does not say that the network notices. Never
-    without the native library, which alone puts back what that changes in the calling thread."""
-    asked = options.flush_denormals
-    return native.is_built() and (bool(card.get("flush_denormals", True)) if asked is None else asked)
+def should_flush(card: Card, options: EngineOptions) -> bool:
+    """Return whether an engine must flush subnormal numbers to zero.
+
+    The option decides, else the card: not where the network would notice. It is never true without the native
+      library, which
+    alone restores the mode of the calling thread.
+    """
+    option = options.flush_denormals
+    return native.is_built() and (bool(card.get("flush_denormals", True)) if option is None else option)

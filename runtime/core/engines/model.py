@@ -1,4 +1,4 @@
-"""An opened artifact: the card, the engine that runs it, and why it is that engine."""
+"""An opened artifact: its card, the engine that runs it, and the reason for that engine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from runtime.core.base.errors import PlifError
 from runtime.core.engines import Engine
-from runtime.core.model.card import Card, in_a_line, output_shape
+from runtime.core.model.card import Card, output_shape, summarize_card
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which engine runs an artifact, and why (runtime/core/engines/available.py).
+    """The engine that runs an artifact, and the reason for it (runtime/core/engines/available.py).
 
-    asked        what the caller asked for: auto, or a name
+    requested    the caller's choice: auto, or a name
     reason       half a sentence
-    measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty where nothing was measured
-    key          of what it depends on; empty where nothing was measured
+    measured_ms  engine -> {"active": ms a call, "silent": ms a call}; empty without a measurement
+    key          identifies everything that the choice depends on; empty without a measurement
     """
 
     engine: str
-    asked: str
+    requested: str
     reason: str
     measured_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     key: str = ""
@@ -33,13 +33,13 @@ class EngineChoice:
 
 @dataclass(frozen=True, repr=False)
 class OpenModel:
-    """An artifact that an engine has opened: its card, and what follows from it. It has no state and may be shared.
+    """An artifact that an engine has opened, with its card and its properties. It has no state and may be shared.
 
-    `runtime.load` gives a runtime.core.api.Model, which adds sessions and streams; code in folders below api.py needs this much
-    only.
+    `runtime.load` returns a runtime.core.api.Model, which adds sessions and streams; code in folders below api.py
+    needs this class only.
 
     counts_rates   whether its sessions count the spikes of each layer
-    engine_choice  which engine was taken, and why
+    engine_choice  the engine in use, and the reason for it
     """
 
     path: Path
@@ -49,13 +49,16 @@ class OpenModel:
     engine_choice: EngineChoice | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {str(self.path)!r}: {in_a_line(self.card)}, engine {self.engine.name}>"
+        return f"<{type(self).__name__} {str(self.path)!r}: {summarize_card(self.card)}, engine {self.engine.name}>"
 
     # Computed once, since some of them are needed in every step of every stream.
 
     @cached_property
     def classes(self) -> list[str]:
-        """Raises PlifError for a network that gives a map, about which nobody can decide."""
+        """The names of the network's classes.
+
+        Raise PlifError for a network with a map as its output, about which nobody can decide.
+        """
         shape = output_shape(self.card)
         if len(shape) != 1:
             raise PlifError(
@@ -66,7 +69,7 @@ class OpenModel:
 
     @cached_property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W). Raises PlifError for a network that does not take images or frames of events."""
+        """The shape (C, H, W) of the network's input; refused if it is no image and no frame of events."""
         shape = self.card["input"]["shape"]
         if len(shape) != 3:
             raise PlifError(
@@ -90,5 +93,5 @@ class OpenModel:
 
     @cached_property
     def voters(self) -> int:
-        """How many spikes of one step vote for a class: y is a multiple of 1 / voters."""
+        """The number of spikes of one step that vote for a class: y is a multiple of 1 / voters."""
         return int(self.card["output"].get("voters", 1))

@@ -1,4 +1,4 @@
-"""The tensors of an artifact by name, as its card lists them: what an engine binds, and what a file must hold.
+"""The tensors of an artifact by name, as in its card: an engine binds them, and a file must hold them.
 
 inputs    the graph's input (x) and the `input` of each state
 outputs   y, the `output` of each state and, where rates are counted, one more for each layer: float32 [rows]
@@ -21,10 +21,10 @@ Tensor = TypeVar("Tensor")
 Sizes = list[int | str]  # of a shape; "B" is the number of rows
 
 
-def by_name(
+def name_tensors(
     card: Card, x: Tensor, v: Sequence[Tensor], y: Tensor, v_next: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(inputs, outputs) of one call, {name: tensor}.
+    """Map the tensors of one call to their names in the graph: (inputs, outputs), {name: tensor} each.
 
     x [rows, C, H, W], y [rows, classes]; v and v_next [rows, ...], in the order of the card's states
     """
@@ -35,48 +35,59 @@ def by_name(
 
 
 def rate_outputs(card: Card, rates: bool) -> dict[str, str]:
-    """layer -> the name of the output that holds its firing rate; empty where rates are not asked for."""
+    """Map each spiking layer to the name of the graph output that holds its firing rate.
+
+    The map is empty unless rates are requested.
+    """
     return {layer: f"rate.{layer}" for layer in spiking_layers(card)} if rates else {}
 
 
 def spiking_layers(card: Card) -> dict[str, bool]:
-    """{layer: whether its spikes are more than 0 and 1}, in the order of the card's states; without those that do not spike."""
+    """Map each spiking layer to whether its spikes are graded (other numbers than 0 and 1).
+
+    The order is that of the card's states.
+    """
     nodes = card.get("graph", {}).get("nodes", ())  # a model that runs as it is has no graph
     attrs = {node["attrs"].get("layer"): node["attrs"] for node in nodes if node["op"] == "Neuron"}
     layers = dict.fromkeys(state["layer"] for state in card["states"])
-    said = {layer: attrs.get(layer, {}) for layer in layers}
-    return {layer: a.get("graded", False) is True for layer, a in said.items() if a.get("spiking", True) is not False}
+    layer_attrs = {layer: attrs.get(layer, {}) for layer in layers}
+    return {
+        layer: a.get("graded", False) is True for layer, a in layer_attrs.items() if a.get("spiking", True) is not False
+    }
 
 
 def call_shapes(card: Card) -> tuple[Sizes, list[Sizes], Sizes]:
-    """The shapes of x, of the membranes of each state, and of y, with "B" for the number of rows of the batch."""
+    """Return the shapes of x, of each state's membranes, and of y, with "B" for the number of rows."""
     steps = [card["T"]] if card["form"] == "unrolled" else []
     x = [*([] if card["input"]["kind"] == "static" else steps), "B", *card["input"]["shape"]]
     return x, [["B", *state["shape"]] for state in card["states"]], [*steps, "B", *output_shape(card)]
 
 
 def shapes_by_name(card: Card) -> tuple[dict[str, Sizes], dict[str, Sizes]]:
-    """(inputs, outputs) -> their shapes, as of call_shapes."""
+    """Map the names of a call's inputs and outputs to their shapes; see call_shapes."""
     x, v, y = call_shapes(card)
-    return by_name(card, x, v, y, v)
+    return name_tensors(card, x, v, y, v)
 
 
-def check_shapes(path: Path, card: Card, found: Mapping[str, Sequence[object]], where: str) -> None:
-    """Refuses a file whose inputs and outputs are not what its card says; any number of rows will do.
+def check_shapes(path: Path, card: Card, shapes: Mapping[str, Sequence[object]], place: str) -> None:
+    """Refuse a file with other inputs and outputs than its card's, for any number of rows.
 
-    found  name -> shape;  where: what holds them, e.g. "the graph"
+    shapes  name -> shape in the file;  place: the holder of the shapes for messages, e.g. "the graph"
     """
     inputs, outputs = shapes_by_name(card)
     for name, shape in (inputs | outputs).items():
-        rows, here = shape.index("B"), list(found.get(name, ()))
-        if [*here[:rows], "B", *here[rows + 1 :]] != shape:
-            raise PlifError(f"{path}: {name} is {here or 'missing'} in {where}, {shape} in the card; export it again")
+        rows, file_shape = shape.index("B"), list(shapes.get(name, ()))
+        if [*file_shape[:rows], "B", *file_shape[rows + 1 :]] != shape:
+            raise PlifError(
+                f"{path}: {name} is {file_shape or 'missing'} in {place}, {shape} in the card; export it again"
+            )
 
 
-def finite_check(x: np.ndarray) -> Callable[[], None]:
-    """A function that refuses x, float32 [...] in one piece, with PlifError where a number of it is not finite now.
+def make_finite_check(x: np.ndarray) -> Callable[[], None]:
+    """Create a function that refuses x, contiguous float32 [...], if one of its numbers is not finite.
 
-    A NaN silences the neurons that it reaches for ever, and no output shows it: h >= v_threshold is false, and h stays.
+    A NaN silences the neurons that it reaches for ever, and no output shows it: h >= v_threshold is false, and h
+    stays.
     """
     if native.is_built():
         first = partial(native.library().plif_first_not_finite, x.ctypes.data, x.size)
@@ -85,20 +96,20 @@ def finite_check(x: np.ndarray) -> Callable[[], None]:
 
     def check() -> None:
         if (i := first()) < x.size:
-            at = np.unravel_index(i, x.shape)
+            index = np.unravel_index(i, x.shape)
             raise PlifError(
-                f"x is {x[at]:g} at {[int(n) for n in at]}; expected finite numbers, within float32. No step was made, and the "
-                "membranes are as they were"
+                f"x is {x[index]:g} at {[int(n) for n in index]}; expected finite numbers, within float32. "
+                "No step was made, and the membranes are as they were"
             )
 
     return check
 
 
 def require_finite(x: np.ndarray) -> None:
-    """The same, once, of numbers [...] of any type."""
+    """Refuse numbers [...] of any type unless all of them are finite within float32."""
     if x.dtype.kind not in "biu":
         with np.errstate(over="ignore", invalid="ignore"):
-            finite_check(np.ascontiguousarray(x, np.float32))()
+            make_finite_check(np.ascontiguousarray(x, np.float32))()
 
 
 def _first_not_finite(x: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Sessions of artifacts that were unrolled over T steps, and the session that fits an artifact."""
+"""Sessions of artifacts that were unrolled over T steps, and the choice of the session class for an artifact."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.engines.model import OpenModel
-from runtime.core.engines.session import NO_STEP, Session, as_array
+from runtime.core.engines.session import NO_STEP, Session, to_array
 from runtime.core.engines.tensors import require_finite
 
 
 def open_session(model: OpenModel, streams: int = 1) -> Session:
-    """A session of `streams` streams, from reset."""
+    """Open a session of `streams` streams in the reset state."""
     return UnrolledSession(model, streams) if model.unrolled else Session(model, streams)
 
 
 class UnrolledSession(Session):
-    """A session of an artifact that was unrolled over T steps: one call takes T steps, and no other number."""
+    """A session of an artifact that was unrolled over T steps: a call runs exactly T steps."""
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """Refused: x [B, C, H, W] is a single step."""
+        """Refuse a single step, x [B, C, H, W]."""
         raise PlifError(
             f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
             "for single steps use the step form: plif export model.pt --form step"
         )
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """As Session.run, x [T n, B, C, H, W] in n chunks of T steps; the membranes go from one chunk to the next."""
-        T, x = self.model.T, as_array(x)
+        """Run x [T n, B, C, H, W] in n chunks of T steps; the membranes pass from one chunk to the next.
+
+        See Session.run.
+        """
+        T, x = self.model.T, to_array(x)
         if self.model.static:
             return super().step(x, rows, counted=counted)
         if len(x) == 0:

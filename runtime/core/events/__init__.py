@@ -1,10 +1,12 @@
-"""Events: the array, the file formats, the sources and the framer. Flow: source -> packets -> filters -> framer -> frames.
+"""Events: the array, the file formats, the sources and the framer.
 
-from runtime.core.events import open_source, read_events
-events = read_events("recording.raw")            # a whole recording, EVENT_DTYPE [N]
-for packet in open_source("recording.raw").packets(): ...
+Data flow: source -> packets -> filters -> framer -> frames.
 
-The names below are imported when first used: a proof needs how events become frames, and no source.
+    from runtime.core.events import open_source, read_events
+    events = read_events("recording.raw")            # a complete recording, EVENT_DTYPE [N]
+    for packet in open_source("recording.raw").packets(): ...
+
+The names below are imported on first use, so that a proof, which needs the framer only, imports no source.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from runtime.core.events.framer import Framer
     from runtime.core.events.framing import Framing
     from runtime.core.events.sources import Source, open_source
-    from runtime.core.events.whole import framed, frames_in, frames_of, read_events
+    from runtime.core.events.whole import frame_and_count, make_frames, read_events, read_frames
 
 _HOMES = {
     "account": ("Account",),
@@ -32,7 +34,7 @@ _HOMES = {
     "framer": ("Framer",),
     "framing": ("Framing",),
     "sources": ("Source", "open_source"),
-    "whole": ("framed", "frames_in", "frames_of", "read_events"),
+    "whole": ("frame_and_count", "make_frames", "read_events", "read_frames"),
 }
 
 __all__ = [
@@ -44,12 +46,12 @@ __all__ = [
     "Source",
     "events_sha256",
     "format_names",
-    "framed",
-    "frames_in",
-    "frames_of",
+    "frame_and_count",
     "make_events",
+    "make_frames",
     "open_source",
     "read_events",
+    "read_frames",
     "write_nmnist",
 ]
 

@@ -1,4 +1,4 @@
-"""The account of a source: where every event went."""
+"""The account of the events of a source: how many arrived, and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,48 +8,60 @@ from runtime.native.interface import PlifAccount
 
 
 class Account:
-    """Where every event went. It only ever adds, from any thread; nothing is taken back.
+    """The counts of a source's events by outcome: used, filtered, late, invalid or dropped.
 
-    events_in  all that came;  used: their frame was stepped;  filtered: cropped away, taken by a filter, or beyond T frames
-    not_shown  of the filtered, those whose pixel the framing does not show (resize=nearest or crop, shape=square)
-    late       before the start of the open frame;  invalid: outside the sensor, marked invalid, ...
-    dropped    by a live source that could not keep up, in an overload, or at the end
+    Counts only grow, and any thread may add to them.
 
-    An event that came and whose fate is not known yet is waiting: in the open frame, or in a frame that is not stepped yet.
-    `of_framer` is libplif's account, into which a Framer has it write; the rest is entered with `add`.
+    events_in  all events that arrived
+    used       events of frames that the network stepped
+    filtered   events outside the cropped view, removed by a filter, or beyond T frames
+    not_shown  filtered events at pixels that the framing does not show (resize=nearest or crop, shape=square)
+    late       events before the start of the open frame
+    invalid    events outside the sensor, marked invalid, ...
+    dropped    events lost by a live source that could not keep up, in an overload, or at the end
+
+    An event that arrived and has no outcome yet is waiting: in the open frame, or in a frame that is not stepped yet.
+    `framer_account` is libplif's account, which a Framer updates; `add` enters all other counts.
     """
 
     def __init__(
         self, events_in: int = 0, used: int = 0, filtered: int = 0, late: int = 0, invalid: int = 0, dropped: int = 0
     ) -> None:
-        self.of_framer = PlifAccount()
+        self.framer_account = PlifAccount()
         self.used, self.dropped = used, dropped
-        self.closed = False  # nothing is entered any more
-        self._came, self._filtered, self._late, self._invalid = events_in, filtered, late, invalid
+        self.closed = False  # counting has stopped
+        self._arrived, self._filtered, self._late, self._invalid = events_in, filtered, late, invalid
         self._not_shown = 0
         self._lock = threading.Lock()
 
-    def add(self, came: int = 0, *, used: int = 0, filtered: int = 0, invalid: int = 0, dropped: int = 0) -> None:
-        """`came`: events seen for the first time. The others: events whose fate is known now, each once."""
+    def add(self, arrived: int = 0, *, used: int = 0, filtered: int = 0, invalid: int = 0, dropped: int = 0) -> None:
+        """Add events to the counts.
+
+        `arrived` counts events seen for the first time. The others count events with an outcome known now, each event
+        once.
+        """
         with self._lock:
             if not self.closed:
-                self._came += came
+                self._arrived += arrived
                 self.used += used
                 self._filtered += filtered
                 self._invalid += invalid
                 self.dropped += dropped
 
-    def begin_after(self, waiting: int) -> None:
-        """The framer has the state of another run: only what comes now is entered, and what waits in its open frame."""
-        before = self.of_framer
-        self._came -= before.events_in - waiting
+    def exclude_earlier_run(self, waiting: int) -> None:
+        """Exclude the counts of an earlier run, with the state that the framer has resumed.
+
+        Only new events are counted, and the `waiting` events of the resumed open frame.
+        """
+        before = self.framer_account
+        self._arrived -= before.events_in - waiting
         self._filtered -= before.filtered
         self._late -= before.late
         self._invalid -= before.invalid
         self._not_shown -= before.not_shown
 
     def close(self) -> None:
-        """The end: what still waits is dropped, and nothing is entered any more."""
+        """Count the waiting events as dropped and stop counting."""
         with self._lock:
             if not self.closed:
                 self.closed = True
@@ -57,34 +69,34 @@ class Account:
 
     @property
     def events_in(self) -> int:
-        return self._came + int(self.of_framer.events_in)
+        return self._arrived + int(self.framer_account.events_in)
 
     @property
     def filtered(self) -> int:
-        return self._filtered + int(self.of_framer.filtered)
+        return self._filtered + int(self.framer_account.filtered)
 
     @property
     def not_shown(self) -> int:
-        return self._not_shown + int(self.of_framer.not_shown)
+        return self._not_shown + int(self.framer_account.not_shown)
 
     @property
     def late(self) -> int:
-        return self._late + int(self.of_framer.late)
+        return self._late + int(self.framer_account.late)
 
     @property
     def invalid(self) -> int:
-        return self._invalid + int(self.of_framer.invalid)
+        return self._invalid + int(self.framer_account.invalid)
 
     @property
     def waiting(self) -> int:
-        """Events whose fate is not known yet; 0 at the end."""
+        """The number of events with an outcome that is not known yet; 0 at the end."""
         return self.events_in - self.used - self.filtered - self.late - self.invalid - self.dropped
 
     def _counts(self) -> tuple[int, ...]:
         return self.events_in, self.used, self.filtered, self.late, self.invalid, self.dropped
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Account) and self._counts() == other._counts()
+    def __eq__(self, value: object) -> bool:
+        return isinstance(value, Account) and self._counts() == value._counts()
 
     def __repr__(self) -> str:
         names = ("events_in", "used", "filtered", "late", "invalid", "dropped")

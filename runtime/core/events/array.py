@@ -1,4 +1,4 @@
-"""Events as one structured array, and the hash by which recordings are compared.
+"""Events as one structured array, and the hash that identifies a recording.
 
 t   int64   microseconds, in file order (not necessarily sorted)
 x   uint16  column, y uint16 row, as stored in the file
@@ -33,40 +33,51 @@ SENSORS: tuple[tuple[int, int], ...] = (
 
 
 def make_events(t: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Times in us, columns, rows and polarities, each [N] -> events [N] of EVENT_DTYPE. PlifError for a time that int64 cannot
-    hold and for a coordinate that 16 bits cannot."""
+    """Build an array of events [N] of EVENT_DTYPE from times in us, columns, rows and polarities, each [N].
+
+    Raise PlifError for a time that int64 cannot hold and for a coordinate that 16 bits cannot hold.
+    """
     events = np.empty(np.shape(t), dtype=EVENT_DTYPE)
     for name, values in (("t", t), ("x", x), ("y", y)):
-        events[name] = _within(name, np.asarray(values))
+        events[name] = _check_range(name, np.asarray(values))
     events["p"] = p
     return events
 
 
-def _within(name: str, values: np.ndarray) -> np.ndarray:
-    """The values [...] of a field, where it holds each: NumPy would cut off bits, and 2^64 - 1 would be the time -1."""
+def _check_range(name: str, values: np.ndarray) -> np.ndarray:
+    """Return the values [...] of an event field; refuse a value that the field's integer type cannot hold.
+
+    NumPy would cut off bits, and 2^64 - 1 would become the time -1.
+    """
     if values.size and not np.can_cast(values.dtype, EVENT_DTYPE[name]):
         limits, numbers = np.iinfo(EVENT_DTYPE[name]), values.dtype.kind in "iuf"
-        for found in (values.min().item(), values.max().item()) if numbers else (values.flat[0],):
-            if not (numbers and limits.min <= found <= limits.max):
+        for value in (values.min().item(), values.max().item()) if numbers else (values.flat[0],):
+            if not (numbers and limits.min <= value <= limits.max):
                 raise PlifError(
-                    f"make_events: {name} holds {found!r}; expected numbers from {limits.min} to {limits.max}"
+                    f"make_events: {name} holds {value!r}; expected numbers from {limits.min} to {limits.max}"
                 )
     return values
 
 
-def as_times(t: np.ndarray) -> np.ndarray:
-    """Whole numbers [N] of any dtype -> int64 [N]. What int64 cannot hold stays impossible, and counts as invalid where such
-    times of all sources do (sources/usable.py)."""
+def cast_times(t: np.ndarray) -> np.ndarray:
+    """Convert integer times [N] of any dtype to int64 [N].
+
+    A time that int64 cannot hold becomes an impossible time, which every source counts as invalid
+    (sources/usable.py).
+    """
     return (np.minimum(t, np.uint64(T_LIMIT_US)) if t.dtype.kind == "u" else t).astype(np.int64)
 
 
-def no_events() -> np.ndarray:
-    """Events [0]."""
+def empty_events() -> np.ndarray:
+    """Return an empty array of events [0]."""
     return np.empty(0, dtype=EVENT_DTYPE)
 
 
 def events_sha256(events: np.ndarray) -> str:
-    """SHA-256 of events [N]: the whole array t as int64 LE, then x as uint16 LE, y as uint16 LE, p as uint8."""
+    """Return the SHA-256 of events [N], in hexadecimal.
+
+    The hash covers the array t as int64 LE, then x as uint16 LE, y as uint16 LE, and p as uint8.
+    """
     digest = hashlib.sha256()
     for field, dtype in (("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")):
         digest.update(np.ascontiguousarray(events[field]).astype(dtype, copy=False).tobytes())

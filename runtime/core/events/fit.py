@@ -1,15 +1,15 @@
-"""What is seen of the events of a recording, and what the card of a network says of those that it was trained on.
+"""The statistics of a recording's events, and those of a network's training data in its card.
 
     card["trained_on"] = {"samples": 64, "size": [34, 34], "rate": [6450, 19100], "polarity": [0.466, 0.516],
                           "events_a_pixel": [0.173, 0.511]}
 
-    samples         how many recordings, or windows of a mixture, were looked at
+    samples         how many recordings, or windows of a mixture, were measured
     size            (width, height) of the sensor; null where the recordings differ
-    rate            events a second, of those whose pixel the framing shows
-    polarity        the share of ON among the events, 0..1
+    rate            events per second, at pixels that the framing shows
+    polarity        the fraction of ON events, 0..1
     events_a_pixel  events in a frame, divided by the pixels of a frame
 
-The last three are ranges, from the 5th to the 95th hundredth of the samples. A part compares recordings with them.
+The last three are ranges from the 5th to the 95th percentile of the samples. A part compares recordings with them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.core.base.text import short
+from runtime.core.base.text import format_count
 from runtime.core.events.framing import Framing
 from runtime.core.model.card import RANGES, Card
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 
-ENOUGH = 400  # events that tell a share: it is right to 0.05 then
-UNLIKE = "unlike what the network was trained on"
+MIN_EVENTS = 400  # events; the fraction of ON events is then accurate to 0.05
+UNLIKE_TRAINING = "unlike what the network was trained on"
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What is known of the events of a recording, or of a feed so far, and where they went. What a filter or the framing leaves
-    out is neither used nor lost.
+class EventOutcome:
+    """The numbers of events of a recording, or of a feed so far, by outcome: used or lost.
 
-    events       that came
-    events_not_shown   of these, whose pixel the framing does not show
-    events_used  of these in its frames;  events_lost: outside the sensor, invalid or late
-    sensor, sensor_from   (width, height), and who says so, as in Source
-    frames       how many there were
-    polarity     the share of ON, 0..1; None where there is no event
+    An event that a filter or the framing leaves out is neither used nor lost.
+
+    events       events that arrived
+    events_not_shown   events at pixels that the framing does not show
+    events_used  events in the frames;  events_lost: outside the sensor, invalid or late
+    sensor, sensor_from   (width, height), and the origin of that size, as in Source
+    frames       the number of frames
+    polarity     the fraction of ON events, 0..1; None without events
     duration_us  from the first event to the last
     """
 
@@ -53,62 +54,76 @@ class Fate:
     duration_us: int = 0
     events_not_shown: int = 0
 
-    def numbers(self, shape: Sequence[int]) -> dict[str, float]:
-        """{name of RANGES: value} of those that are known, for a network with an input of shape (C, H, W)."""
-        found = {}
+    def compute_statistics(self, shape: Sequence[int]) -> dict[str, float]:
+        """Return the known statistics {name of RANGES: value} for a network with an input of shape (C, H, W)."""
+        statistics = {}
         if self.duration_us > 0:
-            found["rate"] = 1e6 * (self.events - self.events_not_shown) / self.duration_us
-        if self.polarity is not None and self.events >= ENOUGH and shape[0] == 2:
-            found["polarity"] = self.polarity
+            statistics["rate"] = 1e6 * (self.events - self.events_not_shown) / self.duration_us
+        if self.polarity is not None and self.events >= MIN_EVENTS and shape[0] == 2:
+            statistics["polarity"] = self.polarity
         if self.frames:
-            found["events_a_pixel"] = self.events_used / (self.frames * shape[-2] * shape[-1])
-        return found
+            statistics["events_a_pixel"] = self.events_used / (self.frames * shape[-2] * shape[-1])
+        return statistics
 
 
-def trained_on(each: Sequence[Fate], shape: Sequence[int]) -> dict[str, object]:
-    """What a card says of the recordings that a network of input shape (C, H, W) was trained on: see above."""
-    sizes = {one.sensor for one in each}
-    found: dict[str, object] = {"samples": len(each), "size": list(sizes.pop()) if len(sizes) == 1 else None}
-    numbers = [one.numbers(shape) for one in each]
+def describe_training(outcomes: Sequence[EventOutcome], shape: Sequence[int]) -> dict[str, object]:
+    """Return the card entry `trained_on`: the statistics of the recordings that trained a network.
+
+    `shape` is the network's input (C, H, W). The module's docstring lists the keys.
+    """
+    sizes = {outcome.sensor for outcome in outcomes}
+    entry: dict[str, object] = {"samples": len(outcomes), "size": list(sizes.pop()) if len(sizes) == 1 else None}
+    statistics = [outcome.compute_statistics(shape) for outcome in outcomes]
     for name in RANGES:
-        if values := [one[name] for one in numbers if name in one]:
-            found[name] = [float(f"{end:.3g}") for end in np.quantile(values, (0.05, 0.95))]
-    return found
+        if values := [sample[name] for sample in statistics if name in sample]:
+            entry[name] = [float(f"{end:.3g}") for end in np.quantile(values, (0.05, 0.95))]
+    return entry
 
 
-class Likeness(Protocol):
-    """Compares recordings with the card of a network, one after the other.
+class DomainMonitor(Protocol):
+    """A comparison of recordings, one after the other, with the training data in a network's card.
 
-    steps       of a sample of the training;  recordings: how many were looked at
+    steps       the time steps of a training sample;  recordings: how many were compared
     """
 
     steps: int
     recordings: int
 
-    def add(self, name: str, seen: Fate, goes_on: bool = False) -> None:
-        """Compares one. goes_on: as of `compare`."""
+    def add(self, name: str, outcome: EventOutcome, unfinished: bool = False) -> None:
+        """Compare one recording with the training data.
 
-    def compare(self, seen: Fate, goes_on: bool = False) -> Iterator[str]:
-        """What is far from the training, each in half a line. goes_on: more events may come, so none are missed yet."""
+        `unfinished`: see `compare`.
+        """
+
+    def compare(self, outcome: EventOutcome, unfinished: bool = False) -> Iterator[str]:
+        """Yield each difference of a recording from the training data, in half a line.
+
+        unfinished: more events may come, so missing events are not reported.
+        """
 
     def line(self) -> str | None:
-        """What a person should know, once; None where (nearly) all recordings fit."""
+        """Return one line about recordings unlike the training data, or None where nearly all are like it."""
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the comparison as a dictionary for JSON."""
 
 
-def likeness(card: Card, framing: Framing | None = None) -> Likeness | None:
-    """Who compares recordings with this card, in this framing or the card's; None where no part does."""
-    found: list[Likeness] = [each for part in hearing("recordings") for each in part.load("hear")(card, framing)]
-    return found[0] if found else None
+def load_domain_monitor(card: Card, framing: Framing | None = None) -> DomainMonitor | None:
+    """Load the part that compares recordings with a card's training data; return None without such a part.
+
+    `framing` replaces the card's framing.
+    """
+    monitors: list[DomainMonitor] = [
+        monitor for part in find_observers("recordings") for monitor in part.load("hear")(card, framing)
+    ]
+    return monitors[0] if monitors else None
 
 
-def in_words(name: str, *values: float) -> str:
-    """A number of RANGES with its unit, or without it both ends of a range."""
-    many = len(values) > 1
+def format_statistic(name: str, *values: float) -> str:
+    """Format one value of a statistic of RANGES with its unit, or both ends of a range without it."""
+    is_range = len(values) > 1
     if name == "rate":
-        return " to ".join(map(short, values)) + " events a second" * (not many)
+        return " to ".join(map(format_count, values)) + " events a second" * (not is_range)
     if name == "polarity":
-        return " to ".join(f"{100 * value:.0f}" for value in values) + " % ON" * (not many)
-    return " to ".join(f"{value:.2g}" for value in values) + " events a pixel and frame" * (not many)
+        return " to ".join(f"{100 * value:.0f}" for value in values) + " % ON" * (not is_range)
+    return " to ".join(f"{value:.2g}" for value in values) + " events a pixel and frame" * (not is_range)

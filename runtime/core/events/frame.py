@@ -1,4 +1,4 @@
-"""One time-step: the events of a stretch of time as an array, and what is known of that time."""
+"""One time step: the events of a span of time as an array, and the facts about that time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 
 @dataclass(eq=False)
 class Frame:
-    """One time-step. `x` float32 [C, H, W] (read-only when empty), its time span, how many events are in it.
+    """One time step of events: `x` float32 [C, H, W], its time span and its number of events.
 
-    Where frames overlap, span and events are those of its newest piece, which is kept for `join`.
+    `x` is read-only when the frame is empty. Where frames overlap, time span and number of events are those of the
+    frame's newest piece, which `join` needs.
     """
 
     x: np.ndarray
@@ -34,13 +35,16 @@ COLUMNS, ROWS = 48, 24  # of a picture in text
 SHADES = " .:*#"
 
 
-def drawn(counts: np.ndarray) -> list[str]:
-    """Counts [H, W] -> lines of text, ROWS at most, of which a character is twice as high as wide."""
+def render_text(counts: np.ndarray) -> list[str]:
+    """Render event counts [H, W] as lines of text, at most ROWS lines of COLUMNS characters.
+
+    A character is twice as high as wide.
+    """
     height, width = counts.shape
     rows, columns = min(ROWS, height), min(COLUMNS, width)
     small = np.zeros((rows, columns))
-    at = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
-    np.add.at(small, at, counts)
+    cells = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+    np.add.at(small, cells, counts)
     noise = np.median(small)  # most of a picture is background
     most = np.quantile(small, 0.97) - noise or 1.0
     shades = np.clip(np.round((small - noise) / most * (len(SHADES) - 1)), 0, len(SHADES) - 1).astype(int)

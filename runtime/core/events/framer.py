@@ -1,8 +1,8 @@
-"""Events -> frames [C, H, W], the same for a whole recording and for a stream that arrives in pieces.
+"""Events -> frames [C, H, W], the same for a complete recording and for a stream that arrives in pieces.
 
-libplif makes the frames (framer.c, docs/events.md); here they become arrays. How the events are split into pushes never changes
-a frame. An event is used when its frame was stepped. Only the caller that steps the frame knows this and enters it in the
-account; until then the event waits (Account).
+libplif makes the frames (framer.c, docs/events.md); this module turns them into arrays. The split of events into
+packets never changes a frame. An event is used once its frame was stepped. Only the caller that steps the frame knows
+this and enters it in the account; until then the event is waiting (Account).
 """
 
 from __future__ import annotations
@@ -30,25 +30,28 @@ from runtime.native.interface import (
     PlifNetwork,
     PlifPacket,
     PlifTime,
-    error,
+    last_error,
 )
 
-PASSED = 1  # what filters say of an event that passes
+PASSED = 1  # the filters' verdict for an event that passes
 GAP_US = 1_000_000
 LIVE_FRAMINGS = "duration:10ms or events:n=5000,max=20ms"
 
 
 class Extent(NamedTuple):
-    """What framings of a whole have to know of a recording: its events, and the times in us of the first and the last."""
+    """The extent of a recording, which offline framings need: its events, its first and last time in us."""
 
     events: int
     first_us: int = 0
     last_us: int = 0
 
 
-def extent_of(framing: Framing, packets: Iterable[np.ndarray]) -> Extent | None:
-    """The extent of the recording that consists of these packets [N] of events; None for a framing that follows a clock."""
-    if not framing.whole:
+def measure_extent(framing: Framing, packets: Iterable[np.ndarray]) -> Extent | None:
+    """Measure the extent of a recording given as packets [N] of events.
+
+    Return None for a framing that follows a clock, which needs no extent.
+    """
+    if not framing.is_offline:
         return None
     events = first_us = last_us = 0
     for packet in packets:
@@ -59,10 +62,10 @@ def extent_of(framing: Framing, packets: Iterable[np.ndarray]) -> Extent | None:
 
 
 class Framer(NativeSession):
-    """Push events in file order, get frames as they close; `close()` gives the last ones.
+    """A converter from events, pushed in file order, to frames.
 
-    shape is the network's (C, H, W), source_size the sensor's (width, height), `upright` what the source says.
-    Framings of a whole need the extent of the recording. Use one Framer for one recording.
+    shape is the network's (C, H, W), source_size the sensor's (width, height), `upright` the source's orientation.
+    Offline framings need the extent of the recording. Use one Framer for one recording.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Framer(NativeSession):
         upright: str = "identity",
     ) -> None:
         self.framing = framing = Framing.parse(framing) if isinstance(framing, str) else framing
-        if framing.whole and extent is None:
+        if framing.is_offline and extent is None:
             raise PlifError(
                 f"framing {str(framing)!r} divides a whole recording, of which a live source knows nothing beforehand: "
                 f"use {LIVE_FRAMINGS}"
@@ -94,103 +97,126 @@ class Framer(NativeSession):
         )
         self.shape, self.source_size = shape, source_size
         self.account = Account()
-        self.now_s = 0.0  # when this packet came
+        self.now_s = 0.0  # time.perf_counter() when the current packet arrived
         self._overlaps = framing.pieces > 1
         self._repeats = framing.kind == "duration" and framing.T is not None and framing.pad == "repeat"
         self._closed = False
         self._empty = np.zeros(shape, np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
         self._floats = c.c_float * math.prod(shape)
-        self._x: Any = self._floats()  # where the next frame goes, and, where frames overlap, what only it shows
+        self._x: Any = self._floats()  # memory of the next frame and, where frames overlap, of its newest piece
         self._newest: Any = self._floats() if self._overlaps else None
-        self._found = PlifInput(c.sizeof(PlifInput))
-        self._of_found = c.byref(self._found)
+        self._input = PlifInput(c.sizeof(PlifInput))
+        self._input_ref = c.byref(self._input)
 
     @property
-    def shown(self) -> str:
-        """As Framing.shown, of this sensor and network."""
-        return self.framing.shown(self.source_size, self.shape)
+    def sampling_note(self) -> str:
+        """A text such as "one pixel of 14" where resize=nearest leaves sensor pixels out, else ""."""
+        return self.framing.describe_sampling(self.source_size, self.shape)
 
     def push(self, events: np.ndarray) -> list[Frame]:
-        """Events [N] of EVENT_DTYPE -> the frames that they close, in order."""
-        return list(self.frames(events))
+        """Push events [N] of EVENT_DTYPE and return the frames that they close, in order."""
+        return list(self.iter_frames(events))
 
     def close(self) -> list[Frame]:
-        """The recording has ended: the frames still due."""
-        return list(self.closing())
+        """End the recording and return the frames that are still open."""
+        return list(self.iter_last_frames())
 
-    def frames(self, events: np.ndarray, fate: np.ndarray | None = None) -> Iterator[Frame]:
-        """As `push`, one frame at a time: memory stays bounded when few events make many frames. Consume it whole.
+    def iter_frames(self, events: np.ndarray, verdicts: np.ndarray | None = None) -> Iterator[Frame]:
+        """Push events [N] and yield the frames that they close, one at a time.
 
-        fate  uint8 [N], what filters said of each event (Filters). Those that are filtered count as such, and time goes on with
-              them: a frame ends although nothing in it passed.
+        Memory stays bounded when few events make many frames. Consume the iterator completely.
+
+        verdicts  uint8 [N], the filters' verdict for each event (Filters). Removed events count as filtered, and time
+                  advances with them: a frame ends even if no event of it passed.
         """
         self._check_open()
         if events.dtype != EVENT_DTYPE:
             events = make_events(*(events[name] for name in "txyp"))
-        whole = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
-        address = None if fate is None else fate.ctypes.data
-        packet = PlifPacket(c.sizeof(PlifPacket), whole.ctypes.data, len(whole), 0, address, self.now_s)
-        take = partial(self._library.plif_frame_events, self._at, c.byref(packet), self._of_found)
-        return self._given(take, whole, fate)
+        contiguous = np.ascontiguousarray(events)  # a packet is contiguous already, so nothing is copied
+        address = None if verdicts is None else verdicts.ctypes.data
+        packet = PlifPacket(c.sizeof(PlifPacket), contiguous.ctypes.data, len(contiguous), 0, address, self.now_s)
+        fetch = partial(self._library.plif_frame_events, self._handle, c.byref(packet), self._input_ref)
+        return self._fetch_frames(fetch, contiguous, verdicts)
 
     @property
-    def takes_words(self) -> bool:
-        """Whether `frames_of_words` can be called: where frames follow the clock."""
-        return not self.framing.whole
+    def accepts_words(self) -> bool:
+        """Return whether the framer accepts undecoded words: only where frames follow the clock."""
+        return not self.framing.is_offline
 
-    def frames_of_words(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
-        """As `frames`, of words of EVT 3.0, uint16 [N], that are not decoded; `reader` counts what they hold."""
+    def iter_word_frames(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
+        """Push undecoded words of EVT 3.0, uint16 [N], and yield the frames that they close.
+
+        `reader` counts the events of the words.
+        """
         self._check_open()
-        whole = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
-        at = (c.byref(c.c_int64()), c.byref(reader), self.now_s)
-        take = partial(self._library.plif_frame_words, self._at, whole.ctypes.data, len(whole), *at, self._of_found)
-        return self._given(take, whole)
+        contiguous = np.require(words, "<u2", ["C", "A"])  # a chunk of a file has this form already and is not copied
+        arguments = (c.byref(c.c_int64()), c.byref(reader), self.now_s)
+        fetch = partial(
+            self._library.plif_frame_words,
+            self._handle,
+            contiguous.ctypes.data,
+            len(contiguous),
+            *arguments,
+            self._input_ref,
+        )
+        return self._fetch_frames(fetch, contiguous)
 
-    def closing(self) -> Iterator[Frame]:
-        """As `close`, one frame at a time."""
+    def iter_last_frames(self) -> Iterator[Frame]:
+        """End the recording and yield the frames that are still open, one at a time."""
         if self._closed:
             return iter(())
         self._closed = True
-        return self._given(partial(self._library.plif_frame_finish, self._at, self._of_found))
+        return self._fetch_frames(partial(self._library.plif_frame_finish, self._handle, self._input_ref))
 
     def restart(self, afresh: bool = True) -> Iterator[Frame]:
-        """The source begins again: closes the open frame. The next frame starts a new grid and is marked as a discontinuity;
-        with `afresh` it also asks for a reset of membranes and evidence."""
-        return self._given(
-            partial(self._library.plif_frame_restart, self._at, GAP | afresh * AFRESH, self._of_found), once=True
+        """Close the open frame and yield it, because the source starts again.
+
+        The next frame starts a new time grid and is marked as a discontinuity. With `afresh` it also requests a reset
+        of membranes and evidence.
+        """
+        return self._fetch_frames(
+            partial(self._library.plif_frame_restart, self._handle, GAP | afresh * AFRESH, self._input_ref), once=True
         )
 
     def _check_open(self) -> None:
         if self._closed:
             raise PlifError("this framer is closed: use a new one for each recording")
 
-    def _given(self, take: Callable[[], int], *_alive: object, once: bool = False) -> Iterator[Frame]:
-        """The frames that a function of libplif gives until it has no more; `_alive` holds what it reads."""
-        found, account = self._found, self.account
+    def _fetch_frames(self, fetch: Callable[[], int], *_alive: object, once: bool = False) -> Iterator[Frame]:
+        """Yield the frames that a function of libplif returns until it has no more.
+
+        `_alive` keeps the memory that the function reads.
+        """
+        native_frame, account = self._input, self.account
         while True:
-            found.x = c.addressof(self._x)
-            found.newest = c.addressof(self._newest) if self._overlaps else None
-            got = take()
+            native_frame.x = c.addressof(self._x)
+            native_frame.newest = c.addressof(self._newest) if self._overlaps else None
+            code = fetch()
             if not account.closed:
-                self._library.plif_account_of(self._at, c.byref(account.of_framer))
-            if got <= 0:
-                if got < 0:
-                    raise error()
+                self._library.plif_account_of(self._handle, c.byref(account.framer_account))
+            if code <= 0:
+                if code < 0:
+                    raise last_error()
                 return
             x: np.ndarray = self._empty
-            if found.events or self._overlaps or self._repeats:
+            if native_frame.events or self._overlaps or self._repeats:
                 x = np.frombuffer(self._x, np.float32).reshape(self.shape)
                 self._x = self._floats()
-            flags = found.flags
+            flags = native_frame.flags
             frame = Frame(
-                x, found.start_us, found.end_us, found.events, bool(flags & GAP), restart=bool(flags & AFRESH)
+                x,
+                native_frame.start_us,
+                native_frame.end_us,
+                native_frame.events,
+                bool(flags & GAP),
+                restart=bool(flags & AFRESH),
             )
             if self._overlaps:
                 frame.newest = np.frombuffer(self._newest, np.float32).reshape(self.shape)
                 self._newest = self._floats()
             frame.complete_s = time.perf_counter()
-            frame.due_s = (found.came_s or frame.complete_s) if found.events else self.now_s
+            frame.due_s = (native_frame.came_s or frame.complete_s) if native_frame.events else self.now_s
             yield frame
             if once:
                 return
@@ -198,55 +224,75 @@ class Framer(NativeSession):
     # --- silence ----------------------------------------------------------------------------------------------------
 
     @property
-    def time(self) -> PlifTime:
-        """Where the open frame begins, the latest time, events that wait in it, gaps so far."""
-        found = PlifTime()
-        self._library.plif_time_of(self._at, c.byref(found))
-        return found
+    def time_state(self) -> PlifTime:
+        """The time state: start of the open frame, latest time, waiting events, and gaps so far."""
+        state = PlifTime()
+        self._library.plif_time_of(self._handle, c.byref(state))
+        return state
 
     @property
     def clock_us(self) -> int | None:
-        """The latest time seen; None before there is one, where frames follow no clock, and when no frame is due any more."""
-        found = self.time
-        return int(found.clock_us) if found.is_known else None
+        """The latest event time in us, or None.
+
+        It is None before the first event, where frames follow no clock, and when no frame is due any more.
+        """
+        state = self.time_state
+        return int(state.clock_us) if state.is_known else None
 
     def is_over(self, t_us: int) -> bool:
-        """Whether the open frame has ended by then, if no more events come."""
-        found = self.time
-        return bool(found.is_known) and t_us - found.open_us >= (self.framing.step_us or 0)
+        """Return whether the open frame ends by the time t_us if no more events come."""
+        state = self.time_state
+        return bool(state.is_known) and t_us - state.open_us >= (self.framing.step_us or 0)
 
     def tick(self, t_us: int) -> Iterator[Frame]:
-        """No event came until t_us, which is now: gives the frames that have ended."""
-        return self._given(partial(self._library.plif_frame_tick, self._at, t_us, self._of_found))
+        """Advance a silent source to the time t_us, which is now, and yield the frames that have ended."""
+        return self._fetch_frames(partial(self._library.plif_frame_tick, self._handle, t_us, self._input_ref))
 
     def resume(self, t_us: int) -> bool:
-        """Events come again, the first at t_us. An event that was delayed on its way is not late because of ticks: the grid
-        steps back to it, as far as it went on without events. Whether it lies before the open frame all the same."""
-        return bool(self._library.plif_resume(self._at, t_us) > 0)
+        """Resume after silence with an event at t_us; return whether that event is late.
 
-    def go_on(self, kept: np.ndarray) -> None:
-        """Begins with what `kept` of another one was, uint8 [bytes], in the middle of its frame. PlifError for other bytes."""
-        self.kept = kept
-        self._library.plif_account_of(self._at, c.byref(self.account.of_framer))
-        self.account.begin_after(self.time.waiting)
+        An event that was delayed on its way is not late because of ticks: the time grid steps back to it, as far as
+          the grid
+        advanced without events. The result is True if the event lies before the open frame nevertheless.
+        """
+        return bool(self._library.plif_resume(self._handle, t_us) > 0)
+
+    def restore_state(self, state: np.ndarray) -> None:
+        """Restore the saved state of another framer, uint8 [bytes], in the middle of its frame.
+
+        Raise PlifError for other bytes.
+        """
+        self.saved_state = state
+        self._library.plif_account_of(self._handle, c.byref(self.account.framer_account))
+        self.account.exclude_earlier_run(self.time_state.waiting)
 
     # --- frames that wait -------------------------------------------------------------------------------------------
 
     def join(self, newer: Frame, older: Frame) -> None:
-        """`newer` becomes both: counts add up (binary: either), from the start of the older one to its own end."""
-        each = [
+        """Merge the frame `older` into `newer`: event counts add up (binary: either).
+
+        The merged frame lasts from the start of the older one to the end of the newer one.
+        """
+        inputs = [
             PlifInput(c.sizeof(PlifInput), flags=f.discontinuity * GAP | f.restart * AFRESH) for f in (newer, older)
         ]
         newer.x = np.array(newer.x)
         newer.newest = None if newer.newest is None else np.array(newer.newest)
-        for one, frame in zip(each, (newer, older), strict=True):
-            one.x, one.newest = frame.x.ctypes.data, None if frame.newest is None else frame.newest.ctypes.data
-            one.start_us, one.end_us, one.events = frame.t_start_us, frame.t_end_us, frame.events
-            one.came_s = frame.due_s
-        if self._library.plif_join(self._at, *map(c.byref, each)):
-            raise error()
-        both = each[0]
-        newer.t_start_us, newer.events, newer.due_s = both.start_us, both.events, both.came_s
-        newer.discontinuity, newer.restart = bool(both.flags & GAP), bool(both.flags & AFRESH)
+        for native_frame, frame in zip(inputs, (newer, older), strict=True):
+            native_frame.x, native_frame.newest = (
+                frame.x.ctypes.data,
+                None if frame.newest is None else frame.newest.ctypes.data,
+            )
+            native_frame.start_us, native_frame.end_us, native_frame.events = (
+                frame.t_start_us,
+                frame.t_end_us,
+                frame.events,
+            )
+            native_frame.came_s = frame.due_s
+        if self._library.plif_join(self._handle, *map(c.byref, inputs)):
+            raise last_error()
+        merged = inputs[0]
+        newer.t_start_us, newer.events, newer.due_s = merged.start_us, merged.events, merged.came_s
+        newer.discontinuity, newer.restart = bool(merged.flags & GAP), bool(merged.flags & AFRESH)
         newer.merged += older.merged
         newer.skipped += older.skipped

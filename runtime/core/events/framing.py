@@ -1,18 +1,18 @@
-"""The grammar of framing: how events become frames, in one line of text that model cards and options share.
+"""The grammar of framing: one line of text, shared by cards and options, that says how events become frames.
 
     count:T=20                                          T slices of equal event count (Fang et al. 2021, Eq. S1)
     time:T=16                                           T slices of equal time, between the first event and the last
     duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
-    duration:40ms,every=10ms                            frames that overlap: every 10 ms one of the last 40 ms
+    duration:40ms,every=10ms                            overlapping frames: every 10 ms one of the last 40 ms
     events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
-      ,value=count|binary       how many events, or whether there was one
-      ,polarity=stored|swapped  channel 1 = ON as stored, or the other way round
+      ,value=count|binary       the number of events, or 1 for any number above 0
+      ,polarity=stored|swapped  channel 1 = ON as stored, or channel 0 = ON
       ,orientation=stored|upright|sj|paper
-      ,resize=auto|nearest|sum|crop   when the sensor is not as large as the network's input
-      ,shape=stretch|square           or not as wide for its height
+      ,resize=auto|nearest|sum|crop   for a sensor of another size than the network's input
+      ,shape=stretch|square           for a sensor of another aspect ratio
 
 Times are a number with us, ms or s. The first choice of each option is its default; `str()` leaves defaults out and
-`Framing.parse(str(f)) == f`. resize=auto is resolved where a network is known (framing_of); where none is, it is sum.
+`Framing.parse(str(f)) == f`. resize=auto is resolved with a network (resolve_framing); without one it means sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.text import short
+from runtime.core.base.text import format_count
 from runtime.native.rules import FRAMING_CHOICES, read_framing, time_us
 
 if TYPE_CHECKING:
@@ -35,13 +35,16 @@ TURNS = {
     "left": "rotate90",
     "right": "rotate270",
     "bottom": "rotate180",
-}  # up: the side of heads -> a turn
+}  # up (the side of the picture where heads are) -> a rotation
 VIEW = ("value", "polarity", "orientation", "resize", "shape")  # the options of every kind, in canonical order
 
 
 @dataclass(frozen=True)
 class Framing:
-    """One framing. `T` belongs to count, time and (optionally) duration, `every_us` to duration, `n` and `max_us` to events."""
+    """The framing of a stream or a recording: how events become frames.
+
+    `T` belongs to count, time and (optionally) duration, `every_us` to duration, `n` and `max_us` to events.
+    """
 
     kind: str
     T: int | None = None
@@ -57,38 +60,43 @@ class Framing:
     every_us: int | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether it divides a whole recording, which is then read twice: what is live has no whole."""
+    def is_offline(self) -> bool:
+        """True if the framing divides a complete recording, which it reads twice; a live source cannot have it."""
         return self.kind in ("count", "time")
 
     @property
     def step_us(self) -> int | None:
-        """The time from the end of a frame to the end of the next, at most; None where frames follow no clock."""
+        """The longest time in us from the end of a frame to the end of the next; None without a clock."""
         return self.every_us or self.duration_us or self.max_us
 
     @property
     def pieces(self) -> int:
-        """How many steps of the clock a frame holds: 1, or more where frames overlap."""
+        """The number of clock steps in one frame: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
-    def picture(self, sensor: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of the part of a sensor that is shown."""
+    def visible_size(self, sensor: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) of the part of a sensor (width, height) that the frames show."""
         return (min(sensor), min(sensor)) if self.shape == "square" else sensor
 
-    def pixels(self, sensor: tuple[int, int], shape: Sequence[int]) -> tuple[int, int]:
-        """Columns and rows of pixels that are shown to an input of shape (C, H, W): with resize=nearest at most one a cell."""
-        width, height = self.picture(sensor)
+    def sampled_size(self, sensor: tuple[int, int], shape: Sequence[int]) -> tuple[int, int]:
+        """Return the (columns, rows) of sensor pixels that an input of shape (C, H, W) shows.
+
+        With resize=nearest a cell of the input shows one pixel at most.
+        """
+        width, height = self.visible_size(sensor)
         return (min(width, shape[-1]), min(height, shape[-2])) if self.resize == "nearest" else (width, height)
 
-    def shown(self, sensor: tuple[int, int], shape: Sequence[int]) -> str:
-        """As "one pixel of 14", where resize=nearest leaves pixels of a sensor out; else ""."""
-        each = math.prod(self.picture(sensor)) / math.prod(self.pixels(sensor, shape))
-        return f"one pixel of {short(each)}" if each > 1 else ""
+    def describe_sampling(self, sensor: tuple[int, int], shape: Sequence[int]) -> str:
+        """Return a text such as "one pixel of 14" where resize=nearest leaves sensor pixels out, else ""."""
+        pixels_per_cell = math.prod(self.visible_size(sensor)) / math.prod(self.sampled_size(sensor, shape))
+        return f"one pixel of {format_count(pixels_per_cell)}" if pixels_per_cell > 1 else ""
 
-    def seen(self, view: str | None) -> Framing:
-        """The same with the view that a card asks for: "upright" turns what a format says is stored turned.
+    def with_view(self, view: str | None) -> Framing:
+        """Return this framing in the view that a card asks for.
 
-        PlifError where the framing turns the picture in another way."""
+        "upright" rotates pictures that are stored rotated, as their format says. Raise PlifError where the framing
+        has another orientation.
+        """
         if view is None or self.orientation == "upright":
             return self
         if self.orientation != "stored":
@@ -99,9 +107,11 @@ class Framing:
 
     @classmethod
     def parse(cls, text: str, native: bool | None = None) -> Framing:
-        """Text -> Framing, read by libplif (framing.c). PlifError names the part that is wrong and what may stand there.
+        """Parse a framing from its text with libplif's grammar (framing.c).
 
-        native  by which resize=auto is resolved, as is_native says; False for a text of a file, in which no word is sum
+        PlifError names the wrong part of the text and the values allowed there.
+
+        native  resolves resize=auto, see is_native; False for the text of a file, in which a missing resize means sum
         """
         return cls(**read_framing(text, native))
 
@@ -124,26 +134,31 @@ class Framing:
         return f"{self.kind}:{','.join(parts)}"
 
 
-def framing_of(card: Card, given: str | None = None) -> Framing | None:
-    """The framing of a model's card, or the one that is given in its place, in the view that the card asks for, with the word
-    of resize: of a card without one it is sum."""
-    text = given or card["framing"]
-    native = given is not None and is_native(card)
-    return None if text is None else Framing.parse(text, native).seen(card.get("view"))
+def resolve_framing(card: Card, override: str | None = None) -> Framing | None:
+    """Return the framing of a card, or of `override` in its place, in the view that the card asks for.
+
+    resize=auto is resolved: it is sum for a card's text without resize.
+    """
+    text = override or card["framing"]
+    native = override is not None and is_native(card)
+    return None if text is None else Framing.parse(text, native).with_view(card.get("view"))
 
 
 def is_native(card: Card) -> bool:
-    """Whether the sensor of a network's training was as large as its input: each cell was one pixel."""
+    """Return whether the sensor of a network's training was as large as its input: one pixel per cell."""
     size, shape = card.get("trained_on", {}).get("size"), card["input"]["shape"]
     return len(shape) == 3 and size == [shape[2], shape[1]]
 
 
-def parse_time_us(where: str, what: str, text: str) -> int:
-    """'10ms' -> 10000. `where` and `what` begin the error when it is no time."""
+def parse_time_us(context: str, subject: str, text: str) -> int:
+    """Parse a time such as '10ms' to microseconds.
+
+    `context` and `subject` begin the message of PlifError for a text that is no time.
+    """
     us = time_us(text)
     if us is None:
         raise PlifError(
-            f"{where}: {what}, {text!r}, is not a time; "
+            f"{context}: {subject}, {text!r}, is not a time; "
             "expected a whole number of microseconds from 1 on, with us, ms or s, as 10ms"
         )
     return us

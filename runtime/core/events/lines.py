@@ -1,4 +1,4 @@
-"""What `plif stream --json` prints, line by line; docs/schemas/stream.json is made of it."""
+"""The types of the lines that `plif stream --json` prints; docs/schemas/stream.json is generated from them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class _Decision(TypedDict):
 
 
 class DecisionLine(_Decision, total=False):
-    """A step (runtime/core/stream/decide.py).
+    """The JSON line of one step and its decision (runtime/core/stream/decide.py).
 
-    source  where there are several
+    source  the stream's name, if there are several
     why     "idle" or "not sure", where label is null
     """
 
@@ -47,18 +47,18 @@ class _Summary(TypedDict):
 
 
 class StreamSummary(_Summary, total=False):
-    """The account of every event, and the times: of a source, or of all.
+    """The event counts, times and notes of one stream, or of all streams of a run.
 
-    events_in      all that came: used, filtered, late, invalid and dropped together
-    events_not_shown   of the filtered, those whose pixel the framing does not show
+    events_in      all events that arrived: used, filtered, late, invalid and dropped together
+    events_not_shown   filtered events at pixels that the framing does not show
     label          of the last step; null for several sources
-    lag_ms         behind the feed
-    sensor         [width, height], and sensor_from who says so: source, recording, asked, model or guess
-    fit            whether its events are as those of the network's training (runtime/core/events/fit.py)
-    frames_merged, frames_dropped   by an overload;  waiting_most: frames in the queue, at most
+    lag_ms         delay behind the feed
+    sensor         [width, height];  sensor_from its origin: source, recording, asked, model or guess
+    fit            comparison of its events with the network's training data (runtime/core/events/fit.py)
+    frames_merged, frames_dropped   by an overload;  waiting_most: the most frames in the queue
     returns        how often a live source came back
-    datagrams      of a UDP source, by fate
-    sources        each of several, by name
+    datagrams      of a UDP source, by outcome
+    sources        the summary of each source by name, if there are several
     """
 
     sensor: list[int]
@@ -73,6 +73,6 @@ class StreamSummary(_Summary, total=False):
 
 
 class SummaryLine(TypedDict):
-    """The last line."""
+    """The last JSON line: the summary of the run."""
 
     summary: StreamSummary

@@ -1,15 +1,15 @@
-"""Sensor sizes: as text, WIDTHxHEIGHT, in one grammar with one limit; and the guess for a recording that does not say.
+"""Sensor sizes: their text form WIDTHxHEIGHT, their limit, and the guess for a recording without one.
 
-The sensor of a recording is, each recording for itself, whoever reads it (sources/file.py):
+The sensor of a recording comes from the first of these that is known (sources/file.py):
 
-    what it says itself     else what the user says     else that of the network's training, if it holds the events
-    else a guess
+    the recording itself     the user     the sensor of the network's training, if it holds the events     a guess
 
 Of N events, outside(S) lie outside a sensor S. The guess is the smallest usual sensor with
 
-    outside(S) <= N / FEW        they are damage, and count as invalid
+    outside(S) <= N / FEW        these events are damage, and count as invalid
 
-One with N / FEW < outside(S) <= N / DOUBT might be the sensor of a damaged recording, or too small: nothing is guessed.
+A sensor with N / FEW < outside(S) <= N / DOUBT might belong to a damaged recording, or be too small: nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -19,35 +19,38 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import LONGEST
+from runtime.core.base.grammar import MAX_SIDE
 from runtime.core.events.array import SENSORS
 
 FEW, DOUBT = 1000, 50  # one event in so many
-FROM_ONE = 100  # events; in fewer of them, not even one that does not fit is passed over
+FROM_ONE = 100  # events; a recording with fewer must have no event outside its sensor
 
 
 def is_size(size: object) -> bool:
-    """Whether this is a pair (width, height) that a sensor can have."""
+    """Return whether a value is a pair (width, height) that a sensor can have."""
     return (
         isinstance(size, tuple | list)
         and len(size) == 2
-        and all(type(side) is not bool and isinstance(side, int | np.integer) and 1 <= side <= LONGEST for side in size)
+        and all(
+            type(side) is not bool and isinstance(side, int | np.integer) and 1 <= side <= MAX_SIDE for side in size
+        )
     )
 
 
-def sizes_to_try(trained: tuple[int, int] | None, usual: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """The sizes of a guess in turn: that of the network's training, then the usual ones that are not within it."""
+def candidate_sizes(trained: tuple[int, int] | None, usual: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """List the sensor sizes to try in a guess: the training sensor, then the usual sizes not within it."""
     if trained is None:
         return usual
     return (trained, *(size for size in usual if size[0] > trained[0] or size[1] > trained[1]))
 
 
 def guess_sensor(
-    where: str, parts: Iterable[np.ndarray], sensors: Sequence[tuple[int, int]] = SENSORS
+    context: str, parts: Iterable[np.ndarray], sensors: Sequence[tuple[int, int]] = SENSORS
 ) -> tuple[tuple[int, int], int]:
-    """Events in parts [N] of any size -> ((width, height), how many lie outside it). PlifError, with the sizes, in doubt.
+    """Guess the sensor (width, height) of events; also return how many of them lie outside it.
 
-    `sensors` grow. Beyond the last, the guess is exactly the extent of the events.
+    `parts` yields the events in arrays [N]; `sensors` grow. Beyond the last size, the guess is exactly the extent of
+    the events. Raise PlifError with the sizes in doubt; `context` begins its message.
     """
     outside = np.zeros(len(sensors), np.int64)
     total, width, height = 0, 1, 1
@@ -65,15 +68,17 @@ def guess_sensor(
             return (w, h), out
         if total >= FROM_ONE and out <= total // DOUBT:
             raise PlifError(
-                f"{where}: does not say its sensor, and {out} of {total} events lie outside {w}x{h}, which holds the others: "
+                f"{context}: does not say its sensor, and {out} of {total} events lie outside {w}x{h}, which holds the others: "
                 f"too many for damage, too few for a larger sensor; say it: --sensor {w}x{h} (in a data set ?sensor=)"
             )
     return (width, height), 0
 
 
-def unlike(sensor: tuple[int, int], shape: Sequence[int]) -> str | None:
-    """Why a guessed sensor (width, height) is unlikely for a network of input shape (C, H, W) of unknown training: half a line or
-    None."""
+def explain_mismatch(sensor: tuple[int, int], shape: Sequence[int]) -> str | None:
+    """Explain why a guessed sensor (width, height) is unlikely for a network with an input (C, H, W).
+
+    Return half a line, or None for a likely sensor. The sensor of the network's training is unknown.
+    """
     height, width = shape[-2:]
     if sensor[0] < width or sensor[1] < height:
         return f"smaller than the network's input of {width}x{height}"

@@ -1,10 +1,10 @@
-"""The input of a parity check or a calibration when no data is given: event-like counts, or smooth images.
+"""Synthetic input for a parity check or a calibration without data: event-like counts, or smooth images.
 
-Event-like: two blobs that move, with ON events in front of them and OFF events behind, on a floor of noise. The mean is about
-0.15 events per pixel, channel and step, as in recordings of N-MNIST (T=10) and DVS128 Gesture (T=20).
+Event-like: two blobs that move, with ON events in front of them and OFF events behind, on a floor of noise. The mean
+is about 0.15 events per pixel, channel and step, as in recordings of N-MNIST (T=10) and DVS128 Gesture (T=20).
 
-A parity check also gets what a camera can do and a recording rarely shows (`of_a_camera`): nothing at all, one pixel, every
-pixel, hot pixels, and counts up to MOST.
+A parity check also needs extremes that a camera can send and a recording rarely holds (`make_stress_frames`): no
+event, one pixel, every pixel, hot pixels, and counts up to MOST.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HOT = 0.01  # of the pixels
 EVENTS_PER_PIXEL_S = 3.0  # a hand that moves in front of a DVS128: 50 thousand events a second, 128 x 128 pixels
 
 
-def events_like(
+def make_event_frames(
     T: int,
     streams: int,
     shape: tuple[int, ...],
@@ -32,9 +32,12 @@ def events_like(
     rng: np.random.Generator,
     mean_count: float = MEAN_COUNT,
 ) -> np.ndarray:
-    """Event counts float32 [T, streams, *shape], 0 or 1 where the framing is binary; shape (C, H, W), or any."""
+    """Generate event counts of moving blobs, float32 [T, streams, *shape].
+
+    Counts are 0 or 1 where the framing is binary; shape is (C, H, W), or any.
+    """
     if len(shape) != 3:
-        return events_like(T, streams, _as_image(shape), framing, rng, mean_count).reshape(T, streams, *shape)
+        return make_event_frames(T, streams, _image_shape(shape), framing, rng, mean_count).reshape(T, streams, *shape)
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width]
     frames = np.empty((T, streams, channels, height, width), np.float32)
@@ -54,58 +57,63 @@ def events_like(
     return np.minimum(frames, 1) if _is_binary(framing) else frames
 
 
-def of_a_camera(
+def make_stress_frames(
     T: int, streams: int, shape: tuple[int, ...], framing: str | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """`events_like` [T, streams, *shape]. From 8 steps on every second stream has empty frames (the first, the last, and three in
-    a row), and the last stream one pixel, every pixel, hot pixels and the largest counts."""
-    frames = events_like(T, streams, shape, framing, rng)
+    """Generate event counts float32 [T, streams, *shape] with the extremes that a camera can send.
+
+    From 8 steps on every second stream has empty frames (the first, the last, and three in a row), and the last
+    stream has one pixel, every pixel, hot pixels and the largest counts.
+    """
+    frames = make_event_frames(T, streams, shape, framing, rng)
     most = 1 if _is_binary(framing) else MOST
     if T >= 8:
         frames[[0, T // 2 - 1, T // 2, T // 2 + 1, T - 1], ::2] = 0
-        pixel, every, hot, largest = (frames[t, -1] for t in (T // 4, T // 4 + 1, T - T // 4, T - T // 4 + 1))
-        pixel[...] = 0
-        pixel.flat[rng.integers(pixel.size)] = most
-        every[...] = rng.integers(1, most + 1, shape)
+        single, lit, hot, largest = (frames[t, -1] for t in (T // 4, T // 4 + 1, T - T // 4, T - T // 4 + 1))
+        single[...] = 0
+        single.flat[rng.integers(single.size)] = most
+        lit[...] = rng.integers(1, most + 1, shape)
         hot.flat[rng.permutation(hot.size)[: int(2 + HOT * hot.size)]] = most
         largest[...] = most
     return frames
 
 
-def images_of_a_camera(
+def make_stress_images(
     count: int, streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None,
     rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """`images` [count, streams, *shape], among which are some of black and white pixels, all black and all white."""
-    shown = np.stack([images(streams, shape, None, rng) for _ in range(count)])
+    """Generate images [count, streams, *shape], some of them black and white, all black or all white."""
+    shown = np.stack([make_images(streams, shape, None, rng) for _ in range(count)])
     for i, b in np.ndindex(count, streams):
         if kind := (i + b) % 4:
             shown[i, b] = (np.rint(rng.random(shape)), 0, 1)[kind - 1]
-    return _normalised(shown, normalisation)
+    return _normalise(shown, normalisation)
 
 
 def _is_binary(framing: str | None) -> bool:
     return framing is not None and Framing.parse(framing).value == "binary"
 
 
-def seen_by(card: Card, steps: int, streams: int, rng: np.random.Generator) -> np.ndarray:
-    """What a network may see, float32 [steps, streams, ...] of its card's input: events at the card's framing, or one still
-    image in all steps."""
+def make_input(card: Card, steps: int, streams: int, rng: np.random.Generator) -> np.ndarray:
+    """Generate typical input for the network of a card, float32 [steps, streams, ...].
+
+    It is events at the card's framing, or one still image in all steps.
+    """
     shape, framing = tuple(card["input"]["shape"]), card["framing"]
     if card["input"]["kind"] == "static":
-        image = images(streams, shape, card["normalisation"], rng)
+        image = make_images(streams, shape, card["normalisation"], rng)
         return np.broadcast_to(image, (steps, *image.shape))
-    return events_like(steps, streams, shape, framing, rng, usual_count(framing, shape))
+    return make_event_frames(steps, streams, shape, framing, rng, estimate_count(framing, shape))
 
 
-def _as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) with as many numbers: of volumes the first axes become one."""
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return a shape (C, H, W) with as many numbers as `shape`: the first axes of a volume become one."""
     *first, height, width = (1, 1, *shape)
     return int(np.prod(first)), height, width
 
 
-def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
-    """Events per pixel, channel and step that a recording usually has under this framing."""
+def estimate_count(framing: str | None, shape: tuple[int, ...]) -> float:
+    """Estimate the events per pixel, channel and step of a usual recording under a framing."""
     if framing is None or len(shape) != 3:
         return MEAN_COUNT
     parsed = Framing.parse(framing)
@@ -117,12 +125,15 @@ def usual_count(framing: str | None, shape: tuple[int, ...]) -> float:
     return MEAN_COUNT
 
 
-def images(
+def make_images(
     streams: int, shape: tuple[int, ...], normalisation: dict[str, list[float]] | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Smooth random images float32 [streams, *shape] in 0..1, normalised as the card says; shape (C, H, W), or any."""
+    """Generate smooth random images float32 [streams, *shape] in 0..1, normalised as the card says.
+
+    shape is (C, H, W), or any.
+    """
     if len(shape) != 3:
-        return images(streams, _as_image(shape), None, rng).reshape(streams, *shape)
+        return make_images(streams, _image_shape(shape), None, rng).reshape(streams, *shape)
     channels, height, width = shape
     coarse = rng.uniform(0, 1, (streams, channels, 6, 6))
     rows = np.linspace(0, 5, height)
@@ -131,15 +142,15 @@ def images(
     part_r, part_c = (rows - lower_r)[:, None], (columns - lower_c)[None, :]
 
     def widen(row: np.ndarray) -> np.ndarray:
-        """These rows of the coarse image, [streams, C, H, 6], bilinear along the columns: [streams, C, H, W]."""
+        """Interpolate rows [H] of the coarse image [streams, C, 6, 6] along its columns, to [streams, C, H, W]."""
         wide: np.ndarray = coarse[:, :, row][..., lower_c] * (1 - part_c) + coarse[:, :, row][..., lower_c + 1] * part_c
         return wide
 
-    return _normalised(widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r, normalisation)
+    return _normalise(widen(lower_r) * (1 - part_r) + widen(lower_r + 1) * part_r, normalisation)
 
 
-def _normalised(image: np.ndarray, normalisation: dict[str, list[float]] | None) -> np.ndarray:
-    """Images [..., C, H, W] in 0..1 as the network gets them, float32."""
+def _normalise(image: np.ndarray, normalisation: dict[str, list[float]] | None) -> np.ndarray:
+    """Normalise images [..., C, H, W] in 0..1 for the network, as float32."""
     if normalisation is not None:
         mean, std = (np.array(normalisation[key])[:, None, None] for key in ("mean", "std"))
         image = (image - mean) / std

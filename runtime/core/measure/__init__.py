@@ -1,1 +1,1 @@
-"""Accuracy on a data set (evaluate) and time of a step (bench)."""
+"""The measurement of accuracy on a data set (evaluate), and records of benchmarks and predictions."""

@@ -1,9 +1,10 @@
-"""Numbers about a whole data set: how sure an accuracy is, what each class does, and of what exactly they were taken.
+"""Metrics of a whole data set: accuracy intervals, metrics per class, and the identity of artifact and data.
 
-With n[i][j] the samples of class i that were answered with class j (the confusion matrix), u[i] those that were not answered:
+With n[i][j] the samples of class i that were answered with class j (the confusion matrix), u[i] those without an
+answer:
 
-    recall_i    = n[i][i] / (u[i] + sum_j n[i][j])     how many of a class are found
-    precision_j = n[j][j] / sum_i n[i][j]              how many of its answers are right
+    recall_i    = n[i][i] / (u[i] + sum_j n[i][j])     the share of a class that is recognised
+    precision_j = n[j][j] / sum_i n[i][j]              the share of its answers that are right
     F1          = 2 precision recall / (precision + recall)
 """
 
@@ -20,20 +21,20 @@ from typing import TypedDict
 import numpy as np
 
 from runtime import native
-from runtime.core.base.files import measure
+from runtime.core.base.files import hash_artifact
 from runtime.core.base.latency import Z95
 from runtime.core.base.version import __version__
 from runtime.core.model.card import Card
-from runtime.core.model.digest import digest_of
+from runtime.core.model.digest import read_digest
 from runtime.core.parts import find_parts
 
 PACKAGES = ("numpy", "onnxruntime", "ray")
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion, right of n (E. B. Wilson, 1927); (0, 1) where n is 0.
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a proportion, right of n (E. B. Wilson, 1927); (0, 1) if n is 0.
 
-    Unlike p +- 1.96 s it stays within 0..1, and says something also where all are right.
+    Unlike p +- 1.96 s it stays within 0..1, and it has a width even if all are right.
     """
     if n == 0:
         return 0.0, 1.0
@@ -51,8 +52,8 @@ ClassRow = TypedDict(
 )
 
 
-class Identity(TypedDict, total=False):
-    """Which artifact it was; empty where nobody asked."""
+class ArtifactIdentity(TypedDict, total=False):
+    """The path, size and hashes of the artifact that was evaluated; empty if unknown."""
 
     path: str
     bytes: int
@@ -60,10 +61,10 @@ class Identity(TypedDict, total=False):
     digest: str | None
 
 
-def class_metrics(
+def compute_class_metrics(
     confusion: Sequence[Sequence[int]], classes: Sequence[str], unanswered: Sequence[int] | None = None
 ) -> list[ClassRow]:
-    """A row for each class, in order; None where nothing is divided by nothing.
+    """Compute precision, recall and F1 of each class, in order; None where the divisor is 0.
 
     confusion  [true][predicted],  unanswered  [true], whole numbers
     """
@@ -85,35 +86,36 @@ def class_metrics(
 
 
 def macro_f1(per_class: Sequence[ClassRow]) -> float | None:
-    """The mean F1 of the classes that have samples; None where there is none."""
+    """Return the mean F1 of the classes that have samples; None if there is none."""
     scores = [row["f1"] for row in per_class if row["samples"] and row["f1"] is not None]
     return sum(scores) / len(scores) if scores else None
 
 
-def artifact_identity(path: Path, card: Card) -> Identity:
-    """Of what was evaluated."""
-    size, sha256 = measure(path)
-    return {"path": str(path), "bytes": size, "sha256": sha256, "digest": digest_of(card)}
+def identify_artifact(path: Path, card: Card) -> ArtifactIdentity:
+    """Return the path, size, SHA-256 and digest of an artifact."""
+    size, sha256 = hash_artifact(path)
+    return {"path": str(path), "bytes": size, "sha256": sha256, "digest": read_digest(card)}
 
 
-def list_sha256(entries: Iterable[tuple[str, int | None]], place: str = "") -> str:
-    """The SHA-256 of a list of data: a line `path, tab, class` for each sample, the path as it is below the folder `place`.
+def hash_sample_list(entries: Iterable[tuple[str, int | None]], folder: str = "") -> str:
+    """Return the SHA-256 of a list of samples: a line `path, tab, class` for each of them.
 
-    It tells whether two numbers are of the same samples in the same order. It does not look into the recordings.
+    The path is relative to the folder `place`. Equal sums mean the same samples in the same order; the recordings are
+    not read.
     """
     digest = hashlib.sha256()
     for path, label in entries:
-        line = f"{path.removeprefix(place).lstrip('/')}\t{'' if label is None else label}\n"
+        line = f"{path.removeprefix(folder).lstrip('/')}\t{'' if label is None else label}\n"
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """What computed the numbers, and on what processor."""
-    found = {"plif": __version__, "python": platform.python_version()}
+def collect_versions() -> dict[str, str]:
+    """Return the versions of plif, Python and the engine packages, and the name of the processor."""
+    names = {"plif": __version__, "python": platform.python_version()}
     for package in (*PACKAGES, *(package for part in find_parts("engines").values() for package in part.packages)):
         try:
-            found[package] = importlib.metadata.version(package)
+            names[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {**found, "processor": native.processor()}
+    return {**names, "processor": native.processor_name()}

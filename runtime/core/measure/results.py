@@ -1,22 +1,25 @@
-"""What `plif bench` and `plif predict` find, for one artifact and one engine."""
+"""The results of `plif bench` and `plif predict`, for one artifact and one engine."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-from runtime.core.measure.evaluate.census import Lost, nothing_lost
-from runtime.core.measure.evaluate.predictions import Prediction, PredictionRow, json_row
-from runtime.core.measure.metrics import Identity
+from runtime.core.measure.evaluate.census import LostEvents, no_losses
+from runtime.core.measure.evaluate.predictions import Prediction, PredictionRow, to_json_row
+from runtime.core.measure.metrics import ArtifactIdentity
 
 
 @dataclass
 class Measurement:
-    """One artifact on one engine. Times are of one step of all streams; spike_mismatches is what its card's proof says.
+    """The benchmark result of one artifact on one engine.
+
+    Times are of one step of all streams; spike_mismatches is that of the proof in its card.
 
     bytes     of the artifact
-    weights   {layer: "4 bits a channel"} of those that are whole numbers
-    accuracy, samples, decisions_changed, mcnemar_p, synops   on a data set, where one was named (table.py): changed
-              against the first row; synops: effective synaptic operations per sample
+    weights   {layer: "4 bits a channel"} of the quantized weights
+    accuracy, samples, decisions_changed, mcnemar_p, synops   on a data set, where one was named (table.py):
+                                      changed against the first row; synops: effective synaptic operations per
+                                      sample
     """
 
     artifact: str
@@ -45,8 +48,8 @@ class Measurement:
         return asdict(self)
 
 
-class PredictedRow(PredictionRow):
-    """A recording.
+class TimedPredictionRow(PredictionRow):
+    """The prediction of a recording, as JSON, with its time.
 
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
     """
@@ -56,13 +59,14 @@ class PredictedRow(PredictionRow):
 
 @dataclass
 class Predicted:
-    """What `plif predict --json` prints.
+    """The result of `plif predict`, as `--json` prints it.
 
     recordings   how many there are;  unreadable: how many of them could not be read
-    answers      {class: recordings that were taken for it};  unanswered: those that have no label, as their `why` says
-    lost         as in Census (runtime/core/measure/evaluate/census.py)
-    fit          of the recordings and the network (runtime/core/events/fit.py)
-    predictions  in the order of the recordings; empty where they were written to `out`
+    answers      {class: recordings with this label};  unanswered: recordings without a label, for the reason in
+                 `why`
+    lost         recordings that lost events (runtime/core/measure/evaluate/census.py)
+    fit          how the recordings match the training of the network (runtime/core/events/fit.py)
+    predictions  in the order of the recordings; empty if they were written to `out`
     """
 
     recordings: int
@@ -74,16 +78,17 @@ class Predicted:
     workers: int
     seconds: float
     throughput_per_s: float
-    artifact: Identity
+    artifact: ArtifactIdentity
     out: str | None = None
     predictions: list[Prediction] = field(repr=False, default_factory=list)
     first_unreadable: str | None = None
     unanswered: int = 0
-    lost: Lost = field(default_factory=nothing_lost)
+    lost: LostEvents = field(default_factory=no_losses)
     fit: dict[str, object] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        rows: list[PredictedRow] = [
-            {**json_row(one, self.classes), "milliseconds": one.milliseconds} for one in self.predictions
+        rows: list[TimedPredictionRow] = [
+            {**to_json_row(prediction, self.classes), "milliseconds": prediction.milliseconds}
+            for prediction in self.predictions
         ]
         return asdict(replace(self, predictions=[])) | {"predictions": rows}

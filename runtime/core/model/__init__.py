@@ -1,7 +1,7 @@
-"""What a network is, without anything that runs it.
+"""The description of a network, without any code that runs it.
 
 notation    the strings of the paper's Table S1
 neurons     the equations of all neurons
 graph       layers, attributes and weights of an exported network
-card        what a file says of itself; artifacts: which kind of file it is; readers: its bytes
+card        the metadata record in a file; artifacts: the kinds of files; readers: their bytes
 """

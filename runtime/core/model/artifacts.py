@@ -1,10 +1,11 @@
-"""Kinds of files that carry a card: how its content tells the kind, where its card is, and what is beside it.
+"""The kinds of files that carry a card: how to detect the kind, and where the card and the weights are.
 
     model      model.pt, a zip of torch.save: tensors and the card's text
     onnx       one file; the card is in its metadata
 
-Every other kind is a part: a folder of runtime/artifacts, whose part.py says how it is recognised (MAGIC, PATTERN, or HOLDS of a
-folder) and whose kind.py has its KINDS. Any other file is taken for ONNX, and the reader of ONNX refuses it where it is not.
+Every other kind is a part: a folder of runtime/artifacts. Its part.py says how to detect it (MAGIC, PATTERN, or HOLDS
+  of a
+folder) and its kind.py has its KINDS. Any other file is taken for ONNX, and the reader of ONNX refuses it if it is not.
 """
 
 from __future__ import annotations
@@ -20,73 +21,76 @@ from typing import TYPE_CHECKING, Any
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import open_regular
 from runtime.core.model.readers import onnx_wire, torch_zip
-from runtime.core.parts import Part, find_parts, parts_of_others
+from runtime.core.parts import Part, find_parts, third_party_parts
 
 if TYPE_CHECKING:
     from runtime.core.model.readers.contents import Contents
 
 CARD_KEY = "plif.card"  # the card's key among ONNX metadata_props, and in the metadata of a NIR graph
 CARD_FILE = "card.json"  # the card of an artifact that is a folder
-MOST_CARD = 64 << 20  # bytes; a card is a few kB, and a wrong length must not make us read more than this
-HEAD = 8  # bytes at the start of a file that tell its kind
+MAX_CARD_BYTES = 64 << 20  # bytes; a card is a few kB; the limit stops a wrong length
+HEAD_BYTES = 8  # bytes at the start of a file that identify its kind
 ZIP, ONNX_BEGINS, PICKLE = b"PK\x03\x04", b"\x08", b"\x80"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of model or artifact.
+    """One kind of model or artifact file, and the functions that read it.
 
     suffix     the end of its file names; engines list the suffixes that they open
     card_text  path -> the card as JSON text
-    instead    what else to do with it than to run it
-    is_it      path -> whether it is this one, of a part with several kinds; the last takes what is left
+    instead    advice for a kind that no engine runs
+    matches    path -> whether the file is of this kind, of a part with several kinds; the last one takes all
+               others
+    no_exit    the reason why its card can have no `exit`
 
-    Functions that are imported when asked for, since they need NumPy, are "module:function":
+    Functions that need NumPy are "module:function" and imported at their first call:
 
-    contents   path -> what the digest binds to the card. None: of a model nothing; an engine is only opened by the SHA-256 of
-               its file
-    with_card  path, card -> the bytes of the file with this card, which differs from its own in `exit` or `decide`, and the
-               digest that fits; None where a card cannot be changed, or where its writer is core
-    program    path, card -> a program of libplif that is in it, as the bytes of a .plif file, checked against its card
-    no_exit    why its card can have no `exit`
+    contents   path -> the parts that the digest binds to the card. None: a model has none, and an engine is
+               opened by the SHA-256 of its file only
+    replace_card  path, card -> the bytes of the file with this card, which differs from its own in `exit` or
+               `decide`, and with the new digest; None if a card cannot be changed, or if its writer is in the
+               core
+    program    path, card -> the libplif program in the file, as the bytes of a .plif file, checked against its
+               card
     """
 
     name: str
     suffix: str
     card_text: Callable[[Path], str]
     instead: str = ""
-    is_it: Callable[[Path], bool] = lambda path: True
+    matches: Callable[[Path], bool] = lambda path: True
     contents: str | None = None
     with_card: str | None = None
     program: str | None = None
     no_exit: str = ""
 
     def read_contents(self, path: Path) -> Contents:
-        """What is beside the card of the artifact at `path`, which is read whole. Raises PlifError where it cannot be."""
+        """Read a whole artifact and hash its parts other than the card. Raises PlifError if it is unreadable."""
         from runtime.core.model.readers.contents import Contents
 
-        return Contents() if self.contents is None else _function(self.contents)(path)
+        return Contents() if self.contents is None else _import_function(self.contents)(path)
 
     def write_card(self, path: Path, card: dict[str, object]) -> bytes:
-        """The file at `path` with this card, of a kind that has `with_card`."""
+        """Return the bytes of an artifact file with another card, for a kind that has `replace_card`."""
         assert self.with_card is not None
-        made: bytes = _function(self.with_card)(path, card)
-        return made
+        data: bytes = _import_function(self.with_card)(path, card)
+        return data
 
     def read_program(self, path: Path, card: dict[str, object]) -> bytes:
-        """The program of libplif in the file at `path`, of a kind that has `program`."""
+        """Return the libplif program in an artifact file, for a kind that has `program`."""
         assert self.program is not None
-        found: bytes = _function(self.program)(path, card)
-        return found
+        program: bytes = _import_function(self.program)(path, card)
+        return program
 
 
-def _function(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), name)
-    return found
+def _import_function(reference: str) -> Callable[..., Any]:
+    module, _, name = reference.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
-def _onnx_card(path: Path) -> str:
+def _read_onnx_card(path: Path) -> str:
     text = onnx_wire.read_metadata(path).get(CARD_KEY)
     if text is None:
         raise PlifError(
@@ -97,12 +101,12 @@ def _onnx_card(path: Path) -> str:
 
 
 def read_folder_card(path: Path) -> str:
-    """The card of an artifact that is a folder."""
+    """Read the card text of an artifact that is a folder."""
     file = path / CARD_FILE
     with open_regular(file, "the card of an artifact; export the model again") as opened:
-        text = opened.read(MOST_CARD + 1)
-    if len(text) > MOST_CARD:
-        raise PlifError(f"{file}: more than {MOST_CARD} bytes; expected a card; export the model again")
+        text = opened.read(MAX_CARD_BYTES + 1)
+    if len(text) > MAX_CARD_BYTES:
+        raise PlifError(f"{file}: more than {MAX_CARD_BYTES} bytes; expected a card; export the model again")
     try:
         return text.decode()
     except UnicodeDecodeError:
@@ -110,29 +114,29 @@ def read_folder_card(path: Path) -> str:
 
 
 MODEL = Kind("model", ".pt", torch_zip.read_card_text)
-ONNX = Kind("onnx", ".onnx", _onnx_card, contents="runtime.core.model.readers.onnx_contents:read_contents")
+ONNX = Kind("onnx", ".onnx", _read_onnx_card, contents="runtime.core.model.readers.onnx_contents:read_contents")
 
 
-def suffixes() -> set[str]:
-    """What the names of models and artifacts end in, as pathlib has it: none of a folder's."""
-    known = (MODEL.suffix, ONNX.suffix, *(part.suffix for part in find_parts("artifacts").values()))
-    return {Path(f"_{suffix}").suffix for suffix in known}
+def list_suffixes() -> set[str]:
+    """Return the file suffixes of models and artifacts, as pathlib sees them; folders have none."""
+    names = (MODEL.suffix, ONNX.suffix, *(part.suffix for part in find_parts("artifacts").values()))
+    return {Path(f"_{suffix}").suffix for suffix in names}
 
 
-def kind_of(path: Path) -> Kind:
-    """The kind of the file or folder at `path`. Raises PlifError where there is none, or none of ours."""
+def detect_kind(path: Path) -> Kind:
+    """Detect the kind of a model or artifact at a path. Raises PlifError for a missing file or an unknown kind."""
     folder = os.path.isdir(path)  # pathlib's is_dir raises where a folder on the way may not be searched
-    head = b"" if folder else _head(path)
-    if found := _found(find_parts("artifacts").values(), path, head, folder):
-        return found
+    head = b"" if folder else _read_head(path)
+    if kind := _find_kind(find_parts("artifacts").values(), path, head, folder):
+        return kind
     if head[:1] == PICKLE:
         raise PlifError(
             f"{path}: a bare pickle, which may run code; refused. Expected a model.pt written by plif_train.save"
         )
     if head[:4] == ZIP:
         return MODEL
-    if head[:1] != ONNX_BEGINS and (found := _found(parts_of_others("artifacts").values(), path, head, folder)):
-        return found
+    if head[:1] != ONNX_BEGINS and (kind := _find_kind(third_party_parts("artifacts").values(), path, head, folder)):
+        return kind
     if folder:
         raise PlifError(
             f"{path}: is a folder, and no artifact; expected a model.pt or an exported artifact such as model.onnx"
@@ -140,21 +144,24 @@ def kind_of(path: Path) -> Kind:
     return ONNX
 
 
-def _found(parts: Iterable[Part], path: Path, head: bytes, folder: bool) -> Kind | None:
+def _find_kind(parts: Iterable[Part], path: Path, head: bytes, folder: bool) -> Kind | None:
     for part in parts:
-        if is_of(part, path, head, folder):
+        if has_mark(part, path, head, folder):
             kinds: tuple[Kind, ...] = part.load("kind:KINDS")
-            return next(kind for kind in kinds if kind.is_it(path))
+            return next(kind for kind in kinds if kind.matches(path))
     return None
 
 
-def is_of(part: Part, path: Path, head: bytes, folder: bool) -> bool:
-    """Whether a file or folder is what a part recognises;  head: the first HEAD bytes of a file."""
+def has_mark(part: Part, path: Path, head: bytes, folder: bool) -> bool:
+    """Return whether a file or folder is of a part's kind, by its first bytes or by a file in the folder.
+
+    head  the first HEAD_BYTES of a file
+    """
     if folder:
         return bool(part.holds) and next(path.glob(part.holds), None) is not None
     return head.startswith(part.magic) or bool(part.pattern and re.match(part.pattern, head, re.DOTALL))
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     with open_regular(path, "a model.pt or an exported artifact such as model.onnx") as file:
-        return file.read(HEAD)
+        return file.read(HEAD_BYTES)

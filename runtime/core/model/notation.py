@@ -1,17 +1,18 @@
-"""The strings of Table S1 of the PLIF paper (Fang et al., ICCV 2021, supplement) as a small language.
+"""The notation of networks: the strings of Table S1 of the PLIF paper as a small language.
+
+Source: Fang et al., ICCV 2021, supplement.
 
     network := item ("-" item)*
     item    := "{" network "}" "*" count | layer
-    layer   := c<channels>k<kernel>s<stride>   convolution, padding kernel//2 for an odd kernel, 0 for an even one
-             | MPk<kernel>s<stride>             max pooling, no padding
-             | APk<kernel>s<stride>             average pooling, no padding; after a fully connected layer it is the vote
-             | FC<features>                     fully connected; the first one implies a flatten
-             | BN | DP                          batch normalisation, dropout
-             | IF | LIF | PLIF                  spiking neurons
+    layer   := c<channels>k<kernel>s<stride>   convolution, padding kernel//2 for an odd kernel, 0 for an even
+            one | MPk<kernel>s<stride>             max pooling, no padding | APk<kernel>s<stride>
+            average pooling, no padding; after a fully connected layer it is the vote | FC<features>
+            fully connected; the first one implies a flatten | BN | DP                          batch
+            normalisation, dropout | IF | LIF | PLIF                  spiking neurons
 
-`parse` gives a Notation of frozen records, and `str` of it is the string that was read. `name_layers` takes the shape of the
-input and gives every layer its name and its shapes. Networks, graphs and cards take them from there, so these rules stand in
-one place.
+`parse_notation` returns a Notation of frozen records, and `str` of it is the original string. `name_layers` takes the
+shape of the input and gives every layer its name and its shapes. Networks, graphs and cards use them, so these rules
+are in one place.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from typing import Any
 from runtime.core.base.errors import PlifError
 
 Shape = tuple[int, ...]
-SHOWN = 200  # characters of a notation before and after the place of an error
+CONTEXT = 200  # characters of a notation before and after an error
 
 
 class NotationError(PlifError):
-    """A notation string that cannot be read. `position`, from 0, is the character at which reading stopped."""
+    """A network notation that cannot be parsed; `position`, from 0, is the character of the error."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
-        before, after = text[max(0, position - SHOWN) : position], text[position : position + SHOWN]
-        before = f"...{before}" if position > SHOWN else before
-        after = f"{after}..." if position + SHOWN < len(text) else after
+        before, after = text[max(0, position - CONTEXT) : position], text[position : position + CONTEXT]
+        before = f"...{before}" if position > CONTEXT else before
+        after = f"{after}..." if position + CONTEXT < len(text) else after
         super().__init__(f"network notation, character {position + 1}: {problem}, in '{before}>>>{after}'")
 
 
@@ -104,24 +105,24 @@ Layer = Conv | Pool | FC | BN | Dropout | Neurons
 
 @dataclass(frozen=True)
 class Notation:
-    """A parsed network: `items` as written, `layers()` with every repetition expanded."""
+    """A parsed network notation: `items` as written, `layers()` with every repetition expanded."""
 
     items: tuple[Layer | Repeat, ...]
 
     def __str__(self) -> str:
-        return "-".join(str(item) for item in self.items)
+        return "-".join(str(entry) for entry in self.items)
 
     def layers(self) -> Iterator[Layer]:
-        for item in self.items:
-            if isinstance(item, Repeat):
-                for _ in range(item.times):
-                    yield from item.body.layers()
+        for entry in self.items:
+            if isinstance(entry, Repeat):
+                for _ in range(entry.times):
+                    yield from entry.body.layers()
             else:
-                yield item
+                yield entry
 
 
-# How each layer is written; the groups are the fields of its record, in order.
-_WRITTEN: dict[type[Any], str] = {
+# The pattern of each layer; its groups are the fields of the record, in order.
+_PATTERNS: dict[type[Any], str] = {
     Conv: r"c([0-9]+)k([0-9]+)s([0-9]+)",
     Pool: r"(MP|AP)k([0-9]+)s([0-9]+)",
     FC: r"FC([0-9]+)",
@@ -129,55 +130,57 @@ _WRITTEN: dict[type[Any], str] = {
     Dropout: r"DP",
     Neurons: r"(PLIF|LIF|IF)",
 }
-_MOST_LAYERS = 10_000  # nested repetitions multiply: a short string could otherwise ask for a billion layers
+_MAX_LAYERS = 10_000  # nested repetitions multiply: a short string could otherwise ask for a billion layers
 
 
-def parse(text: str) -> Notation:
-    """Reads a notation string. Raises NotationError where it cannot be read."""
-    notation, end = _network(text, 0, depth=0)
+def parse_notation(text: str) -> Notation:
+    """Parse a network notation such as c128k3s1-BN-PLIF-FC10. Raises NotationError if it is invalid."""
+    notation, end = _parse_network(text, 0, depth=0)
     if end != len(text):
         raise NotationError(text, end, "expected '-' and a layer, or the end")
-    if _size(notation) > _MOST_LAYERS:
-        raise NotationError(text, 0, f"the repetitions give more than {_MOST_LAYERS} layers")
+    if _count_layers(notation) > _MAX_LAYERS:
+        raise NotationError(text, 0, f"the repetitions give more than {_MAX_LAYERS} layers")
     return notation
 
 
-def _network(text: str, at: int, depth: int) -> tuple[Notation, int]:
+def _parse_network(text: str, position: int, depth: int) -> tuple[Notation, int]:
     if depth > 20:
-        raise NotationError(text, at, "braces nested deeper than 20")
+        raise NotationError(text, position, "braces nested deeper than 20")
     items: list[Layer | Repeat] = []
     while True:
-        item, at = _item(text, at, depth)
-        items.append(item)
-        if at < len(text) and text[at] == "-":
-            at += 1
+        entry, position = _parse_item(text, position, depth)
+        items.append(entry)
+        if position < len(text) and text[position] == "-":
+            position += 1
         else:
-            return Notation(tuple(items)), at
+            return Notation(tuple(items)), position
 
 
-def _item(text: str, at: int, depth: int) -> tuple[Layer | Repeat, int]:
-    if at < len(text) and text[at] == "{":
-        body, at = _network(text, at + 1, depth + 1)
-        if at == len(text) or text[at] != "}":
-            raise NotationError(text, at, "expected '-' and a layer, or '}'")
-        count = re.compile(r"\*([0-9]{1,5})").match(text, at + 1)
+def _parse_item(text: str, position: int, depth: int) -> tuple[Layer | Repeat, int]:
+    if position < len(text) and text[position] == "{":
+        body, position = _parse_network(text, position + 1, depth + 1)
+        if position == len(text) or text[position] != "}":
+            raise NotationError(text, position, "expected '-' and a layer, or '}'")
+        count = re.compile(r"\*([0-9]{1,5})").match(text, position + 1)
         if not count or int(count[1]) < 1:
-            raise NotationError(text, at + 1, "expected '*' and how many times, e.g. '*2'")
+            raise NotationError(text, position + 1, "expected '*' and how many times, e.g. '*2'")
         return Repeat(body, int(count[1])), count.end()
-    for record, written in _WRITTEN.items():
-        if match := re.compile(written).match(text, at):
+    for layer_class, pattern in _PATTERNS.items():
+        if match := re.compile(pattern).match(text, position):
             sizes = [group for group in match.groups() if group.isdigit()]
             if any(len(size) > 7 or not 1 <= int(size) <= 1_000_000 for size in sizes):
-                raise NotationError(text, at, f"'{match[0][:40]}' has a size outside 1..1000000")
+                raise NotationError(text, position, f"'{match[0][:40]}' has a size outside 1..1000000")
             fields = [int(group) if group.isdigit() else group for group in match.groups()]
-            return record(*fields), match.end()
+            return layer_class(*fields), match.end()
     raise NotationError(
-        text, at, "expected a layer: c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2"
+        text,
+        position,
+        "not a layer; expected one such as c128k3s1, MPk2s2, APk10s10, FC100, BN, DP, IF, LIF, PLIF or {...}*2",
     )
 
 
-def _size(notation: Notation) -> int:
-    return sum(item.times * _size(item.body) if isinstance(item, Repeat) else 1 for item in notation.items)
+def _count_layers(notation: Notation) -> int:
+    return sum(entry.times * _count_layers(entry.body) if isinstance(entry, Repeat) else 1 for entry in notation.items)
 
 
 # --- names and shapes ---------------------------------------------------------------------------------------------
@@ -202,9 +205,9 @@ class NamedLayer:
 
 
 def name_layers(notation: Notation, input_shape: Shape) -> list[NamedLayer]:
-    """Name and shapes of every layer, in order, for an input of shape (C, H, W).
+    """Return the name and the shapes of every layer of a network, in order, for an input (C, H, W).
 
-    Raises PlifError when a layer does not fit the shape of its input.
+    Raises PlifError if a layer does not fit the shape of its input.
     """
     if len(input_shape) != 3 or any(n < 1 for n in input_shape):
         raise PlifError(f"input shape {input_shape}: expected three positive sizes (channels, height, width)")
@@ -226,29 +229,29 @@ def name_layers(notation: Notation, input_shape: Shape) -> list[NamedLayer]:
 
     layers = list(notation.layers())
     for i, layer in enumerate(layers):
-        before_fc = isinstance(layer, FC) or (isinstance(layer, Dropout) and _next_is_fc(layers, i))
+        before_fc = isinstance(layer, FC) or (isinstance(layer, Dropout) and _is_before_fc(layers, i))
         if before_fc and len(shape) == 3:
             add("flatten", "Flatten", None, (shape[0] * shape[1] * shape[2],))
         if isinstance(layer, Conv):
             convs += 1
             block = f"conv{convs}"
-            _spatial(layer, shape)
-            add(block, "Conv", layer, (layer.channels, *_window(layer, shape, layer.padding)))
+            _require_image(layer, shape)
+            add(block, "Conv", layer, (layer.channels, *_window_output(layer, shape, layer.padding)))
         elif isinstance(layer, FC):
             fcs += 1
             block = f"fc{fcs}"
             add(block, "Linear", layer, (layer.features,))
         elif isinstance(layer, BN):
-            _spatial(layer, shape)
+            _require_image(layer, shape)
             add(f"{block}_bn", "BatchNorm", layer, shape)
         elif isinstance(layer, Neurons):
             add(f"{block}_neuron", "Neuron", layer, shape)
         elif isinstance(layer, Dropout):
-            following = f"fc{fcs + 1}" if _next_is_fc(layers, i) else block
+            following = f"fc{fcs + 1}" if _is_before_fc(layers, i) else block
             add(f"{following}_dropout", "Dropout", layer, shape)
         elif len(shape) == 3:
             op = "MaxPool" if layer.kind == "MP" else "AvgPool"
-            add(f"{block}_pool", op, layer, (shape[0], *_window(layer, shape, padding=0)))
+            add(f"{block}_pool", op, layer, (shape[0], *_window_output(layer, shape, padding=0)))
         else:
             if layer.kind != "AP" or layer.kernel != layer.stride or shape[0] % layer.kernel:
                 raise PlifError(
@@ -259,18 +262,18 @@ def name_layers(notation: Notation, input_shape: Shape) -> list[NamedLayer]:
     return named
 
 
-def _next_is_fc(layers: list[Layer], i: int) -> bool:
+def _is_before_fc(layers: list[Layer], i: int) -> bool:
     following = (layer for layer in layers[i + 1 :] if not isinstance(layer, Dropout))
     return isinstance(next(following, None), FC)
 
 
-def _spatial(layer: Layer, shape: Shape) -> None:
+def _require_image(layer: Layer, shape: Shape) -> None:
     if len(shape) != 3:
         raise PlifError(f"layer '{layer}' needs an image (C, H, W), but a vector of {shape[0]} features reaches it")
 
 
-def _window(layer: Conv | Pool, shape: Shape, padding: int) -> Shape:
-    """Height and width of what a sliding window gives for an input (C, H, W)."""
+def _window_output(layer: Conv | Pool, shape: Shape, padding: int) -> Shape:
+    """Return the height and width of a sliding window's output, for an input (C, H, W)."""
     out = tuple((n + 2 * padding - layer.kernel) // layer.stride + 1 for n in shape[1:])
     if min(out) < 1:
         raise PlifError(f"layer '{layer}' does not fit: an image of {shape[1]}x{shape[2]} reaches it")

@@ -1,5 +1,7 @@
-"""What the JSON of a card says, key by key. card.py holds a card against this, and docs/schemas/card.json is made of it; to add a
-key, say it here.
+"""The JSON records of a card, key by key; the single source of truth for their keys and types.
+
+card.py checks a card against these records, and docs/schemas/card.json is generated from them. To add a key, add it
+here.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ Output = Literal["votes", "spikes", "currents", "membrane"]
 
 
 class InputRecord(TypedDict):
-    """One step of the input.
+    """The input of a network at one step.
 
-    shape   [C, H, W], without the batch; of networks of other libraries also other ones
+    shape   [C, H, W], without the batch; networks of other libraries may have other shapes
     """
 
     kind: Literal["events", "static"]
@@ -23,14 +25,14 @@ class InputRecord(TypedDict):
 
 
 class NormalisationRecord(TypedDict):
-    """What is subtracted from each channel of an image, and by what it is then divided."""
+    """The mean to subtract from each channel of an image, and the std to divide it by."""
 
     mean: list[float]
     std: list[float]
 
 
 class DigestRecord(TypedDict):
-    """runtime/core/model/digest.py.
+    """The digest of an artifact (runtime/core/model/digest.py).
 
     sha256  of all parts;  parts: the SHA-256 of each
     """
@@ -40,7 +42,7 @@ class DigestRecord(TypedDict):
 
 
 class CardRecord(TypedDict):
-    """What both kinds of card say.
+    """The keys that both kinds of card have.
 
     T               time-steps of a sample
     classes         in the order of the outputs
@@ -59,12 +61,12 @@ class CardRecord(TypedDict):
     versions: dict[str, str]
 
 
-class MayBeInCard(TypedDict, total=False):
-    """What a card of either kind may say.
+class OptionalCardKeys(TypedDict, total=False):
+    """The optional keys of both kinds of card.
 
     view        pictures were turned upright in training
     sensor      [width, height] of the recordings of its training, where all had the same
-    decide      by which `rule` feeds without an end are decided, and what that was found on
+    decide      the `rule` that decides feeds without an end, and the data that it was found on
     trained_on  size, rate, polarity and events a pixel of the recordings of its training
     """
 
@@ -74,11 +76,11 @@ class MayBeInCard(TypedDict, total=False):
     trained_on: dict[str, object]
 
 
-class ModelCard(CardRecord, MayBeInCard):
-    """Of a model.pt.
+class ModelCard(CardRecord, OptionalCardKeys):
+    """The card of a model.pt.
 
     notation  the layers;  options: of its neurons and of its training
-    training  what the training recorded, or null
+    training  the record of the training, or null
     """
 
     notation: str
@@ -98,7 +100,7 @@ class NodeRecord(TypedDict):
 
 
 class GraphRecord(TypedDict):
-    """A card's `graph`."""
+    """The `graph` of a card: its input, output and nodes."""
 
     input: str
     output: str
@@ -107,7 +109,7 @@ class GraphRecord(TypedDict):
 
 
 class StateRecord(TypedDict):
-    """One of a card's `states`: a tensor in, and one out."""
+    """One state variable of a card's `states`: a tensor in, and a tensor out."""
 
     name: str
     input: str
@@ -124,10 +126,10 @@ class _Output(TypedDict):
 
 
 class OutputRecord(_Output, total=False):
-    """What y is.
+    """The output y of a network.
 
     voters  neurons that vote for a class
-    shape   without the batch, where y is a map and not one number for each class
+    shape   without the batch, if y is a map and not one number for each class
     """
 
     voters: int
@@ -150,10 +152,13 @@ class _Parity(TypedDict):
 
 
 class ParityRecord(_Parity, total=False):
-    """What `plif verify --json` says of the proof on the day of the export. With rounded weights also:
+    """The result of the proof at the time of the export, as in `plif verify --json`.
+
+    With rounded weights also:
 
     rounding_mismatches   spikes that differ from the model in fp32, in one step from equal states
-    rounded_spikes        of the model in fp32, that rounded weights had a part in: what the others show is nothing about rounding
+    rounded_spikes        spikes of the model in fp32 that depend on rounded weights; the others prove nothing
+                          about rounding
     rounded_fire          whether a layer with rounded weights fires on that input from reset
     flips                 {layer: spikes that differ from the model in fp32, on its own spikes}
     """
@@ -183,22 +188,23 @@ class _Artifact(CardRecord):
     parity: ParityRecord | str | None
 
 
-class ArtifactCard(_Artifact, MayBeInCard, total=False):
-    """Of an exported artifact.
+class ArtifactCard(_Artifact, OptionalCardKeys, total=False):
+    """The card of an exported artifact.
 
     notation       the layers, where the model has one
     batch          a fixed number of streams, or null
     taus           of each layer: a number, one a channel, or null for no leak
     v_threshold    of all layers, or {layer: its own};  v_reset: likewise, null for a soft reset
     source_sha256  of the model's file, or null
-    parity         of the proof, or why there is none
-    classes_named  false where nobody named the classes, so that they are numbers
-    digest         what binds card, weights and graph to each other
+    parity         the result of the proof, or why there is none
+    classes_named  false if the classes have no names, so that they are numbers
+    digest         binds card, weights and graph to each other
     options        of the target, that `--set` gave
-    provenance     where the network comes from: its maker says so
-    exit           the `margin` of an early exit, and what it was found on
-    flush_denormals  false where an engine that makes 0 of subnormal numbers would give other spikes; else no such key
-    target         what was written: no such key of an ONNX file;  memory: of a microcontroller, in bytes
+    provenance     the origin of the network, according to its maker
+    exit           the `margin` of an early exit, and the data that it was found on
+    flush_denormals  false if an engine that replaces subnormal numbers by 0 would give other spikes; else no
+                     such key
+    target         the target of the export: no such key of an ONNX file;  memory: of a microcontroller, in bytes
     engine, stateful, onnx_sha256, triton, nir, files   of single targets
     """
 
@@ -218,15 +224,18 @@ class ArtifactCard(_Artifact, MayBeInCard, total=False):
     files: dict[str, str]
 
 
-def whole(number: object, least: int = 0) -> int:
-    """A number of the card. Raises ValueError for what is none, or not one of 32 bits, or smaller than `least`."""
+def require_integer(number: object, least: int = 0) -> int:
+    """Return an integer of a card; ValueError if it is no 32-bit integer of at least `least`."""
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 1 << 31:
         raise ValueError(f"{str(number)[:40]}, where a whole number from {least} on is expected")
     return number
 
 
-def as_map(shape: Sequence[int]) -> tuple[int, int, int]:
-    """A card's shape as [C, H, W]; a vector of n is [n, 1, 1], a row of places [C, 1, L], and of more axes of space all but the
-    last are one: [C, D * H, W]. Raises ValueError for what is no shape."""
-    c, *inner = (whole(n, 1) for n in shape)
-    return c, whole(math.prod(inner[:-1]), 1), inner[-1] if inner else 1
+def to_map_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Convert a card's shape to a map [C, H, W].
+
+    A vector of n is [n, 1, 1], a row of places is [C, 1, L]; of more spatial axes all but the last become one: [C, D
+    * H, W]. Raises ValueError for an invalid shape.
+    """
+    c, *inner = (require_integer(n, 1) for n in shape)
+    return c, require_integer(math.prod(inner[:-1]), 1), inner[-1] if inner else 1

@@ -1,21 +1,24 @@
-"""How a rule of a layer, a function or a neuron refuses: what was found against it, and what to do."""
+"""The exceptions with which the rules of a layer, a function or a neuron refuse: the problem and the remedy."""
 
 from __future__ import annotations
 
 
 class Unsupported(Exception):
-    """Raised where a rule is broken; whoever reads the network adds where it was, unless `path` says it."""
+    """A network that breaks a rule of the exporter; the reader adds the place, unless `path` names it."""
 
     def __init__(self, rule: str, advice: str, path: str | None = None) -> None:
         super().__init__(f"{rule}; {advice}")
         self.rule, self.advice, self.path = rule, advice, path
 
 
-class NeverSupported(Unsupported):
-    """What reading it another way would not mend: the module is not what its author takes it for."""
+class InvalidModule(Unsupported):
+    """A module with an error of its own, which no other reader could export either."""
 
 
 def require(holds: bool, rule: str, advice: str) -> None:
-    """Raises Unsupported unless the condition holds. rule: what was found against it."""
+    """Raise Unsupported unless a condition holds.
+
+    rule    the problem that was found;  advice: the remedy
+    """
     if not holds:
         raise Unsupported(rule, advice)

@@ -1,8 +1,8 @@
-"""A neuron's equation as an expression: its values are symbols, which record operations instead of computing them.
+"""Symbolic values: they record the operations of a neuron's equation instead of computing them.
 
-`Symbol` overloads + - * / and comparisons, so that an equation of runtime/core/model/neurons.py, called with symbols, returns its
-expression, in the equation's own order of operations. Whoever writes or runs one takes it from there: ONNX nodes and C
-(plif_export/writers), programs of the event engine (runtime/engines/event_program/neurons.py).
+`Symbol` overloads + - * / and comparisons, so that an equation of runtime/core/model/neurons.py, called with symbols,
+returns its expression, in the equation's own order of operations. Its users are ONNX nodes and C
+(plif_export/writers), and programs of the event engine (runtime/engines/event_program/neurons.py).
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from typing import Any, Protocol, SupportsFloat
 
 
 class Value(Protocol):
-    """What a backend computes with: an array [B, ...], a measure, a shape, a symbol, a node of a graph, a view of memory."""
+    """A value of a backend with arithmetic and comparisons: an array [B, ...], a measure, a shape or a symbol."""
 
-    def __add__(self, other: Operand, /) -> Value: ...
-    def __radd__(self, other: SupportsFloat, /) -> Value: ...
-    def __sub__(self, other: Operand, /) -> Value: ...
-    def __rsub__(self, other: SupportsFloat, /) -> Value: ...
-    def __mul__(self, other: Operand, /) -> Value: ...
-    def __rmul__(self, other: SupportsFloat, /) -> Value: ...
-    def __truediv__(self, other: Operand, /) -> Value: ...
-    def __ge__(self, other: Operand, /) -> Value: ...
-    def __gt__(self, other: Operand, /) -> Value: ...
+    def __add__(self, operand: Operand, /) -> Value: ...
+    def __radd__(self, operand: SupportsFloat, /) -> Value: ...
+    def __sub__(self, operand: Operand, /) -> Value: ...
+    def __rsub__(self, operand: SupportsFloat, /) -> Value: ...
+    def __mul__(self, operand: Operand, /) -> Value: ...
+    def __rmul__(self, operand: SupportsFloat, /) -> Value: ...
+    def __truediv__(self, operand: Operand, /) -> Value: ...
+    def __ge__(self, operand: Operand, /) -> Value: ...
+    def __gt__(self, operand: Operand, /) -> Value: ...
 
 
 Operand = Value | SupportsFloat
 States = dict[str, Value]
-Stepped = tuple[Value, Value, States]  # (h, s, next state) of a neuron
+StepOutput = tuple[Value, Value, States]  # (h, s, next state) of a neuron
 
 
 class Math(Protocol):
-    """What an equation calls beside arithmetic: its argument `m`."""
+    """The functions of an equation that are no arithmetic operators: its argument `m`."""
 
     def spikes(self, fires: Value) -> Value:
-        """0.0 and 1.0 of a comparison."""
+        """Convert a comparison [B, ...] to spikes: 0.0 and 1.0."""
 
     def where(self, condition: Value, a: Operand, b: Operand) -> Value: ...
 
     def op(self, name: str, *operands: Operand) -> Value:
-        """An operation of a program (runtime.neurons.traced_program.program.OPS)."""
+        """Apply an operation of a traced program by name (runtime.neurons.traced_program.program.OPS)."""
 
 
 class Terms:
-    """The `n` of an equation: the layer's parameters, and its attributes, of which numbers become values of the backend.
+    """The parameters and attributes of a neuron layer: the argument `n` of an equation.
 
     arrays    the parameters by name
-    constant  (name, number) -> value
+    constant  (name, number) -> value: converts number attributes to values of the backend
     An attribute that the layer lacks is None.
     """
 
@@ -66,47 +66,47 @@ class Terms:
 
 
 class Symbol:
-    """One value of an equation: a tensor that exists (`name`), or an operation on other values."""
+    """A value of an equation: an existing tensor (`name`), or an operation on other values."""
 
     def __init__(self, op: str | None, inputs: tuple[Symbol | float, ...] = (), name: str | None = None):
         self.op, self.inputs, self.name = op, inputs, name
 
-    def __add__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Add", (self, other))
+    def __add__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Add", (self, operand))
 
-    def __radd__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Add", (other, self))
+    def __radd__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Add", (operand, self))
 
-    def __sub__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Sub", (self, other))
+    def __sub__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Sub", (self, operand))
 
-    def __rsub__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Sub", (other, self))
+    def __rsub__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Sub", (operand, self))
 
-    def __mul__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Mul", (self, other))
+    def __mul__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Mul", (self, operand))
 
-    def __rmul__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Mul", (other, self))
+    def __rmul__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Mul", (operand, self))
 
-    def __truediv__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Div", (self, other))
+    def __truediv__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Div", (self, operand))
 
-    def __rtruediv__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Div", (other, self))
+    def __rtruediv__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Div", (operand, self))
 
-    def __ge__(self, other: Symbol | float) -> Symbol:
-        return Symbol("GreaterOrEqual", (self, other))
+    def __ge__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("GreaterOrEqual", (self, operand))
 
-    def __gt__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Greater", (self, other))
+    def __gt__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Greater", (self, operand))
 
-    def __lt__(self, other: Symbol | float) -> Symbol:
-        return Symbol("Less", (self, other))
+    def __lt__(self, operand: Symbol | float) -> Symbol:
+        return Symbol("Less", (self, operand))
 
 
 class SymbolicMath:
-    """Math, for symbols."""
+    """The functions of an equation (Math) for symbols: they record operations."""
 
     def spikes(self, fires: Symbol) -> Symbol:
         return Symbol("Cast", (fires,))
@@ -115,11 +115,11 @@ class SymbolicMath:
         return Symbol("Where", (condition, a, b))
 
     def op(self, name: str, *operands: Symbol | float) -> Symbol:
-        if name == "Clip":  # arrays may be its bounds, which ONNX's own does not take
+        if name == "Clip":  # its bounds may be arrays, which ONNX's Clip does not accept
             x, low, high = operands
             return Symbol("Min", (Symbol("Max", (x, low)), high))
         return Symbol(name, operands)
 
 
-def tensor(name: str) -> Symbol:
+def tensor_symbol(name: str) -> Symbol:
     return Symbol(None, name=name)

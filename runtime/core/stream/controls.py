@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 
 class Controls:
-    """What steers a run. The loop reads `running`, `ended` and `resets` as plain attributes at every step.
+    """The controls of a run: start, stop, reset and end, from any thread.
 
-    stop    no more steps until start(). A recording waits; what a live source brings meanwhile is dropped and counted
-    reset   membranes and evidence start afresh before the next step, of one source or of all
+    The loop reads `running`, `ended` and `resets` as plain attributes at every step.
+
+    stop    no more steps until start(). A recording waits; events that a live source sends meanwhile are dropped and
+      counted
+    reset   membranes and evidence of one source, or of all, start afresh before the next step
     end     the stream ends, as at the end of a recording
     """
 
@@ -34,13 +37,13 @@ class Controls:
             self.resets.add(source)
 
     def take_resets(self) -> set[str | None]:
-        """The resets that were asked for since the last call."""
+        """Return the resets requested since the last call, and clear them."""
         with self._change:
-            asked, self.resets = self.resets, set()
-        return asked
+            requested, self.resets = self.resets, set()
+        return requested
 
     def wait(self) -> None:
-        """Returns when the stream runs or ends."""
+        """Block until the stream runs or ends."""
         with self._change:
             self._change.wait_for(lambda: self.running or self.ended)
 

@@ -1,4 +1,4 @@
-"""Who watches a stream: the dashboard, the recorder, the terminal, anything else. The loop knows none of them.
+"""Observers of a stream: the dashboard, the recorder, the terminal, any other. The loop knows none of them.
 
     class Printer(Observer):
         def on_decision(self, decision):
@@ -6,9 +6,10 @@
 
     model.stream(source, observers=[Printer()])
 
-An observer overrides the calls that it needs; a call that no observer overrides is not made and costs nothing. Calls come in the
-thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so they must be short. An
-observer must not change the arrays that it gets, and must copy those that it keeps. An exception in an observer ends the run.
+An observer overrides the calls that it needs; a call that no observer overrides is not made and costs nothing. Calls
+come in the thread that does the work (`on_packet`, `on_return` and `on_tick` in the reader's, where there is one), so
+they must be short. An observer must not change the arrays that it gets, and must copy those that it keeps. An
+exception in an observer ends the run.
 """
 
 from __future__ import annotations
@@ -26,84 +27,99 @@ BEAT_S = 0.5
 
 
 class Observer:
-    """Base class: each method does nothing; override those that you need. `source` is a name in `run.names`."""
+    """An observer of a stream: each method does nothing; override those that you need.
+
+    Base class. `source` is a name in `run.names`.
+    """
 
     rates = False  # whether on_frame needs firing rates: `plif stream` then counts spikes
 
     def on_open(self, run: Any) -> None:
-        """The run is made, and nothing was read; what is wrong with it is refused here. run: as in on_start."""
+        """Handle a new run before any input is read; refuse unsuitable options here. run: see on_start."""
 
     def on_start(self, run: Any) -> None:
-        """Before the first event is read. run: the runtime.core.stream.run.Run; `run.controls` steers it."""
+        """Handle the start of a run, before its first event is read.
+
+        run: the runtime.core.stream.run.Run; `run.controls` steers it.
+        """
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
-        """Events [N] as the source gave them, before any filter, in order; time.perf_counter() when they came."""
+        """Handle a packet of events [N] from a source, in order, before any filter.
+
+        `arrived_s` is the time.perf_counter() of its arrival.
+        """
 
     def on_return(self, source: str) -> None:
-        """A source that was lost is back; the next on_packet is the first of the new time."""
+        """Handle the return of a lost source; the next on_packet is the first of the new time."""
 
     def on_tick(self, source: str, t_us: int) -> None:
-        """A live source is silent, and its time went on to t_us: frames that ended by then have no more events."""
+        """Handle silence of a live source until t_us: frames that ended by then have no more events."""
 
     def on_step(self, took_ms: float) -> None:
-        """The network made a step, of all streams that had a frame; on_frame follows for each of them."""
+        """Handle a step of the network for all streams that had a frame; on_frame follows for each of them."""
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """One step was made: its frame, y float32 [classes], and firing rates by layer (empty without load(rates=True)).
+        """Handle one step of one stream: its frame, y float32 [classes], and firing rates by layer.
 
-        `frame.merged` and `frame.skipped` say what an overload did: how many frames of the grid are in this one, and how
-        many before it were dropped. With these, events and resets, a recording can be replayed exactly.
+        `rates` is empty without load(rates=True). In an overload, `frame.merged` is the number of frames of the time
+        grid in this one, and `frame.skipped` the number dropped before it. With these, events and resets, a recording
+        can be replayed exactly.
         """
 
     def on_reset(self, source: str, step: int, why: str) -> None:
-        """Membranes and evidence start afresh before this step. why: policy, control or return.
+        """Handle a reset: membranes and evidence start afresh before this step.
 
-        why is "copy" where only one row of `--reset every:T/K` starts afresh; the other rows, and the answer, go on.
+        why: policy, control or return; "copy" where only one row of `--reset every:T/K` starts afresh: the other
+          rows, and the
+        answer, continue.
         """
 
     def on_wait(self) -> None:
-        """The loop waits for the next frame of a live or paced source: about once in BEAT_S, in the loop's thread."""
+        """Handle waiting for the next frame of a live or paced source, about once in BEAT_S.
+
+        The call comes in the loop's thread.
+        """
 
     def on_decision(self, decision: Decision) -> None:
-        """After on_frame, for the same step."""
+        """Handle the decision of a step, after on_frame for the same step."""
 
     def on_note(self, source: str, text: str) -> None:
-        """One line that a person should read: lost, back, overloaded."""
+        """Handle one line that the user should read: lost, back, overloaded."""
 
     def on_end(self, run: Any) -> None:
-        """All was read that is there, or a live source was told to end; the accounts are still open."""
+        """Handle the end of the input, or of a live source; the accounts are still open."""
 
     def on_summary(self, summary: StreamSummary) -> None:
-        """Once, at the end, also after an interrupt."""
+        """Handle the summary of a run, once, at its end, also after an interrupt."""
 
     def close(self) -> None:
-        """Of an observer of `plif stream`, when all was printed, whatever ended it."""
+        """Close an observer of `plif stream` when all output was printed, whatever ended the run."""
 
 
 class Observers:
-    """Several observers as one: each attribute calls those who override it, in order, and is None where no observer does."""
+    """Several observers as one: an attribute calls the observers that override it, in order, or is None."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self.on_open = _each("on_open", observers)
-        self.on_start = _each("on_start", observers)
-        self.on_packet = _each("on_packet", observers)
-        self.on_return = _each("on_return", observers)
-        self.on_tick = _each("on_tick", observers)
-        self.on_step = _each("on_step", observers)
-        self.on_frame = _each("on_frame", observers)
-        self.on_reset = _each("on_reset", observers)
-        self.on_decision = _each("on_decision", observers)
-        self.on_wait = _each("on_wait", observers)
-        self.on_end = _each("on_end", observers)
-        self.on_summary = _each("on_summary", observers)
-        self._notes = _each("on_note", observers)
+        self.on_open = _combine_calls("on_open", observers)
+        self.on_start = _combine_calls("on_start", observers)
+        self.on_packet = _combine_calls("on_packet", observers)
+        self.on_return = _combine_calls("on_return", observers)
+        self.on_tick = _combine_calls("on_tick", observers)
+        self.on_step = _combine_calls("on_step", observers)
+        self.on_frame = _combine_calls("on_frame", observers)
+        self.on_reset = _combine_calls("on_reset", observers)
+        self.on_decision = _combine_calls("on_decision", observers)
+        self.on_wait = _combine_calls("on_wait", observers)
+        self.on_end = _combine_calls("on_end", observers)
+        self.on_summary = _combine_calls("on_summary", observers)
+        self._notes = _combine_calls("on_note", observers)
 
     def on_note(self, source: str, text: str) -> None:
         if self._notes:
             self._notes(source, text)
 
 
-def _each(name: str, observers: Sequence[Observer]) -> Callable[..., None] | None:
+def _combine_calls(name: str, observers: Sequence[Observer]) -> Callable[..., None] | None:
     nothing = vars(Observer)[name]
     methods = [getattr(observer, name) for observer in observers]
     calls = [method for method in methods if getattr(method, "__func__", method) is not nothing]
@@ -111,7 +127,7 @@ def _each(name: str, observers: Sequence[Observer]) -> Callable[..., None] | Non
         return calls[0] if calls else None
 
     def call(*arguments: object) -> None:
-        for one in calls:
-            one(*arguments)
+        for method in calls:
+            method(*arguments)
 
     return call

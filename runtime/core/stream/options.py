@@ -1,4 +1,4 @@
-"""The options of a stream, each defined once: the command line, Python, recordings and replays share them.
+"""The options of a stream, each defined once for the command line, Python, recordings and replays.
 
 model.stream("recording.raw", decide="leak:120ms,margin=0.2", reset="silence:1000")
 """
@@ -12,7 +12,7 @@ from typing import Any
 from runtime.core.base.declared import ViewOptions
 from runtime.core.base.errors import PlifError
 from runtime.core.base.options import option
-from runtime.core.observers import HeardOptions
+from runtime.core.observers import ExtensibleOptions
 
 # Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live-rules.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
@@ -20,7 +20,7 @@ LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-class StreamOptions(ViewOptions, HeardOptions, by="run"):
+class StreamOptions(ViewOptions, ExtensibleOptions, by="run"):
     """Options of `plif stream` and of model.stream; None where an option was not given."""
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
@@ -44,19 +44,21 @@ class StreamOptions(ViewOptions, HeardOptions, by="run"):
         "hold (default) or reset: the state, when a live source was lost and is back.", default=None
     )
 
-    def over(self, recorded: StreamOptions) -> StreamOptions:
-        """These options; those that were not given are taken from the recording, except speed, sensor, csv and up."""
-        said: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
-        return replace(recorded, **{**said, "speed": self.speed, "sensor": self.sensor, "csv": self.csv, "up": self.up})
+    def override(self, recorded: StreamOptions) -> StreamOptions:
+        """Return these options; missing ones are taken from a recording, except speed, sensor, csv and up."""
+        options: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
+        return replace(
+            recorded, **{**options, "speed": self.speed, "sensor": self.sensor, "csv": self.csv, "up": self.up}
+        )
 
     def complete(
         self, framing: str, endless: Sequence[bool], exit_margin: float | None = None, rule: str | None = None
     ) -> StreamOptions:
-        """The options with all defaults filled in.
+        """Return the options with all defaults filled in.
 
         endless      for each source, whether it has no end in sight
-        exit_margin  the card's, of an early exit: recordings use it
-        rule         the card's, of deciding: feeds use it
+        exit_margin  the card's margin of an early exit, for recordings
+        rule         the card's decision rule, for feeds
         """
         decide, reset = self.decide, self.reset
         # all streams share one pair of rules: with the defaults of one kind the others would not decide as they do alone
@@ -78,5 +80,5 @@ class StreamOptions(ViewOptions, HeardOptions, by="run"):
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The options as they stand in recording.json."""
+        """Return the options as a dictionary, as in recording.json."""
         return asdict(self)

@@ -1,13 +1,15 @@
-"""Streams side by side on one engine: events -> frames -> one step of the network -> a decision, as the events arrive.
+"""Several streams on one engine: events -> frames -> one step of the network -> a decision, as the events arrive.
 
     for decision in model.stream("recording.raw"):
-        print(decision.t_us, decision.label, decision.score)
+        print(decision.t_us, decision.label)
 
-The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` (RECORDING_RULES, what a
-recording gets) this is what evaluation does, on the same frames, so both give the same spikes and the same answer.
+The network keeps its state from step to step. With `decide="sum"` and `reset="recording"` (RECORDING_RULES, the
+defaults of a recording) this is the computation of an evaluation, on the same frames: both have the same spikes and
+answer.
 
-Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone.
-A recording read as fast as possible is read in this thread; whatever has a clock of its own (a live source, speed="real")
+Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone. A
+recording read as fast as possible is read in this thread; a source with a clock of its own (a live source,
+  speed="real")
 has a reader thread and a bounded queue (a part: runtime.observers.live_queue).
 """
 
@@ -25,30 +27,33 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.engines.model import OpenModel
 from runtime.core.engines.session import Session
-from runtime.core.events.fit import likeness
+from runtime.core.events.fit import load_domain_monitor
 from runtime.core.events.frame import Frame
-from runtime.core.events.framing import Framing, framing_of
+from runtime.core.events.framing import Framing, resolve_framing
 from runtime.core.events.lines import StreamSummary
 from runtime.core.events.sources import open_source
-from runtime.core.events.sources.base import ASK, Source, turns_itself
-from runtime.core.model.card import card_margin, card_rule
-from runtime.core.observers import hearing, recorder_of
+from runtime.core.events.sources.base import ASK, Source, is_rotated_by_format
+from runtime.core.model.card import get_decide_rule, get_exit_margin
+from runtime.core.observers import find_observers, find_recorder
 from runtime.core.stream.controls import Controls
 from runtime.core.stream.decide import Decision, Rules
 from runtime.core.stream.observe import Observer, Observers
 from runtime.core.stream.options import LIVE_FRAMING, LIVE_RULES, StreamOptions
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.core.stream.stream import Stream, add_up, check_streamable
+from runtime.core.stream.stream import Stream, check_streamable, merge_summaries
 
-Stage = Enum("Stage", "MADE RUNS READ TOLD CLOSED")  # of a run: told is its summary, and it ran or was read before
+Stage = Enum("Stage", "NEW RUNNING READ SUMMARIZED CLOSED")  # of a run; the summary follows RUNNING or READ
 
 
 class Run:
-    """Iterates over the Decisions of one source or several, once; `summary()` has the account of all events at any time.
+    """A run of one stream or several: iterate over its Decisions, once.
 
-    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list of these
-    options    an option that is not given is taken from a recording of --record, else its default holds
-    observers  who hears of packets, frames, decisions and the summary (runtime.core.stream.observe)
+    `summary()` has the account of all events at any time.
+
+    source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list
+      of these
+    options    a missing option is taken from a recording of --record, else its default holds
+    observers  hear of packets, frames, decisions and the summary (runtime.core.stream.observe)
     controls   stop, start, reset and end, from any thread
     """
 
@@ -60,22 +65,24 @@ class Run:
         observers: Sequence[Observer] = (),
     ) -> None:
         sources = [source] if isinstance(source, str) or not isinstance(source, Sequence) else list(source)
-        if (recorder := next(filter(None, map(recorder_of, sources)), None)) is not None:
-            sources, options = recorder.load("replay:replayed")(model, sources, options)
+        if (recorder := next(filter(None, map(find_recorder, sources)), None)) is not None:
+            sources, options = recorder.load("replay:expand_recording")(model, sources, options)
         check_streamable(model, sources, options.speed)
         self.model = model
-        self.framing = framing_of(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
+        self.framing = resolve_framing(model.card, options.framing) or Framing.parse(LIVE_FRAMING, native=False)
         self.controls = Controls()
         self.streams: list[Stream] = []
         self._queues: Any = None
-        heard = options.hear("run", model)
+        heard = options.call_observers("run", model)
         self._observers = Observers([*heard, *observers])
         opened: list[Source] = []
         try:
-            for one in sources:
-                opened.append(one if isinstance(one, Source) else self._open(one, options))
-            endless = [self._is_endless(found) for found in opened]
-            self.options = options.complete(str(self.framing), endless, card_margin(model.card), card_rule(model.card))
+            for spec in sources:
+                opened.append(spec if isinstance(spec, Source) else self._open(spec, options))
+            endless = [self._is_endless(input_source) for input_source in opened]
+            self.options = options.complete(
+                str(self.framing), endless, get_exit_margin(model.card), get_decide_rule(model.card)
+            )
             try:
                 self._make_streams(opened)
             except PlifError as error:
@@ -87,25 +94,28 @@ class Run:
             if self._observers.on_open:
                 self._observers.on_open(self)
         except BaseException:
-            for found in opened:
-                found.close()
+            for input_source in opened:
+                input_source.close()
             raise
-        self._stage = Stage.MADE
+        self._stage = Stage.NEW
 
     def _open(self, spec: str, options: StreamOptions) -> Source:
         size = self.model.card.get("sensor")
         trained = size and (size[0], size[1])
-        return open_source(spec, asked=options.sensor, csv=options.csv, trained=trained, up=options.up)
+        return open_source(spec, user_sensor=options.sensor, csv=options.csv, trained=trained, up=options.up)
 
     def _is_endless(self, source: Source) -> bool:
-        """Whether the stream of this source has no end. Some framings divide a whole recording, so its stream has one."""
-        return source.endless and not self.framing.whole
+        """Return whether the stream of this source has no end.
+
+        An offline framing divides a complete recording, so its stream has an end.
+        """
+        return source.endless and not self.framing.is_offline
 
     def _make_streams(self, opened: Sequence[Source]) -> None:
         options, text = self.options, str(self.framing)
         texts, ends_early, first_row = (str(options.decide), str(options.reset)), options.reset == "recording", 0
         for source in opened:
-            if source.live and self.framing.whole:
+            if source.live and self.framing.is_offline:
                 raise PlifError(
                     f"{source.name}: framing '{text}' divides a whole recording and cannot serve a live source; "
                     f"use --framing {LIVE_FRAMING} or --framing duration:20ms"
@@ -121,7 +131,7 @@ class Run:
                 name=name,
             )
             rules = Rules(self.model.classes, self.model.voters, self.model.T, *texts, framing=text)
-            fit = likeness(self.model.card, self.framing)
+            fit = load_domain_monitor(self.model.card, self.framing)
             self.streams.append(Stream(name, frames, first_row, rules, self._observers, fit, ends_early))
             first_row += rules.rows
 
@@ -129,7 +139,7 @@ class Run:
         return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(self.names) + 3))) if n not in self.names)
 
     def _make_queues(self) -> None:
-        """Makes reader threads where a source has a clock of its own; then all sources get one."""
+        """Create reader threads if a source has a clock of its own; then all sources get one."""
         self.controls.wake = self._wake_up
         paced = self.options.speed == "real"
         alone = len(self.streams) == 1 and self.source.waits  # a pipe, and nothing else to wait for
@@ -138,7 +148,7 @@ class Run:
             stream.source.say = partial(self._observers.on_note, stream.name)
         if not threaded and self.options.overload == "merge":
             return
-        part = next(iter(hearing("queues")), None)
+        part = next(iter(find_observers("queues")), None)
         if part is None:
             raise PlifError(
                 f"{self.source.name}: live feeds, --speed real, --overload need a reader ahead, and no part here is one"
@@ -148,7 +158,10 @@ class Run:
         self._queues = queues if threaded else None
 
     def _wake_up(self) -> None:
-        """Controls were used: wakes the loop. A loop that waits in the read of a pipe is woken by the end of its source."""
+        """Wake the loop after a use of the controls.
+
+        A loop that waits in the read of a pipe is woken by the end of its source.
+        """
         if self._queues is not None:
             self._queues.wake()
         elif self.controls.ended:
@@ -159,7 +172,7 @@ class Run:
 
     @property
     def names(self) -> list[str]:
-        """The sources, as observers and decisions call them."""
+        """The names of the sources, for observers and decisions."""
         return [stream.name for stream in self.streams]
 
     @property
@@ -177,25 +190,28 @@ class Run:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Decision]:
-        if self._stage is not Stage.MADE:
+        if self._stage is not Stage.NEW:
             raise PlifError(f"{self.source.name}: a stream runs once; make another one with model.stream")
-        self._stage = Stage.RUNS
+        self._stage = Stage.RUNNING
         if self._observers.on_start:
             self._observers.on_start(self)
-        self._advise()
+        self._note_odd_options()
         try:
-            for batch in self._in_turn() if self._queues is None else self._queues:
+            for batch in self._read_in_turn() if self._queues is None else self._queues:
                 yield from self._step(batch)
             self._stage = Stage.READ
         finally:
             self.close()
 
-    def _advise(self) -> None:
-        """Notes options that are allowed but rarely meant: a sum over a feed without an end, a pace that a pipe cannot have."""
+    def _note_odd_options(self) -> None:
+        """Note options that are allowed but rarely meant.
+
+        They are a sum over a feed without an end, and a pace that a pipe cannot have.
+        """
         decide, reset = str(self.options.decide), str(self.options.reset)
         adds_up = decide.split(",")[0] == "sum" and reset.split(":")[0] in ("recording", "never", "silence")
         for stream in self.streams:
-            if (text := self._about_up(stream.source)) is not None:
+            if (text := self._rotation_note(stream.source)) is not None:
                 stream.notes.append(f"{stream.name}: {text}")
                 self._observers.on_note(stream.name, text)
             if self.options.speed == "real" and stream.source.waits:
@@ -208,45 +224,45 @@ class Run:
                     f"for a feed without an end: --decide {LIVE_RULES[0]}",
                 )
 
-    def _about_up(self, source: Source) -> str | None:
-        """What a person should know of how the picture of a source is turned."""
-        if source.up_said and self.framing.orientation != "upright":
+    def _rotation_note(self, source: Source) -> str | None:
+        """Return a note on the rotation of a source's pictures that the user should read, or None."""
+        if source.has_user_orientation and self.framing.orientation != "upright":
             return "up= changes nothing: its framing takes pictures as they are stored; orientation=upright turns them"
-        turned = turns_itself(source, self.framing)
+        turned = is_rotated_by_format(source, self.framing)
         return f"stored turned ({source.upright}), says its format: turned. {ASK}" if turned else None
 
-    def _in_turn(self) -> Iterator[list[Stream]]:
-        """Recordings, read here: the streams that have a next frame, which is their `pending`."""
+    def _read_in_turn(self) -> Iterator[list[Stream]]:
+        """Read recordings in this thread; yield the streams that have a next frame, which is their `pending`."""
         reading = [(stream, iter(stream.frames)) for stream in self.streams]
         while reading:
-            batch, left = [], []
+            batch, remaining = [], []
             for stream, frames in reading:
                 stream.pending = None if stream.is_final else next(frames, None)
                 if stream.pending is not None:
                     batch.append(stream)
-                    left.append((stream, frames))
-            reading = left
+                    remaining.append((stream, frames))
+            reading = remaining
             if not self.controls.running:
                 self.controls.wait()
             if self.controls.ended:
                 for _stream, frames in reading if self.source.waits and self.streams[0].frames.keep_open else ():
-                    deque(frames, 0)  # a pipe that was closed: what is left is the packet that was read last
+                    deque(frames, 0)  # a pipe that was closed: consume the packet that was read last
                 return  # close() counts the frames that are made and will not be stepped
             if batch:
                 yield batch
 
     def _step(self, batch: list[Stream]) -> list[Decision]:
-        """One step of the network for the streams of the batch, each with its pending frame."""
-        if self.controls.resets:  # of a stream that has no frame here it is that of its next one
-            asked = self.controls.take_resets()
+        """Step the network for the streams of the batch, each with its pending frame; return their decisions."""
+        if self.controls.resets:  # a stream without a frame in this batch resets before its next frame
+            requested = self.controls.take_resets()
             for stream in self.streams:
-                stream.reset_asked |= None in asked or stream.name in asked
+                stream.reset_requested |= None in requested or stream.name in requested
         rows: list[int] = []
         xs: list[np.ndarray] = []
         for stream in batch:
             frame = stream.pending
             assert frame is not None
-            stream.before(frame, self.session)
+            stream.before_step(frame, self.session)
             rows.extend(stream.numbers)
             xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
@@ -255,21 +271,21 @@ class Run:
         if self._observers.on_step:
             self._observers.on_step(1e3 * (time.perf_counter() - began_s))
         rates = self.session.last_rates if self.model.counts_rates and self._observers.on_frame else {}
-        decisions, at = [], 0
+        decisions, row = [], 0
         for stream in batch:
-            mine = slice(at, at := at + len(stream.numbers))
+            stream_rows = slice(row, row := row + len(stream.numbers))
             alone = len(stream.numbers) == 1  # the usual case; a mean takes 20 times as long as reading one item
-            own: dict[str, float] = {}
+            stream_rates: dict[str, float] = {}
             for layer, values in rates.items():
-                own[layer] = float(values[mine.start] if alone else values[mine].mean())
+                stream_rates[layer] = float(values[stream_rows.start] if alone else values[stream_rows].mean())
             assert stream.pending is not None
-            decisions.append(stream.after(stream.pending, y[mine], own))
+            decisions.append(stream.after_step(stream.pending, y[stream_rows], stream_rates))
         return decisions
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends the run: nothing more is read, waiting frames are dropped and counted, observers get the summary.
+        """End the run: read no more, drop and count waiting frames, send the summary to the observers.
 
         Iterating to the end closes the run, too.
         """
@@ -284,10 +300,12 @@ class Run:
             self._observers.on_end(self)
         for stream in self.streams:
             stream.account.close()
-            if self._stage is not Stage.MADE:
-                stream.judge(last=True, goes_on=self._stage is not Stage.READ or self._is_endless(stream.source))
-        if self._stage in (Stage.RUNS, Stage.READ):
-            self._stage = Stage.TOLD
+            if self._stage is not Stage.NEW:
+                stream.check_domain(
+                    last=True, unfinished=self._stage is not Stage.READ or self._is_endless(stream.source)
+                )
+        if self._stage in (Stage.RUNNING, Stage.READ):
+            self._stage = Stage.SUMMARIZED
             if self._observers.on_summary:
                 self._observers.on_summary(self.summary())
         self._stage = Stage.CLOSED  # last: an interrupted close can be repeated; the summary is sent once all the same
@@ -299,8 +317,8 @@ class Run:
         self.close()
 
     def summary(self) -> StreamSummary:
-        """The last line of `plif stream --json`: the account of every event, and the times.
+        """Return the last line of `plif stream --json`: the account of every event, and the times.
 
-        With several sources their sums, the worst percentiles, and each source's own under `sources`.
+        With several sources it has their sums, the worst percentiles, and each source's own summary under `sources`.
         """
-        return add_up({stream.name: stream.summary() for stream in self.streams})
+        return merge_summaries({stream.name: stream.summary() for stream in self.streams})

@@ -1,4 +1,4 @@
-"""The frames of a whole source: source -> packets -> filters -> framer, with the account of every event."""
+"""The frames of a complete source: source -> packets -> filters -> framer, with the account of every event."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.events.account import Account
 from runtime.core.events.frame import Frame
-from runtime.core.events.framer import GAP_US, PASSED, Extent, Framer, extent_of
+from runtime.core.events.framer import GAP_US, PASSED, Extent, Framer, measure_extent
 from runtime.core.events.framing import Framing
 from runtime.core.events.sources.base import Source
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 from runtime.core.stream.observe import Observers
 from runtime.native.interface import Evt3Reader
 
 SLACK_S = 0.05  # a packet may be this late, and its frame is still open
-LEAST_TICK_S = 0.005  # a silent source is looked at no more often than this
-LATE_S = 0.5  # whether most events are late is looked at this often,
-LATE_AGAIN_S = 60.0  # and said this often
+LEAST_TICK_S = 0.005  # the shortest interval between two checks of a silent source
+LATE_S = 0.5  # interval of the check for late events
+LATE_AGAIN_S = 60.0  # the shortest interval between two reports of late events
 
 
 class SourceFramer:
-    """Iterates the frames of a whole source.
+    """An iterator over the frames of a source.
 
     framing    how events become frames; shape is the network's (C, H, W)
-    filters    what a part is to do (runtime.observers.event_filters) between the source and the frames
-    on_return  hold: a live source that was lost and came back just goes on (on a new grid where its clock began again);
-               reset: its grid starts again, and the next frame says that membranes must, too. A gap of more than a second
-               in the events' own time is a discontinuity either way
-    name       what observers call the source; they hear of packets (before any filter), returns and ticks, in the thread
+    filters    the filters of a part (runtime.observers.event_filters) between the source and the frames
+    on_return  hold: a live source that was lost and came back just continues (on a new time grid where its clock began
+               again); reset: its time grid starts again, and the next frame requests a reset of the membranes. A gap
+                 of more
+               than a second in the events' own time is a discontinuity either way
+    name       the source's name for observers; they hear of packets (before any filter), returns and ticks, in the
+      thread
                that iterates
 
-    A live source most of whose events are late says so: its clock stepped back, which counts as a return, or somebody else
-    sends, too.
-    A live source that is silent for longer than a frame lasts and its packets reach back (SLACK_S at least) makes empty
-    frames: its time goes on with ours (a tick). No event that it sends later is late because of them.
-    Framings of a whole read a recording twice; a live source is refused with what to use instead.
+    A live source reports when most of its events are late: its clock stepped back, which counts as a return, or another
+    sender is ahead of it. A live source that is silent for longer than a frame lasts and its packets reach back
+      (SLACK_S at
+    least) makes empty frames: its time advances with ours (a tick). No event that it sends later is late because of
+      them.
+    Offline framings read a recording twice; a live source is refused, with a framing to use instead.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class SourceFramer:
         self._observers = observers or Observers()
         self._filter_text, self._on_return = filters, on_return
         self.filters = self._make_filters()
-        extent = self._extent(framing) if framing.whole and not source.live else None
+        extent = self._measure_extent(framing) if framing.is_offline and not source.live else None
         size = self.filters.sensor if self.filters else source.sensor
         self.framer = Framer(framing, shape, size, extent, source.upright)
         self._heard_s, self._clock_us = 0.0, 0  # time.perf_counter() when events came last, and the framer's clock then
@@ -71,42 +74,48 @@ class SourceFramer:
         if span_us and source.live and not source.waits:
             source.tick_s = max(self._span_s, LEAST_TICK_S)
         self._invalid = self._dropped = 0  # of the source, as far as they are in the account
-        self._looked = (0.0, 0, 0)  # when, events that had come, and of these late
+        self._last_check = (0.0, 0, 0)  # the last check: time, arrived events, late events
         self._late_said_s: float | None = None
         self._late_notes: list[str] = []
-        self.keep_open = False  # at the end the open frame is not closed: another run goes on with it
+        self.keep_open = False  # at the end the open frame is not closed: another run continues it
         self.ended = False  # the source came to its end
-        self._goes_on = False
+        self._resumed = False
 
-    def kept(self) -> dict[str, np.ndarray]:
-        """What this source's frames depend on: arrays of types and shapes that follow from its options."""
-        found = {"frames": self.framer.kept, "reach_s": np.array([self._reach_s])}
-        return {**found, "filters": self.filters.kept} if self.filters else found
+    def save_state(self) -> dict[str, np.ndarray]:
+        """Return the state that the source's frames depend on, as arrays by name.
 
-    def go_on(self, kept: dict[str, np.ndarray]) -> None:
-        """Begins with what `kept` of an earlier run gave, arrays of the same shapes. Raises PlifError for other numbers."""
+        Types and shapes of the arrays [...] follow from the options.
+        """
+        state = {"frames": self.framer.saved_state, "reach_s": np.array([self._reach_s])}
+        return {**state, "filters": self.filters.snapshot} if self.filters else state
+
+    def restore_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore the state that `save_state` of an earlier run returned, arrays of the same shapes.
+
+        Raise PlifError for other numbers.
+        """
         if self.filters:
-            self.filters.kept = kept["filters"]
-        self.framer.go_on(kept["frames"])
-        self._reach_s = float(kept["reach_s"][0])
-        self._heard_s, self._clock_us, self._goes_on = time.perf_counter(), self.framer.clock_us or 0, True
+            self.filters.snapshot = state["filters"]
+        self.framer.restore_state(state["frames"])
+        self._reach_s = float(state["reach_s"][0])
+        self._heard_s, self._clock_us, self._resumed = time.perf_counter(), self.framer.clock_us or 0, True
 
     def _make_filters(self) -> Any:
-        """A new chain of filters; None where none were asked for."""
+        """Create a new chain of filters; return None if no filters were requested."""
         if not self._filter_text:
             return None
-        for part in hearing("filters"):
+        for part in find_observers("filters"):
             return part.load("Filters")(self._filter_text, self.source.sensor)
         raise PlifError(f"--filter {self._filter_text}: no part here filters events")
 
-    def _extent(self, framing: Framing) -> Extent | None:
-        """Of the events that will reach the framer."""
+    def _measure_extent(self, framing: Framing) -> Extent | None:
+        """Measure the extent of the events that will reach the framer."""
         if framing.kind == "count" and not self._filter_text:
             return Extent(self.source.count())
-        return extent_of(framing, self._reaching())
+        return measure_extent(framing, self._read_filtered())
 
-    def _reaching(self) -> Iterator[np.ndarray]:
-        """The events that will reach the framer: another pass, with filters of its own."""
+    def _read_filtered(self) -> Iterator[np.ndarray]:
+        """Yield the events that will reach the framer, in another pass with filters of its own."""
         filters, (width, height) = self._make_filters(), self.source.sensor
         for packet in self.source.packets():
             if filters:
@@ -117,7 +126,10 @@ class SourceFramer:
 
     @property
     def account(self) -> Account:
-        """Where the events went. Whoever steps the frames enters their events as used, or as dropped."""
+        """The account of the source's events.
+
+        The caller that steps the frames enters their events as used, or as dropped.
+        """
         return self.framer.account
 
     @property
@@ -130,42 +142,45 @@ class SourceFramer:
         ]
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.source.choose(chain.from_iterable(self._parts()), self.framer)
+        return self.source.choose(chain.from_iterable(self._iter_packets()), self.framer)
 
-    def _parts(self) -> Iterator[Iterator[Frame]]:
-        """The frames of each part of the source. They are made while they are iterated, before the next part is asked for."""
-        seen = self.filters is not None or self._observers.on_packet is not None
-        words = self.source.words() if self.framer.takes_words and not seen else None
-        yield from self._packets() if words is None else self._undecoded(words)
+    def _iter_packets(self) -> Iterator[Iterator[Frame]]:
+        """Yield an iterator over the frames of each packet of the source.
+
+        Frames are made during iteration, before the next packet is read.
+        """
+        observed = self.filters is not None or self._observers.on_packet is not None
+        words = self.source.words() if self.framer.accepts_words and not observed else None
+        yield from self._frame_packets() if words is None else self._frame_words(words)
         self._enter_losses()
         self.ended = True
         if not self.keep_open:
-            yield self.framer.closing()
+            yield self.framer.iter_last_frames()
 
-    def _undecoded(self, words: Iterator[tuple[np.ndarray, Evt3Reader]]) -> Iterator[Iterator[Frame]]:
-        """A recording whose events nobody looks at goes from its words straight into frames."""
+    def _frame_words(self, words: Iterator[tuple[np.ndarray, Evt3Reader]]) -> Iterator[Iterator[Frame]]:
+        """Yield the frames of undecoded words, for a recording with events that nobody observes."""
         for part, reader in words:
             self.framer.now_s = time.perf_counter()
             self._enter_losses()
-            yield self.framer.frames_of_words(part, reader)
+            yield self.framer.iter_word_frames(part, reader)
 
-    def _packets(self) -> Iterator[Iterator[Frame]]:
+    def _frame_packets(self) -> Iterator[Iterator[Frame]]:
         source, framer, observers = self.source, self.framer, self._observers
         returns = 0
         for packet in source.packets():
             now_s = framer.now_s = time.perf_counter()
             if not len(packet):
                 self._enter_losses()
-                yield self._tick()
+                yield self._frame_silence()
                 continue
             first_us, last_us = int(packet["t"][0]), int(packet["t"][-1])
             late = framer.resume(first_us)
-            if late and self._goes_on and source.live:  # its clock began again meanwhile
+            if late and self._resumed and source.live:  # its clock began again meanwhile
                 yield framer.restart(afresh=False)
                 late = False
-            self._goes_on = False
+            self._resumed = False
             if source.live:
-                self._look_for_late(now_s)
+                self._check_late(now_s)
             if returns != source.returns:
                 returns = source.returns
                 if observers.on_return:
@@ -175,34 +190,36 @@ class SourceFramer:
             self._enter_losses()
             if observers.on_packet:
                 observers.on_packet(self.name, packet, now_s)
-            yield self._framed(packet)
+            yield self._frame_events(packet)
             self._heard_s, self._clock_us = now_s, framer.clock_us or 0
             # a sender that gathers its events for 20 ms sends packets that reach 20 ms back
             self._reach_s = max(min((last_us - first_us) / 1e6, GAP_US / 1e6), 0.9 * self._reach_s)
 
-    def _look_for_late(self, now_s: float) -> None:
-        """The source has returned, at an earlier time, when more than half of the events since the last look were late. Says
-        it, once a minute."""
-        account, (looked_s, came, late) = self.account, self._looked
+    def _check_late(self, now_s: float) -> None:
+        """Report a live source, once a minute, if more than half of its recent events were late.
+
+        Recent means since the last check. The source then counts as returned at an earlier time.
+        """
+        account, (looked_s, arrived, late) = self.account, self._last_check
         if now_s - looked_s < LATE_S:
             return
-        self._looked = (now_s, account.events_in, account.late)
-        came, late = account.events_in - came, account.late - late
-        if not looked_s or 2 * late <= came:
+        self._last_check = (now_s, account.events_in, account.late)
+        arrived, late = account.events_in - arrived, account.late - late
+        if not looked_s or 2 * late <= arrived:
             return
         self.source.returns += 1
         if self._late_said_s is None or now_s - self._late_said_s >= LATE_AGAIN_S:
             self._late_said_s = now_s
             text = (
-                f"{late} of {came} events of the last {now_s - looked_s:.1f} s were late, and not used: the sender's clock "
+                f"{late} of {arrived} events of the last {now_s - looked_s:.1f} s were late, and not used: the sender's clock "
                 "stepped back, or another sender is ahead of it"
             )
             self.source.say(text)
             if not self._late_notes:
                 self._late_notes.append(f"{self.source.name}: {text}")
 
-    def _tick(self) -> Iterator[Frame]:
-        """The frames that have ended while the source is silent."""
+    def _frame_silence(self) -> Iterator[Frame]:
+        """Yield the frames that have ended while the source is silent."""
         t_us = self.source.until_us if self.source.stepped else self._silent_until_us()
         if t_us is None or not self.framer.is_over(t_us):
             return
@@ -214,18 +231,21 @@ class SourceFramer:
             yield frame
 
     def _silent_until_us(self) -> int | None:
-        """The time of a silent source: that of its last events plus the time since they came. None where it may not be silent."""
+        """Return the current time of a silent source, in us: the time of its last event plus the silence.
+
+        Return None where the source may not count as silent.
+        """
         clock_us, silent_s = self.framer.clock_us, self.framer.now_s - self._heard_s
         if clock_us is None or self.source.tick_s is None or silent_s < self._span_s + max(SLACK_S, self._reach_s):
             return None
         t_us = self._clock_us + int(1e6 * silent_s)
         return min(t_us, clock_us + GAP_US)  # bounded: no flood of empty frames after this thread did not run for long
 
-    def _framed(self, packet: np.ndarray) -> Iterator[Frame]:
-        return self.framer.frames(*self.filters(packet)) if self.filters else self.framer.frames(packet)
+    def _frame_events(self, packet: np.ndarray) -> Iterator[Frame]:
+        return self.framer.iter_frames(*self.filters(packet)) if self.filters else self.framer.iter_frames(packet)
 
     def _enter_losses(self) -> None:
-        """What the source could not use, or lost, since the last call."""
+        """Add the source's invalid and dropped events since the last call to the account."""
         invalid, dropped = self.source.invalid - self._invalid, self.source.dropped - self._dropped
         if invalid or dropped:
             self.account.add(invalid + dropped, invalid=invalid, dropped=dropped)

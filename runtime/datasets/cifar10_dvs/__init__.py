@@ -1,1 +1,1 @@
-"""CIFAR10-DVS."""
+"""The data set CIFAR10-DVS."""

@@ -1,12 +1,12 @@
 """CIFAR10-DVS: 10,000 recordings of CIFAR-10 images that move in front of a DVS128, AEDAT 2.0.
 
-    DIR/<class>/cifar10_<class>_<n>.aedat, n = 0 .. 999, or DIR/<class>.zip as they are downloaded
+    DIR/<class>/cifar10_<class>_<n>.aedat, n = 0 .. 999, or DIR/<class>.zip as downloaded
 
-The set has no split. Of each class the numbers 0-899 train and 900-999 test, as in the authors' code (the supplement
-says "the first 9000 of each class", which has 1000). The orientation belongs to the framing: orientation=paper is that
-of the authors' loader (x = 127 - x), orientation=sj that of SpikingJelly since 0.0.0.0.8 (axes exchanged).
+The set has no split. In each class the numbers 0-899 train and 900-999 test, as in the authors' code (the supplement
+says "the first 9000 of each class", but a class has 1000). The orientation belongs to the framing: orientation=paper
+is that of the authors' loader (x = 127 - x), orientation=sj that of SpikingJelly since 0.0.0.0.8 (axes exchanged).
 
-Source: H. Li et al., Front. Neurosci. 2017; checksums as SpikingJelly 2.0.0 has them.
+Source: H. Li et al., Front. Neurosci. 2017; checksums as in SpikingJelly 2.0.0.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from runtime.core.base.errors import PlifError
 from runtime.core.data.dataset import DatasetSpec, Description, FileEventSet
-from runtime.core.data.recordings import files_of, folder_of, listing
-from runtime.core.observers import hearing
+from runtime.core.data.recordings import dataset_folder, join_folder_names, list_files
+from runtime.core.observers import find_observers
 
 TEST_FROM = 900
 MD5 = {
@@ -37,7 +37,10 @@ CLASSES = tuple(MD5)
 
 
 class Cifar10Dvs(FileEventSet):
-    """`cifar10-dvs:DIR`. Sorted by number, then class, so that the beginning is a fair sample."""
+    """The data set `cifar10-dvs:DIR`: event recordings of CIFAR-10 images.
+
+    Sorted by number, then class, so that the beginning is a fair sample.
+    """
 
     about: ClassVar[Description] = Description(
         kind="events",
@@ -51,8 +54,8 @@ class Cifar10Dvs(FileEventSet):
     sensor = (128, 128)
 
     def __init__(self, request: DatasetSpec) -> None:
-        root = folder_of(request, "<class>/*.aedat or <class>.zip in it")
-        found: list[tuple[int, int, str]] = []
+        root = dataset_folder(request, "<class>/*.aedat or <class>.zip in it")
+        recordings: list[tuple[int, int, str]] = []
         for label, name in enumerate(CLASSES):
             numbers: dict[int, str] = {}
             for path in _recordings(root, name):
@@ -65,22 +68,24 @@ class Cifar10Dvs(FileEventSet):
             if not numbers:
                 raise PlifError(
                     f"{request.name}: no recordings of '{name}', expected {name}/*.aedat or {name}.zip in {root};"
-                    f" found {listing(root)}"
+                    f" found {join_folder_names(root)}"
                 )
-            found.extend((n, label, p) for n, p in numbers.items() if (n >= TEST_FROM) == (request.split == "test"))
-        if not found:
+            recordings.extend(
+                (n, label, p) for n, p in numbers.items() if (n >= TEST_FROM) == (request.split == "test")
+            )
+        if not recordings:
             raise PlifError(
                 f"{request.name}: no {request.split} recordings: numbers 0-{TEST_FROM - 1} train, those from"
                 f" {TEST_FROM} on test"
             )
-        super().__init__(request, CLASSES, found)
+        super().__init__(request, CLASSES, recordings)
 
 
 def _recordings(root: Path, name: str) -> list[str]:
     if (root / name).is_dir():
-        return [str(path) for path in files_of(root / name) if path.suffix == ".aedat"]
+        return [str(path) for path in list_files(root / name) if path.suffix == ".aedat"]
     archive = root / f"{name}.zip"
-    parts = hearing("archives", "datasets") if archive.is_file() else ()
+    parts = find_observers("archives", "datasets") if archive.is_file() else ()
     return [f"{archive}/{member}" for part in parts for member in part.load("list_members")(archive, ".aedat")]
 
 

@@ -1,1 +1,1 @@
-"""CIFAR-10."""
+"""The data set CIFAR-10."""

@@ -1,7 +1,7 @@
-"""Decodes images that come on standard input, each with its size before it (uint64 LE). Run as a program (cifar10.py).
+"""A program that decodes PNG and JPEG images from standard input, run as a child process (set.py).
 
-Of each, to standard output: height, width, length of what is said (uint32 LE); then the pixels, height x width x RGB, or what is
-wrong with it, where the height is 0.
+Each input image has its size before it (uint64 LE). The answer to each, on standard output: height, width, length of
+the error message (uint32 LE); then the pixels, height x width x RGB, or the message, where the height is 0.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import struct
 import sys
 from io import BytesIO
 
-from runtime.formats.child.children import keep_within
+from runtime.formats.child.children import limit_resources
 
 MOST_SIDE = 4096
-MEMORY = 512 << 20  # such an image several times
+MEMORY = 512 << 20  # bytes: several images of the largest size
 
 
-def decode(data: bytes) -> bytes:
-    """The answer to one image; one that is no image, or that claims to be huge, makes Pillow raise what it likes."""
+def decode_image(data: bytes) -> bytes:
+    """Decode one image to the bytes of an answer, with pixels or an error message.
+
+    Pillow may raise any exception for invalid images, or for those that claim to be huge.
+    """
     try:
         from PIL import Image
 
@@ -27,12 +30,12 @@ def decode(data: bytes) -> bytes:
             pixels = image.convert("RGB").tobytes()
             return struct.pack("<III", image.height, image.width, 0) + bytes(pixels)
     except Exception as error:
-        said = " ".join(str(error).partition(" <")[0].split()).encode() or type(error).__name__.encode()
-        return struct.pack("<III", 0, 0, len(said[:500])) + said[:500]
+        message = " ".join(str(error).partition(" <")[0].split()).encode() or type(error).__name__.encode()
+        return struct.pack("<III", 0, 0, len(message[:500])) + message[:500]
 
 
 if __name__ == "__main__":
-    keep_within(int(sys.argv[1]), MEMORY)
+    limit_resources(int(sys.argv[1]), MEMORY)
     while len(head := sys.stdin.buffer.read(8)) == 8:
-        sys.stdout.buffer.write(decode(sys.stdin.buffer.read(int.from_bytes(head, "little"))))
+        sys.stdout.buffer.write(decode_image(sys.stdin.buffer.read(int.from_bytes(head, "little"))))
         sys.stdout.buffer.flush()

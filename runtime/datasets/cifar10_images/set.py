@@ -22,7 +22,7 @@ import numpy.typing as npt
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.base.files import read_regular
 from runtime.core.data.dataset import DatasetSpec, Description, ImageSet
-from runtime.core.data.recordings import files_of, folder_of, listing
+from runtime.core.data.recordings import dataset_folder, join_folder_names, list_files
 from runtime.datasets.cifar10_images.image_decode import MOST_SIDE
 from runtime.formats.child.children import Child
 
@@ -33,13 +33,16 @@ BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test
 SUFFIXES = (".png", ".jpg", ".jpeg")
 DECODE = Path(__file__).with_name("image_decode.py")
 BUDGET, MOST_BYTES = 4 << 20, 64 << 20
-MOST_SAID = 500  # bytes of what is said of a file
-_lock = RLock()  # who forks waits for it, or the new process, which has no thread that gives it back, would for ever
+MOST_REASON = 500  # bytes of an error message
+_lock = RLock()  # a fork waits for the lock: the new process has no thread that would release it
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Cifar10(ImageSet):
-    """`cifar10:DIR`. Binary files: in their order. Images: the first of each class, then the second ones, ..."""
+    """The data set `cifar10:DIR`, from binary files or folders of images.
+
+    Binary files keep their order. Images: the first of each class, then the second ones, and so on.
+    """
 
     about: ClassVar[Description] = Description(
         kind="static",
@@ -53,7 +56,7 @@ class Cifar10(ImageSet):
     )
 
     def __init__(self, request: DatasetSpec) -> None:
-        root = folder_of(request, "data_batch_1.bin ... or train/<class>/*.png in it")
+        root = dataset_folder(request, "data_batch_1.bin ... or train/<class>/*.png in it")
         self._files: list[Path] = []
         for folder in (root, root / "cifar-10-batches-bin"):
             if (folder / BATCHES[request.split][0]).is_file():
@@ -65,27 +68,31 @@ class Cifar10(ImageSet):
         self._init_images(request, root / request.split)
 
     def _init_images(self, request: DatasetSpec, folder: Path) -> None:
-        found: list[tuple[int, int, Path]] = []
+        entries: list[tuple[int, int, Path]] = []
         for label, name in enumerate(CLASSES):
-            paths = [p for p in files_of(folder / name, missing_ok=True) if p.suffix.lower() in SUFFIXES]
+            paths = [p for p in list_files(folder / name, missing_ok=True) if p.suffix.lower() in SUFFIXES]
             if not paths:
                 raise PlifError(f"{folder / name}: no images of class '{name}', expected *.png or *.jpg")
-            found.extend((rank, label, path) for rank, path in enumerate(paths))
-        found.sort(key=lambda item: item[:2])
-        self._files = [path for _, _, path in found]
-        labels = np.array([label for _, label, _ in found], np.uint8)
+            entries.extend((rank, label, path) for rank, path in enumerate(paths))
+        entries.sort(key=lambda entry: entry[:2])
+        self._files = [path for _, _, path in entries]
+        labels = np.array([label for _, label, _ in entries], np.uint8)
         # Pixels are read with each sample. The shape is that of the first image; every other image must have the same.
         self._decoder = ImageDecoder()
-        like = self._decoder.read(self._files[0])
-        super().__init__(request, CLASSES, np.broadcast_to(like, (len(found), *like.shape)), labels, folder)
+        first_image = self._decoder.read(self._files[0])
+        super().__init__(
+            request, CLASSES, np.broadcast_to(first_image, (len(entries), *first_image.shape)), labels, folder
+        )
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, C]."""
+        """Return the pixels of sample i, uint8 [H, W, C]."""
         if not self._files:
             return super().image(i)
         image = self._decoder.read(self._files[i])
         if image.shape != self._images.shape[1:]:
-            raise PlifError(f"{self._files[i]}: {_size(image)} pixels, expected {_size(self._images[0])} as the others")
+            raise PlifError(
+                f"{self._files[i]}: {_format_size(image)} pixels, expected {_format_size(self._images[0])} as the others"
+            )
         return image
 
     def path(self, i: int) -> str:
@@ -93,7 +100,7 @@ class Cifar10(ImageSet):
 
 
 def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images uint8 [N, 32, 32, 3] and labels uint8 [N] of a split."""
+    """Read the images uint8 [N, 32, 32, 3] and labels uint8 [N] of a split from the binary files."""
     parts = []
     for name in BATCHES[split]:
         path = folder / name
@@ -108,16 +115,18 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
 
 
 class ImageDecoder:
-    """Reads PNG and JPEG files by Pillow, in a process of its own (image_decode.py): one for files of BUDGET bytes, whose time it
-    may take (runtime/formats/child/children.py), then another. Threads may share it; a process that was forked gets its own.
+    """A decoder of PNG and JPEG files that runs Pillow in a child process (image_decode.py).
+
+    One child decodes files of BUDGET bytes in all, which sets its time limit (runtime/formats/child/children.py);
+    then another starts. Threads may share the decoder; a forked process gets its own child.
     """
 
     def __init__(self) -> None:
-        self._owner = self._left = 0
+        self._owner = self._budget = 0
         self._child: Child | None = None
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """A file -> uint8 [H, W, 3]. Raises PlifError."""
+        """Decode an image file to uint8 [H, W, 3]. Raises PlifError."""
         if importlib.util.find_spec("PIL") is None:
             raise MissingExtra("CIFAR-10 as a folder of images", "train")
         if path.is_file() and path.stat().st_size > MOST_BYTES:
@@ -128,22 +137,22 @@ class ImageDecoder:
         with _lock:
             child = self._child_for(len(data))
             child.write(len(data).to_bytes(8, "little") + data)
-            height, width, said = (int.from_bytes(child.read(4), "little") for _ in range(3))
+            height, width, message_size = (int.from_bytes(child.read(4), "little") for _ in range(3))
             claimed = height * width * 3 if 0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE else 0
             if claimed and len(pixels := child.read(claimed)) == claimed:
                 return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-            reason = child.read(min(said, MOST_SAID)).decode(errors="replace")
+            reason = child.read(min(message_size, MOST_REASON)).decode(errors="replace")
             if not reason:
                 reason = child.end()[1] or "it makes Pillow crash"
                 self._close()
         raise PlifError(f"{path}: cannot be read as an image ({reason})")
 
     def _child_for(self, size: int) -> Child:
-        if self._child is None or self._owner != os.getpid() or self._left < size:
+        if self._child is None or self._owner != os.getpid() or self._budget < size:
             self._close()
-            self._left = max(BUDGET, size)
-            self._child, self._owner = Child(DECODE, size=self._left, stdin=PIPE), os.getpid()
-        self._left -= size
+            self._budget = max(BUDGET, size)
+            self._child, self._owner = Child(DECODE, size=self._budget, stdin=PIPE), os.getpid()
+        self._budget -= size
         return self._child
 
     def _close(self) -> None:
@@ -154,7 +163,7 @@ class ImageDecoder:
     __del__ = _close
 
 
-def _size(image: np.ndarray) -> str:
+def _format_size(image: np.ndarray) -> str:
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
@@ -168,7 +177,7 @@ def _explain_missing(root: Path, split: str) -> str:
     archive = root / "cifar-10-binary.tar.gz"
     if archive.is_file():
         return f"{archive} is still packed; type: tar -xzf {archive} -C {root}"
-    return f"no {BATCHES[split][0]} and no folder {split} in {root}; found {listing(root)}"
+    return f"no {BATCHES[split][0]} and no folder {split} in {root}; found {join_folder_names(root)}"
 
 
 SETS = {"cifar10": Cifar10}

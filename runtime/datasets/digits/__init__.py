@@ -1,1 +1,1 @@
-"""Drawn digits before a simulated camera."""
+"""Drawn digits in front of a simulated camera."""

@@ -2,10 +2,10 @@
 
 A digit is one or more strokes, each a list of points in a unit box (x to the right, y down). To draw one:
 
-    every point is moved a little at random; a smooth curve (Catmull-Rom) is laid through the points; a point that is given
+    every point is moved a little at random; a smooth curve (Catmull-Rom) is laid through the points; a point that occurs
     twice is a corner, at which the curve is not smooth;
     the curve is stretched, slanted and turned, scaled so that its longer side has about 20 pixels, and shifted so that its
-    centre of mass is near the middle of the image, as MNIST was prepared;
+    centre of mass is near the middle of the image, as in MNIST;
     a pixel at distance d from the curve gets clip((r - d) / softness + 1/2, 0, 1), with r half the pen's width.
 
 To add a way of writing a digit, add it to STROKES.
@@ -73,20 +73,23 @@ STROKES: dict[int, tuple[tuple[float, float, tuple[Stroke, ...]], ...]] = {
 
 
 def draw_digit(d: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A new image float32 [28, 28] of digit d, 0 (black) to 1 (pen)."""
+    """Draw a new image float32 [28, 28] of digit d, from 0 (black) to 1 (pen)."""
     if d not in STROKES:
         raise PlifError(f"draw_digit: {d!r} is no digit, expected 0 to 9")
     ways = STROKES[d]
     weights = np.array([often for often, _, _ in ways])
     _, width, strokes = ways[rng.choice(len(ways), p=weights / weights.sum())]
     wobble = rng.uniform(0.01, 0.06)
-    curves = [_smooth(_jitter(stroke, wobble, rng)) * (width, 1.0) for stroke in strokes]
-    curves = _pose(curves, rng)
-    return _ink(curves, half_px=rng.uniform(0.75, 1.9), softness_px=rng.uniform(0.9, 1.5))
+    curves = [_interpolate(_jitter_stroke(stroke, wobble, rng)) * (width, 1.0) for stroke in strokes]
+    curves = _pose_curves(curves, rng)
+    return _render_ink(curves, half_px=rng.uniform(0.75, 1.9), softness_px=rng.uniform(0.9, 1.5))
 
 
-def _jitter(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Points]:
-    """Moves the stroke's points and cuts it at its corners into pieces, each [n, 2]; both copies of a corner move together."""
+def _jitter_stroke(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Points]:
+    """Move the points of a stroke at random and cut it at its corners into pieces, each [n, 2].
+
+    Both copies of a corner move together.
+    """
     pieces: list[list[Points]] = [[]]
     before: tuple[float, float] | None = None
     for point in stroke:
@@ -98,8 +101,8 @@ def _jitter(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Poi
     return [np.array(piece) for piece in pieces if len(piece) > 1]
 
 
-def _smooth(pieces: list[Points], per_span: int = 6) -> Points:
-    """Catmull-Rom through each piece -> one polyline [n, 2]."""
+def _interpolate(pieces: list[Points], per_span: int = 6) -> Points:
+    """Interpolate each piece of points by a Catmull-Rom curve; return one polyline [n, 2]."""
     f = np.linspace(0, 1, per_span, endpoint=False)[:, None]
     parts = []
     for points in pieces:
@@ -111,17 +114,17 @@ def _smooth(pieces: list[Points], per_span: int = 6) -> Points:
     return np.concatenate(parts)
 
 
-def _pose(curves: list[Points], rng: np.random.Generator) -> list[Points]:
-    """Turns, slants and stretches the curves, then puts them into the image; in pixels."""
+def _pose_curves(curves: list[Points], rng: np.random.Generator) -> list[Points]:
+    """Rotate, slant and stretch the curves of a digit, then place them in the image, in pixels."""
     angle, slant = rng.normal(0, 0.13), rng.normal(0.18, 0.24)  # people slant to the right
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shear = np.array([[1.0, -slant], [0.0, 1.0]])
     matrix = turn @ shear @ np.diag([rng.uniform(0.85, 1.2), 1.0])
     posed = [curve @ matrix.T for curve in curves]
-    everything = np.concatenate(posed)
-    extent = max(float(np.ptp(everything, axis=0).max()), 1e-6)
+    points = np.concatenate(posed)
+    extent = max(float(np.ptp(points, axis=0).max()), 1e-6)
     scale = (BODY_PX - 2) * rng.uniform(0.92, 1.04) / extent  # the pen's width adds two pixels
-    placed = (everything - _centre_of_mass(posed)) * scale + (SIZE_PX - 1) / 2 + rng.normal(0, 0.5, 2)
+    placed = (points - _centre_of_mass(posed)) * scale + (SIZE_PX - 1) / 2 + rng.normal(0, 0.5, 2)
     # with its centre of mass in the middle, a long tail may reach out of the image: move the digit back by the least
     low, high = MARGIN_PX - placed.min(0), SIZE_PX - 1 - MARGIN_PX - placed.max(0)
     placed += np.maximum(low, 0) + np.minimum(high, 0)
@@ -129,15 +132,15 @@ def _pose(curves: list[Points], rng: np.random.Generator) -> list[Points]:
 
 
 def _centre_of_mass(curves: list[Points]) -> Points:
-    """The mean of the middles of all segments, weighted by their length, [2]."""
+    """Return the centre of mass [2] of curves: the mean of the middles of all segments, weighted by length."""
     middles = np.concatenate([(curve[1:] + curve[:-1]) / 2 for curve in curves])
     lengths = np.concatenate([np.linalg.norm(np.diff(curve, axis=0), axis=1) for curve in curves])
     centre: Points = (middles * lengths[:, None]).sum(0) / max(float(lengths.sum()), 1e-9)
     return centre
 
 
-def _ink(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArray[np.float32]:
-    """The image float32 [28, 28]: each pixel by its distance to the nearest segment."""
+def _render_ink(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArray[np.float32]:
+    """Render curves to an image float32 [28, 28]: each pixel by its distance to the nearest segment."""
     a = np.concatenate([curve[:-1] for curve in curves])  # [segments, 2]
     along = np.concatenate([np.diff(curve, axis=0) for curve in curves])
     rows, columns = np.mgrid[0:SIZE_PX, 0:SIZE_PX]

@@ -1,3 +1,3 @@
-ABOUT = "Drawn digits before a simulated camera, made when they are read."
+ABOUT = "Drawn digits in front of a simulated camera, made when they are read."
 CONTRACT = "DataSet"
 NEEDS = ("runtime/datasets/simulated_camera",)

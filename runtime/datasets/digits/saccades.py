@@ -89,8 +89,8 @@ CALIBRATED = Sensor(threshold_on=0.4, threshold_off=0.4, mismatch=0.02, offset=0
 
 
 @dataclass(frozen=True)
-class Take:
-    """The setup of one recording: sensor, monitor, lens and head. Lengths in sensor pixels.
+class RecordingSetup:
+    """The setup of one simulated recording: sensor, monitor, lens and head. Lengths in sensor pixels.
 
     The defaults are the calibrated values, the best fit to 100 real recordings.
     """
@@ -107,8 +107,8 @@ class Take:
     stretch: float = 1.0
 
     @staticmethod
-    def draw(rng: np.random.Generator) -> Take:
-        """A take with parameters drawn from RANGES; nothing else is random."""
+    def draw(rng: np.random.Generator) -> RecordingSetup:
+        """Draw a setup with parameters from RANGES; nothing else is random."""
         drawn = {name: rng.uniform(low, high) for name, (low, high) in RANGES.items()}
         threshold = drawn.pop("threshold")
         sensor = Sensor(
@@ -116,31 +116,34 @@ class Take:
             threshold_off=threshold,
             **{field.name: drawn.pop(field.name) for field in fields(Sensor) if field.name in drawn},
         )
-        return Take(sensor, **drawn)
+        return RecordingSetup(sensor, **drawn)
 
 
 def find_shift(times_us: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Shift (s_x, s_y), float64 [T] each in pixels, at times [T] in us: a cubic through the knots, constant outside."""
+    """Return the image's shift (s_x, s_y) in pixels, float64 [T] each, at times [T] in us.
+
+    A cubic runs through the knots; it is constant outside.
+    """
     u = np.clip(np.asarray(times_us, np.float64) / KNOT_US, 0, len(PATH_X_PX) - 1)
     return _cubic(np.asarray(PATH_X_PX), u), _cubic(np.asarray(PATH_Y_PX), u)
 
 
 def _cubic(knots: npt.NDArray[np.float64], u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Hermite cubic with the slopes of np.gradient (Catmull-Rom): the speed has no jumps."""
+    """Interpolate knots by a Hermite cubic with the slopes of np.gradient (Catmull-Rom): the speed has no jumps."""
     slopes = np.gradient(knots)
     i = np.minimum(u.astype(np.int64), len(knots) - 2)
     f = u - i
-    left = (1 + 2 * f) * (1 - f) ** 2 * knots[i] + f * (1 - f) ** 2 * slopes[i]
-    right = f**2 * (3 - 2 * f) * knots[i + 1] + f**2 * (f - 1) * slopes[i + 1]
-    value: npt.NDArray[np.float64] = left + right
+    start_term = (1 + 2 * f) * (1 - f) ** 2 * knots[i] + f * (1 - f) ** 2 * slopes[i]
+    end_term = f**2 * (3 - 2 * f) * knots[i + 1] + f**2 * (f - 1) * slopes[i + 1]
+    value: npt.NDArray[np.float64] = start_term + end_term
     return value
 
 
-def render(image: npt.ArrayLike, take: Take, times_us: npt.NDArray[np.float64] = CLOCK_US) -> Floats:
-    """What the sensor sees: image [28, 28], 0..1 -> frames float32 [T, 34, 34] at times float64 [T] in us.
+def render_frames(image: npt.ArrayLike, setup: RecordingSetup, times_us: npt.NDArray[np.float64] = CLOCK_US) -> Floats:
+    """Render the sensor's view of an image [28, 28], 0..1, as frames float32 [T, 34, 34] at times float64 [T] in us.
 
-    The blur is a Gaussian, the movement a bilinear shift. Both act on rows and columns separately, so a frame is
-    R(t) @ image @ C(t) with small matrices.
+    The blur is a Gaussian, the movement a bilinear shift. Both act on rows and columns separately, so a frame is R(t)
+    @ image @ C(t) with small matrices.
     """
     picture = np.asarray(image, np.float32)
     if picture.shape != (IMAGE_PX, IMAGE_PX):
@@ -149,25 +152,25 @@ def render(image: npt.ArrayLike, take: Take, times_us: npt.NDArray[np.float64] =
         raise PlifError(
             f"simulated N-MNIST: intensities {picture.min()}..{picture.max()}, expected 0..1; divide uint8 by 255"
         )
-    blur = _make_blur(take.blur_px / take.scale)
-    blurred = blur @ np.pad(picture ** np.float32(take.gamma), _MARGIN) @ blur.T
-    shift_x, shift_y = find_shift((times_us - take.delay_us) / take.stretch)
-    rows = _weigh_rows(take.swing_y * shift_y + take.offset_y_px, take.scale)  # [T, 34, 38]
-    columns = _weigh_rows(take.swing_x * shift_x + take.offset_x_px, take.scale)
+    blur = _make_blur_matrix(setup.blur_px / setup.scale)
+    blurred = blur @ np.pad(picture ** np.float32(setup.gamma), _MARGIN) @ blur.T
+    shift_x, shift_y = find_shift((times_us - setup.delay_us) / setup.stretch)
+    rows = _bilinear_weights(setup.swing_y * shift_y + setup.offset_y_px, setup.scale)  # [T, 34, 38]
+    columns = _bilinear_weights(setup.swing_x * shift_x + setup.offset_x_px, setup.scale)
     size = len(blur)
     moved = (rows.reshape(-1, size) @ blurred).reshape(len(times_us), SENSOR_PX, size)
     return np.asarray(np.matmul(moved, columns.transpose(0, 2, 1)), np.float32)
 
 
-def _weigh_rows(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
-    """Bilinear weights [T, 34, 38]: how much of image row j falls on sensor row i at each shift."""
+def _bilinear_weights(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
+    """Return the bilinear weights [T, 34, 38] of image row j on sensor row i at each shift."""
     centre, middle = (SENSOR_PX - 1) / 2, (IMAGE_PX + 2 * _MARGIN - 1) / 2
-    at = (np.arange(SENSOR_PX) - centre - shift_px[:, None]) / scale + middle  # [T, 34] in padded image pixels
-    distance = np.abs(at[:, :, None] - np.arange(IMAGE_PX + 2 * _MARGIN))
+    position = (np.arange(SENSOR_PX) - centre - shift_px[:, None]) / scale + middle  # [T, 34] in padded image pixels
+    distance = np.abs(position[:, :, None] - np.arange(IMAGE_PX + 2 * _MARGIN))
     return np.asarray(np.maximum(1 - distance, 0), np.float32)
 
 
-def _make_blur(sigma_px: float) -> Floats:
+def _make_blur_matrix(sigma_px: float) -> Floats:
     size = IMAGE_PX + 2 * _MARGIN
     if sigma_px <= 0:
         return np.eye(size, dtype=np.float32)
@@ -176,28 +179,33 @@ def _make_blur(sigma_px: float) -> Floats:
     return np.asarray(weights / np.exp(-0.5 * (np.arange(-size, size + 1) / sigma_px) ** 2).sum(), np.float32)
 
 
-def record_digit(image: npt.ArrayLike, rng: np.random.Generator, take: Take | None = None) -> npt.NDArray[np.void]:
-    """Events [N] (EVENT_DTYPE) of one image [28, 28], 0..1, along the three saccades: 34 x 34 pixels, 310 ms.
+def record_digit(
+    image: npt.ArrayLike, rng: np.random.Generator, setup: RecordingSetup | None = None
+) -> npt.NDArray[np.void]:
+    """Simulate the events [N] (EVENT_DTYPE) of one image [28, 28], 0..1, along three saccades: 34 x 34 pixels, 310 ms.
 
-    The take is drawn from `rng` unless it is given.
+    The setup is drawn from `rng` unless it is given.
     """
-    return record_digits([image], [rng], None if take is None else [take])[0]
+    return record_digits([image], [rng], None if setup is None else [setup])[0]
 
 
 def record_digits(
-    images: Sequence[npt.ArrayLike], rngs: Sequence[np.random.Generator], takes: Sequence[Take] | None = None
+    images: Sequence[npt.ArrayLike], rngs: Sequence[np.random.Generator], setups: Sequence[RecordingSetup] | None = None
 ) -> list[npt.NDArray[np.void]]:
-    """`record_digit` for B images [28, 28] -> B arrays of events [N]; each is the same as alone. Several times faster."""
-    if takes is None:
-        takes = [Take.draw(rng) for rng in rngs]
-    if not len(images) == len(rngs) == len(takes):
+    """Simulate B images [28, 28] like `record_digit`, several times faster; return B arrays of events [N].
+
+    Each array is the same as with `record_digit`.
+    """
+    if setups is None:
+        setups = [RecordingSetup.draw(rng) for rng in rngs]
+    if not len(images) == len(rngs) == len(setups):
         raise PlifError(
-            f"simulated N-MNIST: {len(images)} images, {len(rngs)} generators and {len(takes)} takes, expected one each"
+            f"simulated N-MNIST: {len(images)} images, {len(rngs)} generators and {len(setups)} takes, expected one each"
         )
     if not len(images):
         return []
-    frames = np.stack([render(image, take) for image, take in zip(images, takes, strict=True)], axis=1)
-    recordings = simulate_batch(CLOCK_US, frames, [take.sensor for take in takes], rngs)
+    frames = np.stack([render_frames(image, setup) for image, setup in zip(images, setups, strict=True)], axis=1)
+    recordings = simulate_batch(CLOCK_US, frames, [setup.sensor for setup in setups], rngs)
     for events in recordings:
         events["p"] = ~events["p"]  # as in the official files, see above
     return recordings

@@ -1,4 +1,4 @@
-"""`digits[:N]`: drawn digits in front of the simulated sensor, made when they are read. No download."""
+"""The data set `digits[:N]`: drawn digits in front of the simulated sensor, made when they are read. No download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEED = 20_150  # part of the definition of the set
 
 
 class Digits(EventSet):
-    """Sample i of a split is always the same, for any N; its class is i mod 10."""
+    """The data set `digits[:N]`. Sample i of a split is the same for any N; its class is i mod 10."""
 
     about: ClassVar[Description] = Description(
         kind="events",
@@ -42,7 +42,7 @@ class Digits(EventSet):
         super().__init__(request, DIGITS, [i % 10 for i in range(count)], paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Events [N] of sample i, their sensor and orientation; see EventSet."""
+        """Return the events [N] of sample i, their sensor and orientation; see EventSet."""
         i = range(len(self))[i]
         rng = np.random.default_rng([SEED, self._split, i])
         return record_digit(draw_digit(self.label(i), rng), rng), self.sensor, "identity"

@@ -1,1 +1,1 @@
-"""DVS128 Gesture."""
+"""The data set DVS128 Gesture."""

@@ -6,11 +6,11 @@
 
 A sample has the events with start <= t < end; its label is class - 1. There are 1176 train and 288 test samples.
 
-    ?order=sj              the order of outputs of networks trained with SpikingJelly. It sorts folders named 0..10 as text:
+    ?order=sj              the output order of networks trained with SpikingJelly, which sorts folders named 0..10 as text:
                            0, 1, 10, 2, ..., 9, so output 2 is other_gestures
     ?train=authors-936     the training split of the paper's logs, 936 samples of 78 recordings. The loader of that time
-                           gave each thread the same number of files and dropped the others. It follows that the 78 were
-                           the first of trials_to_train.txt, but nobody has stated it
+                           gave each thread the same number of files and dropped the others. This suggests that the 78 were
+                           the first of trials_to_train.txt, but no source confirms it
 
 Source: A. Amir et al., CVPR 2017; the set's README.
 """
@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import read_regular
-from runtime.core.data.dataset import DatasetSpec, Description, EventSet, Recorded, read_recording
-from runtime.core.data.recordings import folder_of, listing
+from runtime.core.data.dataset import DatasetSpec, Description, EventSet, RecordingEvents, read_recording
+from runtime.core.data.recordings import dataset_folder, join_folder_names
 
 CLASSES = (
     "hand_clapping", "right_hand_wave", "left_hand_wave", "right_arm_clockwise", "right_arm_counter_clockwise",
@@ -38,7 +38,10 @@ ARCHIVE = "DvsGesture.tar.gz"
 
 
 class DvsGesture(EventSet):
-    """`dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`. The order of a model's classes is used if it has one."""
+    """The data set `dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`.
+
+    The class order of the model is used if it has one.
+    """
 
     about: ClassVar[Description] = Description(
         kind="events",
@@ -58,12 +61,12 @@ class DvsGesture(EventSet):
     sensor = (128, 128)
 
     def __init__(self, request: DatasetSpec) -> None:
-        root = _root(request)
+        root = _find_root(request)
         order = request.options.get("order")
         classes = ORDERS[order or "own"]
         if order is None and request.classes is not None and set(request.classes) == set(classes):
             classes = request.classes
-        names = _trials(root / f"trials_to_{request.split}.txt")
+        names = _read_trials(root / f"trials_to_{request.split}.txt")
         if request.split == "train" and request.options.get("train") == "authors-936":
             if len(names) < AUTHORS_FILES:
                 raise PlifError(
@@ -73,89 +76,96 @@ class DvsGesture(EventSet):
         labels, paths = [], []
         self._spans: list[tuple[str, int, int]] = []
         for name in names:
-            for number, start_us, end_us in _labels(root / f"{Path(name).stem}_labels.csv"):
+            for number, start_us, end_us in _read_labels(root / f"{Path(name).stem}_labels.csv"):
                 labels.append(classes.index(CLASSES[number - 1]))
                 paths.append(f"{root / name}#{start_us}-{end_us}us")
                 self._spans.append((str(root / name), start_us, end_us))
-        self._last: tuple[str, Recorded] | None = None
+        self._last: tuple[str, RecordingEvents] | None = None
         super().__init__(request, classes, labels, paths)
 
-    def recorded(self, i: int) -> Recorded:
-        """See EventSet. When the events that cannot be used came is not known: each sample has its share of them."""
+    def load_recording(self, i: int) -> RecordingEvents:
+        """Return the events of sample i, with the sensor and orientation of its recording; see EventSet.
+
+        The times of unusable events are unknown, so each sample has a proportional share of them.
+        """
         path, start_us, end_us = self._spans[i]
-        events, whole = self._between(i, path, start_us, end_us), self._whole(path)
-        return whole._replace(events=events, invalid=round(whole.invalid * len(events) / len(whole.events)))
+        events, recording = self._cut_events(i, path, start_us, end_us), self._read_whole(path)
+        return recording._replace(events=events, invalid=round(recording.invalid * len(events) / len(recording.events)))
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
-        """See EventSet."""
+        """Return the events of sample i with up to lead_us of the time before it; see EventSet."""
         path, start_us, end_us = self._spans[i]
         before_us = max((last for name, _, last in self._spans if name == path and last <= start_us), default=0)
-        events = self._between(i, path, max(before_us, start_us - lead_us), end_us)
-        whole = self._whole(path)
-        return events, whole.sensor, whole.upright, start_us
+        events = self._cut_events(i, path, max(before_us, start_us - lead_us), end_us)
+        recording = self._read_whole(path)
+        return events, recording.sensor, recording.upright, start_us
 
-    def _whole(self, path: str) -> Recorded:
-        last = self._last  # a dozen samples share a recording; one assignment replaces it, so threads may share it
+    def _read_whole(self, path: str) -> RecordingEvents:
+        last = self._last  # threads may share this cache: one assignment replaces it
         if last is None or last[0] != path:
             last = (path, read_recording(path, path, self.sensor, self.sensor_from))
             self._last = last
         return last[1]
 
-    def _between(self, i: int, path: str, start_us: int, end_us: int) -> npt.NDArray[np.void]:
-        events = self._whole(path).events
+    def _cut_events(self, i: int, path: str, start_us: int, end_us: int) -> npt.NDArray[np.void]:
+        events = self._read_whole(path).events
         events = events[(events["t"] >= start_us) & (events["t"] < end_us)]
         if not len(events):
             raise PlifError(f"{self._paths[i]}: no events from {start_us} to {end_us} us, expected a gesture")
         return events
 
 
-def _root(request: DatasetSpec) -> Path:
-    root = folder_of(request, "the unpacked DvsGesture.tar.gz in it")
+def _find_root(request: DatasetSpec) -> Path:
+    root = dataset_folder(request, "the unpacked DvsGesture.tar.gz in it")
     for folder in (root, root / "DvsGesture"):
         if (folder / f"trials_to_{request.split}.txt").is_file():
             return folder
     if (root / ARCHIVE).is_file():
         raise PlifError(f"{request.name}: {root / ARCHIVE} is still packed; type: tar -xzf {root / ARCHIVE} -C {root}")
     raise PlifError(
-        f"{request.name}: no trials_to_{request.split}.txt in {root} or {root / 'DvsGesture'}; found {listing(root)}"
+        f"{request.name}: no trials_to_{request.split}.txt in {root} or {root / 'DvsGesture'}; found {join_folder_names(root)}"
     )
 
 
-def _trials(path: Path) -> list[str]:
-    """The recordings of a split that are there, in the order of the list."""
-    names = [line.strip() for line in _text(path).splitlines() if line.strip()]
+def _read_trials(path: Path) -> list[str]:
+    """Read the list of a split's recordings, in its order. Raises PlifError when one is missing."""
+    names = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     for name in names:
         if Path(name).name != name:
-            raise PlifError(f"{path}: '{name}' is not the name of a recording beside it")
+            raise PlifError(f"{path}: '{name}' is not the name of a recording next to it")
     missing = [name for name in names if not (path.parent / name).is_file()]
     if not names or missing:
-        what = f"{len(missing)} of {len(names)} recordings are missing, the first is {missing[0]}" if names else "empty"
-        raise PlifError(f"{path}: {what}; unpack the set again")
+        problem = (
+            f"{len(missing)} of {len(names)} recordings are missing, the first is {missing[0]}" if names else "empty"
+        )
+        raise PlifError(f"{path}: {problem}; unpack the set again")
     return names
 
 
-def _labels(path: Path) -> list[tuple[int, int, int]]:
-    """(class 1..11, start_us, end_us) of each sample."""
-    lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
+def _read_labels(path: Path) -> list[tuple[int, int, int]]:
+    """Read the class 1..11, start_us and end_us of each sample in a label file."""
+    lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     if not lines or lines[0].replace(" ", "") != "class,startTime_usec,endTime_usec":
         raise PlifError(f"{path}: expected the first line class,startTime_usec,endTime_usec")
     rows = []
-    for at, line in enumerate(lines[1:], 2):
+    for line_number, line in enumerate(lines[1:], 2):
         try:
             number, start_us, end_us = (int(value) for value in line.split(","))
         except ValueError:
-            raise PlifError(f"{path}, line {at}: '{line[:60]}', expected three whole numbers") from None
+            raise PlifError(f"{path}, line {line_number}: '{line[:60]}', expected three whole numbers") from None
         if not 1 <= number <= len(CLASSES) or not 0 <= start_us < end_us:
-            raise PlifError(f"{path}, line {at}: '{line[:60]}', expected a class from 1 to 11 and start before end")
+            raise PlifError(
+                f"{path}, line {line_number}: '{line[:60]}', expected a class from 1 to 11 and start before end"
+            )
         rows.append((number, start_us, end_us))
     return rows
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
-        return read_regular(path, "it beside the recordings").decode("utf-8-sig")
+        return read_regular(path, "it next to the recordings").decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PlifError(f"{path}: is not text; expected it beside the recordings") from None
+        raise PlifError(f"{path}: is not text; expected it next to the recordings") from None
 
 
 SETS = {"dvs128-gesture": DvsGesture}

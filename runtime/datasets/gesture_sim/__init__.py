@@ -1,1 +1,1 @@
-"""A simulated DVS128 Gesture."""
+"""A simulated DVS128 Gesture data set."""

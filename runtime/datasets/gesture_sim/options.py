@@ -1,4 +1,4 @@
-"""How a simulated DVS128 Gesture is made."""
+"""Options of a simulated DVS128 Gesture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.datasets.simulated_camera.maker import SimulationOptions
 
 
 class GestureOptions(SimulationOptions, LookOptions):
-    """How a simulated DVS128 Gesture is made."""
+    """The command-line options for making a simulated DVS128 Gesture set."""
 
     part: str = option(
         "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"

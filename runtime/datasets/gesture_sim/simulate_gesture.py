@@ -3,28 +3,31 @@
     OUT/user00001_simulated.aedat, user00001_simulated_labels.csv, ...      AEDAT 3.1
     OUT/trials_to_train.txt, trials_to_test.txt, simulated.json
 
-A user is a performer of the simulator; test users are held-out performers (performer.py). What a recording holds:
+A user is a performer of the simulator; test users are held-out performers (performer.py). The parts, by content of a
+recording:
 
     windows   12 windows of 0.8 s, so that `dvs128-gesture:OUT` with duration:25ms,T=32 uses the whole of each
     varied    the same under harder conditions (weak contrast, far away, flickering lamps), some slow or hesitant
     faint     the same under weak contrast and far away, without the slow and the hesitant ones: for tests
     sessions  12 s of short gestures out of standing still; a row begins when its gesture can be recognised
-    everyday  8 s of somebody who means no gesture, one row of other_gestures
-    things    six scenes of 2 s in which things move, rows of other_gestures
-    moves     three scenes of 4 s of somebody who stands up, sits down, reaches, raises an arm and holds it, bows, points, turns,
+    everyday  8 s of non-gesture motion, one row of other_gestures
+    things    six scenes of 2 s with moving objects, rows of other_gestures
+    moves     three scenes of 4 s of a person who stands up, sits down, reaches, raises an arm and holds it, bows, points,
+      turns,
               seen from all sides, some lying; rows of other_gestures (runtime.datasets.motion.drawn)
-    people    15 s of somebody who moves as the motion capture of the file `motions` says and means no gesture, rows of
+    people    15 s of a person who moves as in the motion capture file `motions`, without gestures, rows of
               other_gestures (runtime.datasets.motion.simulate_motion.record_people); every fourth actor is held out
 
-    laws      2: gestures in the ranges of people's own: slower, higher, the elbow moving along (gestures.WIDE_PACES)
+    laws      2: gestures with the wider ranges of recorded people: slower, higher, with a moving elbow (gestures.WIDE_PACES)
     view      whole, far, cut or near: the body of a MotionPainter, near and in part (draw_view); mixed: window by window
     look      of person and camera (draw_performer); "plain": high unequal thresholds, most active pixels noise
 
-In Python, without files: record(seed, split, number, part, Staging(laws=2, view="near", look="plain")) gives events and rows;
-frames_of(events[(events["t"] >= start) & (events["t"] < end)], framing, (2, 128, 128), (128, 128), "identity") one window.
+In Python, without files: record_performer(seed, split, number, part, Staging(laws=2, view="near", look="plain")) returns events
+and rows; frames_of(events[(events["t"] >= start) & (events["t"] < end)], framing, (2, 128, 128), (128, 128), "identity") frames
+one window.
 
-A recording depends on (seed, split, number) and on these alone: its file is the same for any count, any number of workers, and
-after a stop; files that are there are kept.
+A recording depends on (seed, split, number) only: its file is the same for any count, any number of workers, and after a
+stop; existing files are kept.
 """
 
 from __future__ import annotations
@@ -41,24 +44,24 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import read_regular, whole_or_nothing
+from runtime.core.base.files import atomic_write, read_regular
 from runtime.core.base.options import with_fields
 from runtime.core.base.version import __version__
 from runtime.datasets.gesture_sim.options import GestureOptions
-from runtime.datasets.motion.drawn import Gestures, Moves, stage
-from runtime.datasets.motion.joints import Motion, actors_of, read_motions
+from runtime.datasets.motion.drawn import GestureMotion, MoveMotion, draw_painter
+from runtime.datasets.motion.joints import Motion, list_actors, read_motions
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, split_actors
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.options import LOOKS, VIEWS
-from runtime.datasets.performers.performance import Bout, perform, record_scene
+from runtime.datasets.performers.performance import Bout, record_bouts, record_scene
 from runtime.datasets.performers.performer import RANGES, VARIED, Performer, draw_performer
 from runtime.datasets.performers.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
-from runtime.datasets.performers.things import ThingPainter, draw_things
+from runtime.datasets.performers.things import ObjectPainter, draw_objects
 from runtime.datasets.performers.wander import ParameterDraws
 from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
 from runtime.formats.aedat31 import make_header, write_packets
 
-WHAT = "simulated DVS128 Gesture"
+TITLE = "simulated DVS128 Gesture"
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
 SESSION_US, EVERYDAY_US, THING_US, THINGS = 12_000_000, 8_000_000, 2_000_000, 6
 GAP_US = 200_000  # between two scenes of a recording
@@ -71,8 +74,11 @@ Recording = tuple[npt.NDArray[np.void], Rows]
 
 @dataclass(frozen=True)
 class Staging:
-    """How a part is shown, beside what it is; the default is as of the first sets. motions: the file of part "people"; size:
-    (width, height) of the camera."""
+    """The options that set how a performer is shown; the defaults are those of the first sets.
+
+    motions  the file of part "people"
+    size     (width, height) of the camera
+    """
 
     laws: int = 1
     view: str | None = None
@@ -85,17 +91,17 @@ class Staging:
         return draw_performer(key, held_out, None if look == LOOKS[0] else look, self.size)
 
     def view_at(self, number: int) -> str:
-        """The view of the window or scene `number`."""
+        """Return the view of the window or scene `number`."""
         return VIEWS[number % len(VIEWS)] if self.view in (None, "mixed") else str(self.view)
 
     def perform(
         self, performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, key: tuple[int, ...], number: int
     ) -> npt.NDArray[np.void]:
-        """The events [N] of bouts from start_us to end_us."""
+        """Simulate the events [N] of bouts from start_us to end_us."""
         if self.view is None:
-            return np.concatenate(list(perform(performer, bouts, start_us, end_us, key)))
-        acting = Gestures(bouts, start_us, end_us, performer.seed, performer.scale)
-        painter = stage(performer, acting, self.view_at(number), key)
+            return np.concatenate(list(record_bouts(performer, bouts, start_us, end_us, key)))
+        acting = GestureMotion(bouts, start_us, end_us, performer.seed, performer.scale)
+        painter = draw_painter(performer, acting, self.view_at(number), key)
         events = record_painted(performer, painter, acting.seconds, key)
         events["t"] += start_us
         return events
@@ -105,24 +111,26 @@ class Staging:
 def simulate_gesture(
     out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
 ) -> dict[str, object]:
-    """Writes the recordings of `train` (200) + `test` (20) performers. `part` is one of PARTS.
+    """Write the recordings of `train` (200) + `test` (20) performers into a folder. `part` is one of PARTS.
 
-    `progress(done, total)` is called as files appear. Returns the note that is written beside them. PlifError when `out_dir`
-    holds something else, or a set made with another seed or other ranges.
+    `progress(done, total)` is called as files appear. Returns the note that is written next to them. Raises PlifError
+    when `out_dir` holds other files, or a set made with another seed or other ranges.
     """
-    how = GestureOptions(**options)
-    (train, test), seed, part = how.counts(200, 20), how.seed, how.part
+    settings = GestureOptions(**options)
+    (train, test), seed, part = settings.counts(200, 20), settings.seed, settings.part
     if not (train and test):
-        raise PlifError(f"{WHAT}: train={train}, test={test}, expected 1 or more of each")
+        raise PlifError(f"{TITLE}: train={train}, test={test}, expected 1 or more of each")
     if part not in PARTS:
-        raise PlifError(f"{WHAT}: part '{part}', expected {', '.join(PARTS)}")
-    if (part == "people") != (how.motions is not None):
+        raise PlifError(f"{TITLE}: part '{part}', expected {', '.join(PARTS)}")
+    if (part == "people") != (settings.motions is not None):
         raise PlifError(
-            f"{WHAT}: part '{part}' and motions {how.motions}, expected --motions FILE with --part people alone"
+            f"{TITLE}: part '{part}' and motions {settings.motions}, expected --motions FILE with --part people alone"
         )
-    staging = Staging(how.laws, how.view, how.look, None if how.motions is None else str(how.motions))
+    staging = Staging(
+        settings.laws, settings.view, settings.look, None if settings.motions is None else str(settings.motions)
+    )
     if staging.motions is not None:
-        _motions(staging.motions)  # before anything is written
+        _load_motions(staging.motions)  # before anything is written
     out = Path(out_dir)
     parameters: dict[str, object] = {
         "ranges": {name: list(ends) for name, ends in RANGES.items()},
@@ -131,10 +139,10 @@ def simulate_gesture(
     if part != "windows":
         parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
     parameters |= {name: value for name, value in vars(staging).items() if value != vars(Staging())[name]}
-    if how.motions is not None:
-        parameters["motions"] = hashlib.sha256(read_regular(how.motions)).hexdigest()
+    if settings.motions is not None:
+        parameters["motions"] = hashlib.sha256(read_regular(settings.motions)).hexdigest()
     note: dict[str, object] = {
-        "what": f"{WHAT}: a drawn person before a simulated event camera, not real recordings",
+        "what": f"{TITLE}: a drawn person before a simulated event camera, not real recordings",
         "made_by": f"plif {__version__}, runtime.datasets.gesture_sim.simulate_gesture",
         "seed": seed,
         "parameters": parameters,
@@ -148,113 +156,117 @@ def simulate_gesture(
         names[split] = [f"user{user:05d}_simulated" for user in users]
         jobs += [(seed, split, number, str(out / name), part, staging) for number, name in enumerate(names[split])]
     missing = [job for job in jobs if not (Path(f"{job[3]}.aedat").exists() and Path(f"{job[3]}_labels.csv").exists())]
-    run_jobs(_make, missing, how.workers, len(jobs) - len(missing), len(jobs), progress)
+    run_jobs(_write_recording, missing, settings.workers, len(jobs) - len(missing), len(jobs), progress)
     lists = [out / f"trials_to_{split}.txt" for split in SPLITS]
-    with whole_or_nothing(*lists) as targets:
+    with atomic_write(*lists) as targets:
         for target, split in zip(targets, SPLITS, strict=True):
             target.write_text("".join(f"{name}.aedat\n" for name in names[split]), encoding="utf-8")
     return note
 
 
-def record(
+def record_performer(
     seed: int, split: str, number: int, part: str = "windows", staging: Staging = Staging()
 ) -> Recording:  # fmt: skip
-    """One performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
+    """Simulate one performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
     key = (seed, SPLITS.index(split), number)
     return PARTS[part](key, split == "test", staging)
 
 
 @lru_cache(1)
-def _motions(path: str) -> list[Motion]:
-    found = read_motions(path)
-    if len(actors_of(found)) < 2:
+def _load_motions(path: str) -> list[Motion]:
+    motions = read_motions(path)
+    if len(list_actors(motions)) < 2:
         raise PlifError(f"{path}: motions of one actor alone, expected of two or more, since one is held out")
-    return found
+    return motions
 
 
-def _windows(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    return _windows_by(key, held_out, how, None, False)
+def _record_windows(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    return _record_windows_by(key, held_out, staging, None, False)
 
 
-def _varied(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    return _windows_by(key, held_out, how, ("faint", "texture", "faint", "lamps")[key[-1] % 4], True)
+def _record_varied(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    return _record_windows_by(key, held_out, staging, ("faint", "texture", "faint", "lamps")[key[-1] % 4], True)
 
 
-def _faint(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    return _windows_by(key, held_out, how, "faint", False)
+def _record_faint(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    return _record_windows_by(key, held_out, staging, "faint", False)
 
 
-def _windows_by(key: tuple[int, ...], held_out: bool, how: Staging, conditions: str | None, vary: bool) -> Recording:
-    performer = how.performer(key, held_out, conditions)
+def _record_windows_by(
+    key: tuple[int, ...], held_out: bool, staging: Staging, conditions: str | None, vary: bool
+) -> Recording:
+    performer = staging.performer(key, held_out, conditions)
     events, rows = [], []
-    for place, (start_us, end_us, bout) in enumerate(draw_windows(key, held_out, vary, how.laws == 2)):
-        events.append(how.perform(performer, [bout], start_us, end_us, (*key, start_us), place + key[-1]))
+    for place, (start_us, end_us, bout) in enumerate(draw_windows(key, held_out, vary, staging.laws == 2)):
+        events.append(staging.perform(performer, [bout], start_us, end_us, (*key, start_us), place + key[-1]))
         rows.append((bout.manner.gesture, start_us, end_us))
     return np.concatenate(events), rows
 
 
-def _sessions(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    performer = how.performer(key, held_out, (None, "texture", "faint", "texture")[key[-1] % 4])
-    bouts = list(draw_short_bouts(key, held_out, SESSION_US, how.laws == 2))
+def _record_sessions(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    performer = staging.performer(key, held_out, (None, "texture", "faint", "texture")[key[-1] % 4])
+    bouts = list(draw_short_bouts(key, held_out, SESSION_US, staging.laws == 2))
     rows = [(bout.manner.gesture, bout.t_ready_us, bout.t_off_us - bout.raise_us) for bout in bouts]
-    return how.perform(performer, bouts, 0, SESSION_US, key, key[-1]), rows
+    return staging.perform(performer, bouts, 0, SESSION_US, key, key[-1]), rows
 
 
-def _everyday(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    performer = how.performer(key, held_out, (None, "texture", "texture", "faint")[key[-1] % 4])
+def _record_everyday(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    performer = staging.performer(key, held_out, (None, "texture", "texture", "faint")[key[-1] % 4])
     bouts = list(draw_everyday(key, held_out, EVERYDAY_US))
-    return how.perform(performer, bouts, 0, EVERYDAY_US, key, key[-1]), [(OTHER, 0, EVERYDAY_US)]
+    return staging.perform(performer, bouts, 0, EVERYDAY_US, key, key[-1]), [(OTHER, 0, EVERYDAY_US)]
 
 
-def _things(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    def scene(of: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
-        place = how.performer(of, held_out, "texture")
-        painter = ThingPainter(place, draw_things(of, held_out))
+def _record_things(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    def scene(scene_key: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
+        place = staging.performer(scene_key, held_out, "texture")
+        painter = ObjectPainter(place, draw_objects(scene_key, held_out))
         return np.concatenate(list(record_scene(place, painter.paint, start_us, start_us + THING_US, (*key, start_us))))
 
-    return _scenes(key, THINGS, THING_US, scene)
+    return _join_scenes(key, THINGS, THING_US, scene)
 
 
-def _moves(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    def scene(of: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
-        performer = how.performer(of, held_out, (None, "texture", "plain", "faint")[of[-2] % 4])
-        acting, kind = Moves(of, held_out, MOVE_US / 1e6), how.view_at(of[-2] + of[-1])
-        lies = ParameterDraws((*of, 65), held_out).pick((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -90.0, 90.0))
-        events = record_painted(performer, stage(performer, acting, kind, of, lies), acting.seconds, of)
+def _record_moves(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    def scene(scene_key: tuple[int, ...], start_us: int) -> npt.NDArray[np.void]:
+        performer = staging.performer(scene_key, held_out, (None, "texture", "plain", "faint")[scene_key[-2] % 4])
+        acting, kind = MoveMotion(scene_key, held_out, MOVE_US / 1e6), staging.view_at(scene_key[-2] + scene_key[-1])
+        lies = ParameterDraws((*scene_key, 65), held_out).pick((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -90.0, 90.0))
+        events = record_painted(
+            performer, draw_painter(performer, acting, kind, scene_key, lies), acting.seconds, scene_key
+        )
         events["t"] += start_us
         return events
 
-    return _scenes(key, MOVE_SCENES, MOVE_US, scene)
+    return _join_scenes(key, MOVE_SCENES, MOVE_US, scene)
 
 
-def _scenes(
+def _join_scenes(
     key: tuple[int, ...], count: int, long_us: int, scene: Callable[[tuple[int, ...], int], npt.NDArray[np.void]]
 ) -> Recording:
-    """So many scenes of other_gestures, one after the other."""
+    """Join `count` scenes of other_gestures, each `long_us` long, into one recording."""
     starts = [number * (long_us + GAP_US) for number in range(count)]
     events = [scene((*key, number), start_us) for number, start_us in enumerate(starts)]
     return np.concatenate(events), [(OTHER, start_us, start_us + long_us) for start_us in starts]
 
 
-def _people(key: tuple[int, ...], held_out: bool, how: Staging) -> Recording:
-    if how.motions is None:
-        raise PlifError(f"{WHAT}: part 'people', expected a file of motions")
+def _record_people(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
+    if staging.motions is None:
+        raise PlifError(f"{TITLE}: part 'people', expected a file of motions")
     events, scenes = record_people(
-        key, split_actors(_motions(how.motions), held_out), held_out, look=how.look, size=how.size
+        key, split_actors(_load_motions(staging.motions), held_out), held_out, look=staging.look, size=staging.size
     )
     return events, [(OTHER, start_us, end_us) for start_us, end_us in scenes]
 
 
 PARTS: dict[str, Callable[[tuple[int, ...], bool, Staging], Recording]] = {
-    "windows": _windows, "varied": _varied, "faint": _faint, "sessions": _sessions, "everyday": _everyday,
-    "things": _things, "moves": _moves, "people": _people,
+    "windows": _record_windows, "varied": _record_varied, "faint": _record_faint, "sessions": _record_sessions,
+    "everyday": _record_everyday, "things": _record_things, "moves": _record_moves, "people": _record_people,
 }  # fmt: skip
 
 
-def _make(job: tuple[int, str, int, str, str, Staging]) -> int:
+def _write_recording(job: tuple[int, str, int, str, str, Staging]) -> int:
     seed, split, number, stem, part, staging = job
-    events, rows = record(seed, split, number, part, staging)
-    with whole_or_nothing(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
+    events, rows = record_performer(seed, split, number, part, staging)
+    with atomic_write(Path(f"{stem}.aedat"), Path(f"{stem}_labels.csv")) as (recording, labels):
         with open(recording, "wb") as file:
             file.write(make_header(SENSOR))
             write_packets(file, events)

@@ -1,1 +1,1 @@
-"""MNIST and Fashion-MNIST."""
+"""The data sets MNIST and Fashion-MNIST."""

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, from the IDX files of their authors."""
+"""The data sets MNIST and Fashion-MNIST, read from the IDX files of their authors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.datasets.idx_images.idx import read_images
 
 
 class Mnist(ImageSet):
-    """`mnist:DIR`"""
+    """The data set `mnist:DIR`, handwritten digits."""
 
     about: ClassVar[Description] = Description(
         kind="static",
@@ -34,12 +34,12 @@ class Mnist(ImageSet):
     torchvision: ClassVar[str] = "MNIST"
 
     def __init__(self, request: DatasetSpec) -> None:
-        images, labels, where = read_images(request.place, request.split, self.torchvision)
-        super().__init__(request, self.names, images, labels, where)
+        images, labels, path = read_images(request.place, request.split, self.torchvision)
+        super().__init__(request, self.names, images, labels, path)
 
 
 class FashionMnist(Mnist):
-    """`fashion-mnist:DIR`"""
+    """The data set `fashion-mnist:DIR`, images of clothing."""
 
     about: ClassVar[Description] = Description(
         kind="static",

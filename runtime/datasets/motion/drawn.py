@@ -1,7 +1,7 @@
-"""Drawn performers as joints, so that a MotionPainter shows them from any side, near and in part: the gestures' laws, and moves.
+"""Drawn performers as joints, for a MotionPainter, which shows them from any side, near and in part.
 
-A move is what people do who mean no gesture, between poses that are held: stands up, sits down, reaches, raises an arm and holds
-it, lowers it, points, bows, turns. Body, render and camera are those of the gestures; only the motion tells them apart.
+A move is non-gesture motion between poses that are held: stands up, sits down, reaches, raises an arm and holds it,
+lowers it, points, bows, turns. Body, rendering and camera are those of the gestures; only the motion differs.
 """
 
 from __future__ import annotations
@@ -12,26 +12,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from runtime.datasets.motion.joints import JOINTS, TOP_M, J, unit
+from runtime.datasets.motion.joints import JOINTS, TOP_M, J, normalize_vectors
 from runtime.datasets.motion.people import PX_PER_M, WRISTS, MotionPainter, draw_view
-from runtime.datasets.performers.figure import HAND_PX, SHOULDER, Pose, reach
+from runtime.datasets.performers.figure import HAND_PX, SHOULDER, Pose, solve_arm
 from runtime.datasets.performers.performance import Bout, pose_at
 from runtime.datasets.performers.performer import Performer
-from runtime.datasets.performers.wander import ParameterDraws, wander
+from runtime.datasets.performers.wander import ParameterDraws, smooth_noise
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 
 BONE_M, HIP_M, BACK_M = 0.41, 0.09, 0.645  # thigh or shin; half of the hips' width; hips to shoulders
-TO_METRES = np.array((1, -1, 1)) / PX_PER_M  # from pixels of the figure, whose Y points down
+TO_METRES = np.array((1, -1, 1)) / PX_PER_M  # from pixels of the figure, where Y points down
 
 
-def joints_of(pose: Pose, scale: float) -> Floats:
-    """The joints [T, 21, 3] in metres of a drawn pose. `scale`: of the performer, whose shifts are pixels of the picture."""
+def pose_to_joints(pose: Pose, scale: float) -> Floats:
+    """Convert a drawn pose to joints [T, 21, 3] in metres.
+
+    scale  of the performer; its shifts are pixels of the picture
+    """
     flat = np.zeros((len(pose), len(JOINTS), 3))
     x, y = pose.head.T
-    for name, at in (("chest", 30.0), ("hips", 62.0), ("neck", -6.0), ("head", -19.0)):
-        flat[:, J[name], 1] = at
+    for name, y_px in (("chest", 30.0), ("hips", 62.0), ("neck", -6.0), ("head", -19.0)):
+        flat[:, J[name], 1] = y_px
     flat[:, J["head"], 0], flat[:, J["neck"], 0] = x, 0.15 * x
     flat[:, J["head"], 1] += y
     flat[:, J["top"]] = flat[:, J["head"]] - (0, TOP_M * PX_PER_M, 0)
@@ -50,8 +53,8 @@ def joints_of(pose: Pose, scale: float) -> Floats:
     return (flat * TO_METRES).astype(np.float32)
 
 
-class Gestures:
-    """Acting of bouts (runtime.datasets.performers.performance) from start_us to end_us; its own time begins at start_us."""
+class GestureMotion:
+    """The motion of a drawn performer's gestures (bouts) from start_us to end_us; its own time begins at start_us."""
 
     yaw_deg = 20.0  # seen from about the front
 
@@ -59,11 +62,11 @@ class Gestures:
         self._bouts, self._start_us, self._seed, self._scale = bouts, start_us, seed, scale
         self.seconds = (end_us - start_us) / 1e6
         named = {bout.label.partition("_")[0] for bout in bouts}
-        self.arms = named.pop() if named in ({"right"}, {"left"}) else "both"  # what moves
-        self.shows = WRISTS[self.arms].split()
+        self.arms = named.pop() if named in ({"right"}, {"left"}) else "both"  # the moving arms
+        self.visible = WRISTS[self.arms].split()
 
-    def moments(self) -> npt.NDArray[np.int64]:
-        """Times [N] in us while something is shown."""
+    def sample_times(self) -> npt.NDArray[np.int64]:
+        """Return sample times [N] in us during the gestures."""
         spans = [
             (max(bout.t_ready_us - self._start_us, 0), bout.t_off_us - self._start_us) for bout in self._bouts[:20]
         ]
@@ -72,58 +75,63 @@ class Gestures:
             np.int64
         )
 
-    def at(self, t_s: Doubles, /) -> Floats:
-        """The joints [N, 21, 3] at times [N] in seconds."""
+    def joints_at(self, t_s: Doubles, /) -> Floats:
+        """Return the joints [N, 21, 3] at times [N] in seconds."""
         t_us = np.rint(t_s * 1e6).astype(np.int64) + self._start_us
-        return joints_of(pose_at(self._bouts, t_us, self._seed), self._scale)
+        return pose_to_joints(pose_at(self._bouts, t_us, self._seed), self._scale)
 
 
 @dataclass(frozen=True)
-class Held:
-    """A pose between two movements. Angles in radians; wrists are where they are as seen from the shoulders, in pixels."""
+class BodyPose:
+    """A pose of the body between two movements.
 
-    low: float = 0.0  # 1: sits
+    Angles are in radians. Wrists are relative to the shoulders, in pixels.
+    """
+
+    low: float = 0.0  # 1: sitting
     bow: float = 0.0  # forwards
     turned: float = 0.0
     aside: float = 0.0  # metres
     right: tuple[float, float, float] = (-23.0, 50.0, 4.0)
     left: tuple[float, float, float] = (23.0, 50.0, 4.0)
 
-    def numbers(self) -> list[float]:
+    def to_numbers(self) -> list[float]:
         return [self.low, self.bow, self.turned, self.aside, *self.right, *self.left]
 
 
-Steps = list[tuple[float, float, Held]]  # seconds on the way, seconds held, pose
+Steps = list[tuple[float, float, BodyPose]]  # seconds on the way, seconds held, pose
 MOVES = (
     *("stands up", "sits down", "reaches", "raises and holds", "raises and holds", "lowers", "points", "bows", "turns"),
     *("hand to the head", "both arms up", "grabs high"),
 )
 
 
-def _draw_steps(name: str, draw: ParameterDraws, now: Held) -> Steps:
-    """The way of one move, from a pose on."""
+def _draw_steps(name: str, draw: ParameterDraws, current: BodyPose) -> Steps:
+    """Choose random steps of one move: (seconds of movement, seconds held, pose), from a pose on."""
     arm = draw.pick(("right", "left"))
     side = 1.0 if arm == "left" else -1.0
     quick, hold = draw.within(0.35, 1.4), draw.within(*((0.3, 3.0) if "hold" in name else (0.1, 1.5)))
-    rest = replace(now, right=Held.right, left=Held.left, bow=0.0)
+    resting = replace(current, right=BodyPose.right, left=BodyPose.left, bow=0.0)
 
-    def wrist(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], of: Held = now) -> Held:
+    def wrist(
+        x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], base: BodyPose = current
+    ) -> BodyPose:
         place = (side * draw.within(*x), draw.within(*y), draw.within(*z))
-        return replace(of, right=place) if arm == "right" else replace(of, left=place)
+        return replace(base, right=place) if arm == "right" else replace(base, left=place)
 
     if name in ("stands up", "sits down"):
         down = 1.0 if name == "sits down" else 0.0
-        if now.low == down:
-            return [(quick, 0.1, replace(rest, low=1 - down))]
-        leant = replace(rest, low=0.5, bow=draw.within(0.2, 0.8))
-        return [(0.6 * quick, 0.0, leant), (0.6 * quick, hold, replace(rest, low=down))]
+        if current.low == down:
+            return [(quick, 0.1, replace(resting, low=1 - down))]
+        leant = replace(resting, low=0.5, bow=draw.within(0.2, 0.8))
+        return [(0.6 * quick, 0.0, leant), (0.6 * quick, hold, replace(resting, low=down))]
     if name == "bows":
-        return [(quick, draw.within(0.0, 1.0), replace(rest, bow=draw.within(0.4, 1.4))), (quick, hold, rest)]
+        return [(quick, draw.within(0.0, 1.0), replace(resting, bow=draw.within(0.4, 1.4))), (quick, hold, resting)]
     if name == "turns":
-        return [(quick, hold, replace(rest, turned=now.turned + draw.pick((-1.0, 1.0)) * draw.within(0.4, 3.1)))]
+        return [(quick, hold, replace(resting, turned=current.turned + draw.pick((-1.0, 1.0)) * draw.within(0.4, 3.1)))]
     if name == "both arms up":
         x, y, z = draw.within(4, 40), draw.within(-46, 0), draw.within(2, 24)
-        return [(quick, hold, replace(now, right=(-x, y, z), left=(x, y, z))), (quick, 0.2, rest)]
+        return [(quick, hold, replace(current, right=(-x, y, z), left=(x, y, z))), (quick, 0.2, resting)]
     ways = {
         "reaches": ((-6, 40), (-6, 42), (22, 46)),
         "raises and holds": ((-2, 44), (-48, -2), (2, 30)),
@@ -132,93 +140,99 @@ def _draw_steps(name: str, draw: ParameterDraws, now: Held) -> Steps:
         "hand to the head": ((-4, 14), (-30, -8), (8, 18)),
         "grabs high": ((0, 24), (-50, -34), (8, 26)),
     }
-    there = wrist(*ways[name])
-    if name == "lowers":  # it has been up before anybody looked
-        return [(0.0, 0.0, there), (quick, hold, rest)]
+    raised = wrist(*ways[name])
+    if name == "lowers":  # the arm is up when the move begins
+        return [(0.0, 0.0, raised), (quick, hold, resting)]
     if name == "reaches":
-        there = replace(there, bow=draw.within(0.0, 0.5))
-    return [(quick, hold, there), (draw.within(0.35, 1.4), draw.within(0.1, 1.0), rest)]
+        raised = replace(raised, bow=draw.within(0.0, 0.5))
+    return [(quick, hold, raised), (draw.within(0.35, 1.4), draw.within(0.1, 1.0), resting)]
 
 
-class Moves:
-    """Acting of somebody who does one move after the other and means no gesture. `moves`: (name, when it begins in seconds)."""
+class MoveMotion:
+    """The motion of a person who does one non-gesture move after the other.
 
-    yaw_deg, arms, shows = 180.0, "both", JOINTS  # seen from all sides
+    `moves` has (name, begin in seconds).
+    """
+
+    yaw_deg, arms, visible = 180.0, "both", JOINTS  # seen from all sides
 
     def __init__(self, seed: tuple[int, ...], held_out: bool, seconds: float, name: str | None = None) -> None:
         draw = ParameterDraws((*seed, 63), held_out)
         self.seconds, self._seed, self.moves = seconds, seed, list[tuple[str, float]]()
-        now, t_s = Held(low=draw.pick((0.0, 0.0, 1.0))), draw.within(0.0, 0.6)
-        times, poses = [0.0, t_s], [now.numbers(), now.numbers()]
+        current, t_s = BodyPose(low=draw.pick((0.0, 0.0, 1.0))), draw.within(0.0, 0.6)
+        times, poses = [0.0, t_s], [current.to_numbers(), current.to_numbers()]
         while t_s < seconds:
-            what = name or draw.pick(MOVES)
-            self.moves.append((what, t_s))
-            for way_s, hold_s, pose in _draw_steps(what, draw, now):
+            move = name or draw.pick(MOVES)
+            self.moves.append((move, t_s))
+            for way_s, hold_s, pose in _draw_steps(move, draw, current):
                 times += [t_s + way_s, t_s + way_s + hold_s]
-                poses += [pose.numbers(), pose.numbers()]
-                t_s, now = t_s + way_s + hold_s, pose
+                poses += [pose.to_numbers(), pose.to_numbers()]
+                t_s, current = t_s + way_s + hold_s, pose
         self._times, self._poses = np.array(times), np.array(poses)
 
-    def moments(self) -> npt.NDArray[np.int64]:
-        """Times [N] in us while something is shown."""
+    def sample_times(self) -> npt.NDArray[np.int64]:
+        """Return sample times [N] in us during the moves."""
         return np.linspace(0, min(self.seconds, 60.0) * 1e6, 20).astype(np.int64)
 
-    def at(self, t_s: Doubles, /) -> Floats:
-        """The joints [N, 21, 3] at times [N] in seconds."""
+    def joints_at(self, t_s: Doubles, /) -> Floats:
+        """Return the joints [N, 21, 3] at times [N] in seconds."""
         k = np.clip(np.searchsorted(self._times, t_s, "right") - 1, 0, len(self._times) - 2)
         span = np.maximum(self._times[k + 1] - self._times[k], 1e-6)
         u = np.clip((t_s - self._times[k]) / span, 0, 1)[:, None]
         u = u**3 * (10 - 15 * u + 6 * u * u)  # without a jolt at either end
         numbers = self._poses[k] + u * (self._poses[k + 1] - self._poses[k])
-        sway = np.stack([wander(t_s, (*self._seed, 64, i), 0.5) for i in range(numbers.shape[1])], 1)
+        sway = np.stack([smooth_noise(t_s, (*self._seed, 64, i), 0.5) for i in range(numbers.shape[1])], 1)
         numbers += sway * np.array([0.005, 0.01, 0.02, 0.008, *[0.8] * 6])
-        return _joints_of_numbers(numbers)
+        return _numbers_to_joints(numbers)
 
 
-def stage(
-    performer: Performer, acting: Gestures | Moves, kind: str, seed: tuple[int, ...], roll_deg: float = 0.0
+def draw_painter(
+    performer: Performer, acting: GestureMotion | MoveMotion, kind: str, seed: tuple[int, ...], roll_deg: float = 0.0
 ) -> MotionPainter:
-    """Draws a view of this kind (draw_view) in which what moves is seen nearly always: a moving wrist, of moves anything."""
-    times = acting.moments()
+    """Choose a random camera view that nearly always shows the moving joints, and return a painter for it.
+
+    The view has this kind (draw_view). Of a gesture it shows a moving wrist, of a move any joint.
+    """
+    times = acting.sample_times()
     for attempt in range(20):
         view = draw_view(kind, (*seed, attempt), performer.held_out, acting.arms, acting.yaw_deg)
         painter = MotionPainter(performer, acting, replace(view, roll_deg=roll_deg))
-        if painter.seen(times, acting.shows).any(1).mean() >= 0.8:
+        if painter.visible_joints(times, acting.visible).any(1).mean() >= 0.8:
             break
     return painter
 
 
-def _joints_of_numbers(numbers: Doubles) -> Floats:
-    """Poses [T, 10] of Held.numbers -> joints [T, 21, 3]."""
+def _numbers_to_joints(numbers: Doubles) -> Floats:
+    """Convert poses [T, 10] of BodyPose.to_numbers to joints [T, 21, 3]."""
     low, bow, turned, aside = numbers[:, :4].T
-    found = np.zeros((len(numbers), len(JOINTS), 3))
+    joints = np.zeros((len(numbers), len(JOINTS), 3))
     hips = np.stack([0 * low, 2 * BONE_M * (1 - 0.45 * np.clip(low, 0, 1)) + 0.08, -0.28 * low - 0.12 * np.sin(bow)], 1)
     spine = np.stack([0 * bow, np.cos(bow), np.sin(bow)], 1)
     head = np.stack([0 * bow, np.cos(1.15 * bow), np.sin(1.15 * bow)], 1)
     shoulders = hips + BACK_M * spine
-    found[:, J["hips"]], found[:, J["chest"]] = hips, hips + 0.5 * BACK_M * spine
-    found[:, J["neck"]] = shoulders + 0.08 * head
-    found[:, J["head"]] = shoulders + 0.225 * head
-    found[:, J["top"]] = found[:, J["head"]] + TOP_M * head
+    joints[:, J["hips"]], joints[:, J["chest"]] = hips, hips + 0.5 * BACK_M * spine
+    joints[:, J["neck"]] = shoulders + 0.08 * head
+    joints[:, J["head"]] = shoulders + 0.225 * head
+    joints[:, J["top"]] = joints[:, J["head"]] + TOP_M * head
     for side, way, wrist in (("R", -1.0, numbers[:, 4:7]), ("L", 1.0, numbers[:, 7:10])):
-        elbow, wrist = reach(wrist, way)
+        elbow, wrist = solve_arm(wrist, way)
         shoulder = np.array((way * SHOULDER[0], SHOULDER[1], 0.0))
-        along = unit((wrist - elbow).astype(np.float32)) * HAND_PX
+        along = normalize_vectors((wrist - elbow).astype(np.float32)) * HAND_PX
         for part, place in (("sho", shoulder), ("elb", elbow), ("wri", wrist), ("tip", wrist + along)):
-            found[:, J[f"{side}{part}"]] = shoulders + (place - (0, SHOULDER[1], 0)) * TO_METRES
+            joints[:, J[f"{side}{part}"]] = shoulders + (place - (0, SHOULDER[1], 0)) * TO_METRES
         hip = hips + np.array((way * HIP_M, 0, 0))
         ankle = np.array((way * (HIP_M + 0.02), 0.08, 0.0))
         half = 0.5 * (ankle - hip)
         short = np.sqrt(np.maximum(BONE_M**2 - (half**2).sum(1), 0))
         forward = np.stack([0 * low, -half[:, 2], half[:, 1]], 1)  # at right angles to the leg, forwards
         forward *= np.sign(forward[:, 2:]) / np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-6)
-        found[:, J[f"{side}hip"]], found[:, J[f"{side}ank"]] = hip, ankle
-        found[:, J[f"{side}kne"]] = hip + half + forward * short[:, None]
-        found[:, J[f"{side}toe"]] = ankle + np.array((0, -0.05, 0.14))
-    found[:, :, 0] += aside[:, None]
+        joints[:, J[f"{side}hip"]], joints[:, J[f"{side}ank"]] = hip, ankle
+        joints[:, J[f"{side}kne"]] = hip + half + forward * short[:, None]
+        joints[:, J[f"{side}toe"]] = ankle + np.array((0, -0.05, 0.14))
+    joints[:, :, 0] += aside[:, None]
     cos, sin = np.cos(turned)[:, None], np.sin(turned)[:, None]
-    found[:, :, 0], found[:, :, 2] = (
-        cos * found[:, :, 0] + sin * found[:, :, 2],
-        cos * found[:, :, 2] - sin * found[:, :, 0],
+    joints[:, :, 0], joints[:, :, 2] = (
+        cos * joints[:, :, 0] + sin * joints[:, :, 2],
+        cos * joints[:, :, 2] - sin * joints[:, :, 0],
     )
-    return found.astype(np.float32)
+    return joints.astype(np.float32)

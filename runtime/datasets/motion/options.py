@@ -1,4 +1,4 @@
-"""How recordings of motion capture are made."""
+"""Options of recordings made from motion capture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from runtime.datasets.performers.options import LookOptions
 
 
 class MotionOptions(LookOptions):
-    """How recordings are made of motion capture; what is not given is drawn for each of them."""
+    """The command-line options for making recordings of motion capture.
+
+    Options that are not given are drawn for each recording.
+    """
 
     bvh: Path | None = option("motion: a folder of motion capture, one folder a class in it.", default=None)
     views: int = option("motion: recordings of each motion.", default=4, least=1, most=1000)

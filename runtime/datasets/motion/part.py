@@ -1,4 +1,4 @@
-ABOUT = "Makes recordings of motion capture, BVH or AMC with its ASF, before a simulated camera."
+ABOUT = "Makes recordings of motion capture, BVH or AMC with its ASF, in front of a simulated camera."
 CONTRACT = "DataSet"
 OPTIONS = "options:MotionOptions"
 NEEDS = ("runtime/datasets/performers", "runtime/formats/aedat31")

@@ -1,4 +1,4 @@
-"""A person with the joints of a motion before the simulated camera: the body of the drawn performer, seen from any side.
+"""A person with the joints of a motion, with the drawn performer's body, seen by the camera from any side.
 
 Coordinates of the picture are those of figure.py: X to the right, Y down, Z towards the camera, PX_PER_M pixels a
 metre at scale 1. So a person at `distance` metres is as large as a performer of scale 2.47 m / distance.
@@ -15,7 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.base.errors import PlifError
-from runtime.datasets.motion.joints import JOINTS, J, Motion, facing, front_of, turn, unit
+from runtime.datasets.motion.joints import (
+    JOINTS,
+    J,
+    Motion,
+    chest_direction,
+    facing_angle,
+    normalize_vectors,
+    rotate_about_y,
+)
 from runtime.datasets.performers.figure import (
     CLOTH,
     DEPTH_PX,
@@ -24,7 +32,7 @@ from runtime.datasets.performers.figure import (
     SIZE_PX,
     SLEEVE,
     Appearance,
-    paint_at,
+    paint_scene_limbs,
     stack_textures,
 )
 from runtime.datasets.performers.options import VIEWS
@@ -38,21 +46,21 @@ Floats = npt.NDArray[np.float32]
 PX_PER_M = 93.0  # the drawn upper arm of 26 px has 0.28 m
 DISTANCE_M = DEPTH_PX / PX_PER_M  # of a performer of scale 1
 BLEND_S = 0.35
-FLIPPED = np.array((PX_PER_M, -PX_PER_M, PX_PER_M), np.float32)  # from metres to pixels, whose Y points down
+FLIPPED = np.array((PX_PER_M, -PX_PER_M, PX_PER_M), np.float32)  # from metres to pixels, where Y points down
 
 
-class Acting(Protocol):
-    """Who moves: a motion, a course of several."""
+class JointMotion(Protocol):
+    """An interface to the moving joints of a person: one motion, or a sequence of several."""
 
     @property
     def seconds(self) -> float: ...
 
-    def at(self, t_s: Doubles, /) -> Floats:
-        """The joints [N, 21, 3] at times [N]."""
+    def joints_at(self, t_s: Doubles, /) -> Floats:
+        """Return the joints [N, 21, 3] at times [N] in seconds."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class MotionClip:
     """A part of a motion: from begin_s on for lasts_s, `speed` times as fast; its last pose is held for hold_s."""
 
     motion: Motion
@@ -66,79 +74,85 @@ class Stretch:
         return min(self.lasts_s, self.motion.seconds - self.begin_s) / self.speed
 
 
-class Course:
-    """Motions one after the other. Between two of them the last pose is held, then blended into the next one's first, which
-    begins at the place and in the direction in which the one before ended. `again`: after the last one the first one follows
-    where it began, for ever."""
+class MotionSequence:
+    """A sequence of motion clips, one after the other.
 
-    def __init__(self, stretches: Sequence[Stretch], again: bool = False) -> None:
-        self._stretches, self._again = stretches, again
+    Between two clips the last pose is held, then blended into the first pose of the next. The next clip begins at the
+    place and in the direction where the clip before ended. `repeat`: after the last clip the first one follows, where
+    it began, for ever.
+    """
+
+    def __init__(self, clips: Sequence[MotionClip], repeat: bool = False) -> None:
+        self._clips, self._repeat = clips, repeat
         self._starts, self._turned, self._moved = [0.0], [0.0], [np.zeros(3, np.float32)]
-        for before, after in pairwise(stretches):
-            last, first = self._pose(len(self._starts) - 1, before.seconds), after.motion.at(np.array([after.begin_s]))
-            angle = float(facing(last)[0] - facing(first)[0])
+        for before, after in pairwise(clips):
+            last, first = (
+                self._clip_joints(len(self._starts) - 1, before.seconds),
+                after.motion.joints_at(np.array([after.begin_s])),
+            )
+            angle = float(facing_angle(last)[0] - facing_angle(first)[0])
             self._starts.append(self._starts[-1] + before.seconds + before.hold_s + BLEND_S)
-            self._moved.append((last[0, 0] - turn(first, angle)[0, 0]) * np.array((1, 0, 1), np.float32))
+            self._moved.append((last[0, 0] - rotate_about_y(first, angle)[0, 0]) * np.array((1, 0, 1), np.float32))
             self._turned.append(angle)
-        self.seconds = self._starts[-1] + stretches[-1].seconds
-        way = self._pose(len(stretches) - 1, stretches[-1].seconds)[0, 0] - self._pose(0, 0.0)[0, 0]
-        self._back_s = stretches[-1].hold_s + BLEND_S + float(np.linalg.norm(way))  # a metre a second
+        self.seconds = self._starts[-1] + clips[-1].seconds
+        way = self._clip_joints(len(clips) - 1, clips[-1].seconds)[0, 0] - self._clip_joints(0, 0.0)[0, 0]
+        self._back_s = clips[-1].hold_s + BLEND_S + float(np.linalg.norm(way))  # a metre a second
 
-    def length_s(self, times: int) -> float:
-        """How long it is `times` times, with the ways back between."""
+    def duration_s(self, times: int) -> float:
+        """Return the duration in seconds of the sequence repeated `times` times, with the ways back between."""
         return times * self.seconds + (times - 1) * self._back_s
 
-    def _pose(self, k: int, since_s: float | Doubles) -> Floats:
-        """The joints [N, 21, 3] at times [N] since stretch k began."""
-        one = self._stretches[k]
-        t_s = one.begin_s + np.clip(np.atleast_1d(since_s), 0, one.seconds) * one.speed
-        return turn(one.motion.at(t_s), self._turned[k]) + self._moved[k]
+    def _clip_joints(self, k: int, since_s: float | Doubles) -> Floats:
+        """Return the joints [N, 21, 3] at times [N] since clip k began."""
+        clip = self._clips[k]
+        t_s = clip.begin_s + np.clip(np.atleast_1d(since_s), 0, clip.seconds) * clip.speed
+        return rotate_about_y(clip.motion.joints_at(t_s), self._turned[k]) + self._moved[k]
 
-    def at(self, t_s: Doubles, /) -> Floats:
-        """The joints [N, 21, 3] at times [N] in seconds."""
-        if self._again:
+    def joints_at(self, t_s: Doubles, /) -> Floats:
+        """Return the joints [N, 21, 3] at times [N] in seconds."""
+        if self._repeat:
             t_s = t_s % (self.seconds + self._back_s)
-        found = np.empty((len(t_s), len(JOINTS), 3), np.float32)
-        which = np.searchsorted(self._starts, t_s, "right") - 1
-        for k in np.unique(which):
-            here = which == k
-            since, one = t_s[here] - self._starts[k], self._stretches[k]
-            joints, last = self._pose(k, since), k == len(self._starts) - 1
-            left = since - one.seconds - one.hold_s
-            if (not last or self._again) and (left > 0).any():
-                share = np.clip(left / (self._back_s - one.hold_s if last else BLEND_S), 0, 1).astype(np.float32)
+        output = np.empty((len(t_s), len(JOINTS), 3), np.float32)
+        clip_index = np.searchsorted(self._starts, t_s, "right") - 1
+        for k in np.unique(clip_index):
+            in_clip = clip_index == k
+            since, clip = t_s[in_clip] - self._starts[k], self._clips[k]
+            joints, last = self._clip_joints(k, since), k == len(self._starts) - 1
+            blend_s = since - clip.seconds - clip.hold_s
+            if (not last or self._repeat) and (blend_s > 0).any():
+                share = np.clip(blend_s / (self._back_s - clip.hold_s if last else BLEND_S), 0, 1).astype(np.float32)
                 share = (share * share * (3 - 2 * share))[:, None, None]
-                joints = joints + share * (self._pose(0 if last else k + 1, 0.0) - joints)
-            found[here] = joints
-        return found
+                joints = joints + share * (self._clip_joints(0 if last else k + 1, 0.0) - joints)
+            output[in_clip] = joints
+        return output
 
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """Where the camera stands, and what of the person it sees. What is None is as of the performer.
+    """The position of the camera, and the visible part of the person. None means the value of the performer.
 
     yaw_deg      0: the person looks into the camera when the motion begins; 90: towards the picture's right
-    distance_m   from the camera to the middle of the way
-    at           (x, y) of the picture where the shoulders are in the middle of the way, or the joints that `towards` names
+    distance_m   from the camera to the middle of the path
+    position     (x, y) in the picture of the shoulders in the middle of the path, or of the joints named in `towards`
     roll_deg     90: the head is on the picture's right
-    only         what is in the picture: "all", or "arms" (from the elbows), "right" or "left" (that forearm and hand alone)
+    visible      "all", or "arms" (from the elbows), "right" or "left" (that forearm and hand alone)
     """
 
     yaw_deg: float = 0.0
     distance_m: float | None = None
-    at: tuple[float, float] | None = None
+    position: tuple[float, float] | None = None
     towards: str | None = None
     roll_deg: float = 0.0
-    only: str = "all"
+    visible: str = "all"
 
 
-# Each limb: from a point to a point, radius at each in pixels of scale 1, tone, texture, how much nearer it counts (metres).
-# A point: a joint, or several, whose mean it is; then pixels towards the person's left, the front, and the head's top.
+# Each limb: two end points, radius at each in pixels of scale 1, tone, texture, metres to bring it forward when sorting.
+# A point: a joint, or the mean of several; then pixels towards the person's left, the front, and the head's top.
 Point = tuple[str, float, float, float]
 SEGMENTS: list[tuple[Point, Point, float, float, str, int, float]] = []
 
 
-def _segment(
+def _add_segment(
     a: str | Point, b: str | Point, ra: float, rb: float, tone: str, texture: int, nearer: float = 0.0
 ) -> None:
     ends = [(end, 0.0, 0.0, 0.0) if isinstance(end, str) else end for end in (a, b)]
@@ -146,33 +160,33 @@ def _segment(
 
 
 for _s in "LR":
-    _segment(f"{_s}hip", f"{_s}kne", 9, 7, "trousers", CLOTH)
-    _segment(f"{_s}kne", f"{_s}ank", 7, 5, "trousers", CLOTH)
-    _segment(f"{_s}ank", f"{_s}toe", 4.5, 3.5, "shoes", CLOTH)
+    _add_segment(f"{_s}hip", f"{_s}kne", 9, 7, "trousers", CLOTH)
+    _add_segment(f"{_s}kne", f"{_s}ank", 7, 5, "trousers", CLOTH)
+    _add_segment(f"{_s}ank", f"{_s}toe", 4.5, 3.5, "shoes", CLOTH)
     _way = 1 if _s == "L" else -1
-    _segment((f"{_s}sho", -5.0 * _way, 0, 0), (f"{_s}hip", 1.0 * _way, 0, 0), 8, 9, "shirt", CLOTH)
-_segment("Lsho Rsho", "Lhip Rhip", 12, 13, "shirt", CLOTH)
-_segment(("Lsho Rsho", 0, 2, 0), "head", 5.5, 6, "skin", FACE)
-_segment(("head", 0, -2, 12), ("head", 0, -2, 6), 10.5, 10, "hair", CLOTH)
-_segment(("head", 0, 2, 9.5), ("head", 0, 2, -1), 9, 7.5, "skin", FACE)
-_segment(("head", -6, 10.5, 7), ("head", 6, 10.5, 7), 1.3, 1.3, "glasses", CLOTH)
+    _add_segment((f"{_s}sho", -5.0 * _way, 0, 0), (f"{_s}hip", 1.0 * _way, 0, 0), 8, 9, "shirt", CLOTH)
+_add_segment("Lsho Rsho", "Lhip Rhip", 12, 13, "shirt", CLOTH)
+_add_segment(("Lsho Rsho", 0, 2, 0), "head", 5.5, 6, "skin", FACE)
+_add_segment(("head", 0, -2, 12), ("head", 0, -2, 6), 10.5, 10, "hair", CLOTH)
+_add_segment(("head", 0, 2, 9.5), ("head", 0, 2, -1), 9, 7.5, "skin", FACE)
+_add_segment(("head", -6, 10.5, 7), ("head", 6, 10.5, 7), 1.3, 1.3, "glasses", CLOTH)
 for _s in "LR":
-    _segment(f"{_s}sho", f"{_s}elb", 6.0, 4.9, "shirt", SLEEVE, 0.02)
-    _segment(f"{_s}elb", f"{_s}wri", 4.8, 3.5, "lower", SLEEVE, 0.03)
-    _segment(f"{_s}wri", f"{_s}tip", 4.0, 4.4, "skin", HAND, 0.04)
+    _add_segment(f"{_s}sho", f"{_s}elb", 6.0, 4.9, "shirt", SLEEVE, 0.02)
+    _add_segment(f"{_s}elb", f"{_s}wri", 4.8, 3.5, "lower", SLEEVE, 0.03)
+    _add_segment(f"{_s}wri", f"{_s}tip", 4.0, 4.4, "skin", HAND, 0.04)
 
 
-def _weights(points: Sequence[Point]) -> Floats:
-    """What makes points of joints and of the three directions: [points, 21 + 3]."""
-    found = np.zeros((len(points), len(JOINTS) + 3), np.float32)
-    for row, (names, *aside) in zip(found, points, strict=True):
+def _point_weights(points: Sequence[Point]) -> Floats:
+    """Return the weights [points, 21 + 3] that compute points from joints and the three body directions."""
+    weights = np.zeros((len(points), len(JOINTS) + 3), np.float32)
+    for row, (names, *offset) in zip(weights, points, strict=True):
         for name in names.split():
             row[J[name]] = 1 / len(names.split())
-        row[len(JOINTS) :] = np.array(aside) / PX_PER_M
-    return found
+        row[len(JOINTS) :] = np.array(offset) / PX_PER_M
+    return weights
 
 
-ENDS = _weights([end for segment in SEGMENTS for end in segment[:2]])
+ENDS = _point_weights([end for segment in SEGMENTS for end in segment[:2]])
 IN_PICTURE = {
     "all": range(len(SEGMENTS)),
     "arms": (-5, -4, -2, -1),
@@ -182,60 +196,65 @@ IN_PICTURE = {
 
 
 class MotionPainter:
-    """Pictures of somebody who acts, at times in microseconds."""
+    """A painter of images of a moving person, at times in microseconds."""
 
-    def __init__(self, performer: Performer, acting: Acting, view: Viewpoint) -> None:
-        self._acting, self._look = acting, performer.look
+    def __init__(self, performer: Performer, motion: JointMotion, view: Viewpoint) -> None:
+        self._motion, self._look = motion, performer.look
         self._textures = stack_textures(performer.look)
-        self._at = view.at or (performer.cx, performer.cy)
+        self._position = view.position or (performer.cx, performer.cy)
         distance_m = DISTANCE_M / performer.scale if view.distance_m is None else view.distance_m
         self._depth, self._scale = distance_m * PX_PER_M, DISTANCE_M / distance_m
-        way = acting.at(np.linspace(0, acting.seconds, 41))
-        start = facing(way[:1])
+        way = motion.joints_at(np.linspace(0, motion.seconds, 41))
+        start = facing_angle(way[:1])
         self._turned = np.deg2rad(view.yaw_deg) - float(start[0])
-        seen = way[:, [J[name] for name in (view.towards or "Lsho Rsho").split()]].mean(1)
-        self._centre = np.median(seen, 0) if view.towards else 0.5 * (seen.max(0) + seen.min(0))
+        path = way[:, [J[name] for name in (view.towards or "Lsho Rsho").split()]].mean(1)
+        self._centre = np.median(path, 0) if view.towards else 0.5 * (path.max(0) + path.min(0))
         roll = np.deg2rad(view.roll_deg)
         self._roll = np.array(
             [[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]], np.float32
         )
-        tones = _tones(performer.look)
-        self._shown = [i for i in IN_PICTURE[view.only] if performer.look.glasses or SEGMENTS[i][4] != "glasses"]
+        tones = _list_tones(performer.look)
+        self._shown = [i for i in IN_PICTURE[view.visible] if performer.look.glasses or SEGMENTS[i][4] != "glasses"]
         rows = [SEGMENTS[i] for i in self._shown]
         self._fixed = np.array([[ra, rb, tones[tone], t, t == HAND] for _, _, ra, rb, tone, t, _ in rows], np.float64)
         self._nearer = np.array([segment[-1] for segment in rows], np.float32) * PX_PER_M
 
-    def limbs(self, t_us: npt.NDArray[np.int64]) -> Doubles:
-        """What is painted at times [T]: float64 [T, parts, LIMB], the farthest part first."""
-        joints = turn(self._acting.at(t_us / 1e6) - self._centre, self._turned)
-        left = unit(joints[:, J["Lsho"]] - joints[:, J["Rsho"]])
-        up = unit(joints[:, J["top"]] - joints[:, J["head"]])
-        ends = ENDS @ np.concatenate([joints, np.stack([left, front_of(joints), up], 1)], 1)
+    def place_limbs(self, t_us: npt.NDArray[np.int64]) -> Doubles:
+        """Return the visible limbs at times [T], float64 [T, parts, LIMB], the farthest part first."""
+        joints = rotate_about_y(self._motion.joints_at(t_us / 1e6) - self._centre, self._turned)
+        left = normalize_vectors(joints[:, J["Lsho"]] - joints[:, J["Rsho"]])
+        up = normalize_vectors(joints[:, J["top"]] - joints[:, J["head"]])
+        ends = ENDS @ np.concatenate([joints, np.stack([left, chest_direction(joints), up], 1)], 1)
         ends = (ends * FLIPPED) @ self._roll
         ends = ends.reshape(len(ends), len(SEGMENTS), 6)[:, self._shown]
-        found = np.empty((len(ends), len(self._shown), LIMB))
-        found[:, :, :6], found[:, :, 6:] = ends, self._fixed
+        rows = np.empty((len(ends), len(self._shown), LIMB))
+        rows[:, :, :6], rows[:, :, 6:] = ends, self._fixed
         depth = ends[:, :, 2] + ends[:, :, 5] + 2 * self._nearer
-        return np.take_along_axis(found, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
+        return np.take_along_axis(rows, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
 
-    def seen(self, t_us: npt.NDArray[np.int64], names: Sequence[str] = JOINTS) -> npt.NDArray[np.bool_]:
-        """Which of these joints lie in the picture of 128 x 128, the middle of any other, at times [T]: bool [T, names]."""
-        joints = turn(self._acting.at(t_us / 1e6) - self._centre, self._turned)[:, [J[name] for name in names]]
-        there = (joints * FLIPPED) @ self._roll
-        near = self._scale / (1 - np.minimum(there[:, :, 2:] / self._depth, 0.8))
-        places = self._at + near * there[:, :, :2]
+    def visible_joints(self, t_us: npt.NDArray[np.int64], names: Sequence[str] = JOINTS) -> npt.NDArray[np.bool_]:
+        """Return which joints lie in the picture at times [T]: bool [T, names].
+
+        The picture has 128 x 128 pixels; of any other size it is the middle.
+        """
+        joints = rotate_about_y(self._motion.joints_at(t_us / 1e6) - self._centre, self._turned)[
+            :, [J[name] for name in names]
+        ]
+        points = (joints * FLIPPED) @ self._roll
+        near = self._scale / (1 - np.minimum(points[:, :, 2:] / self._depth, 0.8))
+        places = self._position + near * points[:, :, :2]
         inside = (places > 0) & (places < SIZE_PX)
         return np.asarray(inside.min(2), np.bool_)
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """The pictures float32 [H, W] at times [T] in microseconds."""
-        for limbs in self.limbs(t_us):
+        """Yield the images float32 [H, W] at times [T] in microseconds."""
+        for limbs in self.place_limbs(t_us):
             image = self._look.background.copy()
-            paint_at(image, limbs, self._textures, self._at, self._scale, self._depth, self._look.girth)
+            paint_scene_limbs(image, limbs, self._textures, self._position, self._scale, self._depth, self._look.girth)
             yield image
 
 
-def _tones(look: Appearance) -> dict[str, float]:
+def _list_tones(look: Appearance) -> dict[str, float]:
     lower = look.skin if look.bare_arms else look.shirt
     tones = {"shirt": look.shirt, "skin": look.skin, "hair": look.hair, "trousers": look.trousers}
     return tones | {"lower": lower, "shoes": 0.6 * look.trousers, "glasses": 0.05}
@@ -245,9 +264,15 @@ WRISTS = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}
 
 
 def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> Viewpoint:
-    """The view of a scene: "whole" as the performer stands; "far" (4 to 7 m); "cut": close by, much of the body out of the
-    picture or cut away; "near": nothing but forearms and hands, or the hand and forearm of the arm that moves, "right" or "left".
-    `yaw_deg` is the spread of the side from which it is seen."""
+    """Choose a random camera view of a person: "whole", "far", "cut" or "near".
+
+    whole   the performer as placed
+    far     4 to 7 m away
+    cut     close by, with much of the body out of the picture or cut away
+    near    forearms and hands only, or the hand and forearm of the moving arm, "right" or "left"
+
+    `yaw_deg` is the spread of the side that the camera sees.
+    """
     if kind not in VIEWS:
         raise PlifError(f"simulated performer: view '{kind}', expected {', '.join(VIEWS)}")
     draw = ParameterDraws((*seed, 20_174), held_out)
@@ -258,9 +283,9 @@ def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "bot
         return Viewpoint(yaw, draw.within(4, 7), (draw.within(30, 98), draw.within(30, 80)))
     wrists = WRISTS[arms]
     if kind == "near":
-        only = draw.pick((arms, arms, "arms")) if arms != "both" else "arms"
-        away = draw.within(0.7, 1.5) if arms != "both" else draw.within(1.2, 2.2)
-        return Viewpoint(yaw, away, (draw.within(48, 80), draw.within(44, 84)), wrists, only=only)
-    if draw.pick((True, False)):  # the picture ends below the neck, or beside the arm
+        visible = draw.pick((arms, arms, "arms")) if arms != "both" else "arms"
+        distance_m = draw.within(0.7, 1.5) if arms != "both" else draw.within(1.2, 2.2)
+        return Viewpoint(yaw, distance_m, (draw.within(48, 80), draw.within(44, 84)), wrists, visible=visible)
+    if draw.pick((True, False)):  # the picture ends below the neck, or next to the arm
         return Viewpoint(yaw, draw.within(1.2, 2.2), (draw.within(44, 84), draw.within(-10, 30)))
     return Viewpoint(yaw, draw.within(1.0, 1.8), (draw.within(44, 84), draw.within(44, 84)), wrists)

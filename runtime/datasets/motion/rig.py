@@ -1,8 +1,8 @@
-"""A skeleton as files of motion capture have it, and where its nodes are when its channels have these values.
+"""A skeleton as in a motion capture file, and the positions of its nodes for values of its channels.
 
-    R_j = R_p C_j M_j C_j^T      M_j: the rotations of its channels, one after the other, each about its own axis as turned so far
-    P_j = P_p + R_p o_j          BVH: the offset o_j is seen from the parent
-    P_j = P_p + R_j o_j          Acclaim: it is the bone itself, and P_j its end
+    R_j = R_p C_j M_j C_j^T      M_j: the rotations of its channels, one after the other, each about its current axis
+    P_j = P_p + R_p o_j          BVH: the offset o_j is in the frame of the parent
+    P_j = P_p + R_j o_j          Acclaim: the offset is the bone itself, and P_j its end
 
 Channels of position replace the offset's coordinates.
 """
@@ -28,7 +28,10 @@ BLOCK = 1024  # frames at once
 
 @dataclass
 class Joint:
-    """One joint. moves, turns: (axis 0 to 2, column of its value) of its channels, in their order; rotations in degrees."""
+    """A joint of a skeleton.
+
+    moves, turns  (axis 0 to 2, column of its value) of its channels, in their order; rotations in degrees
+    """
 
     name: str
     parent: int  # -1: the root
@@ -40,77 +43,81 @@ class Joint:
 
 @dataclass
 class Rig:
-    """Nodes, each after its parent; `width`: values of one frame."""
+    """A skeleton: nodes, each after its parent; `width` is the number of values of one frame."""
 
     nodes: list[Joint]
     width: int
-    own: bool  # offsets are seen from the node itself
+    offset_in_node: bool  # offsets are in the frame of the node itself
 
-    def places(self, rows: Doubles) -> Doubles:
-        """Values [T, width] -> where the nodes are, [T, nodes, 3]."""
-        found = np.empty((len(rows), len(self.nodes), 3))
-        turned: list[Doubles] = []
+    def locate_nodes(self, rows: Doubles) -> Doubles:
+        """Compute the node positions [T, nodes, 3] from channel values [T, width]."""
+        positions = np.empty((len(rows), len(self.nodes), 3))
+        rotations: list[Doubles] = []
         for j, node in enumerate(self.nodes):
             local = np.tile(node.offset, (len(rows), 1))
             for axis, column in node.moves:
                 local[:, axis] = rows[:, column]
-            before = turned[node.parent] if node.parent >= 0 else np.eye(3)[None]
+            before = rotations[node.parent] if node.parent >= 0 else np.eye(3)[None]
             if node.turns:
-                inner = rotate([axis for axis, _ in node.turns], rows[:, [column for _, column in node.turns]])
+                inner = rotation_matrices(
+                    [axis for axis, _ in node.turns], rows[:, [column for _, column in node.turns]]
+                )
                 after = before @ (inner if node.frame is None else node.frame @ inner @ node.frame.T)
             else:
                 after = before
-            turned.append(after)
-            seen = (after if self.own and node.parent >= 0 else before) @ local[:, :, None]
-            found[:, j] = seen[:, :, 0] + (found[:, node.parent] if node.parent >= 0 else 0)
-        return found
+            rotations.append(after)
+            shift = (after if self.offset_in_node and node.parent >= 0 else before) @ local[:, :, None]
+            positions[:, j] = shift[:, :, 0] + (positions[:, node.parent] if node.parent >= 0 else 0)
+        return positions
 
 
-def rotate(axes: list[int], degrees: Doubles) -> Doubles:
-    """The rotation [T, 3, 3] about these axes, one after the other, by degrees [T, axes]."""
-    found = np.broadcast_to(np.eye(3), (len(degrees), 3, 3))
+def rotation_matrices(axes: list[int], degrees: Doubles) -> Doubles:
+    """Return the rotation matrices [T, 3, 3] about these axes, one after the other, by degrees [T, axes]."""
+    product = np.broadcast_to(np.eye(3), (len(degrees), 3, 3))
     for axis, angle in zip(axes, np.deg2rad(degrees).T, strict=True):
-        one, a, b = np.zeros((len(degrees), 3, 3)), (axis + 1) % 3, (axis + 2) % 3
-        one[:, axis, axis], one[:, a, a], one[:, b, b] = 1, np.cos(angle), np.cos(angle)
-        one[:, b, a], one[:, a, b] = np.sin(angle), -np.sin(angle)
-        found = found @ one
-    return found
+        step, a, b = np.zeros((len(degrees), 3, 3)), (axis + 1) % 3, (axis + 2) % 3
+        step[:, axis, axis], step[:, a, a], step[:, b, b] = 1, np.cos(angle), np.cos(angle)
+        step[:, b, a], step[:, a, b] = np.sin(angle), -np.sin(angle)
+        product = product @ step
+    return product
 
 
-class Lines:
-    """The lines of a text file, split into words, with errors that say where."""
+class LineReader:
+    """A reader of a text file's lines, split into words, with errors that name the line."""
 
     def __init__(self, path: Path, lines: Iterator[bytes]) -> None:
         self.path, self._lines, self.number = path, lines, 0
 
     def __iter__(self) -> Iterator[list[str]]:
-        """The words of each line that has some."""
+        """Yield the words of each line that is not empty."""
         for line in self._lines:
             self.number += 1
             if len(line) >= MOST_LINE:
-                raise self.wrong(line[:40].decode("ascii", "replace"), f"lines of less than {MOST_LINE} characters")
+                raise self.make_error(
+                    line[:40].decode("ascii", "replace"), f"lines of less than {MOST_LINE} characters"
+                )
             if words := line.decode("ascii", "replace").split():
                 yield words
 
-    def wrong(self, found: str, expected: str) -> PlifError:
-        return PlifError(f"{self.path}, line {self.number}: {found[:60]!r}, expected {expected}")
+    def make_error(self, text: str, expected: str) -> PlifError:
+        return PlifError(f"{self.path}, line {self.number}: {text[:60]!r}, expected {expected}")
 
-    def numbers(self, words: list[str], count: int, what: str) -> list[float]:
-        """So many finite numbers."""
+    def parse_numbers(self, words: list[str], count: int, noun: str) -> list[float]:
+        """Parse `count` finite numbers from words. Raises PlifError."""
         try:
             values = list(map(float, words)) if len(words) == count else []
         except ValueError:
             values = []
         if len(values) != count or not all(abs(value) < 1e9 for value in values):
-            raise self.wrong(" ".join(words[:12]), f"{count} numbers, {what}")
+            raise self.make_error(" ".join(words[:12]), f"{count} numbers, {noun}")
         return values
 
 
 @contextmanager
-def lines_of(path: Path) -> Iterator[Lines]:
-    """The lines of a file of motion capture. PlifError where it is none or larger than MOST_BYTES."""
+def open_lines(path: Path) -> Iterator[LineReader]:
+    """Open the lines of a motion capture file. Raises PlifError for other files or one larger than MAX_BYTES."""
     with open_regular(path, "a file of motion capture") as file:
         if (size := file.seek(0, 2)) > MOST_BYTES:
             raise PlifError(f"{path}: {size >> 20} MiB, expected at most {MOST_BYTES >> 20}: cut it into parts")
         file.seek(0)
-        yield Lines(path, iter(lambda: file.readline(MOST_LINE), b""))
+        yield LineReader(path, iter(lambda: file.readline(MOST_LINE), b""))

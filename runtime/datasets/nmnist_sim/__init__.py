@@ -1,1 +1,1 @@
-"""A simulated N-MNIST."""
+"""A simulated N-MNIST data set."""

@@ -1,4 +1,4 @@
-"""`plif data nmnist-sim --from mnist:DIR --out DIR`"""
+"""The maker behind `plif data nmnist-sim --from mnist:DIR --out DIR`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.core.base.errors import PlifError
 from runtime.datasets.simulated_camera.maker import Maker, Note
 
 
-def make(out: Path, source: str, **options: Any) -> Note:
+def make_set(out: Path, source: str, **options: Any) -> Note:
     kind, _, folder = source.partition(":")
     if kind != "mnist" or not folder:
         raise PlifError(f"--from {source}: expected mnist:DIR")
@@ -18,8 +18,8 @@ def make(out: Path, source: str, **options: Any) -> Note:
     return simulate_nmnist(folder, out, **options)
 
 
-def made(note: Note) -> str:
+def describe_set(note: Note) -> str:
     return f"{note['train']['count']} + {note['test']['count']} simulated recordings"
 
 
-MAKER = Maker("a simulated N-MNIST", ("source", "--from mnist:DIR"), "maker:make", made, "nmnist")
+MAKER = Maker("a simulated N-MNIST", ("source", "--from mnist:DIR"), "maker:make_set", describe_set, "nmnist")

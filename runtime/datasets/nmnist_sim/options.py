@@ -1,4 +1,4 @@
-"""How a simulated N-MNIST is made."""
+"""Options of a simulated N-MNIST."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from runtime.datasets.simulated_camera.maker import SimulationOptions
 
 
 class NmnistOptions(SimulationOptions):
-    """How a simulated N-MNIST is made."""
+    """The options of a simulated N-MNIST set: images to skip."""
 
     skip_train: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
     skip_test: int = option("nmnist-sim: leave out the first images.", default=0, least=0)
 
 
 class NmnistSource(NmnistOptions):
-    """And of which images."""
+    """The command-line options for making a simulated N-MNIST set, with the source of its images."""
 
     source: str | None = option("nmnist-sim: the images, mnist:DIR.", "--from", default=None)

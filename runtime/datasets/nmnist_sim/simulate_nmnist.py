@@ -2,9 +2,9 @@
 
     OUT/Train/<digit>/<number>.bin      OUT/Test/<digit>/<number>.bin      OUT/simulated.json
 
-The number is MNIST's, counted from 1, as in the official set: Train/5/00001.bin shows the first training image.
-A recording depends on (seed, split, number) alone: its file is the same for any count, any number of workers, and after a
-stop. A run that was stopped continues: files that are there are kept.
+The number is MNIST's, counted from 1, as in the official set: Train/5/00001.bin shows the first training image. A
+recording depends on (seed, split, number) only: its file is the same for any count, any number of workers, and after
+a stop. A run that was stopped continues: existing files are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runtime.datasets.nmnist_sim.options import NmnistOptions
 from runtime.datasets.simulated_camera.simulated_set import Progress, claim_folder, run_jobs
 
 SPLITS = ("Train", "Test")  # the number of a split is part of its seeds
-WHAT = "simulated N-MNIST"
+TITLE = "simulated N-MNIST"
 BATCH = 16  # recordings simulated together; larger batches are no faster
 
 Batch = tuple[str, list[int], list[str], npt.NDArray[np.uint8]]  # split, numbers, paths, images uint8 [N, 28, 28]
@@ -41,15 +41,15 @@ def simulate_nmnist(
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, object]:
-    """Writes `train` (20,000) + `test` (2000) recordings of the MNIST in `mnist_dir`; returns the note beside them.
+    """Write `train` (20,000) + `test` (2000) event recordings of MNIST images; return the note next to them.
 
-    `skip_train` and `skip_test` leave out the first images of a split, e.g. digits of which there are real recordings.
-    `progress(done, total)` is called as files appear. PlifError when MNIST is not readable or holds fewer images, and
-    when `out_dir` holds a set made with other settings.
+    `skip_train` and `skip_test` leave out the first images of a split, such as digits with real recordings.
+    `progress(done, total)` is called as files appear. Raises PlifError when MNIST is not readable or holds fewer
+    images, and when `out_dir` holds a set made with other settings.
     """
-    how = NmnistOptions(**options)
-    train, test = how.counts(20_000, 2_000)
-    seed, skip_train, skip_test = how.seed, how.skip_train, how.skip_test
+    settings = NmnistOptions(**options)
+    train, test = settings.counts(20_000, 2_000)
+    seed, skip_train, skip_test = settings.seed, settings.skip_train, settings.skip_test
     out = Path(out_dir)
     selected = []
     for split, count, skip in (("Train", train, skip_train), ("Test", test, skip_test)):
@@ -67,7 +67,7 @@ def simulate_nmnist(
             )
         selected.append((split, images, labels, range(skip, skip + count)))
     note: dict[str, object] = {
-        "what": f"{WHAT}: images of MNIST seen by a simulated event camera, not by a real one",
+        "what": f"{TITLE}: images of MNIST seen by a simulated event camera, not by a real one",
         "made_by": f"plif {__version__}, runtime.datasets.nmnist_sim.simulate_nmnist",
         "seed": seed,
         "parameters": {
@@ -79,7 +79,7 @@ def simulate_nmnist(
         "test": {"count": test, "first": skip_test + 1},
     }
     claim_folder(out, note)
-    done = 0
+    existing = 0
     batches: list[Batch] = []
     for split, images, labels, indices in selected:
         for digit in np.unique(labels[indices.start : indices.stop]):
@@ -88,18 +88,18 @@ def simulate_nmnist(
         for index in indices:
             path = out / split / str(labels[index]) / f"{index + 1:05d}.bin"
             if path.is_file() and path.stat().st_size and path.stat().st_size % 5 == 0:
-                done += 1
+                existing += 1
             else:
                 missing.append((index, str(path)))
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             numbers = [index for index, _ in part]
             batches.append((split, numbers, [path for _, path in part], images[numbers]))
-    run_jobs(partial(_make, seed), batches, how.workers, done, train + test, progress)
+    run_jobs(partial(_write_batch, seed), batches, settings.workers, existing, train + test, progress)
     return note
 
 
-def _make(seed: int, batch: Batch) -> int:
+def _write_batch(seed: int, batch: Batch) -> int:
     split, numbers, paths, images = batch
     rngs = [np.random.default_rng([seed, SPLITS.index(split), number]) for number in numbers]
     recordings = record_digits(list(images / np.float32(255)), rngs)

@@ -1,1 +1,1 @@
-"""folder:DIR"""
+"""The data set folder:DIR, the user's recordings."""

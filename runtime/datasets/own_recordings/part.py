@@ -1,4 +1,4 @@
-ABOUT = "Recordings of one's own, a folder for each class."
+ABOUT = "Recordings of the user, a folder for each class."
 CONTRACT = "DataSet"
 NAMES = ("folder",)
 PAGE = "docs/events.md"

@@ -1,1 +1,1 @@
-"""Simulated people before a simulated camera."""
+"""Simulated people in front of a simulated camera."""

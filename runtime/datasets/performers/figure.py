@@ -1,13 +1,13 @@
-"""A person in front of a camera: joints in space -> a picture of linear intensity, of 128 x 128 pixels or of another size.
+"""A person in front of a camera: from joints in space to an image of linear intensity, of any size.
 
 Coordinates are those of the picture: X to the right, Y down, Z towards the camera, in pixels of a person of scale 1, with the
 origin between the shoulders. So the person's right arm (arm 0) is on the left side of the picture, as in DVS128 Gesture.
 A point appears at
 
-    (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          near things are larger
+    (cx, cy) + scale f (X, Y),      f = 1 / (1 - Z / DEPTH)          near objects are larger
 
-A picture of W x H pixels shows as much over its height, z = H / 128 times as large, with the same middle: what lies at (x, y)
-in the one of 128 x 128, the middle of whose first pixel is (0, 0), appears in it at
+A picture of W x H pixels shows the same part of the scene over its height, z = H / 128 times as large, with the same middle.
+The point (x, y) of the picture of 128 x 128, where the middle of the first pixel is (0, 0), appears in it at
 
     (z (x + 1/2 - 64) + W / 2 - 1/2,  z (y + 1/2) - 1/2)
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.datasets.simulated_camera.native import LIMB, paint
+from runtime.datasets.simulated_camera.native import LIMB, paint_limbs
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -39,7 +39,10 @@ TEXELS = (32, 8)  # along a limb, across it
 
 @dataclass(frozen=True)
 class Appearance:
-    """How a person and the wall behind look. Intensities are linear, 0..1; textures float32 [32, 8] multiply them."""
+    """The appearance of a person and of the wall behind.
+
+    Intensities are linear, 0..1; textures float32 [32, 8] multiply them.
+    """
 
     skin: float
     shirt: float
@@ -57,7 +60,7 @@ class Appearance:
 
 @dataclass
 class Pose:
-    """The pose at T moments. Arrays are float64; lengths in pixels at scale 1.
+    """The pose of a person at T moments. Arrays are float64; lengths in pixels at scale 1.
 
     arms    [T, 2, 3, 3]   arm (0 the person's right), joint (elbow, wrist, finger tip), (X, Y, Z)
     body    [T, 3]         shift of the whole person in pixels of the picture, and factor of its scale
@@ -74,8 +77,8 @@ class Pose:
         return len(self.arms)
 
 
-def stand_still(n: int) -> Pose:
-    """The pose of n moments in which the arms hang and nothing moves."""
+def make_still_pose(n: int) -> Pose:
+    """Return the pose of n moments in which the arms hang and nothing moves."""
     arms = np.empty((n, 2, 3, 3))
     for arm, side in enumerate((-1.0, 1.0)):
         arms[:, arm, 0] = (side * (SHOULDER[0] + 4), SHOULDER[1] + UPPER_PX - 0.5, -1)
@@ -84,11 +87,11 @@ def stand_still(n: int) -> Pose:
     return Pose(arms, np.tile([0.0, 0.0, 1.0], (n, 1)), np.zeros((n, 2)), np.zeros((n, 2)))
 
 
-def reach(wrist: Doubles, side: float, pole: tuple[float, float, float] | None = None) -> tuple[Doubles, Doubles]:
-    """Elbow and wrist, each [T, 3], of an arm whose wrist shall be at `wrist` [T, 3]; out of reach, it goes as far as it can.
+def solve_arm(wrist: Doubles, side: float, pole: tuple[float, float, float] | None = None) -> tuple[Doubles, Doubles]:
+    """Return the elbow and the wrist, [T, 3] each, of an arm that reaches for `wrist` [T, 3] as far as it can.
 
-    The lengths of the two bones leave a circle for the elbow; `pole` is the direction in which the elbow points (down and
-    outwards when None).
+    The lengths of the two bones leave a circle for the elbow; `pole` is the direction in which the elbow points (down
+    and outwards when None).
     """
     shoulder = np.array([side * SHOULDER[0], SHOULDER[1], 0.0])
     along = wrist - shoulder
@@ -104,8 +107,10 @@ def reach(wrist: Doubles, side: float, pole: tuple[float, float, float] | None =
 
 
 def add_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Doubles:
-    """Elbow and wrist [T, 3] -> elbow, wrist and finger tip [T, 3, 3]: the hand continues the forearm, bent by `bend` radians
-    ([T] or a number) in the picture's plane."""
+    """Extend elbow and wrist [T, 3] to elbow, wrist and finger tip [T, 3, 3].
+
+    The hand continues the forearm, bent by `bend` radians ([T] or a number) in the plane of the picture.
+    """
     along = wrist - elbow
     along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
     cos, sin = np.cos(bend), np.sin(bend)
@@ -118,41 +123,47 @@ def add_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Dou
 
 Limb = tuple[
     npt.ArrayLike, npt.ArrayLike, float, float, float, int, bool
-]  # a, b, radius at each, tone, texture, a hand?
+]  # a, b, radius at each, tone, texture, is a hand
 SLEEVE, CLOTH, HAND, FACE = range(4)  # the textures of a person
 
 
 def stack_textures(look: Appearance) -> Floats:
-    """The textures float32 [4, 32, 8] of a person: SLEEVE, CLOTH, HAND, FACE."""
+    """Return the textures float32 [4, 32, 8] of a person: SLEEVE, CLOTH, HAND, FACE."""
     return np.stack([look.sleeve, look.cloth, look.hand, look.face]).astype(np.float32)
 
 
 def stack_limbs(limbs: Sequence[Limb]) -> Doubles:
-    """Capsules from a to b, each (X, Y, Z) -> float64 [n, LIMB], as `native.paint` takes them."""
-    found = np.empty((len(limbs), LIMB))
-    for row, (a, b, *rest) in zip(found, limbs, strict=True):
-        row[:3], row[3:6], row[6:] = a, b, rest
-    return found
+    """Return capsules from a to b, each (X, Y, Z), as float64 [n, LIMB], the form that `native.paint_limbs` expects."""
+    stacked = np.empty((len(limbs), LIMB))
+    for row, (a, b, *attributes) in zip(stacked, limbs, strict=True):
+        row[:3], row[3:6], row[6:] = a, b, attributes
+    return stacked
 
 
-def paint_at(
+def paint_scene_limbs(
     image: Floats,
     limbs: Doubles,
     textures: Floats,
-    at: tuple[float, float],
+    position: tuple[float, float],
     scale: float,
     depth: float = DEPTH_PX,
     girth: float = 1.0,
 ) -> None:
-    """Paints limbs [n, LIMB] over `image` [H, W] of any size; `at` and `scale` are those in the picture of 128 x 128."""
+    """Paint limbs [n, LIMB] over `image` [H, W] of any size.
+
+    `position` and `scale` are those in the picture of 128 x 128.
+    """
     height, width = image.shape
     z = height / SIZE_PX
-    there = (z * at[0] + (z * (1 - SIZE_PX) + width - 1) / 2, z * at[1] + (z - 1) / 2)
-    paint(image, limbs, textures, there, z * scale, depth, girth)
+    pixel = (z * position[0] + (z * (1 - SIZE_PX) + width - 1) / 2, z * position[1] + (z - 1) / 2)
+    paint_limbs(image, limbs, textures, pixel, z * scale, depth, girth)
 
 
-class Painter:
-    """Paints one person at one place. The picture of the body is kept and painted again only when the body has moved."""
+class PersonPainter:
+    """A painter of one person at one place.
+
+    The image of the body is cached and painted again only when the body has moved.
+    """
 
     MOVES_PX = 0.12  # the body is painted again after a movement of this many pixels of its picture
 
@@ -160,13 +171,13 @@ class Painter:
         self.look, self.cx, self.cy, self.scale = look, cx, cy, scale
         self._textures, self._zoom = stack_textures(look), len(look.background) / SIZE_PX
         self._body: Floats | None = None
-        self._at: Doubles = np.zeros(0)
+        self._body_state: Doubles = np.zeros(0)
 
     def paint(self, pose: Pose, t: int) -> Floats:
-        """The picture float32 [H, W] at moment t of the pose."""
-        at = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
-        if self._body is None or np.abs(at - self._at).max() * self._zoom > self.MOVES_PX:
-            self._body, self._at = self.look.background.copy(), at
+        """Paint the image float32 [H, W] at moment t of the pose."""
+        state = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
+        if self._body is None or np.abs(state - self._body_state).max() * self._zoom > self.MOVES_PX:
+            self._body, self._body_state = self.look.background.copy(), state
             self._paint(self._body, pose, t, self._still_limbs(pose, t))
         image: Floats = self._body.copy()
         look = self.look
@@ -203,5 +214,7 @@ class Painter:
 
     def _paint(self, image: Floats, pose: Pose, t: int, limbs: Sequence[Limb]) -> None:
         dx, dy, factor = pose.body[t].tolist()
-        at = (self.cx + dx, self.cy + dy)
-        paint_at(image, stack_limbs(limbs), self._textures, at, self.scale * factor, girth=self.look.girth)
+        position = (self.cx + dx, self.cy + dy)
+        paint_scene_limbs(
+            image, stack_limbs(limbs), self._textures, position, self.scale * factor, girth=self.look.girth
+        )

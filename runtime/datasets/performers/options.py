@@ -1,4 +1,4 @@
-"""How simulated people are shown."""
+"""Options of simulated people: views and looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOOKS = ("usual", "faint", "lamps", "texture", "plain")  # of a simulated perfor
 
 
 class LookOptions(MakingOptions):
-    """How a set of simulated performers is made."""
+    """The command-line options for making a set of simulated performers."""
 
     look: str | None = option(
         f"Of simulated people: {', '.join(LOOKS)}; mixed when not given.", default=None, choices=LOOKS

@@ -1,4 +1,4 @@
-ABOUT = "Simulated people who do gestures, or none, before a simulated camera."
+ABOUT = "Simulated people with or without gestures, in front of a simulated camera."
 CONTRACT = "DataSet"
 NAMES = ()
 NEEDS = ("runtime/datasets/simulated_camera",)

@@ -1,9 +1,9 @@
-"""The person in front of the simulated camera, and the camera: everything about a performer that a seed decides.
+"""The person in front of the simulated camera, and the camera: all parameters of a performer that a seed decides.
 
-Parameters are uniform over RANGES. Held-out performers are drawn from other tenths of each range than those that a network
-is trained on (wander.py), and from other seeds. The ranges were set by eye and by numbers, in comparison with
-six recordings of DVS128 Gesture (docs/gesture.md): events a second, share of ON, pixels active in 20 ms, noise of a part of
-the picture where nothing moves.
+Parameters are uniform over RANGES. Held-out performers are drawn from other tenths of each range than performers for
+training (wander.py), and from other seeds. The ranges were set by eye and by numbers, in comparison with six
+recordings of DVS128 Gesture (docs/gesture.md): events a second, share of ON, pixels active in 20 ms, noise of a part
+of the picture without motion.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from runtime.datasets.performers.figure import SENSOR, SIZE_PX, TEXELS, Appearance, Painter
+from runtime.datasets.performers.figure import SENSOR, SIZE_PX, TEXELS, Appearance, PersonPainter
 from runtime.datasets.performers.wander import ParameterDraws
 from runtime.datasets.simulated_camera.sensor import Sensor
 
@@ -42,34 +42,34 @@ RANGES: dict[str, tuple[float, float]] = {
     "refractory_us": (100, 2_500),
     "noise_hz": (0.03, 0.3),
     "noise_spread": (0.8, 1.8),  # of the logarithm, from pixel to pixel
-    "light": (0.0, 0.06),  # by how much its brightness varies
+    "light": (0.0, 0.06),  # variation of the brightness
     "halo": (0.04, 0.36),  # events that are repeated some pixels away, as a share of all
 }
 
 
-# Conditions that are harder than those of the set, drawn besides RANGES for a varied performer (draw_performer).
+# Conditions that are harder than those of the set, drawn in addition to RANGES for a varied performer (draw_performer).
 VARIED: dict[str, tuple[float, float]] = {
     "contrast": (0.12, 0.5),  # faint: the person's difference from the wall, times this
     "far": (0.45, 0.85),  # faint: times the scale
-    "flicker": (0.02, 0.09),  # lamps: by how much their light alternates, 100 times a second
+    "flicker": (0.02, 0.09),  # lamps: amplitude of the flicker at 100 Hz
     "aside": (-22, 22),  # pixels from where the person would stand
     "halo": (0.2, 0.6),
-    "both": (0.05, 0.35),  # events whose pixel also gives one of the other polarity soon after, as a share of all
+    "both": (0.05, 0.35),  # share of events followed by one of the other polarity at the same pixel
 }
 
 
 # A plain camera and plain clothes: high thresholds, one of the polarities rare, most of the active pixels noise.
 PLAIN: dict[str, tuple[float, float]] = {
-    "threshold": (2.2, 5.5),  # times that of RANGES
+    "threshold": (2.2, 5.5),  # factor of that in RANGES
     "unequal": (-1.3, 1.3),  # logarithm of ON's threshold by OFF's
     "noise_hz": (0.1, 0.5),
-    "texture": (0.0, 0.25),  # times those of RANGES
+    "texture": (0.0, 0.25),  # factor of those in RANGES
 }
 
 
 @dataclass(frozen=True)
 class Performer:
-    """A person, a place and a camera. Held-out performers share no parameter value with the others."""
+    """A simulated person with a place and a camera. Held-out performers share no parameter value with the others."""
 
     seed: tuple[int, ...]
     held_out: bool
@@ -78,46 +78,52 @@ class Performer:
     cy: float
     scale: float
     sensor: Sensor
-    noise: Floats  # float32 [H * W], mean 1: how much noisier each pixel is
+    noise: Floats  # float32 [H * W], mean 1: factor of each pixel's noise rate
     light: float
     halo: float
-    both: float = 0.0
+    opposite: float = 0.0
     flicker: float = 0.0
 
     @property
     def size(self) -> Size:
-        """(width, height) of the camera's picture."""
+        """The (width, height) of the camera's picture."""
         height, width = self.look.background.shape
         return width, height
 
-    def make_painter(self) -> Painter:
-        return Painter(self.look, self.cx, self.cy, self.scale)
+    def make_painter(self) -> PersonPainter:
+        return PersonPainter(self.look, self.cx, self.cy, self.scale)
 
 
 def draw_performer(
     seed: tuple[int, ...], held_out: bool = False, varied: str | None = None, size: Size = SENSOR
 ) -> Performer:
-    """The performer of a seed: always the same one for the same seed. `varied` asks for harder conditions: "faint" (weak
-    contrast, far away), "lamps" (flicker), "texture" (more scattered events and pixels of both polarities) or "plain" (PLAIN);
-    each also stands elsewhere in the picture. `size` is (width, height) of the camera: the person, the place and what a pixel
-    is like are the same for any, but each pixel is another one."""
-    performer = _draw_usual(seed, held_out, size)
+    """Draw the performer of a seed: a person, a place and a camera. The same seed always gives the same performer.
+
+    `varied` selects harder conditions: "faint" (weak contrast, far away), "lamps" (flicker), "texture" (more scattered events
+      and
+    pixels of both polarities) or "plain" (PLAIN). Such performers also stand elsewhere in the picture. `size` is (width,
+      height) of
+    the camera: the person, the place and the distribution of pixels are the same for any size, but each pixel is drawn anew.
+    """
+    performer = _draw_base(seed, held_out, size)
     if varied is not None:
-        performer = _vary(performer, varied)
-    return replace(performer, look=replace(performer.look, background=_show_wall(performer.look.background, size)))
+        performer = _apply_conditions(performer, varied)
+    return replace(performer, look=replace(performer.look, background=_resample_wall(performer.look.background, size)))
 
 
-def _vary(performer: Performer, varied: str) -> Performer:
+def _apply_conditions(performer: Performer, varied: str) -> Performer:
     seed, held_out = performer.seed, performer.held_out
     draw = ParameterDraws((*seed, 20_172), held_out)
     value = {name: draw.within(*ends) for name, ends in VARIED.items()}
     cx, cy = performer.cx + value["aside"], performer.cy + 0.5 * draw.within(*VARIED["aside"])
     if varied == "plain":
         return _make_plain(replace(performer, cx=cx, cy=cy), draw)
-    performer = replace(performer, cx=cx, cy=cy, both=value["both"])
+    performer = replace(performer, cx=cx, cy=cy, opposite=value["both"])
     if varied == "faint":
-        scale, both = performer.scale * value["far"], 0.5 * value["both"]
-        return replace(performer, scale=scale, both=both, look=_fade(performer.look, value["contrast"]))
+        scale, opposite = performer.scale * value["far"], 0.5 * value["both"]
+        return replace(
+            performer, scale=scale, opposite=opposite, look=_reduce_contrast(performer.look, value["contrast"])
+        )
     return replace(performer, halo=value["halo"], flicker=value["flicker"] if varied == "lamps" else 0.0)
 
 
@@ -133,24 +139,24 @@ def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
     sensor = replace(
         sensor, threshold_on=float(on * share), threshold_off=float(off * share), noise_hz=value["noise_hz"]
     )
-    return replace(performer, look=_smooth(look, value["texture"]), sensor=sensor)
+    return replace(performer, look=_weaken_textures(look, value["texture"]), sensor=sensor)
 
 
-def _fade(look: Appearance, contrast: float) -> Appearance:
-    """The same person, whose parts differ less from the wall and in themselves."""
+def _reduce_contrast(look: Appearance, contrast: float) -> Appearance:
+    """Return the same appearance with less contrast, against the wall and within itself."""
     wall = float(look.background.mean())
     tones = {name: wall + contrast * (getattr(look, name) - wall) for name in ("skin", "shirt", "trousers", "hair")}
-    return replace(_smooth(look, contrast), **tones, background=wall + contrast * (look.background - wall))
+    return replace(_weaken_textures(look, contrast), **tones, background=wall + contrast * (look.background - wall))
 
 
-def _smooth(look: Appearance, share: float) -> Appearance:
-    """The same person, whose textures are so much weaker."""
+def _weaken_textures(look: Appearance, share: float) -> Appearance:
+    """Return the same appearance with textures weakened to `share`."""
     weaker = {name: 1 + share * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
     return replace(look, **weaker)
 
 
-def _draw_usual(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
-    """Its wall is [128, 128]."""
+def _draw_base(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
+    """Choose random parameters of a performer under usual conditions, with a wall of [128, 128]."""
     draw = ParameterDraws((*seed, 20_171), held_out)
     value = {name: draw.within(*ends) for name, ends in RANGES.items()}
     rng = draw.rng
@@ -184,7 +190,10 @@ def _draw_usual(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
 
 
 def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
-    """A factor near 1, float32 [32, 8], along and across a limb; `grain` neighbouring texels along the limb are equal."""
+    """Make a random texture of a limb: a factor near 1, float32 [32, 8], along and across the limb.
+
+    `grain` neighbouring texels along the limb are equal.
+    """
     rows = -(-TEXELS[0] // grain)
     coarse = np.repeat(rng.standard_normal((rows, TEXELS[1])), grain, axis=0)[: TEXELS[0]]
     stripes = np.repeat(rng.standard_normal((rows, 1)), grain, axis=0)[: TEXELS[0]]
@@ -192,40 +201,45 @@ def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
 
 
 def _make_field(rng: np.random.Generator, knots: int, spread: float, size: Size = SENSOR) -> Floats:
-    """A positive field float32 [H, W], mean about 1, bilinear between knots x knots values."""
+    """Make a random positive field float32 [H, W], mean about 1, bilinear between knots x knots values."""
     values = np.exp(spread * rng.standard_normal((knots, knots)))
-    across, down = (_between(np.linspace(0, knots - 1, side), knots) for side in size)
+    across, down = (_linear_weights(np.linspace(0, knots - 1, side), knots) for side in size)
     return np.asarray(down @ values @ across.T, np.float32)
 
 
-def _between(at: Doubles, knots: int) -> Doubles:
-    """What makes values at `at` [N], 0..knots - 1, of those of the knots, linear between two: weights [N, knots]."""
-    low = np.minimum(at.astype(int), knots - 2)
-    part, rows = at - low, np.arange(len(at))
-    weights = np.zeros((len(at), knots))
+def _linear_weights(positions: Doubles, knots: int) -> Doubles:
+    """Return the weights [N, knots] of a linear interpolation between knots at positions [N], 0..knots - 1."""
+    low = np.minimum(positions.astype(int), knots - 2)
+    part, rows = positions - low, np.arange(len(positions))
+    weights = np.zeros((len(positions), knots))
     weights[rows, low], weights[rows, low + 1] = 1 - part, part
     return weights
 
 
-def _show_wall(wall: Floats, size: Size) -> Floats:
-    """The wall [128, 128] in a picture [H, W] that shows as much over its height (figure.py); beside it, its mirror
-    image."""
+def _resample_wall(wall: Floats, size: Size) -> Floats:
+    """Resample the image of the wall [128, 128] to the size [H, W] of a camera's picture.
+
+    The picture shows the same part of the scene over its height (figure.py); next to the wall is its mirror image.
+    """
     width, height = size
     z, last = height / SIZE_PX, SIZE_PX - 1
     across = (np.arange(width) - (width - 1) / 2) / z + last / 2
     down = (np.arange(height) - (height - 1) / 2) / z + last / 2
-    mirrored = [np.asarray(last - np.abs(last - at % (2 * last)), np.float64) for at in (down, across)]
-    rows, columns = (_between(at, SIZE_PX) for at in mirrored)
+    mirrored = [np.asarray(last - np.abs(last - axis % (2 * last)), np.float64) for axis in (down, across)]
+    rows, columns = (_linear_weights(axis, SIZE_PX) for axis in mirrored)
     return np.asarray(rows @ wall @ columns.T, np.float32)
 
 
 def _make_wall(rng: np.random.Generator, tone: float, depth: float) -> Floats:
-    """A wall float32 [128, 128] with shades and a few vertical and horizontal edges (door, shelf, table)."""
+    """Make a random wall image float32 [128, 128] with shades and a few vertical and horizontal edges.
+
+    The edges are those of a door, a shelf or a table.
+    """
     wall = tone * _make_field(rng, 5, depth)
     for _ in range(rng.integers(0, 6)):
-        at, width, factor = rng.integers(0, SIZE_PX), rng.integers(2, 50), np.exp(2 * depth * rng.standard_normal())
+        edge, width, factor = rng.integers(0, SIZE_PX), rng.integers(2, 50), np.exp(2 * depth * rng.standard_normal())
         if rng.random() < 0.5:
-            wall[:, at : at + width] *= factor
+            wall[:, edge : edge + width] *= factor
         else:
-            wall[at : at + width] *= factor
+            wall[edge : edge + width] *= factor
     return np.asarray(np.clip(wall, 0.02, 1.0), np.float32)

@@ -1,4 +1,4 @@
-"""Which gestures a performer does at which time: windows for training, a stream of gestures with pauses, or an everyday life."""
+"""The schedule of a performer: windows for training, a stream of gestures with pauses, or everyday movements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.datasets.performers.performance import FRAME_US, Bout, Manner
 OTHER = CLASSES.index("other_gestures")
 WINDOW_US = 800_000
 GAP_US = 200_000  # between two windows of a recording
-PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" is many things, so each performer does it twice
+PER_PERFORMER = (*range(OTHER), OTHER, OTHER)  # "other" has many kinds, so each performer does it twice
 
 # In a stream the same person stays in the same place, so gestures that move or replace the person are left out.
 STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "near", "standing")))
@@ -24,19 +24,18 @@ STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "nea
 def draw_windows(
     seed: tuple[int, ...], held_out: bool, varied: bool = False, wide: bool = False
 ) -> list[tuple[int, int, Bout]]:
-    """(start_us, end_us, bout) of each window of one performer's recording, in a random order of gestures. `varied`: some slow
-    (down to half the pace), some hesitant. `wide`: laws 2 (Manner).
+    """Draw the windows of one performer's recording: (start_us, end_us, bout), in a random order of gestures.
 
-    Two of three windows are cut out of the middle of a gesture. In the others the arms start from hanging, at about the
-    beginning of the window.
+    `varied`: some slow (down to half the pace), some hesitant. `wide`: laws 2 (Manner). Two of three windows are cut
+    from the middle of a gesture. In the others the arms start from hanging, at about the beginning of the window.
     """
     rng = np.random.default_rng([*seed, 41, int(held_out)])
-    found = []
+    windows = []
     for place, gesture in enumerate(rng.permutation(PER_PERFORMER)):
         start_us = place * (WINDOW_US + GAP_US)
         manner = Manner(int(gesture), (*seed, 43, place), held_out, wide=wide)
         if varied:
-            manner = vary(manner)
+            manner = vary_pace(manner)
         if rng.random() < 0.35:
             bout = Bout(
                 manner, start_us + int(rng.integers(-200_000, 80_000)), start_us + 60_000_000,
@@ -44,12 +43,12 @@ def draw_windows(
             )  # fmt: skip
         else:
             bout = Bout(manner, start_us - int(rng.integers(0, 2_000_000)), start_us + 60_000_000, 0)
-        found.append((start_us, start_us + WINDOW_US, bout))
-    return found
+        windows.append((start_us, start_us + WINDOW_US, bout))
+    return windows
 
 
-def vary(manner: Manner) -> Manner:
-    """A third of all bouts at 0.5 to 1 times the pace, a third with a pace that rises and falls."""
+def vary_pace(manner: Manner) -> Manner:
+    """Vary the pace of a gesture at random: a third of them at 0.5 to 1 times the pace, a third with a changing pace."""
     rng = np.random.default_rng([*manner.seed, 44])
     slow = rng.uniform(0.5, 1.0) if rng.random() < 1 / 3 else 1.0
     hesitant = rng.uniform(0.3, 0.9) if rng.random() < 1 / 3 else 0.0
@@ -57,7 +56,7 @@ def vary(manner: Manner) -> Manner:
 
 
 def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, wide: bool = False) -> Iterator[Bout]:
-    """Bouts from 0 to end_us for training on onsets: of 1.2 to 2.2 s, after 0.5 to 1.4 s of standing still."""
+    """Draw bouts from 0 to end_us for training on onsets: 1.2 to 2.2 s each, after 0.5 to 1.4 s of standing still."""
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 57, number])
@@ -65,13 +64,13 @@ def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, wide: b
         last = t_us + int(rng.integers(1_200_000, 2_200_000)) // FRAME_US * FRAME_US
         if last > end_us:
             return
-        manner = vary(Manner(int(rng.integers(OTHER)), (*seed, 58, number), held_out, wide=wide))
+        manner = vary_pace(Manner(int(rng.integers(OTHER)), (*seed, 58, number), held_out, wide=wide))
         yield Bout(manner, t_us, last, int(rng.integers(150_000, 400_000)))
         t_us = last
 
 
 def draw_everyday(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterator[Bout]:
-    """Bouts of everyday movements from 0 to end_us, of 1.5 to 5 s, with up to 1.5 s of standing still before each."""
+    """Draw bouts of everyday movements from 0 to end_us, 1.5 to 5 s each, after up to 1.5 s of standing still."""
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 59, number])
@@ -79,24 +78,29 @@ def draw_everyday(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterato
         last = t_us + int(rng.integers(1_500_000, 5_000_000)) // FRAME_US * FRAME_US
         if t_us >= end_us:
             return
-        what = tuple(EVERYDAY)[int(rng.integers(len(EVERYDAY)))]
-        yield Bout(Manner(OTHER, (*seed, 62, number), held_out, what), t_us, last, int(rng.integers(150_000, 600_000)))
+        movement = tuple(EVERYDAY)[int(rng.integers(len(EVERYDAY)))]
+        yield Bout(
+            Manner(OTHER, (*seed, 62, number), held_out, movement), t_us, last, int(rng.integers(150_000, 600_000))
+        )
         t_us = last
 
 
 def draw_bouts(
     seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None, wide: bool = False
 ) -> Iterator[Bout]:
-    """Bouts from 0 to end_us, of 2 to 5 s, with 1.5 to 4 s of standing still before each; of one gesture only if it is given."""
+    """Draw bouts from 0 to end_us, 2 to 5 s each, after 1.5 to 4 s of standing still.
+
+    All are of one gesture if it is given.
+    """
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 47, number])
         t_us += int(rng.integers(1_500_000, 4_000_000)) // FRAME_US * FRAME_US
         last = t_us + int(rng.integers(2_000_000, 5_000_000)) // FRAME_US * FRAME_US
-        which = int(rng.integers(len(CLASSES))) if gesture is None else gesture
-        other = STANDING[int(rng.integers(len(STANDING)))]
+        class_index = int(rng.integers(len(CLASSES))) if gesture is None else gesture
+        other_kind = STANDING[int(rng.integers(len(STANDING)))]
         if t_us >= end_us:
             return
-        manner = Manner(which, (*seed, 53, number), held_out, other, wide=wide)
+        manner = Manner(class_index, (*seed, 53, number), held_out, other_kind, wide=wide)
         yield Bout(manner, t_us, last, int(rng.integers(200_000, 400_000)))
         t_us = last

@@ -1,12 +1,13 @@
-"""Things that move without being a person: bars with joints (a bent limb, a clamp, a lamp), boxes, doors, swinging cables, twigs.
+"""Moving objects other than people: bars with joints, boxes, doors, swinging cables, twigs.
 
-A thing is a chain of capsules from a base; base and angles are smooth random functions of time:
+A bar with joints may be a bent limb, a clamp or a lamp. An object is a chain of capsules from a base; base and angles
+are smooth random functions of time:
 
     p_0(t) = c + v t + a W_0(t)
     angle_k(t) = angle_(k-1)(t) + b_k + s_k W_k(t),    p_k = p_(k-1) + l_k (cos angle_k, sin angle_k)
 
-with W about -1..1 (wander). Nothing swings with a period of its own above 0.7 Hz: a bar that does so about one
-end is a wave.
+with W about -1..1 (smooth_noise). No object swings with a period of its own above 0.7 Hz: a bar that does so about
+one end is a wave.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.datasets.performers.figure import SIZE_PX, Limb, paint_at, stack_limbs
+from runtime.datasets.performers.figure import SIZE_PX, Limb, paint_scene_limbs, stack_limbs
 from runtime.datasets.performers.performer import Performer, make_texture
-from runtime.datasets.performers.wander import ParameterDraws, wander
+from runtime.datasets.performers.wander import ParameterDraws, smooth_noise
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One chain. Lengths in pixels, angles in radians; `textures` one for each of its parts."""
+class MovingObject:
+    """A moving object: one chain of capsules. Lengths in pixels, angles in radians; `textures` has one for each part."""
 
     seed: tuple[int, ...]
-    at: tuple[float, float]
+    start: tuple[float, float]
     drift: tuple[float, float]  # pixels a second
     sway: float
     lengths: tuple[float, ...]
@@ -42,29 +43,32 @@ class Thing:
     textures: tuple[Floats, ...]
 
     def joints(self, t_s: Doubles) -> Doubles:
-        """The joints at times [T], in pixels of the picture: float64 [T, parts + 1, 2]."""
-        base = [self.at[k] + self.drift[k] * t_s + self.sway * wander(t_s, (*self.seed, k), self.hz) for k in range(2)]
+        """Return the joints of the chain at times [T], in pixels of the picture: float64 [T, parts + 1, 2]."""
+        base = [
+            self.start[k] + self.drift[k] * t_s + self.sway * smooth_noise(t_s, (*self.seed, k), self.hz)
+            for k in range(2)
+        ]
         points, angle = [np.stack(base, 1)], np.zeros(len(t_s))
         for k, length in enumerate(self.lengths):
-            angle = angle + self.bends[k] + self.swings[k] * wander(t_s, (*self.seed, 10 + k), self.hz)
+            angle = angle + self.bends[k] + self.swings[k] * smooth_noise(t_s, (*self.seed, 10 + k), self.hz)
             points.append(points[-1] + length * np.stack([np.cos(angle), np.sin(angle)], 1))
         return np.stack(points, 1)
 
 
-def draw_things(seed: tuple[int, ...], held_out: bool = False) -> list[Thing]:
-    """The one to three things of a scene."""
+def draw_objects(seed: tuple[int, ...], held_out: bool = False) -> list[MovingObject]:
+    """Draw the one to three moving objects of a scene."""
     draw = ParameterDraws((*seed, 60), held_out)
-    return [_draw_thing((*seed, 61, k), held_out) for k in range(draw.pick((1, 1, 2, 3)))]
+    return [_draw_object((*seed, 61, k), held_out) for k in range(draw.pick((1, 1, 2, 3)))]
 
 
-def _draw_thing(seed: tuple[int, ...], held_out: bool) -> Thing:
+def _draw_object(seed: tuple[int, ...], held_out: bool) -> MovingObject:
     draw = ParameterDraws(seed, held_out)
     parts = draw.pick((1, 1, 2, 2, 3))
     wide = draw.pick((1.0, 1.0, 2.5))  # a bar, or a box
     tone = draw.within(0.03, 0.9)
-    return Thing(
+    return MovingObject(
         seed,
-        at=(draw.within(20, SIZE_PX - 20), draw.within(20, SIZE_PX - 20)),
+        start=(draw.within(20, SIZE_PX - 20), draw.within(20, SIZE_PX - 20)),
         drift=(draw.within(-25, 25), draw.within(-25, 25)),
         sway=draw.within(4, 30),
         lengths=tuple(draw.within(8, 70) for _ in range(parts)),
@@ -77,21 +81,21 @@ def _draw_thing(seed: tuple[int, ...], held_out: bool) -> Thing:
     )
 
 
-class ThingPainter:
-    """Pictures of things before the wall of a performer's place; the performer is not there."""
+class ObjectPainter:
+    """A painter of moving objects in front of the wall of a performer's place, without the performer."""
 
-    def __init__(self, place: Performer, things: list[Thing]) -> None:
-        self._things, self._look = things, place.look
-        self._textures = np.concatenate([thing.textures for thing in things])
+    def __init__(self, place: Performer, objects: list[MovingObject]) -> None:
+        self._objects, self._look = objects, place.look
+        self._textures = np.concatenate([chain.textures for chain in objects])
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """The pictures float32 [H, W] at times [T] in microseconds."""
-        chains = [thing.joints(t_us / 1e6) for thing in self._things]
+        """Yield the images float32 [H, W] at times [T] in microseconds."""
+        chains = [chain.joints(t_us / 1e6) for chain in self._objects]
         for i in range(len(t_us)):
             image, limbs = self._look.background.copy(), list[Limb]()
-            for thing, joints in zip(self._things, chains, strict=True):
-                for k, tone in enumerate(thing.tones):
+            for chain, joints in zip(self._objects, chains, strict=True):
+                for k, tone in enumerate(chain.tones):
                     a, b = (*joints[i, k], 0.0), (*joints[i, k + 1], 0.0)
-                    limbs.append((a, b, thing.radii[k], thing.radii[k + 1], tone, len(limbs), False))
-            paint_at(image, stack_limbs(limbs), self._textures, (0.0, 0.0), 1.0, girth=self._look.girth)
+                    limbs.append((a, b, chain.radii[k], chain.radii[k + 1], tone, len(limbs), False))
+            paint_scene_limbs(image, stack_limbs(limbs), self._textures, (0.0, 0.0), 1.0, girth=self._look.girth)
             yield image

@@ -1,7 +1,7 @@
-"""Randomness that does not depend on how time is cut into pieces: drawn parameters, and smooth random functions of time.
+"""Randomness that does not depend on the division of time into pieces: drawn parameters, and smooth random functions.
 
-Held-out values. A parameter that is uniform between low and high is low + u (high - low). For held-out performers u lies in
-its tenths 2 and 7, for all others in the other eight, so that the two groups never share a value.
+Held-out values. A parameter that is uniform between low and high is low + u (high - low). For held-out performers u
+lies in its tenths 2 and 7, for all others in the other eight, so that the two groups never share a value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAVES = 4
 
 
 class ParameterDraws:
-    """Draws parameters, one after the other, from a seed."""
+    """A generator of random parameters from a seed, with separate values for held-out performers."""
 
     def __init__(self, seed: Sequence[int], held_out: bool) -> None:
         self.rng = np.random.default_rng([*seed, int(held_out)])
@@ -35,20 +35,20 @@ class ParameterDraws:
     def pick(self, choices: Sequence[Choice]) -> Choice:
         return choices[int(self.rng.integers(len(choices)))]
 
-    def whole(self) -> int:
+    def integer(self) -> int:
         return int(self.rng.integers(2**31))
 
 
-def wander(t_s: Doubles, seed: Sequence[int], hz: float) -> Doubles:
-    """A smooth random function of the times float64 [T] in seconds, about -1..1: four sines, of `hz` / 4 to `hz`."""
-    found = np.zeros(len(t_s))
+def smooth_noise(t_s: Doubles, seed: Sequence[int], hz: float) -> Doubles:
+    """Return a smooth random function at times float64 [T] in seconds, about -1..1: four sines of `hz` / 4 to `hz`."""
+    total = np.zeros(len(t_s))
     for k, (share, begin) in enumerate(_draw_waves(tuple(seed))):
         f = hz * (0.25 + 0.75 * (k + share) / WAVES)
-        found += np.sin(2 * np.pi * (f * t_s + begin)) / (1 + k)
-    return found / 1.4
+        total += np.sin(2 * np.pi * (f * t_s + begin)) / (1 + k)
+    return total / 1.4
 
 
-@lru_cache(1 << 10)  # a scene asks for the same ones every 20 ms
+@lru_cache(1 << 10)  # a scene needs the same waves every 20 ms
 def _draw_waves(seed: tuple[int, ...]) -> list[list[float]]:
     drawn: list[list[float]] = np.random.default_rng(seed).random((WAVES, 2)).tolist()
     return drawn

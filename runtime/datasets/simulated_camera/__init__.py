@@ -1,1 +1,1 @@
-"""A simulated camera, and what the makers of simulated sets share."""
+"""A simulated camera, and the shared code of the makers of simulated sets."""

@@ -1,6 +1,7 @@
-"""What makes a simulated set, and the options that all of them have; `plif data NAME` runs it.
+"""The description of a maker of simulated sets, and the options of all makers; `plif data NAME` runs one.
 
-A part of data sets with OPTIONS makes one: its maker.py has MAKER and the record of its options. It imports nothing heavy.
+A part of data sets with OPTIONS has a maker: its maker.py has MAKER and the record of its options. It imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -11,45 +12,48 @@ from typing import Any, TypeAlias
 
 from runtime.core.base.options import OptionRecord, option
 
-Note: TypeAlias = Mapping[str, Any]  # what is written into the folder of a set
+Note: TypeAlias = Mapping[str, Any]  # the JSON note in the folder of a set
 
 
 @dataclass(frozen=True)
 class Maker:
-    """How `plif data` makes a set.
+    """A maker of a data set, for `plif data`.
 
-    about   completes "plif data NAME ... --out DIR": what it makes
-    needs   the option without which it makes none, and how it is typed; None where there is none
-    make    "module:function" of the part: (folder, progress=.., options of its record) -> the note
-    made    the note -> what is there now
-    read    the data set, NAME of NAME:DIR, that reads it
+    about     completes "plif data NAME ... --out DIR": the contents of the set
+    needs     the required option, and its form on the command line; None without one
+    make      "module:function" of the part: (folder, progress=.., options of its record) -> the note
+    describe  the note -> a text about the set that was made
+    read      the data set, NAME of NAME:DIR, that reads it
     """
 
     about: str
     needs: tuple[str, str] | None
     make: str
-    made: Callable[[Note], str]
+    describe: Callable[[Note], str]
     read: str
 
     @property
     def needed(self) -> str:
-        """What has to be typed before --out."""
+        """The option that the user must type before --out to make a data set."""
         return "" if self.needs is None else f"{self.needs[1]} "
 
 
 class MakingOptions(OptionRecord):
-    """How any set is made."""
+    """The command-line options for making any data set."""
 
     seed: int = option("To make one: of everything random.", default=0, least=0)
     workers: int = option("To make one: processes.", default=2, least=1)
 
 
 class SimulationOptions(MakingOptions):
-    """How a simulated data set is made; train and test are the set's own numbers when not given."""
+    """The command-line options for making a simulated data set.
+
+    train and test have defaults that depend on the set.
+    """
 
     train: int | None = option("Recordings (20000) or performers (200) for training.", default=None, least=0)
     test: int | None = option("Recordings (2000) or held-out performers (20) for testing.", default=None, least=0)
 
     def counts(self, train: int, test: int) -> tuple[int, int]:
-        """(train, test), the set's own where they were not given."""
+        """Return the numbers (train, test) of recordings; the arguments are the defaults of the set."""
         return train if self.train is None else self.train, test if self.test is None else self.test

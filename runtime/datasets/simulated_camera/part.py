@@ -1,4 +1,4 @@
-ABOUT = "A simulated camera, its pixels in C, and what the makers of simulated sets share."
+ABOUT = "A simulated camera, with its pixels in C, and the shared code of the makers of simulated sets."
 CONTRACT = "DataSet"
 NAMES = ()
 NATIVE = ("native/scene.c",)

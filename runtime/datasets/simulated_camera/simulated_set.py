@@ -1,6 +1,6 @@
-"""What the makers of simulated sets share: the note in the folder, the check of their arguments, and the processes that work.
+"""Shared code of the makers of simulated sets: the note in the folder, and the worker processes.
 
-The note says how the set was made. A folder that was made in another way is refused rather than mixed with.
+The note tells how the set was made. A folder with another note is refused.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import make_folder, whole_or_nothing
-from runtime.core.parts import given_by_parts
+from runtime.core.base.files import atomic_write, make_folder
+from runtime.core.parts import load_from_parts
 
 NOTE = "simulated.json"
 Job = TypeVar("Job")
@@ -26,7 +26,10 @@ Progress = Callable[[int, int], None]  # (files that are there, files in all)
 
 
 def claim_folder(out: Path, note: dict[str, object]) -> None:
-    """Writes the note into the folder `out`. PlifError when it holds something else, or a set made in another way."""
+    """Write the note of a simulated set into the folder `out`.
+
+    Raises PlifError when it holds other files, or a set made in another way.
+    """
     path = out / NOTE
     if path.is_file():
         try:
@@ -39,49 +42,59 @@ def claim_folder(out: Path, note: dict[str, object]) -> None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PlifError(f"{out}: exists and has no {NOTE} in it: choose a new or an empty folder")
     make_folder(out)
-    with whole_or_nothing(path) as (target,):
+    with atomic_write(path) as (target,):
         target.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
 def run_jobs(
-    work: Callable[[Job], int], jobs: Sequence[Job], workers: int, done: int, total: int, progress: Progress | None
+    work: Callable[[Job], int],
+    jobs: Sequence[Job],
+    workers: int,
+    file_count: int,
+    total: int,
+    progress: Progress | None,
 ) -> None:
-    """Calls `work` for every job, in `workers` processes where a part starts such. `work` returns how many files it made; `done`
-    are there already."""
-    report = progress or (lambda done, total: None)
-    report(done, total)
-    start = given_by_parts("observers", "start_worker") if workers > 1 and len(jobs) > 1 else None
-    for made in _in_processes(start, work, jobs, workers) if start else map(work, jobs):
-        done += made
-        report(done, total)
+    """Run `work` for every job of a simulation, in `workers` processes if a part can start them.
+
+    `work` returns the number of files that it made; `file_count` files exist already.
+    """
+    report = progress or (lambda file_count, total: None)
+    report(file_count, total)
+    start = load_from_parts("observers", "start_worker") if workers > 1 and len(jobs) > 1 else None
+    for written in _run_in_processes(start, work, jobs, workers) if start else map(work, jobs):
+        file_count += written
+        report(file_count, total)
 
 
-def _in_processes(
+def _run_in_processes(
     start: Callable[..., tuple[BaseProcess, Connection]], work: Callable[[Job], int], jobs: Sequence[Job], workers: int
 ) -> Iterator[int]:
-    """What `work` returns for each job, as they are done. The processes end with the generator, and with us."""
-    waiting, left = iter(jobs), len(jobs)
+    """Run `work` for the jobs in worker processes; yield the results as they arrive.
+
+    The processes end with the generator, and with this process.
+    """
+    waiting, unfinished = iter(jobs), len(jobs)
     team: dict[Connection, BaseProcess] = {}
     try:
         for job in islice(waiting, workers):
-            process, pipe = start(_serve, work)
+            process, pipe = start(_serve_jobs, work)
             team[pipe] = process
             pipe.send(job)
-        while left:
+        while unfinished:
             for ready in wait([*team]):
                 assert isinstance(ready, Connection)
                 try:
-                    made = ready.recv()
+                    reply = ready.recv()
                 except EOFError:
                     raise PlifError(
                         "a process that simulates died; is there enough memory? Try fewer --workers"
                     ) from None
-                if isinstance(made, Exception):
-                    raise made
-                left -= 1
+                if isinstance(reply, Exception):
+                    raise reply
+                unfinished -= 1
                 for job in islice(waiting, 1):
                     ready.send(job)
-                yield made
+                yield reply
     finally:
         for process in team.values():
             process.terminate()
@@ -89,14 +102,14 @@ def _in_processes(
             process.join()
 
 
-def _serve(pipe: Connection, work: Callable[[Job], int]) -> None:
-    """The child: a job comes, and what was made, or went wrong, goes back."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # what is half-written goes, too
+def _serve_jobs(pipe: Connection, work: Callable[[Job], int]) -> None:
+    """Run a worker process: receive jobs from the pipe, and send back results or exceptions."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # unfinished files are removed, too
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
             job = pipe.recv()
             try:
-                made: int | Exception = work(job)
+                reply: int | Exception = work(job)
             except Exception as error:
-                made = error
-            pipe.send(made)
+                reply = error
+            pipe.send(reply)

@@ -1,7 +1,7 @@
-"""Recordings in a zip archive: "DIR/airplane.zip/airplane/cifar10_airplane_0.aedat" is a path, too.
+"""Recordings in a zip archive: "DIR/airplane.zip/airplane/cifar10_airplane_0.aedat" is a valid path.
 
-A member is copied to a temporary file while it is read, because the readers seek. Errors and notes name the archive, not
-the copy.
+A member is copied to a temporary file while it is read, because the readers seek. Errors and notes name the archive,
+not the copy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MEMBER_LIMIT = 1 << 30  # bytes: 100 times the largest recording of the sets tha
 
 
 def list_members(archive: Path, suffix: str) -> list[str]:
-    """The names of an archive's files that end with `suffix`. PlifError when it is no zip."""
+    """Return the names of a zip archive's files that end with `suffix`. Raises PlifError when it is no zip."""
     return [entry.filename for entry in _open(archive).infolist() if entry.filename.lower().endswith(suffix)]
 
 
 @contextmanager
 def unpack(path: str) -> Iterator[Path]:
-    """The file at `path`, which may lie in a zip; a PlifError inside names `path` and not the copy."""
+    """Yield a plain file for `path`, which may lie in a zip archive; a PlifError inside names `path`, not the copy."""
     place, inside, member = path.partition(".zip/")
     archive = Path(f"{place}.zip")
     if not inside or not archive.is_file():
@@ -44,7 +44,7 @@ def unpack(path: str) -> Iterator[Path]:
             raise
         except KeyError:
             raise PlifError(f"{path}: {archive.name} has no such file") from None
-        except Exception as error:  # zipfile and what unpacks raise what they like for damaged bytes
+        except Exception as error:  # zipfile and the decompressors raise many types for damaged bytes
             raise PlifError(f"{path}: cannot be unpacked ({error}): get the archive again") from None
         try:
             yield copy
@@ -55,12 +55,12 @@ def unpack(path: str) -> Iterator[Path]:
 def _open(archive: Path) -> zipfile.ZipFile:
     try:
         about = archive.stat()
-        return _opened(archive, about.st_mtime_ns, about.st_size)
+        return _open_cached(archive, about.st_mtime_ns, about.st_size)
     except Exception as error:
         raise PlifError(f"{archive}: not a zip archive, or damaged ({error}): get it again") from None
 
 
-@lru_cache(maxsize=16)  # a table of contents of 60,000 entries takes 0.3 s to read: once is enough
-def _opened(archive: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
-    del mtime_ns, size  # a file that has changed has another key in the cache
+@lru_cache(maxsize=16)  # reading a directory of 60,000 entries takes 0.3 s
+def _open_cached(archive: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
+    del mtime_ns, size  # they are part of the cache's key, for files that change
     return zipfile.ZipFile(archive)

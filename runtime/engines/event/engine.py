@@ -2,13 +2,13 @@
 
 Dense engines multiply every input, and nine of ten inputs are zero. This one keeps spikes as bits, lists them once per
 layer, and adds the weights of each spike: convolution, neuron and threshold in one pass over a tile that stays in the
-first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for any
-number of threads and on every CPU path. How many threads a step takes is measured while it runs (threads.c in
-runtime/native/engine), up to a number that follows from the network's size.
+first-level cache. The kernels are native code (runtime/native) for float32 or int8 weights, and give the same bits for
+any number of threads and on every CPU path. The number of threads of a step is measured while it runs (threads.c in
+runtime/native/engine), up to a limit that follows from the network's size.
 
-It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it reads the
-initializers only, not the nodes. A .plif file holds the operations that this makes, ready to be run. fp16 is refused, since
-engines round its sums in different orders. docs/event-engine-inside.md has the measurements.
+It opens the same artifacts as the other engines and takes the network from the card's graph; of the ONNX file it
+reads the initializers only, not the nodes. A .plif file holds the compiled operations, ready to run. fp16 is refused,
+since engines round its sums in different orders. docs/event-engine-inside.md has the measurements.
 """
 
 from __future__ import annotations
@@ -29,30 +29,28 @@ import numpy as np
 from runtime import native
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
-from runtime.core.engines import Engine, flushes
-from runtime.core.engines.available import Lack
+from runtime.core.engines import Engine, should_flush
+from runtime.core.engines.available import MissingRequirement
 from runtime.core.engines.buffers import Arrays, Buffers, Rates
 from runtime.core.engines.tensors import call_shapes
-from runtime.core.model.artifacts import kind_of
-from runtime.core.model.card import MOST_NUMBERS, Card
+from runtime.core.model.artifacts import detect_kind
+from runtime.core.model.card import MAX_NUMBERS, Card
 from runtime.core.model.grids import GRIDS
 from runtime.engines.event.memory import (
     LazyMembranes,
-    floats_from,
-    foreign,
-    native_state,
+    allocate_state,
+    count_floats,
+    has_other_layout,
     open_program,
-    stride_of,
-    weights_of,
+    read_weights,
+    row_stride,
 )
 from runtime.engines.event_program import forms
-from runtime.engines.event_program.layout import Layout, aligned
+from runtime.engines.event_program.layout import Layout, allocate_aligned
 from runtime.engines.event_program.program import Compiler
 
 PRECISIONS = ("fp32", *GRIDS)
-FASTER = (
-    0.10  # by what share another number of threads must be, to be taken: the rule of all that is chosen by its time
-)
+FASTER = 0.10  # fraction by which another number of threads must be faster: the tuner's MARGIN
 
 
 @dataclass
@@ -65,7 +63,9 @@ class _Scratch:
 
 
 class EventEngine(Engine):
-    """Runs .onnx artifacts, of PRECISIONS, with the native kernels, from the graph in their card; .plif files and pages with one.
+    """The event engine: runs artifacts with the native kernels, from the graph in their card.
+
+    It opens .onnx artifacts of PRECISIONS, .plif files, and web pages with a .plif file.
 
     threads  the most that a step takes; exactly that many where the options say so
     """
@@ -87,49 +87,49 @@ class EventEngine(Engine):
         self.card = card
         self.threads = max(1, min(options.threads or _worthwhile_threads(card), 256))
         self._library = native.library()
-        self.path = native.PATHS[native.choose_path(amx=card["precision"] in GRIDS)]
+        self.path = native.PATHS[native.choose_cpu_path(amx=card["precision"] in GRIDS)]
         self._x_floats, self._y_floats = math.prod(card["input"]["shape"]), len(card["classes"])
-        self._kept: object  # what the program's addresses lead to
-        if kind_of(path).program is not None:
-            self._v_floats = _counts(stride_of(state["shape"]) for state in card["states"])
-            asked = self.path if os.environ.get(native.PATH_VARIABLE) else None
-            self._program, self._kept = open_program(path, card, asked, flushes(card, options))
+        self._program_memory: object  # the memory that the program points to
+        if detect_kind(path).program is not None:
+            self._v_floats = _counts(row_stride(state["shape"]) for state in card["states"])
+            cpu_path = self.path if os.environ.get(native.PATH_VARIABLE) else None
+            self._program, self._program_memory = open_program(path, card, cpu_path, should_flush(card, options))
             self.path = native.PATHS[self._program.path]  # a page has the one that runs on every machine
         else:
-            self._program = self._compiled(path, options)
+            self._program = self._compile(path, options)
         self._share_pools(exactly=bool(options.threads))
 
-    def _compiled(self, path: Path, options: EngineOptions) -> native.Program:
-        """The program of an ONNX file, compiled from its card and checked."""
+    def _compile(self, path: Path, options: EngineOptions) -> native.Program:
+        """Compile the program of an ONNX file from its card, and check it."""
         card = self.card
         try:
-            weights = weights_of(path, card)
-            ways = forms.fastest(self.path) if card["precision"] in GRIDS else None
+            weights = read_weights(path, card)
+            ways = forms.choose_forms(self.path) if card["precision"] in GRIDS else None
             layout = Compiler(card, weights, str(path), options.rates, self.threads, self.path, ways).compile()
-            self._v_floats = _counts(stride_of(state["shape"]) for state in card["states"])
+            self._v_floats = _counts(row_stride(state["shape"]) for state in card["states"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-            what = " ".join(str(error).split())[:100]
-            raise PlifError(f"{path}: the graph in its card cannot be read ({what}); export it again") from None
+            problem = " ".join(str(error).split())[:100]
+            raise PlifError(f"{path}: the graph in its card cannot be read ({problem}); export it again") from None
         if (
-            math.prod(card["input"]["shape"]) + sum(stride_of(state["shape"]) for state in card["states"])
-            > MOST_NUMBERS
+            math.prod(card["input"]["shape"]) + sum(row_stride(state["shape"]) for state in card["states"])
+            > MAX_NUMBERS
         ):
             raise PlifError(
-                f"{path}: one stream has over {MOST_NUMBERS} inputs and membranes, the most in this engine; "
+                f"{path}: one stream has over {MAX_NUMBERS} inputs and membranes, the most in this engine; "
                 "use --engine onnxruntime"
             )
-        program = self._make_program(layout, flushes(card, options))
-        if (why := native.refusal("plif_program_check", ctypes.byref(program))) is not None:
+        program = self._make_program(layout, should_flush(card, options))
+        if (why := native.find_objection("plif_program_check", ctypes.byref(program))) is not None:
             raise PlifError(
                 f"{path}: the graph in its card makes no program that is safe to run ({why}); export it again"
             )
         return program
 
     def _make_program(self, layout: Layout, flush: bool) -> native.Program:
-        """The program as the kernels read it; it holds addresses, of arrays that this engine keeps."""
+        """Create the C structure of a program; the engine keeps the arrays that it points to."""
         ops, keep = layout.ops, layout.keep
         self._ops = (native.Op * len(ops))(*ops)
-        self._kept = keep
+        self._program_memory = keep
         self._buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
         return native.Program(
             ops=ctypes.addressof(self._ops),
@@ -147,41 +147,45 @@ class EventEngine(Engine):
         )
 
     def _share_pools(self, exactly: bool) -> None:
-        """Threads for the calls of this engine, `threads` at most; exactly: no fewer."""
-        self._pools = self._owned("pools", self.threads, exactly)
+        """Create the thread pools for the calls of this engine, `threads` at most; exactly: no fewer."""
+        self._pools = self._create_native("pools", self.threads, exactly)
         self._threads_of: dict[tuple[int, int], int | None] = {}  # by the numbers of rows and steps
 
-    def _owned(self, what: str, *arguments: object) -> int | None:
-        """The address of what libplif makes; None, which means one thread to it, where there is no memory."""
-        at: int | None = getattr(self._library, f"plif_{what}_new")(*arguments)
-        if at:
-            weakref.finalize(self, getattr(self._library, f"plif_{what}_free"), at)
-        return at
+    def _create_native(self, kind: str, *arguments: object) -> int | None:
+        """Create an object of libplif that ends with this engine, and return its address.
+
+        None, which means one thread to libplif, stands for lack of memory.
+        """
+        address: int | None = getattr(self._library, f"plif_{kind}_new")(*arguments)
+        if address:
+            weakref.finalize(self, getattr(self._library, f"plif_{kind}_free"), address)
+        return address
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """As Engine says, in the layout of the kernels: float32 [rows, C, H, W] whose channels lie together in memory.
+        """Allocate membranes in the kernels' layout: float32 [rows, C, H, W] with adjacent channels.
 
         The two sets are the same one: this engine updates membranes in place, so that a step touches half the memory.
         """
-        v = [native_state(rows, state["shape"]) for state in self.card["states"]]
+        v = [allocate_state(rows, state["shape"]) for state in self.card["states"]]
         return v, v
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        """As Engine says; steps of neurons without input wait until somebody asks for the membranes.
+        """Allocate the arrays for `rows` rows; steps of neurons without input wait until the membranes are read.
 
-        Raises PlifError, before any is allocated, where the rows would take more memory than a session may (docs/limits.md).
+        Raise PlifError, before any allocation, where the rows would take more memory than a session may
+        (docs/limits.md).
         """
         moves = self._y_floats + (0 if self.card["input"]["kind"] == "static" else self._x_floats)
-        more = 4 * rows * (int(self.card["T"]) - 1) * moves if self.card["form"] == "unrolled" else 0
-        if why := native.refusal("plif_room_check", ctypes.byref(self._program), rows, more):
+        extra_bytes = 4 * rows * (int(self.card["T"]) - 1) * moves if self.card["form"] == "unrolled" else 0
+        if why := native.find_objection("plif_room_check", ctypes.byref(self._program), rows, extra_bytes):
             raise PlifError(f"engine event: {why}; take fewer rows (streams, --batch, every:T/K)")
         v, _ = self.membranes(rows)
         return LazyMembranes(self.card, rows, rates, v, list(self._v_floats[: len(v)]), self.bind_lazily)
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """As Engine says; all arrays float32 [rows, ...].
+        """Bind float32 arrays [rows, ...] and return a function that runs one call; see Engine.bind.
 
-        Arrays from `membranes` are used where they are; others are copied in and out in each call.
+        Arrays from `membranes` are used in place; others are copied in and out in each call.
         """
         return self.bind_lazily(x, v, y, v_next, rates)[0]
 
@@ -192,20 +196,22 @@ class EventEngine(Engine):
         y: np.ndarray,
         v_next: Arrays,
         rates: Rates = None,
-        owed: Arrays = (),
+        pending_decay: Arrays = (),
         steps: int | None = None,
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """As `bind`; and a function that takes the steps which calls left out, as LazyMembranes says. owed (): none.
+        """Bind arrays; return a function for a call, and one that applies the pending decay of membranes.
 
-        steps  of a step artifact in one call: x and y then begin with an axis of so many
+        See LazyMembranes. pending_decay (): every call updates all membranes.
+
+        steps  the number of steps of a step artifact in one call: x and y then begin with an axis of that size
         """
         x_shape, v_shapes, y_shape = call_shapes(self.card)
         if steps is not None:
             x_shape, y_shape = [steps, *x_shape], [steps, *y_shape]
         else:
             steps = int(self.card["T"]) if self.card["form"] == "unrolled" else 1
-        at = x_shape.index("B")  # the axis of x that holds the rows
-        rows = x.shape[at] if x.ndim > at else 0
+        rows_axis = x_shape.index("B")  # the axis of x that holds the rows
+        rows = x.shape[rows_axis] if x.ndim > rows_axis else 0
         names = ["x", *(state["name"] for state in self.card["states"]), "y"]
         for arrays in ((x, *v, y), (x, *v_next, y)):
             for name, shape, array in zip(names, (x_shape, *v_shapes, y_shape), arrays, strict=True):
@@ -219,14 +225,17 @@ class EventEngine(Engine):
         for array in counted:
             _check("rates", array, [rows * steps])
         # membranes in another layout than that of the kernels have a twin in that layout
-        twins = [native_state(rows, a.shape[1:]) if foreign(a, b) else None for a, b in zip(v, v_next, strict=True)]
+        twins = [
+            allocate_state(rows, a.shape[1:]) if has_other_layout(a, b) else None
+            for a, b in zip(v, v_next, strict=True)
+        ]
         v_before, v_after = (
             [array if twin is None else twin for array, twin in zip(arrays, twins, strict=True)]
             for arrays in (v, v_next)
         )
         copies = [(twin, a, b) for twin, a, b in zip(twins, v, v_next, strict=True) if twin is not None]
         x_size, y_size = self._x_floats, self._y_floats
-        pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted, owed)]
+        pointers = [_pointers(arrays) for arrays in (v_before, v_after, counted, pending_decay)]
         strides = self._v_floats
         call = native.Call(
             x=x.ctypes.data,
@@ -234,27 +243,38 @@ class EventEngine(Engine):
             v=ctypes.addressof(pointers[0]),
             v_next=ctypes.addressof(pointers[1]),
             rates=ctypes.addressof(pointers[2]) if counted else None,
-            owed=ctypes.addressof(pointers[3]) if owed else None,
+            owed=ctypes.addressof(pointers[3]) if pending_decay else None,
             v_stride=ctypes.addressof(strides),
             x_row=x_size,
-            x_step=x_size * rows if at else 0,
+            x_step=x_size * rows if rows_axis else 0,
             y_row=y_size,
             y_step=y_size * rows,
             rows=rows,
             steps=steps,
         )
-        sizes = [_counts(map(floats_from, arrays)) for arrays in (v_before, v_after, counted)]
-        asked = native.CallSizes(x.size, y.size, *(ctypes.addressof(counts) for counts in sizes))
-        if why := native.refusal(
-            "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(asked)
+        sizes = [_counts(map(count_floats, arrays)) for arrays in (v_before, v_after, counted)]
+        call_sizes = native.CallSizes(x.size, y.size, *(ctypes.addressof(counts) for counts in sizes))
+        if why := native.find_objection(
+            "plif_call_check", ctypes.byref(self._program), ctypes.byref(call), ctypes.byref(call_sizes)
         ):
             raise PlifError(f"engine event: its arrays do not fit the network ({why})")
-        keep = (self, x, y, v_before, v_after, counted, owed, pointers, strides, call)  # the call holds addresses only
-        run, settle = self._library.plif_run_timed, self._library.plif_settle
+        keep = (
+            self,
+            x,
+            y,
+            v_before,
+            v_after,
+            counted,
+            pending_decay,
+            pointers,
+            strides,
+            call,
+        )  # the call holds addresses only
+        run, apply_decay = self._library.plif_run_timed, self._library.plif_settle
         program, address = ctypes.byref(self._program), ctypes.byref(call)
-        scratch = self._scratch()
-        step = partial(run, program, self.threads_of(rows, steps), address, scratch.arenas, scratch.accs)
-        step.keep = *keep, scratch  # type: ignore[attr-defined]  # which hold what the addresses lead to
+        scratch = self._allocate_scratch()
+        step = partial(run, program, self.thread_chooser(rows, steps), address, scratch.arenas, scratch.accs)
+        step.keep = *keep, scratch  # type: ignore[attr-defined]  # they own the memory behind the addresses
 
         def with_copies() -> None:
             for twin, a, _b in copies:
@@ -263,26 +283,29 @@ class EventEngine(Engine):
             for twin, _a, b in copies:
                 b[...] = twin
 
-        return with_copies if copies else step, lambda _=keep: settle(program, address)
+        return with_copies if copies else step, lambda _=keep: apply_decay(program, address)
 
-    def one_thread(self) -> EventEngine:
-        """As Engine says: another engine on the same program."""
+    def with_one_thread(self) -> EventEngine:
+        """Return an engine with one thread per call, on the same program."""
         alone = copy(self)
         alone.threads = 1
         alone._share_pools(exactly=True)
         return alone
 
-    def threads_of(self, rows: int, steps: int = 1) -> int | None:
-        """The address of what chooses the threads of calls of so many rows and steps, shared by all sessions that make them."""
+    def thread_chooser(self, rows: int, steps: int = 1) -> int | None:
+        """Return the address of the thread chooser for calls of so many rows and steps.
+
+        All sessions with such calls share it.
+        """
         kind = rows, steps
         return self._threads_of.get(kind) or self._threads_of.setdefault(
-            kind, self._owned("threads", self._pools, FASTER)
+            kind, self._create_native("threads", self._pools, FASTER)
         )
 
-    def _scratch(self) -> _Scratch:
-        """Memory for one call at a time."""
-        arenas = [aligned((self._program.arena_bytes + 64,), np.uint8) for _ in range(self.threads)]
-        accs = [aligned((self._program.acc_floats + 16,)) for _ in range(self.threads)]
+    def _allocate_scratch(self) -> _Scratch:
+        """Allocate the working memory of one call at a time."""
+        arenas = [allocate_aligned((self._program.arena_bytes + 64,), np.uint8) for _ in range(self.threads)]
+        accs = [allocate_aligned((self._program.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
 
 
@@ -290,12 +313,12 @@ NEURONS_A_THREAD = 60_000
 
 
 def _worthwhile_threads(card: Card) -> int:
-    """As many threads as the machine has cores, but at most one more for each NEURONS_A_THREAD neurons.
+    """Return the number of cores, but at most one more thread for each NEURONS_A_THREAD neurons.
 
-    A network with fewer takes some 50 us a step: waking a second thread would cost what it saves.
+    A smaller network takes some 50 us a step: waking a second thread would cost what it saves.
     """
     neurons = sum(int(np.prod(state["shape"])) for state in card["states"])
-    return min(native.cores(), 1 + neurons // NEURONS_A_THREAD)
+    return min(native.count_cores(), 1 + neurons // NEURONS_A_THREAD)
 
 
 def _counts(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_int64]:
@@ -314,11 +337,11 @@ def _check(name: str, array: np.ndarray, shape: list[int | str], contiguous: boo
         )
 
 
-def lack(name: str) -> Lack | None:
-    """What it lacks here."""
+def find_missing(name: str) -> MissingRequirement | None:
+    """Find the missing requirement of the event engine on this machine, or None."""
     if native.is_built():
         return None
-    return Lack("the event engine is not built here", "install a C compiler, then plif again")
+    return MissingRequirement("the event engine is not built here", "install a C compiler, then plif again")
 
 
 ENGINES = (EventEngine,)

@@ -1,7 +1,7 @@
-"""The parts of a program of the event engine: the weights that it reads, places in the arena, and operations.
+"""The builder of programs for the event engine: weights, offsets in the arena, and operations.
 
-What the card and the weights say is checked here and in the files that use this one, so that what is wrong has the name of
-its layer. Whether the operations are safe to run is checked in C (plif_program_check), which believes none of this.
+Card and weights are checked here and in the files that use this one, so that an error names its layer. Whether the
+operations are safe to run is checked in C (plif_program_check), which trusts none of this.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ from runtime import native
 from runtime.core.base.errors import PlifError
 from runtime.core.model.ops.operation import Counts
 from runtime.core.model.records import NodeRecord
-from runtime.engines.event_program.forms import ELSEWHERE, Forms
-from runtime.engines.event_program.layout import LayerOutput, Layout, Shape3, aligned, blocks, lanes
+from runtime.engines.event_program.forms import DEFAULT_FORMS, Forms
+from runtime.engines.event_program.layout import (
+    LayerOutput,
+    Layout,
+    Shape3,
+    allocate_aligned,
+    count_blocks,
+    count_lanes,
+)
 from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X, Op
 
 Field = int | float | np.ndarray  # of an operation; an array is kept, and the operation gets its address
@@ -32,49 +39,49 @@ MOST_ARENA = 1 << 30  # bytes of working memory of one thread
 
 
 class Builder:
-    """Collects the operations of one program in `out`.
+    """A builder that collects the operations of one program in `out`.
 
     weights  the artifact's initializers by name
-    where    begins every error
+    context  begins every error message
     threads  how many will share an operation's pieces of work
-    path     the CPU path whose kernels will run it
+    path     the CPU path of the kernels that will run it
     forms    how they sum int8 weights; None: as on other processors
     """
 
     def __init__(
-        self, weights: Mapping[str, np.ndarray], where: str, threads: int, path: str, forms: Forms | None = None
+        self, weights: Mapping[str, np.ndarray], context: str, threads: int, path: str, forms: Forms | None = None
     ) -> None:
-        self.weights, self.where, self.threads, self.path = weights, where, threads, path
-        self.forms = forms or ELSEWHERE[path]
+        self.weights, self.context, self.threads, self.path = weights, context, threads, path
+        self.forms = forms or DEFAULT_FORMS[path]
         # zero times infinity is no zero: a file with such a weight is only ever added up
         finite = all(np.isfinite(w).all() for w in weights.values() if w.dtype == np.float32)
         self.dense_from = DENSE_FROM[path] if finite else 2.0
         self.out = Layout()
-        self.maps: list[tuple[int, int]] = []  # where floats lie, and the number of the operation that gives them
-        self.rooms: dict[int, Shape3] = {}  # where in the arena floats have room, and the map for which it is
+        self.maps: list[tuple[int, int]] = []  # (offset of floats, number of the operation that writes them)
+        self.rooms: dict[int, Shape3] = {}  # offset of a room for floats in the arena -> shape of its map
         self.active: dict[tuple[int, ...], tuple[int, Fields]] = {}  # active lists that were emitted already
 
     def refuse(self, node: NodeRecord, why: str) -> PlifError:
-        """The file is right, and this engine cannot run it."""
-        return PlifError(f"{self.where}: layer {node['name']}: {why}; use --engine onnxruntime")
+        """Create the error for a valid file that this engine cannot run."""
+        return PlifError(f"{self.context}: layer {node['name']}: {why}; use --engine onnxruntime")
 
-    def damaged(self, what: str) -> PlifError:
-        """The file contradicts its card."""
-        return PlifError(f"{self.where}: {what}; export it again")
+    def damaged(self, problem: str) -> PlifError:
+        """Create the error for a file that contradicts its card."""
+        return PlifError(f"{self.context}: {problem}; export it again")
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
     def tensor(self, node: NodeRecord, key: str) -> tuple[str, np.ndarray]:
-        """(name, array) of an initializer of the file: a weight [O, I, ...] or numbers [n], of any dtype."""
+        """Find an initializer of the file: (name, array), a weight [O, I, ...] or numbers [n], of any dtype."""
         name = node["params"][key]
         if key == "alpha" and node["attrs"].get("charge") == "folded":
-            name = f"{node['name']}.one_minus_alpha"  # what the file holds in its place
+            name = f"{node['name']}.one_minus_alpha"  # the file holds 1 - alpha instead
         if name not in self.weights:
             raise self.damaged(f"layer {node['name']}: the file has no tensor {name}")
         return name, self.weights[name]
 
     def parameter(self, node: NodeRecord, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """A float32 initializer, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
+        """Find a float32 initializer, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
         name, value = self.tensor(node, key)
         if value.dtype != np.float32:
             raise self.refuse(node, f"{name} is {value.dtype}; this engine computes in float32")
@@ -83,63 +90,63 @@ class Builder:
         return value
 
     def per_lane(self, node: NodeRecord, key: str, channels: int) -> np.ndarray:
-        """A scalar or one number per channel -> float32 [lanes(channels)]."""
+        """Expand a scalar or one number per channel to float32 [lanes(channels)]."""
         value = self.parameter(node, key).reshape(-1)
         if value.size not in (1, channels):
             raise self.damaged(f"layer {node['name']}: {key} has {value.size} numbers; expected 1 or {channels}")
         return self.in_lanes(value, channels)
 
     def in_lanes(self, value: np.ndarray, channels: int) -> np.ndarray:
-        """One number, or one per channel -> float32 [lanes(channels)], with zeros in the lanes that are no channels."""
-        out = aligned((lanes(channels),))
+        """Copy one number, or one per channel, to float32 [lanes(channels)], with zeros in unused lanes."""
+        out = allocate_aligned((count_lanes(channels),))
         out[:channels] = value
         return out
 
-    def maker_of(self, at: int) -> int:
-        """The number of the operation that gives the floats at `at` bytes of the arena."""
-        return self.maps[bisect(self.maps, (at, len(self.out.ops))) - 1][1]
+    def find_producer(self, offset: int) -> int:
+        """Find the number of the operation that writes the floats at `offset` bytes of the arena."""
+        return self.maps[bisect(self.maps, (offset, len(self.out.ops))) - 1][1]
 
     # --- places and operations ----------------------------------------------------------------------------------------
 
-    def place(self, size: int) -> int:
-        """The offset of `size` new bytes in the arena."""
-        at = self.out.arena
+    def reserve(self, size: int) -> int:
+        """Reserve `size` bytes in the arena and return their offset."""
+        offset = self.out.arena
         self.out.arena += -(-(size + 64) // 64) * 64
         if self.out.arena > MOST_ARENA:
             raise PlifError(
-                f"{self.where}: a step of one stream needs over {MOST_ARENA >> 20} MiB of working memory, the most in "
+                f"{self.context}: a step of one stream needs over {MOST_ARENA >> 20} MiB of working memory, the most in "
                 "this engine; use --engine onnxruntime"
             )
-        return at
+        return offset
 
-    def spikes_at(self, shape: Shape3) -> LayerOutput:
+    def reserve_spikes(self, shape: Shape3) -> LayerOutput:
         c, h, w = shape
-        return LayerOutput(FROM_SPIKES, shape, self.place(h * w * blocks(c) * 8), counts=Counts())
+        return LayerOutput(FROM_SPIKES, shape, self.reserve(h * w * count_blocks(c) * 8), counts=Counts())
 
-    def floats_at(self, shape: Shape3, counts: Counts | None = None) -> LayerOutput:
+    def reserve_floats(self, shape: Shape3, counts: Counts | None = None) -> LayerOutput:
         c, h, w = shape
-        return LayerOutput(FROM_FLOATS, shape, self.place(h * w * lanes(c) * 4), counts=counts)
+        return LayerOutput(FROM_FLOATS, shape, self.reserve(h * w * count_lanes(c) * 4), counts=counts)
 
-    def floats(self, source: LayerOutput) -> LayerOutput:
-        """The value as floats that lie as their shape says."""
+    def as_floats(self, source: LayerOutput) -> LayerOutput:
+        """Return a layer's output as floats in the order of its shape; emit a conversion if necessary."""
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
-            target = self.floats_at(source.map)
+            target = self.reserve_floats(source.map)
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
-            source = replace(source, kind=FROM_FLOATS, at=target.at)
+            source = replace(source, kind=FROM_FLOATS, offset=target.offset)
         if source.flat:
-            target = self.floats_at((math.prod(source.map), 1, 1), source.counts)
+            target = self.reserve_floats((math.prod(source.map), 1, 1), source.counts)
             self.emit("FLATTEN", source, target, items=1)
             source = target
         return source
 
     def emit(self, kind: str, source: LayerOutput, target: LayerOutput | None, **fields: Field) -> None:
-        """Adds an operation."""
-        op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.at, stride=1)
+        """Add an operation to the program."""
+        op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.offset, stride=1)
         op.in2 = op.values = op.dense = op.state = -1
         op.ic, op.ih, op.iw = source.map
         if target is not None:
             op.oc, op.oh, op.ow = target.map
-            op.out = target.at
+            op.out = target.offset
         op.items = op.oh if target is not None else 1
         op.stride_y = op.dilation = op.dilation_y = 1
         for key, value in fields.items():
@@ -153,7 +160,7 @@ class Builder:
                 raise self.damaged(f"an operation {kind} with {key} {value}, which is too large")
         # sharing out costs about a microsecond; what is done in less stays with one thread
         shared = kind in ("CONV", "TENSOR", "REDUCE", "PRODUCT")
-        op.parallel = int(op.items > 1 and (shared or op.items * op.ow * lanes(op.oc) > 1 << 15))
+        op.parallel = int(op.items > 1 and (shared or op.items * op.ow * count_lanes(op.oc) > 1 << 15))
         self.out.ops.append(op)
-        if kind != "ACTIVE" and target is not None and target.kind == FROM_FLOATS and target.at >= 0:
-            self.maps.append((target.at, len(self.out.ops) - 1))
+        if kind != "ACTIVE" and target is not None and target.kind == FROM_FLOATS and target.offset >= 0:
+            self.maps.append((target.offset, len(self.out.ops) - 1))

@@ -1,13 +1,14 @@
-"""Convolutions and linear layers of the event engine: active lists, weights, and the type in which sums are formed.
+"""Convolutions and linear layers of the event engine: active lists, weights, and the type of the sums.
 
-float32 weights are summed in float32. int8 weights (`scale` among a layer's parameters) are summed in whole numbers and
-multiplied by the scale of each output afterwards:
+float32 weights are summed in float32. int8 weights (`scale` among a layer's parameters) are summed in whole numbers
+and multiplied by the scale of each output afterwards:
 
     current = float32(sum) * scale + bias          two roundings, as in the other engines (runtime/core/model/graph.py)
 
-The sum of an output lies between minus the sum of its negative weights and the sum of its positive ones, since an input is
-a spike or none. Where int16 holds both for every output, int16 sums are right whatever the input; else int32 sums are. Other
-whole numbers (a sum of two branches of spikes, the counts behind an average) are summed in float32, which is exact below 2^24.
+The sum of an output lies between minus the sum of its negative weights and the sum of its positive ones, since an
+input is a spike or none. Where int16 holds both for every output, int16 sums are right whatever the input; else int32
+sums are. Other whole numbers (a sum of two branches of spikes, the counts behind an average) are summed in float32,
+which is exact below 2^24.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from __future__ import annotations
 import numpy as np
 
 from runtime import native
-from runtime.core.model.grids import bits_of, from_file
-from runtime.core.model.records import NodeRecord, as_map, whole
+from runtime.core.model.grids import center_weights, count_bits
+from runtime.core.model.records import NodeRecord, require_integer, to_map_shape
 from runtime.engines.event_program.builder import Builder, Fields
 from runtime.engines.event_program.forms import NEVER
 from runtime.engines.event_program.layout import (
     LayerOutput,
-    along_both,
-    lanes,
-    pack,
+    choose_tile,
+    count_lanes,
+    expand_groups,
+    pack_blocks,
     pack_bytes,
     pack_nibbles,
     pack_pairs,
     pixel_bytes,
-    segments,
-    spread,
-    tiles,
+    read_yx,
+    split_segments,
 )
 from runtime.native import BLOCK, FROM_SPIKES, SEGMENT, WIDE_BLOCK
 
@@ -44,21 +45,22 @@ WIDE_FROM = 64  # inputs of one output up to which float32 weights, too, are tak
 Place = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[LayerOutput, Fields, int]:
-    """A convolution or linear layer that reads `source`: what the operation CONV reads, its fields, and the floats of its tile.
+def compile_convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[LayerOutput, Fields, int]:
+    """Compile a convolution or linear layer that reads `source`.
 
-    Emits the active lists. The caller emits CONV, with a neuron or without.
+    Return the input of the operation CONV, its fields, and the floats of its tile. This emits the active lists; the
+    caller emits CONV, with a neuron or without.
     """
-    outputs = as_map(node["shape"])
+    outputs = to_map_shape(node["shape"])
     quantised = "scale" in node["params"]
-    weight, (strides, pads, dilations) = _weight(b, node, source, quantised)
+    weight, (strides, pads, dilations) = _read_placed_weight(b, node, source, quantised)
     stride, pad = strides[1], pads[1]
     channels, h, w = source.map
     kh, kw = weight.shape[2:]
     sizes = zip((h, w), (kh, kw), strides, pads, dilations, strict=True)
-    found = (outputs[0], *((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes))
-    if found != outputs:
-        raise b.damaged(f"layer {node['name']} gives {list(found)}, its card says {node['shape']}")
+    sizes_out = (outputs[0], *((n + 2 * p - (k - 1) * d - 1) // s + 1 for n, k, s, p, d in sizes))
+    if sizes_out != outputs:
+        raise b.damaged(f"layer {node['name']} gives {list(sizes_out)}, its card says {node['shape']}")
     bias = b.parameter(node, "bias", (outputs[0],)) if "bias" in node["params"] else np.zeros(1, np.float32)
     fields: Fields = {"kh": kh, "kw": kw, "bias": b.in_lanes(bias, outputs[0])}
     fields |= {"stride_y": strides[0], "stride": stride, "pad_y": pads[0], "pad": pad}
@@ -66,48 +68,55 @@ def convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[Laye
     block = WIDE_BLOCK if kh * kw * channels <= WIDE_FROM else BLOCK
     as_bytes = False
     if quantised:
-        fields |= {"scale": _scale(b, node, source, outputs[0]), "sums": _sums(b, node, source, weight)}
+        fields |= {"scale": _read_scale(b, node, source, outputs[0]), "sums": _choose_sums(b, node, source, weight)}
         if fields["sums"] == native.SUM_EXACT:
             weight = weight.astype(np.float32)
         else:
             block = WIDE_BLOCK
-            few = b.forms.nibbles and lanes(outputs[0]) % WIDE_BLOCK == 0 and bits_of(weight) <= 4
+            few = b.forms.nibbles and count_lanes(outputs[0]) % WIDE_BLOCK == 0 and count_bits(weight) <= 4
             as_bytes = b.forms.bytes_from < NEVER and outputs[2] >= BYTES_FROM_WIDTH and dilations[1] == 1 and not few
-            fields["pairs"] = native.NIBBLES if few else int(b.forms.pairs and lanes(outputs[0]) % BLOCK == 0)
+            fields["pairs"] = native.NIBBLES if few else int(b.forms.pairs and count_lanes(outputs[0]) % BLOCK == 0)
             if as_bytes:
                 fields["weight_bytes"] = pack_bytes(weight)
             if not fields["pairs"]:
                 weight = weight.astype(np.int16)
-    at, active = _active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
+    offset, active = _emit_active(b, source, stride, (pad, kw, quantised) if as_bytes else (0, 0, quantised))
     # one piece of work is a tile of output pixels and a block of outputs; rows of bytes are multiplied 16 pixels at a time
-    tile_h, tile_w = tiles(outputs, b.threads, block)
+    tile_h, tile_w = choose_tile(outputs, b.threads, block)
     across = -(-tile_w // 16) * 16 if as_bytes else tile_w
     b.out.need_registers(0, tile_h * across * block)
     items = -(-outputs[1] // tile_h) * -(-outputs[2] // tile_w) * -(-outputs[0] // block)
-    kept = fields.get("pairs", 0)
-    packed = pack_nibbles(weight) if kept == native.NIBBLES else pack_pairs(weight) if kept else pack(weight, block)
+    form = fields.get("pairs", 0)
+    packed = (
+        pack_nibbles(weight) if form == native.NIBBLES else pack_pairs(weight) if form else pack_blocks(weight, block)
+    )
     fields |= {"weight": packed, "block": block, "tile_h": tile_h, "tile_w": tile_w, "items": items}
-    return LayerOutput(source.kind, source.map, at), fields | active, tile_h * across * block
+    return LayerOutput(source.kind, source.map, offset), fields | active, tile_h * across * block
 
 
-def _weight(b: Builder, node: NodeRecord, source: LayerOutput, quantised: bool) -> tuple[np.ndarray, Place]:
-    """The weight, float32 or int8 [O, I, kh, kw] with zeros between the groups; stride, padding and dilation, (y, x) each."""
+def _read_placed_weight(b: Builder, node: NodeRecord, source: LayerOutput, quantised: bool) -> tuple[np.ndarray, Place]:
+    """Read the weight of a layer, float32 or int8 [O, I, kh, kw] with zeros between the groups.
+
+    Also return stride, padding and dilation, (y, x) each.
+    """
     channels, h, w = source.map
-    outputs = as_map(node["shape"])[0]
-    weight, turned = weight_of(b, node)
+    outputs = to_map_shape(node["shape"])[0]
+    weight, transposed = read_weight(b, node)
     if node["op"] == "Linear":
         expected = (outputs, channels * h * w)
         if weight.shape != expected:
-            found = list(weight.T.shape if turned else weight.shape)
-            wanted = list(expected[::-1] if turned else expected)
-            raise b.damaged(f"layer {node['name']}: {node['params']['weight']} is {found}; expected {wanted}")
+            file_shape = list(weight.T.shape if transposed else weight.shape)
+            expected_shape = list(expected[::-1] if transposed else expected)
+            raise b.damaged(
+                f"layer {node['name']}: {node['params']['weight']} is {file_shape}; expected {expected_shape}"
+            )
         if not source.flat and (h, w) != (1, 1):
             raise b.refuse(node, f"a linear layer over the last axis of a map {list(source.map)}")
         _check_size(b, node, (outputs, channels, h, w))
         return np.ascontiguousarray(weight).reshape(outputs, channels, h, w), ((1, 1), (0, 0), (1, 1))
     a = node["attrs"]
-    place = along_both(node, "stride", 1), along_both(node, "padding", 0), along_both(node, "dilation", 1)
-    groups = whole(a["groups"])
+    place = read_yx(node, "stride", 1), read_yx(node, "padding", 0), read_yx(node, "dilation", 1)
+    groups = require_integer(a["groups"])
     if weight.ndim == 3:  # over one axis
         weight = weight[:, :, None]
     fits = weight.ndim == 4 and groups >= 1 and channels % groups == 0 and not source.flat
@@ -119,37 +128,43 @@ def _weight(b: Builder, node: NodeRecord, source: LayerOutput, quantised: bool) 
     if min(*place[0], *place[2]) < 1:
         raise b.damaged(f"layer {node['name']}: stride {a['stride']}, padding {a['padding']}")
     _check_size(b, node, (outputs, channels, *weight.shape[2:]))
-    return spread(weight, groups), place
+    return expand_groups(weight, groups), place
 
 
-def weight_of(b: Builder, node: NodeRecord) -> tuple[np.ndarray, bool]:
-    """(the weight [O, I, ...], float32 or int8; whether the file has that of a linear layer the other way round)."""
+def read_weight(b: Builder, node: NodeRecord) -> tuple[np.ndarray, bool]:
+    """Read a layer's weight [O, I, ...], float32 or int8; also return whether the file has it transposed.
+
+    Only linear layers are transposed.
+    """
     if "scale" not in node["params"]:
         return b.parameter(node, "weight"), False
-    turned = node["op"] == "Linear" and f"{node['name']}.zero_points" not in b.weights  # as MatMulInteger reads it
-    weight = _int8(b, node)
-    return (weight.T if turned else weight), turned
+    transposed = node["op"] == "Linear" and f"{node['name']}.zero_points" not in b.weights  # as MatMulInteger reads it
+    weight = _read_int8(b, node)
+    return (weight.T if transposed else weight), transposed
 
 
 def _check_size(b: Builder, node: NodeRecord, shape: tuple[int, ...]) -> None:
-    """shape  [O, I, kh, kw] of a weight, before its zeros are stored."""
+    """Refuse a weight [O, I, kh, kw] that is too large, before its zeros are stored."""
     outputs, channels, kh, kw = shape
-    if kh * kw * pixel_bytes(channels) * lanes(outputs) > MOST_WEIGHTS:
+    if kh * kw * pixel_bytes(channels) * count_lanes(outputs) > MOST_WEIGHTS:
         raise b.refuse(node, f"a weight {list(shape)} is too large for this engine")
 
 
-def _int8(b: Builder, node: NodeRecord) -> np.ndarray:
-    """A quantised weight as int8."""
+def _read_int8(b: Builder, node: NodeRecord) -> np.ndarray:
+    """Read a quantised weight [O, I, ...] as int8."""
     name, weight = b.tensor(node, "weight")
     if weight.dtype not in (np.int8, np.uint8):
         raise b.damaged(
             f"layer {node['name']}: {name} is {weight.dtype}; a layer with a scale has int8 or uint8 weights"
         )
-    return from_file(weight, node["attrs"].get("bits", 8))
+    return center_weights(weight, node["attrs"].get("bits", 8))
 
 
-def _scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> np.ndarray:
-    """The factor from whole sums to currents, float32 [lanes(outputs)]; inputs that are averages are summed as counts."""
+def _read_scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> np.ndarray:
+    """Read the factor from integer sums to currents, float32 [lanes(outputs)].
+
+    Inputs that are averages are summed as counts.
+    """
     scale, area = b.parameter(node, "scale", (outputs,)), node["attrs"].get("area", 1)
     if source.counts is not None and area != source.counts.area:
         raise b.damaged(f"layer {node['name']} reads counts over {source.counts.area}, its card says {area}")
@@ -158,8 +173,8 @@ def _scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> n
     return b.in_lanes(scale if area == 1 else scale * np.float32(1 / area), outputs)
 
 
-def _sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.ndarray) -> int:
-    """The type in which whole numbers are summed, such that no input can make a sum overflow."""
+def _choose_sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.ndarray) -> int:
+    """Choose the type of integer sums so that no input can overflow a sum."""
     if source.counts is None:
         raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
@@ -173,31 +188,33 @@ def _sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.ndarray)
     return native.SUM_INT16 if largest <= MOST_INT16 else native.SUM_INT32
 
 
-def _active(b: Builder, source: LayerOutput, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
-    """Where the active lists of a value lie, and what else CONV says of them; emitted once for all of that stride and form.
+def _emit_active(b: Builder, source: LayerOutput, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
+    """Emit the active lists of a value; return their offset and the further fields of CONV.
+
+    They are emitted once for all readers with that stride and form.
 
     form  padding and kernel width for rows as bytes (0, 0 for none), and whether the weights are int8
     """
     pad, kw, quantised = form
-    key = (source.kind, source.at, stride, *form)
+    key = (source.kind, source.offset, stride, *form)
     if key not in b.active:
         channels, h, w = source.map
-        rows = h * len(segments(channels))
+        rows = h * len(split_segments(channels))
         capacity = w * min(channels, SEGMENT) + SLACK
         spikes = source.kind == FROM_SPIKES
         # a tap may read 16 pixels from the last one on, in steps of the stride
         row_bytes = (w + 2 * pad + kw + 16 * stride) * pixel_bytes(channels) if kw else 0
         dense = h * row_bytes if kw else rows * w * SEGMENT * 4 if spikes and not quantised else 0
         parts: Fields = {
-            "index": b.place(rows * (3 * (w + 1) + 1) * 4),
-            "values": -1 if spikes else b.place(rows * capacity * 4),
-            "dense": b.place(dense) if dense else -1,
+            "index": b.reserve(rows * (3 * (w + 1) + 1) * 4),
+            "values": -1 if spikes else b.reserve(rows * capacity * 4),
+            "dense": b.reserve(dense) if dense else -1,
             "dense_row": row_bytes,
             "row_capacity": capacity,
         }
-        target = LayerOutput(source.kind, source.map, b.place(rows * capacity * 2))
+        target = LayerOutput(source.kind, source.map, b.reserve(rows * capacity * 2))
         limit = b.forms.bytes_from if kw else b.dense_from
         area = source.counts.area if quantised and source.counts is not None and source.counts.area > 1 else 0
         b.emit("ACTIVE", source, target, stride=stride, pad=pad, items=rows, dense_from=limit, area=area, **parts)
-        b.active[key] = target.at, parts
+        b.active[key] = target.offset, parts
     return b.active[key]

@@ -1,4 +1,4 @@
-"""How int8 weights are summed: of the ways that a CPU path has, the fastest on this processor. All of them give the same bits."""
+"""The methods of summing int8 weights: the fastest of a CPU path on this processor; all give the same bits."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 
 from runtime import native
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 
-NEVER = 2.0  # a share of spikes that no row reaches
+NEVER = 2.0  # a fraction of spikes that no row reaches
 
 
 @dataclass(frozen=True)
 class Forms:
-    """How a program sums int8 weights (docs/event-engine-inside.md).
+    """The method by which a program sums int8 weights (docs/event-engine-inside.md).
 
     pairs       weights are added as pairs of bytes; else as int16
-    bytes_from  share of spikes from which a row of a map is multiplied as bytes; NEVER on paths that cannot
+    bytes_from  fraction of spikes from which a row of a map is multiplied as bytes; NEVER on paths that cannot
     nibbles     weights that 4 bits hold are added as such, and never multiplied as bytes
     """
 
@@ -28,8 +28,8 @@ class Forms:
     nibbles: bool = False
 
 
-# Of programs for a processor that is not at hand (.plif files), by path; measured on a Zen 4 and, for amx, on a Xeon.
-ELSEWHERE = {
+# For programs of other processors (.plif files), by path; measured on a Zen 4 and, for amx, on a Xeon.
+DEFAULT_FORMS = {
     "scalar": Forms(pairs=True, nibbles=True),
     "avx2": Forms(pairs=True, nibbles=True),
     "avx512": Forms(pairs=True, bytes_from=0.55, nibbles=True),
@@ -38,14 +38,17 @@ ELSEWHERE = {
 }
 WAYS = ("int16", "pairs", "bytes", "nibbles")  # as plif_measure_form counts them
 DENSITIES = {"sparse": 0.1, "dense": 0.3}  # shares of spikes at which they are timed
-LEAST = ELSEWHERE["amx"].bytes_from  # below that the list is nearly free
+LEAST = DEFAULT_FORMS["amx"].bytes_from  # below that the list is nearly free
 
 
-def fastest(path: str) -> Forms:
-    """What a layer takes the least time with on this processor; measured once a process, in two milliseconds, by the part that
-    chooses by time. Without it what usually is."""
-    usual = ELSEWHERE[path]
-    measuring = next(iter(hearing("choice", "engines")), None)
+def choose_forms(path: str) -> Forms:
+    """Choose the fastest method of summing int8 weights on this processor for a CPU path.
+
+    The part that chooses by time measures it once per process, in two milliseconds. Without that part it is the usual
+    method.
+    """
+    usual = DEFAULT_FORMS[path]
+    measuring = next(iter(find_observers("choice", "engines")), None)
     if measuring is None:
         return usual
     tune, in_turns = measuring.load("tune"), measuring.load("in_turns")
@@ -63,15 +66,19 @@ def fastest(path: str) -> Forms:
     as_bytes = tuned("bytes").times.get("bytes") if usual.bytes_from < NEVER else None
     bytes_from, times = usual.bytes_from, added.times.get(added.best)
     if times and as_bytes:
-        bytes_from = crossing(times, as_bytes["dense"], bytes_from)
+        bytes_from = find_crossing(times, as_bytes["dense"], bytes_from)
     few = tuned("nibbles").times.get("nibbles")
-    others = [each for each in (times, as_bytes) if each]
-    nibbles = all(few[part] <= each[part] for each in others for part in DENSITIES) if few else usual.nibbles
+    alternatives = [measured for measured in (times, as_bytes) if measured]
+    nibbles = (
+        all(few[part] <= measured[part] for measured in alternatives for part in DENSITIES) if few else usual.nibbles
+    )
     return Forms(added.best == "pairs", bytes_from, nibbles)
 
 
-def crossing(added: Mapping[str, float], as_bytes: float, usual: float) -> float:
-    """The share of spikes at which adding takes as long as multiplying bytes, which takes the same time at any share.
+def find_crossing(added: Mapping[str, float], as_bytes: float, usual: float) -> float:
+    """Compute the fraction of spikes at which adding takes as long as multiplying bytes.
+
+    Multiplying takes the same time at any fraction.
 
     added  the times at DENSITIES, from which it rises in a straight line; `usual` where it does not rise
     """

@@ -1,18 +1,23 @@
-"""ONNX Runtime on a GPU of NVIDIA: its CUDA provider, or its TensorRT provider. The same .onnx file as on the CPU.
+"""ONNX Runtime on an NVIDIA GPU: its CUDA provider, or its TensorRT provider. The .onnx file is the CPU's.
 
-Membranes stay on the device in two sets: a step reads one set and writes the other, then the sets change places. Every tensor
-is bound once by address (IOBinding), so a step copies x to the device and y to the host, and nothing else. Each of the two
-directions is recorded as a CUDA graph of its own: a graph keeps the addresses that it was recorded with, and one graph for
-both directions would read the first set for ever, without an error.
-    CUDA        one session holds many graphs, told apart by the run option gpu_graph_id
+Membranes stay on the device in two sets: a step reads one set and writes the other, then the sets change places. Every
+tensor is bound once by address (IOBinding), so a step copies x to the device and y to the host, and nothing else.
+  Each of
+the two directions is recorded as a CUDA graph of its own: a graph keeps the addresses that it was recorded with, and
+  one
+graph for both directions would read the first set for ever, without an error.
+    CUDA        one session holds many graphs, distinguished by the run option gpu_graph_id
     TensorRT    a session holds one graph, whatever the option says, so each direction has a session of its own
-ONNX Runtime runs a step several times when it records it. No tensor is read and written in one step, so this is harmless;
-both sets are zeroed afterwards all the same.
+ONNX Runtime runs a step several times when it records it. No tensor is read and written in one step, so this is
+  harmless;
+both sets are zeroed afterwards nevertheless.
 
-Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and so is a provider
-that does not start; what it lacks is looked for before (runtime/core/engines/available.py). Where CUDA's provider is a plug-in,
-from ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them. TF32 is off: through an option of
-the CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the process for TensorRT, which has no such option.
+Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and so is a
+provider that does not start; its missing libraries are searched first (runtime/core/engines/available.py). If CUDA's
+provider is a plug-in, from ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them.
+TF32 is off: through an option of the CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the
+  process
+for TensorRT, which has no such option.
 """
 
 from __future__ import annotations
@@ -28,19 +33,19 @@ import onnxruntime as ort
 
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
-from runtime.core.engines.available import why_not
+from runtime.core.engines.available import explain_missing
 from runtime.core.engines.buffers import Resident
 from runtime.core.engines.onnxruntime import OnnxRuntime
-from runtime.core.engines.tensors import by_name, shapes_by_name
+from runtime.core.engines.tensors import name_tensors, shapes_by_name
 from runtime.core.model.card import Card
-from runtime.engines.tensorrt_plan.cuda import gpu_index
+from runtime.engines.tensorrt_plan.cuda import parse_device
 
 _graph_ids = itertools.count(1)  # each recorded direction in this process has an id of its own
 MOST_STREAMS = 64  # the largest batch in the TensorRT provider's profile
 
 
 class OnnxRuntimeCudaEngine(OnnxRuntime):
-    """The CUDA provider, with membranes on the device and one CUDA graph for each direction."""
+    """The engine of ONNX Runtime's CUDA provider: membranes on the device, one CUDA graph per direction."""
 
     name: ClassVar[str] = "onnxruntime-cuda"
     provider: ClassVar[str] = "CUDAExecutionProvider"
@@ -50,13 +55,13 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
     settings: ClassVar[Mapping[str, str]] = {"session.disable_cpu_ep_fallback": "1"}
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:
-        self.device = gpu_index(options.device or "cuda", f"engine {self.name}: ")
+        self.device = parse_device(options.device or "cuda", f"engine {self.name}: ")
         if card["precision"] not in self.precisions:
             raise PlifError(
                 f"{path}: engine {self.name} runs {' and '.join(self.precisions)}, not {card['precision']}; "
                 "for a GPU export it with --to tensorrt"
             )
-        if (why := why_not(self.name)) is not None:
+        if (why := explain_missing(self.name)) is not None:
             raise PlifError(f"engine {self.name}: {why}. To run on the CPU: --device cpu")
         super().__init__(path, card, options)
         self._unused = [self._session]  # for a direction that needs a session of its own
@@ -65,7 +70,7 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
         return {"device_id": str(self.device), "use_tf32": "0", "enable_cuda_graph": "1"}
 
     def open(self) -> ort.InferenceSession:
-        """A session on the provider, and on nothing else."""
+        """Open a session on the provider, and on nothing else."""
         ort.set_default_logger_severity(4)  # it also logs that a provider that is built in is no plug-in
         settings = ort.SessionOptions()
         for key, value in self.settings.items():
@@ -76,16 +81,19 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
         return self._open(settings, self.provider_options(), advice)
 
     def buffers(self, rows: int, rates: bool = False) -> OnnxRuntimeBuffers:
-        return OnnxRuntimeBuffers(self, [self._for_direction() for _ in range(2)], rows, rates)
+        return OnnxRuntimeBuffers(self, [self._direction_session() for _ in range(2)], rows, rates)
 
-    def _for_direction(self) -> ort.InferenceSession:
+    def _direction_session(self) -> ort.InferenceSession:
         if self.one_session:
             return self._session
         return self._unused.pop() if self._unused else self.open()
 
 
 class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
-    """The TensorRT provider. It builds a plan when a session opens, and keeps no plan on disk, since a plan is code."""
+    """The engine of ONNX Runtime's TensorRT provider.
+
+    It builds a plan when a session opens, and keeps no plan on disk, since a plan is code.
+    """
 
     name: ClassVar[str] = "onnxruntime-tensorrt"
     provider: ClassVar[str] = "TensorrtExecutionProvider"
@@ -108,7 +116,7 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
 
 
 class OnnxRuntimeBuffers(Resident):
-    """One session's tensors on the device, bound both ways. For one thread at a time."""
+    """Buffers with tensors of one session on the device, bound both ways. For one thread at a time."""
 
     def __init__(self, engine: OnnxRuntime, sessions: Sequence[ort.InferenceSession], rows: int, rates: bool) -> None:
         v, _ = engine.membranes(rows)
@@ -123,7 +131,7 @@ class OnnxRuntimeBuffers(Resident):
         self._rates = {layer: on_device(array) for layer, array in self.rates.items()}
         self._runs = []
         for phase, session in enumerate(sessions):
-            inputs, outputs = by_name(engine.card, self._x, self._sets[phase], self._y, self._sets[1 - phase])
+            inputs, outputs = name_tensors(engine.card, self._x, self._sets[phase], self._y, self._sets[1 - phase])
             outputs |= {engine.rates[layer]: value for layer, value in self._rates.items()}
             binding = session.io_binding()
             for name, value in inputs.items():

@@ -6,7 +6,7 @@ NAMES = {
     "onnxruntime-cuda": "ONNX Runtime on a GPU of NVIDIA, by CUDA: --device cuda",
     "onnxruntime-tensorrt": "ONNX Runtime on a GPU of NVIDIA, by TensorRT",
 }
-CHECK = "lack"
+CHECK = "find_missing"
 EXTRA = "gpu"
 PACKAGES = ("onnxruntime-gpu",)
 NEEDS = ("runtime/engines/tensorrt_plan",)

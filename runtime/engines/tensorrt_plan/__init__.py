@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from runtime.core.engines.available import Lack, all_of, missing_module
+from runtime.core.engines.available import MissingRequirement, check_module, join_missing
 
 DRIVER = "libcuda.so.1"
 NVIDIA_INDEX = "--extra-index-url=https://pypi.nvidia.com"  # PyPI has TensorRT's stubs alone, which fetch it from there
@@ -13,17 +13,17 @@ MODULES = {"tensorrt": ("tensorrt", "TensorRT"), "tensorrt-rtx": ("tensorrt_rtx_
 INDICES = {"tensorrt": NVIDIA_INDEX}  # of those that PyPI has not
 
 
-def lack(name: str) -> Lack | None:
-    """What an engine lacks here."""
+def find_missing(name: str) -> MissingRequirement | None:
+    """Find the missing requirement of a TensorRT engine on this machine, or None."""
     module, called = MODULES[name]
-    return all_of(no_driver(), missing_module(module, name, called, INDICES.get(name, "")))
+    return join_missing(check_driver(), check_module(module, name, called, INDICES.get(name, "")))
 
 
-def no_driver() -> Lack | None:
-    return None if loads(DRIVER) else Lack(f"no NVIDIA driver ({DRIVER})", "install NVIDIA's driver")
+def check_driver() -> MissingRequirement | None:
+    return None if can_load(DRIVER) else MissingRequirement(f"no NVIDIA driver ({DRIVER})", "install NVIDIA's driver")
 
 
-def loads(library: str) -> bool:
+def can_load(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError:

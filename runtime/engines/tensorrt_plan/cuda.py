@@ -1,8 +1,9 @@
-"""What a TensorRT engine needs of CUDA: memory, copies, CUDA streams and graphs, through the driver's C interface (ctypes).
+"""CUDA for a TensorRT engine: memory, copies, CUDA streams and graphs, through the driver's C interface (ctypes).
 
-Why not cuda-python: every machine with a GPU has libcuda.so.1, under one name and with stable functions from CUDA 11.4 to
-13, on a Jetson and on a server. A Python package in between would have to match JetPack's CUDA, and would save nothing:
-these are two dozen functions. All work is done in the device's primary context, which TensorRT uses as well.
+Reason for not using cuda-python: every machine with a GPU has libcuda.so.1, under one name and with stable functions
+from CUDA 11.4 to 13, on a Jetson and on a server. A Python package in between would have to match JetPack's CUDA, and
+would save nothing: these are two dozen functions. All work is done in the device's primary context, which TensorRT uses
+as well.
 """
 
 from __future__ import annotations
@@ -54,25 +55,31 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 
 
 class CudaError(PlifError):
-    """A call of the driver failed: one line with the driver's name for the reason."""
+    """The error of a failed driver call: one line with the driver's name for the reason."""
 
 
 @lru_cache(maxsize=8)
 def open_gpu(device: str = "cuda:0") -> Gpu:
-    """The GPU of that name, cuda or cuda:N. Raises PlifError where there is none."""
-    return Gpu(gpu_index(device))
+    """Open the GPU of a device name, cuda or cuda:N; refuse a missing one."""
+    return Gpu(parse_device(device))
 
 
-def gpu_index(device: str, where: str = "") -> int:
-    """cuda or cuda:N -> N; `where` begins the message for anything else."""
+def parse_device(device: str, context: str = "") -> int:
+    """Parse a device name: cuda or cuda:N -> N.
+
+    `context` begins the message for any other text.
+    """
     kind, colon, number = device.partition(":")
     if kind != "cuda" or (colon and not number.isdecimal()):
-        raise PlifError(f"{where}device '{device}': expected cuda or cuda:N")
+        raise PlifError(f"{context}device '{device}': expected cuda or cuda:N")
     return int(number or 0)
 
 
 class Gpu:
-    """One GPU: its name, and the memory and CUDA streams on it. Any thread may use it after a call of `use()`."""
+    """One GPU: its name, and the memory and CUDA streams on it.
+
+    Any thread may use it after a call of `use()`.
+    """
 
     def __init__(self, index: int) -> None:
         try:
@@ -103,24 +110,29 @@ class Gpu:
         self.use()
 
     def use(self) -> None:
-        """Makes this GPU the current one of the calling thread."""
+        """Make this GPU the current one of the calling thread."""
         self._call("cuCtxSetCurrent", self._context)
 
-    def stream(self) -> CudaStream:
-        """A new CUDA stream, which does not wait for the default one."""
+    def create_stream(self) -> CudaStream:
+        """Create a CUDA stream that does not wait for the default one."""
         handle = c_void_p()
         self._call("cuStreamCreate", byref(handle), STREAM_NON_BLOCKING)
         return CudaStream(self, handle)
 
-    def memory(self, size: int) -> Memory:
-        """`size` bytes on the device, not initialised, aligned to at least 256 bytes, as TensorRT requires."""
+    def allocate(self, size: int) -> Memory:
+        """Allocate `size` bytes on the device, not initialised.
+
+        They are aligned to at least 256 bytes, as TensorRT requires.
+        """
         address = c_uint64()
         self._call("cuMemAlloc_v2", byref(address), max(size, 1))
         return Memory(self, address.value, size)
 
-    def pinned(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Zeros, float32 [*shape], in pinned host memory, which is copied to the device without staging. It is freed with
-        its last view."""
+    def allocate_pinned(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Allocate zeros, float32 [*shape], in pinned host memory, which copies to the device need no staging for.
+
+        The memory is freed with its last view.
+        """
         size = int(np.prod(shape)) * 4
         address = c_void_p()
         self._call("cuMemHostAlloc", byref(address), max(size, 1), 0)
@@ -139,7 +151,10 @@ class Gpu:
             raise CudaError(f"CUDA: {name} failed with {(text.value or b'an unknown error').decode()} ({code})")
 
     def _free(self, name: str, *arguments: object) -> None:
-        """For finalizers. Results are ignored: at the end of the process the driver may be gone already."""
+        """Free a driver object, for finalizers.
+
+        Results are ignored: at the end of the process the driver may no longer exist.
+        """
         self._library.cuCtxSetCurrent(self._context)
         getattr(self._library, name)(*arguments)
 
@@ -161,28 +176,28 @@ class CudaStream:
 
     @property
     def handle(self) -> int:
-        """The address of the stream, as TensorRT takes it."""
+        """The address of the CUDA stream, as TensorRT expects it."""
         return self._handle.value or 0
 
     def wait(self) -> None:
-        """Returns when all work in the queue is done."""
+        """Wait until all work in the queue is done."""
         self._gpu._call("cuStreamSynchronize", self._handle)
 
-    def up(self, memory: Memory, source: np.ndarray) -> None:
-        """Copies an array [...] of any dtype, contiguous, to the device."""
+    def copy_to_device(self, memory: Memory, source: np.ndarray) -> None:
+        """Copy a contiguous array [...] of any dtype to the device."""
         self._gpu._call("cuMemcpyHtoDAsync_v2", memory.address, source.ctypes.data, source.nbytes, self._handle)
 
-    def down(self, target: np.ndarray, memory: Memory) -> None:
-        """Copies device memory into an array [...] of any dtype, contiguous."""
+    def copy_to_host(self, target: np.ndarray, memory: Memory) -> None:
+        """Copy device memory into a contiguous array [...] of any dtype."""
         self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
 
     def zero(self, memory: Memory) -> None:
         self._gpu._call("cuMemsetD8Async", memory.address, 0, memory.size, self._handle)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Records what `work` puts into the queue as a graph, without doing it; returns a function that launches the graph.
+        """Record the work that `work` puts into the queue as a CUDA graph; return a function that launches it.
 
-        Raises what `work` raises, and CudaError where the driver cannot record it.
+        The work itself is not done. Raise the error of `work`, and CudaError where the driver cannot record it.
         """
         gpu = self._gpu
         graph, launchable = c_void_p(), c_void_p()

@@ -1,12 +1,14 @@
-"""TensorRT engines: a plan on a GPU of NVIDIA, built by `plif export --to tensorrt` (or `tensorrt-rtx`).
+"""TensorRT engines: a plan on an NVIDIA GPU, built by `plif export --to tensorrt` (or `tensorrt-rtx`).
 
-The membranes stay on the device, in two sets: a step reads one set and writes the other, and then the sets change places,
-since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions (phases) has an
-execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded with. A graph holds
-the whole step: x to the device, the network, y to the host. So a step is one launch and one wait, on a CUDA stream that
-belongs to the session.
+The membranes stay on the device, in two sets: a step reads one set and writes the other, and then the sets change
+  places,
+since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions (phases) has
+an execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded with. A graph
+holds the complete step: x to the device, the network, y to the host. So a step is one launch and one wait, on a CUDA
+stream that belongs to the session.
 
-    opening   bind shapes and addresses -> run once without a graph (TensorRT then allocates its memory) -> record a graph
+    opening   bind shapes and addresses -> run once without a graph (TensorRT then allocates its memory) -> record a
+      graph
     call      x into pinned memory -> launch the graph of the phase -> wait -> y out of pinned memory -> the other phase
     push      the session's copy of the membranes -> the set that the next call reads
     pull      the set that the last call wrote -> the session's copy
@@ -28,10 +30,10 @@ from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.engines import Engine
 from runtime.core.engines.buffers import Resident
-from runtime.core.engines.tensors import by_name, shapes_by_name
+from runtime.core.engines.tensors import name_tensors, shapes_by_name
 from runtime.core.model.card import Card
 from runtime.engines.tensorrt_plan.cuda import Gpu, open_gpu
-from runtime.engines.tensorrt_plan.module import import_tensorrt, logger_of
+from runtime.engines.tensorrt_plan.module import get_logger, import_tensorrt
 from runtime.engines.tensorrt_plan.plan import NOT_RUN, RTX, TENSORRT, Plan, open_plan
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class TensorRtEngine(Engine):
-    """Runs a plan of TensorRT on the GPU that it was built for."""
+    """The engine of TensorRT: runs a plan on the GPU that it was built for."""
 
     name: ClassVar[str] = TENSORRT
     on_gpu: ClassVar[bool] = True
@@ -64,7 +66,10 @@ class TensorRtEngine(Engine):
         _check_tensors(trt, self._engine, plan)
 
     def buffers(self, rows: int, rates: bool = False) -> TensorRtBuffers:
-        """As Engine says (x float32 [rows, C, H, W]). Raises PlifError for more rows than the plan was built for."""
+        """Allocate the arrays for `rows` rows (x float32 [rows, C, H, W]).
+
+        Raise PlifError for more rows than the plan was built for.
+        """
         if rates:
             raise PlifError(f"engine {self.name}: spikes stay inside the plan, so it counts no rates")
         self.plan.require_rows(rows)
@@ -72,25 +77,30 @@ class TensorRtEngine(Engine):
 
 
 class TensorRtRtxEngine(TensorRtEngine):
-    """The same for TensorRT-RTX: its plans are built ahead of time, and compiled for the GPU when they are opened."""
+    """The engine of TensorRT-RTX: plans built ahead of time, compiled for the GPU when they are opened."""
 
     name: ClassVar[str] = RTX
 
 
 class TensorRtBuffers(Resident):
-    """One session's tensors on the device, with two execution contexts and two graphs. For one thread at a time."""
+    """Buffers of one session on the device, with two execution contexts and two graphs.
+
+    They are for one thread at a time.
+    """
 
     def __init__(self, trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan, gpu: Gpu, rows: int) -> None:
         gpu.use()
-        v = [gpu.pinned((rows, *state["shape"])) for state in plan.card["states"]]  # so that copies need no staging
+        v = [
+            gpu.allocate_pinned((rows, *state["shape"])) for state in plan.card["states"]
+        ]  # so that copies need no staging
         super().__init__(plan.card, rows, False, v)
         self._trt, self._plan, self._gpu = trt, plan, gpu
-        self._stream = gpu.stream()
-        self._x_host, self._y_host = gpu.pinned(self.x.shape), gpu.pinned(self.y.shape)
-        self._x, self._y = gpu.memory(self.x.nbytes), gpu.memory(self.y.nbytes)
-        self._sets = tuple([gpu.memory(array.nbytes) for array in v] for _ in range(2))
+        self._stream = gpu.create_stream()
+        self._x_host, self._y_host = gpu.allocate_pinned(self.x.shape), gpu.allocate_pinned(self.y.shape)
+        self._x, self._y = gpu.allocate(self.x.nbytes), gpu.allocate(self.y.nbytes)
+        self._sets = tuple([gpu.allocate(array.nbytes) for array in v] for _ in range(2))
         self._zero()
-        self._contexts = [self._context(engine, phase) for phase in (0, 1)]
+        self._contexts = [self._create_context(engine, phase) for phase in (0, 1)]
         self._launch = [self._record(context) for context in self._contexts]
         self._phase = 0
         self._zero()
@@ -106,13 +116,13 @@ class TensorRtBuffers(Resident):
     def push(self) -> None:
         self._gpu.use()
         for memory, array in zip(self._sets[self._phase], self.v, strict=True):
-            self._stream.up(memory, array)
+            self._stream.copy_to_device(memory, array)
         self._stream.wait()
 
     def pull(self) -> None:
         self._gpu.use()
         for memory, array in zip(self._sets[self._phase], self.v, strict=True):
-            self._stream.down(array, memory)
+            self._stream.copy_to_host(array, memory)
         self._stream.wait()
 
     def _zero(self) -> None:
@@ -120,8 +130,8 @@ class TensorRtBuffers(Resident):
             self._stream.zero(memory)
         self._stream.wait()
 
-    def _context(self, engine: tensorrt_types.ICudaEngine, phase: int) -> tensorrt_types.IExecutionContext:
-        """An execution context that reads the membranes of `phase` and writes the others."""
+    def _create_context(self, engine: tensorrt_types.ICudaEngine, phase: int) -> tensorrt_types.IExecutionContext:
+        """Create an execution context that reads the membranes of `phase` and writes the other set."""
         card, path = self._plan.card, self._plan.path
         context = engine.create_execution_context()
         if context is None:
@@ -130,7 +140,7 @@ class TensorRtBuffers(Resident):
             [(memory, array.shape) for memory, array in zip(self._sets[i], self.v, strict=True)]
             for i in (phase, 1 - phase)
         )
-        inputs, outputs = by_name(card, (self._x, self.x.shape), before, (self._y, self.y.shape), after)
+        inputs, outputs = name_tensors(card, (self._x, self.x.shape), before, (self._y, self.y.shape), after)
         for name, (_, shape) in inputs.items():
             if not context.set_input_shape(name, shape):
                 raise PlifError(f"{path}: {name} cannot be {list(shape)} ({self._reason()})")
@@ -138,22 +148,24 @@ class TensorRtBuffers(Resident):
         if missing:
             raise PlifError(f"{path}: the engine wants more than its card says: {', '.join(missing)}")
         for name, (memory, shape) in (inputs | outputs).items():
-            found = tuple(context.get_tensor_shape(name))
-            if found != tuple(shape):
-                raise PlifError(f"{path}: {name} is {list(found)} in the engine, {list(shape)} in the card")
+            engine_shape = tuple(context.get_tensor_shape(name))
+            if engine_shape != tuple(shape):
+                raise PlifError(f"{path}: {name} is {list(engine_shape)} in the engine, {list(shape)} in the card")
             if not context.set_tensor_address(name, memory.address):
                 raise PlifError(f"{path}: {name} cannot be bound ({self._reason()})")
         return context
 
     def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """A function that launches the step as a CUDA graph. Where the step cannot be recorded: one that runs it without a
-        graph, and a warning."""
+        """Record the step as a CUDA graph; return a function that launches it.
+
+        Where the step cannot be recorded, warn and return a function that runs it without a graph.
+        """
 
         def enqueue() -> None:
-            self._stream.up(self._x, self._x_host)
+            self._stream.copy_to_device(self._x, self._x_host)
             if not context.execute_async_v3(self._stream.handle):
                 raise PlifError(f"{self._plan.path}: the engine does not run ({self._reason()})")
-            self._stream.down(self._y_host, self._y)
+            self._stream.copy_to_host(self._y_host, self._y)
 
         enqueue()
         self._stream.wait()
@@ -163,16 +175,16 @@ class TensorRtBuffers(Resident):
                 raise PlifError("TensorRT-RTX says that this engine cannot be recorded")
             return self._stream.capture(enqueue)
         except PlifError as error:
-            what = "runs without a CUDA graph, so a step takes as many launches as it has kernels"
-            warnings.warn(f"{self._plan.path}: {what} ({error})", PlifWarning, stacklevel=2)
+            effect = "runs without a CUDA graph, so a step takes as many launches as it has kernels"
+            warnings.warn(f"{self._plan.path}: {effect} ({error})", PlifWarning, stacklevel=2)
             return enqueue
 
     def _reason(self) -> str:
-        return str(logger_of(self._trt).reason())
+        return str(get_logger(self._trt).reason())
 
 
 def _deserialise(trt: ModuleType, plan: Plan) -> tuple[tensorrt_types.Runtime, tensorrt_types.ICudaEngine]:
-    logger = logger_of(trt)
+    logger = get_logger(trt)
     logger.forget()
     runtime = trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan.data)
@@ -184,17 +196,17 @@ def _deserialise(trt: ModuleType, plan: Plan) -> tuple[tensorrt_types.Runtime, t
 
 
 def _check_tensors(trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan) -> None:
-    """The engine's inputs and outputs must be those of the card, all in float32."""
-    found: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
+    """Refuse an engine with other inputs and outputs than the card's, or other types than float32."""
+    tensor_names: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
     for i in range(engine.num_io_tensors):
         name = engine.get_tensor_name(i)
-        found["inputs" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "outputs"].add(name)
+        tensor_names["inputs" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "outputs"].add(name)
         if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
             raise PlifError(f"{plan.path}: {name} is {engine.get_tensor_dtype(name)} in the engine; expected FLOAT")
-    for (what, names), expected in zip(found.items(), shapes_by_name(plan.card), strict=True):
+    for (kind, names), expected in zip(tensor_names.items(), shapes_by_name(plan.card), strict=True):
         if names != set(expected):
             raise PlifError(
-                f"{plan.path}: the engine's {what} are {', '.join(sorted(names))}; its card says "
+                f"{plan.path}: the engine's {kind} are {', '.join(sorted(names))}; its card says "
                 f"{', '.join(sorted(expected))}; build it again: {plan.record['rebuild']}"
             )
 

@@ -19,7 +19,7 @@ _loggers: dict[str, object] = {}
 
 
 def import_tensorrt(kind: str) -> ModuleType:
-    """The module of that kind. Raises PlifError where it is missing, or where its version has another interface."""
+    """Import the TensorRT module of a kind; refuse a missing one, and a version with another interface."""
     names, oldest, next_major = _MODULES[kind]
     for name in names:
         try:
@@ -28,22 +28,23 @@ def import_tensorrt(kind: str) -> ModuleType:
             continue
         if not hasattr(module, "Builder"):  # an empty folder of this name, left by a package of stubs
             continue
-        found = tuple(int(part) for part in module.__version__.split(".")[:2])
-        if not oldest <= found < next_major:
+        version = tuple(int(part) for part in module.__version__.split(".")[:2])
+        if not oldest <= version < next_major:
             span = f"{oldest[0]} or {next_major[0] - 1}" if next_major[0] - oldest[0] > 1 else f"{oldest[0]}"
             raise PlifError(f"{name} {module.__version__} is installed; --to {kind} and its engine need version {span}")
         return module
     raise MissingExtra(f"the {kind} engine", kind, INDICES.get(kind, ""))
 
 
-def major_of(trt: ModuleType) -> int:
+def major_version(trt: ModuleType) -> int:
     return int(trt.__version__.split(".")[0])
 
 
-def logger_of(trt: ModuleType) -> Any:
-    """The only logger of a module in this process: TensorRT keeps the first one that it is given, and ignores others.
+def get_logger(trt: ModuleType) -> Any:
+    """Return the only logger of a TensorRT module in this process.
 
-    It collects messages and prints none; our errors quote them.
+    TensorRT keeps the first logger that it gets, and ignores others. It collects messages and prints none; our errors
+    quote them.
     """
     if trt.__name__ not in _loggers:
 
@@ -66,7 +67,7 @@ def logger_of(trt: ModuleType) -> Any:
                 self.errors, self.warnings, self.layers = [], [], None
 
             def reason(self) -> str:
-                """What went wrong, in one line."""
+                """Return the last errors in one line."""
                 return " ".join(" ".join(self.errors[-2:]).split())[:300] or "no reason given"
 
         _loggers[trt.__name__] = Messages()

@@ -6,7 +6,7 @@ NAMES = {
     "tensorrt": "TensorRT on the GPU that --to tensorrt built for",
     "tensorrt-rtx": "TensorRT-RTX on a GPU, for --to tensorrt-rtx",
 }
-CHECK = "lack"
+CHECK = "find_missing"
 EXTRA = "tensorrt"
 PACKAGES = ("tensorrt", "tensorrt-rtx-cu13-libs")
 NEEDS = ("runtime/artifacts/tensorrt_plan",)

@@ -1,10 +1,10 @@
-"""What is checked before an engine file is given to TensorRT, which executes what the file holds.
+"""The checks of an engine file before TensorRT executes its contents.
 
 A plan (TensorRT's word for a built engine) is code: deserialising it runs that code, whoever wrote it, and a plan for
-another GPU or another version of TensorRT fails or crashes. So three things are checked, in this order, before TensorRT
+another GPU or another version of TensorRT fails or crashes. So three checks are made, in this order, before TensorRT
 reads a byte:
 
-    the file is the one that was exported: its SHA-256 stands in the report beside it, or was given by the caller
+    the file is the one that was exported: its SHA-256 is in the report next to it, or comes from the caller
     the plan is the one that its card describes: length and SHA-256
     the card was written for this version of TensorRT and for this GPU
 
@@ -31,7 +31,7 @@ _MOST_REPORT = 64 << 20  # bytes
 
 
 class Profile(TypedDict):
-    """For how many streams an engine was built."""
+    """The numbers of streams that an engine was built for."""
 
     min: int
     opt: int
@@ -39,10 +39,10 @@ class Profile(TypedDict):
 
 
 class EngineRecord(TypedDict):
-    """What the record `engine` of an engine file's card must hold. The builder adds more, for people to read.
+    """The required keys of the record `engine` in an engine file's card. The builder adds more, for people.
 
-    gpu                   {name, compute_capability} of where it was built; None: built ahead of time
-    compute_capabilities  what it runs on: ["8.9"]; for RTX possibly ["8.0+"]
+    gpu                   {name, compute_capability} of the build; None: built ahead of time
+    compute_capabilities  of the GPUs that run it: ["8.9"]; for RTX possibly ["8.0+"]
     rebuild               the command that built it
     """
 
@@ -72,7 +72,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """An engine file that may be deserialised once `require_machine` has passed."""
+    """The contents of an engine file, which may be deserialised once `require_machine` has passed."""
 
     path: Path
     card: Card
@@ -84,20 +84,20 @@ class Plan:
         return record
 
     def require_machine(self, version: str, gpu: str, compute_capability: str) -> None:
-        """Refuses a plan that was built for another version of TensorRT or for another GPU than these."""
+        """Refuse a plan that was built for another version of TensorRT or for another GPU than these."""
         record, name = self.record, _NAMES[self.record["kind"]]
         if record["version"] != version:
             raise self._refusal(f"with {name} {record['version']}, and here is {name} {version}")
         built_on = record["gpu"]
         if built_on is not None and (built_on["name"], built_on["compute_capability"]) != (gpu, compute_capability):
-            where = f"on {built_on['name']} (compute capability {built_on['compute_capability']})"
-            raise self._refusal(f"{where}, and here is {gpu} ({compute_capability})")
-        if not any(_covers(target, compute_capability) for target in record["compute_capabilities"]):
+            machine = f"on {built_on['name']} (compute capability {built_on['compute_capability']})"
+            raise self._refusal(f"{machine}, and here is {gpu} ({compute_capability})")
+        if not any(_is_covered(target, compute_capability) for target in record["compute_capabilities"]):
             targets = ", ".join(record["compute_capabilities"])
             raise self._refusal(f"for compute capability {targets}, and here is {gpu} ({compute_capability})")
 
     def require_rows(self, rows: int) -> None:
-        """Refuses a number of rows (streams of a session) that the engine was not built for."""
+        """Refuse a number of rows (streams of a session) that the engine was not built for."""
         least, most = self.record["streams"]["min"], self.record["streams"]["max"]
         if not least <= rows <= most:
             raise PlifError(
@@ -109,34 +109,38 @@ class Plan:
         return PlifError(f"{self.path}: was built {why}; build it here: {self.record['rebuild']}")
 
 
-def _covers(target: str, compute_capability: str) -> bool:
-    """Whether a plan for `target` runs on a GPU: "8.9" on that one, "8.0+" on it and all later ones."""
+def _is_covered(target: str, compute_capability: str) -> bool:
+    """Return whether a plan for `target` runs on a GPU: "8.9" on that one, "8.0+" on it and all later ones."""
     if not target.endswith("+"):
         return target == compute_capability
-    return _numbers(target[:-1]) <= _numbers(compute_capability)
+    return _version_numbers(target[:-1]) <= _version_numbers(compute_capability)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
-    """Reads an engine file once, and makes all checks that need no GPU.
+    """Read an engine file once, and make all checks that need no GPU.
 
-    sha256  the expected SHA-256 of the file; taken from the report beside it when None
-    Raises PlifError with one line for a file that is not the one that was exported.
+    sha256  the expected SHA-256 of the file; taken from the report next to it when None
+    Raise PlifError with one line for a file that is not the one that was exported.
     """
     data = read_regular(path, f"an engine file made by: plif export model.pt --to {kind}")
     if not engine_file.is_engine(data[:8]):
         raise PlifError(f"{path}: is not an engine file; expected one made by: plif export model.pt --to {kind}")
-    expected, whence = (sha256.lower(), "--sha256") if sha256 else (_sha256_of_report(path), f"{path.name}.report.json")
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise PlifError(f"{path}: SHA-256 is {found}; {whence} says {expected}. It is not the file that was written")
-    text, plan = engine_file.split(path, data)
+    expected, whence = (
+        (sha256.lower(), "--sha256") if sha256 else (_read_report_sha256(path), f"{path.name}.report.json")
+    )
+    sha256_found = hashlib.sha256(data).hexdigest()
+    if sha256_found != expected:
+        raise PlifError(
+            f"{path}: SHA-256 is {sha256_found}; {whence} says {expected}. It is not the file that was written"
+        )
+    text, plan = engine_file.split_engine(path, data)
     card = parse_card(path, text)
     check_artifact_card(card, str(path))
-    record = _record(path, card)
+    record = _read_record(path, card)
     if record["kind"] != kind:
         raise PlifError(f"{path}: is a plan of {_NAMES[record['kind']]}; open it with --engine {record['kind']}")
     if len(plan) != record["plan_bytes"] or hashlib.sha256(plan).hexdigest() != record["plan_sha256"]:
@@ -146,25 +150,25 @@ def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
     return Plan(path, card, bytes(plan))
 
 
-def _sha256_of_report(path: Path) -> str:
-    """The SHA-256 in the report of the export, which lies beside the file."""
+def _read_report_sha256(path: Path) -> str:
+    """Read the SHA-256 of an engine file from the export's report next to it."""
     report = path.with_name(path.name + ".report.json")
-    asked = (
+    requirement = (
         f"an engine is code, so {path.name} is opened only by its SHA-256: give --sha256, or keep its report beside it"
     )
     try:
-        with open_regular(report, f"the report of the export; {asked}") as file:
+        with open_regular(report, f"the report of the export; {requirement}") as file:
             text = file.read(_MOST_REPORT + 1)
         sha256 = json.loads(text if len(text) <= _MOST_REPORT else b"")["sha256"]
         if not isinstance(sha256, str):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise PlifError(f"{report}: is not a report of an export; {asked}") from None
+        raise PlifError(f"{report}: is not a report of an export; {requirement}") from None
     return sha256
 
 
-def _record(path: Path, card: Card) -> EngineRecord:
-    """The card's record of the engine, checked: all keys that are used later are there and of the right type."""
+def _read_record(path: Path, card: Card) -> EngineRecord:
+    """Read and check the engine's record in a card: all keys that are used later exist with the right type."""
     wrong = f"{path}: the engine's record in its card"
     if not isinstance(card.get("engine"), dict):
         raise PlifError(f"{wrong} is missing; it was damaged or not written by plif")
@@ -183,5 +187,5 @@ def _record(path: Path, card: Card) -> EngineRecord:
     for key, holds in usable.items():
         if not holds:
             raise PlifError(f"{wrong} has {key} {record[key]!r}; it was damaged or not written by plif")
-    found: EngineRecord = card["engine"]
-    return found
+    checked: EngineRecord = card["engine"]
+    return checked

@@ -1,11 +1,13 @@
 """The calibration behind `--engine auto`: the same steps on each engine, in turn, in a separate process.
 
-The process is separate, since opening an engine has lasting effects: its library, threads and memory stay. A program that
-measures and one that finds its engine in the cache must be the same, so the program itself never opens the engines that are
-not chosen.
+The process is separate, since opening an engine has lasting effects: its library, threads and memory stay. A program
+  that
+measures and one that finds its engine in the cache must be the same, so the program itself never opens the engines that
+are not chosen.
 
-The stimulus is what a network on an event camera sees: sparse and event-like frames at the card's framing (a still image for
-networks that take one), then silence.
+The stimulus is typical input of a network on an event camera: sparse and event-like frames at the card's framing (a
+  still
+image for networks of images), then silence.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from runtime.core.engines.available import find_engine
 from runtime.core.engines.model import OpenModel
 from runtime.core.engines.session import Session
 from runtime.core.engines.unrolled import open_session
-from runtime.core.events.stimulus import seen_by
+from runtime.core.events.stimulus import make_input
 from runtime.core.model.card import Card, read_card
 from runtime.engines.tuner import Measurement, in_turns
 
@@ -37,18 +39,18 @@ TIMEOUT_S = 20.0  # of the whole process
 
 
 def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
-    """Measures in a child process. Raises PlifError with the reason where that fails."""
+    """Measure engines in a child process; refuse with the reason where that fails."""
     places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
-    asked = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
+    arguments = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
     # and nothing from the folder that the user happens to be in
     code = "import sys; sys.path[:] = filter(None, sys.path); import json; sys.path[:], *asked = json.load(sys.stdin); "
-    code += "from runtime.engines.tuner.calibrate import child; child(*asked)"
+    code += "from runtime.engines.tuner.calibrate import run_child; run_child(*asked)"
     if not sys.executable:
         raise PlifError("no Python interpreter to start")
     try:
-        command, given = [sys.executable, "-c", code], json.dumps(asked)
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S)
-        times, waited = json.loads(done.stdout)
+        command, payload = [sys.executable, "-c", code], json.dumps(arguments)
+        process = subprocess.run(command, input=payload, capture_output=True, text=True, timeout=TIMEOUT_S)
+        times, waited = json.loads(process.stdout)
         return {name: tuple(map(float, times[name])) for name in engines}, float(waited)
     except subprocess.TimeoutExpired:
         raise PlifError(f"no result within {TIMEOUT_S:.0f} s") from None
@@ -56,33 +58,33 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
         raise PlifError("the measuring process failed") from None
 
 
-def child(path: str, engines: list[str], threads: int | None, flush_denormals: bool | None) -> None:
-    """Runs in the child: prints a Measurement."""
+def run_child(path: str, engines: list[str], threads: int | None, flush_denormals: bool | None) -> None:
+    """Run the measurement in the child process, and print it."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     print(json.dumps(measure(Path(path), engines, EngineOptions(threads=threads, flush_denormals=flush_denormals))))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
-    """Measures in this process: the median call of each engine in activity and in silence, ms."""
+    """Measure in this process the median call of each engine in activity and in silence, ms."""
     card = read_card(path)
     sessions = {}
     for name in engines:
         model = OpenModel(path, card, find_engine(name, path)(path, card, options))
         sessions[name] = open_session(model, int(card.get("batch") or 1))
-    inputs = _inputs(card, next(iter(sessions.values())))
+    inputs = _make_inputs(card, next(iter(sessions.values())))
     for session in sessions.values():
-        call_times_ms(session, inputs[0][:1])  # first calls allocate
+        time_calls_ms(session, inputs[0][:1])  # first calls allocate
 
     def run(name: str) -> tuple[float, ...]:
         time.sleep(PAUSE_S)
         sessions[name].reset()
-        return tuple(round(float(np.median(call_times_ms(sessions[name], x))), 4) for x in inputs)
+        return tuple(round(float(np.median(time_calls_ms(sessions[name], x))), 4) for x in inputs)
 
     return in_turns(run, engines, clear=CLEAR)
 
 
-def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
-    """Milliseconds of each call of the session, one for each entry of x [calls, ...]."""
+def time_calls_ms(session: Session, x: np.ndarray) -> list[float]:
+    """Measure the milliseconds of each call of a session, one for each entry of x [calls, ...]."""
     call = session.step if session.model.card["form"] == "step" else session.run
     times = []
     for x_t in x:
@@ -92,11 +94,11 @@ def call_times_ms(session: Session, x: np.ndarray) -> list[float]:
     return times
 
 
-def _inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
-    """What the calls of a round get, float32 [calls, (T,) rows, ...]: active and silent."""
+def _make_inputs(card: Card, session: Session) -> tuple[np.ndarray, np.ndarray]:
+    """Generate the inputs of a round's calls, float32 [calls, (T,) rows, ...]: active and silent."""
     in_steps, static, T = card["form"] == "step", card["input"]["kind"] == "static", int(card["T"])
     calls = STEPS if in_steps else 1
-    x = seen_by(card, calls if in_steps or static else T, session.streams, np.random.default_rng(0))
+    x = make_input(card, calls if in_steps or static else T, session.streams, np.random.default_rng(0))
     if not in_steps and not static:
         x = x.reshape(calls, T, *x.shape[1:])
     return x, x if static else np.zeros_like(x)  # a still image is never silent

@@ -1,6 +1,7 @@
-"""Chooses among engines that all open an artifact by their time.
+"""The choice by time among engines that all open an artifact.
 
-Every candidate computes what the artifact says, in its precision; nothing is converted. docs/engines.md has the rule in words.
+Every candidate computes the artifact in its own precision; nothing is converted. docs/engines.md has the rule in
+words.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxr
 
 
 def choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
-    """Chooses among engines that all open the file: by the time of a call in activity plus that of a call in silence."""
+    """Choose among engines that all open a file, by the time of an active call plus that of a silent call."""
 
     def measure(names: Sequence[str]) -> Measurement[str]:
         from runtime.engines.tuner.calibrate import (
@@ -33,21 +34,24 @@ def choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...
 
         return calibrate(path, names, options)
 
-    depends_on = partial(_depends_on, path, card, options, names)
-    found = tune(names, measure, parts=("active", "silent"), depends_on=depends_on, folder="engines")
-    if not found.times:
-        return EngineChoice(found.best, "auto", f"first in order, {found.note}")
-    shown = {name: f"{times['active']:.3g} and {times['silent']:.3g}" for name, times in found.times.items()}
-    others = ", ".join(f"{text} with {name}" for name, text in shown.items() if name != found.best)
-    reason = f"{shown[found.best]} ms a call, active and silent, against {others} ({found.note})"
-    return EngineChoice(found.best, "auto", reason, found.times, found.key)
+    depends_on = partial(_collect_dependencies, path, card, options, names)
+    outcome = tune(names, measure, parts=("active", "silent"), depends_on=depends_on, folder="engines")
+    if not outcome.times:
+        return EngineChoice(outcome.best, "auto", f"first in order, {outcome.note}")
+    shown = {name: f"{times['active']:.3g} and {times['silent']:.3g}" for name, times in outcome.times.items()}
+    alternatives = ", ".join(f"{text} with {name}" for name, text in shown.items() if name != outcome.best)
+    reason = f"{shown[outcome.best]} ms a call with and without spikes, {alternatives} ({outcome.note})"
+    return EngineChoice(outcome.best, "auto", reason, outcome.times, outcome.key)
 
 
 # --- what the choice depends on -----------------------------------------------------------------------------------
 
 
-def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, object]:
-    """All that the choice may depend on. Not whether rates are counted: plif stream and plif eval take the same engine."""
+def _collect_dependencies(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, object]:
+    """Collect everything that the choice may depend on.
+
+    Rates are not part of it: plif stream and plif eval take the same engine.
+    """
     libraries = sorted(Path(native.__file__).parent.glob("_event*.so"))
     return {
         "card": hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest(),
@@ -57,8 +61,8 @@ def _depends_on(path: Path, card: Card, options: EngineOptions, names: tuple[str
         "native": [hashlib.sha256(library.read_bytes()).hexdigest() for library in libraries],
         "path": os.environ.get(native.PATH_VARIABLE) or None,
         "onnxruntime": _onnxruntime_version(),
-        "processor": native.processor(),
-        "cores": native.cores(),
+        "processor": native.processor_name(),
+        "cores": native.count_cores(),
         "options": [options.threads, options.flush_denormals],
     }
 

@@ -1,4 +1,4 @@
-"""--engine auto, and what else is chosen by its time."""
+"""The part behind --engine auto and all other choices by time."""
 
 ABOUT = "What is the fastest here: measured, chosen and kept."
 CONTRACT = "Engine"

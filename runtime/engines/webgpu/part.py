@@ -3,7 +3,7 @@
 ABOUT = "ONNX Runtime on a GPU of any vendor, by its WebGPU plug-in."
 CONTRACT = "Engine"
 NAMES = {"webgpu": "ONNX Runtime on a GPU of any vendor, by its WebGPU plug-in"}
-CHECK = "lack"
+CHECK = "find_missing"
 EXTRA = "webgpu"
 ADAPTERS = "vulkan:adapters"
 PACKAGES = ("onnxruntime-ep-webgpu",)

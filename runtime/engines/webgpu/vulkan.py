@@ -1,4 +1,4 @@
-"""Which GPUs Vulkan has here, asked of its loader: ONNX Runtime's WebGPU provider takes one of them and does not say which."""
+"""The GPUs that Vulkan's loader lists: ONNX Runtime's WebGPU provider takes one of them, without naming it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _API = 1 << 22 | 2 << 12  # Vulkan 1.2, the first that tells a driver's name
 
 
 class Adapter(NamedTuple):
-    """One GPU, or a processor that Mesa's lavapipe plays one on."""
+    """One GPU, or a processor on which Mesa's lavapipe emulates one."""
 
     name: str
     driver: str
@@ -33,7 +33,7 @@ class Adapter(NamedTuple):
 
 @cache
 def adapters() -> tuple[Adapter, ...] | None:
-    """All of them, the best first; None where Vulkan is not installed."""
+    """List the GPUs of this machine, the best first; None where Vulkan is not installed."""
     try:
         vk = ctypes.CDLL(LOADER)
     except OSError:
@@ -46,9 +46,9 @@ def adapters() -> tuple[Adapter, ...] | None:
     vk.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
     devices = (ctypes.c_void_p * count.value)()
     vk.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), devices)
-    found = [_adapter(vk, ctypes.c_void_p(device)) for device in devices[: count.value]]
+    gpus = [_adapter(vk, ctypes.c_void_p(device)) for device in devices[: count.value]]
     vk.vkDestroyInstance(instance, None)
-    return tuple(sorted(found, key=lambda adapter: _ORDER.get(adapter.kind, len(_ORDER))))
+    return tuple(sorted(gpus, key=lambda adapter: _ORDER.get(adapter.kind, len(_ORDER))))
 
 
 def _adapter(vk: ctypes.CDLL, device: ctypes.c_void_p) -> Adapter:
@@ -63,18 +63,19 @@ def _adapter(vk: ctypes.CDLL, device: ctypes.c_void_p) -> Adapter:
     return Adapter(name, f"{driver_name} {version}".strip(), kind)
 
 
-def no_adapter() -> tuple[str, str] | None:
-    """Why the WebGPU provider finds no GPU here, and what to install; None: it finds one, or nobody can ask (off Linux).
+def explain_no_adapter() -> tuple[str, str] | None:
+    """Explain why the WebGPU provider finds no GPU, and how to install one; None where it finds one.
 
-    The processor itself is none, unless the user says so: it would be a fall-back to the CPU.
+    The answer is None off Linux, too. The processor itself is no GPU, unless the user says so: it would be a
+    fall-back to the CPU.
     """
     if sys.platform != "linux":
         return None
-    found = adapters()
-    if found is None:
+    gpus = adapters()
+    if gpus is None:
         return f"Vulkan is not installed ({LOADER})", "install its loader (Debian: libvulkan1) and the GPU's driver"
-    if not found:
+    if not gpus:
         return "Vulkan finds no GPU here", "install the GPU's driver (Mesa's in Debian: mesa-vulkan-drivers)"
-    if found[0].kind == _ON_CPU and os.environ.get(SOFTWARE) != "1":
-        return f"no GPU here, only {found[0].name} on the CPU", f"for tests set {SOFTWARE}=1"
+    if gpus[0].kind == _ON_CPU and os.environ.get(SOFTWARE) != "1":
+        return f"no GPU here, only {gpus[0].name} on the CPU", f"for tests set {SOFTWARE}=1"
     return None

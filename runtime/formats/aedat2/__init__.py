@@ -16,7 +16,7 @@ from runtime.core.base.errors import PlifError
 from runtime.core.events.formats.base import Format, Recording, read_header, refuse_header_only
 from runtime.core.events.formats.words import Decoder, Words, decode_words
 
-# Chips with the DVS128's address layout; a DAVIS packs its addresses differently and would decode to nonsense.
+# Chips with the DVS128's address layout; a DAVIS packs its addresses differently.
 CHIPS = ("dvs128", "tmpdiff128")
 
 
@@ -24,7 +24,7 @@ def open_recording(path: Path) -> Recording:
     lines, offset = read_header(path, b"#")
     for line in lines:
         name, _, chip = line.partition(":")
-        if name.strip() == "AEChip" and not any(known in chip.lower() for known in CHIPS):
+        if name.strip() == "AEChip" and not any(supported in chip.lower() for supported in CHIPS):
             raise PlifError(f"{path}: AEDAT 2.0 of the chip{chip}: only the DVS128's address layout is read")
     refuse_header_only(path, offset)
     return Recording(
@@ -39,8 +39,11 @@ def open_recording(path: Path) -> Recording:
 VERSION_1, LEAST_WORDS, MOST_STEP_US = np.dtype([("address", ">u2"), ("t", ">u4")]), 16, 1_000_000
 
 
-def is_version_1(head: bytes) -> bool:
-    """By structure, since there is no magic number: addresses of 15 bits, and times that (nearly) never step back."""
+def is_aedat1(head: bytes) -> bool:
+    """Return whether a file without a magic number is AEDAT 1.0, from the structure of its first bytes.
+
+    Addresses have 15 bits, and times (nearly) never step back.
+    """
     words = np.frombuffer(head, VERSION_1, len(head) // VERSION_1.itemsize)
     steps = np.diff(words["t"].astype(np.uint32))  # modulo 2^32, where the time starts again
     pixels = np.mean(words["address"] < 1 << 15) if len(words) >= LEAST_WORDS else 0
@@ -48,14 +51,14 @@ def is_version_1(head: bytes) -> bool:
 
 
 def refusal(head: bytes, path: Path) -> str | None:
-    """AEDAT 1.0, with jAER's header or without."""
+    """Return the reason why a file in AEDAT 1.0, with jAER's header or without, is refused; None for other files."""
     if head.startswith(b"#!AER-DAT1"):
-        what = "AEDAT 1.0"
-    elif is_version_1(head):
-        what = "AEDAT 1.0 without a header (jAER's AER-DAT1.0, addresses of 16 bits)"
+        version = "AEDAT 1.0"
+    elif is_aedat1(head):
+        version = "AEDAT 1.0 without a header (jAER's AER-DAT1.0, addresses of 16 bits)"
     else:
         return None
-    return f"{what}, which plif does not read: open it in jAER and save it as AEDAT 2.0"
+    return f"{version}, which plif does not read: open it in jAER and save it as AEDAT 2.0"
 
 
 FORMAT = Format(open_recording, refusal=refusal)

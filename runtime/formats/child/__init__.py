@@ -1,1 +1,1 @@
-"""Processes of their own for what reads the files of others: children.py, sandbox.py, and what they say, records.py."""
+"""Child processes that read untrusted files: children.py starts them, sandbox.py confines them, records.py reads them."""

@@ -1,16 +1,17 @@
-"""Python in a process of its own, which imports nothing from the folder that the user happens to be in.
+"""Child processes in Python that read untrusted files within limits of time, memory and rights.
 
-What `python -P` does, since Python 3.11: a file json.py or aedat.py there is not taken for the module of that name.
+The child imports nothing from the user's current folder, as with `python -P` since Python 3.11. So a file json.py or aedat.py
+in that folder does not replace the module of that name.
 
-A `Child` reads a file of somebody else. It keeps to the measure of that file, since a library that it uses may turn in a circle:
+A library that reads a damaged file may loop for ever. So a `Child` has limits that depend on the size of the file:
 
     processor time  FREE_SECONDS, and a second more for each BYTES_PER_SECOND of the file
-    waiting         WAITS times as long; it counts while we wait for the child, and not while the child waits for us
-    memory          as much as its script says
-    files           MOST_OPEN at once, and into none it writes a byte: there is no limit for all files of a process together
+    waiting         WAITS times as long; it counts while we wait for the child, not while the child waits for us
+    memory          set by its script
+    files           MOST_OPEN at once, and it writes to none: the system has no limit for all files of a process together
 
-And it has no rights but these, from before its script begins (sandbox.py): to read Python with its libraries, the script and what
-its standard input is.
+sandbox.py removes all other rights before the script begins. The child may read Python and its libraries, the script and its
+standard input.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from pathlib import Path
 from typing import TextIO
 
 from runtime.core.base.errors import PlifError
-from runtime.formats.child.sandbox import SYSTEM, Rights, give_up
+from runtime.formats.child.sandbox import SYSTEM, Rights, drop_rights
 
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
-ROOT = Path(__file__).parents[3]  # where `runtime` lies, also where it is no installed package
+ROOT = Path(__file__).parents[3]  # the folder of `runtime`, also when it is not installed
 SETUP = f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
 CONFINED = "from runtime.formats.child.children import confine; confine({network}); "
 RUN = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -43,58 +44,61 @@ WAITS = 10  # a disk may be slow, and other programs may have the processors
 SLICE_S = 1.0
 MOST_OPEN = 64
 PARTS = ("limits", "seccomp", "landlock")
-# What Python and its libraries are found by. The rest may hold secrets, and a reader of a server has somebody to tell.
+# Variables that locate Python and its libraries. Others may hold secrets, and the child of a network source could send them.
 ENVIRONMENT = re.compile(
     r"PATH|HOME|TZ|LANG|LC_\w+|LD_\w+|\w*(PYTHON|LIBRARY_|PLUGIN_)PATH|PYTHON(HOME|UTF8|USERBASE|NOUSERSITE)"
 )
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"), "1")
 
 
-def run_script(script: Path, *arguments: str, first: str = "") -> list[str]:
-    """The command that runs a script; its own folder is not imported from, either. first: code that is run before it"""
-    return [sys.executable, "-c", SETUP + first + RUN, str(script), *arguments]
+def script_command(script: Path, *arguments: str, prelude: str = "") -> list[str]:
+    """Return the command line that runs a Python script, without imports from its folder or the current one.
+
+    prelude  Python code that runs before the script
+    """
+    return [sys.executable, "-c", SETUP + prelude + RUN, str(script), *arguments]
 
 
-def environment() -> dict[str, str]:
-    """What a process without rights gets of ours."""
+def filter_environment() -> dict[str, str]:
+    """Return the environment variables that a confined child process may see."""
     return {name: text for name, text in os.environ.items() if ENVIRONMENT.fullmatch(name)}
 
 
 class Child:
-    """Runs a script that reads a file of `size` bytes; what it writes to its standard output is read here.
+    """A confined child process that runs a script to read an untrusted file of `size` bytes.
 
-    The script gets the seconds of processor time as its first argument, before `arguments`, and calls `keep_within` with them.
-    stdin    a descriptor: what it is, the script may also open by its name; PIPE for `write`
-    network  it may connect
-    Raises PlifError where no process can be started.
+    The script gets its seconds of processor time as the first argument, before `arguments`, and passes them to
+    `limit_resources`. `read` returns the standard output of the script.
+
+    stdin    a descriptor, which the script may also open by its name; PIPE for `write`
+    network  the script may connect
+    Raises PlifError when no process can be started.
     """
 
     def __init__(
         self, script: Path, *arguments: str, size: int, stdin: int | None = None, network: bool = False
     ) -> None:
-        import subprocess  # here: who opens other files does not need it
+        import subprocess  # imported here because most formats do not need it
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
-        self._left_s = float(WAITS * self.seconds)
+        self._remaining_s = float(WAITS * self.seconds)
         try:
             self._process = subprocess.Popen(
-                run_script(script, str(self.seconds), *arguments, first=CONFINED.format(network=network)),
+                script_command(script, str(self.seconds), *arguments, prelude=CONFINED.format(network=network)),
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**environment(), **ONE_THREAD, "TMPDIR": os.devnull},
+                env={**filter_environment(), **ONE_THREAD, "TMPDIR": os.devnull},
             )
         except OSError as error:
             raise PlifError(
-                f"no process can be started here to read a file in ({error.strerror}): end others"
+                f"no process can be started here to read the file ({error.strerror}): end other programs"
             ) from None
         assert self._process.stdout is not None
         self._pipe = self._process.stdout.fileno()
         if self._process.stdin is not None:
-            os.set_blocking(
-                self._process.stdin.fileno(), False
-            )  # one that does not read is not waited for without an end
-        self._kept = bytearray()
+            os.set_blocking(self._process.stdin.fileno(), False)  # a child that does not read must not block us
+        self._buffer = bytearray()
 
     def __enter__(self) -> Child:
         return self
@@ -104,87 +108,102 @@ class Child:
         self._process.__exit__(None, None, None)
 
     def wait(self, seconds: float) -> bool:
-        """Whether there is something to read, or the end, within so many seconds. Those that were waited before do not count."""
-        self._left_s = seconds
-        found = bool(self._kept) or self._ready(self._pipe, select.POLLIN)
-        self._left_s = float(WAITS * self.seconds)
-        return found
+        """Return whether the child has output, or has ended, within `seconds`.
+
+        Time that was spent in earlier waits does not count.
+        """
+        self._remaining_s = seconds
+        is_ready = bool(self._buffer) or self._wait_for_pipe(self._pipe, select.POLLIN)
+        self._remaining_s = float(WAITS * self.seconds)
+        return is_ready
 
     def read(self, count: int) -> bytes:
-        """So many bytes; fewer where the script has ended, or was ended."""
-        while len(self._kept) < count and self._ready(self._pipe, select.POLLIN):
+        """Return `count` bytes of the child's output; fewer when the child has ended or was ended."""
+        while len(self._buffer) < count and self._wait_for_pipe(self._pipe, select.POLLIN):
             if not (piece := os.read(self._pipe, 1 << 16)):
                 break
-            self._kept += piece
-        taken = bytes(self._kept[:count])
-        del self._kept[:count]
-        return taken
+            self._buffer += piece
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
 
     def write(self, data: bytes) -> None:
-        """Gives it bytes, where `stdin` is PIPE; fewer where it has ended, or does not take them in time."""
-        assert self._process.stdin is not None
-        pipe, left = self._process.stdin.fileno(), memoryview(data)
-        with suppress(BrokenPipeError):
-            while left and self._ready(pipe, select.POLLOUT):
-                left = left[os.write(pipe, left) :]
+        """Send bytes to the standard input of the child, where `stdin` is PIPE.
 
-    def _ready(self, pipe: int, event: int) -> bool:
-        """Waits until a pipe can be read or written, be it the end; False where that took too long."""
+        The rest is dropped when the child has ended or does not read it in time.
+        """
+        assert self._process.stdin is not None
+        pipe, remaining = self._process.stdin.fileno(), memoryview(data)
+        with suppress(BrokenPipeError):
+            while remaining and self._wait_for_pipe(pipe, select.POLLOUT):
+                remaining = remaining[os.write(pipe, remaining) :]
+
+    def _wait_for_pipe(self, pipe: int, event: int) -> bool:
+        """Wait until a pipe can be read or written or is closed; return False after the time limit."""
         poll = select.poll()
         poll.register(pipe, event)
-        while self._left_s > 0:
+        while self._remaining_s > 0:
             began_s = time.monotonic()
-            ready = poll.poll(1000 * min(SLICE_S, self._left_s))
-            # Never more than the slice: after Ctrl-Z, which stops the child, too, the clock has gone on.
-            self._left_s -= min(time.monotonic() - began_s, SLICE_S)
+            ready = poll.poll(1000 * min(SLICE_S, self._remaining_s))
+            # At most one slice: while Ctrl-Z stops both processes, the clock runs on.
+            self._remaining_s -= min(time.monotonic() - began_s, SLICE_S)
             if ready:
                 return True
         return False
 
     def end(self) -> tuple[int, str | None]:
-        """Waits for its end: its exit code, negative for a signal; and half a line where a limit ended it."""
+        """Wait until the child exits; return its exit code and, if a limit ended it, the reason.
+
+        The code is negative for a signal. The reason is half a line for a message.
+        """
         while self.read(1 << 16):
             pass
-        if self._left_s <= 0:
+        if self._remaining_s <= 0:
             self._process.kill()
         code = self._process.wait()
-        if self._left_s <= 0:
+        if self._remaining_s <= 0:
             return code, f"reading it has not come to an end after {WAITS * self.seconds} s"
         if code == -signal.SIGXCPU:
             return code, f"reading it takes more than {self.seconds} s of processor time"
         return code, None
 
 
-def not_confined() -> dict[str, str]:
-    """{what a `Child` lacks of seccomp and landlock on this machine: why}, as one that is started says."""
+def find_missing_protections() -> dict[str, str]:
+    """Start a child and return the protections that it lacks on this machine, as {name: reason}.
+
+    The names are those of PARTS.
+    """
     with Child(Path(__file__), size=0) as child:
-        said = child.read(1 << 16)
+        output = child.read(1 << 16)
         child.end()
-    found: dict[str, str] = json.loads(said) if said else dict.fromkeys(PARTS, "no reader can be started here")
-    return found
+    missing: dict[str, str] = json.loads(output) if output else dict.fromkeys(PARTS, "no reader can be started here")
+    return missing
 
 
-def confinement() -> tuple[list[str], dict[str, str]]:
-    """(what keeps a `Child` from the rest of this machine, {what does not: why})"""
-    lacks = not_confined()
-    return [part for part in PARTS if part not in lacks], lacks
+def describe_confinement() -> tuple[list[str], dict[str, str]]:
+    """Return (active protections, {missing protection: reason}) of child processes on this machine."""
+    missing = find_missing_protections()
+    return [part for part in PARTS if part not in missing], missing
 
 
 # --- in the process that reads ----------------------------------------------------------------------------------
 
-_pages: TextIO | None = None  # how much memory it has; opened before it may open nothing
-_lacks: dict[str, str] = {}
+_pages: TextIO | None = None  # the memory use of this process; opened before the sandbox forbids it
+_missing: dict[str, str] = {}
 
 
 def confine(network: bool) -> None:
-    """Gives up all rights but those that a `Child` has."""
+    """Give up all rights of this process except those that a confined child process needs.
+
+    It may read Python and its libraries, the script and its standard input.
+    """
     global _pages
-    with suppress(OSError):  # where the system has it
-        _pages = open("/proc/self/statm")  # noqa: SIM115  as long as the process lives
+    with suppress(OSError):  # not every system has it
+        _pages = open("/proc/self/statm")  # noqa: SIM115  open as long as the process lives
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     read: tuple[str | int, ...] = (
         *sys.path,
-        *_linked(),
+        *_find_linked_folders(),
         sys.prefix,
         sys.base_prefix,
         *SYSTEM,
@@ -192,11 +211,14 @@ def confine(network: bool) -> None:
         sys.argv[0],
         0,
     )
-    _lacks.update(give_up(Rights(read, network=network, threads=network)))
+    _missing.update(drop_rights(Rights(read, network=network, threads=network)))
 
 
-def _linked() -> Iterator[str]:
-    """Where packages lie of which links stand in sys.path, as some installers make them: of each, or of all files in each."""
+def _find_linked_folders() -> Iterator[str]:
+    """Yield the real folders of packages that are symbolic links in sys.path, as some installers create them.
+
+    A link may stand for a package, or for each file of a package.
+    """
     for site in sys.path:
         with suppress(OSError):
             for package in os.scandir(site) if site.endswith(("site-packages", "dist-packages")) else ():
@@ -206,30 +228,33 @@ def _linked() -> Iterator[str]:
                     yield os.path.dirname(os.path.realpath(link))
 
 
-def keep_within(seconds: int, memory: int) -> None:
-    """Limits this process, which is about to read a file: to so many seconds and bytes beyond what it has taken so far."""
+def limit_resources(seconds: int, memory: int) -> None:
+    """Limit this process to `seconds` of processor time and `memory` bytes beyond its present use.
+
+    It is called before the process reads an untrusted file.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     if seconds != resource.RLIM_INFINITY:
         seconds += math.ceil(used.ru_utime + used.ru_stime)
-        _limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # at the first SIGXCPU, by which end() knows it
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, MOST_OPEN)
+        _lower_limit(resource.RLIMIT_CPU, seconds, seconds + 1)  # end() recognises the first limit by SIGXCPU
+    _lower_limit(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_FSIZE, 0)
+    _lower_limit(resource.RLIMIT_NOFILE, MOST_OPEN)
     if _pages is not None:
         _pages.seek(0)
-        now = int(_pages.read().split()[0]) * resource.getpagesize()
-        _limit(resource.RLIMIT_AS, now + memory)
+        used_bytes = int(_pages.read().split()[0]) * resource.getpagesize()
+        _lower_limit(resource.RLIMIT_AS, used_bytes + memory)
 
 
-def _limit(what: int, soft: int, hard: int | None = None) -> None:
-    """Nobody may raise a limit that is lower already."""
-    hard, most = soft if hard is None else hard, resource.getrlimit(what)[1]
+def _lower_limit(resource_id: int, soft: int, hard: int | None = None) -> None:
+    """Set a resource limit of this process, and never raise one that is lower already."""
+    hard, most = soft if hard is None else hard, resource.getrlimit(resource_id)[1]
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)
-    resource.setrlimit(what, (soft, hard))
+    resource.setrlimit(resource_id, (soft, hard))
 
 
 if __name__ == "__main__":
     from runtime.formats.child import children
 
-    print(json.dumps(children._lacks))
+    print(json.dumps(children._missing))

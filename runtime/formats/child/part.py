@@ -1,7 +1,5 @@
-ABOUT = (
-    "Files that a process of its own reads, within limits and without rights, for what a damaged one does to a library."
-)
+ABOUT = "Child processes that read untrusted files, with limits of time, memory and rights."
 CONTRACT = "Format"
 NAMES = ()
-GIVES = {"confinement": "children:confinement"}
+GIVES = {"confinement": "children:describe_confinement"}
 PAGE = "docs/limits.md"

@@ -1,9 +1,11 @@
-"""Decoding in a process of its own: what a damaged file does to a library in C or Rust ends only that process.
+"""Decoding in a child process: a damaged file that crashes a library in C or Rust ends only that process.
 
-A decoding program, `NAME_decode.py`, writes records to its standard output: a tag of one byte, the length (uint64 LE), bytes.
+A decoder program, `decode.py` of its format, writes records to its standard output: a tag of one byte, the length
+(uint64 LE), then the bytes.
 
-    H  what the header says, JSON        P  events (EVENT_DTYPE), at most PIECE        other tags: the format's own
-    E  one line: why decoding stopped    Z  the end of the file was reached
+    H  the header of the file, JSON              P  events (EVENT_DTYPE), at most PIECE
+    E  one line: the reason why decoding stopped Z  the end of the file was reached
+    other tags: custom ones of the format
 """
 
 from __future__ import annotations
@@ -16,26 +18,27 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.core.base.errors import NONSENSE, PlifError
+from runtime.core.base.errors import PARSE_ERRORS, PlifError
 from runtime.core.base.files import open_regular
 from runtime.core.events.array import EVENT_DTYPE
 from runtime.core.events.formats.base import Losses
-from runtime.formats.child.children import Child, keep_within
+from runtime.formats.child.children import Child, limit_resources
 
 Records = Iterator[tuple[bytes, bytes]]
 PIECE = 1 << 16
-MOST_RECORD = 1 << 20  # bytes; a file may have taken the program over, so nothing that it says is believed
-# Bytes of memory: what is packed may claim any size. A chunk is unpacked as a whole, and an index of a bag of ROS 1 takes 14
-# times as much as in the file.
+MOST_RECORD = 1 << 20  # bytes; a hostile file may control the program, so its output is untrusted
+# Bytes of memory, since packed data may claim any size. A chunk is unpacked as a whole, and the index of a ROS 1 bag takes 14
+# times its size in the file.
 FREE_MEMORY, MOST_TIMES, MOST_MEMORY = 256 << 20, 16, 4 << 30
-MOST_TEXT = 500  # characters of what is said of a file
+MOST_TEXT = 500  # characters of a reason
 
 
 @contextmanager
-def records_of(program: Path, path: Path) -> Iterator[Records]:
-    """The records (tag, bytes) that a decoding program writes for a file, up to its end, be it complete or aborted.
+def open_decoder(program: Path, path: Path) -> Iterator[Records]:
+    """Run a decoder program on a file and yield an iterator over its records, (tag, bytes).
 
-    Where a limit ended the program, an E says which (runtime/formats/child/children.py).
+    The iterator ends where the output ends, complete or aborted. If a limit ended the program, the last record is an
+    E with the reason (runtime/formats/child/children.py).
     """
     with (
         open_regular(path, "a recording") as file,
@@ -52,86 +55,89 @@ def records_of(program: Path, path: Path) -> Iterator[Records]:
 
 
 @contextmanager
-def believing(where: object) -> Iterator[None]:
-    """Where what a decoding program says is taken apart: PlifError for what it cannot say."""
+def refuse_malformed(name: object) -> Iterator[None]:
+    """Turn errors from malformed output of a decoder program into a PlifError that begins with `name`."""
     try:
         yield
-    except NONSENSE:
-        raise PlifError(f"{where}: what was read of it cannot be: it is damaged, or made to harm") from None
+    except PARSE_ERRORS:
+        raise PlifError(f"{name}: what was read of it is invalid: it is damaged, or made to harm") from None
 
 
 def read_record(child: Child) -> tuple[bytes, bytes] | None:
-    """The next record; None where the child has ended, or writes what is none."""
+    """Read the next record, (tag, bytes); return None when the child has ended or writes an invalid record."""
     head = child.read(9)
     size = int.from_bytes(head[1:], "little")
-    whole = len(head) == 9 and size <= MOST_RECORD and len(payload := child.read(size)) == size
-    return (head[:1], payload) if whole else None
+    is_complete = len(head) == 9 and size <= MOST_RECORD and len(payload := child.read(size)) == size
+    return (head[:1], payload) if is_complete else None
 
 
-def header_of(program: Path, path: Path, what: str) -> bytes:
-    """The H that a decoding program writes for a file. PlifError where it writes none; what: "this rosbag"."""
+def read_header_record(program: Path, path: Path, noun: str) -> bytes:
+    """Return the header record (H) that a decoder program writes for a file.
+
+    Raises PlifError when it writes none. what: a noun for the message, "this rosbag".
+    """
     reason = "the file is cut or damaged"
-    with records_of(program, path) as records:
+    with open_decoder(program, path) as records:
         for tag, payload in records:
             if tag == b"H":
                 return payload
-            reason = reason_in(payload) if tag == b"E" else reason
-    raise PlifError(f"{path}: {what} cannot be read: {reason}")
+            reason = decode_reason(payload) if tag == b"E" else reason
+    raise PlifError(f"{path}: {noun} cannot be read: {reason}")
 
 
-def reason_in(payload: bytes) -> str:
-    """The line of an E."""
+def decode_reason(payload: bytes) -> str:
+    """Return the reason in an error record (E) of a decoder program."""
     return payload.decode(errors="replace")[:MOST_TEXT]
 
 
-def events_in(payload: bytes) -> np.ndarray:
-    """The events [N] of a P."""
+def decode_events(payload: bytes) -> np.ndarray:
+    """Return the events [N] in an events record (P) of a decoder program."""
     return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
 
 
-def events_of(
-    program: Path, path: Path, losses: Losses, others: Mapping[bytes, Callable[[bytes], np.ndarray]] | None = None
+def read_decoded_events(
+    program: Path, path: Path, losses: Losses, readers: Mapping[bytes, Callable[[bytes], np.ndarray]] | None = None
 ) -> Iterator[np.ndarray]:
-    """The events [N] that a decoding program finds in a file; a note where it did not come to the end of it.
+    """Yield the events [N] that a decoder program reads from a file.
 
-    PlifError where it came to none.
-    others  for tags of the format's own that hold events: bytes -> events [N]
+    Adds a note to `losses` when the program did not reach the end of the file. Raises PlifError when it read no event.
+    readers  functions for the custom tags of the format that hold events: bytes -> events [N]
     """
-    read = {b"P": events_in, **(others or {})}
-    done, complete, reason = 0, False, "the decoder could not go on"
-    with records_of(program, path) as records:
+    decoders = {b"P": decode_events, **(readers or {})}
+    count, complete, reason = 0, False, "the decoder could not go on"
+    with open_decoder(program, path) as records:
         for tag, payload in records:
-            if tag in read:
-                events = read[tag](payload)
-                done += len(events)
+            if tag in decoders:
+                events = decoders[tag](payload)
+                count += len(events)
                 yield events
             elif tag == b"E":
-                reason = reason_in(payload)
+                reason = decode_reason(payload)
             complete = tag == b"Z"
-    if not complete and not done:
+    if not complete and not count:
         raise PlifError(f"{path}: no event of it can be read: {reason}")
     if not complete:
-        losses.note(f"{path}: reading stopped after {done} events, the rest is cut or damaged: {reason}")
+        losses.note(f"{path}: reading stopped after {count} events, the rest is cut or damaged: {reason}")
 
 
 # --- in the process that decodes --------------------------------------------------------------------------------
 
 
 def write_record(tag: bytes, payload: bytes = b"") -> None:
-    """One record to standard output."""
+    """Write one record, (tag, length, bytes), to standard output."""
     sys.stdout.buffer.write(tag + len(payload).to_bytes(8, "little") + payload)
     sys.stdout.buffer.flush()
 
 
 def run_decoder(decode: Callable[[str], None]) -> None:
-    """The main of a decoding program: decodes the file that is named, within limits, and says how it ended."""
+    """Run a decoder program: decode the file named on the command line, within limits, and report how it ended."""
     try:
         size = os.stat(sys.argv[2]).st_size
         memory = min(MOST_MEMORY, FREE_MEMORY + MOST_TIMES * size)
-        keep_within(int(sys.argv[1]), memory)
+        limit_resources(int(sys.argv[1]), memory)
         decode(sys.argv[2])
         write_record(b"Z")
-    except BrokenPipeError:  # the reader needs no more
+    except BrokenPipeError:  # the parent has read enough
         sys.stderr = None
     except MemoryError:
         write_error(f"reading it takes more than {memory >> 20} MiB of memory, too much for a file of its size")
@@ -140,5 +146,5 @@ def run_decoder(decode: Callable[[str], None]) -> None:
 
 
 def write_error(reason: str) -> None:
-    """An E, of one line."""
+    """Write an error record (E), one line with the reason, to standard output."""
     write_record(b"E", reason[:MOST_TEXT].encode(errors="replace"))

@@ -1,4 +1,4 @@
-"""Columns of numbers -> events: the names that t, x, y and p have in files and arrays of others, and what is no event."""
+"""Columns of numbers to events: the usual names of t, x, y and p in third-party files and arrays, and range checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.core.base.errors import PlifError
-from runtime.core.events.array import as_times, make_events
+from runtime.core.events.array import cast_times, make_events
 from runtime.core.events.formats.base import Losses
 
 FIELD_NAMES = {
@@ -19,27 +19,33 @@ FIELD_NAMES = {
 }
 
 
-def find_fields(names: Sequence[str]) -> dict[str, int] | None:
-    """The positions of t, x, y and p among `names` (case and blanks aside); None when one is missing or stands there twice."""
-    found: dict[str, int] = {}
+def find_event_columns(names: Sequence[str]) -> dict[str, int] | None:
+    """Return the positions of the columns t, x, y and p among `names`, as {field: index}.
+
+    Case and blanks do not matter. None when a field is missing or stands there twice.
+    """
+    positions: dict[str, int] = {}
     for index, name in enumerate(names):
         for field, aliases in FIELD_NAMES.items():
             if name.strip().strip('"').lower() in aliases:
-                if field in found:
+                if field in positions:
                     return None
-                found[field] = index
-    return found if len(found) == 4 else None
+                positions[field] = index
+    return positions if len(positions) == 4 else None
 
 
-def check_kinds(where: Path | str, kinds: dict[str, np.dtype]) -> None:
-    """PlifError unless all are whole numbers."""
-    for name, kind in kinds.items():
-        if kind.kind not in "iub" or kind.shape:
-            raise PlifError(f"{where}: {name} has dtype {kind}; expected integers (t in whole microseconds)")
+def check_integer_dtypes(source: Path | str, dtypes: dict[str, np.dtype]) -> None:
+    """Refuse columns with a dtype other than integer or boolean; the PlifError names `source`."""
+    for name, dtype in dtypes.items():
+        if dtype.kind not in "iub" or dtype.shape:
+            raise PlifError(f"{source}: {name} has dtype {dtype}; expected integers (t in whole microseconds)")
 
 
-def to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses: Losses) -> np.ndarray:
-    """Whole numbers of any dtype, each [N] -> events [M]; the others are counted."""
+def columns_to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses: Losses) -> np.ndarray:
+    """Convert four integer columns t (us), x, y and p, each [N], to events [M].
+
+    Any integer dtype is accepted. Pixels outside 16 bits are counted in `losses`.
+    """
     inside = (x >= 0) & (x <= 65535) & (y >= 0) & (y <= 65535)
     losses.add(int(len(inside) - inside.sum()), "outside any sensor")
-    return make_events(as_times(t[inside]), x[inside], y[inside], p[inside] > 0)
+    return make_events(cast_times(t[inside]), x[inside], y[inside], p[inside] > 0)

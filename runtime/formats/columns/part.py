@@ -1,3 +1,3 @@
-ABOUT = "Columns of numbers that are events, under the names that others give them."
+ABOUT = "Event columns of numbers, under the usual third-party names."
 CONTRACT = "Format"
 NAMES = ()

@@ -1,8 +1,8 @@
-"""Events as text, one a line: t,x,y,p in microseconds, or as csv_layout.py says and finds.
+"""Events as text, one a line: t,x,y,p in microseconds, or in the columns that layout.py detects or the user states.
 
-p is 0/1, -1/1, false/true or OFF/ON. Empty lines and '#' and '%' comments are passed over. Another line counts as one invalid
-event, and so does one longer than LINE_LIMIT; a note shows the first such line. A block of plain numbers is parsed as a whole; a
-block with anything else in it is parsed line by line, with the same result.
+p is 0/1, -1/1, false/true or OFF/ON. Empty lines and '#' and '%' comments are skipped. Any other line counts as one
+invalid event, and so does one longer than LINE_LIMIT; a note shows the first such line. A block of plain numbers is
+parsed at once. A block with anything else in it is parsed line by line, with the same result.
 """
 
 from __future__ import annotations
@@ -16,77 +16,88 @@ from pathlib import Path
 import numpy as np
 
 from runtime.core.base.errors import PlifError
-from runtime.core.events.array import T_LIMIT_US, make_events, no_events
+from runtime.core.events.array import T_LIMIT_US, empty_events, make_events
 from runtime.core.events.formats.base import HEAD_BYTES, Format, Losses, Recording, read_chunks
 from runtime.formats.csv_text.layout import (
     EXAMPLE,
+    MAX_UNDECIDED,
     NUMBER,
     POLARITIES,
-    UNDECIDED,
     US,
     CsvLayout,
-    Finder,
-    find_mark,
+    LayoutFinder,
+    find_separator,
     is_comment,
     is_header,
+    parse_header,
     parse_layout,
-    read_header,
-    read_size,
-    split,
-    with_commas,
+    parse_size_line,
+    replace_separators,
+    split_fields,
 )
 
 PLAIN, REAL = b"0123456789,-\n", b"0123456789,-+.eE\n"
-LINE_LIMIT = 4096  # a longer line is no event; no more than this is kept of a line that is not complete yet
+LINE_LIMIT = 4096  # bytes; a longer line is no event, and this is the limit for an incomplete line
 BOM = b"\xef\xbb\xbf"
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Whether the first line that is neither empty nor a comment is an event or a header."""
+    """Return whether a file is CSV events, from its first line that is neither empty nor a comment.
+
+    That line must be an event or a header of columns.
+    """
     del path
     if b"\0" in head:
         return False
     for line in head.removeprefix(BOM).splitlines():
         line = line.strip()
-        if is_comment(line) or read_size(line):
+        if is_comment(line) or parse_size_line(line):
             continue
-        fields = split(line, find_mark(line))
+        fields = split_fields(line, find_separator(line))
         if is_header(fields):
             return len(fields) >= 4
-        finder = Finder("")
+        finder = LayoutFinder("")
         finder.add(line)
-        return bool(finder.both or any(finder.only) or finder.fives)
+        return bool(finder.ambiguous_count or any(finder.order_counts) or finder.five_column_count)
     return False
 
 
 def open_recording(path: Path, csv: str | None = None) -> Recording:
-    """`csv`: what the user says of its columns; else its first lines tell, and PlifError where they do not."""
+    """Open a CSV recording with the columns that `csv` states, or that its first lines tell.
+
+    Raises PlifError when neither does.
+    """
     layout = None if csv is None else parse_layout(csv)
     if layout is not None:
         with open(path, "rb") as file:
             if b"\0" in file.read(HEAD_BYTES):
-                raise PlifError(f"{path}: --csv {csv} is for text, and this is none: leave it out")
-    found = _look(path, layout)
-    # a file of one header line must be an error here, and only reading tells that there is no event
+                raise PlifError(f"{path}: --csv {csv} is for text, and this file is not text: leave it out")
+    detected = _detect_layout(path, layout)
+    # a file with a header only must fail here, and only reading finds out
     losses = Losses()
-    if not any(len(events) for events in _decode(path, losses, found)) and not losses.invalid:
+    if not any(len(events) for events in _decode(path, losses, detected)) and not losses.invalid:
         raise PlifError(f"{path}: holds a header and no events: record it again or check the copy")
-    guesses = (found.guess,) if found.guess else ()
+    guesses = (detected.guess,) if detected.guess else ()
     advice = f"are the columns and the unit of the times right? {EXAMPLE}"
-    return Recording("csv", lambda losses: _decode(path, losses, found), found.sensor, guesses=guesses, advice=advice)
+    return Recording(
+        "csv", lambda losses: _decode(path, losses, detected), detected.sensor, guesses=guesses, advice=advice
+    )
 
 
-def _look(path: Path, said: CsvLayout | None) -> CsvLayout:
-    """The layout of a file, from its beginning: the most of its lines decide, so one that is damaged does not."""
+def _detect_layout(path: Path, user_layout: CsvLayout | None) -> CsvLayout:
+    """Detect the column layout of a CSV file from its first lines.
+
+    The majority of the lines decides, so a damaged line does not matter.
+    """
     with open(path, "rb") as file:
         lines = file.read(HEAD_BYTES).split(b"\n")
     lines = lines[:-1] if len(lines) > 1 else lines
-    parser = CsvParser(str(path), Losses(), said)
+    parser = CsvParser(str(path), Losses(), user_layout)
     for line in lines:
-        parser.look(line)
-    found = parser.settle()
-    assert found is not None  # it is final
-    return found
+        parser.inspect_line(line)
+    layout = parser.decide_layout()
+    assert layout is not None  # the last call always returns a layout
+    return layout
 
 
 def _decode(path: Path, losses: Losses, layout: CsvLayout) -> Iterator[np.ndarray]:
@@ -97,48 +108,52 @@ def _decode(path: Path, losses: Losses, layout: CsvLayout) -> Iterator[np.ndarra
 
 
 class CsvParser:
-    """Text in pieces of any size -> events [N]. `name` stands in messages and notes; lost events are counted in `losses`.
+    """A parser of CSV text in pieces of any size into events [N].
 
-    `layout` is what is known of the columns: all of it; or, with an empty mark, all but what separates them; or nothing.
+    `name` stands in messages and notes; lost events are counted in `losses`. `layout` is the known part of the
+    layout: all of it; or, with an empty separator, all but the separator; or None.
     """
 
     def __init__(self, name: str, losses: Losses, layout: CsvLayout | None = None) -> None:
         self.name, self.losses = name, losses
-        self.layout = layout if layout is not None and layout.mark else None
-        self._said = layout
-        self._finder: Finder | None = None
-        self._looked = 0  # lines
+        self.layout = layout if layout is not None and layout.separator else None
+        self._user_layout = layout
+        self._finder: LayoutFinder | None = None
+        self._line_count = 0  # lines
         self._sensor: tuple[int, int] | None = None
-        self._first = True  # no line yet that is no comment
+        self._before_data = True  # all lines so far are comments
         self._pending: list[bytes] = []  # lines that came while the layout was not certain
         self.carry = b""
         self.skipping = False  # inside a line longer than LINE_LIMIT
         self.line = 0  # lines finished so far
-        self.bad = 0
-        self.first_bad: tuple[int, str] | None = None  # its number, and what it looks like
+        self.bad_count = 0
+        self.first_bad: tuple[int, str] | None = None  # its number and its first characters
 
     def feed(self, data: bytes) -> np.ndarray:
-        """Events [N] of all lines that are complete now."""
+        """Parse a piece of CSV text; return the events [N] of all lines that are complete now."""
         cut = data.rfind(b"\n") + 1
         block, self.carry = (self.carry + data[:cut], data[cut:]) if cut else (b"", self.carry + data)
-        if self.skipping and block:  # of the overlong line an empty one is left
+        if self.skipping and block:  # an empty line replaces the overlong one
             block, self.skipping = block[block.index(b"\n") :], False
-        events = self._lines(block) if block else no_events()
+        events = self._parse_lines(block) if block else empty_events()
         if len(self.carry) > LINE_LIMIT or self.skipping:
             if not self.skipping:
-                self._refuse(self.line + len(self._pending) + 1, self.carry)
+                self._count_bad_line(self.line + len(self._pending) + 1, self.carry)
             self.skipping, self.carry = True, b""
         return events
 
     def finish(self) -> np.ndarray:
-        """Events [N], N <= 1, of a last line without a newline; writes the note about lines that are no events."""
-        events = self._lines(self.carry + b"\n") if self.carry and not self.skipping else no_events()
+        """Parse a last line of CSV without a newline; return its events [N], N <= 1.
+
+        Also writes the note about lines that are no events.
+        """
+        events = self._parse_lines(self.carry + b"\n") if self.carry and not self.skipping else empty_events()
         self.carry = b""
         if self.layout is None and self._pending:
-            self.layout = self.settle()
-            events = self._flush()
+            self.layout = self.decide_layout()
+            events = self._parse_pending()
         if self.first_bad is not None:
-            lines = "1 line is" if self.bad == 1 else f"{self.bad} lines are"
+            lines = "1 line is" if self.bad_count == 1 else f"{self.bad_count} lines are"
             names, (number, shown) = (self.layout or CsvLayout()).names, self.first_bad
             self.losses.note(
                 f"{self.name}: {lines} not an event; the first is line {number}: {shown!r} "
@@ -146,109 +161,111 @@ class CsvParser:
             )
         return events
 
-    def _lines(self, block: bytes) -> np.ndarray:
+    def _parse_lines(self, block: bytes) -> np.ndarray:
         if self.layout is None:
-            return self._learn(block)
-        if self._first:
+            return self._detect_layout(block)
+        if self._before_data:
             block = self._drop_header(block)
         count = block.count(b"\n")
-        events = self._plain(block, count)
+        events = self._parse_block(block, count)
         if events is None:
-            events = self._one_by_one(block)
+            events = self._parse_single_lines(block)
         self.line += count
         return events
 
-    def _learn(self, block: bytes) -> np.ndarray:
-        """Keeps the lines until they tell their layout."""
+    def _detect_layout(self, block: bytes) -> np.ndarray:
+        """Keep the lines of a block until they determine the column layout, then parse all of them."""
         lines = block.split(b"\n")[:-1]
-        for at, line in enumerate(lines):
+        for i, line in enumerate(lines):
             self._pending.append(line[: LINE_LIMIT + 1])
-            if self.look(line):
-                self.layout = self.settle(len(self._pending) >= UNDECIDED)
+            if self.inspect_line(line):
+                self.layout = self.decide_layout(len(self._pending) >= MAX_UNDECIDED)
                 if self.layout is not None:
-                    events = self._flush()
-                    rest = b"".join(one + b"\n" for one in lines[at + 1 :])
-                    return np.concatenate([events, self._lines(rest)]) if rest else events
-        return no_events()
+                    events = self._parse_pending()
+                    tail = b"".join(following + b"\n" for following in lines[i + 1 :])
+                    return np.concatenate([events, self._parse_lines(tail)]) if tail else events
+        return empty_events()
 
-    def _flush(self) -> np.ndarray:
+    def _parse_pending(self) -> np.ndarray:
         block = b"".join(line + b"\n" for line in self._pending)
         self._pending = []
-        return self._lines(block)
+        return self._parse_lines(block)
 
-    def look(self, line: bytes) -> bool:
-        """Shows a line; whether it may have made the layout known."""
-        line = line.removeprefix(BOM) if not self._looked else line
-        self._looked += 1
+    def inspect_line(self, line: bytes) -> bool:
+        """Use one line to detect the column layout; return whether the layout may be known now."""
+        line = line.removeprefix(BOM) if not self._line_count else line
+        self._line_count += 1
         if len(line) > LINE_LIMIT:
-            return len(self._pending) >= UNDECIDED
+            return len(self._pending) >= MAX_UNDECIDED
         line = line.strip()
-        if found := re.fullmatch(rb"%\s*geometry[: ]+([0-9]{1,5})[,x]([0-9]{1,5})", line):
-            self._sensor = int(found[1]), int(found[2])
+        if match := re.fullmatch(rb"%\s*geometry[: ]+([0-9]{1,5})[,x]([0-9]{1,5})", line):
+            self._sensor = int(match[1]), int(match[2])
         if is_comment(line):
-            return len(self._pending) >= UNDECIDED
-        if self._finder is None and (size := read_size(line)):
+            return len(self._pending) >= MAX_UNDECIDED
+        if self._finder is None and (size := parse_size_line(line)):
             self._sensor = size
             return False
         if self._finder is None:
-            mark = find_mark(line)
-            fields = split(line, mark)
+            separator = find_separator(line)
+            fields = split_fields(line, separator)
             header = is_header(fields)
-            if self._said is not None:
-                self._said = replace(self._said, mark=self._said.mark or mark)
-                self._finder = Finder(self.name, self._said)
+            if self._user_layout is not None:
+                self._user_layout = replace(self._user_layout, separator=self._user_layout.separator or separator)
+                self._finder = LayoutFinder(self.name, self._user_layout)
                 return True
-            self._finder = Finder(
-                self.name, read_header(f"{self.name}: line {self._looked}", fields, mark) if header else None
+            self._finder = LayoutFinder(
+                self.name, parse_header(f"{self.name}: line {self._line_count}", fields, separator) if header else None
             )
             if header:
-                named = self._finder.named
-                return named is not None and named.unit is not None
+                header_layout = self._finder.header_layout
+                return header_layout is not None and header_layout.unit is not None
         self._finder.add(line)
         return True
 
-    def settle(self, final: bool = True) -> CsvLayout | None:  # never None where final
-        """The layout, from the lines that were looked at."""
-        finder = self._finder or Finder(self.name)
-        named = self._said or (finder.named if finder.named is not None and finder.named.unit else None)
-        layout = named or finder.take(final)
+    def decide_layout(self, final: bool = True) -> CsvLayout | None:  # never None where final
+        """Return the column layout that the inspected lines tell; None when they do not, unless `final`."""
+        finder = self._finder or LayoutFinder(self.name)
+        stated = self._user_layout or (
+            finder.header_layout if finder.header_layout is not None and finder.header_layout.unit else None
+        )
+        layout = stated or finder.decide_layout(final)
         if layout is None:
             return None
-        return replace(layout, mark=layout.mark or b",", sensor=layout.sensor or self._sensor)
+        return replace(layout, separator=layout.separator or b",", sensor=layout.sensor or self._sensor)
 
     def _drop_header(self, block: bytes) -> bytes:
-        """An empty line in the place of a header, and of the sensor's size before it."""
+        """Replace a CSV header of columns, and the line of the sensor's size before it, by empty lines."""
         assert self.layout is not None
         lines = (block.removeprefix(BOM) if self.line == 0 else block).split(b"\n")
-        for at, line in enumerate(lines[:-1]):
+        for i, line in enumerate(lines[:-1]):
             stripped = line.strip()
             if len(line) <= LINE_LIMIT and not is_comment(stripped):
-                if read_size(stripped):
-                    lines[at] = b""
+                if parse_size_line(stripped):
+                    lines[i] = b""
                     continue
-                self._first = False
+                self._before_data = False
                 if is_header(self.layout.split(stripped)):
-                    lines[at] = b""
+                    lines[i] = b""
                 break
         return b"\n".join(lines)
 
-    def _plain(self, block: bytes, count: int) -> np.ndarray | None:
-        """Events of all lines at once; None when some line is not as many plain numbers as there are columns."""
+    def _parse_block(self, block: bytes, count: int) -> np.ndarray | None:
+        """Parse all lines of a CSV block at once; return None if any line is not one plain number a column."""
         if not count:
-            return no_events()
+            return empty_events()
         if len(block) > LINE_LIMIT and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
             return None
         layout = self.layout
         assert layout is not None
-        if layout.mark == b" " and b"," in block:
+        if layout.separator == b" " and b"," in block:
             return None
-        block = with_commas(block, layout.mark)
-        plain = REAL if layout.real else PLAIN
+        block = replace_separators(block, layout.separator)
+        plain = REAL if layout.has_fractions else PLAIN
         if block.translate(None, plain) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
             return None
         if any(
             sign + end in block for sign in (b"-", b"+") for end in (b",", b"\n")
-        ):  # NumPy takes a minus alone for a zero
+        ):  # NumPy reads a lone minus as zero
             return None
         raw = np.frombuffer(block, np.uint8)
         commas, columns = np.cumsum(raw == ord(","))[raw == ord("\n")], len(layout.names)
@@ -257,17 +274,17 @@ class CsvParser:
         with warnings.catch_warnings():  # "1-2" passes the checks above; NumPy then warns and stops early
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                kind = np.float64 if layout.real else np.int64
+                kind = np.float64 if layout.has_fractions else np.int64
                 values = np.fromstring(block.replace(b"\n", b",").decode("ascii"), dtype=kind, sep=",")
             except ValueError:
                 return None
         if values.size != count * columns:
             return None
         table = values.reshape(count, columns)
-        t, x, y, p = (table[:, layout.at[field]] for field in "txyp")
-        # a line with an unusual value is left to the parser of single lines, which says what is wrong with it
+        t, x, y, p = (table[:, layout.positions[field]] for field in "txyp")
+        # the parser of single lines handles unusual values, and its note names the line
         odd = (x < 0) | (x > 65535) | (y < 0) | (y > 65535) | (p < -1) | (p > 1)
-        if layout.real:
+        if layout.has_fractions:
             t = np.rint(t * US[layout.unit or "us"])
             odd |= (x % 1 != 0) | (y % 1 != 0) | (p % 1 != 0)
         elif layout.unit == "ns":
@@ -277,7 +294,7 @@ class CsvParser:
             return None
         return make_events(t, x, y, p > 0)
 
-    def _one_by_one(self, block: bytes) -> np.ndarray:
+    def _parse_single_lines(self, block: bytes) -> np.ndarray:
         assert self.layout is not None
         rows = []
         outside = 0
@@ -286,36 +303,36 @@ class CsvParser:
             line = line if overlong else line.strip()
             if is_comment(line) and not overlong:
                 continue
-            row = None if overlong else _event(line, self.layout)
+            row = None if overlong else _parse_event(line, self.layout)
             if row is None:
-                self._refuse(number, line)
+                self._count_bad_line(number, line)
             elif not (0 <= row[1] <= 65535 and 0 <= row[2] <= 65535):
                 outside += 1
             else:
                 rows.append(row)
         self.losses.add(outside, "outside any sensor")
         if not rows:
-            return no_events()
+            return empty_events()
         t, x, y, p = zip(*rows, strict=True)
         return make_events(np.array(t, np.int64), np.array(x), np.array(y), np.array(p))
 
-    def _refuse(self, number: int, line: bytes) -> None:
-        self.bad += 1
+    def _count_bad_line(self, number: int, line: bytes) -> None:
+        self.bad_count += 1
         self.losses.invalid += 1
         if self.first_bad is None or number < self.first_bad[0]:
             self.first_bad = number, line[:40].decode("latin-1")
 
 
-def _event(line: bytes, layout: CsvLayout) -> tuple[int, int, int, bool] | None:
+def _parse_event(line: bytes, layout: CsvLayout) -> tuple[int, int, int, bool] | None:
     fields = layout.split(line)
     if len(fields) != len(layout.names):
         return None
-    text = fields[layout.at["t"]]
-    x, y, p = (_integer(fields[layout.at[name]]) for name in "xyp")
+    text = fields[layout.positions["t"]]
+    x, y, p = (_parse_integer(fields[layout.positions[name]]) for name in "xyp")
     if p is None:
-        p = POLARITIES.get(fields[layout.at["p"]].strip(b'"').lower())
-    t = _integer(text)
-    if layout.real and NUMBER.fullmatch(text):
+        p = POLARITIES.get(fields[layout.positions["p"]].strip(b'"').lower())
+    t = _parse_integer(text)
+    if layout.has_fractions and NUMBER.fullmatch(text):
         value = float(text) * US[layout.unit or "us"]
         t = int(np.rint(value)) if abs(value) < T_LIMIT_US else None
     elif layout.unit == "ns" and t is not None:
@@ -325,19 +342,19 @@ def _event(line: bytes, layout: CsvLayout) -> tuple[int, int, int, bool] | None:
     return t, x, y, p > 0
 
 
-def _integer(text: bytes) -> int | None:
-    """A whole number, also when written as 12.0; None for anything else."""
+def _parse_integer(text: bytes) -> int | None:
+    """Parse a whole number, also one written as 12.0; return None for anything else."""
     if (b"e" in text or b"E" in text) and NUMBER.fullmatch(text):
         real = float(text)
         return int(real) if abs(real) < T_LIMIT_US and real % 1 == 0 else None
-    whole, dot, fraction = text.partition(b".")
+    integer, dot, fraction = text.partition(b".")
     if dot and fraction.strip(b"0"):
         return None
-    digits = whole.removeprefix(b"-")
+    digits = integer.removeprefix(b"-")
     if not digits.isdigit() or len(digits.lstrip(b"0")) >= 20:
         return None
-    value = int(digits[-20:])  # what is before are zeros, and int() refuses some thousand of them
-    return value if digits is whole else -value
+    value = int(digits[-20:])  # the digits before are zeros, and int() refuses some thousand
+    return value if digits is integer else -value
 
 
 FORMAT = Format(open_recording, matches)

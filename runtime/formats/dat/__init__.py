@@ -1,4 +1,4 @@
-"""Prophesee DAT, version 2: '%' header lines, one byte event type, one byte event size (8), then little-endian pairs
+"""Prophesee DAT, version 2: '%' header lines, one byte event type, one byte event size (8), then little-endian pairs.
 
     time uint32 us,  data uint32: bits 0-13 x, bits 14-27 y, bits 28-31 p
 
@@ -15,7 +15,7 @@ from runtime.core.events.formats.base import Format, Recording, read_header, ref
 from runtime.core.events.formats.words import Decoder, Words, decode_words
 
 WORD = 8
-CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of today's
+CHANGE_EVENTS = (0x00, 0x0C)  # "2d" of the first cameras, "CD" of current ones
 NAMES_EVT = re.compile(rb"^% *(evt +|format +EVT)\d", re.MULTILINE | re.IGNORECASE)
 
 
@@ -34,23 +34,26 @@ def open_recording(path: Path) -> Recording:
         )
     refuse_header_only(path, offset + 2)
     width, height = values.get("width", ""), values.get("height", "")
-    known = re.fullmatch(r"[1-9][0-9]{0,8}", width) and re.fullmatch(r"[1-9][0-9]{0,8}", height)
-    sensor = (int(width), int(height)) if known else None
+    is_valid = re.fullmatch(r"[1-9][0-9]{0,8}", width) and re.fullmatch(r"[1-9][0-9]{0,8}", height)
+    sensor = (int(width), int(height)) if is_valid else None
     return Recording("dat", lambda losses: decode_words(Decoder(Words.DAT), path, offset + 2, losses), sensor=sensor)
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """By structure: '%' lines, none of which names EVT, then the type of the events and the size of one."""
-    if head.startswith(b"% Data file containing"):  # then what is wrong with the rest is said by open_recording
+    """Return whether a file is Prophesee DAT, from the structure of its first bytes.
+
+    '%' lines come first, none of them names EVT; then the type of the events and the size of one.
+    """
+    if head.startswith(b"% Data file containing"):  # open_recording refuses it if the rest is wrong
         return True
     if not head.startswith(b"% ") or NAMES_EVT.search(head):
         return False
-    at = 0
-    while head.startswith(b"% ", at):
-        line, at = head[at : head.find(b"\n", at)], head.find(b"\n", at) + 1
-        if not at or line.strip() == b"% end":
+    offset = 0
+    while head.startswith(b"% ", offset):
+        line, offset = head[offset : head.find(b"\n", offset)], head.find(b"\n", offset) + 1
+        if not offset or line.strip() == b"% end":
             break
-    return bool(at) and len(head) >= at + 2 and head[at] in CHANGE_EVENTS and head[at + 1] == WORD
+    return bool(offset) and len(head) >= offset + 2 and head[offset] in CHANGE_EVENTS and head[offset + 1] == WORD
 
 
 FORMAT = Format(open_recording, matches)

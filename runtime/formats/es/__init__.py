@@ -3,9 +3,9 @@
     DVS (type 1)   0xFF adds 127 us, 0xFE does nothing; else an event: dt << 1 | p, then x and y as uint16 LE
     ATIS (type 2)  0b111111nn adds 63 n us; else dt << 2 | p << 1 | exposure, then x and y
 
-t starts at 0, and row 0 is the lowest. Exposure measurements of an ATIS are no change events. An event takes 5
-bytes and everything else one byte, so where an event starts depends on all bytes before it. The starts are found by
-pointer doubling (`_find_starts`).
+t starts at 0, and row 0 is the lowest. Exposure measurements of an ATIS are no change events. An event takes 5 bytes
+and any other code takes one byte, so the start of an event depends on all bytes before it. `_find_starts` finds the
+starts by pointer doubling.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def _decode(path: Path, atis: bool, losses: Losses) -> Iterator[np.ndarray]:
     t, exposures = 0, 0
     carry = np.zeros(0, np.uint8)
     for chunk in read_chunks(path, HEADER_BYTES, 1, losses):
-        for at in range(0, len(chunk), BLOCK_BYTES):
-            data = np.concatenate([carry, chunk[at : at + BLOCK_BYTES]])
+        for offset in range(0, len(chunk), BLOCK_BYTES):
+            data = np.concatenate([carry, chunk[offset : offset + BLOCK_BYTES]])
             starts = _find_starts(length[data])
             code = data[starts]
-            if len(starts) and starts[-1] + length[code[-1]] > len(data):  # the last event goes on in the next block
+            if len(starts) and starts[-1] + length[code[-1]] > len(data):  # the last event continues in the next block
                 carry, starts, code = data[starts[-1] :], starts[:-1], code[:-1]
             else:
                 carry = data[:0]
@@ -83,9 +83,10 @@ def _decode(path: Path, atis: bool, losses: Losses) -> Iterator[np.ndarray]:
 
 
 def _find_starts(length: np.ndarray) -> np.ndarray:
-    """Where codes start in a block, int32 [K]: 0, 0 + length[0], ... `length` [N]: how long a code is that starts at each byte.
+    """Return the offsets of the codes in a block of Event Stream bytes, int32 [K]: 0, 0 + length[0], ...
 
-    Tables of jumps over 1, 2, 4 ... 2^DOUBLINGS starts are made first; the longest finds some starts, the others the rest.
+    length [N]: for each byte, the length of a code that starts there. Tables of jumps over 1, 2, 4 ... 2^DOUBLINGS starts are
+    made first. The longest table finds some starts, the others the rest.
     """
     end = len(length)
     jump = np.append(np.minimum(np.arange(end, dtype=np.int32) + length, end), np.int32(end))  # `end` leads to itself
@@ -93,10 +94,10 @@ def _find_starts(length: np.ndarray) -> np.ndarray:
     for _ in range(DOUBLINGS):
         jumps.append(jumps[-1][jumps[-1]])
     far = jumps.pop().tolist()  # the only part in Python: every 2^DOUBLINGS-th start
-    anchors, at = [], 0
-    while at < end:
-        anchors.append(at)
-        at = far[at]
+    anchors, offset = [], 0
+    while offset < end:
+        anchors.append(offset)
+        offset = far[offset]
     starts = np.array(anchors, dtype=np.int32)
     for jump in reversed(jumps):
         starts = np.stack([starts, jump[starts]], axis=1).ravel()

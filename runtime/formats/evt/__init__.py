@@ -14,8 +14,8 @@ EVT 2.1: little-endian 64-bit words, type in bits 60-63. An event word holds up 
     0x8 TIME_HIGH                bits 32-59 t[33:6]
     0xA trigger, 0xE other, 0xF continued: no change events
 
-Times wrap at 2^34 us. Events before the first TIME_HIGH have no time: invalid. Files of the first cameras, whose header says
-endianness=legacy, are refused.
+Times wrap at 2^34 us. Events before the first TIME_HIGH have no time: invalid. Files of the first cameras, with
+endianness=legacy in their header, are refused.
 
 EVT 3.0: little-endian 16-bit words, type in bits 12-15, a state machine of time, row and vector base.
 
@@ -51,12 +51,12 @@ from runtime.core.events.formats.base import (
     read_header,
     refuse_header_only,
 )
-from runtime.core.events.formats.words import Decoder, Words, add_lost, decode_words
+from runtime.core.events.formats.words import Decoder, Words, count_losses, decode_words
 from runtime.native.interface import Decoding, Evt3Reader, library
 
 VERSIONS = {"3.0": Words.EVT3, "2.1": Words.EVT21, "2.0": Words.EVT2}
 
-# Older headers name the camera and not its size: a word in the header, and the sensor that it stands for.
+# Older headers name the camera and not its size: a word of the header, and the sensor of that camera.
 CAMERAS = (
     ("genx320", (320, 320)),
     ("imx636", (1280, 720)),
@@ -70,43 +70,43 @@ SENSORS = ((304, 240), (320, 320), (640, 480), (1280, 720))
 
 
 def read_version(head: bytes) -> str | None:
-    """ "2.0", "3.0", "2.1", ... as the header says; None without such a header."""
+    """Return the EVT version in a header, such as "2.0", "2.1" or "3.0"; None without such a header."""
     if not head.startswith(b"%"):
         return None
-    found = re.search(rb"^% *evt +(\d(?:\.\d)?)|^% *format +EVT(\d+)", head, re.MULTILINE | re.IGNORECASE)
-    if found is None:
+    match = re.search(rb"^% *evt +(\d(?:\.\d)?)|^% *format +EVT(\d+)", head, re.MULTILINE | re.IGNORECASE)
+    if match is None:
         return None
-    if found.group(1):
-        version = found.group(1).decode()
+    if match.group(1):
+        version = match.group(1).decode()
     else:
-        digits = found.group(2).decode()
+        digits = match.group(2).decode()
         version = f"{digits[0]}.{digits[1:] or '0'}"
     return version if "." in version else version + ".0"
 
 
-def find_version(head: bytes, path: Path) -> str | None:
-    """ "2.0", "3.0", "2.1", ... of a file that begins so; None where it is no file of these."""
+def detect_version(head: bytes, path: Path) -> str | None:
+    """Detect the EVT version of a file from its first bytes, such as "3.0"; None when it is no EVT file."""
     if head.startswith(b"%"):
         return read_version(head)
     raw = path.suffix.lower() == ".raw"
-    if raw and _looks_like(Words.EVT3, head):  # without a header: only in a .raw file
+    if raw and _has_word_types(Words.EVT3, head):  # a file without a header must be a .raw file
         return "3.0"
-    return "2.0" if len(head) >= 4 * (2 if raw else 16) and _looks_like(Words.EVT2, head) else None
+    return "2.0" if len(head) >= 4 * (2 if raw else 16) and _has_word_types(Words.EVT2, head) else None
 
 
-def _looks_like(kind: Words, head: bytes) -> bool:
-    """By the types of its words and its clock."""
+def _has_word_types(kind: Words, head: bytes) -> bool:
+    """Return whether the first bytes have the word types and the clock of an EVT version."""
     return bool(library().plif_looks_like(kind, head, len(head)))
 
 
 def open_recording(path: Path) -> Recording:
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
-        rest = file.read(HEADER_LIMIT - HEAD_BYTES) if read_version(head) == "2.1" else b""
-    version = find_version(head, path)
+        header_tail = file.read(HEADER_LIMIT - HEAD_BYTES) if read_version(head) == "2.1" else b""
+    version = detect_version(head, path)
     assert version is not None
     kind = VERSIONS[version]
-    if kind == Words.EVT21 and b"endianness=legacy" in (head + rest).partition(b"% end")[0]:
+    if kind == Words.EVT21 and b"endianness=legacy" in (head + header_tail).partition(b"% end")[0]:
         raise PlifError(
             f"{path}: EVT 2.1 with endianness=legacy is not read: metavision_file_to_csv -i FILE -o OUT.csv converts it"
         )
@@ -124,37 +124,40 @@ def open_recording(path: Path) -> Recording:
 def _decode(version: str, path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
     decoder = Decoder(VERSIONS[version])
     yield from decode_words(decoder, path, offset, losses)
-    _note_unknown(decoder.state, version, path, losses)
+    _note_unknown_words(decoder.state, version, path, losses)
 
 
 def _read_words(path: Path, offset: int, losses: Losses) -> Iterator[tuple[np.ndarray, Evt3Reader]]:
-    """The words of EVT 3.0 [N] as they are; see Recording."""
+    """Yield the raw EVT 3.0 words uint16 [N] of a file, each with its reader; see Recording.words."""
     reader = Evt3Reader(decoder=Decoding.new())
     for chunk in read_chunks(path, offset, 2, losses):
         yield chunk.view("<u2"), reader
-        add_lost(reader.decoder, losses)
-    _note_unknown(reader.decoder, "3.0", path, losses)
+        count_losses(reader.decoder, losses)
+    _note_unknown_words(reader.decoder, "3.0", path, losses)
 
 
-def _note_unknown(state: Decoding, version: str, path: Path, losses: Losses) -> None:
+def _note_unknown_words(state: Decoding, version: str, path: Path, losses: Losses) -> None:
     if state.unknown:
         losses.note(f"{path}: {state.unknown} words of a type that EVT {version} does not have: passed over")
 
 
-def _pixels(digits: str) -> int:
-    return int(digits[:9])  # already too many, and int() refuses some thousand digits
+def _parse_pixels(digits: str) -> int:
+    return int(digits[:9])  # nine digits already exceed any sensor, and int() refuses some thousand
 
 
 def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
-    """(sensor or None, offset of the first word). No header: (None, 0)."""
+    """Read the sensor size, (width, height) or None, and the offset of the first word from an EVT header.
+
+    Returns (None, 0) without a header.
+    """
     lines, offset = read_header(path, b"% ", end="end")
     text = "\n".join(lines).lower()
-    if found := re.search(r"geometry +([0-9]+)x([0-9]+)", text):
-        return (_pixels(found[1]), _pixels(found[2])), offset
-    # each on its own: one expression for both would read the rest of the header again for each "width="
+    if match := re.search(r"geometry +([0-9]+)x([0-9]+)", text):
+        return (_parse_pixels(match[1]), _parse_pixels(match[2])), offset
+    # two searches: one expression for both would scan the header again for each "width="
     width, height = re.search(r"width=([0-9]+)", text), re.search(r"height=([0-9]+)", text)
     if width and height:
-        return (_pixels(width[1]), _pixels(height[1])), offset
+        return (_parse_pixels(width[1]), _parse_pixels(height[1])), offset
     for word, sensor in CAMERAS:
         if word in text:
             return sensor, offset
@@ -166,4 +169,4 @@ def refusal(head: bytes, path: Path) -> str | None:
     return version and f"EVT {version} is not read, only EVT 2.0, 2.1 and 3.0: convert it first"
 
 
-FORMAT = Format(open_recording, lambda head, path: find_version(head, path) in VERSIONS, refusal)
+FORMAT = Format(open_recording, lambda head, path: detect_version(head, path) in VERSIONS, refusal)

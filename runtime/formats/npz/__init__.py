@@ -1,4 +1,4 @@
-"""Arrays that NumPy has saved: .npz (npz.py) and .npy (npy.py)."""
+"""Events in arrays that NumPy has saved: .npz (npz.py) and .npy (npy.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""NumPy .npz with 1-D arrays t, x, y, p (or one structured array with these fields), read in pieces.
+"""Events in a NumPy .npz file: 1-D arrays t, x, y, p, or one structured array with these fields, read in pieces.
 
-t in integer microseconds. Pickled objects are refused: the members are read as raw numbers and nothing is unpickled.
-All members are unpacked side by side, a piece at a time, so a large file needs little memory. Before anything is unpacked,
-what each array claims to hold must be what the directory of the zip says, and no more than its packed bytes can become.
+t is in integer microseconds. Pickled objects are refused: the members are read as raw numbers and nothing is
+unpickled. All members are unpacked side by side, a piece at a time, so a large file needs little memory. Before
+anything is unpacked, the size in the header of each array must equal the size in the zip's directory, and must not
+exceed the largest size that its packed bytes can hold.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.events.formats.base import Losses, Recording
-from runtime.formats.columns import FIELD_NAMES, check_kinds, find_fields, to_events
+from runtime.formats.columns import FIELD_NAMES, check_integer_dtypes, columns_to_events, find_event_columns
 
-ROWS, PIECE_BYTES = 1 << 16, 1 << 20  # of one member at a time, whichever is less
+ROWS, PIECE_BYTES = 1 << 16, 1 << 20  # of one member at a time; the smaller one counts
 EVENT_LIMIT = 1024  # bytes an event: a structured array may have other fields, too
-READ_LIMIT = 4 << 20  # bytes; more at once is a directory of the zip that is none
+READ_LIMIT = 4 << 20  # bytes; a zip directory that claims more is damaged
 NPY_HEADER_LIMIT = 10_000  # bytes, NumPy's own limit
-DEFLATE_LIMIT = 1032  # a byte becomes no more than so many
+DEFLATE_LIMIT = 1032  # the largest ratio of unpacked to packed bytes
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which members of the zip to read, and where t, x, y, p are in them."""
+    """The members of a .npz file to read, and the positions of t, x, y and p in them."""
 
     members: tuple[zipfile.ZipInfo, ...]  # t, x, y, p; or one structured array
     dtypes: tuple[np.dtype, ...]  # of each member
@@ -38,8 +39,11 @@ class _Layout:
     count: int
 
 
-class _File(io.BufferedReader):
-    """Refuses to read much at once: zipfile takes the size of the directory from the file, whatever it is."""
+class _BoundedReader(io.BufferedReader):
+    """A file reader that refuses to read more than READ_LIMIT bytes at once.
+
+    zipfile takes the size of the directory from the file, and a hostile file may claim any size.
+    """
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > READ_LIMIT:
@@ -55,10 +59,10 @@ def open_recording(path: Path) -> Recording:
 
 
 def _open_archive(path: Path, stack: ExitStack) -> zipfile.ZipFile:
-    file = stack.enter_context(_File(io.FileIO(path)))
+    file = stack.enter_context(_BoundedReader(io.FileIO(path)))
     try:
         return stack.enter_context(zipfile.ZipFile(file))
-    except Exception as error:  # zipfile raises what it likes for damaged bytes
+    except Exception as error:  # zipfile raises many types for damaged bytes
         raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
 
 
@@ -69,15 +73,15 @@ def _reason(error: Exception) -> str:
 def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     names = [info.filename for info in infos]
-    found = find_fields([name[:-4] for name in names])
+    columns = find_event_columns([name[:-4] for name in names])
     fields: tuple[str, ...] = ()
-    if found is not None:
-        members = tuple(infos[found[field]] for field in "txyp")
+    if columns is not None:
+        members = tuple(infos[columns[field]] for field in "txyp")
     elif len(names) == 1:
         members = (infos[0],)
     else:
-        known = "; ".join("|".join(aliases) for aliases in FIELD_NAMES.values())
-        raise PlifError(f"{path}: holds the arrays {names[:8]}; expected t, x, y, p (known names: {known})")
+        known_names = "; ".join("|".join(aliases) for aliases in FIELD_NAMES.values())
+        raise PlifError(f"{path}: holds the arrays {names[:8]}; expected t, x, y, p (known names: {known_names})")
     counts, dtypes = [], []
     for info in members:
         shape, dtype = _read_array_header(path, archive, info)
@@ -85,16 +89,16 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
             raise PlifError(
                 f"{path}: {info.filename} has shape {shape}; expected one dimension, an entry for each event"
             )
-        if found is None:
+        if columns is None:
             inner = dtype.names or ()
-            at = find_fields(inner)
-            if at is None:
+            positions = find_event_columns(inner)
+            if positions is None:
                 raise PlifError(
                     f"{path}: {info.filename} has dtype {dtype}; expected a structured array with t, x, y, p"
                 )
-            fields = tuple(inner[at[field]] for field in "txyp")
+            fields = tuple(inner[positions[field]] for field in "txyp")
         kinds = {name: dtype[name] for name in fields} if fields else {info.filename: dtype}
-        check_kinds(path, kinds)
+        check_integer_dtypes(path, kinds)
         counts.append(shape[0])
         dtypes.append(dtype)
     if len(set(counts)) != 1:
@@ -105,7 +109,10 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
 
 
 def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """(shape, dtype) of a member. PlifError where header, directory and packed bytes do not agree."""
+    """Return the shape and dtype of a member of a .npz file.
+
+    Raises PlifError when header, directory and packed bytes do not agree.
+    """
     name = f"{path}: {info.filename}"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise PlifError(
@@ -113,28 +120,31 @@ def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipIn
         )
     try:
         with archive.open(info) as file:
-            shape, dtype, header = parse_header(name, file)
+            shape, dtype, header = read_npy_header(name, file)
     except PlifError:
         raise
-    except Exception as error:  # what zipfile and NumPy raise for damaged bytes is not written down
+    except Exception as error:  # zipfile and NumPy do not document their exceptions for damaged bytes
         raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
     if dtype.hasobject:
         raise PlifError(f"{name} holds pickled Python objects, which are never read: save plain integers")
     if dtype.itemsize > EVENT_LIMIT:
         raise PlifError(f"{name} has entries of {dtype.itemsize} bytes; expected an event of at most {EVENT_LIMIT}")
-    promised, there = header + dtype.itemsize * int(np.prod(shape, dtype=object)), info.file_size
+    promised, stored = header + dtype.itemsize * int(np.prod(shape, dtype=object)), info.file_size
     packed = DEFLATE_LIMIT if info.compress_type == zipfile.ZIP_DEFLATED else 1
     most = packed * min(info.compress_size, path.stat().st_size)
-    if promised != there or there > most:
+    if promised != stored or stored > most:
         raise PlifError(
-            f"{name} promises {promised} bytes, the zip's directory {there}, and the packed bytes can hold {most} at most: "
+            f"{name} promises {promised} bytes, the zip's directory {stored}, and the packed bytes can hold {most} at most: "
             "the file is damaged, get it again"
         )
     return shape, dtype
 
 
-def parse_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """(shape, dtype, bytes of the header), which is read only when its length is a sane one."""
+def read_npy_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Read the header of a .npy array; return (shape, dtype, size of the header in bytes).
+
+    A header longer than NPY_HEADER_LIMIT is refused unread.
+    """
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): (2, np.lib.format.read_array_header_1_0),
@@ -152,20 +162,20 @@ def parse_header(name: str, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype,
 
 
 def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]:
-    done = 0
+    read_rows = 0
     most = min(ROWS, PIECE_BYTES // max(dtype.itemsize for dtype in layout.dtypes))
     with ExitStack() as stack:
         archive = _open_archive(path, stack)
         try:
             files = [stack.enter_context(archive.open(info)) for info in layout.members]
             for file in files:
-                parse_header(str(path), file)  # to the first entry
+                read_npy_header(str(path), file)  # moves to the first entry
         except PlifError:
             raise
         except Exception as error:
             raise PlifError(f"{path}: not a complete .npz file: {_reason(error)}") from None
-        while done < layout.count:
-            rows = min(most, layout.count - done)
+        while read_rows < layout.count:
+            rows = min(most, layout.count - read_rows)
             try:
                 columns = [
                     np.frombuffer(file.read(rows * dtype.itemsize), dtype)
@@ -174,8 +184,8 @@ def _decode(path: Path, layout: _Layout, losses: Losses) -> Iterator[np.ndarray]
                 if any(len(column) != rows for column in columns):
                     raise EOFError("a member ends early")
             except Exception as error:
-                losses.add(layout.count - done, f"in the damaged part of the file ({_reason(error)})")
+                losses.add(layout.count - read_rows, f"in the damaged part of the file ({_reason(error)})")
                 return
-            done += rows
+            read_rows += rows
             t, x, y, p = [columns[0][name] for name in layout.fields] if layout.fields else columns
-            yield to_events(t, x, y, p, losses)
+            yield columns_to_events(t, x, y, p, losses)

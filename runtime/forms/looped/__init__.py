@@ -1,1 +1,1 @@
-"""The loop form as the runtime has it: its file (onnx_loop.py), and calls that take sequences (sequences.py)."""
+"""The loop form in the runtime: its file (onnx_loop.py), and calls on sequences (sequences.py)."""

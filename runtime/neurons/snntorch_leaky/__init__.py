@@ -1,19 +1,19 @@
-"""snnTorch 1.0's Leaky, which resets one step late.
+"""The Leaky neuron of snnTorch 1.0, which resets one step late.
 
 Leaky         snnTorch Leaky                 h = beta * v + x - reset * v_threshold  s = h >  v_threshold
 """
 
 from __future__ import annotations
 
-from runtime.core.model.neurons import Equation, register
-from runtime.core.model.symbol import Math, States, Stepped, Terms, Value
+from runtime.core.model.neurons import Equation, register_equation
+from runtime.core.model.symbol import Math, States, StepOutput, Terms, Value
 
 
-def _leaky(m: Math, n: Terms, x: Value, state: States) -> Stepped:
-    """reset: subtract, zero or none.
+def _leaky(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
+    """Compute one step of snnTorch's Leaky neuron, with reset "subtract", "zero" or "none".
 
-    With reset_delay (its default) a spike resets the membrane in the *next* step, which compares v with v_threshold again
-    (late). Without it the membrane is reset in the step of the spike, by s - late, as snnTorch computes it.
+    With reset_delay (its default) a spike resets the membrane in the *next* step, which compares v with v_threshold
+    again (late). Without it the membrane is reset in the step of the spike, by s - late, as snnTorch computes it.
     """
     v = state["v"]
     late = m.spikes(v > n.v_threshold)
@@ -32,4 +32,6 @@ def _leaky(m: Math, n: Terms, x: Value, state: States) -> Stepped:
     return h, s, {"v": after}
 
 
-register(Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=lambda params: 1 - params["beta"]))
+register_equation(
+    Equation("Leaky", _leaky, ("reset", "reset_delay"), ("beta",), alpha=lambda params: 1 - params["beta"])
+)

@@ -1,3 +1,3 @@
-ABOUT = "Any elementwise neuron, as a program that its node carries."
+ABOUT = "Any elementwise neuron, as a program in its node."
 CONTRACT = "Neuron"
 NAMES = ("Traced",)

@@ -1,3 +1,3 @@
-ABOUT = "The page of the dashboard, and the look that pages of networks share with it."
+ABOUT = "The page of the dashboard, and the style that exported web pages share with it."
 CONTRACT = "Observer"
 PAGE = "docs/dashboard.md"

@@ -1,4 +1,7 @@
-"""`plif eval --calibrate-exit` (exits.py) and `--calibrate-decide` (rules.py): in place of an evaluation a new artifact."""
+"""`plif eval --calibrate-exit` (exits.py) and `--calibrate-decide` (rules.py): write a calibrated artifact.
+
+Both replace the evaluation.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +19,37 @@ if TYPE_CHECKING:
     from runtime.observers.calibrate.exits import ExitCalibration
     from runtime.observers.calibrate.rules import DecideCalibration
 
-    Tell = Callable[[int, int], None]
-    Found = tuple[dict[str, object], list[str]]
+    Progress = Callable[[int, int], None]
+    CalibrationResult = tuple[dict[str, object], list[str]]
 
-OURS = {"--split", "--limit", "--out"}
+ALLOWED_FLAGS = {"--split", "--limit", "--out"}
 
 
-def _share(where: str, value: object) -> object:
-    """ "0.5%" or "0.005" -> 0.005"""
+def _parse_share(flag: str, value: object) -> object:
+    """Parse a share such as "0.5%" or "0.005", and return it as a fraction."""
     if not isinstance(value, str):
         return value
-    number, percent, rest = value.partition("%")
+    number, percent, tail = value.partition("%")
     try:
-        if rest.strip():
+        if tail.strip():
             raise ValueError
         return float(number) / (100 if percent else 1)
     except ValueError:
-        raise PlifError(f"{where} {value}: expected a share such as 0.5% or 0.005") from None
+        raise PlifError(f"{flag} {value}: expected a share such as 0.5% or 0.005") from None
 
 
-def _each(where: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _parse_sources(flag: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 class CalibrationOptions(OptionRecord):
-    """Which."""
+    """The options of a calibration of the early exit or of the decision rule."""
 
     calibrate_exit: float | None = option(
         "Find the margin of an early exit that loses so little accuracy, 0.5% or 0.005, and write it into the card of a "
         "new artifact, -o NEW. Calibrate on other recordings than those that judge it.",
         default=None,
-        parse=_share,
+        parse=_parse_share,
         metavar="LOSE",
     )
     calibrate_decide: float | None = option(
@@ -59,7 +62,7 @@ class CalibrationOptions(OptionRecord):
         "Of --calibrate-decide: a recording, a folder of them, or sim:NAME?seed={1..9}&seconds=60, without any gesture; may be "
         "given several times.",
         default=None,
-        parse=_each,
+        parse=_parse_sources,
         typed=list[str] | None,
         metavar="SOURCE",
     )
@@ -67,69 +70,90 @@ class CalibrationOptions(OptionRecord):
 
 def hear(
     artifact: Path,
-    how: JudgeOptions,
-    given: Mapping[str, object],
+    options: JudgeOptions,
+    flags: Mapping[str, object],
     calibrate_exit: float | None,
     calibrate_decide: float | None,
     negatives: Sequence[str],
-) -> list[Callable[[Model, Tell], Found]]:
-    """Who does it; given: the options of the evaluation that were given."""
+) -> list[Callable[[Model, Progress], CalibrationResult]]:
+    """Return the calibration to run in place of an evaluation: a function (model, progress) -> (document, lines).
+
+    flags are the options of the evaluation that the user gave. Raises PlifError for options that do not fit together,
+    and if the new artifact cannot be written.
+    """
     if calibrate_exit is not None and calibrate_decide is not None:
         raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
     if negatives and calibrate_decide is None:
         raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
-    from runtime.observers.calibrate.exits import require_room
+    from runtime.observers.calibrate.exits import check_writable
 
     key = "exit" if calibrate_exit is not None else "decide"
-    if wrong := [flag for flag in given if flag not in OURS]:
-        raise PlifError(f"--calibrate-{key}: evaluates nothing, so {wrong[0]} says nothing; leave it out")
-    if how.out is None:
+    if unsupported := [flag for flag in flags if flag not in ALLOWED_FLAGS]:
+        raise PlifError(f"--calibrate-{key}: evaluates nothing, so {unsupported[0]} says nothing; leave it out")
+    if options.out is None:
         raise PlifError(f"--calibrate-{key}: writes a new artifact; name it with -o NEW")
-    require_room(artifact, how.out, key)
+    check_writable(artifact, options.out, key)
     if calibrate_exit is not None:
-        return [partial(_exit, artifact, how, how.out, calibrate_exit)]
+        return [partial(_calibrate_exit, artifact, options, options.out, calibrate_exit)]
     assert calibrate_decide is not None
-    return [partial(_decide, artifact, how, how.out, calibrate_decide, negatives)]
+    return [partial(_calibrate_decide, artifact, options, options.out, calibrate_decide, negatives)]
 
 
-def _exit(artifact: Path, how: JudgeOptions, out: Path, lose: float, model: Model, tell: Tell) -> Found:
+def _calibrate_exit(
+    artifact: Path, options: JudgeOptions, out: Path, lose: float, model: Model, progress: Progress
+) -> CalibrationResult:
     from runtime.observers.calibrate.exits import calibrate_exit, write_exit
 
-    found = calibrate_exit(model, how.data, lose, split=how.split, limit=how.limit, progress=tell)
-    path = write_exit(artifact, found, out)
-    return {"path": str(path), **found.to_dict()}, [*_exit_lines(found), f"wrote {path}; eval and stream use it"]
+    calibration = calibrate_exit(model, options.data, lose, split=options.split, limit=options.limit, progress=progress)
+    path = write_exit(artifact, calibration, out)
+    return {"path": str(path), **calibration.to_dict()}, [
+        *_exit_lines(calibration),
+        f"wrote {path}; eval and stream use it",
+    ]
 
 
-def _decide(
-    artifact: Path, how: JudgeOptions, out: Path, per_hour: float, negatives: Sequence[str], model: Model, tell: Tell
-) -> Found:
+def _calibrate_decide(
+    artifact: Path,
+    options: JudgeOptions,
+    out: Path,
+    per_hour: float,
+    negatives: Sequence[str],
+    model: Model,
+    progress: Progress,
+) -> CalibrationResult:
     from runtime.observers.calibrate.exits import write_key
     from runtime.observers.calibrate.rules import calibrate_decide
 
-    found = calibrate_decide(model, how.data, per_hour, negatives, split=how.split, limit=how.limit, progress=tell)
-    path = write_key(artifact, "decide", found.to_dict(), out)
-    return {"path": str(path), **found.to_dict()}, [*_decide_lines(found), f"wrote {path}; feeds without an end use it"]
-
-
-def _exit_lines(found: ExitCalibration) -> list[str]:
-    return [
-        f"margin {found.margin:g}: {found.mean_steps:.2f} steps a sample on {found.samples} of {found.data}, {found.split}",
-        f"accuracy there {100 * found.accuracy:.2f} %, with all steps {100 * found.accuracy_all_steps:.2f} %; "
-        f"at most {100 * found.lost_at_most:.2f} % are lost (95 % interval)",
+    calibration = calibrate_decide(
+        model, options.data, per_hour, negatives, split=options.split, limit=options.limit, progress=progress
+    )
+    path = write_key(artifact, "decide", calibration.to_dict(), out)
+    return {"path": str(path), **calibration.to_dict()}, [
+        *_decide_lines(calibration),
+        f"wrote {path}; feeds without an end use it",
     ]
 
 
-def _decide_lines(found: DecideCalibration) -> list[str]:
+def _exit_lines(calibration: ExitCalibration) -> list[str]:
     return [
-        f"--decide {found.rule}",
-        f"{found.false_labels} false labels in {60 * found.hours:.3g} minutes: at most {found.at_most_per_hour:.3g} an hour (95 "
-        f"% interval), allowed {found.per_hour:g}",
-        f"{found.missed} of {found.gestures} gestures of {found.data}, {found.split}, missed; the label comes after "
-        f"{_ms(found.onset_p50_ms)} ms (p90 {_ms(found.onset_p90_ms)})",
-        f"soft: {found.soft_false_labels} false labels, after {_ms(found.soft_onset_p50_ms)} ms "
-        f"(p90 {_ms(found.soft_onset_p90_ms)})",
+        f"margin {calibration.margin:g}: {calibration.mean_steps:.2f} steps a sample on {calibration.samples} of "
+        f"{calibration.data}, {calibration.split}",
+        f"accuracy there {100 * calibration.accuracy:.2f} %, with all steps {100 * calibration.accuracy_all_steps:.2f} %; "
+        f"at most {100 * calibration.lost_at_most:.2f} % are lost (95 % interval)",
     ]
 
 
-def _ms(value: float | None) -> str:
+def _decide_lines(calibration: DecideCalibration) -> list[str]:
+    return [
+        f"--decide {calibration.rule}",
+        f"{calibration.false_labels} false labels in {60 * calibration.hours:.3g} minutes: "
+        f"at most {calibration.at_most_per_hour:.3g} an hour (95 % interval), allowed {calibration.per_hour:g}",
+        f"{calibration.missed} of {calibration.gestures} gestures of {calibration.data}, {calibration.split}, "
+        f"missed; the label comes after {_format_ms(calibration.onset_p50_ms)} ms (p90 {_format_ms(calibration.onset_p90_ms)})",
+        f"soft: {calibration.soft_false_labels} false labels, after {_format_ms(calibration.soft_onset_p50_ms)} ms "
+        f"(p90 {_format_ms(calibration.soft_onset_p90_ms)})",
+    ]
+
+
+def _format_ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"

@@ -1,11 +1,12 @@
-"""Finds the margin of an early exit on a data set, and writes it into the card of a new artifact.
+"""Calibration of the early-exit margin on a data set; the margin is written into the card of a new artifact.
 
-    b      samples that are right with all their steps and wrong with an early exit
-    kept   a margin whose loss is surely small: the upper end of the 95 % interval of b / n is at most `lose`
+    lost     samples that are right with all their steps and wrong with an early exit
+    allowed  a margin with a loss that is small with confidence: the upper end of the 95 % interval of lost / n is at
+      most `lose`
 
-The smallest such margin is taken, so that what it loses elsewhere is bounded by the samples that it was found on, and not by
-luck: with n samples no loss below about 3.84 / n can be shown. Calibrate on other recordings than those that judge the
-network; simulated ones will do where they resemble real ones.
+The calibration takes the smallest such margin. The number of samples bounds its loss on other data: with n samples no
+loss below about 3.84 / n can be shown. Calibrate on other recordings than those of the final evaluation. Simulated
+recordings suffice if they resemble the real ones.
 """
 
 from __future__ import annotations
@@ -21,30 +22,37 @@ from typing import Any
 from runtime.core.api import Model
 from runtime.core.base.declared import SampleOptions
 from runtime.core.base.errors import CheckFailed, PlifError
-from runtime.core.base.files import check_replaceable, read_regular, whole_or_nothing
+from runtime.core.base.files import atomic_write, check_replaceable, read_regular
 from runtime.core.base.options import with_fields
-from runtime.core.measure.evaluate.samples import SplitOf
-from runtime.core.measure.metrics import wilson
-from runtime.core.model.artifacts import CARD_KEY, Kind, kind_of
-from runtime.core.model.card import encode, read_card
-from runtime.core.model.digest import seal
+from runtime.core.measure.evaluate.samples import DatasetSplit
+from runtime.core.measure.metrics import wilson_interval
+from runtime.core.model.artifacts import CARD_KEY, Kind, detect_kind
+from runtime.core.model.card import encode_card, read_card
+from runtime.core.model.digest import write_digest
 from runtime.core.model.readers.onnx_contents import read_model
-from runtime.core.model.readers.onnx_wire import MODEL_METADATA, copied, fields, metadata_entry, put
+from runtime.core.model.readers.onnx_wire import (
+    MODEL_METADATA,
+    copy_field,
+    encode_field,
+    iterate_fields,
+    read_metadata_entry,
+)
 from runtime.core.model.readers.torch_zip import read_card_text
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 from runtime.observers.evaluation_report.curves import exit_curve
-from runtime.observers.evaluation_report.trace import trace
+from runtime.observers.evaluation_report.trace import trace_samples
 
 KEY = "exit"
 
 
 @dataclass(frozen=True)
 class ExitCalibration:
-    """The card's key `exit`.
+    """The result of an early-exit calibration: the record under the card's key `exit`.
 
     margin      of an early exit
     lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
-    data, split, samples   what it was found on;  mean_steps, accuracy: there;  accuracy_all_steps: there, without an exit
+    data, split, samples   the calibration data;  mean_steps, accuracy: measured there;  accuracy_all_steps: without
+      an exit
     """
 
     margin: float
@@ -65,41 +73,41 @@ class ExitCalibration:
 def calibrate_exit(
     model: Model, data: str, lose: float, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> ExitCalibration:
-    """The smallest margin that loses at most the share `lose` (0..1) of the samples of `NAME:DIR`.
+    """Return the smallest early-exit margin that loses at most the share `lose` (0..1) of the samples of `NAME:DIR`.
 
-    Raises CheckFailed where no margin can be shown to keep that bound, PlifError where the artifact cannot exit early.
+    Raises CheckFailed if no margin can be shown to keep that bound, PlifError if the artifact cannot exit early.
     """
-    some = SampleOptions(**options)
+    options_ = SampleOptions(**options)
     if not 0 < lose < 1:
         raise PlifError(f"--calibrate-exit {lose:g}: expected a share between 0 and 1, e.g. 0.5% or 0.005")
-    for part in hearing("exits"):
+    for part in find_observers("exits"):
         part.load("check_exits")(model)
-    dataset = SplitOf(data, some.split).open(model)
-    count = len(dataset) if some.limit is None else min(some.limit, len(dataset))
-    traces = trace(model, dataset, range(count), progress=progress)
+    dataset = DatasetSplit(data, options_.split).open(model)
+    count = len(dataset) if options_.limit is None else min(options_.limit, len(dataset))
+    traces = trace_samples(model, dataset, range(count), progress=progress)
     n = len(traces)
     if n == 0:
         raise PlifError(f"{data}: none of {count} recordings can be read")
-    if wilson(0, n)[1] > lose:
+    if wilson_interval(0, n)[1] > lose:
         raise CheckFailed(
-            f"{data}: on {n} samples no loss below {100 * wilson(0, n)[1]:.2f} % can be shown, even if none is lost; "
-            f"--calibrate-exit {100 * lose:g}% needs {_needed(lose)} samples"
+            f"{data}: on {n} samples no loss below {100 * wilson_interval(0, n)[1]:.2f} % can be shown, even if none is lost; "
+            f"--calibrate-exit {100 * lose:g}% needs {_samples_needed(lose)} samples"
         )
     rows = exit_curve(traces, model.voters, model.T)
     chosen = None
     for row in reversed(rows):
-        if wilson(row["lost"], n)[1] > lose:
+        if wilson_interval(row["lost"], n)[1] > lose:
             break
         chosen = row
     if chosen is None:
         raise CheckFailed(f"{data}: no margin loses at most {100 * lose:g} % of {n} samples; nothing was written")
-    full = sum(int(one.answers[-1] == one.truth) for one in traces) / n
+    full = sum(int(sample.answers[-1] == sample.truth) for sample in traces) / n
     return ExitCalibration(
         chosen["margin"],
         lose,
-        wilson(chosen["lost"], n)[1],
+        wilson_interval(chosen["lost"], n)[1],
         data,
-        some.split,
+        options_.split,
         n,
         chosen["steps"],
         chosen["accuracy"],
@@ -107,21 +115,22 @@ def calibrate_exit(
     )
 
 
-def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
-    """The kind of a file whose card with `exit`, or `decide`, can be written to `path`; asked before minutes are spent.
+def check_writable(artifact: Path, path: Path, key: str = KEY) -> Kind:
+    """Check that a card with the new key can be written to `path`, and return the artifact's kind.
 
-    Raises PlifError for what is neither an ONNX nor a .plif file, nor with `decide` a model.pt, and where `path` is that file or
-    no place for one.
+    key is "exit" or "decide". The check runs before minutes of calibration. Raises PlifError if the artifact is
+    neither an ONNX nor a .plif file (nor, with `decide`, a model.pt), and if `path` is that file or cannot be
+    written.
     """
-    kind = kind_of(artifact)
+    kind = detect_kind(artifact)
     if kind.no_exit and key == KEY:
         raise PlifError(
             f"{artifact}: {kind.no_exit}; calibrate its ONNX artifact, and compare the votes with that margin"
         )
     if kind.with_card is None and kind.name != "onnx" and (kind.name, key) != ("model", "decide"):
-        what = "an early exit" if key == KEY else "a rule of deciding"
+        content = "an early exit" if key == KEY else "a rule of deciding"
         raise PlifError(
-            f"{artifact}: is {kind.name}; {what} is written into an ONNX artifact or a .plif file: export it to one"
+            f"{artifact}: is {kind.name}; {content} is written into an ONNX artifact or a .plif file: export it to one"
         )
     if path.exists() and path.samefile(artifact):
         raise PlifError(f"{path}: is the artifact itself; name a new file with -o")
@@ -131,59 +140,67 @@ def require_room(artifact: Path, path: Path, key: str = KEY) -> Kind:
     return kind
 
 
-def write_exit(artifact: str | Path, found: ExitCalibration, path: str | Path) -> Path:
-    """Writes `artifact` with the key `exit` in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
-    return write_key(artifact, KEY, found.to_dict(), path)
+def write_exit(artifact: str | Path, calibration: ExitCalibration, path: str | Path) -> Path:
+    """Write a copy of `artifact` to `path` with an early-exit calibration in its card.
+
+    The digest in the card is updated. Raises PlifError as `check_writable` does.
+    """
+    return write_key(artifact, KEY, calibration.to_dict(), path)
 
 
 def write_key(artifact: str | Path, key: str, record: dict[str, object], path: str | Path) -> Path:
-    """Writes `artifact` with this key in its card, and the digest that fits, to `path`. Raises as `require_room` does."""
+    """Write a copy of `artifact` to `path` with the record under this key in its card.
+
+    The digest in the card is updated. Raises PlifError as `check_writable` does.
+    """
     artifact, path = Path(artifact), Path(path)
-    kind = require_room(artifact, path, key)
+    kind = check_writable(artifact, path, key)
     card = read_card(artifact)
     card[key] = record
     if kind.with_card is not None:
-        whole = kind.write_card(artifact, card)
+        content = kind.write_card(artifact, card)
     elif kind.name == "model":
-        whole = _model_with_card(artifact, encode(card))
+        content = _replace_model_card(artifact, encode_card(card))
     else:
-        seal(card, kind.read_contents(artifact))
-        whole = _onnx_with_card(read_model(artifact), encode(card))
-    with whole_or_nothing(path) as (part,):
-        part.write_bytes(whole)
+        write_digest(card, kind.read_contents(artifact))
+        content = _replace_onnx_card(read_model(artifact), encode_card(card))
+    with atomic_write(path) as (part,):
+        part.write_bytes(content)
     return path
 
 
-def _needed(lose: float) -> int:
-    """Samples with which, if none is lost, the loss is shown to be at most `lose`."""
+def _samples_needed(lose: float) -> int:
+    """Return the number of samples, none of them lost, that shows a loss of at most `lose`."""
     n = 1
-    while wilson(0, n)[1] > lose:
+    while wilson_interval(0, n)[1] > lose:
         n = int(n * 1.02) + 1
     return n
 
 
-def _onnx_with_card(model: bytes, card: str) -> bytes:
-    """The ONNX model with another card; everything else stays as it was."""
+def _replace_onnx_card(model: bytes, card: str) -> bytes:
+    """Return the bytes of an ONNX model with its card replaced, everything else unchanged."""
     file = io.BytesIO(model)
-    spans = list(fields(file, 0, len(model)))
-    of_card = [
-        span for span in spans if span[:2] == (MODEL_METADATA, 2) and metadata_entry(file, *span[2:])[0] == CARD_KEY
+    spans = list(iterate_fields(file, 0, len(model)))
+    card_spans = [
+        span
+        for span in spans
+        if span[:2] == (MODEL_METADATA, 2) and read_metadata_entry(file, *span[2:])[0] == CARD_KEY
     ]
-    kept = b"".join(copied(file, span) for span in spans if span not in of_card)
-    return kept + put(MODEL_METADATA, put(1, CARD_KEY.encode()) + put(2, card.encode()))
+    content = b"".join(copy_field(file, span) for span in spans if span not in card_spans)
+    return content + encode_field(MODEL_METADATA, encode_field(1, CARD_KEY.encode()) + encode_field(2, card.encode()))
 
 
-def _model_with_card(path: Path, text: str) -> bytes:
-    """The bytes of a model.pt with this card in place of its own."""
-    old, found = read_card_text(path).encode(), io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(read_regular(path))) as whole, zipfile.ZipFile(found, "w") as copy:
-        for name in whole.namelist():
-            content = whole.read(name)
+def _replace_model_card(path: Path, text: str) -> bytes:
+    """Return the bytes of a model.pt with its card replaced, everything else unchanged."""
+    old, buffer = read_card_text(path).encode(), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(read_regular(path))) as source, zipfile.ZipFile(buffer, "w") as copy:
+        for name in source.namelist():
+            content = source.read(name)
             if name.endswith("/data.pkl"):
-                content = content.replace(_pickled(old), _pickled(text.encode()), 1)
+                content = content.replace(_pickle_text(old), _pickle_text(text.encode()), 1)
             copy.writestr(zipfile.ZipInfo(name), content)
-    return found.getvalue()
+    return buffer.getvalue()
 
 
-def _pickled(text: bytes) -> bytes:
+def _pickle_text(text: bytes) -> bytes:
     return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text

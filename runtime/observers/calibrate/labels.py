@@ -1,6 +1,7 @@
-"""Labels over time: what a rule says of outputs that are stored, and whether that is right, late or false.
+"""Labels over time: the labels that a decision rule gives for recorded outputs, and their scores.
 
-A network runs once over a feed; then any number of rules decide about its outputs, by the code that decides in a stream.
+A network runs once over a feed. Then any number of rules decide about its outputs, by the code that decides in a
+stream.
 """
 
 from __future__ import annotations
@@ -21,35 +22,40 @@ from runtime.core.events.frame import Frame
 from runtime.core.stream.decide import Rules
 from runtime.native.interface import GAP
 
-ALARM_US = 50_000  # a label that is shorter is none
+ALARM_US = 50_000  # a shorter label does not count
 Span = tuple[int, int]  # from, to, in us
 
 
 @dataclass(frozen=True, eq=False)
-class Outputs:
-    """A feed as the network saw it: each frame without its pixels, y [steps, rows, classes], and the membranes at its end."""
+class FeedOutputs:
+    """The recorded outputs of a network over one feed: frames without pixels, y [steps, rows, classes], end state.
+
+    The end state is a snapshot of the membranes.
+    """
 
     frames: list[Frame]
     y: np.ndarray
     end: Snapshot | None = None
 
     @cached_property
-    def times(self) -> np.ndarray:
-        """int64 [steps, 4], as rules take the frames: start and end in us, events, flags."""
-        rows = [(one.t_start_us, one.t_end_us, one.events, one.discontinuity * GAP) for one in self.frames]
+    def frame_times(self) -> np.ndarray:
+        """The frame times int64 [steps, 4] for decision rules: start and end in us, events, flags."""
+        rows = [(frame.t_start_us, frame.t_end_us, frame.events, frame.discontinuity * GAP) for frame in self.frames]
         return np.array(rows, np.int64).reshape(-1, 4)
 
 
-class Said(NamedTuple):
-    """The class after each step, int64 [steps], below zero for none: the firm answer, and the soft one."""
+class Labels(NamedTuple):
+    """The class index after each step, int64 [steps], negative for no label: firm answers and soft answers."""
 
     firm: np.ndarray
     soft: np.ndarray
 
 
-class Heard(NamedTuple):
-    """One gesture: when its label came (ms, None for never), changes of the label from then on, and whether no other label was
-    shown for as long."""
+class GestureScore(NamedTuple):
+    """The score of one gesture: onset_ms, label changes after the onset, and whether the label was right.
+
+    onset_ms is when its label came (ms, None for never). It is right if no other label was shown for as long.
+    """
 
     onset_ms: float | None
     changes: int
@@ -57,81 +63,96 @@ class Heard(NamedTuple):
 
 
 class FalseLabels(NamedTuple):
-    """What is false where nothing is to be said: seconds in all and with a label, and labels of each class, int64 [classes]."""
+    """False labels in a time without gestures: seconds in all, seconds with a label, and counts int64 [classes]."""
 
     seconds: float
     labelled_s: float
     counts: np.ndarray
 
 
-def rules_of(model: OpenModel, decide: str, reset: str) -> Rules:
+def make_rules(model: OpenModel, decide: str, reset: str) -> Rules:
     return Rules(model.classes, model.voters, model.T, decide, reset)
 
 
-def step_all(
+def run_feed(
     model: OpenModel,
     frames: Iterable[Frame],
     reset: str = "never",
     decide: str = "sum",
-    before: Outputs | None = None,
-) -> Outputs:
-    """Runs the network once over a whole feed, with the resets that it has under that rule; from the membranes on that were
-    there at the end of `before`."""
-    rules, kept, outputs = rules_of(model, decide, reset), [], []
+    before: FeedOutputs | None = None,
+) -> FeedOutputs:
+    """Run the network once over a whole feed, with the resets of the rule, and return its outputs.
+
+    `before` gives the membranes to start from: those at its end.
+    """
+    rules, stepped, outputs = make_rules(model, decide, reset), [], []
     session, rows = Session(model, rules.rows), list(range(rules.rows))
     if before is not None and before.end is not None:
         session.restore(before.end)
     for frame in frames:
-        rules.begin(frame, frame.discontinuity * GAP, session, rows)
+        rules.apply_resets(frame, frame.discontinuity * GAP, session, rows)
         outputs.append(y := session.step(np.stack([frame.x] * rules.rows), counted=True))
-        rules.after(y)
+        rules.after_step(y)
         frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
-        kept.append(frame)
-    return Outputs(kept, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)), session.snapshot())
+        stepped.append(frame)
+    return FeedOutputs(stepped, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)), session.snapshot())
 
 
-def say(model: OpenModel, decide: str, reset: str, steps: Outputs) -> Said:
-    """What a rule says of stored outputs."""
-    return Said(*rules_of(model, decide, reset).say(steps.times, steps.y).T)
+def decide_labels(model: OpenModel, decide: str, reset: str, outputs: FeedOutputs) -> Labels:
+    """Return the firm and soft labels that a decision rule gives for recorded outputs."""
+    return Labels(*make_rules(model, decide, reset).decide_stored(outputs.frame_times, outputs.y).T)
 
 
-def hear(said: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> Heard:
-    """A gesture of class `label` in the time of `span`, whose label may be expected from since_us on. said int64 [steps]."""
+def score_gesture(labels: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> GestureScore:
+    """Score one gesture of class `label` within the time `span`, from the labels int64 [steps] of a feed.
+
+    Its label may be expected from since_us on.
+    """
     t_us = np.array([frame.t_end_us for frame in frames])
-    first, end = (int(np.searchsorted(t_us, one, "right")) for one in span)
-    mine, lasts_us = said[first:end].tolist(), np.diff(t_us, prepend=0)[first:end]
-    at = mine.index(label) if label in mine else None
-    right = longest(mine, lasts_us) == label
-    if at is None:
-        return Heard(None, 0, right)
-    onset_ms = max(int(t_us[first + at]) - since_us, 0) / 1e3
-    return Heard(onset_ms, sum(a != b for a, b in pairwise(mine[at:])), right)
+    first, end = (int(np.searchsorted(t_us, t, "right")) for t in span)
+    shown, lasts_us = labels[first:end].tolist(), np.diff(t_us, prepend=0)[first:end]
+    onset = shown.index(label) if label in shown else None
+    right = longest_label(shown, lasts_us) == label
+    if onset is None:
+        return GestureScore(None, 0, right)
+    onset_ms = max(int(t_us[first + onset]) - since_us, 0) / 1e3
+    return GestureScore(onset_ms, sum(a != b for a, b in pairwise(shown[onset:])), right)
 
 
-def longest(said: Iterable[int], lasts_us: Iterable[int]) -> int | None:
-    """The class that was shown for longest, None where none was: `said` after each step, below zero for none."""
-    shown: dict[int, int] = {}
-    for one, lasts in zip(said, lasts_us, strict=True):
-        if one >= 0:
-            shown[one] = shown.get(one, 0) + int(lasts)
-    return max(shown, key=lambda one: shown[one]) if shown else None
+def longest_label(labels: Iterable[int], lasts_us: Iterable[int]) -> int | None:
+    """Return the class that was shown for the longest time, or None if none was shown.
+
+    labels are the classes after each step, negative for none; lasts_us are the durations of the steps.
+    """
+    durations: dict[int, int] = {}
+    for label, lasts in zip(labels, lasts_us, strict=True):
+        if label >= 0:
+            durations[label] = durations.get(label, 0) + int(lasts)
+    return max(durations, key=lambda label: durations[label]) if durations else None
 
 
 def false_labels(
-    said: np.ndarray, frames: Sequence[Frame], classes: int, other: int | None, where: Sequence[Span] | None = None
+    labels: np.ndarray,
+    frames: Sequence[Frame],
+    classes: int,
+    other_class: int | None,
+    spans: Sequence[Span] | None = None,
 ) -> FalseLabels:
-    """Runs of one label, not "other", of at least ALARM_US that are within `where`; None is everywhere. said int64 [steps]."""
+    """Count the false labels of a feed: runs of one label of at least ALARM_US within `spans`.
+
+    labels is int64 [steps]. The class `other_class` is not a false label. spans None means the whole feed.
+    """
     seconds = labelled_s = 0.0
-    counts, at, label, since_us, counted = np.zeros(classes, np.int64), 0, -1, 0, True
-    for one, frame in zip(said.tolist(), frames, strict=True):
+    counts, span, label, since_us, counted = np.zeros(classes, np.int64), 0, -1, 0, True
+    for index, frame in zip(labels.tolist(), frames, strict=True):
         inside = True
-        if where is not None:
-            while at < len(where) and where[at][1] <= frame.t_start_us:
-                at += 1
-            inside = at < len(where) and where[at][0] <= frame.t_start_us
-        now = -1 if one == other else max(one, -1)
-        if now != label:
-            label, since_us, counted = now, frame.t_start_us, False
+        if spans is not None:
+            while span < len(spans) and spans[span][1] <= frame.t_start_us:
+                span += 1
+            inside = span < len(spans) and spans[span][0] <= frame.t_start_us
+        current = -1 if index == other_class else max(index, -1)
+        if current != label:
+            label, since_us, counted = current, frame.t_start_us, False
         if inside:
             lasted_s = (frame.t_end_us - frame.t_start_us) / 1e6
             seconds, labelled_s = seconds + lasted_s, labelled_s + lasted_s * (label >= 0)
@@ -142,7 +163,7 @@ def false_labels(
 
 
 def poisson_interval(n: int) -> tuple[float, float]:
-    """The 95 % interval of the mean of a Poisson count n, by Byar's approximation."""
+    """Return the 95 % interval of the mean of a Poisson count n, by Byar's approximation."""
     z = Z95
     low = n * (1 - 1 / (9 * n) - z / (3 * math.sqrt(n))) ** 3 if n else 0.0
     high = (n + 1) * (1 - 1 / (9 * (n + 1)) + z / (3 * math.sqrt(n + 1))) ** 3

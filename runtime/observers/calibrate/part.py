@@ -1,4 +1,6 @@
-ABOUT = "When a sample may end early, and by which rule feeds are decided, found on a data set and written into a card."
+ABOUT = (
+    "Calibrates the early exit and the decision rule on a data set, and writes them into the card of a new artifact."
+)
 CONTRACT = "Observer"
 HEARS = ("instead of eval",)
 OPTIONS = "CalibrationOptions"

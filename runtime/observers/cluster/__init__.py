@@ -1,4 +1,4 @@
-"""`--cluster`: the workers of an evaluation are on many machines (ray_workers.py)."""
+"""`--cluster`: run the workers of an evaluation on many machines (ray_workers.py)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from runtime.core.base.errors import PlifError
 from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.observers.evaluation_workers.run import Elsewhere
+    from runtime.observers.evaluation_workers.run import RemoteRunner
 
 
 class ClusterOptions(OptionRecord):
-    """Which."""
+    """The option that names a Ray cluster."""
 
     cluster: str | None = option(
         "Workers on a Ray cluster: HOST:PORT of its head, or one made here.", default=None, metavar="ADDRESS|local"
     )
 
 
-def hear(keep: Path | None, cluster: str) -> list[Elsewhere]:
-    """Who does shards there. Raises PlifError where other machines cannot see what is written."""
+def hear(keep: Path | None, cluster: str) -> list[RemoteRunner]:
+    """Return the runner that evaluates shards on the cluster.
+
+    Raises PlifError if other machines cannot see the written files.
+    """
     if cluster != "local" and keep is None:
         raise PlifError(f"--cluster {cluster}: name a folder that all machines share with --out DIR")
     from functools import partial

@@ -1,12 +1,13 @@
-"""Workers on many machines: shards on Ray, an existing engine for that (extra `cluster`, Apache-2.0).
+"""Workers on many machines: shards on Ray, an existing engine for that purpose (extra `cluster`, Apache-2.0).
 
-One actor for each core keeps its engine open and does shard after shard. Actors read the artifact and the data, and write the
-shards, at the same paths as the program that began (a shared file system). Predictions are keyed by the sample's number, so
-nothing is counted twice, and no average of averages is taken: what is added up are the rows. An actor or a machine that dies
-costs the shard that it was at; a driver that dies is resumed with what lies in the folder.
+One actor for each core keeps its engine open and evaluates shard after shard. Actors read the artifact and the data,
+and write the shards, at the same paths as the driver (a shared file system). Predictions are keyed by the sample's
+number, so nothing is counted twice, and rows are added up, never averages. An actor or a machine that dies costs its
+current shard. A killed driver is resumed with the shards in the folder.
 
-Of a local cluster whose driver was killed, the kernel ends most processes; Ray's agents would look for it for a minute. So a
-process of ours waits for the end of the driver, ends who still writes into the cluster's logs, and removes its folder.
+If the driver of a local cluster is killed, the kernel ends most processes, but Ray's agents look for it for a minute.
+So a cleanup process waits for the end of the driver, ends the processes that still write into the cluster's logs, and
+removes its folder.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.base.grammar import parse_address
 from runtime.core.base.telemetry import RAY_NODE
 from runtime.core.measure.evaluate.loop import Tally
-from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
+from runtime.observers.evaluation_workers.worker import Job, OnTally, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
@@ -38,7 +39,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
 }
-_AFTERWARDS = """
+_CLEANUP = """
 import sys
 sys.path[:] = filter(None, sys.path)  # nothing from the folder that the user happens to be in
 import os, shutil, time
@@ -66,37 +67,48 @@ TOKEN = secrets.token_hex(32)  # of local clusters; one for all, since Ray reads
 
 
 def run_on_cluster(
-    address: str, job: Job, shards: Sequence[int], workers: int | None, tell: Tell, hired: Callable[[int], None]
+    address: str,
+    job: Job,
+    shards: Sequence[int],
+    workers: int | None,
+    on_tally: OnTally,
+    on_workers: Callable[[int], None],
 ) -> Generator[int, None, None]:
-    """Does the shards on the cluster at `address` (HOST:PORT, ray://HOST:PORT, auto), or on a `local` one that ends with the run.
+    """Evaluate shards on a Ray cluster, and yield the number of each finished shard.
 
-    workers  actors; None: one for each core of the cluster. `hired` hears how many there are
-    Raises PlifError where the cluster cannot be reached, where an actor does, and where one shard has ended MOST_DEATHS of them.
+    address    HOST:PORT, ray://HOST:PORT or auto; `local` starts a cluster that ends with the run
+    workers    actors; None: one for each core of the cluster. `on_workers` is called with their number
+
+    Raises PlifError if the cluster cannot be reached, if an actor does, and if one shard has ended MAX_DEATHS actors.
     """
-    with _connected(address, workers) as ray:
+    with _connect(address, workers) as ray:
         n = min(workers or max(1, int(ray.cluster_resources().get("CPU", 1))), len(shards))
-        hired(n)
-        yield from _run(ray, job, deque(shards), n, tell)
+        on_workers(n)
+        yield from _run_shards(ray, job, deque(shards), n, on_tally)
 
 
 @contextmanager
-def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
-    """The module `ray`, with a cluster behind it."""
+def _connect(address: str, workers: int | None) -> Iterator[ModuleType]:
+    """Connect to a Ray cluster for the duration of the context, and yield the module `ray`."""
     environment = {**ENVIRONMENT, **os.environ}
     if address == LOCAL or _has_token():
-        environment.setdefault("RAY_AUTH_MODE", "token")  # a cluster that wants none takes one, too
+        environment.setdefault("RAY_AUTH_MODE", "token")  # a cluster without tokens accepts one as well
     options: dict[str, object] = {"address": address, "logging_level": "error", "log_to_driver": False}
     with ExitStack() as stack:
-        stack.enter_context(_environment(environment))
+        stack.enter_context(_set_environment(environment))
         starting = stack.enter_context(ExitStack())
         if address == LOCAL:
-            starting.enter_context(_environment(RAY_NODE))  # the node hands it on to its workers
+            starting.enter_context(_set_environment(RAY_NODE))  # the node hands it on to its workers
         try:
             ray = import_module("ray")
         except ImportError:
             raise MissingExtra("--cluster", "cluster") from None
-        if address == LOCAL:  # more actors than cores are slower, not wrong
-            options |= {"num_cpus": workers, "include_dashboard": False, "_temp_dir": stack.enter_context(_alone(ray))}
+        if address == LOCAL:  # more actors than cores are slower, but allowed
+            options |= {
+                "num_cpus": workers,
+                "include_dashboard": False,
+                "_temp_dir": stack.enter_context(_private_folder(ray)),
+            }
         elif address != "auto":
             _require_listener(address)
         if address != LOCAL and "//" not in address:
@@ -104,7 +116,7 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
-            raise _nobody(address, " ".join(str(error).split())[:200]) from None
+            raise _unreachable_error(address, " ".join(str(error).split())[:200]) from None
         stack.callback(ray.shutdown)
         starting.close()
         if address == LOCAL and not ipaddress.ip_address(ray.nodes()[0]["NodeManagerAddress"]).is_loopback:
@@ -119,10 +131,10 @@ def _connected(address: str, workers: int | None) -> Iterator[ModuleType]:
 
 
 @contextmanager
-def _environment(during: Mapping[str, str]) -> Iterator[None]:
-    """These variables of the environment; afterwards they are as before."""
-    before = {name: os.environ.get(name) for name in during}
-    os.environ.update(during)
+def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the duration of the context, and restore them afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -139,16 +151,19 @@ def _has_token() -> bool:
 
 
 @contextmanager
-def _alone(ray: ModuleType) -> Iterator[str]:
-    """A folder for a local cluster, which then is this account's alone: Ray listens at 127.0.0.1 instead of at all addresses,
-    and gets a token and a folder that nobody else can read. (It would write a token for all to read, and let all write.)"""
+def _private_folder(ray: ModuleType) -> Iterator[str]:
+    """Create the private folder and token of a local Ray cluster, and yield the folder.
+
+    Ray then listens at 127.0.0.1 instead of all addresses, with a token and a folder that no other account can read.
+    (By itself it writes a token that all can read, into a folder that all can write.)
+    """
     constants = ray._private.ray_constants
     network, token = constants.ENABLE_RAY_CLUSTER, os.environ.get("RAY_AUTH_TOKEN")
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="plif-ray-", dir=os.environ.get("RAY_TMPDIR"))
-        command, nobody = [sys.executable, "-c", _AFTERWARDS, folder, str(os.getpid())], subprocess.DEVNULL
+        command, devnull = [sys.executable, "-c", _CLEANUP, folder, str(os.getpid())], subprocess.DEVNULL
         stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=nobody, stderr=nobody, start_new_session=True)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, start_new_session=True)
         )
         try:
             constants.ENABLE_RAY_CLUSTER = False
@@ -163,25 +178,25 @@ def _alone(ray: ModuleType) -> Iterator[str]:
 
 
 def _require_listener(address: str) -> None:
-    """Refuses an address where nobody listens: Ray would try for more than a minute, and print a page."""
+    """Refuse a cluster address without a listener: Ray would try for over a minute, and print a page."""
     try:
         place = parse_address("--cluster", address.rpartition("//")[2], "HOST:PORT of its head")
         socket.create_connection(place, CONNECT_S).close()
     except (OSError, PlifError) as error:
-        raise _nobody(address, str(error)) from None
+        raise _unreachable_error(address, str(error)) from None
 
 
 def _require_token(ray: ModuleType, address: str) -> None:
-    """Refuses a cluster that will refuse us: Ray would print pages for 20 seconds, and its error does not say why."""
+    """Refuse a cluster that rejects our token: Ray prints pages for 20 seconds, and its error lacks the reason."""
     why = "RAY_AUTH_MODE=token, and there is none"
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or _has_token():  # Ray aborts where it lacks one
         try:
-            at = ray._private.services.canonicalize_bootstrap_address(address)
-            ray._raylet.GcsClient(at, cluster_id="0" * 56).check_alive([], timeout=CONNECT_S)
+            head = ray._private.services.canonicalize_bootstrap_address(address)
+            ray._raylet.GcsClient(head, cluster_id="0" * 56).check_alive([], timeout=CONNECT_S)
             return
         except Exception as error:
             why = "InvalidAuthToken"
-            if why not in str(error):  # that our number is not the cluster's, say; the rest is for ray.init to find
+            if why not in str(error):  # for example, cluster_id differs; ray.init reports other problems
                 return
     raise PlifError(
         f"--cluster {address}: no token that the Ray cluster there takes ({why}); copy ~/.ray/auth_token of its head to this "
@@ -189,7 +204,7 @@ def _require_token(ray: ModuleType, address: str) -> None:
     )
 
 
-def _nobody(address: str, why: str) -> PlifError:
+def _unreachable_error(address: str, why: str) -> PlifError:
     if address == LOCAL:
         return PlifError(f"--cluster local: Ray does not start here ({why})")
     return PlifError(
@@ -199,9 +214,9 @@ def _nobody(address: str, why: str) -> PlifError:
 
 
 class _Actor:
-    """What runs on the cluster: a worker that stays. It answers (shard, what was done), or the error of the user's file.
+    """A worker on the cluster that stays open; it answers (shard, tally), or the PlifError of a shard.
 
-    place  the driver's working folder, from which relative paths count
+    place  the driver's working folder, to which paths are relative
     """
 
     def __init__(self, job: Job, place: str) -> None:
@@ -209,13 +224,13 @@ class _Actor:
         self._worker: Worker | None = None
 
     def run(self, k: int) -> tuple[int, Tally] | PlifError:
-        done = Tally()
+        tally = Tally()
         try:
             self._worker = self._worker or self._begin()
-            self._worker.run(k, done.add)
+            self._worker.run(k, tally.add)
         except PlifError as error:
             return error
-        return k, done
+        return k, tally
 
     def _begin(self) -> Worker:
         try:
@@ -227,18 +242,20 @@ class _Actor:
         return Worker(self._job)
 
 
-def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, tell: Tell) -> Generator[int, None, None]:
+def _run_shards(
+    ray: ModuleType, job: Job, waiting: deque[int], count: int, on_tally: OnTally
+) -> Generator[int, None, None]:
     remote = ray.remote(num_cpus=1)(_Actor)
     deaths: Counter[int] = Counter()
-    working: dict[object, tuple[Any, int]] = {}  # what is waited for -> the actor, and its shard
+    working: dict[object, tuple[Any, int]] = {}  # pending result -> (actor, shard)
 
-    def give(actor: Any) -> None:
+    def assign(actor: Any) -> None:
         if waiting:
             k = waiting.popleft()
             working[actor.run.remote(k)] = (actor, k)
 
     for _ in range(count):
-        give(remote.remote(job, os.getcwd()))
+        assign(remote.remote(job, os.getcwd()))
     while working:
         (ready,), _ = ray.wait(list(working))
         actor, k = working.pop(ready)
@@ -246,19 +263,19 @@ def _run(ray: ModuleType, job: Job, waiting: deque[int], count: int, tell: Tell)
             answer = ray.get(ready)
         except ray.exceptions.RayActorError as error:
             deaths[k] += 1
-            job.survive(k, deaths[k], " ".join(str(error).split())[:200])
+            job.report_death(k, deaths[k], " ".join(str(error).split())[:200])
             waiting.appendleft(k)
-            give(remote.remote(job, os.getcwd()))
+            assign(remote.remote(job, os.getcwd()))
             continue
         if isinstance(answer, PlifError):
             raise answer
-        _, done = answer
+        _, tally = answer
         if not (job.folder / f"{k:06d}.jsonl").is_file():
             raise PlifError(
                 f"{job.folder}: a worker wrote shard {k} there, and it is not here; --out must be a folder that all "
                 "machines share, at the same path"
             )
-        tell(done)
+        on_tally(tally)
         yield k
-        give(actor)
+        assign(actor)
         del actor  # one without work leaves its core to the one that waits in the place of a machine that died

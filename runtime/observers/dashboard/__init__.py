@@ -1,4 +1,7 @@
-"""A window on a running stream in the browser: `plif stream ... --dashboard [HOST:]PORT`, in Python Dashboard (dashboard.py)."""
+"""The dashboard of a running stream in the browser: `plif stream ... --dashboard [HOST:]PORT`.
+
+The Python class is Dashboard (dashboard.py).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DashboardOptions(OptionRecord):
-    """Who shows it."""
+    """The option that opens a dashboard of the stream."""
 
     dashboard: str | None = option(
         "A page in the browser that shows and steers it.", default=None, metavar="[HOST:]PORT"
@@ -19,7 +22,7 @@ class DashboardOptions(OptionRecord):
 
 
 def hear(as_json: bool, dashboard: str) -> list[Observer]:
-    """The observers of a stream that is to be seen in a browser."""
-    from runtime.observers.dashboard.dashboard import Announced
+    """Return the observer that shows a stream as a dashboard in the browser."""
+    from runtime.observers.dashboard.dashboard import StreamDashboard
 
-    return [Announced(dashboard)]
+    return [StreamDashboard(dashboard)]

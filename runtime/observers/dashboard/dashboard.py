@@ -1,12 +1,13 @@
-"""A window on a running stream in the browser: `plif stream ... --dashboard [HOST:]PORT`.
+"""The dashboard of a running stream in the browser: `plif stream ... --dashboard [HOST:]PORT`.
 
     with Dashboard("127.0.0.1:0") as dashboard:
         running = model.stream(source, observers=[dashboard])
         print(dashboard.address)
         for decision in running: ...
 
-An observer of the stream (runtime.core.stream.observe) that gathers into a Board and a server that shows it. Access rules:
-access.py. Needs the extra [dashboard] (Starlette, uvicorn, websockets); nothing is loaded from elsewhere, so it works offline.
+It is an observer of the stream (runtime.core.stream.observe) that writes into a Board, and a server that shows it.
+The access rules are in access.py. It needs the extra [dashboard] (Starlette, uvicorn, websockets). The page loads
+nothing from elsewhere, so it works offline.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.base.grammar import parse_address
 from runtime.core.base.text import printable, say
 from runtime.core.base.version import __version__
-from runtime.core.events.sources.base import ASK, turns_itself
+from runtime.core.events.sources.base import ASK, is_rotated_by_format
 from runtime.core.stream.observe import Observer
-from runtime.observers.dashboard.access import TOKEN_VARIABLE, Access, is_loopback, keep_token, known_names, new_token
+from runtime.observers.dashboard.access import (
+    TOKEN_VARIABLE,
+    Access,
+    allowed_names,
+    is_loopback,
+    new_token,
+    write_token,
+)
 from runtime.observers.dashboard.board import Board, picture_size
 from runtime.observers.dashboard.metrics import metrics_text
 
@@ -42,24 +50,30 @@ EXAMPLES = "[HOST:]PORT such as 8080, 127.0.0.1:0 or 0.0.0.0:8080"
 
 
 class Dashboard(Observer):
-    """The dashboard of one run, an observer with a server of its own. `address`: where to open it, with its token."""
+    """The dashboard of one run: an observer with its own web server.
+
+    `address` is the URL to open, with its token.
+    """
 
     rates = True
 
-    def __init__(self, where: str) -> None:
-        """where: [HOST:]PORT. Raises PlifError when nothing can listen there, MissingExtra without the extra."""
+    def __init__(self, place: str) -> None:
+        """Create the dashboard of a run and its server at `place`, which is [HOST:]PORT.
+
+        Raises PlifError if the server cannot listen there, MissingExtra without the extra.
+        """
         if not all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "websockets")):
             raise MissingExtra("--dashboard", "dashboard")
         from runtime.observers.dashboard.server import Server
 
-        self.host, port = parse_address("--dashboard", where, EXAMPLES, host="127.0.0.1", least_port=0)
+        self.host, port = parse_address("--dashboard", place, EXAMPLES, host="127.0.0.1", least_port=0)
         self._token = new_token()
-        self._kept: Path | None = None
+        self._token_file: Path | None = None
         self._run: Run | None = None
         self._boards: dict[str, Board] = {}
         self._facts: dict[str, dict[str, object]] = {}
         self._ended = False
-        self._server = Server(self, Access(self.host, self._token, known_names()), self.host, port)
+        self._server = Server(self, Access(self.host, self._token, allowed_names()), self.host, port)
         self.port = self._server.port
 
     @property
@@ -67,14 +81,17 @@ class Dashboard(Observer):
         return f"{self._page}?token={self._token}"
 
     def announcement(self) -> str:
-        """A line for stderr that says where the dashboard is. Only a terminal is shown the token: others are told in which
-        file it is, which only this user reads and `close` removes. PlifError where no folder takes that file."""
+        """Return the line for stderr with the address of the dashboard.
+
+        Only a terminal shows the token. Elsewhere the line names the file with the token, which only this user can
+        read; `close` removes the file. Raises PlifError if no folder can hold that file.
+        """
         if sys.stderr.isatty():
             return f"dashboard at {self.address}"
         if os.environ.get(TOKEN_VARIABLE):
             return f"dashboard at {self._page}, its token is that of {TOKEN_VARIABLE}"
-        self._kept = self._kept or keep_token(self._token, self.port)
-        return f"dashboard at {self._page}, its token is in {self._kept}"
+        self._token_file = self._token_file or write_token(self._token, self.port)
+        return f"dashboard at {self._page}, its token is in {self._token_file}"
 
     @property
     def _page(self) -> str:
@@ -85,7 +102,7 @@ class Dashboard(Observer):
 
     @property
     def warning(self) -> str | None:
-        """A warning where other machines can reach the dashboard, since its token then travels unencrypted; else None."""
+        """A warning if other machines can reach the dashboard, since its token is then sent unencrypted; else None."""
         if is_loopback(self.host):
             return None
         return (
@@ -102,42 +119,42 @@ class Dashboard(Observer):
     def close(self) -> None:
         self._ended = True
         self._server.stop()
-        if self._kept is not None:
-            self._kept.unlink(missing_ok=True)
+        if self._token_file is not None:
+            self._token_file.unlink(missing_ok=True)
 
     # --- as an observer: in the thread of the stream ----------------------------------------------------------------
 
     def on_start(self, run: Run) -> None:
         self._run = run
         for stream in run.streams:
-            self._boards[stream.name], self._facts[stream.name] = _board(run, stream)
+            self._boards[stream.name], self._facts[stream.name] = _make_board(run, stream)
         self._server.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
-        """Events [N]: the board of the source hears when they came."""
-        self._boards[source].heard(arrived_s)
+        """Record when events [N] of a source arrived."""
+        self._boards[source].add_arrival(arrived_s)
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """x float32 [C, H, W] of the frame and y float32 [classes] go to the board of the source."""
-        self._boards[source].step(frame, y, rates)
+        """Pass a frame, x float32 [C, H, W], and its y float32 [classes] to the board of its source."""
+        self._boards[source].add_step(frame, y, rates)
 
     def on_decision(self, decision: Decision) -> None:
-        self._boards[decision.source].decided(decision)
+        self._boards[decision.source].add_decision(decision)
 
     def on_reset(self, source: str, step: int, why: str) -> None:
         self._boards[source].resets[why] += 1
         if why != "copy":  # the others go on, and what they voted still counts
-            self._boards[source].forget()
+            self._boards[source].clear_votes()
 
     def on_note(self, source: str, text: str) -> None:
-        self._boards[source].note(text)
+        self._boards[source].add_note(text)
 
     def on_summary(self, summary: StreamSummary) -> None:
         self._ended = True
         for board in self._boards.values():
             for note in summary["notes"]:
                 if printable(note) not in board.notes:
-                    board.note(note)
+                    board.add_note(note)
 
     # --- what the server shows: in the thread of the server ---------------------------------------------------------
 
@@ -154,31 +171,33 @@ class Dashboard(Observer):
         return board.message(since, name, self._facts[name] if since <= 0 else None)
 
     def health(self) -> dict[str, object]:
-        """State, age of the last event and lag, of the worst source, and hosts that a UDP source refuses; nothing that tells
-        what runs here."""
-        found = [board.status() for board in self._boards.values()]
-        worst = next((state for state in ("lost", "silent") if any(s["source_state"] == state for s in found)), None)
+        """Return the state of the stream, and the event age and lag of its worst source.
+
+        It also lists the hosts that a UDP source refuses, and nothing about the model.
+        """
+        statuses = [board.status() for board in self._boards.values()]
+        worst = next((state for state in ("lost", "silent") if any(s["source_state"] == state for s in statuses)), None)
         state = self.state
-        ages = [s["last_event_age_s"] for s in found if s["last_event_age_s"] is not None]
-        lags = [s["lag_ms"]["p99"] for s in found if s["lag_ms"]["p99"] is not None]
+        ages = [s["last_event_age_s"] for s in statuses if s["last_event_age_s"] is not None]
+        lags = [s["lag_ms"]["p99"] for s in statuses if s["lag_ms"]["p99"] is not None]
         return {
             "alive": state in ("running", "stopped"),
             "state": worst if worst and state == "running" else state,
             "last_event_age_s": max(ages, default=None),
             "lag_ms": max(lags, default=None),
-            "refused_hosts": [host for s in found for host in s.get("refused_hosts", ())],
+            "refused_hosts": [host for s in statuses for host in s.get("refused_hosts", ())],
         }
 
     def metrics(self) -> str:
-        """The text of /metrics (metrics.py)."""
+        """Return the text of /metrics (metrics.py)."""
         model = self._run.model if self._run is not None else None
         info = {"version": __version__}
         if model is not None:
             info |= {"model": model.path.name, "engine": model.engine.name}
         return metrics_text(info, self.state == "running", self._boards)
 
-    def saved(self, kind: str, source: str | None) -> str:
-        """The changes of the answer of one source, kind "csv" or "json"."""
+    def export_changes(self, kind: str, source: str | None) -> str:
+        """Return the changes of the answer of one source as text, kind "csv" or "json"."""
         answers = self._boards[source if source in self._boards else next(iter(self._boards))].answers
         return answers.to_csv() if kind == "csv" else answers.to_json()
 
@@ -189,19 +208,19 @@ class Dashboard(Observer):
             "sources": {name: board.status() for name, board in self._boards.items()},
         }
 
-    def command(self, what: str) -> None:
+    def command(self, action: str) -> None:
         if self._run is None:
             raise PlifError("no stream runs")
-        getattr(self._run.controls, what)()
+        getattr(self._run.controls, action)()
 
-    def trouble(self, text: str) -> None:
-        """What the server could not do, one line, for all who hear notes."""
+    def report_problem(self, text: str) -> None:
+        """Report a problem of the server, one line, as a note of the stream."""
         if self._run is not None:
             self._run.source.say(f"dashboard: {text}")
 
 
-class Announced(Dashboard):
-    """That of `plif stream`, which says where it is."""
+class StreamDashboard(Dashboard):
+    """The dashboard of `plif stream`, which prints its address when the run opens."""
 
     def on_open(self, run: Run) -> None:
         if self.warning:
@@ -209,8 +228,8 @@ class Announced(Dashboard):
         say(f"plif: {self.announcement()}", err=True)
 
 
-def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
-    """The board of one stream of a run, and the facts about the stream that do not change."""
+def _make_board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
+    """Create the board of one stream of a run, and the facts about the stream that do not change."""
     model, source, options = run.model, stream.source, run.options
     card = model.card
     layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []
@@ -226,19 +245,19 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         account=stream.account,
         is_lost=(lambda: source.lost) if source.live else None,
         datagrams=source.datagrams,
-        more=source.status,
+        source_status=source.status,
     )
     width, height = picture_size(model.input_shape, run.framing.orientation, source.upright)
-    threads, shown = model.engine.threads, stream.frames.framer.shown
+    threads, pixels = model.engine.threads, stream.frames.framer.sampling_note
     parity = card["parity"]
-    proved = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
+    verdict = ("passed" if parity.get("passed") else "FAILED") if isinstance(parity, dict) else str(parity or "not run")
     lines = [
         ("network", card["notation"] or "-"),
         (
             "input",
             f"{model.input_shape[0]} x {model.input_shape[2]} x {model.input_shape[1]} ({card['input']['kind']})",
         ),
-        ("precision", f"{card['precision']}, {card['math']} math; proof {proved}"),
+        ("precision", f"{card['precision']}, {card['math']} math; proof {verdict}"),
         ("engine", f"{model.engine.name}" + (f", {threads} threads" if threads else "")),
         ("framing", str(run.framing)),
         ("filter", options.filters or "-"),
@@ -250,7 +269,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         ),
         (
             "source",
-            f"{source.format}, {source.sensor[0]} x {source.sensor[1]}{', live' * source.live}{', ' * bool(shown)}{shown}",
+            f"{source.format}, {source.sensor[0]} x {source.sensor[1]}{', live' * source.live}{', ' * bool(pixels)}{pixels}",
         ),
         ("made from", f"SHA-256 {card['source_sha256'] or '-'}"),
         ("plif", __version__),
@@ -264,7 +283,7 @@ def _board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
         "layers": [printable(name) for name in layers],
         "width": width,
         "height": height,
-        "upright": ASK if turns_itself(source, run.framing) else "",
+        "upright": ASK if is_rotated_by_format(source, run.framing) else "",
         "lines": [(name, printable(text)) for name, text in lines],
     }
     return board, facts

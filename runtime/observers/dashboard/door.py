@@ -1,16 +1,18 @@
-"""Who is let in, and for how long: connections within a budget, so that the stream keeps its files and its time.
+"""The limits of connections to the dashboard, so that the stream keeps its files and its processor time.
 
-Anybody on the network may connect; only some have the token. So nobody may take what the stream needs:
+Anybody on the network may connect, but only some have the token. So no client may take resources that the stream
+needs:
 
-files    connections have an eighth of the files that the process may open, and never more than CONNECTIONS. Where all are
-         taken, a new one takes the place of the oldest that is no open page: who wants an answer gets it within
-         milliseconds, and who holds a connection loses it
+files    connections have an eighth of the files that the process may open, and never more than CONNECTIONS. If all are
+         taken, a new one replaces the oldest that is no open page: an honest client gets its answer within
+         milliseconds, and a client that holds a connection loses it
 seconds  a connection that has not become an open page ends after REQUEST_S, whatever it does: sends nothing, half of a
          head, one byte a second, half of a body, or does not read its answer
-time     at most ACCEPTS connections are accepted in a TICK_S, and one where the thread of the server took more than SHARE
-         of the last. The others wait in the kernel, which has room for some and refuses the rest
+time     at most ACCEPTS connections are accepted in a TICK_S, and one if the server's thread took more than SHARE
+         of the last tick. The others wait in the kernel, which has room for some and refuses the rest
 
-Where a connection cannot be accepted (no files left, no memory), the door rests for REST_S. Troubles are said once a minute.
+If a connection cannot be accepted (no files left, no memory), accepting pauses for PAUSE_S. Problems are reported once
+a minute.
 """
 
 from __future__ import annotations
@@ -27,17 +29,17 @@ REQUEST_S = 10.0
 TICK_S = 0.1
 ACCEPTS = 10
 SHARE = 0.1
-REST_S = 1.0
-SAY_S = 60.0
+PAUSE_S = 1.0
+LOG_PERIOD_S = 60.0
 
 
-def budget(files: int) -> int:
-    """How many connections there may be in a process that may open so many files."""
+def connection_limit(files: int) -> int:
+    """Return the most dashboard connections of a process that may open this number of files."""
     return max(4, min(CONNECTIONS, files // 8))
 
 
-def files_at_most() -> int:
-    """How many files this process may open."""
+def file_limit() -> int:
+    """Return the number of files that this process may open."""
     if sys.platform == "win32":
         return 8 * CONNECTIONS
     import resource
@@ -46,134 +48,149 @@ def files_at_most() -> int:
     return 8 * CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 
-class Troubles:
-    """Says what went wrong: the first time at once, then at most once a minute, with the number of times."""
+class RateLimitedLog:
+    """A log with a rate limit: the first problem at once, then at most a line a minute with the count."""
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._say, self._clock = say, clock
-        self._unsaid, self._next_s = 0, -SAY_S
+        self._unsaid, self._next_s = 0, -LOG_PERIOD_S
 
-    def add(self, what: str) -> None:
+    def add(self, problem: str) -> None:
         self._unsaid += 1
         now_s = self._clock()
         if now_s >= self._next_s:
-            more = f" ({self._unsaid} troubles since the last line)" if self._unsaid > 1 else ""
-            self._next_s, self._unsaid = now_s + SAY_S, 0
-            self._say(what + more)
+            suffix = f" ({self._unsaid} troubles since the last line)" if self._unsaid > 1 else ""
+            self._next_s, self._unsaid = now_s + LOG_PERIOD_S, 0
+            self._say(problem + suffix)
 
 
-class Guest:
-    """One connection. `page`: it has shown the token and is an open page, which may stay."""
+class Connection:
+    """One connection to the dashboard.
+
+    is_page: it has shown the token and is an open page, which may stay.
+    """
 
     def __init__(self, connection: socket.socket, peer: object) -> None:
         self.connection, self.peer = connection, peer
-        self.until_s = time.monotonic() + REQUEST_S
-        self.page = False
+        self.deadline_s = time.monotonic() + REQUEST_S
+        self.is_page = False
         self.transport: asyncio.Transport | None = None
-        self.entering: asyncio.Task[None] | None = None
+        self.starting: asyncio.Task[None] | None = None
 
     @property
-    def gone(self) -> bool:
+    def is_closed(self) -> bool:
         return self.connection.fileno() < 0
 
-    def cut(self) -> None:
-        """Ends the connection at once: what it has not read is thrown away."""
+    def abort(self) -> None:
+        """End the connection at once, and discard its unread data."""
         if self.transport is not None:
             self.transport.abort()
 
 
-class Door:
-    """Accepts from `listening` in the running loop, between open() and close(); each connection gets a protocol of `make`."""
+class ConnectionLimiter:
+    """Accepts connections within limits, in the running loop, between open() and close().
 
-    def __init__(self, listening: socket.socket, make: Callable[[], asyncio.Protocol], troubles: Troubles) -> None:
-        self._socket, self._make, self._troubles = listening, make, troubles
+    Each connection of the socket `listening` gets a protocol of `make_protocol`.
+    """
+
+    def __init__(
+        self, listening: socket.socket, make_protocol: Callable[[], asyncio.Protocol], log: RateLimitedLog
+    ) -> None:
+        self._socket, self._make_protocol, self._log = listening, make_protocol, log
         self._fileno = listening.fileno()
-        self.most = budget(files_at_most())
-        self._guests: list[Guest] = []  # the oldest first
-        self._left = ACCEPTS  # connections that may still be accepted in this tick
-        self._rests_until_s = self._cpu_s = 0.0
+        self.limit = connection_limit(file_limit())
+        self._connections: list[Connection] = []  # the oldest first
+        self._accepts_left = ACCEPTS  # how many may still be accepted in this tick
+        self._paused_until_s = self._cpu_s = 0.0
         self._ticking: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(self._failed)
+        self._loop.set_exception_handler(self._log_exception)
         self._socket.setblocking(False)
         self._cpu_s = time.thread_time()
         self._loop.add_reader(self._fileno, self._accept)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def close(self) -> None:
-        """No more connections; those that are there are cut."""
+        """Accept no more connections, and end the open ones."""
         self._loop.remove_reader(self._fileno)
         if self._ticking is not None:
             self._ticking.cancel()
-        for guest in self._guests:
-            guest.cut()
+        for connection in self._connections:
+            connection.abort()
 
-    def stay(self, peer: object) -> None:
-        """The connection from this address has become an open page."""
-        for guest in self._guests:
-            guest.page |= guest.peer == peer
+    def mark_page(self, peer: object) -> None:
+        """Mark the connection from this address as an open page, which may stay."""
+        for connection in self._connections:
+            connection.is_page |= connection.peer == peer
 
-    def leave(self, peer: object) -> None:
-        """The page is closed; it has REQUEST_S to hear of it."""
-        for guest in self._guests:
-            if guest.peer == peer:
-                guest.page, guest.until_s = False, time.monotonic() + REQUEST_S
+    def unmark_page(self, peer: object) -> None:
+        """Mark the connection from this address as no longer an open page; it ends within REQUEST_S."""
+        for connection in self._connections:
+            if connection.peer == peer:
+                connection.is_page, connection.deadline_s = False, time.monotonic() + REQUEST_S
 
     def _accept(self) -> None:
         try:
-            connection, peer = self._socket.accept()
+            accepted, peer = self._socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
-            self._troubles.add(f"cannot accept connections ({error.strerror or error}); tries again after {REST_S:g} s")
-            self._rests_until_s = time.monotonic() + REST_S
+            self._log.add(f"cannot accept connections ({error.strerror or error}); tries again after {PAUSE_S:g} s")
+            self._paused_until_s = time.monotonic() + PAUSE_S
             self._loop.remove_reader(self._fileno)
             return
-        connection.setblocking(False)
+        accepted.setblocking(False)
         if not self._make_room():
-            connection.close()
+            accepted.close()
             return
-        guest = Guest(connection, peer[:2])
-        self._guests.append(guest)
-        guest.entering = self._loop.create_task(self._let_in(guest))
-        self._left -= 1
-        if self._left <= 0:
+        connection = Connection(accepted, peer[:2])
+        self._connections.append(connection)
+        connection.starting = self._loop.create_task(self._start_protocol(connection))
+        self._accepts_left -= 1
+        if self._accepts_left <= 0:
             self._loop.remove_reader(self._fileno)  # until the next tick
 
-    async def _let_in(self, guest: Guest) -> None:
+    async def _start_protocol(self, connection: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is gone already
-            transport, _ = await self._loop.connect_accepted_socket(self._make, guest.connection)
-            guest.transport = transport
+            transport, _ = await self._loop.connect_accepted_socket(self._make_protocol, connection.connection)
+            connection.transport = transport
 
     def _make_room(self) -> bool:
-        """Whether there is room for one more connection now."""
-        self._guests = [guest for guest in self._guests if not guest.gone]
-        if len(self._guests) < self.most:
+        """Make room for one more connection, and return whether there is room now."""
+        self._connections = [connection for connection in self._connections if not connection.is_closed]
+        if len(self._connections) < self.limit:
             return True
-        self._troubles.add(f"more than {self.most} connections at once: the oldest that are no open page are cut off")
-        oldest = next((guest for guest in self._guests if guest.transport is not None and not guest.page), None)
+        self._log.add(f"more than {self.limit} connections at once: the oldest that are no open page are cut off")
+        oldest = next(
+            (
+                connection
+                for connection in self._connections
+                if connection.transport is not None and not connection.is_page
+            ),
+            None,
+        )
         if oldest is None:
             return False
-        oldest.cut()
-        self._guests.remove(oldest)
+        oldest.abort()
+        self._connections.remove(oldest)
         return True
 
     def _tick(self) -> None:
         now_s, cpu_s = time.monotonic(), time.thread_time()
         busy = cpu_s - self._cpu_s > SHARE * TICK_S
         self._cpu_s = cpu_s
-        for guest in self._guests:
-            if not guest.page and now_s >= guest.until_s:
-                guest.cut()
-        self._guests = [guest for guest in self._guests if not guest.gone]
-        if now_s >= self._rests_until_s:
-            self._left = 1 if busy else ACCEPTS
+        for connection in self._connections:
+            if not connection.is_page and now_s >= connection.deadline_s:
+                connection.abort()
+        self._connections = [connection for connection in self._connections if not connection.is_closed]
+        if now_s >= self._paused_until_s:
+            self._accepts_left = 1 if busy else ACCEPTS
             self._loop.add_reader(self._fileno, self._accept)
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """What asyncio would print with a traceback, for each connection again."""
+    def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Log an exception of the event loop; asyncio would print a traceback for each connection."""
         error = context.get("exception")
-        self._troubles.add(f"{context.get('message')}" + (f" ({type(error).__name__}: {error})" if error else ""))
+        self._log.add(f"{context.get('message')}" + (f" ({type(error).__name__}: {error})" if error else ""))

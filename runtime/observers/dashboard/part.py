@@ -1,4 +1,4 @@
-ABOUT = "A window on a running stream in the browser."
+ABOUT = "A dashboard of a running stream in the browser."
 CONTRACT = "Observer"
 HEARS = ("stream",)
 OPTIONS = "DashboardOptions"

@@ -1,16 +1,17 @@
-"""The small server behind the page: Starlette on uvicorn, in a thread of its own.
+"""The web server of the dashboard: Starlette on uvicorn, in a thread of its own.
 
     GET  /          the page, with ?token=; without it a page that asks for the token
-    GET  /healthz   whether the stream runs, the age of the last event, the lag, hosts that are refused; no token, no facts
+    GET  /healthz   state of the stream, age of the last event, lag, refused hosts; no token needed, nothing about the
+      model
     GET  /status    the account and the times as JSON; Authorization: Bearer TOKEN
     GET  /metrics   the same for Prometheus; Authorization: Bearer TOKEN
     GET  /decisions.csv, /decisions.json    the changes of the answer, ?source=; Authorization: Bearer TOKEN
     POST /control   {"do": "start"|"stop"|"reset"}; Authorization: Bearer TOKEN
-    WS   /feed      subprotocols "plif" and the token; the page asks with {"since": n}, the answer is one message
+    WS   /feed      subprotocols "plif" and the token; the page sends {"since": n}, the answer is one message
 
-The page asks for each message when it has drawn the last one, and the server answers at most FPS times a second: for a slow
-page nothing queues up, here or in the sockets. The page is one file, served with a policy that lets it load nothing else.
-How many connections there may be, and for how long, is in door.py; each serves one request.
+The page asks for each message after it has drawn the last one, and the server answers at most FPS times a second:
+nothing queues up for a slow page, here or in the sockets. The page is one file, with a policy that lets it load
+nothing else. The limits of connections are in door.py; each connection serves one request.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runtime.core.base.errors import PlifError
 from runtime.observers.dashboard.access import Access
-from runtime.observers.dashboard.door import Door, Troubles
+from runtime.observers.dashboard.door import ConnectionLimiter, RateLimitedLog
 from runtime.observers.dashboard.metrics import CONTENT_TYPE
 
 FPS = 20
 VIEWERS = 16
 BODY_LIMIT = 4096
 HEAD_LIMIT = 8192  # a browser's head has some 600 bytes
-PATIENCE_S = 30.0  # a page that asks for nothing for that long still gets a message, so that a dead one is noticed
+PATIENCE_S = 30.0  # an idle page gets a message after this time, so that a dead one is noticed
 PAGE = Path(__file__).parent.parent / "browser_page"
-READ_S = 10.0  # a page that does not read a message for that long is closed
+READ_S = 10.0  # a page that does not read a message in this time is closed
 KINDS = {"csv": "text/csv", "json": "application/json"}
 METRICS = {"Content-Type": CONTENT_TYPE}
 NO_TOKEN = (401, "the token is missing or wrong")
@@ -57,7 +58,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Content(Protocol):
-    """What the server shows and steers; runtime.observers.dashboard.Dashboard."""
+    """The interface between the web server and the Dashboard: data to show, and commands."""
 
     def message(self, since: int, source: str | None) -> bytes: ...
 
@@ -67,15 +68,18 @@ class Content(Protocol):
 
     def metrics(self) -> str: ...
 
-    def saved(self, kind: str, source: str | None) -> str: ...
+    def export_changes(self, kind: str, source: str | None) -> str: ...
 
-    def command(self, what: str) -> None: ...
+    def command(self, action: str) -> None: ...
 
-    def trouble(self, text: str) -> None: ...
+    def report_problem(self, text: str) -> None: ...
 
 
 class Server:
-    """Listens from the constructor on, answers from `start` to `stop`. PlifError when nothing can listen at the address."""
+    """The web server of a dashboard: it listens from the constructor on, and answers from `start` to `stop`.
+
+    Raises PlifError if it cannot listen at the address.
+    """
 
     def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
         self._content, self._access = content, access
@@ -90,15 +94,15 @@ class Server:
         routes = [
             Route("/", self._get_page),
             Route("/healthz", self._get_health),
-            Route("/status", self._with_token(lambda request: JSONResponse(content.status()))),
-            Route("/metrics", self._with_token(lambda request: Response(content.metrics(), headers=METRICS))),
-            Route("/decisions.{kind}", self._with_token(self._decisions)),
+            Route("/status", self._require_token(lambda request: JSONResponse(content.status()))),
+            Route("/metrics", self._require_token(lambda request: Response(content.metrics(), headers=METRICS))),
+            Route("/decisions.{kind}", self._require_token(self._decisions)),
             Route("/control", self._post_control, methods=["POST"]),
             WebSocketRoute("/feed", self._feed),
         ]
         app = Starlette(routes=routes)
         config = uvicorn.Config(
-            _Guard(app, access),
+            _HostGuard(app, access),
             http="h11",
             h11_max_incomplete_event_size=HEAD_LIMIT,
             ws="websockets-sansio",
@@ -109,30 +113,30 @@ class Server:
             log_level=logging.CRITICAL,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # who a connection is, is its address; what a proxy says of it is not needed
+            proxy_headers=False,  # a connection is identified by its address; headers of a proxy are not needed
             timeout_graceful_shutdown=1,
         )
         self._uvicorn = server = uvicorn.Server(config)
-        self._door = Door(
+        self._limiter = ConnectionLimiter(
             self._socket,
             lambda: H11Protocol(config=config, server_state=server.server_state, app_state={}),
-            Troubles(content.trouble),
+            RateLimitedLog(content.report_problem),
         )
-        self._viewers = min(VIEWERS, self._door.most // 2)
+        self._viewers = min(VIEWERS, self._limiter.limit // 2)
         self._thread = threading.Thread(target=self._run, name="plif-dashboard", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Sends the last message to every page and stops the server. Takes a second at most."""
+        """Send the last message to every page, and stop the server within a second."""
         loop = self._loop
         if loop is not None and loop.is_running():
-            done = asyncio.run_coroutine_threadsafe(self._farewell(), loop)
+            future = asyncio.run_coroutine_threadsafe(self._send_last(), loop)
             try:
-                done.result(1.0)
+                future.result(1.0)
             except Exception:
-                done.cancel()
+                future.cancel()
         self._uvicorn.should_exit = True
         if self._thread.is_alive():
             self._thread.join(3.0)
@@ -142,22 +146,22 @@ class Server:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
             self._uvicorn.config.load()
-            self._door.open()
+            self._limiter.open()
             try:
-                await self._uvicorn.serve(sockets=[])  # it accepts nothing itself
+                await self._uvicorn.serve(sockets=[])  # the ConnectionLimiter accepts
             finally:
-                self._door.close()
+                self._limiter.close()
 
         asyncio.run(serve())
 
     # --- pages ------------------------------------------------------------------------------------------------------
 
-    def _is_ours(self, asked: HTTPConnection) -> bool:
-        """Whether no other page sent this."""
-        return self._access.origin_ok(*(asked.headers.get(name) for name in ("origin", "host", "sec-fetch-site")))
+    def _is_same_origin(self, request: HTTPConnection) -> bool:
+        """Return whether a request does not come from another web page."""
+        return self._access.is_own_origin(*(request.headers.get(name) for name in ("origin", "host", "sec-fetch-site")))
 
     async def _get_page(self, request: Request) -> Response:
-        if self._access.token_ok(request.query_params.get("token")):
+        if self._access.is_valid_token(request.query_params.get("token")):
             return self._page.response(200, request.headers["host"])
         return self._locked.response(401, request.headers["host"])
 
@@ -165,63 +169,67 @@ class Server:
         health = self._content.health()
         return JSONResponse(health, 200 if health["alive"] else 503)
 
-    def _with_token(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """An answer for those who have the token."""
+    def _require_token(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """Wrap a request handler so that it answers only requests with the token."""
 
         async def get(request: Request) -> Response:
-            return answer(request) if self._access.token_ok(_bearer(request)) else _refused(*NO_TOKEN)
+            return answer(request) if self._access.is_valid_token(_bearer(request)) else _error_response(*NO_TOKEN)
 
         return get
 
     def _decisions(self, request: Request) -> Response:
         kind = request.path_params["kind"]
         if kind not in KINDS:
-            return _refused(404, "expected /decisions.csv or /decisions.json")
-        return Response(self._content.saved(kind, request.query_params.get("source")), media_type=KINDS[kind])
+            return _error_response(404, "expected /decisions.csv or /decisions.json")
+        return Response(self._content.export_changes(kind, request.query_params.get("source")), media_type=KINDS[kind])
 
     async def _post_control(self, request: Request) -> Response:
-        if not self._is_ours(request):
-            return _refused(403, "another page may not steer the stream")
-        if not self._access.token_ok(_bearer(request)):
-            return _refused(*NO_TOKEN)
+        if not self._is_same_origin(request):
+            return _error_response(403, "another page may not steer the stream")
+        if not self._access.is_valid_token(_bearer(request)):
+            return _error_response(*NO_TOKEN)
         body = b""
         async for piece in request.stream():
             body += piece
             if len(body) > BODY_LIMIT:
-                return _refused(413, "the command is too long")
+                return _error_response(413, "the command is too long")
         try:
-            what = json.loads(body)["do"]
+            action = json.loads(body)["do"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            what = None
-        if what not in COMMANDS:
-            return _refused(400, f'expected {{"do": ...}} with one of {", ".join(COMMANDS)}')
-        self._content.command(what)
-        return JSONResponse({"done": what})
+            action = None
+        if action not in COMMANDS:
+            return _error_response(400, f'expected {{"do": ...}} with one of {", ".join(COMMANDS)}')
+        self._content.command(action)
+        return JSONResponse({"done": action})
 
     # --- the feed ---------------------------------------------------------------------------------------------------
 
     async def _feed(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         token = offered[1] if len(offered) == 2 and offered[0] == "plif" else None
-        if not self._is_ours(socket) or not self._access.token_ok(token) or len(self._clients) >= self._viewers:
+        if (
+            not self._is_same_origin(socket)
+            or not self._access.is_valid_token(token)
+            or len(self._clients) >= self._viewers
+        ):
             await socket.close()  # before it was accepted: the handshake answers 403
             return
         client = _OpenPage(socket)
         self._clients.add(client)
         peer = tuple(socket.scope["client"] or ())
-        self._door.stay(peer)
+        self._limiter.mark_page(peer)
         try:
             await socket.accept(subprotocol="plif")
-            while await client.asked():
+            while await client.wait_for_request():
                 await asyncio.wait_for(client.send(self._content.message(client.since, client.source)), READ_S)
                 await asyncio.sleep(1 / FPS)
         except (WebSocketDisconnect, asyncio.TimeoutError):
             pass
         finally:
             self._clients.discard(client)
-            self._door.leave(peer)
+            self._limiter.unmark_page(peer)
 
-    async def _farewell(self) -> None:
+    async def _send_last(self) -> None:
         async def last(client: _OpenPage) -> None:
             await client.send(self._content.message(client.since, client.source))
             await client.socket.close()
@@ -230,7 +238,7 @@ class Server:
 
 
 class _OpenPage:
-    """One open page: the last point that it has, the source that it shows, and a lock that keeps messages apart."""
+    """One open dashboard page: the last point that it has, the source that it shows, and a send lock."""
 
     def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
@@ -238,8 +246,8 @@ class _OpenPage:
         self.source: str | None = None
         self._sending = asyncio.Lock()
 
-    async def asked(self) -> bool:
-        """Waits for the page's question; False when the page went away, or sent what our page never sends."""
+    async def wait_for_request(self) -> bool:
+        """Wait for the page's next request; return False if the page was closed or sent something invalid."""
         try:
             question = json.loads(await asyncio.wait_for(self.socket.receive_text(), PATIENCE_S))
             self.since = int(question["since"])
@@ -256,18 +264,18 @@ class _OpenPage:
             await self.socket.send_bytes(message)
 
 
-# --- what every answer shares -----------------------------------------------------------------------------------------
+# --- shared by all answers -------------------------------------------------------------------------------------------
 
 
 class _Page:
-    """One HTML file with its style and script inside, and the policy that allows these two and nothing else."""
+    """One HTML file with its style and script inside, and a policy that allows only these two."""
 
     def __init__(self, html: str, style: str, script: str | None = None) -> None:
         html = html.replace("/*STYLE*/", style)
         if script is not None:
             html = html.replace("/*SCRIPT*/", script)
         self._html = html
-        styles, scripts = (_hash_of(html, tag) for tag in ("style", "script"))
+        styles, scripts = (_csp_hash(html, tag) for tag in ("style", "script"))
         # style attributes are set by the script (CSSOM), which a policy of hashes allows; none stand in the HTML
         self._policy = (
             f"default-src 'none'; script-src '{scripts}'; style-src '{styles}'; img-src data:; "
@@ -275,18 +283,21 @@ class _Page:
         )
 
     def response(self, status: int, host: str) -> Response:
-        """host: the Host header, which was checked; older browsers do not count ws:// of the same host as 'self'."""
+        """Return the HTML response with its content security policy.
+
+        host: the checked Host header; older browsers do not count ws:// of the same host as 'self'.
+        """
         policy = f"{self._policy}; connect-src 'self' ws://{host} wss://{host}"
         return HTMLResponse(self._html, status, {"Content-Security-Policy": policy})
 
 
-def _hash_of(html: str, tag: str) -> str:
+def _csp_hash(html: str, tag: str) -> str:
     text = html.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-class _Guard:
-    """Stands around the application: refuses requests for a foreign Host, and adds the security headers to every answer."""
+class _HostGuard:
+    """An ASGI wrapper that refuses requests for a foreign Host, and adds the security headers to every answer."""
 
     HEADERS = (
         (b"referrer-policy", b"no-referrer"),
@@ -308,16 +319,16 @@ class _Guard:
             await send(message)
 
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) == 1 and self._access.host_ok(hosts[0]):
+        if len(hosts) == 1 and self._access.is_known_host(hosts[0]):
             await self._app(scope, receive, with_headers)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await _refused(421, "this name is not known here")(scope, receive, with_headers)
+            await _error_response(421, "this name is not known here")(scope, receive, with_headers)
 
 
-def _refused(status: int, why: str) -> Response:
+def _error_response(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status)
 
 
@@ -332,11 +343,11 @@ def _page_file(name: str) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(found[0], socket.SOCK_STREAM)
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(address[0], socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(found[4])
+            listening.bind(address[4])
             listening.listen(64)
         except OSError:
             listening.close()

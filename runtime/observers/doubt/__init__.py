@@ -1,6 +1,7 @@
-"""Doubts an engine that `--engine auto` chose: what was measured is forgotten where steps have become slower, and a note says so.
+"""Detection of an engine that became slower than when `--engine auto` chose it.
 
-The stream keeps its engine, because another one adds in another order.
+The stored measurement is then deleted, and a note tells the user. The stream keeps its engine, because another engine
+adds in another order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from runtime.core.engines.model import EngineChoice, OpenModel
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 from runtime.core.stream.observe import Observer
 
 if TYPE_CHECKING:
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
 SLOWER, CALLS = 3.0, 500
 
 
-class Doubt(Observer):
-    """Forgets when CALLS more of its steps than not took over SLOWER times as long as was measured of `choice`."""
+class SlowEngineDetector(Observer):
+    """An observer that deletes the measurement of an engine if its steps become slow.
+
+    It does so when the slow steps outnumber the others by CALLS. A slow step takes over SLOWER times as long as
+    measured for `choice`.
+    """
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice, self._limit_ms, self._slow = choice, math.inf, 0
 
     def on_start(self, run: Run) -> None:
-        """The measurement had as many rows as the card says, one in most; here all may have a frame at once."""
+        """Set the time limit of a step from the measurement of the chosen engine.
+
+        The measurement ran as many rows as the card says, mostly one; here all rows may have a frame at once.
+        """
         self._say = run.source.say
         self._expected_ms = run.session.streams * max(self._choice.measured_ms[self._choice.engine].values())
         self._limit_ms = SLOWER * self._expected_ms
@@ -33,8 +41,8 @@ class Doubt(Observer):
     def on_step(self, took_ms: float) -> None:
         self._slow = self._slow + 1 if took_ms > self._limit_ms else max(self._slow - 1, 0)
         if self._slow >= CALLS:
-            self._limit_ms = math.inf  # it is said once
-            for part in hearing("choice", "engines"):
+            self._limit_ms = math.inf  # report it once
+            for part in find_observers("choice", "engines"):
                 part.load("forget")(self._choice.key)
             self._say(
                 f"most steps take over {SLOWER:g} times the {self._expected_ms:.3g} ms for which engine "
@@ -43,6 +51,6 @@ class Doubt(Observer):
 
 
 def hear(model: OpenModel) -> list[Observer]:
-    """The observer of a run whose engine was measured."""
+    """Return an observer that detects a slow engine, if the engine of the run was chosen by measurement."""
     choice = model.engine_choice
-    return [] if choice is None or choice.engine not in choice.measured_ms else [Doubt(choice)]
+    return [] if choice is None or choice.engine not in choice.measured_ms else [SlowEngineDetector(choice)]

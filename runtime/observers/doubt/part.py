@@ -1,4 +1,4 @@
-ABOUT = "Whether an engine that was chosen by its time is still as fast as it was then."
+ABOUT = "Detects that an engine became slower than when it was chosen."
 CONTRACT = "Observer"
 HEARS = ("run",)
 PAGE = "docs/engines.md"

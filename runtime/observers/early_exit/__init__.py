@@ -1,12 +1,12 @@
-"""Early exit: a sample ends when its answer leads by so much that further steps are not worth their time.
+"""Early exit: a sample ends when the lead of its answer is so large that further steps are not worth their time.
 
-    E_t     votes of each class in the steps so far, E_t = sum of c      (runtime.core.engines.session.whole_votes)
-    exit    at the first step t in which   E_t[first] - E_t[second] >= margin * voters * T
+    E_t     votes of each class in the steps so far, E_t = sum of c      (runtime.core.engines.session.to_spike_counts)
+    exit    at the first step t with   E_t[first] - E_t[second] >= margin * voters * T
 
-with T the card's: the margin is a share of all spikes that could vote in a whole sample, so a lead of M means the same in every
-step, and the lead of a sample that was decided cannot come from one early spike. A sample that never gets there takes all
-its steps. The card's key `exit` holds the margin; `plif eval --calibrate-exit` writes it, evaluation and
-streams of recordings use it.
+T is the T of the card: the margin is a share of all spikes that could vote in a whole sample. So a lead of M means
+the same in every step, and a single early spike cannot end a sample. A sample that never gets there takes all its
+steps. The card's key `exit` holds the margin; `plif eval --calibrate-exit` writes it, evaluation and streams of
+recordings use it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.base.options import OptionRecord, option
 from runtime.core.engines.model import OpenModel
-from runtime.core.model.card import card_margin, check_margin
-from runtime.native.rules import exit_lead, leads_of
+from runtime.core.model.card import check_margin, get_exit_margin
+from runtime.native.rules import compute_leads, exit_lead
 
 OFF = "off"
 
 
 class ExitOptions(OptionRecord):
-    """When."""
+    """The option that sets the margin of an early exit."""
 
     exit_margin: str | float | None = option(
         "End a sample where its answer leads by this share of all votes; or off. The card's.",
@@ -35,8 +35,11 @@ class ExitOptions(OptionRecord):
 
 
 def hear(model: OpenModel, exit_margin: str | float | None) -> list[EarlyExit]:
-    """Who ends samples of the model. Raises PlifError for what is no margin, and where no sample can end before the others."""
-    margin = _chosen_margin(exit_margin, model)
+    """Return the early exit of an evaluation or stream, if a margin is set by option or card.
+
+    Raises PlifError for an invalid margin, and if the samples of a batch cannot end one by one.
+    """
+    margin = _resolve_margin(exit_margin, model)
     if margin is None:
         return []
     check_exits(model)
@@ -45,20 +48,20 @@ def hear(model: OpenModel, exit_margin: str | float | None) -> list[EarlyExit]:
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """The exit at a margin."""
+    """An early exit with a fixed margin, a share (0..1) of all votes."""
 
     margin: float
 
-    def enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
-        """Votes float64 [samples, classes] -> bool [samples]: whose answer leads by so much."""
-        enough: np.ndarray = leads_of(evidence) >= exit_lead(self.margin, model.voters, model.T)
-        return enough
+    def is_enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
+        """Return whether each sample may end: votes float64 [samples, classes] -> bool [samples]."""
+        can_end: np.ndarray = compute_leads(evidence) >= exit_lead(self.margin, model.voters, model.T)
+        return can_end
 
 
-def _chosen_margin(text: str | float | None, model: OpenModel) -> float | None:
-    """The margin of `--exit-margin`: a number, "off", or None for the card's."""
+def _resolve_margin(text: str | float | None, model: OpenModel) -> float | None:
+    """Return the early-exit margin of `--exit-margin` (a number, or "off"), or the card's if it is None."""
     if text is None:
-        return card_margin(model.card)
+        return get_exit_margin(model.card)
     if text == OFF:
         return None
     try:
@@ -68,7 +71,7 @@ def _chosen_margin(text: str | float | None, model: OpenModel) -> float | None:
 
 
 def check_exits(model: OpenModel) -> None:
-    """Refuses an artifact whose steps cannot end one by one."""
+    """Refuse an artifact that cannot end the samples of a batch one by one."""
     if model.unrolled or model.card.get("batch"):
         form = f"unrolled over T={model.T}" if model.unrolled else f"exported for exactly {model.card['batch']} streams"
         raise PlifError(f"{model.path}: is {form}, so no sample can end before the others; exit early in the step form")

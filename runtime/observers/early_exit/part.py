@@ -1,4 +1,4 @@
-ABOUT = "A sample ends when its answer leads by so much that further steps are not worth their time."
+ABOUT = "Early exit: a sample ends when the lead of its answer is large enough."
 CONTRACT = "Observer"
 HEARS = ("exits",)
 OPTIONS = "ExitOptions"

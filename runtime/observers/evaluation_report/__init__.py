@@ -1,4 +1,4 @@
-"""The report of an evaluation (report.py), drawn as a page (page.py), and its files (files.py)."""
+"""The report of an evaluation: its data (report.py), its page (page.py) and its files (files.py)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.core.api import Model
-    from runtime.core.measure.evaluate.judge import Hearer, Judgement
+    from runtime.core.measure.evaluate.judge import Judgement, JudgementHook
     from runtime.core.measure.options import JudgeOptions
 
 
-def hear(bars: JudgeOptions, command: str | None, shown: bool) -> list[Hearer]:
-    """Who writes it into the folder of the evaluation."""
+def hear(bars: JudgeOptions, command: str | None, shown: bool) -> list[JudgementHook]:
+    """Return a function that writes the report of an evaluation into its folder, if there is one."""
     return [] if bars.out is None else [partial(_write, bars.out, command, shown)]
 
 
@@ -24,6 +24,6 @@ def _write(out: Path, command: str | None, shown: bool, judged: Judgement, model
 
     with Progress("drawing the report", shown) as progress:
         rows = judged.added.get("stress", [])
-        report = make_report(model, judged.result, out, command=command, stress=rows, progress=progress.update)
+        report = make_report(model, judged.evaluation, out, command=command, stress=rows, progress=progress.update)
     judged.written += write_report(report, out)
-    judged.left.append(report)
+    judged.shared.append(report)

@@ -1,12 +1,14 @@
-"""What every neuron and every synapse of a network does on a data set: spikes, silence, operations.
+"""The activity of each neuron and synapse of a network on a data set: spikes, silent neurons, operations.
 
-The spikes of all layers, and what each layer with weights reads, become outputs of the artifact's own graph, and ONNX Runtime
-runs it step by step; nothing is modelled twice. So this takes an ONNX artifact in the step form, whatever engine evaluates.
+The spikes of all layers, and the input of each layer with weights, become outputs of the artifact's own graph, and
+ONNX Runtime runs it step by step; nothing is modelled twice. This requires an ONNX artifact in the step form, for any
+engine of the evaluation.
 
-    rate r        of a neuron: the share of steps in which it fired;  of a channel or a layer: the mean over its neurons
-    dead          r = 0: it fired in no step of any sample
-    saturated     r >= 0.95: it fires almost always, and says almost nothing
-    bias-driven   it fires in T steps from reset without any input: what it says then is its bias, or that of layers before it
+    rate r        of a neuron: the share of steps with a spike;  of a channel or a layer: the mean over its neurons
+    dead          r = 0: no spike in any step of any sample
+    saturated     r >= 0.95: the neuron fires almost always, and carries almost no information
+    bias-driven   the neuron fires in T steps from reset without any input: its own bias or that of earlier layers
+      drives it
 """
 
 from __future__ import annotations
@@ -20,19 +22,19 @@ import numpy as np
 from runtime import native
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.engines.tensors import spiking_layers
-from runtime.core.model.artifacts import kind_of
+from runtime.core.model.artifacts import detect_kind
 from runtime.core.model.card import Card, read_card
-from runtime.core.model.graph import spikes, state_in, state_out
-from runtime.core.model.readers.onnx_contents import read_step
-from runtime.core.model.readers.onnx_wire import GRAPH_OUTPUT, MODEL_GRAPH, put, put_node, runnable
+from runtime.core.model.graph import spikes_name, state_input, state_output
+from runtime.core.model.readers.onnx_contents import read_step_form
+from runtime.core.model.readers.onnx_wire import GRAPH_OUTPUT, MODEL_GRAPH, adapt_types, encode_field, encode_node
 from runtime.core.model.records import NodeRecord
 from runtime.observers.evaluation_report.synops import (
     ENERGY_SOURCE,
     LayerOps,
-    input_shape,
-    layer_ops,
-    not_counted,
-    synaptic_layers,
+    count_layer_ops,
+    node_input_shape,
+    synaptic_nodes,
+    uncounted_nodes,
 )
 
 SATURATED = 0.95
@@ -40,11 +42,11 @@ SATURATED = 0.95
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """One layer of neurons.
+    """The activity of one layer of neurons on a data set.
 
     shape, rate        of the layer; the mean over neurons, steps and samples
-    channels           the rate of each channel (of each neuron where it has no map), float64 [C]
-    dead, saturated, bias_driven   how many of its neurons are
+    channels           the rate of each channel (of each neuron in a layer without maps), float64 [C]
+    dead, saturated, bias_driven   the number of such neurons
     """
 
     layer: str
@@ -59,7 +61,10 @@ class LayerActivity:
 
 @dataclass(frozen=True)
 class Activity:
-    """Of `samples` samples and `steps` time-steps together. Operations are per sample; not_counted names what multiplies too."""
+    """The spiking activity of a network over `samples` samples with `steps` time-steps in all.
+
+    Operations are per sample; not_counted names further nodes that multiply.
+    """
 
     samples: int
     steps: int
@@ -69,21 +74,21 @@ class Activity:
 
     @property
     def synops(self) -> float:
-        """Effective operations per sample, MACs and ACs together."""
+        """The effective synaptic operations per sample, MACs and ACs together."""
         return sum(ops.effective for ops in self.operations)
 
     @property
     def nanojoules(self) -> float:
-        """Per sample, an estimate of the arithmetic."""
+        """An estimate of the arithmetic energy per sample, in nanojoules."""
         return sum(ops.picojoules for ops in self.operations) / 1e3
 
     @property
     def dense_nanojoules(self) -> float:
-        """The same if nothing were zero."""
+        """An estimate of the arithmetic energy per sample in nanojoules, if no value were zero."""
         return sum(ops.dense_picojoules for ops in self.operations) / 1e3
 
     def to_dict(self) -> dict[str, object]:
-        """As activity.json has it; energies in nanojoules per sample, an estimate."""
+        """Return the activity as in activity.json; energies are estimates in nanojoules per sample."""
         macs, acs = (sum(ops.effective for ops in self.operations if ops.kind == kind) for kind in ("MAC", "AC"))
         return {
             "samples": self.samples,
@@ -114,16 +119,17 @@ def measure_activity(
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Activity:
-    """The activity of an ONNX artifact in the step form over samples, each from reset.
+    """Measure the activity of an ONNX artifact in the step form over samples, each from reset.
 
     samples  float32 [T, C, H, W] of each recording, or still images [C, H, W]
-    Raises PlifError for another artifact, and where there is no sample.
+
+    Raises PlifError for another artifact, and if there is no sample.
     """
     path = Path(path)
     card = read_card(path)
-    if (why := why_not(path, card)) is not None:
-        raise PlifError(f"{path}: {why}")
-    network = _Tapped(path, card, threads)
+    if (reason := unsupported_reason(path, card)) is not None:
+        raise PlifError(f"{path}: {reason}")
+    network = _ProbedModel(path, card, threads)
     T, static = int(card["T"]), card["input"]["kind"] == "static"
     count = steps = 0
     for sample in samples:
@@ -133,49 +139,60 @@ def measure_activity(
             progress(count)
     if not steps:
         raise PlifError(f"{path}: no sample, so nothing is known of its neurons")
-    operations = layer_ops(card, path, network.arrived, network.binary, count, steps)
+    operations = count_layer_ops(card, path, network.arrived, network.binary, count, steps)
     fired, network.fired = network.fired, {layer: np.zeros_like(n) for layer, n in network.fired.items()}
     network.run(np.zeros((T, *card["input"]["shape"]), np.float32))
-    layers = [_layer(layer, fired[layer], network.fired[layer], steps) for layer in fired]
-    return Activity(count, steps, layers, operations, not_counted(card))
+    layers = [_layer_activity(layer, fired[layer], network.fired[layer], steps) for layer in fired]
+    return Activity(count, steps, layers, operations, uncounted_nodes(card))
 
 
-def synops(path: str | Path, card: Card, samples: Iterable[np.ndarray]) -> float | None:
-    """Effective synaptic operations of each of the samples, float32 [T, C, H, W] or [C, H, W]; None where they are not known."""
-    return measure_activity(path, samples).synops if "graph" in card and why_not(Path(path), card) is None else None
+def count_synops(path: str | Path, card: Card, samples: Iterable[np.ndarray]) -> float | None:
+    """Return the effective synaptic operations per sample of an artifact, or None if they cannot be measured.
+
+    samples are float32 [T, C, H, W] or [C, H, W].
+    """
+    return (
+        measure_activity(path, samples).synops
+        if "graph" in card and unsupported_reason(Path(path), card) is None
+        else None
+    )
 
 
-def watch_layer(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray:
-    """The spikes bool [T, N, ...] of one layer of an ONNX artifact in the step form.
+def record_layer_spikes(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray:
+    """Return the spikes bool [T, N, ...] of one layer of an ONNX artifact in the step form.
 
     samples  float32 [N, T, C, H, W], each from reset, or still images [N, C, H, W]
+
     Raises PlifError for another artifact.
     """
     path = Path(path)
     card = read_card(path)
-    if (why := why_not(path, card)) is not None:
-        raise PlifError(f"{path}: {why}")
-    network, T = _Tapped(path, card, None), int(card["T"])
-    seen: list[np.ndarray] = []  # of all samples, one step after the other
+    if (reason := unsupported_reason(path, card)) is not None:
+        raise PlifError(f"{path}: {reason}")
+    network, T = _ProbedModel(path, card, None), int(card["T"])
+    steps: list[np.ndarray] = []  # the steps of all samples, one after the other
     for sample in samples:
         frames = [sample] * T if card["input"]["kind"] == "static" else sample
-        network.run(frames, lambda name, fired: seen.append(fired) if name == layer else None)
-    return np.swapaxes(np.stack(seen).reshape(len(samples), -1, *seen[0].shape), 0, 1)
+        network.run(frames, lambda name, fired: steps.append(fired) if name == layer else None)
+    return np.swapaxes(np.stack(steps).reshape(len(samples), -1, *steps[0].shape), 0, 1)
 
 
-def why_not(path: Path, card: Card) -> str | None:
-    """Why the activity of an artifact cannot be measured; None where it can."""
-    if kind_of(path).name != "onnx":
+def unsupported_reason(path: Path, card: Card) -> str | None:
+    """Return the reason why the activity of an artifact cannot be measured, or None if it can."""
+    if detect_kind(path).name != "onnx":
         return "is no ONNX artifact, in which neurons can be watched one by one; export it to .onnx"
     if card["form"] != "step":
         return "is unrolled; neurons are watched one by one in the step form"
     return None
 
 
-def _layer(layer: str, fired: np.ndarray, silent: np.ndarray, steps: int) -> LayerActivity:
-    """fired, silent  int64 [...] of the layer's shape: in how many steps each neuron fired, and did so without input"""
+def _layer_activity(layer: str, fired: np.ndarray, silent: np.ndarray, steps: int) -> LayerActivity:
+    """Return the activity of a layer from spike counts per neuron.
+
+    fired, silent  int64 [...] of the layer's shape: the steps with a spike of each neuron, and those without input
+    """
     rate = fired / steps
-    others = tuple(range(1, fired.ndim))
+    spatial_axes = tuple(range(1, fired.ndim))
     return LayerActivity(
         layer=layer,
         shape=list(fired.shape),
@@ -184,15 +201,15 @@ def _layer(layer: str, fired: np.ndarray, silent: np.ndarray, steps: int) -> Lay
         dead=int((fired == 0).sum()),
         saturated=int((rate >= SATURATED).sum()),
         bias_driven=int((silent > 0).sum()),
-        channels=[float(r) for r in (rate.mean(others) if others else rate)],
+        channels=[float(r) for r in (rate.mean(spatial_axes) if spatial_axes else rate)],
     )
 
 
-class _Tapped:
-    """The artifact with more outputs, and what came out of them so far.
+class _ProbedModel:
+    """An artifact with additional outputs for spikes and layer inputs, and the counts of these outputs so far.
 
-    fired    {layer: int64 [...] of its shape, how often each neuron fired}
-    arrived  {synaptic node: int64 [...] of its input's shape, how often each element was not zero}
+    fired    {layer: int64 [...] of its shape, the spikes of each neuron}
+    arrived  {synaptic node: int64 [...] of its input's shape, the steps in which each element was not zero}
     binary   {synaptic node: whether all elements were -1, 0 or 1}
     """
 
@@ -206,28 +223,28 @@ class _Tapped:
         self.card, self.rows = card, card["batch"] or 1
         shapes = {state["layer"]: state["shape"] for state in reversed(card["states"])}
         self.fired = {layer: np.zeros(shapes[layer], np.int64) for layer in spiking_layers(card)}
-        nodes = synaptic_layers(card)
-        self.arrived = {node["name"]: np.zeros(input_shape(card, node), np.int64) for node in nodes}
+        nodes = synaptic_nodes(card)
+        self.arrived = {node["name"]: np.zeros(node_input_shape(card, node), np.int64) for node in nodes}
         self.binary = {node["name"]: True for node in nodes}
         by_name = {node["name"]: node for node in card["graph"]["nodes"]}
-        taps = {f"tap.s.{layer}": spikes(layer) for layer in self.fired}
-        taps |= {f"tap.x.{node['name']}": _tensor(node["inputs"][0], by_name) for node in nodes}
+        taps = {f"tap.s.{layer}": spikes_name(layer) for layer in self.fired}
+        taps |= {f"tap.x.{node['name']}": _tensor_name(node["inputs"][0], by_name) for node in nodes}
         self._outputs = [*taps, *(state["output"] for state in card["states"])]
         try:
-            model = runnable(_with_taps(read_step(path), taps), ort.__version__)
+            model = adapt_types(_add_outputs(read_step_form(path), taps), ort.__version__)
             settings = cpu_settings(threads or 1, flush=False)
-            with native.flushing(False):
+            with native.flush_subnormals(False):
                 self._session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a family of its own
+        except Exception as error:  # onnxruntime has its own exception classes
             reason = " ".join(str(error).split())[:200]
             raise PlifError(f"{path}: ONNX Runtime cannot watch its neurons ({reason})") from None
 
     def run(
-        self, frames: Iterable[np.ndarray], each: Callable[[str, np.ndarray], object] = lambda layer, fired: None
+        self, frames: Iterable[np.ndarray], on_spikes: Callable[[str, np.ndarray], object] = lambda layer, fired: None
     ) -> None:
-        """Steps through frames float32 [C, H, W] from reset. In a fixed batch all rows get the same frame.
+        """Step through frames float32 [C, H, W] from reset; in a fixed batch all rows get the same frame.
 
-        `each` is called with every layer and its spikes, bool [...] of its shape, in every step.
+        `on_spikes` is called with each layer and its spikes, bool [...] of its shape, in each step.
         """
         states = {
             state["input"]: np.full((self.rows, *state["shape"]), state["initial"], np.float32)
@@ -235,35 +252,35 @@ class _Tapped:
         }
         for frame in frames:
             x = np.repeat(np.asarray(frame, np.float32)[None], self.rows, 0)
-            with native.flushing(False):
+            with native.flush_subnormals(False):
                 values = self._session.run(self._outputs, {self.card["graph"]["input"]: x, **states})
-            found = iter(values)
+            outputs = iter(values)
             for layer, count in self.fired.items():
-                fired = next(found)[0] != 0
+                fired = next(outputs)[0] != 0
                 count += fired
-                each(layer, fired)
+                on_spikes(layer, fired)
             for name, arrived in self.arrived.items():
-                value = next(found)[0]
+                value = next(outputs)[0]
                 arrived += value != 0
                 self.binary[name] = self.binary[name] and bool(np.isin(value, (-1, 0, 1)).all())
-            states = {state["input"]: value for state, value in zip(self.card["states"], found, strict=True)}
+            states = {state["input"]: value for state, value in zip(self.card["states"], outputs, strict=True)}
 
 
-def _tensor(name: str, nodes: dict[str, NodeRecord]) -> str:
-    """The tensor of an ONNX file that holds the value of a node, or of the graph's input."""
+def _tensor_name(name: str, nodes: dict[str, NodeRecord]) -> str:
+    """Return the ONNX tensor name of a graph value: of a node, or of the graph's input."""
     node = nodes.get(name)
     if node is not None and node["op"] == "Neuron":
-        return spikes(node["attrs"]["layer"])
+        return spikes_name(node["attrs"]["layer"])
     if node is not None and node["op"] == "State":
-        tensor = state_in if node["attrs"]["when"] == "before" else state_out
+        tensor = state_input if node["attrs"]["when"] == "before" else state_output
         return tensor(node["attrs"]["layer"], node["attrs"]["variable"])
     return name
 
 
-def _with_taps(model: bytes, taps: Mapping[str, str]) -> bytes:
-    """The model with one more output for each of `taps`, {output name: tensor name}: the value of that tensor."""
+def _add_outputs(model: bytes, taps: Mapping[str, str]) -> bytes:
+    """Return an ONNX model with an additional output for each of `taps`, {output name: tensor name}."""
     graph = b""
     for output, tensor in taps.items():
-        graph += put_node("Identity", [tensor], output)
-        graph += put(GRAPH_OUTPUT, put(1, output.encode()))
-    return model + put(MODEL_GRAPH, graph)
+        graph += encode_node("Identity", [tensor], output)
+        graph += encode_field(GRAPH_OUTPUT, encode_field(1, output.encode()))
+    return model + encode_field(MODEL_GRAPH, graph)

@@ -1,7 +1,7 @@
-"""Charts as SVG text, for pages that stand alone: no library, no script, no network.
+"""Charts as SVG text for standalone pages: no library, no script, no network.
 
-Colours are CSS variables that the page sets (report.css), so that one drawing serves light and dark screens and paper. Every
-function returns one <svg> element, whose title says what it shows. The same numbers give the same text.
+Colours are CSS variables that the page sets (report.css), so that one drawing serves light and dark screens and
+paper. Each function returns one <svg> element with a title. Equal numbers give equal text.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from runtime.core.base.text import printable
 COLOURS = 7
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 34, 48
-LONGEST = 28  # characters of a name
+MAX_NAME = 28  # characters of a name in a chart
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: points (x, y) in order, and for each, where it is known, the (low, high) of its interval."""
+    """One line of a chart: its points (x, y), and the (low, high) of each point's interval if known."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -31,7 +31,10 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Shares (0..1) over numbers: the names of both axes, and the lines. low: where the y axis begins, else below the least."""
+    """A line chart of shares (0..1) over numbers: axis names and lines.
+
+    low: the start of the y axis; None starts below the smallest value.
+    """
 
     title: str
     x: str
@@ -40,8 +43,8 @@ class LineChart:
     low: float | None = None
 
 
-def lines(chart: LineChart) -> str:
-    """The drawing of a line chart."""
+def draw_lines(chart: LineChart) -> str:
+    """Draw a line chart as SVG."""
     series = chart.series
     xs = [p[0] for line in series for p in line.points]
     ys = [p[1] for line in series for p in line.points] + [e for s in series for b in s.bands or () for e in b]
@@ -49,7 +52,7 @@ def lines(chart: LineChart) -> str:
     top = min(1.0, max(ys))
     floor = min(ys) if chart.low is None else chart.low
     y_axis = _Axis(floor, top if top > floor else floor + 1, HEIGHT - BOTTOM, TOP, most=1.0)
-    parts = _frame(x_axis, y_axis, chart.x, chart.y, percent=True)
+    parts = _draw_axes(x_axis, y_axis, chart.x, chart.y, percent=True)
     for n, line in enumerate(series):
         colour = f"var(--c{n % COLOURS + 1})"
         places = [(x_axis(a), y_axis(b)) for a, b in line.points]
@@ -65,8 +68,10 @@ def lines(chart: LineChart) -> str:
     return _svg(chart.title, HEIGHT, parts) + _legend(series)
 
 
-def bars(title: str, names: Sequence[str], values: Sequence[float], *, texts: Sequence[str], colour: int = 1) -> str:
-    """Horizontal bars, one a line, each with its name before it and its text behind it."""
+def draw_bars(
+    title: str, names: Sequence[str], values: Sequence[float], *, texts: Sequence[str], colour: int = 1
+) -> str:
+    """Draw a horizontal bar chart as SVG: one bar a line, with its name to the left and its text to the right."""
     step, room = 26, 190
     height = step * len(names) + 12
     top = max([*values, 1e-30])
@@ -74,46 +79,51 @@ def bars(title: str, names: Sequence[str], values: Sequence[float], *, texts: Se
     for i, (name, value, text) in enumerate(zip(names, values, texts, strict=True)):
         y = 6 + step * i
         width = (WIDTH - room - 150) * value / top
-        parts.append(f'<text x="{room - 8}" y="{y + 16}" text-anchor="end">{_text(name)}</text>')
+        parts.append(f'<text x="{room - 8}" y="{y + 16}" text-anchor="end">{_escape_name(name)}</text>')
         parts.append(
             f'<rect x="{room}" y="{y + 3}" width="{max(width, 1):.1f}" height="{step - 8}" fill="var(--c{colour})"/>'
         )
-        parts.append(f'<text x="{room + max(width, 1) + 7:.1f}" y="{y + 16}">{_text(text)}</text>')
+        parts.append(f'<text x="{room + max(width, 1) + 7:.1f}" y="{y + 16}">{_escape_name(text)}</text>')
     return _svg(title, height, parts)
 
 
-def histogram(title: str, x: str, y: str, edges: Sequence[float], counts: Sequence[float]) -> str:
-    """Vertical bars between edges (one more than counts), which are equally wide on a logarithmic x axis."""
+def draw_histogram(title: str, x: str, y: str, edges: Sequence[float], counts: Sequence[float]) -> str:
+    """Draw a histogram as SVG, on a logarithmic x axis with bars of equal width.
+
+    edges has one entry more than counts.
+    """
     x_axis = _Axis(0, len(counts), LEFT, WIDTH - RIGHT, ticks=False)
     y_axis = _Axis(0, max([*counts, 1]), HEIGHT - BOTTOM, TOP)
-    parts = _frame(x_axis, y_axis, x, y, percent=False)
+    parts = _draw_axes(x_axis, y_axis, x, y, percent=False)
     for i, n in enumerate(counts):
-        left, right, up = x_axis(i) + 1, x_axis(i + 1) - 1, y_axis(n)
+        x0, x1, up = x_axis(i) + 1, x_axis(i + 1) - 1, y_axis(n)
         parts.append(
-            f'<rect x="{left:.1f}" y="{up:.1f}" width="{max(right - left, 1):.1f}" height="{HEIGHT - BOTTOM - up:.1f}" '
+            f'<rect x="{x0:.1f}" y="{up:.1f}" width="{max(x1 - x0, 1):.1f}" height="{HEIGHT - BOTTOM - up:.1f}" '
             f'fill="var(--c1)"/>'
         )
-    for tick in round_ticks(edges[0], edges[-1]):
-        at = x_axis(len(counts) * math.log(tick / edges[0]) / math.log(edges[-1] / edges[0]))
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(tick)}</text>')
+    for tick in choose_ticks(edges[0], edges[-1]):
+        tick_x = x_axis(len(counts) * math.log(tick / edges[0]) / math.log(edges[-1] / edges[0]))
+        parts.append(
+            f'<text x="{tick_x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_format_tick(tick)}</text>'
+        )
     return _svg(title, HEIGHT, parts)
 
 
-def matrix(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """A confusion matrix [true][predicted]: the count in each cell, shaded by its share of the row."""
+def draw_confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """Draw a confusion matrix [true][predicted] as SVG: the count in each cell, shaded by its share of the row."""
     n = len(counts)
     cell = max(20, min(46, 400 // max(n, 1)))
-    shown = [_text(name) for name in names]
-    left = min(200, 30 + 7 * max(len(name) for name in shown))
-    width, height = left + n * cell + 10, n * cell + 14 + left
+    shown = [_escape_name(name) for name in names]
+    margin = min(200, 30 + 7 * max(len(name) for name in shown))
+    width, height = margin + n * cell + 10, n * cell + 14 + margin
     parts = []
     for i, row in enumerate(counts):
         y, total = 10 + i * cell, max(sum(row), 1)
-        parts.append(f'<text x="{left - 8}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{shown[i]}</text>')
+        parts.append(f'<text x="{margin - 8}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{shown[i]}</text>')
         for j, count in enumerate(row):
             share = count / total
             colour = "--c1" if i == j else "--c2"
-            x = left + j * cell
+            x = margin + j * cell
             parts.append(
                 f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="var({colour})" '
                 f'opacity="{0.06 + 0.6 * math.sqrt(share):.2f}"/>'
@@ -122,21 +132,24 @@ def matrix(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) ->
                 middle = f'x="{x + cell / 2 - 1:.1f}" y="{y + cell / 2 + 4:.1f}"'
                 parts.append(f'<text class="name" {middle} text-anchor="middle">{count}</text>')
     for j in range(n):
-        middle_x, under = left + j * cell + cell / 2 + 3, 10 + n * cell + 10
+        middle_x, under = margin + j * cell + cell / 2 + 3, 10 + n * cell + 10
         parts.append(
             f'<text transform="translate({middle_x:.1f},{under}) rotate(-60)" text-anchor="end">{shown[j]}</text>'
         )
     return _svg(title, height, parts, width)
 
 
-def strips(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """One strip a row, a column for each value (0..1), from the highest to the lowest: darker is higher, in each row."""
+def draw_strips(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Draw a strip chart as SVG: a strip per row, a column per value (0..1), sorted, darker is higher.
+
+    The shades are relative to the highest value of each row.
+    """
     step, room = 30, 120
     parts = []
     for i, (name, values) in enumerate(rows):
         y, width = 4 + i * step, (WIDTH - room - 80) / max(len(values), 1)
         top = max(values, default=0.0) or 1.0
-        parts.append(f'<text x="{room - 8}" y="{y + 17}" text-anchor="end">{_text(name)}</text>')
+        parts.append(f'<text x="{room - 8}" y="{y + 17}" text-anchor="end">{_escape_name(name)}</text>')
         for j, value in enumerate(sorted(values, reverse=True)):
             shade = 0.05 + 0.95 * value / top if value else 0
             parts.append(
@@ -154,7 +167,7 @@ def strips(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
 
 
 class _Axis:
-    """From values to places: linear, with ticks at round numbers."""
+    """A linear axis from values to pixel positions, with ticks at round numbers."""
 
     def __init__(
         self, low: float, high: float, start: float, end: float, most: float | None = None, ticks: bool = True
@@ -173,15 +186,15 @@ class _Axis:
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
 
-def round_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from low to high (both above 0) for a logarithmic axis, the roundest of which there are three."""
+def choose_ticks(low: float, high: float) -> list[float]:
+    """Return round tick values from low to high (both above 0) of a logarithmic axis, at least three if possible."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((10,), (10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
-        found = [float(f"{digit}e{power - 1}") for power in powers for digit in digits]
-        found = [tick for tick in found if low <= tick <= high]
-        if len(found) >= 3:
+        ticks = [float(f"{digit}e{power - 1}") for power in powers for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
             break
-    return found
+    return ticks
 
 
 def _round_step(step: float) -> float:
@@ -189,19 +202,21 @@ def _round_step(step: float) -> float:
     return next(n * size for n in (1, 2, 2.5, 5, 10) if n * size >= step * 0.999)
 
 
-def _frame(x_axis: _Axis, y_axis: _Axis, x: str, y: str, percent: bool) -> list[str]:
+def _draw_axes(x_axis: _Axis, y_axis: _Axis, x: str, y: str, percent: bool) -> list[str]:
     parts = []
     for value in y_axis.ticks:
-        at = y_axis(value)
-        label = f"{100 * value:.4g} %" if percent else _short(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
+        position = y_axis(value)
+        label = f"{100 * value:.4g} %" if percent else _format_tick(value)
+        parts.append(f'<line class="grid" x1="{LEFT}" y1="{position:.1f}" x2="{WIDTH - RIGHT}" y2="{position:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{position + 4:.1f}" text-anchor="end">{label}</text>')
     for value in x_axis.ticks:
         parts.append(
-            f'<text x="{x_axis(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_short(value)}</text>'
+            f'<text x="{x_axis(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_format_tick(value)}</text>'
         )
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{_text(x, 60)}</text>')
-    parts.append(f'<text x="4" y="14">{_text(y)}</text>' if y else "")
+    parts.append(
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{_escape_name(x, 60)}</text>'
+    )
+    parts.append(f'<text x="4" y="14">{_escape_name(y)}</text>' if y else "")
     return parts
 
 
@@ -209,21 +224,22 @@ def _legend(series: Sequence[Line]) -> str:
     if len(series) < 2:
         return ""
     items = "".join(
-        f'<span><i style="background:var(--{"soft" if line.dashed else f"c{n % COLOURS + 1}"})"></i>{_text(line.name, 60)}</span>'
+        f'<span><i style="background:var(--{"soft" if line.dashed else f"c{n % COLOURS + 1}"})"></i>'
+        f"{_escape_name(line.name, 60)}</span>"
         for n, line in enumerate(series)
     )
     return f'<p class="legend">{items}</p>'
 
 
-def _short(value: float) -> str:
-    """A number on an axis: 1500000 -> 1.5M"""
+def _format_tick(value: float) -> str:
+    """Format a number for an axis: 1500000 -> 1.5M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * (1 if unit != "k" else 10):
             return f"{value / size:.3g}{unit}"
     return f"{value:.4g}"
 
 
-def _text(text: str, longest: int = LONGEST) -> str:
+def _escape_name(text: str, longest: int = MAX_NAME) -> str:
     text = printable(text)
     return escape(text if len(text) <= longest else text[: longest - 1] + "…")
 

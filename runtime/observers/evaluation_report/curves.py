@@ -1,6 +1,7 @@
-"""Curves of a data set: accuracy against steps, against events, against an early exit; and what a score is worth.
+"""Curves of an evaluation: accuracy against steps, events and early exit, and the reliability of scores.
 
-All are computed from traces (measure/evaluate/batches.py) or from predictions, and each is a list of rows, as its CSV has them.
+All are computed from traces (measure/evaluate/batches.py) or from predictions. Each is a list of rows, as in its CSV
+file.
 """
 
 from __future__ import annotations
@@ -12,68 +13,73 @@ import numpy as np
 
 from runtime.core.measure.evaluate.batches import Trace
 from runtime.core.measure.evaluate.predictions import Prediction
-from runtime.core.measure.metrics import wilson
-from runtime.native.rules import exit_lead, leads_of
+from runtime.core.measure.metrics import wilson_interval
+from runtime.native.rules import compute_leads, exit_lead
 
 Row = dict[str, Any]  # of a CSV file: numbers and texts by column
-MOST_MARGINS = 40
+MAX_MARGINS = 40
 
 EVENT_POINTS = 24
 SCORE_BINS = 10
 
 
-def by_steps(traces: Sequence[Trace]) -> list[Row]:
-    """Accuracy of the answers after every prefix of steps; a sample with fewer steps keeps its last answer."""
+def accuracy_by_steps(traces: Sequence[Trace]) -> list[Row]:
+    """Return the accuracy of the answers after each number of steps.
+
+    A sample with fewer steps keeps its last answer.
+    """
     rows = []
-    for t in range(max(len(one.votes) for one in traces)):
-        right = sum(int(one.answers[min(t, len(one.votes) - 1)] == one.truth) for one in traces)
-        rows.append({"steps": t + 1, **accuracy_of(right, len(traces))})
+    for t in range(max(len(trace.votes) for trace in traces)):
+        right = sum(int(trace.answers[min(t, len(trace.votes) - 1)] == trace.truth) for trace in traces)
+        rows.append({"steps": t + 1, **accuracy_row(right, len(traces))})
     return rows
 
 
-def by_events(traces: Sequence[Trace]) -> list[Row]:
-    """Accuracy when so many events of each sample have been seen: of the last frame that is complete by then.
+def accuracy_by_events(traces: Sequence[Trace]) -> list[Row]:
+    """Return the accuracy after each number of events of a sample: that of the last complete frame.
 
-    Before the first frame there is no answer, which is not right. Empty for still images.
+    Before the first frame there is no answer, which counts as wrong. Empty for still images.
     """
-    seen = [np.cumsum(one.events) for one in traces if one.events is not None]
-    if len(seen) < len(traces):
+    totals = [np.cumsum(trace.events) for trace in traces if trace.events is not None]
+    if len(totals) < len(traces):
         return []
-    right = [one.answers == one.truth for one in traces]
-    top = max(float(total[-1]) for total in seen)
+    right = [trace.answers == trace.truth for trace in traces]
+    top = max(float(total[-1]) for total in totals)
     rows = []
     for n in np.linspace(0, top, EVENT_POINTS + 1)[1:]:
-        last = [int(np.searchsorted(total, n + 0.5, side="right")) - 1 for total in seen]
-        hits = sum(int(at >= 0 and bool(ok[at])) for at, ok in zip(last, right, strict=True))
-        rows.append({"events": round(float(n)), **accuracy_of(hits, len(traces))})
+        last = [int(np.searchsorted(total, n + 0.5, side="right")) - 1 for total in totals]
+        hits = sum(int(step >= 0 and bool(is_right[step])) for step, is_right in zip(last, right, strict=True))
+        rows.append({"events": round(float(n)), **accuracy_row(hits, len(traces))})
     return rows
 
 
-def reliability(predictions: Iterable[Prediction]) -> tuple[list[Row], float | None]:
-    """(bins, ECE): how often an answer of each score is right. None where the scores are no shares (0..1).
+def reliability_bins(predictions: Iterable[Prediction]) -> tuple[list[Row], float | None]:
+    """Return (bins, ECE) of predictions: the accuracy of the answers with each score.
+
+    ECE is None if the scores are no shares (0..1).
 
     ECE = sum_b n_b / n |accuracy_b - score_b|, over bins of equal width (Guo et al., "On calibration of modern neural
     networks", 2017)
     """
     counts, scores, right = (np.zeros(SCORE_BINS) for _ in range(3))
-    for one in predictions:
-        predicted = one.predicted
-        if predicted is None or one.truth is None:
+    for prediction in predictions:
+        predicted = prediction.predicted
+        if predicted is None or prediction.truth is None:
             continue
-        score = one.scores[predicted]
-        if not 0 <= score <= 1 or min(one.scores) < 0:
+        score = prediction.scores[predicted]
+        if not 0 <= score <= 1 or min(prediction.scores) < 0:
             return [], None
         b = min(int(score * SCORE_BINS), SCORE_BINS - 1)
         counts[b] += 1
         scores[b] += score
-        right[b] += predicted == one.truth
+        right[b] += predicted == prediction.truth
     n = counts.sum()
     rows = [
         {
             "from": b / SCORE_BINS,
             "to": (b + 1) / SCORE_BINS,
             "score": float(scores[b] / counts[b]),
-            **accuracy_of(int(right[b]), int(counts[b])),
+            **accuracy_row(int(right[b]), int(counts[b])),
         }
         for b in range(SCORE_BINS)
         if counts[b]
@@ -83,39 +89,44 @@ def reliability(predictions: Iterable[Prediction]) -> tuple[list[Row], float | N
 
 
 def exit_curve(traces: Sequence[Trace], voters: int, T: int) -> list[Row]:
-    """What an early exit at each margin costs and saves (runtime/native/rules/decisions/decide.c), from the smallest margin up.
+    """Return the accuracy and the saved steps of an early exit at each margin, smallest margin first.
 
-    lost, won  samples whose answer becomes wrong, or right, because they end early;  steps  mean number of steps
+    The rule is that of runtime/native/rules/decisions/decide.c.
+
+    lost, won  samples with an answer that becomes wrong, or right, because they end early;  steps  mean number of steps
     """
-    lead = [leads_of(one.evidence) for one in traces]
-    full = np.array([one.answers[-1] == one.truth for one in traces])
+    lead = [compute_leads(trace.evidence) for trace in traces]
+    full = np.array([trace.answers[-1] == trace.truth for trace in traces])
     rows = []
-    for margin in candidate_margins(lead, voters, T):
-        at = [first_at(values, exit_lead(margin, voters, T)) for values in lead]
-        right = np.array([one.answers[t] == one.truth for one, t in zip(traces, at, strict=True)])
-        steps = float(np.mean([t + 1 for t in at]))
-        share = float(np.mean([(t + 1) / len(one.votes) for one, t in zip(traces, at, strict=True)]))
+    for margin in choose_margins(lead, voters, T):
+        ends = [first_step(values, exit_lead(margin, voters, T)) for values in lead]
+        right = np.array([trace.answers[t] == trace.truth for trace, t in zip(traces, ends, strict=True)])
+        steps = float(np.mean([t + 1 for t in ends]))
+        share = float(np.mean([(t + 1) / len(trace.votes) for trace, t in zip(traces, ends, strict=True)]))
         lost, won = int((full & ~right).sum()), int((~full & right).sum())
         row = {"margin": margin, "steps": steps, "steps_share": share, "lost": lost, "won": won}
-        rows.append({**row, **accuracy_of(int(right.sum()), len(traces))})
+        rows.append({**row, **accuracy_row(int(right.sum()), len(traces))})
     return rows
 
 
-def first_at(lead: np.ndarray, enough: float) -> int:
-    """The first step in which the lead is enough; the last one where it never is. lead  float64 [T]"""
+def first_step(lead: np.ndarray, enough: float) -> int:
+    """Return the first step with lead >= enough, or the last step if there is none; lead is float64 [T]."""
     reached = np.flatnonzero(lead >= enough)
     return int(reached[0]) if len(reached) else len(lead) - 1
 
 
-def candidate_margins(lead: Sequence[np.ndarray], voters: int, T: int) -> list[float]:
-    """Margins that differ in what they do, ascending: of the leads [T] that occur, all or as many as MOST_MARGINS quantiles."""
+def choose_margins(lead: Sequence[np.ndarray], voters: int, T: int) -> list[float]:
+    """Return early-exit margins that differ in their effect, ascending, at most MAX_MARGINS.
+
+    They are the leads [T] that occur, or quantiles of these.
+    """
     values = np.unique(np.concatenate(lead) / (voters * T))
     values = values[values > 0]
-    if len(values) > MOST_MARGINS:
-        values = np.unique(np.quantile(values, np.linspace(0, 1, MOST_MARGINS), method="lower"))
+    if len(values) > MAX_MARGINS:
+        values = np.unique(np.quantile(values, np.linspace(0, 1, MAX_MARGINS), method="lower"))
     return [float(f"{v:.9g}") for v in values]
 
 
-def accuracy_of(right: int, n: int) -> Row:
-    low, high = wilson(right, n)
+def accuracy_row(right: int, n: int) -> Row:
+    low, high = wilson_interval(right, n)
     return {"samples": n, "correct": right, "accuracy": right / n if n else 0.0, "low": low, "high": high}

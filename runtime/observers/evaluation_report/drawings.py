@@ -1,4 +1,4 @@
-"""The line charts of a report, by the names of their CSV files: the page draws them as SVG, and a paper has them as PDF."""
+"""The line charts of a report, by the names of their CSV files: the page draws them as SVG, a paper as PDF."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from runtime.observers.evaluation_report.curves import Row
 from runtime.observers.evaluation_report.report import EvaluationReport
 
 
-def line_charts(report: EvaluationReport) -> dict[str, LineChart]:
-    """{name: chart} of those for which there are numbers; "stress-KIND" of each stress that has levels."""
-    found: dict[str, LineChart] = {}
+def make_line_charts(report: EvaluationReport) -> dict[str, LineChart]:
+    """Return {name: line chart} of a report, for curves with data.
+
+    A stress with levels has the name "stress-KIND".
+    """
+    charts: dict[str, LineChart] = {}
 
     def add(name: str, title: str, x: str, series: Sequence[Line], low: float | None = None) -> None:
-        found[name] = LineChart(title, x, "accuracy", series, low)
+        charts[name] = LineChart(title, x, "accuracy", series, low)
 
     if len(report.by_steps) > 1:
         line = _line("accuracy", report.by_steps, "steps")
@@ -25,9 +28,9 @@ def line_charts(report: EvaluationReport) -> dict[str, LineChart]:
         add("accuracy-by-events", "Accuracy against events", f"{x} of each sample seen", [line], low=0)
     if len(report.exits) > 1:
         line, full = _line("with an early exit", report.exits, "steps"), report.by_steps[-1]["accuracy"]
-        ends = Line("all steps", [(line.points[0][0], full), (line.points[-1][0], full)], dashed=True)
+        reference = Line("all steps", [(line.points[0][0], full), (line.points[-1][0], full)], dashed=True)
         title = "Accuracy against the mean number of steps, with an early exit"
-        add("early-exit", title, "mean steps a sample", [line, ends])
+        add("early-exit", title, "mean steps a sample", [line, reference])
     if report.reliability:
         line, ideal = (
             _line("measured", report.reliability, "score"),
@@ -45,7 +48,7 @@ def line_charts(report: EvaluationReport) -> dict[str, LineChart]:
                 [_line(kind, rows, "level")],
                 low=0,
             )
-    return found
+    return charts
 
 
 def _line(name: str, rows: Sequence[Row], x: str) -> Line:

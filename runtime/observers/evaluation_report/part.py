@@ -1,6 +1,6 @@
-ABOUT = "The report of an evaluation: a page, a model card, pictures, what neurons do, and the figures' numbers."
+ABOUT = "The report of an evaluation: a page, a model card, pictures, neuron activity, and the data of the figures."
 CONTRACT = "Observer"
 HEARS = ("eval",)
-GIVES = {"synops": "activity:synops"}
+GIVES = {"synops": "activity:count_synops"}
 LAST = True  # it draws what the others add
 PAGE = "docs/report.md"

@@ -1,4 +1,4 @@
-"""The pieces of report.html: its look, sections, tables, and how numbers and texts of others are written."""
+"""The pieces of report.html: style, sections, tables, and the format of numbers and untrusted texts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def safe(text: str) -> str:
     return escape(printable(str(text), 400))
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
@@ -39,16 +39,16 @@ def points_lost(lost: float) -> str:
     return "loses nothing" if lost <= 0 else f"loses {100 * lost:.2f} points"
 
 
-def part_of(n: int, of: int) -> str:
-    return f"{n} ({100 * n / of:.1f} %)" if n else "0"
+def format_share(n: int, total: int) -> str:
+    return f"{n} ({100 * n / total:.1f} %)" if n else "0"
 
 
-def milliseconds(value: float | None) -> str:
+def format_ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g} ms"
 
 
-def short_count(value: float) -> str:
-    """1234567 -> 1.23 M"""
+def format_count(value: float) -> str:
+    """Format a count with a unit: 1234567 -> 1.23 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"

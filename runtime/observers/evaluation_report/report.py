@@ -1,8 +1,8 @@
-"""The report of an evaluation: what report.html, its CSV files and the model card are made of.
+"""The data of an evaluation report: the content of report.html, its CSV files and the model card.
 
-Everything about all samples comes from the predictions that evaluation wrote. Curves need every step and statistics every
-neuron, so they are of the first MOST_TRACED and MOST_WATCHED samples of the set, and say so: a set of a million recordings costs
-no more than one of a thousand. What cannot be measured on an artifact is left out, and the reason is in `left_out`.
+Numbers of all samples are computed from the written predictions. Curves need every step and statistics every neuron,
+so they cover the first MAX_TRACES and MAX_WATCHED samples of the set, and say so: a set of a million recordings
+costs no more than one of a thousand. `left_out` has the reasons for anything that cannot be measured on an artifact.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.base.files import read_regular
 from runtime.core.base.latency import Latencies
 from runtime.core.data import Dataset
-from runtime.core.measure.evaluate.batches import MOST_TRACED
+from runtime.core.measure.evaluate.batches import MAX_TRACES
 from runtime.core.measure.evaluate.evaluation import Evaluation
 from runtime.core.measure.evaluate.predictions import Prediction
-from runtime.core.measure.evaluate.samples import SplitOf, read
+from runtime.core.measure.evaluate.samples import DatasetSplit, load_sample
 from runtime.core.model.card import Card
-from runtime.core.observers import hearing
+from runtime.core.observers import find_observers
 from runtime.observers.evaluation_report import curves
-from runtime.observers.evaluation_report.activity import Activity, measure_activity, why_not
+from runtime.observers.evaluation_report.activity import Activity, measure_activity, unsupported_reason
 from runtime.observers.evaluation_report.curves import Row, exit_curve
-from runtime.observers.evaluation_report.trace import trace
+from runtime.observers.evaluation_report.trace import trace_samples
 
 _FOLDERS = re.compile(r"(^|[:=,])~?(/[^:=,?]*)?/(?=[^/:=,?])")  # of an absolute path within a word of a command
 
-MOST_WATCHED = 100  # samples in which every neuron is watched
-MOST_MISTAKES = 12
-MOST_CHANGED = 40  # decisions that differ from --against, on the page
+MAX_WATCHED = 100  # samples in which every neuron is watched
+MAX_MISTAKES = 12
+MAX_CHANGED = 40  # decisions that differ from --against, on the page
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,19 @@ class Mistake:
 
 @dataclass
 class EvaluationReport:
-    """All that the page shows; what is None or empty has no section. It is for others, so paths are without folders.
+    """The data of an evaluation report; a part that is None or empty has no section.
+
+    The report is meant to be shared, so its paths have no folders.
 
     result      the evaluation;  card: of the artifact
-    traced      samples of the curves by_steps, by_events and exits
-    reliability, ece   what a score is worth;  times: (edges in ms, samples between them)
+    traced      samples of the curves accuracy_by_steps, accuracy_by_events and exits
+    reliability, ece   the accuracy for each score;  times: (edges in ms, samples between them)
     changed     decisions that differ from the other artifact: rows of sample, path, truth, this, other
     stress      rows of runtime.observers.robustness.stress
-    left_out    what was not measured, and why
+    left_out    the parts that were not measured, with reasons
     """
 
-    result: Evaluation
+    evaluation: Evaluation
     card: Card
     command: str | None = None
     traced: int = 0
@@ -78,8 +80,8 @@ class EvaluationReport:
 
     @property
     def figures(self) -> dict[str, list[Row]]:
-        """{name: rows} of each CSV file."""
-        found = {
+        """The rows of each CSV file of the report, {name: rows}."""
+        tables = {
             "accuracy-by-steps": self.by_steps,
             "accuracy-by-events": self.by_events,
             "early-exit": self.exits,
@@ -90,40 +92,40 @@ class EvaluationReport:
         }
         if self.activity is not None:
             layers = [asdict(layer) for layer in self.activity.layers]
-            found["layers"] = [{k: v for k, v in row.items() if k != "channels"} for row in layers]
-            found["channels"] = [
+            tables["layers"] = [{k: v for k, v in row.items() if k != "channels"} for row in layers]
+            tables["channels"] = [
                 {"layer": layer.layer, "channel": i, "rate": rate}
                 for layer in self.activity.layers
                 for i, rate in enumerate(layer.channels)
             ]
-            found["synaptic-operations"] = [asdict(ops) for ops in self.activity.operations]
-        return {name: rows for name, rows in found.items() if rows}
+            tables["synaptic-operations"] = [asdict(ops) for ops in self.activity.operations]
+        return {name: rows for name, rows in tables.items() if rows}
 
 
 def make_report(
     model: Model,
-    result: Evaluation,
+    evaluation: Evaluation,
     folder: Path,
     *,
     command: str | None = None,
     stress: list[Row] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
-    """The report of an evaluation whose predictions lie in `folder`."""
-    dataset = SplitOf(result.data, result.split).open(model)
-    report = EvaluationReport(*_for_others(result, model.card, command), stress=stress or [])
+    """Create the report of an evaluation from the predictions in `folder`."""
+    dataset = DatasetSplit(evaluation.data, evaluation.split).open(model)
+    report = EvaluationReport(*_remove_local_paths(evaluation, model.card, command), stress=stress or [])
     _add_predictions(report, dataset, folder)
-    count = min(len(result.predictions), MOST_TRACED)
-    traces = result.traces or trace(model, dataset, range(count), progress=progress)
+    count = min(len(evaluation.predictions), MAX_TRACES)
+    traces = evaluation.traces or trace_samples(model, dataset, range(count), progress=progress)
     report.traced = len(traces)
     if traces:
-        report.by_steps, report.by_events = curves.by_steps(traces), curves.by_events(traces)
+        report.by_steps, report.by_events = curves.accuracy_by_steps(traces), curves.accuracy_by_events(traces)
         if not model.unrolled:
             report.exits = exit_curve(traces, model.voters, model.T)
-    reason = why_not(model.path, model.card) if "graph" in model.card else "is no exported artifact"
+    reason = unsupported_reason(model.path, model.card) if "graph" in model.card else "is no exported artifact"
     try:
         if reason is None:
-            report.activity = measure_activity(model.path, _inputs(dataset, min(count, MOST_WATCHED)))
+            report.activity = measure_activity(model.path, _inputs(dataset, min(count, MAX_WATCHED)))
     except MissingExtra as error:
         reason = str(error)
     if reason is not None:
@@ -131,66 +133,73 @@ def make_report(
     return report
 
 
-def _for_others(result: Evaluation, card: Card, command: str | None) -> tuple[Evaluation, Card, str | None]:
-    """The same without the folders of this machine."""
-    artifact, against = result.artifact.copy(), result.against and result.against.copy()
+def _remove_local_paths(evaluation: Evaluation, card: Card, command: str | None) -> tuple[Evaluation, Card, str | None]:
+    """Return the evaluation, card and command without the folders of this machine."""
+    artifact, against = evaluation.artifact.copy(), evaluation.against and evaluation.against.copy()
     for named in (artifact, against):
         if named and "path" in named:
-            named["path"] = without_folders(named["path"])
+            named["path"] = remove_folders(named["path"])
     provenance = card.get("provenance")
     if isinstance(provenance, dict):
-        card = card | {"provenance": {key: without_folders(str(value)) for key, value in provenance.items()}}
-    shown = replace(result, data=without_folders(result.data), artifact=artifact, against=against)
-    return shown, card, None if command is None else without_folders(command)
+        card = card | {"provenance": {key: remove_folders(str(value)) for key, value in provenance.items()}}
+    shown = replace(evaluation, data=remove_folders(evaluation.data), artifact=artifact, against=against)
+    return shown, card, None if command is None else remove_folders(command)
 
 
 def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -> None:
-    """What all predictions say, in one pass over the file for each: times, the worst mistakes, calibration, changes."""
-    classes = report.result.classes
+    """Add the times, worst mistakes, calibration and changed decisions of all predictions to a report.
 
-    tables = hearing("predictions")
+    Each is one pass over the file.
+    """
+    classes = report.evaluation.classes
+
+    tables = find_observers("predictions")
     if not tables:
         report.left_out.append("mistakes, times and what a score is worth: nothing here writes predictions")
         return
     table, _, times = tables[0].load("FILES")
 
-    def read_all(where: Path = folder) -> Iterator[Prediction]:
-        predictions: Iterator[Prediction] = tables[0].load("read_csv")(where / table)[1]
+    def read_all(source: Path = folder) -> Iterator[Prediction]:
+        predictions: Iterator[Prediction] = tables[0].load("read_csv")(source / table)[1]
         return predictions
 
-    wrong = (one for one in read_all() if one.truth is not None and one.predicted not in (None, one.truth))
-    worst = heapq.nlargest(MOST_MISTAKES, wrong, key=lambda one: (one.margin or 0.0, -one.sample))
-    for one in worst:
-        x = read(dataset, one.sample)[0]
-        report.mistakes.append(Mistake(one, x.sum(axis=0) if x.ndim == 4 else x))
-    report.reliability, report.ece = curves.reliability(read_all())
-    report.times = _times(folder / times)
-    other = folder / "against"
-    if report.result.against is not None and (other / table).is_file():
-        for a, b in zip(read_all(), read_all(other), strict=True):
-            if a.predicted != b.predicted and len(report.changed) < MOST_CHANGED:
+    wrong = (
+        prediction
+        for prediction in read_all()
+        if prediction.truth is not None and prediction.predicted not in (None, prediction.truth)
+    )
+    worst = heapq.nlargest(MAX_MISTAKES, wrong, key=lambda prediction: (prediction.margin or 0.0, -prediction.sample))
+    for prediction in worst:
+        x = load_sample(dataset, prediction.sample)[0]
+        report.mistakes.append(Mistake(prediction, x.sum(axis=0) if x.ndim == 4 else x))
+    report.reliability, report.ece = curves.reliability_bins(read_all())
+    report.times = _read_times(folder / times)
+    other_folder = folder / "against"
+    if report.evaluation.against is not None and (other_folder / table).is_file():
+        for a, b in zip(read_all(), read_all(other_folder), strict=True):
+            if a.predicted != b.predicted and len(report.changed) < MAX_CHANGED:
                 names = [None if i is None else classes[i] for i in (a.truth, a.predicted, b.predicted)]
                 row = dict(zip(("truth", "this", "other"), names, strict=True))
                 report.changed.append({"sample": a.sample, "path": a.path, **row})
 
 
-def _times(path: Path) -> tuple[list[float], list[int]]:
-    """A histogram of the milliseconds in timing.csv; empty where there is none."""
+def _read_times(path: Path) -> tuple[list[float], list[int]]:
+    """Return a histogram of the milliseconds in timing.csv, empty if there is no such file."""
     if not path.is_file():
         return [], []
-    found = Latencies()
+    latencies = Latencies()
     for row in csv.reader(read_regular(path).decode("ascii", "replace").splitlines()[1:]):
         try:
-            found.add(float(row[1]))
+            latencies.add(float(row[1]))
         except (ValueError, IndexError):  # a sample that could not be read
             continue
-    return found.histogram(20)
+    return latencies.histogram(20)
 
 
 def _inputs(dataset: Dataset, count: int) -> Iterator[np.ndarray]:
     for i in range(count):
         try:
-            yield read(dataset, i)[0]
+            yield load_sample(dataset, i)[0]
         except PlifError:
             continue  # evaluation has named it
 
@@ -199,9 +208,12 @@ def _bins(edges: list[float], counts: list[int]) -> Iterator[tuple[float, float,
     return zip(edges, edges[1:], counts, strict=False)
 
 
-def without_folders(text: str) -> str:
-    """A command, path or data set as it may be shown to others: absolute paths lose the folders of this machine, which name its
-    user, too: "plif info /home/ann/m.onnx" -> "plif info m.onnx", "nmnist:/data/x" -> "nmnist:x"."""
+def remove_folders(text: str) -> str:
+    """Remove the folders from absolute paths in a command, path or data set, so that it can be shared.
+
+    The folders would name the user: "plif info /home/ann/m.onnx" -> "plif info m.onnx", "nmnist:/data/x" ->
+    "nmnist:x".
+    """
     try:
         words = shlex.split(text)
     except ValueError:  # it is no command

@@ -1,14 +1,15 @@
-"""Synaptic operations of a network, and an estimate of the energy that they take.
+"""Synaptic operations of a network, and an estimate of their energy.
 
-A synapse does something only when a value that is not zero arrives through a weight that is not zero. With N[i] the number of
-steps in which element i of a layer's input was not zero, and F[i] its fan-out, the weights that carry it to an output,
+A synapse counts only when a non-zero value arrives through a non-zero weight. With N[i] the number of steps in which
+element i of a layer's input was not zero, and F[i] its fan-out, the number of weights to an output,
 
     effective = sum_i N[i] F[i]         dense = steps sum_i F1[i]    with F1 the fan-out when no weight is zero
 
-which is the definition of NeuroBench (Yik et al., "NeuroBench: a framework for benchmarking neuromorphic computing",
-arXiv:2304.04640): biases are not counted, nor what a convolution pads. A layer adds (AC, accumulate) where its inputs are
--1, 0 or 1, and multiplies and adds (MAC) elsewhere; NeuroBench asks this of each batch, here it is asked of the whole
-measurement. Neurons, pooling and products of two activities (MatMul) are not synapses, and are not counted.
+This is the definition of NeuroBench (Yik et al., "NeuroBench: a framework for benchmarking neuromorphic computing",
+arXiv:2304.04640): it counts neither biases nor the padding of a convolution. A layer adds (AC, accumulate) if its
+inputs are -1, 0 or 1, and multiplies and adds (MAC) otherwise. NeuroBench decides this for each batch, this module
+for the whole measurement. Neurons, pooling and products of two activations (MatMul) are not synapses, and are not
+counted.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from runtime.core.model.card import Card
-from runtime.core.model.grids import from_file
-from runtime.core.model.ops import spatial
+from runtime.core.model.grids import center_weights
+from runtime.core.model.ops import expand_sizes
 from runtime.core.model.readers.onnx_contents import read_initializers
 from runtime.core.model.records import NodeRecord
 
@@ -40,10 +41,10 @@ ENERGY_SOURCE = (
 
 @dataclass(frozen=True)
 class LayerOps:
-    """One layer, per sample (its mean over all samples that were measured).
+    """The synaptic operations of one layer per sample, the mean over the measured samples.
 
     kind       "AC" or "MAC"
-    effective  operations that do something;  dense: all that there would be if nothing were zero
+    effective  operations with non-zero operands;  dense: all operations if no value were zero
     density    the share (0..1) of the layer's inputs that are not zero
     picojoules the estimate for `effective`;  dense_picojoules: for `dense`, as multiplications
     """
@@ -57,54 +58,54 @@ class LayerOps:
     dense_picojoules: float
 
 
-def synaptic_layers(card: Card) -> list[NodeRecord]:
-    """The nodes with synapses, in the order of the network."""
+def synaptic_nodes(card: Card) -> list[NodeRecord]:
+    """Return the graph nodes with synapses (Conv, Linear, ConvTranspose), in network order."""
     return [node for node in card["graph"]["nodes"] if node["op"] in SYNAPTIC]
 
 
-def not_counted(card: Card) -> list[str]:
-    """Names of nodes that multiply, and are no synapses by the definition."""
+def uncounted_nodes(card: Card) -> list[str]:
+    """Return the names of nodes that multiply but are no synapses by the definition (MatMul)."""
     return [node["name"] for node in card["graph"]["nodes"] if node["op"] == "MatMul"]
 
 
-def input_shape(card: Card, node: NodeRecord) -> tuple[int, ...]:
-    """Of what a node reads first, without the batch."""
+def node_input_shape(card: Card, node: NodeRecord) -> tuple[int, ...]:
+    """Return the shape of the first input of a graph node, without the batch axis."""
     graph = card["graph"]
     shapes = {graph["input"]: card["input"]["shape"], **{n["name"]: n["shape"] for n in graph["nodes"]}}
     return tuple(shapes[node["inputs"][0]])
 
 
-def layer_ops(
+def count_layer_ops(
     card: Card, path: Path, arrived: Mapping[str, np.ndarray], binary: Mapping[str, bool], samples: int, steps: int
 ) -> list[LayerOps]:
-    """The operations of each synaptic layer of an ONNX artifact, per sample.
+    """Return the operations of each synaptic layer of an ONNX artifact, per sample.
 
-    arrived  {node: int64 [...] of its input's shape, in how many steps each element was not zero}, over all samples
+    arrived  {node: int64 [...] of its input's shape, the steps in which each element was not zero}, over all samples
     binary   {node: whether all inputs were -1, 0 or 1}
     steps    of all samples together
     """
-    nodes = synaptic_layers(card)
-    names = [name for node in nodes for name in _tensors(node)]
+    nodes = synaptic_nodes(card)
+    names = [name for node in nodes for name in _weight_tensors(node)]
     weights = read_initializers(path, names)
-    found = []
+    layers = []
     for node in nodes:
-        weight = _weight(node, weights)
-        shape = input_shape(card, node)
-        fan, full = (fan_out(node, shape, mask) for mask in (weight != 0, np.ones(weight.shape, bool)))
+        weight = _select_weight(node, weights)
+        shape = node_input_shape(card, node)
+        fan, full = (count_fan_out(node, shape, mask) for mask in (weight != 0, np.ones(weight.shape, bool)))
         n = arrived[node["name"]]
         effective, dense = float((n * fan).sum()) / samples, float(full.sum()) * steps / samples
         kind = "AC" if binary[node["name"]] else "MAC"
         mac, ac = PICOJOULES[weight.dtype.name]
         cost = ac if kind == "AC" else mac
         density = float(n.sum()) / (n.size * steps)
-        found.append(LayerOps(node["name"], kind, effective, dense, density, cost * effective, mac * dense))
-    return found
+        layers.append(LayerOps(node["name"], kind, effective, dense, density, cost * effective, mac * dense))
+    return layers
 
 
-def fan_out(node: NodeRecord, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
-    """int64 of `shape`: how many products each element of a layer's input takes part in, without what falls on padding.
+def count_fan_out(node: NodeRecord, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
+    """Return the fan-out int64 of `shape`: the products of each element of a layer's input, without padding.
 
-    mask  bool, of the weight's shape: which weights count
+    mask  bool, of the weight's shape: the weights that count
     """
     if node["op"] == "Linear":  # weight [O, I], over the last axis
         return np.broadcast_to(mask.sum(0, dtype=np.int64), shape)
@@ -118,33 +119,33 @@ def fan_out(node: NodeRecord, shape: tuple[int, ...], mask: np.ndarray) -> np.nd
         parts = mask.reshape(groups, mask.shape[0] // groups, *mask.shape[1:]).sum(1, dtype=np.int64)
         counts = parts.reshape(shape[0], *mask.shape[2:])
     stride, padding, dilation = (
-        spatial(a.get(key, usual), dims) for key, usual in (("stride", 1), ("padding", 0), ("dilation", 1))
+        expand_sizes(a.get(key, default), dims) for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     out = np.zeros(shape, np.int64)
     sizes, outputs = shape[1:], node["shape"][1:]
-    every = np.arange(shape[0])
+    channels = np.arange(shape[0])
     for place, k in enumerate(itertools.product(*(range(size) for size in mask.shape[2:]))):
         # a convolution reads i = o stride - padding + k dilation; a transposed one writes there
-        places = [every]
+        places = [channels]
         for axis in range(dims):
-            few = sizes[axis] if transposed else outputs[axis]
-            at = np.arange(few) * stride[axis] - padding[axis] + k[axis] * dilation[axis]
-            inside = (at >= 0) & (at < (outputs[axis] if transposed else sizes[axis]))
-            places.append(np.flatnonzero(inside) if transposed else at[inside])
+            size_ = sizes[axis] if transposed else outputs[axis]
+            positions = np.arange(size_) * stride[axis] - padding[axis] + k[axis] * dilation[axis]
+            inside = (positions >= 0) & (positions < (outputs[axis] if transposed else sizes[axis]))
+            places.append(np.flatnonzero(inside) if transposed else positions[inside])
         out[np.ix_(*places)] += counts.reshape(shape[0], -1)[:, place].reshape(-1, *(1,) * dims)
     return out
 
 
-def _tensors(node: NodeRecord) -> list[str]:
+def _weight_tensors(node: NodeRecord) -> list[str]:
     return [node["params"]["weight"], f"{node['name']}.zero_points"]
 
 
-def _weight(node: NodeRecord, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float32 or float16, or int8 where the layer was quantised; [O, I, ...] as the graph has it."""
-    name, zero_points = _tensors(node)
+def _select_weight(node: NodeRecord, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the weight [O, I, ...] of a node: float32 or float16, or int8 in a quantised layer."""
+    name, zero_points = _weight_tensors(node)
     weight: np.ndarray = weights[name]
     if weight.dtype == np.uint8:
-        return from_file(weight, node["attrs"].get("bits", 8))
+        return center_weights(weight, node["attrs"].get("bits", 8))
     if weight.dtype == np.int8 and node["op"] == "Linear" and zero_points not in weights:
         return np.transpose(weight)  # as MatMulInteger reads it
     return weight

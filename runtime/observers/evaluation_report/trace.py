@@ -1,4 +1,7 @@
-"""Samples step by step, of which an evaluation with an early exit kept nothing: they are run once more, with all their steps."""
+"""Step-by-step traces of samples, for an evaluation with an early exit, which has none.
+
+The samples are run again with all their steps.
+"""
 
 from __future__ import annotations
 
@@ -12,49 +15,52 @@ from runtime.core.data import Dataset
 from runtime.core.data.dataset import EventSet
 from runtime.core.engines.model import OpenModel
 from runtime.core.engines.unrolled import open_session
-from runtime.core.measure.evaluate.batches import Trace, run_batch, trace_of
-from runtime.core.measure.evaluate.samples import read
+from runtime.core.measure.evaluate.batches import Trace, make_trace, run_batch
+from runtime.core.measure.evaluate.samples import load_sample
 
 BATCH = 16
 
 
-def trace(
+def trace_samples(
     model: OpenModel,
     dataset: Dataset | EventSet,
     samples: Sequence[int],
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trace]:
-    """Runs samples of a data set that fits the model; those that cannot be read are left out, as evaluation leaves them out."""
+    """Run samples of a data set with all their steps, and return their traces.
+
+    Unreadable samples are left out, as in the evaluation.
+    """
     rows = min(model.card.get("batch") or BATCH, max(len(samples), 1))
     session = open_session(model, model.card.get("batch") or rows)
-    found: list[Trace] = []
-    for group in _read_ahead(dataset, samples, session.streams):
+    traces: list[Trace] = []
+    for group in _read_batches(dataset, samples, session.streams):
         if group:
             batch = run_batch(session, [x for _, x in group])
-            found += (trace_of(batch, n, i, dataset.label(i), x) for n, (i, x) in enumerate(group))
+            traces += (make_trace(batch, n, i, dataset.label(i), x) for n, (i, x) in enumerate(group))
         if progress:
-            progress(len(found), len(samples))
-    return found
+            progress(len(traces), len(samples))
+    return traces
 
 
-def _read_ahead(
+def _read_batches(
     dataset: Dataset | EventSet, samples: Sequence[int], size: int
 ) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """(number, x) of the samples that can be read, a batch at a time, of which the next is read meanwhile."""
+    """Yield batches of (number, x) of the readable samples, with the next batch read in the background."""
 
-    def group(at: int) -> list[tuple[int, np.ndarray]]:
-        found = []
-        for i in samples[at : at + size]:
+    def read_group(first: int) -> list[tuple[int, np.ndarray]]:
+        readable = []
+        for i in samples[first : first + size]:
             try:
-                found.append((i, read(dataset, i)[0]))
+                readable.append((i, load_sample(dataset, i)[0]))
             except PlifError:
-                continue  # evaluation has named it
-        return found
+                continue  # the evaluation has reported it
+        return readable
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(group, 0)
-        for at in range(0, len(samples), size):
-            now = ahead.result()
-            ahead = pool.submit(group, at + size)
-            yield now
+        ahead = pool.submit(read_group, 0)
+        for start in range(0, len(samples), size):
+            batch = ahead.result()
+            ahead = pool.submit(read_group, start + size)
+            yield batch

@@ -1,7 +1,7 @@
-"""An evaluation by threads (worker.py) and processes (processes.py), in pieces that survive (shards.py); run.py directs them.
+"""An evaluation by threads (worker.py) and processes (processes.py), in shards (shards.py), directed by run.py.
 
-Another part may do the shards elsewhere. It hears `elsewhere`, and its options stand beside `--workers`:
-hear(keep, **its options) -> [Elsewhere] (run.py).
+Finished shards survive a crash. Another part may evaluate the shards on other machines. It hears `elsewhere`, and its
+options stand next to `--workers`: hear(keep, **its options) -> [RemoteRunner] (run.py).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from runtime.observers.evaluation_workers.options import WorkerOptions
 
 if TYPE_CHECKING:
-    from runtime.core.measure.evaluate.loop import Loop, Outcome
+    from runtime.core.measure.evaluate.loop import EvaluationLoop, Outcome
 
 
-def hear(loop: Loop, **options: Any) -> Iterator[Outcome]:
-    """Does all of it."""
-    from runtime.observers.evaluation_workers.run import run
+def hear(loop: EvaluationLoop, **options: Any) -> Iterator[Outcome]:
+    """Run the loop of an evaluation with workers, and yield the outcome of each shard."""
+    from runtime.observers.evaluation_workers.run import run_shards
 
-    return run(loop, WorkerOptions(**options))
+    return run_shards(loop, WorkerOptions(**options))
 
 
-def begun_engine(keep: Path | None, **options: Any) -> str | None:
-    """The engine with which it was begun, to go on with; None where there is none."""
+def find_resumed_engine(keep: Path | None, **options: Any) -> str | None:
+    """Return the engine of the evaluation that --resume continues, or None if there is none."""
     from runtime.observers.evaluation_workers.shards import read_plan
 
     plan = read_plan(keep) if keep is not None and WorkerOptions(**options).resume else None

@@ -1,13 +1,13 @@
-"""How many workers, and from where they go on."""
+"""The options of evaluation workers: their number, and whether to resume."""
 
 from __future__ import annotations
 
 from runtime.core.base.options import option
-from runtime.core.observers import HeardOptions
+from runtime.core.observers import ExtensibleOptions
 
 
-class WorkerOptions(HeardOptions, by="elsewhere"):
-    """None of them changes an answer."""
+class WorkerOptions(ExtensibleOptions, by="elsewhere"):
+    """The options of evaluation workers; none of them changes an answer."""
 
     workers: int | None = option(
         "Processes, each with its own engine and reader; one a core, where that pays, if not given.",

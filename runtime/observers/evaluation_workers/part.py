@@ -1,4 +1,4 @@
-ABOUT = "An evaluation by threads and processes, in pieces that survive, with a batch that was measured."
+ABOUT = "An evaluation by threads and processes, in resumable shards, with a measured batch size."
 CONTRACT = "Observer"
 HEARS = ("workers",)
 OPTIONS = "options:WorkerOptions"

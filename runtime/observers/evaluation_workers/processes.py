@@ -1,7 +1,7 @@
-"""Workers in processes of this machine, each with its own engine: whole shards go out, only numbers come back.
+"""Workers in processes of this machine, each with its own engine: shards are sent to them, only numbers come back.
 
-Frames never cross from one process to another: of small recordings, reading costs more than the network does. A worker that
-dies costs the shard that it was at, which another one does again.
+Frames are never sent between processes: for small recordings, reading costs more than the network. If a worker dies,
+another one evaluates its shard again.
 """
 
 from __future__ import annotations
@@ -17,83 +17,84 @@ from multiprocessing.process import BaseProcess
 from runtime.core.base.errors import PlifError
 from runtime.core.measure.evaluate.loop import Tally
 from runtime.observers.evaluation_workers.start import start_worker
-from runtime.observers.evaluation_workers.worker import Job, Tell, Worker
+from runtime.observers.evaluation_workers.worker import Job, OnTally, Worker
 
 PATIENCE_S = 5.0
 
 
 @dataclass
 class _Process:
-    """One worker process, our end of its pipe, and the shard that it is at."""
+    """One worker process: its process, our end of its pipe, and its current shard."""
 
     process: BaseProcess
     pipe: Connection
     shard: int | None = None
 
 
-def run_in_processes(job: Job, shards: Iterable[int], workers: int, tell: Tell) -> Iterator[int]:
-    """Does the shards in so many processes; yields each that is done. The processes end with the generator.
+def run_in_processes(job: Job, shards: Iterable[int], workers: int, on_tally: OnTally) -> Iterator[int]:
+    """Evaluate shards in worker processes, and yield the number of each finished shard.
 
-    Raises PlifError where a worker does, and where one shard has ended worker.MOST_DEATHS of them.
+    The processes end with the generator. Raises PlifError if a worker does, and if one shard has ended
+    worker.MAX_DEATHS workers.
     """
     waiting = deque(shards)
     deaths: Counter[int] = Counter()
     team: list[_Process] = []
     try:
         for _ in range(min(workers, len(waiting))):
-            team.append(_start(job))
-        for one in team:
-            _give(one, waiting)
-        while any(one.shard is not None for one in team):
-            for pipe in wait([one.pipe for one in team if one.shard is not None]):
-                one = next(member for member in team if member.pipe is pipe)
+            team.append(_start_process(job))
+        for worker in team:
+            _assign_shard(worker, waiting)
+        while any(worker.shard is not None for worker in team):
+            for pipe in wait([worker.pipe for worker in team if worker.shard is not None]):
+                worker = next(member for member in team if member.pipe is pipe)
                 try:
-                    message = one.pipe.recv()
+                    message = worker.pipe.recv()
                 except (EOFError, OSError):
                     message = None
                 if isinstance(message, Tally):
-                    tell(message)
+                    on_tally(message)
                 elif isinstance(message, PlifError):
                     raise message
                 elif message is not None:
                     yield message
-                    _give(one, waiting)
+                    _assign_shard(worker, waiting)
                 else:
-                    _replace(one, job, waiting, deaths)
+                    _replace_worker(worker, job, waiting, deaths)
     finally:
-        for one in team:
-            one.pipe.close()
-            one.process.terminate()
-        for one in team:
-            one.process.join(PATIENCE_S)
+        for worker in team:
+            worker.pipe.close()
+            worker.process.terminate()
+        for worker in team:
+            worker.process.join(PATIENCE_S)
 
 
-def _give(one: _Process, waiting: deque[int]) -> None:
-    one.shard = waiting.popleft() if waiting else None
-    if one.shard is not None:
-        with suppress(OSError):  # it died: `wait` tells, and another one gets the shard
-            one.pipe.send(one.shard)
+def _assign_shard(worker: _Process, waiting: deque[int]) -> None:
+    worker.shard = waiting.popleft() if waiting else None
+    if worker.shard is not None:
+        with suppress(OSError):  # it died: `wait` reports it, and another worker gets the shard
+            worker.pipe.send(worker.shard)
 
 
-def _replace(one: _Process, job: Job, waiting: deque[int], deaths: Counter[int]) -> None:
-    """Starts another process in the place of one that died, with the same shard."""
-    one.process.join(PATIENCE_S)
-    one.pipe.close()
-    assert one.shard is not None
-    deaths[one.shard] += 1
-    job.survive(one.shard, deaths[one.shard], f"exit code {one.process.exitcode}")
-    waiting.appendleft(one.shard)
-    new = _start(job)
-    one.process, one.pipe = new.process, new.pipe
-    _give(one, waiting)
+def _replace_worker(worker: _Process, job: Job, waiting: deque[int], deaths: Counter[int]) -> None:
+    """Start another worker process in the place of one that died, with the same shard."""
+    worker.process.join(PATIENCE_S)
+    worker.pipe.close()
+    assert worker.shard is not None
+    deaths[worker.shard] += 1
+    job.report_death(worker.shard, deaths[worker.shard], f"exit code {worker.process.exitcode}")
+    waiting.appendleft(worker.shard)
+    new = _start_process(job)
+    worker.process, worker.pipe = new.process, new.pipe
+    _assign_shard(worker, waiting)
 
 
-def _start(job: Job) -> _Process:
+def _start_process(job: Job) -> _Process:
     return _Process(*start_worker(_serve, job, os.getpid()))
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
-    """The child: a shard's number comes, Tally of every batch goes back, and the number when it is done."""
+    """Run the child process of a worker: receive shard numbers, send a Tally per batch and each finished number."""
     with suppress(EOFError, OSError):  # the parent is gone
         try:
             worker = Worker(job)

@@ -1,4 +1,4 @@
-"""A process that works for this one."""
+"""The start of a worker process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
-    """Calls serve(pipe, *arguments) in a process that does not run the program's own file again, and never hears of Ctrl-C: its
-    parent does, and ends it. Returns it and our end of the pipe, which tells it when we are gone."""
+    """Start a process that calls serve(pipe, *arguments), and return it and our end of the pipe.
+
+    The process does not import the program's main file again, and ignores Ctrl-C: its parent handles it, and ends the
+    process. A closed pipe tells the process that the parent is gone.
+    """
     # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_obey, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
-    resource_tracker.ensure_running()  # it would unblock signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would say so
+    process = context.Process(target=_worker_main, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
+    resource_tracker.ensure_running()  # its start would unblock signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would print a traceback
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
         process.start()
@@ -32,6 +35,6 @@ def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BasePr
     return process, ours
 
 
-def _obey(serve: Callable[..., None], *arguments: object) -> None:
+def _worker_main(serve: Callable[..., None], *arguments: object) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     serve(*arguments)

@@ -1,4 +1,4 @@
-ABOUT = "Filters of events between a source and the frames, --filter: libplif's, and your own before them."
+ABOUT = "Event filters between a source and the frames, --filter: those of libplif, and custom ones before them."
 CONTRACT = "Observer"
 HEARS = ("filters",)
 PAGE = "docs/live-rules.md"

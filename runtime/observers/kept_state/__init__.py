@@ -1,4 +1,4 @@
-"""`--state FILE`: a stream goes on in another process where it stopped (state_file.py)."""
+"""`--state FILE`: continue a stream in another process from its saved state (state_file.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StateOptions(OptionRecord):
-    """Where the state is."""
+    """The option that names the state file of a stream."""
 
     state: str | None = option(
         "A file that keeps the state: where it is, the stream goes on from it; at the end it is written.", default=None
@@ -20,7 +20,7 @@ class StateOptions(OptionRecord):
 
 
 def hear(model: OpenModel, state: str) -> list[Observer]:
-    """The observers of a run whose state is kept."""
+    """Return the observer that loads and saves the state of a run."""
     from runtime.observers.kept_state.state_file import StateFile
 
     return [StateFile(state)]

@@ -1,7 +1,7 @@
-"""Named arrays on disk, of one artifact: an .npz file (a zip, nothing compressed, no pickle) with a header.
+"""Named arrays on disk, bound to one artifact: an .npz file (a zip, uncompressed, no pickle) with a header.
 
-It belongs to one artifact: to the digest in its card, or, where the card has none, to the names and shapes of its states.
-Reading one runs nothing, takes no more memory than the arrays that it must hold, and gives them when all of it is right.
+The header has the digest in the artifact's card, or, for a card without one, the names and shapes of its states.
+Reading runs no code, needs no more memory than the expected arrays, and returns them only if all of them are valid.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import open_regular, whole_or_nothing
+from runtime.core.base.files import atomic_write, open_regular
 from runtime.core.base.version import __version__
 from runtime.core.model.card import Card
-from runtime.core.model.digest import digest_of
+from runtime.core.model.digest import read_digest
 
 if TYPE_CHECKING:
-    import zipfile  # where it is used: a session that keeps nothing needs no compressors
+    import zipfile  # imported where it is used: a session without state needs no compressors
 
 HEADER = "header.json"
-MOST_HEADER = 1 << 20  # bytes
-MOST_COUNT = 1 << 62  # of steps, events, us: no run comes so far, and what is counted on top stays in int64
+MAX_HEADER = 1 << 20  # bytes
+MAX_COUNT = 1 << 62  # of steps, events, us: no run reaches it, and further counts fit into int64
 
 
-def header_of(card: Card, kind: str, version: int) -> dict[str, Any]:
-    """What a file says of itself and of the artifact that its states are of."""
+def make_header(card: Card, kind: str, version: int) -> dict[str, Any]:
+    """Return the header of a state file for an artifact with this card."""
     states = [[state["name"], list(state["shape"])] for state in card["states"]]
-    return {"format": kind, "format_version": version, "digest": digest_of(card), "states": states}
+    return {"format": kind, "format_version": version, "digest": read_digest(card), "states": states}
 
 
 def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a header and named arrays [...]: a zip, nothing compressed, without a date, so that equal states are equal bytes."""
+    """Write a header and named arrays [...] as a zip file without compression and date.
+
+    Equal states give equal bytes.
+    """
     import zipfile
 
-    with whole_or_nothing(path) as (part,), zipfile.ZipFile(part, "w") as archive:
+    with atomic_write(path) as (part,), zipfile.ZipFile(part, "w") as archive:
         archive.writestr(zipfile.ZipInfo(HEADER), json.dumps({**header, "plif": __version__}, sort_keys=True))
         for name, array in arrays.items():
             data = io.BytesIO()
@@ -47,20 +50,24 @@ def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, 
 
 
 def read_arrays(
-    path: Path, header: dict[str, Any], wrong: Mapping[str, str], like: Mapping[str, np.ndarray]
+    path: Path, header: dict[str, Any], mismatches: Mapping[str, str], templates: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a file that `write_arrays` wrote.
+    """Read the arrays of a file that `write_arrays` wrote.
 
-    header  what the file must say, and `wrong` what it is where it does not
-    like    arrays of the names, types and shapes that it must have
-    Raises PlifError with one line where it is another file, was damaged, or holds numbers that no run comes to.
+    header     the expected header, and `mismatches` the messages {key: text} for other values
+    templates  arrays with the expected names, types and shapes
+
+    Raises PlifError with one line for another file, a damaged file, or impossible numbers.
     """
     import zipfile
 
     try:
         with open_regular(path, "a state") as file, zipfile.ZipFile(file) as archive:
-            _check_header(path, _part(path, archive, HEADER, MOST_HEADER), header, wrong)
-            found = {name: _array(path, archive, f"{name}.npy", one.dtype, one.shape) for name, one in like.items()}
+            _check_header(path, _read_entry(path, archive, HEADER, MAX_HEADER), header, mismatches)
+            arrays = {
+                name: _read_array(path, archive, f"{name}.npy", template.dtype, template.shape)
+                for name, template in templates.items()
+            }
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -68,31 +75,31 @@ def read_arrays(
             f"{path}: is no state of a stream of plif, or was damaged ({' '.join(str(error).split())[:80]})"
         ) from None
     titles = {f"session.{i}": name for i, (name, _shape) in enumerate(header["states"])}
-    for name, array in found.items():
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise PlifError(f"{path}: {titles.get(name, name)} holds numbers that are not finite")
-        if array.dtype == np.int64 and not -MOST_COUNT <= array.min(initial=0) <= array.max(initial=0) <= MOST_COUNT:
-            raise PlifError(f"{path}: {name} holds {array.ravel()[:8].tolist()}; expected at most {MOST_COUNT}")
+        if array.dtype == np.int64 and not -MAX_COUNT <= array.min(initial=0) <= array.max(initial=0) <= MAX_COUNT:
+            raise PlifError(f"{path}: {name} holds {array.ravel()[:8].tolist()}; expected at most {MAX_COUNT}")
         if name.endswith("steps") and (array < 0).any():
             raise PlifError(f"{path}: {name} {array.tolist()}; expected none below 0")
-    return found
+    return arrays
 
 
-def _check_header(path: Path, text: bytes, expected: Mapping[str, object], wrong: Mapping[str, str]) -> None:
+def _check_header(path: Path, text: bytes, expected: Mapping[str, object], mismatches: Mapping[str, str]) -> None:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except RecursionError:
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         raise ValueError("its header is no object")
-    for key, what in wrong.items():
-        if found.get(key) != expected[key]:
-            shown = "" if key == "states" else f" ({str(found.get(key))[:64]}; expected {expected[key]})"
-            raise PlifError(f"{path}: is {what}{shown}")
+    for key, problem in mismatches.items():
+        if document.get(key) != expected[key]:
+            shown = "" if key == "states" else f" ({str(document.get(key))[:64]}; expected {expected[key]})"
+            raise PlifError(f"{path}: is {problem}{shown}")
 
 
-def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A file of the archive, of at most `most` bytes."""
+def _read_entry(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Read a file of the archive of at most `most` bytes."""
     import zipfile
 
     try:
@@ -104,14 +111,14 @@ def _part(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return archive.read(info)
 
 
-def _array(path: Path, archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of this type and shape; what its own header claims is compared before anything is made."""
+def _read_array(path: Path, archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an array of this type and shape; the claims of its own header are checked first."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    data = io.BytesIO(_part(path, archive, name, size + 4096))
+    data = io.BytesIO(_read_entry(path, archive, name, size + 4096))
     if np.lib.format.read_magic(data) != (1, 0):
         raise ValueError(f"{name} is of another version of NumPy's format")
-    found, fortran, kind = np.lib.format.read_array_header_1_0(data)
-    rest = data.read()
-    if (found, kind) != (shape, dtype) or (fortran and len(shape) > 1) or len(rest) != size:
-        raise ValueError(f"{name} is {kind} {list(found)}; expected {dtype} {list(shape)}")
-    return np.frombuffer(rest, dtype).reshape(shape)
+    stored_shape, fortran, stored_dtype = np.lib.format.read_array_header_1_0(data)
+    content = data.read()
+    if (stored_shape, stored_dtype) != (shape, dtype) or (fortran and len(shape) > 1) or len(content) != size:
+        raise ValueError(f"{name} is {stored_dtype} {list(stored_shape)}; expected {dtype} {list(shape)}")
+    return np.frombuffer(content, dtype).reshape(shape)

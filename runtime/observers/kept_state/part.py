@@ -1,4 +1,4 @@
-ABOUT = "A stream that goes on in another process where it stopped."
+ABOUT = "Saves the state of a stream, so that another process can continue it."
 CONTRACT = "Observer"
 HEARS = ("run",)
 OPTIONS = "StateOptions"

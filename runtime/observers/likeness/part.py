@@ -1,4 +1,4 @@
-ABOUT = "Whether recordings are like those that a network was trained on."
+ABOUT = "Checks whether recordings match the training data of a network."
 CONTRACT = "Observer"
 HEARS = ("recordings",)
 PAGE = "docs/events.md"

@@ -1,1 +1,1 @@
-"""Frames of sources that have a clock of their own wait in a bounded queue (queue.py)."""
+"""Bounded queues for the frames of sources with their own clock (queue.py)."""

@@ -1,4 +1,4 @@
-ABOUT = "Live feeds, and recordings at their own pace: frames are read ahead, and wait in a bounded queue."
+ABOUT = "Live feeds, and recordings at their own speed: frames are read ahead into a bounded queue."
 CONTRACT = "Observer"
 HEARS = ("queues",)
 PAGE = "docs/live.md"

@@ -1,15 +1,15 @@
-"""Frames of one source that wait to be stepped: read ahead by a thread, in a bounded queue, with a stated rule for overload.
+"""The frame queue of one source: read ahead by a thread, bounded, with a fixed rule for overload.
 
-A live source does not wait. Where the network is slower than the feed, frames pile up, and the overload rule says what happens:
+A live source does not wait. If the network is slower than the feed, frames pile up, and the overload rule decides:
 
-    merge[:8]   waiting frames become one coarser frame (counts add up): no event is lost, time resolution is
+    merge[:8]   waiting frames become one coarser frame (counts add up): no event is lost, but time resolution is
     drop[:8]    older waiting frames are dropped, and their events are counted as dropped
 
-An overload begins when more than so many frames wait; the oldest are merged or dropped first. From then on each step takes all
-waiting frames, as one frame (merge) or only the newest (drop), until a step finds no more than one frame waiting. So the
-decisions are up to date one step after the feed is calm again, however slow the network is. A delay of up to eight frames is
-no overload: these frames are stepped one by one. Frames are never merged across a gap in time or across dropped ones. A source
-that can wait (a file, a pipe) is not read on while the queue is full.
+An overload begins when more frames wait than the limit; the oldest are merged or dropped first. From then on each
+step takes all waiting frames, as one frame (merge) or only the newest (drop), until a step finds at most one frame
+waiting. So the decisions are up to date one step after the feed is calm again, however slow the network is. A delay
+of up to eight frames is no overload: these frames are stepped one by one. Frames are never merged across a gap in
+time or across dropped ones. A source that can wait (a file, a pipe) is not read further while the queue is full.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from runtime.core.stream.observe import BEAT_S, Observers
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.core.stream.stream import Stream
 
-CLOSING_S = 3.0  # the most seconds in which all reader threads together have to end
-QUIET_S = 1.0  # an overload is over when nothing was merged or dropped for so long
+CLOSING_S = 3.0  # the time limit for all reader threads together to end
+QUIET_S = 1.0  # an overload ends after this time without merged or dropped frames
 
 
 def parse_overload(text: str) -> tuple[str, int]:
-    """--overload -> (merge or drop, how many frames may wait)."""
+    """Parse --overload, and return its policy (merge or drop) and the number of frames that may wait."""
     match = re.fullmatch(r"(merge|drop)(?::([1-9]\d{0,5}))?", text)
     if not match or int(match[2] or 8) < 2:
         raise PlifError(f"--overload {text}: expected merge[:8] or drop[:8], with at least 2 frames")
@@ -40,11 +40,13 @@ def parse_overload(text: str) -> tuple[str, int]:
 
 
 class FrameQueue:
-    """The thread and the queue. The consumer sleeps on the condition `wake`, which is notified whenever something changes.
+    """The frame queue of one source, and the thread that reads frames into it.
 
-    overload  what parse_overload gives
-    paced     the frames of a recording come at the pace of the recording's own time
-    merged, dropped, longest  frames merged into others, dropped, and most that waited at once
+    The consumer sleeps on the condition `wake`, which is notified of each change.
+
+    overload  the result of parse_overload
+    paced     the frames of a recording come at the speed of the recording
+    merged, dropped, longest  frames merged into others, dropped, and the most that waited at once
     """
 
     def __init__(
@@ -58,12 +60,12 @@ class FrameQueue:
         say: Callable[[str], None],
     ) -> None:
         self.frames, self.paced = frames, paced
-        self.policy, self.room = overload
+        self.policy, self.capacity = overload
         source = frames.source
-        # a replay repeats the overload that was recorded: it waits, so that it never has another one
+        # a replay repeats the recorded overload: it waits, so that it never has an overload of its own
         self.waits = source.stepped or (not paced and (not source.live or source.waits))
         self.error: BaseException | None = None
-        self.done = False
+        self.is_finished = False
         self.merged = self.dropped = self.longest = 0
         self._wake, self._controls, self._say = wake, controls, say
         self._queue: deque[Frame] = deque()
@@ -79,31 +81,37 @@ class FrameQueue:
         self._thread.start()
 
     @property
-    def waiting(self) -> bool:
-        """Whether frames wait. The caller holds `wake`."""
+    def has_frames(self) -> bool:
+        """True while frames wait in the queue; the caller holds `wake`."""
         return bool(self._queue)
 
     def take(self) -> Frame | None:
-        """Takes the oldest frame; in an overload all of them, merged or only the newest. The caller holds `wake`."""
+        """Take the oldest frame of the queue; in an overload all frames, merged or only the newest.
+
+        The caller holds `wake`.
+        """
         if not self._queue:
             return None
-        if self.waits and len(self._queue) >= self.room:
+        if self.waits and len(self._queue) >= self.capacity:
             self._wake.notify_all()
         if self._catching_up:
             self._catching_up = len(self._queue) > 1
             while len(self._queue) > 1 and not (self.policy == "merge" and self._is_gap()):
-                self._relieve()
+                self._shrink_queue()
         return self._queue.popleft()
 
     def stop(self) -> None:
-        """Nothing more is read; does not wait for the thread."""
+        """Stop reading frames, without waiting for the reader thread."""
         self._stop.set()
         self.frames.source.close()
         with self._wake:
             self._wake.notify_all()
 
     def join(self, deadline_s: float) -> bool:
-        """After stop(): whether the thread ended by then (time.monotonic()). Frames that still wait are dropped, and counted."""
+        """Wait for the stopped reader thread until a time.monotonic() deadline, and return whether it ended.
+
+        Frames that are still in the queue are dropped, and counted.
+        """
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline_s - time.monotonic()))
         with self._wake:
@@ -123,11 +131,14 @@ class FrameQueue:
             self.error = error
         finally:
             with self._wake:
-                self.done = True
+                self.is_finished = True
                 self._wake.notify_all()
 
     def _paced_frames(self) -> Iterator[Frame]:
-        """A recording at the pace of its own time. It does not wait during a gap: the clock starts again after it."""
+        """Yield the frames of a recording at the speed of the recording.
+
+        It does not wait during a gap: the clock starts again after it.
+        """
         began_s, first_us = time.perf_counter(), None
         for frame in self.frames:
             if not self._controls.running:
@@ -148,7 +159,7 @@ class FrameQueue:
         with self._wake:
             if self.frames.account.closed:  # the stream ended without this thread
                 return
-            while self.waits and len(self._queue) >= self.room and not self._stop.is_set():
+            while self.waits and len(self._queue) >= self.capacity and not self._stop.is_set():
                 self._wake.wait()
             # a stopped stream drops what a live source brings; a paced recording waits, so its frame may wait, too
             live = self.frames.source.live and not self.waits
@@ -156,24 +167,24 @@ class FrameQueue:
                 self._skipped += frame.skipped + frame.merged
                 self._drop(frame)
                 return
-            self._inherit(frame)
+            self._apply_gap(frame)
             frame.skipped += self._skipped
             self._skipped = 0
             self._queue.append(frame)
-            while len(self._queue) > self.room:
+            while len(self._queue) > self.capacity:
                 self._catching_up = True
-                self._relieve()
+                self._shrink_queue()
             self.longest = max(self.longest, len(self._queue))
             self._wake.notify_all()
-        self._tell(self._catching_up)
+        self._report_overload(self._catching_up)
 
     def _is_gap(self) -> bool:
-        """Whether time or frames are missing between the two oldest frames."""
+        """Return whether time or frames are missing between the two oldest frames of the queue."""
         second = self._queue[1]
         return second.discontinuity or second.skipped > 0
 
-    def _relieve(self) -> None:
-        """Merges the oldest frame into the next one, or drops it."""
+    def _shrink_queue(self) -> None:
+        """Merge the oldest frame of the queue into the next one, or drop it."""
         gap = self._is_gap()
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.policy == "merge" and not gap:
@@ -182,27 +193,30 @@ class FrameQueue:
         else:
             self._drop(first)
             second.skipped += first.skipped + first.merged
-            self._inherit(second)
+            self._apply_gap(second)
         self._queue.appendleft(second)
 
     def _drop(self, frame: Frame) -> None:
-        """Drops a frame. A gap or restart before it is one before the next frame. The caller holds `wake`."""
+        """Drop a frame, and pass a gap or restart before it to the next frame.
+
+        The caller holds `wake`.
+        """
         self.dropped += frame.merged
         self.frames.account.add(dropped=frame.events)
         self._gap |= frame.discontinuity
         self._restart |= frame.restart
 
-    def _inherit(self, frame: Frame) -> None:
+    def _apply_gap(self, frame: Frame) -> None:
         frame.discontinuity |= self._gap
         frame.restart |= self._restart
         self._gap = self._restart = False
 
-    def _tell(self, now: bool) -> None:
+    def _report_overload(self, overloaded: bool) -> None:
         clock_s = time.monotonic()
-        if now:
+        if overloaded:
             if self._overloaded_s is None:
-                what = "merged into coarser ones" if self.policy == "merge" else "dropped"
-                self._say(f"the network does not keep up: oldest frames are {what}")
+                action = "merged into coarser ones" if self.policy == "merge" else "dropped"
+                self._say(f"the network does not keep up: oldest frames are {action}")
             self._overloaded_s = clock_s
         elif self._overloaded_s is not None and clock_s - self._overloaded_s > QUIET_S:
             self._overloaded_s = None
@@ -210,9 +224,9 @@ class FrameQueue:
 
 
 class Queues:
-    """The frames of streams of a run, each with a reader of its own. Iterate over it once.
+    """The frame queues of the streams of a run, each with a reader thread; iterate over it once.
 
-    overload  text of --overload;  paced: recordings come at their own pace
+    overload  text of --overload;  paced: recordings come at their own speed
     """
 
     def __init__(
@@ -234,7 +248,7 @@ class Queues:
             self._pairs.append((stream, queue))
 
     def __iter__(self) -> Iterator[list[Stream]]:
-        """The streams that have a frame in their queue; sleeps while none has."""
+        """Yield the streams with a frame in their queue, and sleep while none has one."""
         for _, queue in self._pairs:
             queue.start()
         failed: BaseException | None = None
@@ -242,15 +256,15 @@ class Queues:
             batch = []
             with self._wake:
                 while not self._controls.ended:
-                    over, running = True, self._controls.running
+                    is_finished, running = True, self._controls.running
                     for stream, queue in self._pairs:
                         stream.pending = queue.take() if running else None
                         if stream.pending is not None:
                             batch.append(stream)
                         # a failure ends the run, whatever the other sources do, and also while it is stopped
                         failed = failed or queue.error
-                        over = over and queue.done and not queue.waiting
-                    if batch or failed or over:
+                        is_finished = is_finished and queue.is_finished and not queue.has_frames
+                    if batch or failed or is_finished:
                         break
                     self._wake.wait(BEAT_S if self._observers.on_wait else None)
                     if self._observers.on_wait:
@@ -262,12 +276,12 @@ class Queues:
             yield batch
 
     def wake(self) -> None:
-        """Controls were used."""
+        """Wake the loop of the run after its controls were used."""
         with self._wake:
             self._wake.notify_all()
 
     def close(self) -> None:
-        """Nothing more is read; frames that wait are dropped, and counted."""
+        """Stop all readers, drop the waiting frames, and count them."""
         for _, queue in self._pairs:
             queue.stop()
         deadline_s = time.monotonic() + CLOSING_S  # the same for all

@@ -1,4 +1,4 @@
-"""Versions, processor and engines of this machine, and what keeps a reader of foreign files from the rest of it: `plif info`."""
+"""`plif info` without a file: versions, processor and engines of this machine, and the sandbox of file readers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.core.base.declared import ViewOptions
 from runtime.core.base.version import __version__
-from runtime.core.parts import by_name, find_parts, given_by_parts
+from runtime.core.parts import find_parts, index_by_name, load_from_parts
 
 PACKAGES = (
     "numpy",
@@ -22,22 +22,22 @@ PACKAGES = (
 
 
 def hear(file: str | None, view: ViewOptions) -> list[tuple[dict[str, Any], list[tuple[str, Any]], list[str]]]:
-    """The document of this machine, and its rows, where no file is asked about."""
+    """Return the document and rows that describe this machine, if no file is given."""
     if file is not None:
         return []
-    found = environment()
-    return [(found, rows_of(found), [])]
+    document = describe_machine()
+    return [(document, machine_rows(document), [])]
 
 
-def environment() -> dict[str, Any]:
-    """What is here, as JSON."""
+def describe_machine() -> dict[str, Any]:
+    """Return the versions, engines, adapters and sandbox of this machine as a JSON document."""
     from importlib import metadata
 
-    from runtime.core.engines.available import engine_lacks, what_is
+    from runtime.core.engines.available import describe_engine, find_all_missing
 
     versions: dict[str, str | None] = {}
-    engines = engine_lacks()
-    confinement = given_by_parts("formats", "confinement")
+    engines = find_all_missing()
+    confinement = load_from_parts("formats", "confinement")
     confined, lacks = confinement() if confinement else ([], {})
     parts = find_parts("engines").values()
     for package in (*PACKAGES, *(package for part in parts for package in part.packages)):
@@ -53,10 +53,10 @@ def environment() -> dict[str, Any]:
         "engines": [name for name, lack in engines.items() if lack is None],
         "engines_not_here": {name: lack.why for name, lack in engines.items() if lack is not None},
         "engines_install": {name: lack.install for name, lack in engines.items() if lack is not None},
-        "engines_are": {name: what_is(name) for name in engines},
+        "engines_are": {name: describe_engine(name) for name in engines},
         "adapters": {
             name: [str(gpu) for gpu in part.load(part.adapters)() or ()]
-            for name, part in by_name(find_parts("engines")).items()
+            for name, part in index_by_name(find_parts("engines")).items()
             if part.adapters and engines[name] is None
         },
         "sandbox": confined,
@@ -65,16 +65,19 @@ def environment() -> dict[str, Any]:
     }
 
 
-def rows_of(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """The environment for reading: `environment` has it in parts."""
-    rows = [(name, found[name]) for name in ("plif", "python", "system", "processors")]
-    rows.append(("engines that can run", ", ".join(found["engines"]) or "none"))
-    for name, what in found["engines_are"].items():
-        rows.append((f"engine {name}", what))
-        rows += [("  on", gpu) for gpu in found["adapters"].get(name, ())]
-        if name in found["engines_not_here"]:
-            rows += [("  not here", found["engines_not_here"][name]), ("  to run it", found["engines_install"][name])]
-    rows.append(("sandbox", ", ".join(found["sandbox"])))
-    rows += [(f"  not {name}", why) for name, why in found["sandbox_not_here"].items()]
-    rows += [(name, version or "not installed") for name, version in found["packages"].items()]
+def machine_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the (name, text) rows of the document of `describe_machine`, for the terminal."""
+    rows = [(name, document[name]) for name in ("plif", "python", "system", "processors")]
+    rows.append(("engines that can run", ", ".join(document["engines"]) or "none"))
+    for name, description in document["engines_are"].items():
+        rows.append((f"engine {name}", description))
+        rows += [("  on", gpu) for gpu in document["adapters"].get(name, ())]
+        if name in document["engines_not_here"]:
+            rows += [
+                ("  not here", document["engines_not_here"][name]),
+                ("  to run it", document["engines_install"][name]),
+            ]
+    rows.append(("sandbox", ", ".join(document["sandbox"])))
+    rows += [(f"  not {name}", why) for name, why in document["sandbox_not_here"].items()]
+    rows += [(name, version or "not installed") for name, version in document["packages"].items()]
     return rows

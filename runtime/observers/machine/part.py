@@ -1,4 +1,4 @@
-ABOUT = "What this machine has: plif info without a file."
+ABOUT = "Describes this machine: plif info without a file."
 CONTRACT = "Observer"
 HEARS = ("info",)
 PAGE = "docs/install.md"

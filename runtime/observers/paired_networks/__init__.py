@@ -1,4 +1,4 @@
-"""`--against`: the same samples with another network, and the bar of decisions that may differ (paired.py)."""
+"""`--against`: evaluate another network on the same samples, with a limit of changed decisions (paired.py)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from runtime.core.base.errors import PlifError
 from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.core.measure.evaluate.judge import Hearer
+    from runtime.core.measure.evaluate.judge import JudgementHook
     from runtime.core.measure.options import JudgeOptions
 
 
 class PairedOptions(OptionRecord):
-    """With what, and what it may cost."""
+    """The options of a comparison with another network."""
 
     against: Path | None = option(
         "Another artifact or model.pt on the same samples: which decisions differ?", default=None
@@ -27,10 +27,10 @@ class PairedOptions(OptionRecord):
 
 def hear(
     bars: JudgeOptions, command: str | None, shown: bool, against: Path | None, max_changed: float | None
-) -> list[Hearer]:
-    """Who compares."""
+) -> list[JudgementHook]:
+    """Return a function that compares an evaluation with that of another network."""
     if against is None:
         raise PlifError("--max-changed: changed from what? Name it with --against FILE")
-    from runtime.observers.paired_networks.paired import add_other
+    from runtime.observers.paired_networks.paired import add_comparison
 
-    return [partial(add_other, bars, shown, against, max_changed)]
+    return [partial(add_comparison, bars, shown, against, max_changed)]

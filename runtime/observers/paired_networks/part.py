@@ -1,6 +1,6 @@
-ABOUT = "Two networks on the same samples: which decisions differ, and whether one is really better."
+ABOUT = "Compares two networks on the same samples: changed decisions, and McNemar's test."
 CONTRACT = "Observer"
 HEARS = ("eval",)
 OPTIONS = "PairedOptions"
-GIVES = {"paired": "paired:compare"}
+GIVES = {"paired": "paired:compare_decisions"}
 PAGE = "docs/evaluation.md"

@@ -1,12 +1,13 @@
-"""Predictions as tables: those of an evaluation, in its folder, and one table of them.
+"""Tables of predictions: those of an evaluation in its folder, or a single table.
 
-    predictions.csv    sample,path,truth,predicted,score_CLASS...,margin,steps,events,error,why,sensor,sensor_from,events_used,
+    predictions.csv
+      sample,path,truth,predicted,score_CLASS...,margin,steps,events,error,why,sensor,sensor_from,events_used,
                        events_lost                                                  one line a sample, in order
     predictions.jsonl  the same as one JSON object a line, with `scores` as a list in the order of the classes
     timing.csv         sample,milliseconds
 
-The first two depend on the artifact and the data alone: they are the same bytes for any batch, any number of workers, and
-after a run that was killed and resumed. What a clock said is therefore in a file of its own.
+The first two depend on the artifact and the data alone. They are the same bytes for any batch, any number of workers,
+and after a run that was killed and resumed. So measured times are in a file of their own.
 """
 
 from __future__ import annotations
@@ -20,83 +21,91 @@ from pathlib import Path
 from typing import TextIO
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import check_replaceable, make_folder, open_regular, whole_or_nothing
+from runtime.core.base.files import atomic_write, check_replaceable, make_folder, open_regular
 from runtime.core.base.grammar import parse_size
-from runtime.core.base.text import cell
-from runtime.core.measure.evaluate.predictions import Prediction, PredictionRow, json_row
+from runtime.core.base.text import escape_csv_cell
+from runtime.core.measure.evaluate.predictions import Prediction, PredictionRow, to_json_row
 from runtime.core.stream.decide import NOT_SURE
 
 PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV = "predictions.csv", "predictions.jsonl", "timing.csv"
 FILES = (PREDICTIONS_CSV, PREDICTIONS_JSONL, TIMING_CSV)
 SCORE = "score_"
 _NAMES = tuple(PredictionRow.__annotations__)
-BEFORE, BEHIND = _NAMES[: _NAMES.index("scores")], _NAMES[_NAMES.index("scores") + 1 :]  # of the scores: columns
+BEFORE, BEHIND = (
+    _NAMES[: _NAMES.index("scores")],
+    _NAMES[_NAMES.index("scores") + 1 :],
+)  # the columns before and after the scores
 
 
-def columns(classes: Sequence[str]) -> list[str]:
-    """The first line of predictions.csv."""
-    return [*BEFORE, *(SCORE + cell(name) for name in classes), *BEHIND]
+def csv_columns(classes: Sequence[str]) -> list[str]:
+    """Return the column names of predictions.csv for these classes."""
+    return [*BEFORE, *(SCORE + escape_csv_cell(name) for name in classes), *BEHIND]
 
 
-def csv_row(one: Prediction, classes: Sequence[str]) -> list[object]:
-    """A line of predictions.csv. Numbers are written so that reading them gives the same float64."""
-    row = {**json_row(one, classes), "sensor": None if one.sensor is None else "{}x{}".format(*one.sensor)}
-    before, behind = ([cell(v) if isinstance(v := row[name], str) else v for name in part] for part in (BEFORE, BEHIND))
-    return [*before, *(one.scores or [""] * len(classes)), *behind]
+def csv_row(prediction: Prediction, classes: Sequence[str]) -> list[object]:
+    """Return the row of a prediction in predictions.csv; reading its numbers gives the same float64."""
+    row = {
+        **to_json_row(prediction, classes),
+        "sensor": None if prediction.sensor is None else "{}x{}".format(*prediction.sensor),
+    }
+    before, behind = (
+        [escape_csv_cell(v) if isinstance(v := row[name], str) else v for name in part] for part in (BEFORE, BEHIND)
+    )
+    return [*before, *(prediction.scores or [""] * len(classes)), *behind]
 
 
 def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], file: TextIO) -> None:
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(columns(classes))
-    rows.writerows(csv_row(one, classes) for one in predictions)
+    rows.writerow(csv_columns(classes))
+    rows.writerows(csv_row(prediction, classes) for prediction in predictions)
 
 
 def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
-    """Writes the three files into `folder`, all or none of them, in one pass over any number of predictions."""
+    """Write the three prediction files into `folder`, all or none of them, in one pass."""
     paths = [make_folder(folder) / name for name in FILES]
-    with whole_or_nothing(*paths) as parts, ExitStack() as stack:
+    with atomic_write(*paths) as parts, ExitStack() as stack:
         table, lines, times = (
             stack.enter_context(part.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
             for part in parts
         )
         rows, timing = (csv.writer(file, lineterminator="\n") for file in (table, times))
-        rows.writerow(columns(classes))
+        rows.writerow(csv_columns(classes))
         timing.writerow(("sample", "milliseconds"))
-        for one in predictions:
-            rows.writerow(csv_row(one, classes))
-            lines.write(json.dumps(json_row(one, classes)) + "\n")
-            timing.writerow((one.sample, one.milliseconds))
+        for prediction in predictions:
+            rows.writerow(csv_row(prediction, classes))
+            lines.write(json.dumps(to_json_row(prediction, classes)) + "\n")
+            timing.writerow((prediction.sample, prediction.milliseconds))
     return paths
 
 
 def check_table(path: Path) -> None:
-    """Refuses a name for a table that does not say what it shall be, and a place where no file can be."""
+    """Refuse a path for a prediction table without the suffix .csv or .jsonl, or that cannot be written."""
     if path.suffix not in (".csv", ".jsonl"):
         raise PlifError(f"{path}: expected a name that ends in .csv or .jsonl")
     check_replaceable(path)
 
 
 def write_table(predictions: Iterable[Prediction], classes: Sequence[str], path: Path) -> None:
-    """One table, .csv or .jsonl, whole or not at all."""
+    """Write predictions as one table, .csv or .jsonl, completely or not at all."""
     check_table(path)
-    with whole_or_nothing(path) as (part,), part.open("w", newline="", encoding="utf-8", errors="replace") as file:
+    with atomic_write(path) as (part,), part.open("w", newline="", encoding="utf-8", errors="replace") as file:
         if path.suffix == ".jsonl":
-            file.writelines(json.dumps(json_row(one, classes)) + "\n" for one in predictions)
+            file.writelines(json.dumps(to_json_row(prediction, classes)) + "\n" for prediction in predictions)
         else:
             _write_csv(predictions, classes, file)
 
 
 def as_csv(predictions: Iterable[Prediction], classes: Sequence[str]) -> str:
-    """A table as text, for the standard output."""
+    """Return predictions as the text of a CSV table."""
     text = io.StringIO()
     _write_csv(predictions, classes, text)
     return text.getvalue()
 
 
 def read_csv(path: str | Path) -> tuple[list[str], Iterator[Prediction]]:
-    """(classes, predictions) of a predictions.csv, read line by line. Texts are as they were printed, for a spreadsheet.
+    """Read a predictions.csv line by line, and return (classes, predictions).
 
-    Raises PlifError with the file and the line where it is something else.
+    Texts are as printed, for a spreadsheet. Raises PlifError with the file and the line if it is something else.
     """
     path = Path(path)
     lines = _lines(path)
@@ -112,12 +121,12 @@ def read_csv(path: str | Path) -> tuple[list[str], Iterator[Prediction]]:
 def _read_rows(path: Path, lines: Iterator[str], index: dict[str, int], count: int) -> Iterator[Prediction]:
     for number, row in enumerate(csv.reader(lines), 2):
         try:
-            sample, where, truth, predicted, *scores, _, steps, events, error, _, sensor, said, used, lost = row
+            sample, file, truth, predicted, *scores, _, steps, events, error, _, sensor, source, used, lost = row
             if len(scores) != count:
                 raise ValueError
             yield Prediction(
                 int(sample),
-                where,
+                file,
                 index[truth] if truth else None,
                 () if error else tuple(map(float, scores)),
                 int(steps),
@@ -125,7 +134,7 @@ def _read_rows(path: Path, lines: Iterator[str], index: dict[str, int], count: i
                 error=error or None,
                 why=None if predicted or error else NOT_SURE,
                 sensor=parse_size(str(path), sensor) if sensor else None,
-                sensor_from=said or None,
+                sensor_from=source or None,
                 events_used=int(used) if used else None,
                 events_lost=int(lost) if lost else None,
             )

@@ -1,4 +1,4 @@
-"""`--record DIR`: recorder.py writes a stream into a folder, whose files recording.py describes; replay.py streams it again."""
+"""`--record DIR`: record a stream into a folder (recorder.py, format in recording.py), and replay it (replay.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RecordOptions(OptionRecord):
-    """Who records."""
+    """The option that records a stream into a folder."""
 
     record: Path | None = option(
         "A new folder for events, decisions and metrics; naming it as SOURCE replays it.", default=None, metavar="DIR"
@@ -20,7 +20,7 @@ class RecordOptions(OptionRecord):
 
 
 def hear(as_json: bool, record: Path) -> list[Observer]:
-    """The observers of a stream that is to be recorded."""
+    """Return the observer that records a stream."""
     from runtime.observers.record.recorder import Recorder
 
     return [Recorder(record)]

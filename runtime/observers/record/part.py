@@ -1,4 +1,4 @@
-ABOUT = "A live moment on disk, and its replay with the same decisions, bit for bit."
+ABOUT = "Records a live stream, and replays it with the same decisions, bit for bit."
 CONTRACT = "Observer"
 HEARS = ("stream",)
 HOLDS = "recording.json"

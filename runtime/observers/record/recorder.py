@@ -1,11 +1,11 @@
-"""`--record DIR`: a live moment on disk, so that it can be run again with the same decisions, bit for bit.
+"""The recorder of `--record DIR`: it writes a live stream to disk for a bit-exact replay.
 
-recording.py beside this says what the folder holds. Frames are not written: the same events through the same filters and
-framing give the same frames, and `skipped` and `merged` say which of them the network saw. A thread writes, at least twice a
-second, and a step never gets to disk before its events: whatever ends the program (kill -9 as well), what is there is
-readable and replays up to the last whole line. When the disk is slower than the camera the stream waits for it, since a
-recording with holes cannot be replayed; the overload is counted as usual. A recording is never written over, and a disk that
-is full ends the stream with one line.
+recording.py describes the folder. Frames are not written: the same events through the same filters and framing give
+the same frames, and `skipped` and `merged` tell which of them the network got. A thread writes, at least twice a
+second, and a step is never written before its events. So after any end of the program (kill -9 as well), the folder
+is readable and replays up to the last complete line. If the disk is slower than the camera, the stream waits for it,
+since a recording with holes cannot be replayed; the overload is counted as usual. A recording is never overwritten,
+and a full disk ends the stream with one line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import make_folder, measure, whole_or_nothing
+from runtime.core.base.files import atomic_write, hash_artifact, make_folder
 from runtime.core.base.version import __version__
 from runtime.core.events.frame import Frame
 from runtime.core.events.lines import StreamSummary
@@ -35,11 +35,11 @@ from runtime.observers.record.recording import DECISIONS, FORMAT, FORMAT_VERSION
 
 FLUSH_S = 0.4
 SYNC_S = 5.0  # a power cut costs at most this much
-WAITING_BYTES = 64 << 20  # more than this in memory: the stream waits for the disk
+WAITING_BYTES = 64 << 20  # with more than this in memory, the stream waits for the disk
 
 
 class Recorder(Observer):
-    """Observes a stream and writes it into a folder that is new or empty. Use it as a context, or call close()."""
+    """The observer that writes a stream into a new or empty folder; use it as a context, or call close()."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -50,14 +50,12 @@ class Recorder(Observer):
         self._number: dict[str, int] = {}
         self._decisions: BinaryIO | None = None
         self._change = threading.Condition()
-        self._events: list[tuple[int, np.ndarray]] = []  # waiting for the disk, with the number of their source
+        self._events: list[tuple[int, np.ndarray]] = []  # events to write, with the number of their source
         self._lines: list[bytes] = []
         self._waiting = 0  # bytes
         self._count: dict[str, int] = {}  # events so far
-        self._pending: dict[
-            str, dict[str, object]
-        ] = {}  # what on_reset and on_frame said of the step that is being made
-        self._metrics: Mapping[str, object] | None = None  # the newest account and times; None when they are on disk
+        self._pending: dict[str, dict[str, object]] = {}  # facts of on_reset and on_frame about the current step
+        self._metrics: Mapping[str, object] | None = None  # the newest account and times; None if they are on disk
         self._last_metrics: Mapping[str, object] | None = None  # those at the end
         self._error: PlifError | None = None
         self._closing = False
@@ -70,7 +68,10 @@ class Recorder(Observer):
         self.close()
 
     def close(self) -> None:
-        """Everything on disk. Raises PlifError when that failed."""
+        """Finish writing the recording, and close its files.
+
+        Raises PlifError if writing failed.
+        """
         with self._change:
             first, self._closing = not self._closing, True
             self._change.notify_all()
@@ -81,7 +82,7 @@ class Recorder(Observer):
                 file.close()
         if self._run is None:
             with suppress(OSError):
-                self.folder.rmdir()  # nothing ever ran
+                self.folder.rmdir()  # nothing was recorded
         if first and self._error is not None:
             raise self._error
 
@@ -96,14 +97,14 @@ class Recorder(Observer):
                 "use duration or count, or stream without --record"
             )
         self._run = run
-        document = describe(run)
+        document = describe_run(run)
         for number, source in enumerate(document["sources"]):
             self._number[source["name"]] = number
             self._count[source["name"]] = 0
             self._pending[source["name"]] = {}
         try:
-            with whole_or_nothing(self.folder / HEADER) as (beside,):
-                beside.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            with atomic_write(self.folder / HEADER) as (part,):
+                part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
             for source in document["sources"]:
                 file = open(self.folder / source["events"], "xb")  # noqa: SIM115 (closed in close)
                 self._files.append(file)
@@ -115,24 +116,25 @@ class Recorder(Observer):
         self._thread.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
-        """Events [N]: copied, since the source may use the array again."""
+        """Queue a copy of events [N] for writing, since the source may reuse the array."""
         self._count[source] += len(events)
-        self._wait(8 * len(events), event=(self._number[source], events.copy()))
+        self._enqueue(8 * len(events), event=(self._number[source], events.copy()))
 
     def on_return(self, source: str) -> None:
         line = {"source": self._number[source], "returned_after": self._count[source]}
-        self._wait(64, line=_line(line))
+        self._enqueue(64, line=_encode_line(line))
 
     def on_tick(self, source: str, t_us: int) -> None:
-        self._wait(
-            64, line=_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us})
+        self._enqueue(
+            64,
+            line=_encode_line({"source": self._number[source], "silent_after": self._count[source], "until_us": t_us}),
         )
 
     def on_reset(self, source: str, step: int, why: str) -> None:
         self._pending[source]["reset"] = why
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """Keeps what the frame says about merged and dropped frames; x and y [classes] are not recorded."""
+        """Store the counts of merged and dropped frames; x and y [classes] are not recorded."""
         self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
         if frame.lost:
             self._pending[source]["lost"] = True
@@ -145,7 +147,7 @@ class Recorder(Observer):
             metrics = self._run.summary()
             with self._change:
                 self._metrics = metrics
-        self._wait(256, line=_line(line))
+        self._enqueue(256, line=_encode_line(line))
 
     def on_summary(self, summary: StreamSummary) -> None:
         with self._change:
@@ -153,8 +155,8 @@ class Recorder(Observer):
         if self._thread.ident is not None:
             self.close()
 
-    def _wait(self, size: int, event: tuple[int, np.ndarray] | None = None, line: bytes | None = None) -> None:
-        """Hands events or a line to the thread; waits while too many bytes are waiting already."""
+    def _enqueue(self, size: int, event: tuple[int, np.ndarray] | None = None, line: bytes | None = None) -> None:
+        """Pass events or a line to the writer thread, and wait while too many bytes are pending."""
         with self._change:
             while self._waiting > WAITING_BYTES and self._error is None:
                 self._change.wait()
@@ -187,11 +189,11 @@ class Recorder(Observer):
                     synced_s = time.monotonic()
                     with self._change:
                         if self._metrics is metrics:
-                            self._metrics = None  # the next step says what they are by then
-            except BaseException as error:  # whatever it is: without this thread nothing is recorded
+                            self._metrics = None  # the next step sets new ones
+            except BaseException as error:  # any error: without this thread nothing is recorded
                 with self._change:
                     self._error = PlifError(
-                        f"--record {self.folder}: {_reason(error)}; what was recorded before is readable"
+                        f"--record {self.folder}: {_error_reason(error)}; what was recorded before is readable"
                     )
                     self._change.notify_all()
                 return
@@ -202,11 +204,11 @@ class Recorder(Observer):
                     return
 
     def _write(self, events: list[tuple[int, np.ndarray]], lines: list[bytes]) -> None:
-        """Events first, so that no step is on disk without them."""
+        """Write events, then lines, so that no step is on disk without its events."""
         for number, file in enumerate(self._files):
-            own = [packet for n, packet in events if n == number]
-            if own:
-                write_packets(file, np.concatenate(own))
+            packets = [packet for n, packet in events if n == number]
+            if packets:
+                write_packets(file, np.concatenate(packets))
                 file.flush()
         if lines and self._decisions is not None:
             self._decisions.write(b"".join(lines))
@@ -216,12 +218,12 @@ class Recorder(Observer):
         for file in [*self._files, *([self._decisions] if self._decisions else [])]:
             os.fsync(file.fileno())
         if metrics is not None:
-            with whole_or_nothing(self.folder / METRICS) as (beside,):
-                beside.write_text(json.dumps({"complete": False, **metrics}, indent=1, allow_nan=False) + "\n")
+            with atomic_write(self.folder / METRICS) as (part,):
+                part.write_text(json.dumps({"complete": False, **metrics}, indent=1, allow_nan=False) + "\n")
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """recording.json of a run: all that a replay needs, and what a person wants to know later."""
+def describe_run(run: Run) -> dict[str, Any]:
+    """Return the content of recording.json for a run: the facts for a replay, and further ones for people."""
     model = run.model
     several = len(run.streams) > 1
     return {
@@ -229,7 +231,7 @@ def describe(run: Run) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "plif": __version__,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "artifact": {"name": model.path.name, "sha256": measure(model.path)[1], "card": model.card},
+        "artifact": {"name": model.path.name, "sha256": hash_artifact(model.path)[1], "card": model.card},
         "engine": model.engine.name,
         "options": run.options.to_dict(),
         "sources": [
@@ -238,7 +240,7 @@ def describe(run: Run) -> dict[str, Any]:
                 "format": stream.source.format,
                 "sensor": list(stream.source.sensor),
                 "upright": stream.source.upright,
-                "up_said": stream.source.up_said,
+                "up_said": stream.source.has_user_orientation,
                 "live": stream.source.live,
                 "count": stream.source.count() if run.framing.kind == "count" else None,
                 "events": f"events-{number}.aedat" if several else "events.aedat",
@@ -248,21 +250,21 @@ def describe(run: Run) -> dict[str, Any]:
     }
 
 
-def _reason(error: BaseException) -> str:
+def _error_reason(error: BaseException) -> str:
     if isinstance(error, PlifError):
         return str(error)
-    found = error.strerror if isinstance(error, OSError) else None
-    return f"cannot be written ({found or ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')})"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be written ({reason or ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(':')})"
 
 
-def _line(document: Mapping[str, object]) -> bytes:
+def _encode_line(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _refuse_existing(folder: Path) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "holds files already" if folder.is_dir() else "is a file"
-            raise PlifError(f"--record {folder}: {what}, and a recording is never written over; name a new folder")
+            problem = "holds files already" if folder.is_dir() else "is a file"
+            raise PlifError(f"--record {folder}: {problem}, and a recording is never written over; name a new folder")
     except OSError as error:
         raise PlifError(f"--record {folder}: cannot be looked into ({error.strerror})") from None

@@ -1,13 +1,15 @@
-"""The folder that `--record` writes, as a file format: names, versions, and what its files say.
+"""The file format of a folder of `--record`: names, versions, and the content of its files.
 
-    recording.json    what ran: the artifact's SHA-256 and card, engine, every option, the sources; whole from the start
-    events.aedat      all events as the source gave them, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
-    decisions.jsonl   one line for each step: the decision, and what a replay cannot know from the events alone (frames that
-                      an overload merged into this step or dropped before it, resets that the user asked for);
+    recording.json    the run: the artifact's SHA-256 and card, engine, each option, the sources; complete from the
+      start
+    events.aedat      all events of the source, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
+    decisions.jsonl   one line for each step: the decision, and facts that events alone do not give a replay (frames
+      that
+                      an overload merged into this step or dropped before it, resets by the user);
                       between them, when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 
-A recording may come from anywhere, and may have been cut off: everything is checked before it is used.
+A recording is untrusted, and may be cut off: everything is checked before use.
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ from runtime.core.stream.options import StreamOptions
 
 FORMAT, FORMAT_VERSION = "plif-recording", 1
 HEADER, DECISIONS, METRICS = "recording.json", "decisions.jsonl", "metrics.json"
-REPLAYED = ("framing", "decide", "reset", "filters", "overload", "on_return")  # options that a replay takes
+REPLAY_OPTIONS = ("framing", "decide", "reset", "filters", "overload", "on_return")  # options that a replay takes
 DEFAULTS = {"overload": "merge", "on_return": "hold"}  # of options that always have a value
-MARKS = {"returned_after", "silent_after"}  # in lines that are no decisions
+MARK_KEYS = {"returned_after", "silent_after"}  # keys of lines that are no decisions
 HEADER_LIMIT = 64 << 20
 LINE_LIMIT = 1 << 20
-MOST_EVENTS = 1 << 40
+MAX_EVENTS = 1 << 40
 
 
 def is_recording(spec: str) -> bool:
-    """Whether this names a folder of `--record`."""
+    """Return whether a source name is a folder of `--record`."""
     try:
         return (Path(spec) / HEADER).is_file()
     except (OSError, ValueError):
@@ -46,18 +48,24 @@ def is_recording(spec: str) -> bool:
 
 @dataclass(frozen=True)
 class RecordedEvents:
-    """The file of one source: its name beside recording.json, (width, height), how it becomes upright and whether a person said
-    so, its events if known."""
+    """The event file of one source in a recording.
+
+    Its name next to recording.json, (width, height), its orientation and whether a person set it, its events if
+    known.
+    """
 
     file: str
     sensor: tuple[int, int]
     upright: str
-    up_said: bool
+    has_user_orientation: bool
     count: int | None
 
 
 class RecordedRun:
-    """A folder of `--record`, opened. Raises PlifError when it is none, or damaged."""
+    """An opened folder of `--record`.
+
+    Raises PlifError for another folder, or a damaged one.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -80,7 +88,7 @@ class RecordedRun:
             )
         try:
             self.options = _parse_options(document["options"])
-            self.engine = _line_of_text(document["engine"])
+            self.engine = _check_text_line(document["engine"])
             self.artifact_sha256 = str(document["artifact"]["sha256"])
             self.sources = [_parse_source(entry) for entry in document["sources"]]
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -91,14 +99,14 @@ class RecordedRun:
             raise PlifError(f"{path}: names no source")
 
     def decisions(self, number: int = 0) -> Iterator[dict[str, object]]:
-        """The recorded decisions of one source."""
-        for where, line in self._lines():
-            document = _parse_line(where, line)
-            if document.get("source", 0) == number and not document.keys() & MARKS:
+        """Yield the recorded decisions of one source."""
+        for place, line in self._lines():
+            document = _parse_line(place, line)
+            if document.get("source", 0) == number and not document.keys() & MARK_KEYS:
                 yield document
 
     def steps(self, number: int) -> Iterator[tuple[int, int, dict[str, object]]]:
-        """(frames merged into the step, frames skipped before it, its whole line) of each step of one source."""
+        """Yield (frames merged into the step, frames skipped before it, its line) for each step of one source."""
         for line in self.decisions(number):
             merged, skipped = line.get("merged", 1), line.get("skipped", 0)
             if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
@@ -106,76 +114,78 @@ class RecordedRun:
             yield merged, skipped, line
 
     def returns(self, number: int) -> list[int]:
-        """For each time that the source came back after a loss: how many events came before."""
-        return [after for after, until_us in self.marks(number) if until_us is None]
+        """Return the number of events before each return of a lost source."""
+        return [after for after, until_us in self.read_marks(number) if until_us is None]
 
-    def marks(self, number: int) -> Iterator[tuple[int, int | None]]:
-        """(number of events before it, t_us) of what happened between events, in order: the source was silent until t_us, or,
-        with t_us None, it came back."""
+    def read_marks(self, number: int) -> Iterator[tuple[int, int | None]]:
+        """Yield (number of events before it, t_us) of each silence or return of a source, in order.
+
+        The source was silent until t_us, or, with t_us None, it came back.
+        """
         after = 0
-        for where, line in self._lines():
+        for place, line in self._lines():
             if b'"returned_after"' not in line and b'"silent_after"' not in line:
                 continue
-            document = _parse_line(where, line)
+            document = _parse_line(place, line)
             silent = "silent_after" in document
             if document.get("source", 0) != number or not (silent or "returned_after" in document):
                 continue
             before = after
             after, until_us = document["silent_after" if silent else "returned_after"], document.get("until_us")
-            known = type(until_us) is int and abs(until_us) < T_LIMIT_US if silent else until_us is None
-            if type(after) is not int or after < before or not known:
-                raise PlifError(f"{where}: is damaged")
+            is_valid = type(until_us) is int and abs(until_us) < T_LIMIT_US if silent else until_us is None
+            if type(after) is not int or after < before or not is_valid:
+                raise PlifError(f"{place}: is damaged")
             yield after, until_us
 
     def _lines(self) -> Iterator[tuple[str, bytes]]:
-        """(place, line) of decisions.jsonl, to the last whole one."""
+        """Yield (place, line) of decisions.jsonl, to the last complete line."""
         path = self.folder / DECISIONS
         try:
             with open_regular(path, "the decisions of plif stream --record") as file:
-                for at, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), 1):
+                for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), 1):
                     if not line.endswith(b"\n"):
-                        return  # cut off while it was written
-                    yield f"{path}: line {at}", line
+                        return  # an incomplete last line
+                    yield f"{path}: line {number}", line
         except OSError as error:
             raise PlifError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _parse_options(entry: dict[str, object]) -> StreamOptions:
-    """The options that a replay takes: each a line of text, or None where it may be absent."""
+    """Parse the options of a replay: each a line of text, or None for an optional one."""
     texts: dict[str, Any] = {}
-    for name in REPLAYED:
+    for name in REPLAY_OPTIONS:
         value = entry.get(name, DEFAULTS.get(name))
-        texts[name] = None if value is None and name not in DEFAULTS else _line_of_text(value)
+        texts[name] = None if value is None and name not in DEFAULTS else _check_text_line(value)
     if texts["framing"] is not None:
-        with suppress(PlifError):  # what is wrong with it is said when it is used
+        with suppress(PlifError):  # an invalid framing is reported on use
             texts["framing"] = str(Framing.parse(texts["framing"], native=False))
     return StreamOptions(**texts)
 
 
 def _parse_source(entry: dict[str, Any]) -> RecordedEvents:
-    name, sensor = _line_of_text(entry["events"]), entry["sensor"]
+    name, sensor = _check_text_line(entry["events"]), entry["sensor"]
     if Path(name).name != name:
         raise ValueError("events lie beside recording.json")
     if entry["upright"] not in UPRIGHT or not is_size(sensor):
         raise ValueError("sensor or upright")
     count = entry.get("count")
-    if count is not None and not (type(count) is int and 0 <= count <= MOST_EVENTS):
+    if count is not None and not (type(count) is int and 0 <= count <= MAX_EVENTS):
         raise ValueError("count")
     return RecordedEvents(name, tuple(sensor), entry["upright"], entry.get("up_said") is True, count)
 
 
-def _line_of_text(value: object) -> str:
-    """A line that errors may show as it is."""
+def _check_text_line(value: object) -> str:
+    """Check that a value is one printable line of text, so that errors may show it."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError("expected a line of text")
     return value
 
 
-def _parse_line(where: str, line: bytes) -> dict[str, Any]:
+def _parse_line(place: str, line: bytes) -> dict[str, Any]:
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise PlifError(f"{where}: is damaged or was not written by plif")
+        raise PlifError(f"{place}: is damaged or was not written by plif")
     return document

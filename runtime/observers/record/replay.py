@@ -1,9 +1,9 @@
-"""A recording of `--record`, run again: `plif stream model.onnx DIR` gives the decisions that were given then, bit for bit.
+"""The replay of a `--record` folder: `plif stream model.onnx DIR` repeats the recorded decisions, bit for bit.
 
-The recorded events go through the recorded options. decisions.jsonl says which of the frames the network saw (an overload
-merges some and drops others), where the user asked for a reset, and where the source was lost and came back; a replay ends
-with its last whole line, wherever the recorder was cut off. With another artifact, or another framing or filter, those lines
-mean nothing: then the events are a recording like any other, and a warning says so.
+The recorded events go through the recorded options. decisions.jsonl tells which of the frames the network got (an
+overload merges some and drops others), when the user reset the stream, and when the source was lost and came back. A
+replay ends with its last complete line, wherever the recorder was cut off. With another artifact, framing or filter,
+those lines do not apply: the events are then an ordinary recording, and a warning says so.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from runtime.core.base.errors import PlifError, PlifWarning
-from runtime.core.base.files import measure
+from runtime.core.base.files import hash_artifact
 from runtime.core.engines.model import OpenModel
 from runtime.core.events.frame import Frame
 from runtime.core.events.framer import Framer
-from runtime.core.events.framing import framing_of
+from runtime.core.events.framing import resolve_framing
 from runtime.core.events.sources.base import TICK, Source
 from runtime.core.events.sources.file import FileSource
 from runtime.core.stream.options import StreamOptions
 from runtime.observers.record.recording import RecordedRun, is_recording
 
-MAKE_FRAMES = ("framing", "filters", "on_return")  # with another of these the recorded steps mean nothing
+FRAME_OPTIONS = ("framing", "filters", "on_return")  # if one of these differs, the recorded steps do not apply
 
 
 class RecordedSource(FileSource):
-    """The events of one source of a recording, and its facts. `stepped`: the recorded steps are replayed, too."""
+    """The source of a replay: the events of one recorded source, and its facts.
+
+    `stepped`: the recorded steps are replayed as well.
+    """
 
     can_return = True
 
@@ -37,23 +40,27 @@ class RecordedSource(FileSource):
         super().__init__(str(run.folder / entry.file), entry.sensor)
         if len(run.sources) == 1:
             self.name = str(run.folder)
-        self.upright, self.up_said, self.sensor_from = entry.upright, entry.up_said, "recording"
+        self.upright, self.has_user_orientation, self.sensor_from = (
+            entry.upright,
+            entry.has_user_orientation,
+            "recording",
+        )
         self.run, self.number, self.stepped = run, number, stepped
         if entry.count is not None and stepped:
             self._count = entry.count  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """The recorded events [N] of EVENT_DTYPE, and a TICK where the source was silent."""
-        self.returns, done = 0, 0
-        marks = self.run.marks(self.number)
+        """Yield the recorded events [N] of EVENT_DTYPE, and a TICK for each silence of the source."""
+        self.returns, position = 0, 0
+        marks = self.run.read_marks(self.number)
         mark = next(marks, None)
         count = self._count
         for packet in super().packets(max_events):
-            while mark is not None and mark[0] <= done + len(packet):
-                before, until_us = max(0, mark[0] - done), mark[1]
+            while mark is not None and mark[0] <= position + len(packet):
+                before, until_us = max(0, mark[0] - position), mark[1]
                 if before > 0:
                     yield packet[:before]
-                packet, done = packet[before:], done + before
+                packet, position = packet[before:], position + before
                 if until_us is None:
                     self.returns += 1
                 elif self.stepped:
@@ -62,8 +69,8 @@ class RecordedSource(FileSource):
                 mark = next(marks, None)
             if len(packet):
                 yield packet
-            done += len(packet)
-        while mark is not None and mark[0] <= done and self.stepped:  # the recording ended with silence
+            position += len(packet)
+        while mark is not None and mark[0] <= position and self.stepped:  # the recording ended with silence
             if mark[1] is not None:
                 self.until_us = mark[1]
                 yield TICK
@@ -71,10 +78,10 @@ class RecordedSource(FileSource):
         self._count = count if count is not None else self._count
 
     def words(self) -> None:
-        """None: packets() knows what happened between the events."""
+        """Return None: packets() has the silences and returns of the source."""
 
     def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
-        """The frames that the network saw: those of the events, merged and left out as the recording says."""
+        """Yield the frames that the network got: merged and left out as the recording says."""
         if not self.stepped:
             yield from frames
             return
@@ -89,11 +96,11 @@ class RecordedSource(FileSource):
     def _next_step(
         self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool
     ) -> Frame | None:
-        """The frame of the next recorded step; None where the events end before it.
+        """Return the frame of the next recorded step, or None if the events end before it.
 
-        Frames are taken one at a time: while a stream was stopped, more may have been skipped than memory holds.
+        Frames are taken one at a time: while a stream was stopped, more may have been skipped than fit into memory.
         """
-        seen: Frame | None = None
+        merged_frame: Frame | None = None
         gap = False
         for number, frame in enumerate(frames, 1):
             if number <= skipped + 1:  # a gap before a dropped frame counts for the frame after it
@@ -101,33 +108,37 @@ class RecordedSource(FileSource):
             if number <= skipped:
                 framer.account.add(dropped=frame.events)
                 continue
-            if seen is not None:
-                framer.join(frame, seen)
-            seen = frame
+            if merged_frame is not None:
+                framer.join(frame, merged_frame)
+            merged_frame = frame
             if number == skipped + merged:
-                seen.discontinuity, seen.restart, seen.skipped = gap, restart, skipped
-                return seen
-        if seen is not None:
-            framer.account.add(dropped=seen.events)
+                merged_frame.discontinuity, merged_frame.restart, merged_frame.skipped = gap, restart, skipped
+                return merged_frame
+        if merged_frame is not None:
+            framer.account.add(dropped=merged_frame.events)
         return None
 
 
-def replayed(
+def expand_recording(
     model: OpenModel, sources: Sequence[str | Source], options: StreamOptions
 ) -> tuple[list[str | Source], StreamOptions]:
-    """(sources, options) of a run: a folder of `--record` becomes its sources, with its options where none are given."""
-    folders = [one for one in sources if isinstance(one, str) and is_recording(one)]
+    """Replace a folder of `--record` by its sources and its recorded options; return (sources, options).
+
+    Options that the user set stay.
+    """
+    folders = [entry for entry in sources if isinstance(entry, str) and is_recording(entry)]
     if not folders:
         return list(sources), options
     if len(sources) > 1:
         raise PlifError(f"{folders[0]}: a recording of --record is replayed alone, not beside other sources")
     run = RecordedRun(folders[0])
-    options = options.over(run.options)
-    now, then = (
-        one.to_dict() | {"framing": str(framing_of(model.card, one.framing))} for one in (options, run.options)
+    options = options.override(run.options)
+    current, stored = (
+        entry.to_dict() | {"framing": str(resolve_framing(model.card, entry.framing))}
+        for entry in (options, run.options)
     )
-    changed = [f"another {name}" for name in MAKE_FRAMES if now[name] != then[name]]
-    if measure(model.path)[1] != run.artifact_sha256:
+    changed = [f"another {name}" for name in FRAME_OPTIONS if current[name] != stored[name]]
+    if hash_artifact(model.path)[1] != run.artifact_sha256:
         changed.insert(0, "another artifact")
     elif model.engine.name != run.engine:
         warnings.warn(
@@ -139,12 +150,12 @@ def replayed(
             PlifWarning,
             stacklevel=2,
         )
-    found = [RecordedSource(run, number, not changed) for number in range(len(run.sources))]
-    for source in found if options.up else ():
-        source.stand(str(options.up))
-    return list(found), options
+    recorded = [RecordedSource(run, number, not changed) for number in range(len(run.sources))]
+    for source in recorded if options.up else ():
+        source.set_orientation(str(options.up))
+    return list(recorded), options
 
 
 def recorded_engine(folder: str) -> str:
-    """The engine that a replay needs."""
+    """Return the engine of a recorded run, which its replay needs."""
     return RecordedRun(folder).engine

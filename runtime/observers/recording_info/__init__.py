@@ -1,4 +1,4 @@
-"""What a recording is: `plif info RECORDING`, and whether it fits a network, `--for MODEL` (describe.py)."""
+"""`plif info RECORDING`: describe a recording, and compare it with a network (`--for MODEL`, describe.py)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 from runtime.core.base.declared import ViewOptions
 from runtime.core.base.options import OptionRecord, option
 
-Told = tuple[dict[str, object], list[tuple[str, str]], list[str]]
+InfoTable = tuple[dict[str, object], list[tuple[str, str]], list[str]]
 
 
-class ComparedOptions(OptionRecord):
-    """With what a recording is compared."""
+class ComparisonOptions(OptionRecord):
+    """The option that names a model to compare a recording with."""
 
     model: Path | None = option(
         "Whether the recording fits this model or artifact.", "--for", default=None, metavar="MODEL"
     )
 
 
-def hear(file: str | None, view: ViewOptions, model: Path | None) -> list[Told]:
-    """The document of a recording, and for a person its rows and lines below them."""
+def hear(file: str | None, view: ViewOptions, model: Path | None) -> list[InfoTable]:
+    """Return the document of a recording, its rows, and lines below them for the terminal."""
     if file is None:
         return []
-    from runtime.observers.recording_info.describe import describe, rows_of
+    from runtime.observers.recording_info.describe import describe_recording, info_rows
 
-    found = describe(file, model, **vars(view))
-    return [(found.to_dict(), rows_of(found), [*found.picture, *(f"note: {note}" for note in found.notes)])]
+    info = describe_recording(file, model, **vars(view))
+    return [(info.to_dict(), info_rows(info), [*info.picture, *(f"note: {note}" for note in info.notes)])]

@@ -1,4 +1,4 @@
-"""What a recording is: `plif info RECORDING`, and whether it fits a network: `--for MODEL`."""
+"""The description of a recording for `plif info RECORDING`, and its comparison with a network: `--for MODEL`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ import numpy as np
 from runtime.core.base.declared import SENSOR_FROM
 from runtime.core.base.errors import PlifError
 from runtime.core.events import open_source
-from runtime.core.events.fit import UNLIKE, Fate, in_words, likeness
-from runtime.core.events.frame import COLUMNS, ROWS, drawn
-from runtime.core.events.framing import framing_of
+from runtime.core.events.fit import UNLIKE_TRAINING, EventOutcome, format_statistic, load_domain_monitor
+from runtime.core.events.frame import COLUMNS, ROWS, render_text
+from runtime.core.events.framing import resolve_framing
 from runtime.core.model.card import RANGES, read_card
 from runtime.core.stream.source_framer import SourceFramer
 
-TURNED = {
+ORIENTATION_TEXTS = {
     "identity": "as stored",
     "rotate180": "turned by 180 degrees",
     "rotate90": "turned by 90 degrees",
     "rotate270": "turned by 270 degrees",
     "flip_y": "flipped",
 }
-UP_FROM = {"asked": "as you said", "format": "as its format has it; if heads are elsewhere in this picture: --up"}
+ORIENTATION_SOURCES = {
+    "asked": "as you said",
+    "format": "as its format has it; if heads are elsewhere in this picture: --up",
+}
 
 
 @dataclass(frozen=True)
-class Described:
-    """What `plif info RECORDING --json` prints.
+class RecordingInfo:
+    """The content of `plif info RECORDING --json`.
 
-    events, events_lost, sensor, sensor_from, polarity   as in Fate (runtime/core/events/fit.py), whose duration_us is duration_s
-    rate     events a second, None where all have one time
-    upright  how the stored picture becomes upright, one of UPRIGHT; upright_from: "asked" or, as its format has it, "format"
-    picture  all events, upright, as lines of text of which a character is twice as high as wide
-    fit      as Fit gives it, of `model`, and beside its `trained_on` what is `seen` here in its framing, and which pixels are
+    events, events_lost, sensor, sensor_from, polarity   as in runtime/core/events/fit.py; its duration_us is
+      duration_s here
+    rate     events a second, None if all events have the same time
+    upright  the orientation of the stored picture, one of UPRIGHT; upright_from: "asked" or, by its format, "format"
+    picture  all events, upright, as lines of text; a character is twice as high as wide
+    fit      the result of DomainCheck for `model`, with its `trained_on`, the values `seen` here in its framing, and
+      the pixels
              `shown`: "one pixel of 14", or "" for all; None without a model
     """
 
@@ -58,23 +63,24 @@ class Described:
         return asdict(self)
 
 
-def describe(
+def describe_recording(
     recording: str,
     model: Path | None = None,
     *,
     sensor: tuple[int, int] | None = None,
     csv: str | None = None,
     up: str | None = None,
-) -> Described:
-    """Reads a recording, or a simulated one that ends, from its beginning to its end.
+) -> RecordingInfo:
+    """Read a recording, or a simulated one that ends, completely, and return its description.
 
-    model            a model.pt or an artifact with which it is compared
-    sensor, csv, up  what the recording does not say (runtime.core.events.open_source)
-    Raises PlifError for what is no recording, for a live source, and for a model that takes no events.
+    model            a model.pt or an artifact to compare with
+    sensor, csv, up  facts that the recording lacks (runtime.core.events.open_source)
+
+    Raises PlifError for a file that is no recording, for a live source, and for a model that takes no events.
     """
     card = None if model is None else read_card(model)
     trained = None if card is None or "sensor" not in card else (card["sensor"][0], card["sensor"][1])
-    source = open_source(recording, asked=sensor, csv=csv, trained=trained, up=up)
+    source = open_source(recording, user_sensor=sensor, csv=csv, trained=trained, up=up)
     if source.live or source.endless:
         raise PlifError(
             f"{recording}: has no end, and info reads to the end; record it first: plif stream MODEL {recording} --record DIR"
@@ -82,30 +88,30 @@ def describe(
     width, height = source.sensor[:: -1 if source.upright in ("rotate90", "rotate270") else 1]
     columns = max(1, min(COLUMNS, width, round(2 * ROWS * width / height)))
     rows = max(1, min(ROWS, round(columns * height / width / 2)))
-    whole = SourceFramer(source, "count:T=1,orientation=upright", (2, rows, columns))
+    frames = SourceFramer(source, "count:T=1,orientation=upright", (2, rows, columns))
     counts, duration_us = np.zeros((2, rows, columns)), 0
-    for frame in whole:
+    for frame in frames:
         counts += frame.x
         duration_us = frame.t_end_us - frame.t_start_us
-    events, lost = whole.account.events_in, whole.account.invalid + whole.account.late
+    events, lost = frames.account.events_in, frames.account.invalid + frames.account.late
     on = float(counts[1].sum() / counts.sum()) if counts.any() else None
     fit = None
     if card is not None:
-        framing = framing_of(card)
+        framing = resolve_framing(card)
         if framing is None:
             raise PlifError(f"{model}: takes still images, not events")
-        seen = _seen(SourceFramer(source, framing, tuple(card["input"]["shape"])), lost, on, duration_us)
-        judged, trained_on = likeness(card, framing), card.get("trained_on", {})
-        if judged is None:
+        outcome = _count_events(SourceFramer(source, framing, tuple(card["input"]["shape"])), lost, on, duration_us)
+        check, trained_on = load_domain_monitor(card, framing), card.get("trained_on", {})
+        if check is None:
             raise PlifError(f"--for {model}: no part here compares recordings with what a network was trained on")
-        judged.add(recording, seen)
+        check.add(recording, outcome)
         shape = card["input"]["shape"]
-        numbers = {"size": list(seen.sensor), **seen.numbers(shape)}
+        numbers = {"size": list(outcome.sensor), **outcome.compute_statistics(shape)}
         size = trained_on.get("size", card.get("sensor"))
-        said = {"size": size, **{name: trained_on[name] for name in RANGES if name in trained_on}}
-        shown = framing.shown(source.sensor, (shape[0], shape[1], shape[2]))
-        fit = {"model": str(model), **judged.to_dict(), "seen": numbers, "trained_on": said, "shown": shown}
-    return Described(
+        reference = {"size": size, **{name: trained_on[name] for name in RANGES if name in trained_on}}
+        shown = framing.describe_sampling(source.sensor, (shape[0], shape[1], shape[2]))
+        fit = {"model": str(model), **check.to_dict(), "seen": numbers, "trained_on": reference, "shown": shown}
+    return RecordingInfo(
         recording=recording,
         format=source.format,
         sensor=source.sensor,
@@ -116,45 +122,45 @@ def describe(
         rate=1e6 * events / duration_us if duration_us > 0 else None,
         polarity=on,
         upright=source.upright,
-        upright_from="asked" if source.up_said else "format",
-        picture=drawn(counts.sum(0)),
-        notes=whole.notes,
+        upright_from="asked" if source.has_user_orientation else "format",
+        picture=render_text(counts.sum(0)),
+        notes=frames.notes,
         fit=fit,
     )
 
 
-def _seen(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -> Fate:
-    """All frames of a recording, of which the rest is known."""
+def _count_events(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -> EventOutcome:
+    """Count the frames and events of a recording, and return its event outcome."""
     count = used = 0
     for frame in frames:
         count, used = count + frame.merged, used + frame.events
     source, account = frames.source, frames.account
-    seen = (source.sensor, source.sensor_from, count, on, duration_us, account.not_shown)
-    return Fate(account.events_in, used, lost, *seen)
+    facts = (source.sensor, source.sensor_from, count, on, duration_us, account.not_shown)
+    return EventOutcome(account.events_in, used, lost, *facts)
 
 
-def rows_of(found: Described) -> list[tuple[str, str]]:
-    """A recording for reading: what it is, and whether it fits."""
+def info_rows(info: RecordingInfo) -> list[tuple[str, str]]:
+    """Return the (name, text) rows of a recording's description, for the terminal."""
     rows = [
-        ("format", found.format),
-        ("sensor", f"{found.sensor[0]}x{found.sensor[1]}, {SENSOR_FROM[found.sensor_from]}"),
-        ("events", f"{found.events}, of which {found.events_lost} cannot be used"),
-        ("duration", f"{found.duration_s:.6g} s"),
-        ("rate", "-" if found.rate is None else in_words("rate", found.rate)),
-        ("polarity", "-" if found.polarity is None else in_words("polarity", found.polarity)),
-        ("upright", f"{TURNED[found.upright]}, {UP_FROM[found.upright_from]}"),
+        ("format", info.format),
+        ("sensor", f"{info.sensor[0]}x{info.sensor[1]}, {SENSOR_FROM[info.sensor_from]}"),
+        ("events", f"{info.events}, of which {info.events_lost} cannot be used"),
+        ("duration", f"{info.duration_s:.6g} s"),
+        ("rate", "-" if info.rate is None else format_statistic("rate", info.rate)),
+        ("polarity", "-" if info.polarity is None else format_statistic("polarity", info.polarity)),
+        ("upright", f"{ORIENTATION_TEXTS[info.upright]}, {ORIENTATION_SOURCES[info.upright_from]}"),
     ]
-    if (fit := found.fit) is not None:
-        said = fit["trained_on"]
+    if (fit := info.fit) is not None:
+        reference = fit["trained_on"]
         if fit["shown"]:
             rows.append(("for sensor", f"shown: {fit['shown']}"))
         for name in RANGES:
-            if name in said:
-                seen = in_words(name, fit["seen"][name]) if name in fit["seen"] else "-"
-                rows.append((f"for {name}", f"{seen}; trained on {in_words(name, *said[name])}"))
+            if name in reference:
+                value = format_statistic(name, fit["seen"][name]) if name in fit["seen"] else "-"
+                rows.append((f"for {name}", f"{value}; trained on {format_statistic(name, *reference[name])}"))
         verdict = {
             True: "fits",
-            False: f"{UNLIKE}: {'; '.join(fit['why'])}",
+            False: f"{UNLIKE_TRAINING}: {'; '.join(fit['why'])}",
             None: "does not say what it was trained on",
         }
         rows.append(("fit", f"{fit['model']}: {verdict[fit['fits']]}"))

@@ -1,5 +1,5 @@
-ABOUT = "What a recording is, and whether it fits a network."
+ABOUT = "Describes a recording, and compares it with a network."
 CONTRACT = "Observer"
 HEARS = ("info",)
-OPTIONS = "ComparedOptions"
+OPTIONS = "ComparisonOptions"
 PAGE = "docs/events.md"

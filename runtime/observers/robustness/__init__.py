@@ -1,4 +1,4 @@
-"""`--stress`: an evaluation also under stress, whose curves (stress.py) are rows of its result."""
+"""`--stress`: evaluate recordings with changed events as well; the curves (stress.py) are rows of the result."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from runtime.core.base.options import OptionRecord, option
 
 if TYPE_CHECKING:
-    from runtime.core.measure.evaluate.judge import Hearer
+    from runtime.core.measure.evaluate.judge import JudgementHook
     from runtime.core.measure.options import JudgeOptions
 
 
 class StressOptions(OptionRecord):
-    """Whether."""
+    """The option that evaluates recordings with changed events as well."""
 
     stress: bool = option(
         "Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped.", default=False
     )
 
 
-def hear(bars: JudgeOptions, command: str | None, shown: bool, stress: bool) -> list[Hearer]:
-    """Who adds it to what is found."""
+def hear(bars: JudgeOptions, command: str | None, shown: bool, stress: bool) -> list[JudgementHook]:
+    """Return a function that adds the accuracy on changed recordings to an evaluation."""
     from runtime.observers.robustness.stress import add_stress
 
     return [partial(add_stress, bars, shown)]

@@ -1,4 +1,4 @@
-ABOUT = "Accuracy on recordings whose events were changed before they became frames."
+ABOUT = "Accuracy on recordings with changed events: losses, noise, shifts and more."
 CONTRACT = "Observer"
 HEARS = ("eval",)
 OPTIONS = "StressOptions"

@@ -1,8 +1,10 @@
-"""Tells systemd that the stream runs (`Type=notify`, `WatchdogSec=`): sd_notify(3), a datagram to $NOTIFY_SOCKET.
+"""Notification of systemd that a stream runs (`Type=notify`, `WatchdogSec=`).
+
+It sends sd_notify(3) datagrams to $NOTIFY_SOCKET:
 
 READY=1      the model is open and the stream begins
 WATCHDOG=1   from the loop, at each third of WatchdogSec: after a step, or while it waits for a frame. A loop that hangs
-             sends none, and systemd starts the service again
+             sends none, and systemd restarts the service
 STATUS=      the newest note, for `systemctl status`
 STOPPING=1   the stream has ended
 """
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def sd_notify(text: str, address: str) -> bool:
-    """Sends lines NAME=VALUE to systemd's socket; '@' stands for the zero of an abstract one. False when nobody takes it."""
+    """Send lines NAME=VALUE to systemd's notification socket; return False if nobody receives them.
+
+    '@' stands for the zero byte of an abstract socket.
+    """
     place = "\0" + address[1:] if address.startswith("@") else address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sender:
@@ -36,7 +41,10 @@ def sd_notify(text: str, address: str) -> bool:
 
 
 class Systemd(Observer):
-    """The observer that does it. `find` makes one where this process was started by systemd with Type=notify."""
+    """The observer that notifies systemd about a stream.
+
+    `from_environment` creates it if systemd started this process with Type=notify.
+    """
 
     def __init__(self, address: str, watchdog_us: int | None = None) -> None:
         self._address = address
@@ -44,22 +52,22 @@ class Systemd(Observer):
         self._next_s = 0.0
 
     @classmethod
-    def find(cls, environment: Mapping[str, str] = os.environ) -> Systemd | None:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Systemd | None:
         address = environment.get("NOTIFY_SOCKET", "")
         if not address:
             return None
-        asked = environment.get("WATCHDOG_USEC", "")
+        watchdog = environment.get("WATCHDOG_USEC", "")
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        return cls(address, int(asked) if ours and asked.isascii() and asked.isdigit() else None)
+        return cls(address, int(watchdog) if ours and watchdog.isascii() and watchdog.isdigit() else None)
 
     def on_start(self, run: Run) -> None:
         sd_notify(f"READY=1\nSTATUS=streaming {', '.join(printable(name) for name in run.names)}", self._address)
 
     def on_decision(self, decision: Decision) -> None:
-        self._beat()
+        self._send_watchdog()
 
     def on_wait(self) -> None:
-        self._beat()
+        self._send_watchdog()
 
     def on_note(self, source: str, text: str) -> None:
         sd_notify(f"STATUS={printable(text)}", self._address)
@@ -67,7 +75,7 @@ class Systemd(Observer):
     def on_summary(self, summary: StreamSummary) -> None:
         sd_notify("STOPPING=1", self._address)
 
-    def _beat(self) -> None:
+    def _send_watchdog(self) -> None:
         now_s = time.monotonic()
         if self._every_s is not None and now_s >= self._next_s:
             self._next_s = now_s + self._every_s
@@ -75,4 +83,4 @@ class Systemd(Observer):
 
 
 def hear(as_json: bool) -> list[Observer]:
-    return [] if (found := Systemd.find()) is None else [found]
+    return [] if (observer := Systemd.from_environment()) is None else [observer]

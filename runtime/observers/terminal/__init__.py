@@ -1,11 +1,11 @@
-"""What a person sees of a stream in the terminal: a line for each new answer, and below it one line that keeps up.
+"""A stream in the terminal: a line for each new answer, and below it one status line that is redrawn.
 
        2.310 s  step 57     seven          64.0 %
     seven          ################--------  64.0 %   48.2 k events/s   0.15 ms   0 dropped   0:04.1
 
-The lines are for stdout, also into a pipe. The moving one is for a terminal only (stderr): drawn ten times a second at
-most, never wider than the terminal, gone without a trace at the end. It changes no setting of the terminal and hides no
-cursor, so there is nothing to restore, whatever ends the program.
+The answers go to stdout, also into a pipe. The status line is for a terminal only (stderr): redrawn ten times a
+second at most, never wider than the terminal, and removed at the end. It changes no setting of the terminal and hides
+no cursor, so there is nothing to restore after any end of the program.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from runtime.core.base.text import column, printable, say, short, width
-from runtime.core.events.fit import UNLIKE
-from runtime.core.events.frame import drawn
-from runtime.core.events.sources.base import ASK, turns_itself
+from runtime.core.base.text import display_width, fit_columns, format_count, printable, say
+from runtime.core.events.fit import UNLIKE_TRAINING
+from runtime.core.events.frame import render_text
+from runtime.core.events.sources.base import ASK, is_rotated_by_format
 from runtime.core.stream.observe import Observer
 from runtime.observers.terminal.event_rate import EventRate
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from runtime.core.stream.stream import Stream
 
 DRAW_S = 0.1
-ENOUGH = 20_000  # counts of all frames, after which it is shown
+PREVIEW_COUNTS = 20_000  # the counts of all frames that make a picture
 BAR = (8, 24)  # shortest and longest, in columns
-FACTS = 54  # columns for rate, latency, drops and clock
+FACT_COLUMNS = 54  # columns for rate, latency, drops and clock
 CLEAR = "\r\033[K"
 
 
 class Terminal(Observer):
-    """Prints the decisions of a stream that it observes; `close` leaves a clean line."""
+    """The observer that prints the decisions of a stream in the terminal; `close` removes the status line."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.out, self.err = out or sys.stdout, err or sys.stderr
@@ -56,12 +56,14 @@ class Terminal(Observer):
         self._rates: dict[str, EventRate] = {}
         self._lock = threading.Lock()  # notes come from the threads that read
         self._drawn_s = 0.0
-        self._there = False  # the moving line is on the screen
+        self._line_visible = False  # the moving line is on the screen
         self._streams: dict[str, Stream] = {}
 
     def on_start(self, run: Run) -> None:
         self._streams = {stream.name: stream for stream in run.streams}
-        self._label_width = min(max(8, *(width(printable(name)) for name in run.model.classes), len("not sure")), 24)
+        self._label_width = min(
+            max(8, *(display_width(printable(name)) for name in run.model.classes), len("not sure")), 24
+        )
         self._rates = {name: EventRate() for name in run.names}
 
     def on_decision(self, decision: Decision) -> None:
@@ -74,8 +76,8 @@ class Terminal(Observer):
         self._rates[name].update(decision.t_us, self._streams[name].account.events_in)
         if answer_text(decision) != self._shown.get(name):
             self._shown[name] = answer_text(decision)
-            self.line(
-                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {column(answer_text(decision), self._label_width)}"
+            self.print_answer(
+                f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {fit_columns(answer_text(decision), self._label_width)}"
                 f"  {100 * decision.score:5.1f} %" + (f"  {name}" if len(self._rates) > 1 else "")
             )
         elif time.monotonic() - self._drawn_s >= DRAW_S:
@@ -86,21 +88,21 @@ class Terminal(Observer):
             self._clear()
             _print_note(source, text, self.err)
 
-    def aside(self, *lines: str) -> None:
-        """Lines that are no answer."""
+    def print_lines(self, *lines: str) -> None:
+        """Print lines that are no answers on stderr."""
         with self._lock:
             self._clear()
             say(*lines, file=self.err)
 
-    def line(self, text: str) -> None:
-        """A line that stays."""
+    def print_answer(self, text: str) -> None:
+        """Print a new answer of the stream as a line that stays on the screen."""
         self._clear()
         say(text.rstrip(), file=self.out)
         if self.moving:
             self._draw()
 
     def on_summary(self, summary: StreamSummary) -> None:
-        with suppress(OSError):  # the terminal that was closed
+        with suppress(OSError):  # the terminal was closed
             self.close()
 
     def close(self) -> None:
@@ -109,51 +111,54 @@ class Terminal(Observer):
     # --- the line that moves ----------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
-        if self._there:
-            self._there = False
+        if self._line_visible:
+            self._line_visible = False
             self.err.write(CLEAR)
             self.err.flush()
 
     def _draw(self) -> None:
         if not self.moving or not self._last:
             return
-        self._drawn_s, self._there = time.monotonic(), True
-        self.err.write(CLEAR + self._composed(_columns(self.err) - 1))
+        self._drawn_s, self._line_visible = time.monotonic(), True
+        self.err.write(CLEAR + self._compose_line(_columns(self.err) - 1))
         self.err.flush()
 
-    def _composed(self, columns: int) -> str:
-        """As much as fits into so many columns: the answer first, then what matters next."""
+    def _compose_line(self, columns: int) -> str:
+        """Return the status line in at most this number of columns: the answer first, then the most important facts."""
         last = max(self._last.values(), key=lambda decision: decision.t_us)
         rate = sum(meter.per_s or 0.0 for meter in self._rates.values())
         dropped = sum(stream.account.dropped for stream in self._streams.values())
         p50 = self._streams[last.source].latency.percentile(50)
         facts = [
-            (f"{short(rate)} events/s", ""),
+            (f"{format_count(rate)} events/s", ""),
             (f"{p50:.3g} ms" if p50 is not None else "", ""),
-            (f"{short(dropped)} dropped", self._red if dropped else ""),
-            (clock(last.t_us), ""),
+            (f"{format_count(dropped)} dropped", self._red if dropped else ""),
+            (format_clock(last.t_us), ""),
         ]
         if len(self._rates) > 1:
             answers = "  ".join(f"{printable(name)}: {answer_text(d)}" for name, d in self._last.items())
-            head, head_width = column(answers, min(width(answers), columns)).rstrip(), min(width(answers), columns)
+            head, head_width = (
+                fit_columns(answers, min(display_width(answers), columns)).rstrip(),
+                min(display_width(answers), columns),
+            )
         else:
-            head, head_width = self._answer(last, columns)
-        parts, left = [head], columns - head_width
+            head, head_width = self._format_answer(last, columns)
+        parts, free = [head], columns - head_width
         for text, colour in facts:
-            if text and left >= 3 + len(text):
+            if text and free >= 3 + len(text):
                 parts.append(f"{colour}{text}{self._plain if colour else ''}")
-                left -= 3 + len(text)
+                free -= 3 + len(text)
         return "   ".join(parts)
 
-    def _answer(self, decision: Decision, columns: int) -> tuple[str, int]:
-        """Label, bar and percent, and how many columns they take."""
+    def _format_answer(self, decision: Decision, columns: int) -> tuple[str, int]:
+        """Return (label, bar and percentage as text; its width in columns)."""
         label_width = min(self._label_width, max(columns, 1))
-        label = f"{self._bold}{column(answer_text(decision), label_width)}{self._plain}"
+        label = f"{self._bold}{fit_columns(answer_text(decision), label_width)}{self._plain}"
         share, percent = min(max(decision.score, 0.0), 1.0), f"{100 * decision.score:5.1f} %"
         room = columns - label_width - 2 - len(percent)
         if room < 0:
             return label, label_width
-        bar = min(BAR[1], room - 2 - FACTS if room - 2 - FACTS >= BAR[0] else room - 2)
+        bar = min(BAR[1], room - 2 - FACT_COLUMNS if room - 2 - FACT_COLUMNS >= BAR[0] else room - 2)
         if bar < BAR[0]:
             return f"{label}  {percent}", label_width + 2 + len(percent)
         filled = round(bar * share)
@@ -161,34 +166,39 @@ class Terminal(Observer):
         return f"{label}  {drawn}  {percent}", label_width + bar + 4 + len(percent)
 
 
-class Upright(Observer):
-    """Prints one picture of the first events of each source whose format turns it, as the network sees them."""
+class OrientationPreview(Observer):
+    """The observer that prints a picture of a source's first events, so that the user can confirm the orientation.
+
+    It prints sources with a format that rotates images, as the network gets them.
+    """
 
     def __init__(self, tell: Callable[..., None]) -> None:
-        self._tell = tell  # some lines
-        self._seen: dict[str, np.ndarray] = {}  # sums of frames [H, W]
+        self._tell = tell  # prints lines
+        self._sums: dict[str, np.ndarray] = {}  # sums of frames [H, W]
 
     def on_start(self, run: Run) -> None:
         shape = run.model.input_shape[1:]
-        self._seen = {s.name: np.zeros(shape, np.float32) for s in run.streams if turns_itself(s.source, run.framing)}
+        self._sums = {
+            s.name: np.zeros(shape, np.float32) for s in run.streams if is_rotated_by_format(s.source, run.framing)
+        }
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """As Observer has it."""
-        if source in self._seen:
-            self._seen[source] += frame.x.sum(0)
-            if self._seen[source].sum() >= ENOUGH:
+        """Add a frame to the picture of its source; frame.x is float32 [C, H, W]."""
+        if source in self._sums:
+            self._sums[source] += frame.x.sum(0)
+            if self._sums[source].sum() >= PREVIEW_COUNTS:
                 self._show(source)
 
     def on_summary(self, summary: StreamSummary) -> None:
-        for source in [name for name, seen in self._seen.items() if seen.any()]:
+        for source in [name for name, counts in self._sums.items() if counts.any()]:
             self._show(source)
 
     def _show(self, source: str) -> None:
-        self._tell(*drawn(self._seen.pop(source)), f"plif: {printable(source)}: {ASK}")
+        self._tell(*render_text(self._sums.pop(source)), f"plif: {printable(source)}: {ASK}")
 
 
-class Notes(Observer):
-    """Prints notes on stderr, and nothing else: for --json, whose stdout is for a program."""
+class NotePrinter(Observer):
+    """The observer that prints only the notes of a stream, on stderr, for --json."""
 
     def on_note(self, source: str, text: str) -> None:
         _print_note(source, text, sys.stderr)
@@ -196,20 +206,20 @@ class Notes(Observer):
 
 def hear(as_json: bool) -> list[Observer]:
     if as_json:
-        return [Notes()]
+        return [NotePrinter()]
     shown = Terminal()
-    return [shown, Upright(shown.aside)]
+    return [shown, OrientationPreview(shown.print_lines)]
 
 
 def _print_note(source: str, text: str, err: TextIO) -> None:
-    say(f"plif: {'warning' if UNLIKE in text else 'note'}: {source}: {text}", file=err)
+    say(f"plif: {'warning' if UNLIKE_TRAINING in text else 'note'}: {source}: {text}", file=err)
 
 
 def answer_text(decision: Decision) -> str:
     return printable(decision.label) if decision.label is not None else decision.why or "not sure"
 
 
-def clock(t_us: int) -> str:
+def format_clock(t_us: int) -> str:
     seconds = abs(t_us) / 1e6
     hours, minutes = int(seconds // 3600), int(seconds // 60) % 60
     head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"

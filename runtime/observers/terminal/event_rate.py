@@ -1,4 +1,4 @@
-"""Events a second in the time of the recording: what the camera sends, at any speed of reading."""
+"""The event rate in recording time: the rate of the camera, at any reading speed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ WINDOW_US = 500_000
 
 
 class EventRate:
-    """Call `update` after each step.
+    """A meter of the event rate; call `update` after each step.
 
     per_s  events a second, the mean over the last 0.5 to 1 s; None until two times are known
     """
@@ -17,7 +17,7 @@ class EventRate:
         self._newer: tuple[int, int] | None = None
 
     def update(self, t_us: int, events: int) -> None:
-        """t_us: time of the recording in microseconds; events: how many came so far."""
+        """Add the number of events up to time t_us of the recording, in microseconds."""
         if self._older is None or self._newer is None or t_us < self._newer[0]:
             self._older = self._newer = (t_us, events)
             return

@@ -1,4 +1,4 @@
-ABOUT = "The decisions of a stream on a terminal, notes, and what became of it."
+ABOUT = "Prints the decisions of a stream, its notes and its summary in the terminal."
 CONTRACT = "Observer"
 HEARS = ("stream",)
 LAST = True  # after the recording: nobody may read what is printed, and the step was made

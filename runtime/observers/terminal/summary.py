@@ -1,4 +1,4 @@
-"""What became of a stream, for a person."""
+"""The summary of a stream, as text for the terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from runtime.core.events.lines import StreamSummary
 
 
 def print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:
-    """shown: of each source, which of its pixels are."""
-    for name, one in summary.get("sources", {}).items():
-        size = f"{one['sensor'][0]}x{one['sensor'][1]} {SENSOR_FROM[one['sensor_from']]}{_shown(shown[name])}"
-        say(f"{name}: {one['label'] or 'not sure'}, {_account(one)}, {one['frames']} frames, {size}")
+    """Print the summary of a stream: answer, events, frames, latency and notes.
+
+    shown: the pixels of each source that the framing shows, as text.
+    """
+    for name, source in summary.get("sources", {}).items():
+        size = f"{source['sensor'][0]}x{source['sensor'][1]} {SENSOR_FROM[source['sensor_from']]}{_format_shown(shown[name])}"
+        say(f"{name}: {source['label'] or 'not sure'}, {_format_account(source)}, {source['frames']} frames, {size}")
     if "sources" not in summary:
         say(f"answer    {summary['label'] or 'not sure'}")
-    say(f"events    {_account(summary)}")
+    say(f"events    {_format_account(summary)}")
     if "sensor" in summary:
-        (which,) = shown.values()
-        say(
-            f"sensor    {summary['sensor'][0]}x{summary['sensor'][1]} ({SENSOR_FROM[summary['sensor_from']]}){_shown(which)}"
-        )
+        (pixels,) = shown.values()
+        width, height = summary["sensor"]
+        say(f"sensor    {width}x{height} ({SENSOR_FROM[summary['sensor_from']]}){_format_shown(pixels)}")
     say(f"frames    {summary['frames']} ({summary['framing']})")
     if summary.get("frames_merged") or summary.get("frames_dropped"):
         say(f"overload  {summary['frames_merged']} frames merged, {summary['frames_dropped']} dropped")
@@ -34,11 +36,11 @@ def print_summary(summary: StreamSummary, shown: Mapping[str, str]) -> None:
         say(f"note: {note}", err=True)
 
 
-def _shown(which: str) -> str:
-    return f"; shown: {which}" if which else ""
+def _format_shown(pixels: str) -> str:
+    return f"; shown: {pixels}" if pixels else ""
 
 
-def _account(summary: Mapping[str, object]) -> str:
+def _format_account(summary: Mapping[str, object]) -> str:
     hidden = f" ({summary['events_not_shown']} not shown)" if summary["events_not_shown"] else ""
     counts = ", ".join(
         f"{summary['events_' + key]} {key}{hidden if key == 'filtered' else ''}"

@@ -1,5 +1,5 @@
-ABOUT = "A session whose steps a Triton server makes, and how many live streams it holds: plif bench --triton."
+ABOUT = "A session on a Triton server, and the number of live streams that it holds: plif bench --triton."
 CONTRACT = "Observer"
 HEARS = ("instead of bench",)
-OPTIONS = "options:ServedOptions"
+OPTIONS = "options:TritonOptions"
 PAGE = "docs/triton.md"

@@ -1,11 +1,12 @@
-"""`plif bench MODEL_triton --triton HOST:PORT`: how many live streams a Triton server holds at a p99.
+"""The capacity of a Triton server: the number of live streams that it holds at a p99 latency.
 
-Open loop. Frame n of a stream is due at t_0 + n * every, as a camera's is, whether the answer before it has come or not; and
-its latency counts from the moment at which it was due. A client that waits for an answer before it starts its clock would
-leave out the waiting in the queue: a slow server would slow the questions down too, and look quick.
+The command is `plif bench MODEL_triton --triton HOST:PORT`. The load is open loop. Frame n of a stream is due at t_0
++ n * every, as a camera's is, with or without the answer to the one before; its latency counts from its due time. A
+client that waits for an answer before it starts its clock would leave out the waiting in the queue: a slow server
+would slow the requests down, and look fast.
 
-One number of streams is held when the p99 of all its frames is at most the bar, no frame failed and no stream was lost. The
-number is doubled until one is not held, then the gap is halved.
+A number of streams is held if the p99 of all its frames is at most the limit, no frame failed and no stream was lost.
+The number is doubled until one is not held, then bisected.
 """
 
 from __future__ import annotations
@@ -22,24 +23,26 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.base.options import with_fields
-from runtime.core.events.stimulus import seen_by
+from runtime.core.events.stimulus import make_input
 from runtime.core.model.card import Card, read_card
 from runtime.observers.triton_repository.client import TritonSession
-from runtime.observers.triton_repository.options import ServedOptions
+from runtime.observers.triton_repository.options import TritonOptions
 
-FRAMES = 10  # that a stream sends, over and over
-HOPELESS_S = 1.0  # a stream that is so late gives up: the number is not held, and a queue without end is not waited for
-SPACE_S = 0.05  # from the last warm-up answer to the first frame that is due
+FRAMES = 10  # the cycle of frames that a stream sends
+HOPELESS_S = 1.0  # a stream that is this late gives up: the load is not held, and the queue would grow for ever
+SPACE_S = 0.05  # from the last warm-up answer to the first due time
 
 
 @dataclass
 class ServerLoad:
-    """So many streams for some seconds. Milliseconds; those of a frame count from when it was due to its answer.
+    """The result of one load test with a number of streams; a frame's milliseconds count from its due time.
 
-    late_p99_ms   how late the client itself sent frames whose answer before was there: where that is not far below p99_ms,
-                  it is the client that is slow
-    failed        frames without an answer, lost streams among them
-    problem       what the first of these said, or that a stream was hopelessly late
+    late_p99_ms   the delay of the client itself, in frames with the answer before in time: if it is not far below
+      p99_ms,
+                  the client is slow
+    failed        frames without an answer, with those of lost streams
+    problem       the first error, or that a stream was hopelessly late
+    held          whether the server held this load
     """
 
     streams: int
@@ -53,8 +56,11 @@ class ServerLoad:
 
 
 @dataclass
-class Served:
-    """What a server holds: `streams` of one frame every `every_ms` at `p99_ms`; 0 when not even one. `loads`: each try."""
+class ServerCapacity:
+    """The capacity of a server: `streams` with a frame every `every_ms` within `bar_p99_ms`; 0 if not even one.
+
+    `loads`: each load test.
+    """
 
     server: str
     model: str
@@ -68,8 +74,8 @@ class Served:
         return asdict(self)
 
 
-@with_fields(ServedOptions)
-def served(
+@with_fields(TritonOptions)
+def measure_capacity(
     repository: str | Path,
     triton: str,
     *,
@@ -77,46 +83,46 @@ def served(
     seconds: float = 5.0,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> Served:
-    """Finds the largest number of streams, at most `streams`, whose frames are answered within `p99` in 99 of 100 cases.
+) -> ServerCapacity:
+    """Find the most streams, up to `streams`, with 99 of 100 frames answered within `p99` by a Triton server.
 
-    repository   what `plif export --to triton` wrote, as the server serves it: it names the model and its frames
+    repository   the folder of `plif export --to triton` on the server: it names the model and its frames
     triton       HOST:PORT of the server
-    seconds      of each try
-    options      p99=, every=: the fields of ServedOptions
+    seconds      of each load test
+    options      p99=, every=: the fields of TritonOptions
 
-    Raises PlifError where no server answers, it serves another network, or nothing says how often a frame comes.
+    Raises PlifError if no server answers, it serves another network, or the frame period is unknown.
     """
-    how, server = ServedOptions(triton=triton, **options), triton
+    settings, server = TritonOptions(triton=triton, **options), triton
     card = read_card(repository)
     about = card.get("triton")
     if not isinstance(about, dict) or not isinstance(about.get("model"), str):
         raise PlifError(f"{repository}: is not served by Triton; expected the folder of plif export --to triton")
-    period = how.every or _period_us(card)
+    period = settings.every or _frame_period_us(card)
     if period is None:
         raise PlifError(f"{repository}: its framing does not say how often a frame comes; give --every, as 10ms")
     shape = tuple(card["input"]["shape"])
-    x = seen_by(card, FRAMES, 1, np.random.default_rng(0))[:, 0]
+    x = make_input(card, FRAMES, 1, np.random.default_rng(0))[:, 0]
     with TritonSession(server, about["model"]) as session:
         if session.shape != shape:
-            raise PlifError(f"{session.where}: takes frames {list(session.shape)}; {repository} has {list(shape)}")
+            raise PlifError(f"{session.url}: takes frames {list(session.shape)}; {repository} has {list(shape)}")
     loads: list[ServerLoad] = []
 
-    def held(number: int) -> bool:
-        loads.append(load(server, about["model"], x, number, period * 1e-6, how.p99 * 1e-3, seconds))
+    def holds(number: int) -> bool:
+        loads.append(run_load_test(server, about["model"], x, number, period * 1e-6, settings.p99 * 1e-3, seconds))
         if progress:
             progress(len(loads), 2 * max(1, streams.bit_length()))
         return loads[-1].held
 
-    most = search(held, streams)
-    return Served(server, about["model"], period / 1e3, how.p99 / 1e3, most, streams, loads)
+    most = find_largest(holds, streams)
+    return ServerCapacity(server, about["model"], period / 1e3, settings.p99 / 1e3, most, streams, loads)
 
 
-def search(held: Callable[[int], bool], most: int) -> int:
-    """The largest number from 1 to `most` that is held, 0 when none is: doubled until one is not, then halved."""
+def find_largest(is_held: Callable[[int], bool], most: int) -> int:
+    """Return the largest number from 1 to `most` that is held, 0 if none: double, then bisect."""
     good, bad, number = 0, most + 1, 1
     while good + 1 < bad:
-        if held(number):
+        if is_held(number):
             good = number
             number = min(2 * good, most) if bad > most else (good + bad) // 2
         else:
@@ -125,10 +131,10 @@ def search(held: Callable[[int], bool], most: int) -> int:
     return good
 
 
-def load(
+def run_load_test(
     server: str, model: str, x: np.ndarray, streams: int, every_s: float, bar_ms: float, seconds: float
 ) -> ServerLoad:
-    """One try. x float32 [frames, C, H, W] is what every stream sends, over and over."""
+    """Run one load test; x float32 [frames, C, H, W] is the cycle of frames that each stream sends."""
     clients = [_Client(server, model, x) for _ in range(streams)]
     ready = threading.Barrier(streams + 1)
     threads = [
@@ -140,34 +146,34 @@ def load(
     ready.wait()
     for thread in threads:
         thread.join()
-    took = np.concatenate([client.took for client in clients])
-    late = np.concatenate([client.late for client in clients])
+    latencies = np.concatenate([client.latencies for client in clients])
+    delays = np.concatenate([client.delays for client in clients])
     problems = [client.problem for client in clients if client.problem]
     failed = sum(client.failed for client in clients)
-    p50, p99, late_p99 = _percentile(took, 50), _percentile(took, 99), _percentile(late, 99)
+    p50, p99, late_p99 = _percentile(latencies, 50), _percentile(latencies, 99), _percentile(delays, 99)
     fits = p99 is not None and p99 <= bar_ms and not problems
-    return ServerLoad(streams, len(took), p50, p99, late_p99, failed, problems[0] if problems else None, fits)
+    return ServerLoad(streams, len(latencies), p50, p99, late_p99, failed, problems[0] if problems else None, fits)
 
 
 class _Client:
-    """One stream: what its frames took, and how late it sent them, in seconds."""
+    """One stream of a load test: the latencies of its frames and its sending delays, in seconds."""
 
     def __init__(self, server: str, model: str, x: np.ndarray) -> None:
         self._server, self._model, self._x = server, model, x
-        self.took: list[float] = []
-        self.late: list[float] = []
+        self.latencies: list[float] = []
+        self.delays: list[float] = []
         self.failed = 0
         self.problem: str | None = None
 
     def run(self, ready: threading.Barrier, phase_s: float, every_s: float, seconds: float) -> None:
-        """Waits until all streams have their sequence, then sends for so many seconds, the first frame after `phase_s`."""
+        """Start the sequence, wait for all streams, then send frames for some seconds, the first after `phase_s`."""
         try:
             with ExitStack() as stack:
                 try:
                     session = stack.enter_context(TritonSession(self._server, self._model))
-                    session.step(self._x[:1])  # the sequence begins; connecting is not what is measured
+                    session.step(self._x[:1])  # start the sequence; connecting is not measured
                 finally:
-                    ready.wait()  # also of a stream that did not begin, for which the others would wait for ever
+                    ready.wait()  # also after a failed start: the others would wait for ever
                 self._send(session, time.perf_counter() + SPACE_S + phase_s, every_s, max(1, round(seconds / every_s)))
         except PlifError as error:
             self.failed += 1
@@ -178,17 +184,17 @@ class _Client:
         for n in range(frames):
             due = t_0 + n * every_s
             time.sleep(max(0.0, due - time.perf_counter()))
-            if answered <= due:  # nothing of the stream's own held this frame up
-                self.late.append(time.perf_counter() - due)
+            if answered <= due:  # the stream itself did not delay this frame
+                self.delays.append(time.perf_counter() - due)
             session.step(self._x[(n + 1) % FRAMES][None])
             answered = time.perf_counter()
-            self.took.append(answered - due)
-            if self.took[-1] > HOPELESS_S:
-                self.problem = f"a frame was answered {self.took[-1]:.1f} s after it was due"
+            self.latencies.append(answered - due)
+            if self.latencies[-1] > HOPELESS_S:
+                self.problem = f"a frame was answered {self.latencies[-1]:.1f} s after it was due"
                 return
 
 
-def _period_us(card: Card) -> int | None:
+def _frame_period_us(card: Card) -> int | None:
     from runtime.core.events.framing import Framing
 
     framing = card.get("framing")
@@ -196,5 +202,5 @@ def _period_us(card: Card) -> int | None:
 
 
 def _percentile(seconds: Sequence[float] | np.ndarray, p: float) -> float | None:
-    """In milliseconds; None of nothing."""
+    """Return a percentile of times in seconds as milliseconds, or None without times."""
     return round(1e3 * float(np.percentile(seconds, p)), 3) if len(seconds) else None

@@ -1,6 +1,6 @@
-"""Arithmetic between values, and functions of them, element by element.
+"""The operations Add, Mul, Sub and Div between values, and unary functions, element by element.
 
-Add Mul Sub Div   two values or more (Sub and Div: two); axes of size 1 are repeated
+Add Mul Sub Div   two values or more (Sub and Div: two); axes of size 1 are broadcast
 Unary             a function, one of UNARY (runtime/core/model/ops/operation.py)
 """
 
@@ -19,11 +19,11 @@ from runtime.core.model.ops.ports import OnnxEmitter, TorchCall
 from runtime.core.model.refusals import Unsupported, require
 
 
-def _joined(by: Callable[[Value, Value], Value]) -> Callable[..., Value]:
-    return lambda m, node, p, *values: reduce(by, values)
+def _fold(function: Callable[[Value, Value], Value]) -> Callable[..., Value]:
+    return lambda m, node, p, *values: reduce(function, values)
 
 
-def _fits(two: bool) -> Callable[[Node, Sequence[Shape]], str | None]:
+def _rank_check(two: bool) -> Callable[[Node, Sequence[Shape]], str | None]:
     def fits(node: Node, shapes: Sequence[Shape]) -> str | None:
         if any(len(shape) != len(node.shape) for shape in shapes):
             return f"joins {[list(s) for s in shapes]}; expected as many axes in each: put a Reshape before it"
@@ -32,24 +32,27 @@ def _fits(two: bool) -> Callable[[Node, Sequence[Shape]], str | None]:
     return fits
 
 
-def _added(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
+def _add_counts(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
     return Counts(sum(c.most for c in of), of[0].area) if len({c.area for c in of}) == 1 else None
 
 
-def _multiplied(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
+def _multiply_counts(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
     return Counts(prod(c.most for c in of), prod(c.area for c in of))
 
 
 # --- ONNX ------------------------------------------------------------------------------------------------------------------
 
 
-def _from_the_left(op: str) -> Callable[..., str]:
-    """Several inputs two by two, in the order in which PyTorch adds them."""
+def _write_left_fold(op: str) -> Callable[..., str]:
+    """Return an ONNX writer that applies a binary operation to several inputs from left to right.
 
-    def write(e: OnnxEmitter, node: Node, left: str, *others: str) -> str:
-        for i, right in enumerate(others, 1):
-            left = e.op(op, [left, right], node.name if i == len(others) else f"{node.name}.{i}")
-        return left
+    This is the order in which PyTorch adds them.
+    """
+
+    def write(e: OnnxEmitter, node: Node, total: str, *operands: str) -> str:
+        for i, operand in enumerate(operands, 1):
+            total = e.op(op, [total, operand], node.name if i == len(operands) else f"{node.name}.{i}")
+        return total
 
     return write
 
@@ -68,23 +71,23 @@ def _read_arithmetic(c: TorchCall) -> NewNode | GraphTensor:
     a, b = (1, 0) if name == "rsub" else (0, 1)
     name = "sub" if name == "rsub" else name
     if c.moves(a) and c.moves(b):
-        return NewNode(name.capitalize(), (_whole(c, a), _whole(c, b)))
+        return NewNode(name.capitalize(), (_full_rank_operand(c, a), _full_rank_operand(c, b)))
     if not (c.moves(a) or c.moves(b)):
         raise Unsupported("it works on no tensor of the network", "compute constants before")
-    moving, other = (a, b) if c.moves(a) else (b, a)
-    x = c.tensor(moving)
-    n = c.number(other, x)
+    varying, constant = (a, b) if c.moves(a) else (b, a)
+    x = c.tensor(varying)
+    n = c.number(constant, x)
     if name == "add":
-        return _with_numbers(x, 1.0, n)
+        return _affine(x, 1.0, n)
     if name == "mul":
-        return _with_numbers(x, n, 0.0)
+        return _affine(x, n, 0.0)
     if name == "sub":
-        return _with_numbers(x, 1.0, -n) if moving == a else _with_numbers(x, -1.0, n)
-    require(moving == a, "a division by a tensor", "divide by a number, or put it into the weights")
-    return _with_numbers(x, np.float32(1) / n, 0.0)
+        return _affine(x, 1.0, -n) if varying == a else _affine(x, -1.0, n)
+    require(varying == a, "a division by a tensor", "divide by a number, or put it into the weights")
+    return _affine(x, np.float32(1) / n, 0.0)
 
 
-def _with_numbers(x: GraphTensor, scale: npt.ArrayLike, shift: npt.ArrayLike) -> NewNode | GraphTensor:
+def _affine(x: GraphTensor, scale: npt.ArrayLike, shift: npt.ArrayLike) -> NewNode | GraphTensor:
     scale, shift = np.asarray(scale, np.float32), np.asarray(shift, np.float32)
     if scale.ndim == shift.ndim == 0 and scale == 1 and shift == 0:
         return x
@@ -93,21 +96,23 @@ def _with_numbers(x: GraphTensor, scale: npt.ArrayLike, shift: npt.ArrayLike) ->
     return NewNode("Affine", (x,), {}, {key: np.ascontiguousarray(value) for key, value in params.items()})
 
 
-def _whole(c: TorchCall, i: int) -> GraphTensor:
-    """An operand in as many axes as the result has."""
+def _full_rank_operand(c: TorchCall, i: int) -> GraphTensor:
+    """Return operand i of a traced call, and refuse one with fewer axes than the result."""
     x: GraphTensor = c.shaped(c.get(i))
     missing = len(c.node.shape) - len(c.get(i).shape)
     require(missing == 0, f"it joins {list(x.shape)} and {list(c.out)}", "give both as many axes")
     return x
 
 
-for _name, _by, _two, _more in (
-    ("Add", operator.add, False, {"torch": names("add sub rsub mul div", _read_arithmetic), "counts": _added}),
-    ("Mul", operator.mul, False, {"counts": _multiplied}),
+for _name, _by, _is_binary, _facts in (
+    ("Add", operator.add, False, {"torch": names("add sub rsub mul div", _read_arithmetic), "counts": _add_counts}),
+    ("Mul", operator.mul, False, {"counts": _multiply_counts}),
     ("Sub", operator.sub, True, {}),
     ("Div", operator.truediv, True, {"measured": True}),
 ):
-    register(_name, _joined(_by), fits=_fits(_two), reads_constants=True, onnx=_from_the_left(_name), **_more)
+    register(
+        _name, _fold(_by), fits=_rank_check(_is_binary), reads_constants=True, onnx=_write_left_fold(_name), **_facts
+    )
 register(
     "Unary",
     lambda m, node, p, x: m.op(node.attrs["function"], x),

@@ -1,9 +1,9 @@
-"""What moves values and changes none: other shapes, other orders, parts, and several side by side.
+"""Operations that move values without changing them: reshape, permute, slice, concatenate and pad.
 
 Reshape   to the node's shape
 Permute   by `axes`;  Slice: start, stop and step of one axis;  Concat: along an axis
-Pad       `before` and `after` each axis, with zeros, with what lies at the edge, or with a reflection of what lies behind it
-PixelShuffle   channels become places: `factor` times as many along each axis
+Pad       `before` and `after` each axis, with zeros, with the value at the edge, or with a reflection
+PixelShuffle   moves channels to pixels: `factor` times as many along each axis
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from runtime.core.model.ops.operation import (
     Shape,
     Value,
     first,
+    make_pad_node,
     names,
-    padded,
     register,
 )
 from runtime.core.model.ops.ports import OnnxEmitter, RecordedNode, TorchCall
-from runtime.core.model.ops.shape import numbers, reshape, reshape_onnx
+from runtime.core.model.ops.shape import int64_weight, reshape, reshape_onnx
 from runtime.core.model.refusals import require
 
-WIDEST = 4096  # places that a Pad adds on one side of an axis
+MAX_PAD = 4096  # values that a Pad may add on one side of an axis
 MODES = {"zeros": "constant", "edge": "edge", "reflect": "reflect"}  # of a Pad: their names in ONNX
-FAR = np.iinfo(np.int64).max  # a Slice to the end
+INT64_MAX = np.iinfo(np.int64).max  # a Slice to the end
 
 
 def _slice(m: Backend, node: Node, p: Params, x: Value) -> Value:
     a = node.attrs
-    return m.part(x, a["axis"], a["start"], a["stop"], a["step"])
+    return m.slice_axis(x, a["axis"], a["start"], a["stop"], a["step"])
 
 
 def _pad(m: Backend, node: Node, p: Params, x: Value) -> Value:
@@ -47,40 +47,42 @@ def _pad(m: Backend, node: Node, p: Params, x: Value) -> Value:
     for axis, (before, after) in enumerate(sides):
         n, mode = shape[axis], node.attrs["mode"]
         if mode == "zeros":
-            left, right = (_zeros(m, [*shape[:axis], size, *shape[axis + 1 :]]) for size in (before, after))
+            low, high = (_zeros(m, [*shape[:axis], size, *shape[axis + 1 :]]) for size in (before, after))
         elif mode == "edge":
-            left, right = ([m.part(x, axis + 1, i, i + 1, 1)] * size for i, size in ((0, before), (n - 1, after)))
+            low, high = ([m.slice_axis(x, axis + 1, i, i + 1, 1)] * size for i, size in ((0, before), (n - 1, after)))
         else:
-            left, right = (_turned(m, x, axis + 1, first, size) for first, size in ((before, before), (n - 2, after)))
-        x = m.concat([*left, x, *right], axis + 1) if before + after else x
+            low, high = (
+                _reversed_slice(m, x, axis + 1, first, size) for first, size in ((before, before), (n - 2, after))
+            )
+        x = m.concat([*low, x, *high], axis + 1) if before + after else x
         shape[axis] += before + after
     return x
 
 
-def _pads(node: Node, shapes: Sequence[Shape]) -> str | None:
-    a, whole = node.attrs, shapes[0]
+def _check_pad(node: Node, shapes: Sequence[Shape]) -> str | None:
+    a, shape = node.attrs, shapes[0]
     before, after = sides = a["before"], a["after"]
-    most = [n - 1 if a["mode"] == "reflect" else WIDEST for n in whole]
+    most = [n - 1 if a["mode"] == "reflect" else MAX_PAD for n in shape]
     fits = a["mode"] in list(MODES) and all(
         isinstance(side, list | tuple)
-        and len(side) == len(whole)
+        and len(side) == len(shape)
         and all(type(n) is int and 0 <= n <= m for n, m in zip(side, most, strict=True))
         for side in sides
     )
-    expected = f"{' or '.join(MODES)} of 0 to {WIDEST} places for each axis, and a reflection of fewer than it has"
-    return None if fits else f"pads {list(whole)} by {before} and {after} ({a['mode']}); expected {expected}"
+    expected = f"{' or '.join(MODES)} of 0 to {MAX_PAD} places for each axis, and a reflection of fewer than it has"
+    return None if fits else f"pads {list(shape)} by {before} and {after} ({a['mode']}); expected {expected}"
 
 
 def _zeros(m: Backend, shape: Sequence[int]) -> list[Value]:
-    return [m.beside(m.parameter(np.broadcast_to(np.float32(0), shape)), shape)] if all(shape) else []
+    return [m.broadcast_like(m.parameter(np.broadcast_to(np.float32(0), shape)), shape)] if all(shape) else []
 
 
-def _turned(m: Backend, x: Value, axis: int, first: int, size: int) -> list[Value]:
-    """The places first, first - 1, ... of an axis."""
-    return [m.part(x, axis, first, first - size if first >= size else None, -1)] if size else []
+def _reversed_slice(m: Backend, x: Value, axis: int, first: int, size: int) -> list[Value]:
+    """Return the slice of x with indices first, first - 1, ... of an axis, in a list: empty if size is 0."""
+    return [m.slice_axis(x, axis, first, first - size if first >= size else None, -1)] if size else []
 
 
-def _most(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
+def _concat_counts(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
     return Counts(max(c.most for c in of), of[0].area) if len({c.area for c in of}) == 1 else None
 
 
@@ -95,31 +97,31 @@ def _shuffle(m: Backend, node: Node, p: Params, x: Value) -> Value:
 
 def _slice_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     a, name = node.attrs, node.name
-    stop = a["stop"] if a["stop"] is not None else FAR if a["step"] > 0 else -FAR
+    stop = a["stop"] if a["stop"] is not None else INT64_MAX if a["step"] > 0 else -INT64_MAX
     values = {"start": a["start"], "stop": stop, "axis": a["axis"], "step": a["step"]}
-    return str(e.op("Slice", [x, *(numbers(e, f"{name}.{key}", value) for key, value in values.items())], name))
+    return str(e.op("Slice", [x, *(int64_weight(e, f"{name}.{key}", value) for key, value in values.items())], name))
 
 
 def _pad_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     a, name = node.attrs, node.name
-    sides = numbers(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
+    sides = int64_weight(e, f"{name}.sides", 0, *a["before"], 0, *a["after"])
     return str(e.op("Pad", [x, sides], name, mode=MODES[a["mode"]]))
 
 
 def _concat_onnx(e: OnnxEmitter, node: Node, *inputs: str) -> str:
-    moving = next(name for name in inputs if name not in e.initializers)
-    parts = [_for_every_row(e, node, name, moving) for name in inputs]
+    varying = next(name for name in inputs if name not in e.initializers)
+    parts = [_expand_constant(e, node, name, varying) for name in inputs]
     return str(e.op("Concat", parts, node.name, axis=node.attrs["axis"]))
 
 
-def _for_every_row(e: OnnxEmitter, node: Node, name: str, moving: str) -> str:
-    """A Constant as many times as there are rows in `moving`; other tensors as they are."""
+def _expand_constant(e: OnnxEmitter, node: Node, name: str, varying: str) -> str:
+    """Expand a Constant to the batch size of the tensor `varying`; return any other tensor unchanged."""
     if name not in e.initializers:
         return name
-    rows = e.op("Shape", [moving], f"{node.name}.rows", start=0, end=1)
-    rest = e.weight(f"{name}.rest", np.array(e.initializers[name].dims[1:], np.int64))
-    whole = e.op("Concat", [rows, rest], f"{name}.whole", axis=0)
-    return str(e.op("Expand", [name, whole], f"{name}.repeated"))
+    rows = e.op("Shape", [varying], f"{node.name}.rows", start=0, end=1)
+    dims = e.weight(f"{name}.rest", np.array(e.initializers[name].dims[1:], np.int64))
+    shape = e.op("Concat", [rows, dims], f"{name}.whole", axis=0)
+    return str(e.op("Expand", [name, shape], f"{name}.repeated"))
 
 
 # --- PyTorch ---------------------------------------------------------------------------------------------------------------
@@ -145,11 +147,11 @@ def _read_slice(c: TorchCall) -> NewNode:
     axis = c.get(1, 0) % len(source.shape)
     size = source.shape[axis]
     if c.node.name == "select":
-        return _part(c, source, axis, c.get(2) % size, c.get(2) % size + 1)
-    return _part(c, source, axis, *slice(c.get(2), c.get(3), c.get(4, 1)).indices(size))
+        return _slice_node(c, source, axis, c.get(2) % size, c.get(2) % size + 1)
+    return _slice_node(c, source, axis, *slice(c.get(2), c.get(3), c.get(4, 1)).indices(size))
 
 
-def _part(c: TorchCall, source: RecordedNode, axis: int, start: int, stop: int, step: int = 1) -> NewNode:
+def _slice_node(c: TorchCall, source: RecordedNode, axis: int, start: int, stop: int, step: int = 1) -> NewNode:
     require(axis != 0, "it takes rows of the batch", "keep the batch whole")
     x = c.shaped(source)
     shape = list(x.shape)
@@ -157,22 +159,22 @@ def _part(c: TorchCall, source: RecordedNode, axis: int, start: int, stop: int, 
     return NewNode("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
 
 
-def _read_part(c: TorchCall) -> NewNode | GraphTensor:
-    """A part of what an operation returned: of split, chunk, unbind, or of max and pooling with indices."""
-    whole, i = c.get(0), int(c.node.op)
-    inner = c.of(whole)
-    if i == 0 and (whole.name == "max" or whole.name.endswith("_with_indices")):
-        found: NewNode | GraphTensor = inner.lowered()
-        return found
-    known = whole.name in ("unbind", "split", "split_with_sizes")
-    require(known, f"{whole.name}() is not exported", "use layers of the list")
-    source = whole.args[0]
-    axis = (inner.get(2, 0) if whole.name != "unbind" else inner.get(1, 0)) % len(source.shape)
-    if whole.name == "unbind":
-        return _part(c, source, axis, i, i + 1)
+def _read_output(c: TorchCall) -> NewNode | GraphTensor:
+    """Read one output of an operation with several: split, chunk, unbind, or max and pooling with indices."""
+    output, i = c.get(0), int(c.node.op)
+    inner = c.for_node(output)
+    if i == 0 and (output.name == "max" or output.name.endswith("_with_indices")):
+        lowered: NewNode | GraphTensor = inner.lowered()
+        return lowered
+    is_supported = output.name in ("unbind", "split", "split_with_sizes")
+    require(is_supported, f"{output.name}() is not exported", "use layers of the list")
+    source = output.args[0]
+    axis = (inner.get(2, 0) if output.name != "unbind" else inner.get(1, 0)) % len(source.shape)
+    if output.name == "unbind":
+        return _slice_node(c, source, axis, i, i + 1)
     sizes = inner.get(1)
     sizes = [sizes] * (i + 1) if isinstance(sizes, int) else sizes
-    return _part(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
+    return _slice_node(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
 
 
 def _read_expand(c: TorchCall) -> GraphTensor:
@@ -187,7 +189,7 @@ def _read_pad(c: TorchCall) -> NewNode:
     require(min(sizes) >= 0 and sides >= 0, f"it pads by {sizes}", "take a part with a slice, and pad no batch")
     require(not zeros or not c.get(2, 0), f"it pads with {c.get(2)}", "pad with zeros")
     before, after = ([0] * sides + sizes[i::2][::-1] for i in (0, 1))
-    return padded(x, before, after, "zeros" if zeros else "edge" if "replication" in c.node.name else "reflect")
+    return make_pad_node(x, before, after, "zeros" if zeros else "edge" if "replication" in c.node.name else "reflect")
 
 
 register(
@@ -195,7 +197,7 @@ register(
     reshape,
     onnx=reshape_onnx,
     torch={
-        **names("reshape", lambda c: c.made(c.get(0))),  # reshaped where it is read in another shape
+        **names("reshape", lambda c: c.lower_node(c.get(0))),  # reshaped where it is read in another shape
         **names("expand", _read_expand),
     },
     counts=first,
@@ -213,7 +215,7 @@ register(
     _slice,
     attrs=("axis", "start", "stop", "step"),
     onnx=_slice_onnx,
-    torch={**names("slice select", _read_slice), **names("part", _read_part)},
+    torch={**names("slice select", _read_slice), **names("part", _read_output)},
     counts=first,
 )
 register(
@@ -223,13 +225,13 @@ register(
     reads_constants=True,
     onnx=_concat_onnx,
     torch=names("cat", _read_concat),
-    counts=_most,
+    counts=_concat_counts,
 )
 register(
     "Pad",
     _pad,
     attrs=("before", "after", "mode"),
-    fits=_pads,
+    fits=_check_pad,
     onnx=_pad_onnx,
     torch=names("constant_pad_nd reflection_pad?d replication_pad?d", _read_pad),
     counts=first,

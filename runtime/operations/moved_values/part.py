@@ -1,4 +1,4 @@
-ABOUT = "What moves values and changes none: other shapes and orders, parts, padding, several side by side."
+ABOUT = "Moves values without changing them: reshape, permute, slice, pad, concatenate."
 CONTRACT = "Operation"
 NAMES = (
     "Reshape",

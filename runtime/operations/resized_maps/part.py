@@ -1,3 +1,3 @@
-ABOUT = "Maps of other sizes: resized, and pooled to a size."
+ABOUT = "Resizes maps, and pools them to a given size."
 CONTRACT = "Operation"
 NAMES = ("Resize", "GlobalAvgPool", "AdaptiveAvgPool")

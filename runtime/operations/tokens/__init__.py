@@ -1,6 +1,6 @@
-"""Attention over tokens: what joins values along axes (reduce.py), and products of two values.
+"""Operations of attention over tokens: MatMul of two values, and reductions along axes (reduce.py).
 
-MatMul  [B, ..., M, K] x [B, ..., K, N], of two values that move; a product with a matrix that does not is a Linear
+MatMul  [B, ..., M, K] x [B, ..., K, N] of two activations; a product with a constant matrix is a Linear
 """
 
 from __future__ import annotations
@@ -35,27 +35,29 @@ def _read_matmul(c: TorchCall) -> NewNode:
 
 def _read_einsum(c: TorchCall) -> NewNode:
     equation, (a, b) = c.get(0).replace(" ", ""), c.get(1)
-    left, _, result = equation.partition("->")
-    one, two = left.split(",")
+    terms, _, output = equation.partition("->")
+    x_axes, w_axes = terms.split(",")
     swapped = not a.moves
     if swapped:
-        a, b, one, two = b, a, two, one
-    fits = not b.moves and len(two) == 2 and two.replace(one[-1], "") + one[:-1] != "" and one[-1] in two
-    out = two.replace(one[-1], "")
-    require(fits and result == one[:-1] + out, f"einsum '{equation}'", "use nn.Linear, or torch.matmul")
+        a, b, x_axes, w_axes = b, a, w_axes, x_axes
+    is_linear = (
+        not b.moves and len(w_axes) == 2 and w_axes.replace(x_axes[-1], "") + x_axes[:-1] != "" and x_axes[-1] in w_axes
+    )
+    out = w_axes.replace(x_axes[-1], "")
+    require(is_linear and output == x_axes[:-1] + out, f"einsum '{equation}'", "use nn.Linear, or torch.matmul")
     weight = c.value(b)
-    turned = weight if two[1] == one[-1] else weight.T
-    return NewNode("Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(turned)})
+    matrix = weight if w_axes[1] == x_axes[-1] else weight.T
+    return NewNode("Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(matrix)})
 
 
-def _two(node: Node, shapes: Sequence[Shape]) -> str | None:
+def _check_two_inputs(node: Node, shapes: Sequence[Shape]) -> str | None:
     return None if len(shapes) == 2 else f"has {len(shapes)} inputs; expected 2"
 
 
 register(
     "MatMul",
     lambda m, node, p, a, b: m.matmul(a, b),
-    fits=_two,
+    fits=_check_two_inputs,
     reads_constants=True,
     onnx=lambda e, node, a, b: e.op("MatMul", [a, b], node.name),
     torch={**names("addmm", _read_addmm), **names("matmul mm bmm", _read_matmul), **names("einsum", _read_einsum)},

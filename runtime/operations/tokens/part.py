@@ -1,4 +1,4 @@
-ABOUT = "Products of two values, and what joins values along axes: attention over tokens."
+ABOUT = "Attention over tokens: products of two values, and reductions along axes."
 CONTRACT = "Operation"
 NAMES = (
     "Reduce",

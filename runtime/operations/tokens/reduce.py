@@ -1,8 +1,8 @@
-"""What joins the values along some axes: sums, means, the largest, and what is normalised by them.
+"""The operations Reduce, Softmax and LayerNorm, which combine the values along some axes.
 
 Reduce      how: mean, sum or max, over `axes`
 Softmax     e^(x - max) / sum e^(x - max) along an axis
-LayerNorm   (x - mean) / sqrt(var + eps) * weight + bias over the last `axes` axes, whose shape weight and bias have
+LayerNorm   (x - mean) / sqrt(var + eps) * weight + bias over the last `axes` axes; weight and bias have their shape
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from runtime.core.model.refusals import require
 
 
 def _reduce(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    by = {"mean": m.mean, "sum": m.sum, "max": m.max}[node.attrs["how"]]
-    return by(x, tuple(node.attrs["axes"]), node.attrs["keepdims"])
+    function = {"mean": m.mean, "sum": m.sum, "max": m.max}[node.attrs["how"]]
+    return function(x, tuple(node.attrs["axes"]), node.attrs["keepdims"])
 
 
 def _softmax(m: Backend, node: Node, p: Params, x: Value) -> Value:
@@ -30,8 +30,8 @@ def _layer_norm(m: Backend, node: Node, p: Params, x: Value) -> Value:
     axes = tuple(range(1 + len(node.shape) - size, 1 + len(node.shape)))
     centred = x - m.mean(x, axes, True)
     var = m.mean(centred * centred, axes, True)
-    y = centred / m.op("Sqrt", var + np.float32(node.attrs["eps"])) * m.trailing(p["weight"], size)
-    return y + m.trailing(p["bias"], size) if "bias" in p else y
+    y = centred / m.op("Sqrt", var + np.float32(node.attrs["eps"])) * m.broadcast_trailing(p["weight"], size)
+    return y + m.broadcast_trailing(p["bias"], size) if "bias" in p else y
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
@@ -52,20 +52,20 @@ def _layer_norm_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
 
 
 def _read_reduce(c: TorchCall) -> NewNode | GraphTensor:
-    how = {"amax": "max"}.get(c.node.name, c.node.name)
+    function = {"amax": "max"}.get(c.node.name, c.node.name)
     source, dims, keep = c.get(0), c.get(1), bool(c.get(2, False))
     rank = len(source.shape)
-    require(dims is not None, f"{how} over everything", f"name the axes: {how}(dim=...)")
+    require(dims is not None, f"{function} over everything", f"name the axes: {function}(dim=...)")
     axes = sorted(d % rank for d in ([dims] if isinstance(dims, int) else dims)) or list(range(rank))
-    require(0 not in axes, f"{how} over the batch", "keep the batch: a sample must not depend on another")
-    vector = c.made(source)
-    if how == "mean" and len(vector.shape) == 1 and rank == 3 and axes == [2]:  # x.view(B, classes, k).mean(-1)
+    require(0 not in axes, f"{function} over the batch", "keep the batch: a sample must not depend on another")
+    vector = c.lower_node(source)
+    if function == "mean" and len(vector.shape) == 1 and rank == 3 and axes == [2]:  # x.view(B, classes, k).mean(-1)
         k = source.shape[2]
         return NewNode("Vote", (vector,), {"voters": k}, shape=(vector.shape[0] // k,))
     x = c.tensor(0)
-    if how == "mean" and axes == list(range(2, rank)) and rank >= 3:
+    if function == "mean" and axes == list(range(2, rank)) and rank >= 3:
         return NewNode("GlobalAvgPool", (x,), shape=(x.shape[0], *(1,) * (len(x.shape) - 1)))
-    return NewNode("Reduce", (x,), {"how": how, "axes": axes, "keepdims": keep}, shape=c.out)
+    return NewNode("Reduce", (x,), {"how": function, "axes": axes, "keepdims": keep}, shape=c.out)
 
 
 def _read_softmax(c: TorchCall) -> NewNode:

@@ -1,10 +1,12 @@
-"""Reads a server of iniVation, in a process of its own that may connect and open no file.
+"""A child process that reads events from an iniVation server; it may connect and may open no file.
 
     python read.py SECONDS HOST PORT
 
-Each byte on standard input asks it to connect. It answers with records (runtime/formats/child): N, nobody is there, or C, the
-sensor's [width, height] as JSON, null for unknown, and nothing at all for a server without events; then P, events, and at the
-end E, why.
+Each byte on standard input is a request to connect. The answer is a record (runtime/formats/child):
+
+    N  no server answers
+    C  the sensor's [width, height] as JSON, null if unknown, empty for a server without events
+    P  events, after C      E  the reason for the end of the connection
 """
 
 from __future__ import annotations
@@ -21,18 +23,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime.core.events.array import make_events
-from runtime.formats.child.children import keep_within
+from runtime.formats.child.children import limit_resources
 from runtime.formats.child.records import PIECE, write_error, write_record
 
 if TYPE_CHECKING:
     import dv_processing
 
-ASK_AGAIN_S = 0.0003  # its reader can only be polled
+POLL_S = 0.0003  # dv-processing's reader can only be polled
 MEMORY = 1 << 30
 
 
-def relay(reader: dv_processing.io.NetworkReader) -> None:
-    """Writes events until the connection ends. Raises whatever dv-processing raises for a broken packet."""
+def relay_events(reader: dv_processing.io.NetworkReader) -> None:
+    """Write the events of a server as records until the connection ends.
+
+    Raises the exceptions of dv-processing for a broken packet.
+    """
     if not reader.isEventStreamAvailable():
         return write_record(b"C")
     size = reader.getEventResolution()
@@ -41,17 +46,20 @@ def relay(reader: dv_processing.io.NetworkReader) -> None:
     while True:
         batch = reader.getNextEventBatch()
         if batch is not None:
-            events = _events(batch)
-            for at in range(0, len(events), PIECE):
-                write_record(b"P", events[at : at + PIECE].tobytes())
-        elif reader.isRunning() and os.getppid() == parent:  # who was killed tells nobody
-            time.sleep(ASK_AGAIN_S)
+            events = _convert_batch(batch)
+            for start in range(0, len(events), PIECE):
+                write_record(b"P", events[start : start + PIECE].tobytes())
+        elif reader.isRunning() and os.getppid() == parent:  # a parent that was killed cannot tell us
+            time.sleep(POLL_S)
         else:
             return write_error("")
 
 
-def _events(batch: dv_processing.EventStore) -> np.ndarray:
-    """dv's timestamp int64, x and y int16, polarity int8 -> events [N]. Negative coordinates become too large ones."""
+def _convert_batch(batch: dv_processing.EventStore) -> np.ndarray:
+    """Convert a dv batch, with timestamp int64, x and y int16, polarity int8, to events [N].
+
+    Negative coordinates become large ones, outside the sensor.
+    """
     raw = batch.numpy()
     with suppress(AttributeError):
         raw = raw.reshape(-1)
@@ -63,16 +71,16 @@ def _events(batch: dv_processing.EventStore) -> np.ndarray:
 def main(host: str, port: int) -> None:
     import dv_processing
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whom it serves decides when to end
-    keep_within(RLIM_INFINITY, MEMORY)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
+    limit_resources(RLIM_INFINITY, MEMORY)
     while sys.stdin.buffer.read(1):
         try:
             reader = dv_processing.io.NetworkReader(host, port)
-        except Exception:  # dv-processing raises RuntimeError and others of its own
+        except Exception:  # dv-processing raises RuntimeError and custom types
             write_record(b"N")
             continue
         try:
-            relay(reader)
+            relay_events(reader)
         except BrokenPipeError:
             return
         except Exception as error:  # a broken packet, or a connection that ended inside one

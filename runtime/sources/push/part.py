@@ -1,4 +1,4 @@
-ABOUT = "Events that a program has already, plif.PushSource."
+ABOUT = "Events that a program pushes, plif.PushSource."
 CONTRACT = "Source"
 NAMES = ("PushSource",)
 NEEDS = ("runtime/formats/columns",)

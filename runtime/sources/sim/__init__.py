@@ -1,5 +1,5 @@
 """A simulated camera as a source of events."""
 
-from runtime.sources.sim.source import simulated
+from runtime.sources.sim.source import open_simulated
 
-SOURCE = simulated
+SOURCE = open_simulated

@@ -2,34 +2,35 @@
 
     sim:digits?seed=7&seconds=3&digit=3      drawn digits, one after the other, three saccades each, pauses between
     sim:dvs128-gesture?seed=7&seconds=30     a performer who does gestures: an open stream
-    sim:motion?file=walk.bvh&yaw=30          somebody who moves as a file of motion capture says (BVH, AMC with its ASF beside it)
+    sim:motion?file=walk.bvh&yaw=30          a person who moves as in a motion capture file (BVH, or AMC with its ASF)
 
 The same spec always gives the same events. Times start at 0. It is a recording, not live: it can be read again.
 
-Of a performer:
+Options of a performer:
 
-    seed      who it is, and which gestures come when
-    seconds   how long (3)
+    seed      selects the person and the order of the gestures
+    seconds   duration (3)
     gesture   always this one, by name or number 0 to 10; without it each one is drawn
     sensor    WIDTHxHEIGHT of the camera (128x128), 16 to 2048 pixels a side: the same person over the same part of the height
     split     test (held-out performers, the default) or train
-    scene     gestures (the default), everyday (somebody who means no gesture), moves (stands up, sits down, raises an arm ...,
+    scene     gestures (the default), everyday (non-gesture motion), moves (stands up, sits down, raises an arm ...,
               from all sides) or things (bars and boxes that move)
     look      usual (the default), faint (weak contrast, far away), lamps (flicker), texture (scattered events) or plain (high
               thresholds, mostly noise)
-    laws      1 (the default), or 2: gestures in the ranges of people's own
+    laws      1 (the default), or 2: gestures with the wider ranges of recorded people
     view      whole, far, cut or near; of people, not of things
 
-Of a motion, beside seed, sensor, split and look:
+Options of a motion, next to seed, sensor, split and look:
 
     file      the recording of the motion; %26 stands for an & in its name
-    seconds   how long; the whole motion when not given. A longer time begins it again
-    loops     or how often
-    yaw       degrees: 0 looks into the camera when the motion begins (the default), 90 towards the picture's right, -90 the left
-    distance  metres from the camera to the middle of the way; the performer's own (2 to 3.5) when not given
-    mirror    no (the default) or yes: left is right
+    seconds   duration; the whole motion when not given. A longer time begins it again
+    loops     or the number of repetitions
+    yaw       degrees: 0 looks into the camera when the motion begins (the default), 90 towards the picture's right, -90 the
+      left
+    distance  metres from the camera to the middle of the path; the performer's (2 to 3.5) when not given
+    mirror    no (the default) or yes: left and right are swapped
 
-Gestures of 2 to 5 s, with 1.5 to 4 s of standing still before each. They are made while they are read, 20 ms at a time, so
+Gestures last 2 to 5 s, with 1.5 to 4 s of standing still before each. They are made while they are read, 20 ms at a time, so
 that a paced stream does not halt for long.
 """
 
@@ -42,55 +43,56 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import Reader, number_or_word, parse_size, read_query, whole, word
+from runtime.core.base.grammar import Parser, choice_parser, integer_parser, parse_query, parse_scalar, parse_size
 from runtime.core.events.array import EVENT_DTYPE
 from runtime.core.events.sources.base import Source
-from runtime.core.events.sources.usable import pieces
+from runtime.core.events.sources.usable import split_packets
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import DURATION_US, SENSOR_PX, record_digit
-from runtime.datasets.motion.drawn import Gestures, Moves, stage
+from runtime.datasets.motion.drawn import GestureMotion, MoveMotion, draw_painter
 from runtime.datasets.motion.joints import read_motions
-from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewpoint
+from runtime.datasets.motion.people import MotionClip, MotionPainter, MotionSequence, Viewpoint
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.gestures import CLASSES
 from runtime.datasets.performers.options import LOOKS, VIEWS
-from runtime.datasets.performers.performance import Bout, perform, record_scene
+from runtime.datasets.performers.performance import Bout, record_bouts, record_scene
 from runtime.datasets.performers.performer import draw_performer
 from runtime.datasets.performers.schedule import draw_bouts, draw_everyday
-from runtime.datasets.performers.things import ThingPainter, draw_things
+from runtime.datasets.performers.things import ObjectPainter, draw_objects
 
 SECONDS_LIMIT = 86_400
 SEED_LIMIT = 2**63 - 1
 
 
-def _seconds(text: str) -> float:
-    found = number_or_word(text)
-    if not isinstance(found, float) or not 0 < found <= SECONDS_LIMIT:
+def _parse_seconds(text: str) -> float:
+    seconds = parse_scalar(text)
+    if not isinstance(seconds, float) or not 0 < seconds <= SECONDS_LIMIT:
         raise ValueError(f"a number above 0, up to {SECONDS_LIMIT}")
-    return found
+    return seconds
 
 
-USUAL: Mapping[str, Reader] = {
-    "seed": whole(0, SEED_LIMIT),
-    "seconds": _seconds,
-}  # what every simulated source may be told
+COMMON_OPTIONS: Mapping[str, Parser] = {
+    "seed": integer_parser(0, SEED_LIMIT),
+    "seconds": _parse_seconds,
+}  # options of every simulated source
 
 
 class SimulatedSource(Source):
-    """A simulated camera as a source of events: a recording, made while it is read.
+    """A simulated camera as a source of events: a recording that is made while it is read.
 
-    `options` reads those that a spec may have, and `values` has those that it has. PlifError names any other part.
+    `options` has a reader for each option that the spec may have, and `values` the options that it has. Raises
+    PlifError for any other option.
     """
 
     format = "sim"
     endless = True
-    options: ClassVar[Mapping[str, Reader]]
+    options: ClassVar[Mapping[str, Parser]]
     example: ClassVar[str]
     sensor: tuple[int, int]
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec)
-        self.values = read_query(spec, spec.partition("?")[2], self.options, self.example)
+        self.values = parse_query(spec, spec.partition("?")[2], self.options, self.example)
         self.sensor = self.values.get("sensor", self.sensor)
         if sensor is not None and tuple(sensor) != self.sensor:
             width, height = self.sensor
@@ -98,15 +100,15 @@ class SimulatedSource(Source):
             raise PlifError(f"{spec}: this simulated sensor is {width}x{height}, not {sensor[0]}x{sensor[1]}{remedy}")
         self._end_us, self._seed = round(self.values.get("seconds", 3.0) * 1e6), self.values.get("seed", 0)
 
-    def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
-        """The events [N] in order, a short time after the other: only one piece is in memory."""
+    def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
+        """Yield the events [N] of short consecutive times, in order: only one piece is in memory."""
         raise NotImplementedError
 
     def packets(self, max_events: int = 65536) -> Iterator[npt.NDArray[np.void]]:
-        """Events [N] in order, N <= max_events."""
+        """Yield events [N] in order, N <= max_events."""
         self.begin(max_events)
-        for events in self._pieces():
-            yield from pieces(events, max_events)
+        for events in self._make_pieces():
+            yield from split_packets(events, max_events)
 
 
 PAUSE_US = 90_000
@@ -114,9 +116,9 @@ PERIOD_US = DURATION_US + PAUSE_US
 
 
 class DigitSource(SimulatedSource):
-    """Digits, one at a time. `truth` says which digit is shown when."""
+    """A simulated source that shows drawn digits, one at a time. `truth` has the digits with their times."""
 
-    options: ClassVar = {**USUAL, "digit": whole(0, 9)}
+    options: ClassVar = {**COMMON_OPTIONS, "digit": integer_parser(0, 9)}
     example = "sim:digits?seed=7&seconds=3&digit=3"
     sensor = (SENSOR_PX, SENSOR_PX)
 
@@ -126,21 +128,21 @@ class DigitSource(SimulatedSource):
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
-        """(t_start_us, t_end_us, class) of every digit shown."""
+        """The digits that are shown, as a list of (t_start_us, t_end_us, class)."""
         shown = []
         for start_us in range(0, self._end_us, PERIOD_US):
-            digit, _ = self._draw(start_us // PERIOD_US)
+            digit, _ = self._draw_one(start_us // PERIOD_US)
             shown.append((start_us, min(start_us + DURATION_US, self._end_us), str(digit)))
         return shown
 
-    def _draw(self, number: int) -> tuple[int, np.random.Generator]:
+    def _draw_one(self, number: int) -> tuple[int, np.random.Generator]:
         rng = np.random.default_rng([self._seed, number])
         drawn = int(rng.integers(10))
         return (drawn if self._digit is None else self._digit), rng
 
-    def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
+    def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
         for start_us in range(0, self._end_us, PERIOD_US):
-            digit, rng = self._draw(start_us // PERIOD_US)
+            digit, rng = self._draw_one(start_us // PERIOD_US)
             events = record_digit(draw_digit(digit, rng), rng).astype(EVENT_DTYPE, copy=False)
             events["t"] += start_us
             yield events[events["t"] < self._end_us]
@@ -149,18 +151,18 @@ class DigitSource(SimulatedSource):
 LEAST_PX, MOST_PX = 16, 2048
 
 
-def _sensor(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT of a camera before which somebody stands."""
+def _parse_sensor(text: str) -> tuple[int, int]:
+    """Parse WIDTHxHEIGHT of a simulated camera."""
     try:
-        found = parse_size("", text)
+        size = parse_size("", text)
     except PlifError:
-        found = (0, 0)
-    if not LEAST_PX <= min(found) <= max(found) <= MOST_PX:
+        size = (0, 0)
+    if not LEAST_PX <= min(size) <= max(size) <= MOST_PX:
         raise ValueError(f"WIDTHxHEIGHT, e.g. 346x260, with both from {LEAST_PX} to {MOST_PX}")
-    return found
+    return size
 
 
-STREAM = 3  # part of the seed: another performer than those of a simulated set, whose splits are 0 (train) and 1 (test)
+STREAM = 3  # part of the seed: performers differ from those of a simulated set, with splits 0 (train) and 1 (test)
 CHOICES = {  # the first of each is the usual one
     "split": ("test", "train"),
     "scene": ("gestures", "everyday", "moves", "things"),
@@ -169,30 +171,33 @@ CHOICES = {  # the first of each is the usual one
 }
 
 
-def _gesture(text: str) -> int:
-    """A class, by its name or number."""
+def _parse_gesture(text: str) -> int:
+    """Parse a gesture class, by its name or number."""
     try:
-        return CLASSES.index(text) if text in CLASSES else whole(0, len(CLASSES) - 1)(text)
+        return CLASSES.index(text) if text in CLASSES else integer_parser(0, len(CLASSES) - 1)(text)
     except ValueError:
         raise ValueError(f"0 to {len(CLASSES) - 1} or one of {', '.join(CLASSES)}") from None
 
 
 class GestureSource(SimulatedSource):
-    """One performer. `truth` and `recognisable_us` say what is done when; they are known before anything is read."""
+    """A simulated source that shows one performer. `truth` and `recognisable_us` hold its gestures and their times.
+
+    Both are known before anything is read.
+    """
 
     options: ClassVar = {
-        **USUAL,
-        "sensor": _sensor,
-        "gesture": _gesture,
-        "view": word(*VIEWS),
-        **{name: word(*known) for name, known in CHOICES.items()},
+        **COMMON_OPTIONS,
+        "sensor": _parse_sensor,
+        "gesture": _parse_gesture,
+        "view": choice_parser(*VIEWS),
+        **{name: choice_parser(*words) for name, words in CHOICES.items()},
     }
     example = "sim:dvs128-gesture?seed=7&seconds=30"
     sensor = SENSOR
 
     def __init__(self, spec: str, sensor: tuple[int, int] | None = None) -> None:
         super().__init__(spec, sensor)
-        split, self._scene, look, laws = (self.values.get(name, known[0]) for name, known in CHOICES.items())
+        split, self._scene, look, laws = (self.values.get(name, words[0]) for name, words in CHOICES.items())
         self._key, self._held_out = (self._seed, STREAM), split == "test"
         self._performer = draw_performer(self._key, self._held_out, None if look == "usual" else look, self.sensor)
         gesture, self._bouts = self.values.get("gesture"), list[Bout]()
@@ -201,54 +206,61 @@ class GestureSource(SimulatedSource):
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
-        """(t_on_us, t_off_us, class) of every gesture: from the arms' first movement until they hang again. None of everyday
-        people and things."""
+        """The gestures of the performer, as a list of (t_on_us, t_off_us, class).
+
+        Each lasts from the arms' first movement until they hang again. Empty for everyday people and things.
+        """
         return [(bout.t_on_us, min(bout.t_off_us, self._end_us), bout.label) for bout in self._bouts]
 
     @property
     def recognisable_us(self) -> list[int]:
-        """For each entry of truth: the time at which the arms are in place and the gesture itself begins."""
+        """The times in us at which the arms are in place and the gesture itself begins, one for each entry of `truth`."""
         return [bout.t_ready_us for bout in self._bouts]
 
-    def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
+    def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
         if self._scene == "things":
-            paint = ThingPainter(self._performer, draw_things(self._key, self._held_out)).paint
+            paint = ObjectPainter(self._performer, draw_objects(self._key, self._held_out)).paint
             return record_scene(self._performer, paint, 0, self._end_us, self._key)
-        everyday, kind = self._scene == "everyday", self.values.get("view")
+        everyday, view = self._scene == "everyday", self.values.get("view")
         bouts = list(draw_everyday(self._key, self._held_out, self._end_us)) if everyday else self._bouts
-        if kind is None and self._scene != "moves":
-            return perform(self._performer, bouts, 0, self._end_us, self._key)
-        acting: Gestures | Moves = Gestures(bouts, 0, self._end_us, self._performer.seed, self._performer.scale)
+        if view is None and self._scene != "moves":
+            return record_bouts(self._performer, bouts, 0, self._end_us, self._key)
+        acting: GestureMotion | MoveMotion = GestureMotion(
+            bouts, 0, self._end_us, self._performer.seed, self._performer.scale
+        )
         if self._scene == "moves":
-            acting = Moves(self._key, self._held_out, self._end_us / 1e6)
-        painter = stage(self._performer, acting, kind or VIEWS[0], self._key)
+            acting = MoveMotion(self._key, self._held_out, self._end_us / 1e6)
+        painter = draw_painter(self._performer, acting, view or VIEWS[0], self._key)
         return record_scene(self._performer, painter.paint, 0, self._end_us, self._key)
 
 
-def _signed(low: float, high: float) -> Reader:
-    """Reads a number from `low` to `high`."""
+def _make_range_reader(low: float, high: float) -> Parser:
+    """Return a reader of numbers from `low` to `high`."""
 
     def read(text: str) -> float:
-        found = number_or_word(text)
-        if not isinstance(found, float) or not low <= found <= high:
+        number = parse_scalar(text)
+        if not isinstance(number, float) or not low <= number <= high:
             raise ValueError(f"a number from {low:g} to {high:g}")
-        return found
+        return number
 
     return read
 
 
 class MotionSource(SimulatedSource):
-    """Somebody who moves as a file of motion capture says. The file is read when the source is made."""
+    """A simulated source that shows a person with the motion of a motion capture file.
+
+    The constructor reads the file.
+    """
 
     options: ClassVar = {
-        **USUAL,
-        "sensor": _sensor,
+        **COMMON_OPTIONS,
+        "sensor": _parse_sensor,
         "file": str,
-        "loops": whole(1, 10**6),
-        "yaw": _signed(-360, 360),
-        "distance": _signed(0.3, 30),
-        "mirror": word("no", "yes"),
-        **{name: word(*CHOICES[name]) for name in ("split", "look")},
+        "loops": integer_parser(1, 10**6),
+        "yaw": _make_range_reader(-360, 360),
+        "distance": _make_range_reader(0.3, 30),
+        "mirror": choice_parser("no", "yes"),
+        **{name: choice_parser(*CHOICES[name]) for name in ("split", "look")},
     }
     example = "sim:motion?file=walk.bvh&yaw=30"
     sensor = SENSOR
@@ -258,9 +270,11 @@ class MotionSource(SimulatedSource):
         if not self.values.get("file"):
             raise PlifError(f"{spec}: no file named, expected {self.example}")
         motion = read_motions(self.values["file"])[0]
-        course = Course([Stretch(motion.mirrored() if self.values.get("mirror") == "yes" else motion)], again=True)
+        course = MotionSequence(
+            [MotionClip(motion.mirror() if self.values.get("mirror") == "yes" else motion)], repeat=True
+        )
         if "seconds" not in self.values:
-            self._end_us = round(min(course.length_s(self.values.get("loops", 1)), SECONDS_LIMIT) * 1e6)
+            self._end_us = round(min(course.duration_s(self.values.get("loops", 1)), SECONDS_LIMIT) * 1e6)
         elif "loops" in self.values:
             raise PlifError(f"{spec}: seconds= and loops=, expected one of them")
         look, split = self.values.get("look", "usual"), self.values.get("split", "test")
@@ -269,7 +283,7 @@ class MotionSource(SimulatedSource):
         view = Viewpoint(self.values.get("yaw", 0.0), self.values.get("distance"))
         self._painter = MotionPainter(self._performer, course, view)
 
-    def _pieces(self) -> Iterator[npt.NDArray[np.void]]:
+    def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
         return record_scene(self._performer, self._painter.paint, 0, self._end_us, self._key)
 
 
@@ -280,10 +294,10 @@ SIMULATED: dict[str, type[SimulatedSource]] = {
 }
 
 
-def simulated(spec: str, sensor: tuple[int, int] | None = None) -> SimulatedSource:
-    """The source of a spec sim:NAME?... PlifError for a name that has no simulation."""
+def open_simulated(spec: str, sensor: tuple[int, int] | None = None) -> SimulatedSource:
+    """Open the simulated source of a spec sim:NAME?... Raises PlifError for a name without a simulation."""
     name = spec.removeprefix("sim:").removeprefix("//").partition("?")[0]
     if name not in SIMULATED:
-        examples = " or ".join(one.example for one in SIMULATED.values())
+        examples = " or ".join(source.example for source in SIMULATED.values())
         raise PlifError(f"{spec}: '{name}' is not simulated, expected {examples}")
     return SIMULATED[name](spec, sensor)

@@ -1,16 +1,17 @@
-"""Events that come as UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
+"""Events in UDP datagrams: `udp://HOST:PORT?format=t64|t32|spif|jaer&sensor=WxH`.
 
 HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.0 for all. More options:
-    from=, owner=  whose datagrams are taken (runtime/sources/udp/ownership.py); first, 60s
-    lost=2s        nothing for so long: the source counts as lost, until the next datagram
-    end=10s        nothing for so long: the stream ends
+    from=, owner=  the accepted senders (runtime/sources/udp/ownership.py); first, 60s
+    lost=2s        silence after which the source counts as lost, until the next datagram
+    end=10s        silence after which the stream ends
 
-The receiver sleeps in poll() until a datagram is there, then takes all that are there, into one buffer, and decodes them at
-once. The only queue is the socket's own, which the kernel bounds, and it says how many datagrams did not fit (SO_RXQ_OVFL). How
-many events they held is unknown, so they stand in the notes and in `datagrams`, not in the account of events.
+The receiver sleeps in poll() until a datagram arrives, then takes all that have arrived into one buffer, and decodes
+them at once. The only queue is that of the socket, which the kernel bounds. The kernel counts the datagrams that did
+not fit (SO_RXQ_OVFL). The number of their events is unknown, so they stand in the notes and in `datagrams`, not in
+the account of events.
 
-Each sender has a clock of its own, and a datagram whose time jumps waits for the next one (timeline.py); events that nobody
-confirms count as invalid.
+Each sender has its own clock, and a datagram with a jump in time waits for the next one (timeline.py). Events of a
+jump that no datagram confirms count as invalid.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.events.formats.base import Losses
 from runtime.core.events.sources.base import TICK, Source
-from runtime.core.events.sources.usable import pieces, usable
+from runtime.core.events.sources.usable import keep_usable, split_packets
 from runtime.sources.udp.address import Address
-from runtime.sources.udp.datagrams import WIRES, DatagramDecoder
-from runtime.sources.udp.ownership import Ownership, plain_address
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, DatagramDecoder
+from runtime.sources.udp.ownership import Ownership, to_plain_address
 from runtime.sources.udp.timeline import Timeline
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
 OPTIONS = ("format", "sensor", "from", "owner", "lost", "end")
 DATAGRAM_BYTES = 65536  # no UDP datagram is longer
-AT_ONCE = 4096  # datagrams, others' too: what is ours waits no longer than these take
-CLOCKS = 64  # of so many senders the time is known: anybody can forge more
+MAX_PER_TURN = 4096  # datagrams of any sender in one turn; this bounds the delay of our events
+MAX_CLOCKS = 64  # senders with a known clock; anybody can forge more
 WANTED_BUFFER = 8 << 20
 LOST_S = 2.0
 RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
@@ -47,7 +48,10 @@ RCVBUFFORCE = 33
 
 
 class UdpSource(Source):
-    """See `Source`. `datagrams` counts what came, what could not be read and what the kernel dropped."""
+    """A source that receives events in UDP datagrams; see `Source`.
+
+    `datagrams` counts those that were received, malformed, refused or dropped by the kernel.
+    """
 
     live = True
 
@@ -55,47 +59,49 @@ class UdpSource(Source):
         super().__init__(name)
         self.address = address = Address.parse(name, OPTIONS, EXAMPLE)
         self.format = address.options.get("format", "t64")
-        if self.format not in WIRES:
-            raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(WIRES)}")
-        self._decoder = WIRES[self.format].decoder(self.losses)
+        if self.format not in DATAGRAM_FORMATS:
+            raise PlifError(f"{name}: format={self.format} is not known; expected {', '.join(DATAGRAM_FORMATS)}")
+        self._decoder = DATAGRAM_FORMATS[self.format].decoder(self.losses)
         self.upright = self._decoder.upright
-        found = address.sensor(sensor) or self._decoder.sensor
-        if found is None:
-            raise PlifError(f"{name}: datagrams do not say how large the sensor is; say it: &sensor=346x260")
-        self.sensor = found
+        size = address.sensor(sensor) or self._decoder.sensor
+        if size is None:
+            raise PlifError(f"{name}: datagrams do not contain the sensor size; add it, for example &sensor=346x260")
+        self.sensor = size
         self._lost_s, self._end_s = address.seconds("lost", None) or LOST_S, address.seconds("end", None)
         self.datagrams = dict.fromkeys(
             ("received", "malformed", "foreign", "takeovers", "dropped_by_kernel", "missing"), 0
         )
-        family, where = address.resolve(socket.SOCK_DGRAM)
+        family, bind_address = address.resolve(socket.SOCK_DGRAM)
         self._ownership = Ownership(address, family, self._lost_s, self.datagrams, lambda text: self.say(text))
-        self._heard_us = self._empty_us = 0  # when something of ours came last, and when nothing waited
-        self._clocks: dict[object, tuple[DatagramDecoder, Timeline]] = {}  # by sender, the one heard last at the end
-        self._refused = False
-        self._socket = self._bind(family, where)
-        self._listens: str | None = None  # where, while somebody reads
+        self._heard_us = self._empty_us = 0  # the time of the last accepted datagram, and of the last empty socket
+        self._clocks: dict[
+            object, tuple[DatagramDecoder, Timeline]
+        ] = {}  # by sender; the latest sender is the last entry
+        self._has_warned = False
+        self._socket = self._bind(family, bind_address)
+        self._listen_address: str | None = None  # the bound address, while packets() runs
         self._wake = socket.socketpair()
         self._failed = False
 
-    def _bind(self, family: socket.AddressFamily, where: tuple[object, ...]) -> socket.socket:
-        made = socket.socket(family, socket.SOCK_DGRAM)
+    def _bind(self, family: socket.AddressFamily, bind_address: tuple[object, ...]) -> socket.socket:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            self.buffer_bytes = _widen(made)
+            self.buffer_bytes = _enlarge_buffer(bound)
             if sys.platform == "linux":
-                made.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
-            made.bind(where)
-            made.setblocking(False)
+                bound.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
+            bound.bind(bind_address)
+            bound.setblocking(False)
         except OSError as error:
-            made.close()
+            bound.close()
             hint = {
                 errno.EADDRINUSE: "another program listens there; stop it or take another port",
                 errno.EADDRNOTAVAIL: "that is no address of this machine; use 0.0.0.0 for all of its own",
             }.get(error.errno or 0, "see who may listen there")
             raise PlifError(f"{self.name}: cannot listen ({error.strerror}): {hint}") from None
-        return made
+        return bound
 
     def status(self) -> dict[str, object]:
-        return {"listens": self._listens, **self._ownership.status(_now_us())}
+        return {"listens": self._listen_address, **self._ownership.status(_now_us())}
 
     @property
     def port(self) -> int:
@@ -103,105 +109,113 @@ class UdpSource(Source):
 
     def close(self) -> None:
         if not self._begun:
-            self._shut()
+            self._close_sockets()
         with suppress(OSError):
             self._wake[1].send(b"x")
 
-    def _shut(self) -> None:
-        for one in (self._socket, *self._wake):
-            one.close()
+    def _close_sockets(self) -> None:
+        for sock in (self._socket, *self._wake):
+            sock.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Events [N] of EVENT_DTYPE as they come; see Source."""
+        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
         self.begin(max_events)
         host, port, *_ = self._socket.getsockname()
-        self._listens = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._listen_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         w, h = self.sensor
-        self.say(f"listens at {self._listens} ({self.format}, {w}x{h}), takes datagrams of {self._ownership.whose}")
+        self.say(
+            f"listens at {self._listen_address} ({self.format}, {w}x{h}), takes datagrams of {self._ownership.rule_text}"
+        )
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake[0], select.POLLIN)
         try:
             yield from self._receive(poll, max_events)
-            for events in self._settled(end=True):
-                yield from pieces(events, max_events)
+            for events in self._flush_pending(end=True):
+                yield from split_packets(events, max_events)
         finally:
-            self._listens = None
-            self._shut()
+            self._listen_address = None
+            self._close_sockets()
             self._close_notes()
 
     def _receive(self, poll: select.poll, max_events: int) -> Iterator[np.ndarray]:
         room = min(max(max_events * 16, DATAGRAM_BYTES), 4 << 20)
         buffer = bytearray(room + DATAGRAM_BYTES)
         view, data = memoryview(buffer), np.frombuffer(buffer, np.uint8)
-        self._heard_us, ever = _now_us(), False
+        self._heard_us, has_started = _now_us(), False
         while True:
-            ready = dict(poll.poll(self._patience_ms()))
+            ready = dict(poll.poll(self._poll_timeout_ms()))
             if self._wake[0].fileno() in ready:
                 return
-            ends, arrived_us, senders = self._take(view, room)
-            if not ends:  # nothing, or nothing that is ours
-                for believed in self._settled():
-                    yield from pieces(believed, max_events)
+            ends, arrived_us, senders = self._receive_datagrams(view, room)
+            if not ends:  # no datagram was accepted
+                for accepted in self._flush_pending():
+                    yield from split_packets(accepted, max_events)
                 silent_s = (_now_us() - self._heard_us) / 1e6
                 if self._end_s is not None and silent_s >= self._end_s:
                     return
                 if not self.lost and silent_s >= self._lost_s:
                     owner = self._ownership.owner
-                    of = f" of {plain_address(owner)}" if owner else ""
-                    self.went_away(f"no datagram{of} for {silent_s:.1f} s" + (": lost" if ever else " so far"))
-                if self.tick_s is not None and ever and self._due_us is None:  # what is held is no silence
+                    of = f" of {to_plain_address(owner)}" if owner else ""
+                    self.went_away(f"no datagram{of} for {silent_s:.1f} s" + (": lost" if has_started else " so far"))
+                if self.tick_s is not None and has_started and self._due_us is None:  # a pending datagram is no silence
                     yield TICK
                 continue
-            if self.lost and ever:
+            if self.lost and has_started:
                 self.came_back(self._heard_us / 1e6)
-            self.lost, self._heard_us, ever = False, arrived_us[-1], True
-            for believed in self._believed(data, ends, arrived_us, senders):
-                yield from pieces(believed, max_events)
+            self.lost, self._heard_us, has_started = False, arrived_us[-1], True
+            for accepted in self._accept_datagrams(data, ends, arrived_us, senders):
+                yield from split_packets(accepted, max_events)
 
-    def _believed(
+    def _accept_datagrams(
         self, data: np.ndarray, ends: list[int], arrived_us: list[int], senders: list[object]
     ) -> Iterator[np.ndarray]:
-        """Events [N] of datagrams end to end, uint8 [bytes], and of those that were held, as far as their time is believed."""
+        """Decode consecutive datagrams, uint8 [bytes], and yield the events [N] with an accepted time.
+
+        These include events of pending datagrams.
+        """
         now_us, begin = arrived_us[-1], 0
         for sender, run in itertools.groupby(range(len(ends)), senders.__getitem__):
-            first, *rest = run
-            last = rest[-1] if rest else first
-            known = self._clocks.pop(sender, None)
-            decoder, timeline = known or (WIRES[self.format].decoder(self.losses), Timeline(self._refuse))
+            first, *following = run
+            last = following[-1] if following else first
+            clock = self._clocks.pop(sender, None)
+            decoder, timeline = clock or (DATAGRAM_FORMATS[self.format].decoder(self.losses), Timeline(self._refuse))
             self._clocks[sender] = decoder, timeline
             decoder.unwrap.expected_us, missing = timeline.expected_us(now_us), decoder.lost
             own_ends = [end - begin for end in ends[first : last + 1]]
             events = decoder.feed(data[begin : ends[last]], own_ends, arrived_us[first : last + 1])
             self.datagrams["missing"] += decoder.lost - missing
             begin = ends[last]
-            if timeline.goes_on(events["t"], now_us):  # nearly always
-                yield usable(events, self.sensor, self.losses)
+            if timeline.try_continue(events["t"], now_us):  # the usual case
+                yield keep_usable(events, self.sensor, self.losses)
                 continue
             for datagram in np.split(events, decoder.ends[:-1]):
-                yield from timeline.judge(usable(datagram, self.sensor, self.losses), now_us)
-        while len(self._clocks) > CLOCKS:
+                yield from timeline.accept_datagram(keep_usable(datagram, self.sensor, self.losses), now_us)
+        while len(self._clocks) > MAX_CLOCKS:
             _, timeline = self._clocks.pop(next(iter(self._clocks)))
-            yield from timeline.settle(now_us, end=True)
+            yield from timeline.flush_pending(now_us, end=True)
 
-    def _settled(self, end: bool = False) -> Iterator[np.ndarray]:
-        """Nothing comes: the packets [N] that were held and are believed by now."""
+    def _flush_pending(self, end: bool = False) -> Iterator[np.ndarray]:
+        """Yield the pending packets [N] of all senders that count as accepted after a silence."""
         for _, timeline in self._clocks.values():
-            yield from timeline.settle(_now_us(), end)
+            yield from timeline.flush_pending(_now_us(), end)
 
     @property
     def _due_us(self) -> int | None:
-        """When something that is held has to be given, if nothing comes before; None: never."""
+        """The time at which the next pending datagram must be accepted if none comes before; None when none is pending."""
         return min((due for _, timeline in self._clocks.values() if (due := timeline.due_us) is not None), default=None)
 
     def _refuse(self, count: int) -> None:
-        if not self._refused:
-            self.say("a datagram tells a time that the next one denies: its events are refused, and count as invalid")
-        self._refused = True
+        if not self._has_warned:
+            self.say(
+                "the time of a datagram jumped and the next datagram does not confirm it: its events are refused, and"
+                " count as invalid"
+            )
+        self._has_warned = True
         self.losses.add(count, "with a time that jumped, and that no other datagram confirmed")
 
-    def _patience_ms(self) -> float | None:
-        """How long poll() may sleep: until the next moment at which silence has an effect; None: for ever."""
+    def _poll_timeout_ms(self) -> float | None:
+        """Return the time in ms that poll() may sleep, until silence next has an effect; None for no limit."""
         silent_s = (_now_us() - self._heard_us) / 1e6
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
@@ -210,15 +224,18 @@ class UdpSource(Source):
             limits.append((due_us - _now_us()) / 1e6)
         return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
-    def _take(self, view: memoryview, room: int) -> tuple[list[int], list[int], list[object]]:
-        """Datagrams that are there, up to `room` bytes of ours, end to end: where each ends, when it came, whose it is."""
+    def _receive_datagrams(self, view: memoryview, room: int) -> tuple[list[int], list[int], list[object]]:
+        """Receive the waiting datagrams, up to `room` accepted bytes, end to end in `view`.
+
+        Returns for each the offset of its end, its time of arrival in us, and its sender.
+        """
         filled, ends, arrived_us = 0, list[int](), list[int]()
         senders: list[object] = []
-        receive, seen, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
+        receive, counts, fits = self._socket.recvmsg_into, self.datagrams, self._decoder.fits
         stamp = self.format == "spif"
         now_us, ownership = _now_us(), self._ownership
         owner, anybody = ownership.owner, ownership.anybody
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_PER_TURN):
             if filled >= room:
                 break
             try:
@@ -226,26 +243,26 @@ class UdpSource(Source):
             except BlockingIOError:
                 self._empty_us = _now_us()
                 break
-            except OSError as error:  # the network went down, say: no datagram, no reason to stop
+            except OSError as error:  # for example the network went down; the stream continues
                 if not self._failed:
                     self.losses.note(f"{self.name}: {error.strerror}")
                 self._failed = True
                 break
             if extra:
-                self._kernel(extra)
-            other = not anybody and sender[0] != owner
-            if not other:
+                self._read_drop_count(extra)
+            is_foreign = not anybody and sender[0] != owner
+            if not is_foreign:
                 ownership.heard_us = now_us
             elif ends or not ownership.may_change(now_us, self._empty_us, self.lost):
                 ownership.refuse(sender[0], now_us)
                 continue
-            seen["received"] += 1
+            counts["received"] += 1
             if not fits(size):
-                seen["malformed"] += 1
+                counts["malformed"] += 1
                 self.losses.add(max(1, size // self._decoder.unit), f"in datagrams that are not {self.format}")
                 continue
-            if other:
-                if not self._tells(view[:size]):
+            if is_foreign:
+                if not self._has_usable_event(view[:size]):
                     continue
                 ownership.change(owner := sender[0], now_us)
             filled += size
@@ -254,34 +271,40 @@ class UdpSource(Source):
             senders.append(sender if anybody else owner)
         return ends, arrived_us, senders
 
-    def _tells(self, datagram: memoryview) -> bool:
-        """Whether an event in it can be used: a stray datagram of another program makes nobody the owner. Its events count as
-        invalid."""
+    def _has_usable_event(self, datagram: memoryview) -> bool:
+        """Return whether a datagram holds a usable event; only then may its sender become the owner.
+
+        A stray datagram of another program has none. Its events count as invalid.
+        """
         for losses in (Losses(), self.losses):
-            events = WIRES[self.format].decoder(losses).feed(np.frombuffer(datagram, np.uint8), [len(datagram)], [0])
-            if len(usable(events, self.sensor, losses)):
+            events = (
+                DATAGRAM_FORMATS[self.format]
+                .decoder(losses)
+                .feed(np.frombuffer(datagram, np.uint8), [len(datagram)], [0])
+            )
+            if len(keep_usable(events, self.sensor, losses)):
                 return True
         return False
 
-    def _kernel(self, extra: list[tuple[int, int, bytes]]) -> None:
+    def _read_drop_count(self, extra: list[tuple[int, int, bytes]]) -> None:
         for level, kind, value in extra:
             if level == socket.SOL_SOCKET and kind == RXQ_OVFL:
                 self.datagrams["dropped_by_kernel"] = int.from_bytes(value[:4], sys.byteorder)
 
     def _close_notes(self) -> None:
         self.losses.close(self.name)
-        seen = self.datagrams
-        if seen["dropped_by_kernel"]:
+        counts = self.datagrams
+        if counts["dropped_by_kernel"]:
             self.notes.append(
-                f"{self.name}: the kernel dropped {seen['dropped_by_kernel']} datagrams before we could read them "
+                f"{self.name}: the kernel dropped {counts['dropped_by_kernel']} datagrams before we could read them "
                 f"(socket buffer {self.buffer_bytes} bytes; {_remedy(self.buffer_bytes)})"
             )
-        if seen["missing"]:
-            self.notes.append(f"{self.name}: {seen['missing']} datagrams are missing in the sender's sequence")
-        if seen["foreign"]:
-            self.notes.append(f"{self.name}: {self._ownership.note()}")
-        if seen["takeovers"]:
-            self.notes.append(f"{self.name}: {seen['takeovers']} times another host took over, after a silence")
+        if counts["missing"]:
+            self.notes.append(f"{self.name}: {counts['missing']} datagrams are missing in the sender's sequence")
+        if counts["foreign"]:
+            self.notes.append(f"{self.name}: {self._ownership.summarize_refused()}")
+        if counts["takeovers"]:
+            self.notes.append(f"{self.name}: {counts['takeovers']} times another host took over, after a silence")
 
 
 def _now_us() -> int:
@@ -289,20 +312,20 @@ def _now_us() -> int:
 
 
 def _remedy(buffer_bytes: int) -> str:
-    if sys.platform != "linux" or buffer_bytes >= 2 * WANTED_BUFFER:  # Linux says twice what it was asked for
+    if sys.platform != "linux" or buffer_bytes >= 2 * WANTED_BUFFER:  # Linux reports twice the requested size
         return "as large as we ask for; send less, or leave this program more of the processor"
     return f"raise it: sysctl -w net.core.rmem_max={WANTED_BUFFER}"
 
 
-def _widen(made: socket.socket) -> int:
-    """The largest receive buffer that we get, in bytes as the kernel counts them."""
+def _enlarge_buffer(sock: socket.socket) -> int:
+    """Enlarge the receive buffer of a socket as far as possible; return its size in bytes as the kernel counts them."""
     for option in (RCVBUFFORCE, socket.SO_RCVBUF) if sys.platform == "linux" else (socket.SO_RCVBUF,):
         try:
-            made.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)
             break
-        except OSError:  # without the privilege to go beyond rmem_max: up to it
+        except OSError:  # no privilege to exceed rmem_max: use the other option
             continue
-    return made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 SOURCE = UdpSource

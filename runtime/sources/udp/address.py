@@ -1,4 +1,4 @@
-"""`scheme://HOST:PORT?key=value&...`: what network sources are told."""
+"""Addresses of network sources: `scheme://HOST:PORT?key=value&...`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.grammar import parse_size, read_query
+from runtime.core.base.grammar import parse_query, parse_size
 from runtime.core.events.framing import parse_time_us
 
 
 @dataclass(frozen=True)
 class Address:
-    """host may be a name, an IPv4 address or an IPv6 one (without its brackets)."""
+    """The parsed address of a network source.
+
+    host may be a name, an IPv4 address or an IPv6 address without its brackets.
+    """
 
     spec: str
     host: str
@@ -23,7 +26,7 @@ class Address:
 
     @classmethod
     def parse(cls, spec: str, options: Sequence[str], example: str) -> Address:
-        """PlifError names what is wrong. `options` are the keys that may stand after the question mark."""
+        """Parse a spec `scheme://HOST:PORT?key=value`; `options` are the allowed keys. PlifError names the mistake."""
         try:
             parts = urlsplit(spec)
             host, port = parts.hostname, parts.port
@@ -31,26 +34,26 @@ class Address:
             host = port = None
         if not host or not port:
             raise PlifError(f"{spec}: expected a host and a port from 1 to 65535, as {example}")
-        values = read_query(spec, parts.query, dict.fromkeys(options, str), example)
+        values = parse_query(spec, parts.query, dict.fromkeys(options, str), example)
         if parts.path.strip("/") or parts.fragment or parts.username:
-            what = spec.partition(f":{port}")[2]
-            raise PlifError(f"{spec}: '{what}' is not understood; expected {'=, '.join(options)}= as in {example}")
+            extra = spec.partition(f":{port}")[2]
+            raise PlifError(f"{spec}: '{extra}' is not understood; expected {'=, '.join(options)}= as in {example}")
         return cls(spec, host, port, values)
 
-    def seconds(self, name: str, otherwise: float | None) -> float | None:
-        """An option that is a time such as 2s or 500ms."""
+    def seconds(self, name: str, default: float | None) -> float | None:
+        """Return an option that is a time, such as 2s or 500ms, in seconds; else `default`."""
         text = self.options.get(name)
-        return otherwise if text is None else parse_time_us(self.spec, name, text) / 1e6
+        return default if text is None else parse_time_us(self.spec, name, text) / 1e6
 
-    def sensor(self, given: tuple[int, int] | None) -> tuple[int, int] | None:
-        """`sensor=WxH` of the options, else what was given beside."""
+    def sensor(self, default: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Return the sensor's (width, height) from the option `sensor=WxH`, else `default`."""
         text = self.options.get("sensor")
-        return given if text is None else parse_size(f"{self.spec}: sensor={text}", text)
+        return default if text is None else parse_size(f"{self.spec}: sensor={text}", text)
 
     def resolve(self, kind: socket.SocketKind) -> tuple[socket.AddressFamily, tuple[object, ...]]:
-        """(family, address) for a socket of that kind."""
+        """Resolve the host; return (family, address) for a socket of this kind."""
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=kind)[0]
+            info = socket.getaddrinfo(self.host, self.port, type=kind)[0]
         except OSError as error:
             raise PlifError(f"{self.spec}: the host '{self.host}' is not known ({error.strerror or error})") from None
-        return found[0], found[4]
+        return info[0], info[4]

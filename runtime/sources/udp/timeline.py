@@ -1,22 +1,24 @@
-"""Which time the datagrams of one sender tell, and whether a jump of it is one.
+"""The clock of one UDP sender: it accepts datagrams that continue in time, and confirms or refuses jumps.
 
-A datagram goes on where all its events lie in
+A datagram continues if all its events lie in
 
     clock - 1 s  <=  t  <=  max(clock, now + lead) + 1 ms
-    clock   the latest time believed, us
-    lead    max(t - now): how far the sender's clock is ahead of ours, by the datagrams that were quickest on their way.
-            It falls to 50 ms above that of the latest, so that a sender that stalls or is slower than real time is followed
+    clock   the latest accepted time, us
+    lead    max(t - now): by how much the sender's clock is ahead of ours, from the datagrams with the shortest delay.
+            It falls to 50 ms above that of the latest, to follow a sender that stalls or is slower than real time
 
-Else it jumps, and is held. The next that is not behind the clock says what it was:
+Otherwise it jumps, and becomes pending. The next datagram that is not behind the clock decides:
 
-    it jumps, too, and not to before it (but for 50 ms)     the clock did jump
-    it goes on, and is not before it (but for 1 ms)         it was only quick on its way
-    any other                                               its time was damaged: its events are refused
-    none comes for a second                                 it is believed: if it was ahead by less, it is no longer, and for a
-                                                            gap of more the framer has a rule
+    it jumps, too, and not to before the pending one (but for 50 ms)   the clock did jump
+    it continues, and is not before the pending one (but for 1 ms)     the pending one only had a short delay
+    any other                                                          the pending time was damaged: refused
+    none comes for a second                                            it is accepted
 
-So a sender that restarts, pauses for an hour or sends faster than real time loses no event, and one wrong time makes none late.
-Who may send at all is no matter of times (udp.py). After a step back of less than a second events are late (source_framer.py).
+An accepted one that was ahead by less than a second is no longer ahead, and for a larger gap the framer has a rule.
+
+So a sender that restarts, pauses for an hour or sends faster than real time loses no event, and one wrong time makes no event
+late. The accepted senders are a matter of ownership.py. After a step back of less than a second events are late
+(source_framer.py).
 """
 
 from __future__ import annotations
@@ -32,62 +34,71 @@ SLOWER_US = 50_000
 
 
 class Timeline:
-    """Times of our own clock are `now_us`, monotonic. `refuse` is told how many events had a damaged time."""
+    """The clock of one UDP sender, which accepts or refuses the times of its datagrams.
+
+    `now_us` is the time of our monotonic clock. `refuse` is called with the number of events that had a damaged time.
+    """
 
     def __init__(self, refuse: Callable[[int], None]) -> None:
         self._refuse = refuse
         self._clock_us: int | None = None
         self._lead_us = 0
-        self._held: tuple[int, np.ndarray] | None = None  # when it came, its events [N]
+        self._pending: tuple[int, np.ndarray] | None = None  # time of arrival, its events [N]
 
     def expected_us(self, now_us: int) -> int | None:
-        """The time that a datagram tells if it comes now; None before the first."""
+        """Return the event time in us to expect in a datagram that arrives now; None before the first datagram."""
         return None if self._clock_us is None else max(self._clock_us, now_us + self._lead_us)
 
     @property
     def due_us(self) -> int | None:
-        """When `settle` has to be called, if nothing comes before; None: never."""
-        return self._held[0] + GAP_US if self._held else None
+        """The time at which `flush_pending` must be called if no datagram comes before; None when none is pending."""
+        return self._pending[0] + GAP_US if self._pending else None
 
-    def goes_on(self, t_us: np.ndarray, now_us: int) -> bool:
-        """Whether all these times, int64 [N] of some datagrams, go on, and nothing is held. They are heard then. Not those of
-        the first datagrams: one of them alone begins."""
-        return not self._held and self._clock_us is not None and self._hear(t_us, now_us) is not None
+    def try_continue(self, t_us: np.ndarray, now_us: int) -> bool:
+        """Return whether the times int64 [N] of some datagrams all continue, with none pending; if so, accept them.
 
-    def judge(self, events: np.ndarray, now_us: int) -> list[np.ndarray]:
-        """One datagram's events [N] -> the packets that are believed now, in order."""
+        False for the first datagrams, since one of them alone starts the clock.
+        """
+        return not self._pending and self._clock_us is not None and self._advance(t_us, now_us) is not None
+
+    def accept_datagram(self, events: np.ndarray, now_us: int) -> list[np.ndarray]:
+        """Accept or keep the events [N] of one datagram; return the packets that are accepted now, in order."""
         if not len(events):
             return []
-        moved = self._hear(events["t"], now_us)
-        if moved is False:  # long on its way, or wrong: it says nothing about what is ahead
+        moves_clock = self._advance(events["t"], now_us)
+        if moves_clock is False:  # late or wrong: it says nothing about the pending datagram
             return [events]
-        if self._held:
-            last_us, first_us = int(self._held[1]["t"].max()), int(events["t"].min())
-            if last_us > first_us + (AHEAD_US if moved else SLOWER_US) or (moved and last_us < first_us - GAP_US):
-                self._refuse(len(self._held[1]))
-                self._held = None
-            elif moved:
-                held, self._held = self._held[1], None
-                return [held, events]
+        if self._pending:
+            last_us, first_us = int(self._pending[1]["t"].max()), int(events["t"].min())
+            if last_us > first_us + (AHEAD_US if moves_clock else SLOWER_US) or (
+                moves_clock and last_us < first_us - GAP_US
+            ):
+                self._refuse(len(self._pending[1]))
+                self._pending = None
+            elif moves_clock:
+                pending_events, self._pending = self._pending[1], None
+                return [pending_events, events]
             else:
-                return [self._believe(self._held), *self.judge(events, now_us)]
-        if moved:
+                return [self._accept_jump(self._pending), *self.accept_datagram(events, now_us)]
+        if moves_clock:
             return [events]
-        self._held = now_us, events
+        self._pending = now_us, events
         return []
 
-    def settle(self, now_us: int, end: bool = False) -> list[np.ndarray]:
-        """Nothing comes: the packets [N] that were held and are believed by now. With `end` nothing will come any more."""
-        return [self._believe(self._held)] if self._held and (end or now_us >= self._held[0] + GAP_US) else []
+    def flush_pending(self, now_us: int, end: bool = False) -> list[np.ndarray]:
+        """Return the pending packet of events [N] in a list, if a silence or the end accepts it; else an empty list."""
+        return (
+            [self._accept_jump(self._pending)] if self._pending and (end or now_us >= self._pending[0] + GAP_US) else []
+        )
 
-    def _believe(self, held: tuple[int, np.ndarray]) -> np.ndarray:
-        """The clock goes on from what was held."""
-        self._held, self._clock_us = None, int(held[1]["t"].max())
-        self._lead_us = self._clock_us - held[0]
-        return held[1]
+    def _accept_jump(self, pending: tuple[int, np.ndarray]) -> np.ndarray:
+        """Set the clock to the times of a pending datagram and return its events [N]."""
+        self._pending, self._clock_us = None, int(pending[1]["t"].max())
+        self._lead_us = self._clock_us - pending[0]
+        return pending[1]
 
-    def _hear(self, t_us: np.ndarray, now_us: int) -> bool | None:
-        """Whether these times, int64 [N], move the clock forward; None where they do not go on."""
+    def _advance(self, t_us: np.ndarray, now_us: int) -> bool | None:
+        """Advance the clock by times int64 [N]; return whether they move it, None when they do not continue."""
         if not len(t_us):
             return False
         low_us, high_us, lead_us = int(t_us.min()), int(t_us.max()), int(t_us.max()) - now_us

@@ -1,8 +1,9 @@
 """Event cameras on USB: `usb://`, or `usb://SERIAL` where there are several. Extra [usb].
 
-Prophesee EVK4 and EVK3 HD, iniVation DAVIS346 and DVXplorer, CenturyArks VGA, through the package neuromorphic-drivers, with
-its default biases. Its ring of USB packets is bounded; packets that overflow there are counted, in the notes (how many
-events they held is unknown). A camera that is pulled out is looked for again until it is back.
+Prophesee EVK4 and EVK3 HD, iniVation DAVIS346 and DVXplorer, CenturyArks VGA, through the package
+neuromorphic-drivers, with its default biases. Its ring of USB packets is bounded; packets that overflow there are
+counted, in the notes (the number of their events is unknown). When a camera is unplugged, the source searches for it
+until it is back.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import numpy as np
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.events.array import make_events
 from runtime.core.events.sources.base import TICK, Source
-from runtime.core.events.sources.usable import pieces, usable
+from runtime.core.events.sources.usable import keep_usable, split_packets
 
 if TYPE_CHECKING:
     import neuromorphic_drivers
 
-LOOK_UP_S = 0.02  # how long to wait for events before looking whether the stream has ended, or a frame has
-TRY_AGAIN_S = 1.0
+POLL_S = 0.02  # the longest wait for events between two checks for the end or a tick
+RETRY_S = 1.0
 
 
 class UsbSource(Source):
-    """See `Source`. Opening it opens the camera."""
+    """A source that reads events from a USB event camera; see `Source`. The constructor opens the camera."""
 
     format = "usb"
 
@@ -44,56 +45,57 @@ class UsbSource(Source):
         self._serial = serial or None
         self._stop = threading.Event()
         self.dropped_packets = 0
-        self._device = self._open()
+        self._device = self._open_camera()
         properties = self._device.properties()
         self.sensor = int(properties.width), int(properties.height)
         if sensor is not None and tuple(sensor) != self.sensor:
-            self._shut()
+            self._close_camera()
             raise PlifError(f"{name}: this camera is {self.sensor[0]}x{self.sensor[1]}, not {sensor[0]}x{sensor[1]}")
 
-    def _open(self) -> neuromorphic_drivers.Device:
+    def _open_camera(self) -> neuromorphic_drivers.Device:
         try:
-            return self._drivers.open(serial=self._serial, iterator_timeout=LOOK_UP_S)
-        except Exception as error:  # RuntimeError with libusb's words, which may say nothing
-            raise PlifError(f"{self.name}: {self._why(error)}") from None
+            return self._drivers.open(serial=self._serial, iterator_timeout=POLL_S)
+        except Exception as error:  # RuntimeError with libusb's text, which may be empty
+            raise PlifError(f"{self.name}: {self._explain_error(error)}") from None
 
-    def _why(self, error: Exception) -> str:
+    def _explain_error(self, error: Exception) -> str:
         words = " ".join(str(error).split())[:160]
         try:
             listed = self._drivers.list_devices()
         except Exception:
-            return f"USB cannot be used here ({words}); in a container, pass the device on (--device /dev/bus/usb)"
+            container = "in a container, pass the device on: docker run --device /dev/bus/usb"
+            return f"USB cannot be used here (libusb: {words}); {container}"
         if not listed:
             return f"no camera is connected ({words}); plug it in, or see whether the computer lists it: lsusb"
         blocked = next((device.error for device in listed if device.error), None)
         if blocked:
             return f"a camera is there and may not be opened ({blocked}); run neuromorphic-drivers-install-udev-rules"
-        there = ", ".join(f"{device.name.value} usb://{device.serial}" for device in listed)
-        return f"cannot be opened ({words}); there are: {there}"
+        cameras = ", ".join(f"{device.name.value} usb://{device.serial}" for device in listed)
+        return f"cannot be opened ({words}); there are: {cameras}"
 
     def close(self) -> None:
         self._stop.set()
         if not self._begun:
-            self._shut()
+            self._close_camera()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Events [N] of EVENT_DTYPE as they come; see Source."""
+        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
         self.begin(max_events)
         try:
             while not self._stop.is_set():
                 try:
-                    yield from self._until_lost(max_events)
-                except (RuntimeError, OSError) as error:  # what the drivers raise when the camera is gone
-                    yield from self._find_again(error)
+                    yield from self._read_until_lost(max_events)
+                except (RuntimeError, OSError) as error:  # the drivers raise these when the camera is unplugged
+                    yield from self._reopen(error)
         finally:
-            self._shut()
+            self._close_camera()
             self.losses.close(self.name)
             if self.dropped_packets:
                 self.notes.append(
                     f"{self.name}: {self.dropped_packets} USB packets overflowed before we could read them"
                 )
 
-    def _until_lost(self, max_events: int) -> Iterator[np.ndarray]:
+    def _read_until_lost(self, max_events: int) -> Iterator[np.ndarray]:
         dropped_before = self.dropped_packets
         for status, packet in self._device:
             if status.ring is not None:
@@ -101,29 +103,29 @@ class UsbSource(Source):
             if packet is not None and packet.polarity_events is not None:
                 raw = packet.polarity_events
                 events = make_events(raw["t"].astype(np.int64), raw["x"], raw["y"], raw["on"])
-                yield from pieces(usable(events, self.sensor, self.losses), max_events)
+                yield from split_packets(keep_usable(events, self.sensor, self.losses), max_events)
             elif self.tick_s is not None:
                 yield TICK
             if self._stop.is_set():
                 return
 
-    def _find_again(self, error: Exception) -> Iterator[np.ndarray]:
-        """Ticks until the camera is back, or the stream ends."""
+    def _reopen(self, error: Exception) -> Iterator[np.ndarray]:
+        """Try to reopen a lost camera, and yield ticks until it is back or the stream ends."""
         lost_s = time.monotonic()
         self.went_away(f"the camera went away ({' '.join(str(error).split())[:100]}): lost")
-        self._shut()
+        self._close_camera()
         while True:
-            yield from self.ticking(self._stop, TRY_AGAIN_S)
+            yield from self.wait_with_ticks(self._stop, RETRY_S)
             if self._stop.is_set():
                 return
             try:
-                self._device = self._open()
+                self._device = self._open_camera()
             except PlifError:
                 continue
             self.came_back(lost_s)
             return
 
-    def _shut(self) -> None:
+    def _close_camera(self) -> None:
         device, self._device = self._device, None
         if device is not None:
             device.close()

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.reference import GraphReference
 from plif_export.core.readers.facts import ModelFacts, TrainedModel
 from plif_export.core.writers import FORMS
@@ -63,8 +63,8 @@ def written(source: TrainedModel, form: str, math: str, graph: Graph | None = No
     facts = source.facts
     options: dict[str, Any] = {"form": form, "T": facts.T, "precision": "fp32", "math": math, "batch": None}
     still = facts.kind == "static" and form == "unrolled"
-    card = make_card(facts, prepare(source.graph, math, still), **options, source_sha256=None)
-    proto = FORMS[form](prepare(graph or source.graph, math, still), facts.T, None, "integer")
+    card = make_card(facts, run_passes(source.graph, math, still), **options, source_sha256=None)
+    proto = FORMS[form](run_passes(graph or source.graph, math, still), facts.T, None, "integer")
     set_card(proto, card)
     return proto, card
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from plif_export.core.proof.reference import GraphReference
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.readers.facts import ModelFacts, TrainedModel
 from runtime.core.model.graph import Graph, Node
 from tests.networks import firing
@@ -19,16 +19,16 @@ SMALL = "{c6k3s1-BN-PLIF}*2-MPk2s2-FC20-PLIF-FC12-PLIF-APk4s4"
 
 
 def ordinary() -> TrainedModel:
-    return read(firing(SMALL, (2, 8, 8)))
+    return read_model(firing(SMALL, (2, 8, 8)))
 
 
 def averaged() -> TrainedModel:
     """Average pooling, one tau a channel, soft reset, biases."""
-    return read(firing(SMALL.replace("MP", "AP"), (2, 8, 8), tau="channel", v_reset=None, bias=True))
+    return read_model(firing(SMALL.replace("MP", "AP"), (2, 8, 8), tau="channel", v_reset=None, bias=True))
 
 
 def images() -> TrainedModel:
-    return read(firing(SMALL, (3, 8, 8), kind="static", framing=None, v_reset=-0.25, decay_input=False))
+    return read_model(firing(SMALL, (3, 8, 8), kind="static", framing=None, v_reset=-0.25, decay_input=False))
 
 
 def joined() -> TrainedModel:

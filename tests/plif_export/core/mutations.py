@@ -18,14 +18,14 @@ import numpy as np
 
 import runtime
 from plif_export.core.cards import set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.report import Report
 from plif_export.core.prove import prove
 from plif_export.core.readers.facts import TrainedModel
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
 from plif_export.core.writers import FORMS
-from plif_export.writers.looped import in_a_loop
+from plif_export.writers.looped import wrap_in_loop
 from runtime.core.base.errors import PlifError
 from tests.plif_export.core.exact_networks import written
 from tests.plif_export.core.mutated_networks import NETWORKS, WHOLE
@@ -41,13 +41,13 @@ def judge(source: TrainedModel, mutant: Mutant, way: str, math: str, folder: Pat
     """The gate on a mutant. Raises PlifError where it cannot be written or opened at all."""
     form = way if way in FORMS else "step"
     proto, card = written(source, form, math)
-    wrong = prepare(mutant.graph or source.graph, math, source.facts.kind == "static" and form == "unrolled")
+    wrong = run_passes(mutant.graph or source.graph, math, source.facts.kind == "static" and form == "unrolled")
     in_loop = form == "loop"  # whose step is what is changed
     target = find_target(way if way in ("openvino", "nir") else "onnx")
     changed = FORMS["step" if in_loop else form](wrong, source.facts.T, None, target.dialect)
     if mutant.file is not None:
         mutant.file(changed)
-    changed = in_a_loop(wrong, changed) if in_loop else changed
+    changed = wrap_in_loop(wrong, changed) if in_loop else changed
     card = {**card, **(mutant.card or {})}
     if way in FORMS:
         set_card(changed, card)
@@ -97,14 +97,14 @@ class Trial:
 
 
 REASONS = {
-    "`>=` for `>`, or `>` for `>=`": "where weights, tau or a normalisation are no whole numbers, h is rounded, and on which "
-    "side of the threshold an h falls that lies on it is not defined"
+    "`>=` for `>`, or `>` for `>=`": "where weights, tau or a normalisation are not integers, h is rounded. An h at the "
+    "threshold may then fall on either side"
 }
 
 
 OF_ENGINES = {
-    "one weight 10 eps of its sum off": "an engine takes no spikes, and the membranes that make neurons fire or rest are no "
-    "whole numbers: so small a change is within what rounding may do"
+    "one weight 10 eps of its sum off": "an engine accepts no spikes, and the membranes that make neurons fire or rest are not "
+    "integers. Rounding may do as much"
 }
 
 

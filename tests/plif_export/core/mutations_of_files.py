@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from runtime.core.model.card import Card
-from runtime.core.model.graph import Graph, state_in
+from runtime.core.model.graph import Graph, state_input
 from tests.plif_export.core.mutations_of_graphs import Made, Mutant
 
 # --- the file ------------------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ def states_exchanged(graph: Graph, rng: np.random.Generator) -> Made:
     for i, (a, first) in enumerate(variables):
         for b, second in variables[i + 1 :]:
             if a.shape == b.shape:
-                one, two = state_in(a.layer, first), state_in(b.layer, second)
+                one, two = state_input(a.layer, first), state_input(b.layer, second)
 
                 def change(proto: onnx.ModelProto, swap: dict[str, str] = {one: two, two: one}) -> None:  # noqa: B006
                     for node in proto.graph.node:
@@ -51,7 +51,7 @@ def states_exchanged(graph: Graph, rng: np.random.Generator) -> Made:
 def state_frozen(graph: Graph, rng: np.random.Generator) -> Made:
     for node in graph.neurons:
         for variable in node.initial:
-            name = state_in(node.layer, variable)
+            name = state_input(node.layer, variable)
 
             def zero(proto: onnx.ModelProto, name: str = name) -> list[onnx.NodeProto]:
                 return [helper.make_node("Mul", [name, number(proto, "zero", np.float32(0))], [f"{name}.wrong"])]
@@ -61,7 +61,7 @@ def state_frozen(graph: Graph, rng: np.random.Generator) -> Made:
 
 def state_of_the_first_row(graph: Graph, rng: np.random.Generator) -> Made:
     for node in graph.neurons:
-        name = state_in(node.layer)
+        name = state_input(node.layer)
 
         def first(proto: onnx.ModelProto, name: str = name) -> list[onnx.NodeProto]:
             return [

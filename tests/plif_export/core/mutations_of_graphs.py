@@ -34,7 +34,7 @@ Made = Iterator[Mutant]
 
 def _with(graph: Graph, node: Node, params: dict[str, Any] | None = None, **attrs: Any) -> Graph:
     changed = node.with_(attrs={**node.attrs, **attrs}, params={**node.params, **(params or {})})
-    return graph.rewrite({node.name: changed})
+    return graph.replace_nodes({node.name: changed})
 
 
 def comparison(graph: Graph, rng: np.random.Generator) -> Made:
@@ -132,7 +132,7 @@ def normalisation(graph: Graph, rng: np.random.Generator) -> Made:
                 yield Mutant(f"{node.name} {key}", _with(graph, node, {key: changed.reshape(value.shape)}))
         if node.op == "BatchNorm":
             yield Mutant(f"{node.name} eps", _with(graph, node, eps=1e-3))
-            yield Mutant(f"{node.name} dropped", graph.rewrite({}, {node.name}))
+            yield Mutant(f"{node.name} dropped", graph.replace_nodes({}, {node.name}))
 
 
 def weights_in_half(graph: Graph, rng: np.random.Generator) -> Made:
@@ -192,16 +192,16 @@ def other_pooling(graph: Graph, rng: np.random.Generator) -> Made:
     other = {"MaxPool": "AvgPool", "AvgPool": "MaxPool"}
     for node in graph:
         if node.op in other:
-            yield Mutant(node.name, graph.rewrite({node.name: node.with_(op=other[node.op])}))
+            yield Mutant(node.name, graph.replace_nodes({node.name: node.with_(op=other[node.op])}))
 
 
 def other_joint(graph: Graph, rng: np.random.Generator) -> Made:
     other = {"Add": "Mul", "Mul": "Add"}
     for node in graph:
         if node.op in other:
-            yield Mutant(node.name, graph.rewrite({node.name: node.with_(op=other[node.op])}))
+            yield Mutant(node.name, graph.replace_nodes({node.name: node.with_(op=other[node.op])}))
         if node.op == "Concat":
-            yield Mutant(node.name, graph.rewrite({node.name: node.with_(inputs=node.inputs[::-1])}))
+            yield Mutant(node.name, graph.replace_nodes({node.name: node.with_(inputs=node.inputs[::-1])}))
 
 
 GRAPHS: dict[str, Callable[[Graph, np.random.Generator], Made]] = {

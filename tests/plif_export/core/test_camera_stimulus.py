@@ -19,7 +19,7 @@ from plif_export.core.readers.ours import read_network
 from plif_export.observers.random_states import probe
 from plif_train.core.network.network import Network
 from runtime import load
-from runtime.core.events.stimulus import MOST, images_of_a_camera, of_a_camera
+from runtime.core.events.stimulus import MOST, make_stress_frames, make_stress_images
 from runtime.native import is_built
 from tests.networks import firing
 from tests.plif_export.core.mutations_of_files import number, rewired
@@ -148,8 +148,8 @@ def test_every_weight_that_is_off_by_a_thousandth_of_the_usual_is_caught_and_a_r
 def test_every_channel_fires_in_the_few_rows_that_a_convolution_gets() -> None:
     """108 parts of which 7 are shown; a channel of 64 pixels has no pixel in 44 of them."""
     graph = read_network(firing("c96k3s1-BN-PLIF-MPk2s2-c8k3s1-BN-PLIF-FC30-PLIF-APk10s10"))
-    reach = probe.what_reaches(graph, graph["conv2_neuron"].inputs)
-    shown = probe.rows_of_spikes(graph["conv1_neuron"].shape, reach, reach.rows, np.random.default_rng(0))
+    reach = probe.find_reach(graph, graph["conv2_neuron"].inputs)
+    shown = probe.draw_spike_rows(graph["conv1_neuron"].shape, reach, reach.rows, np.random.default_rng(0))
     assert (reach.parts, reach.rows, reach.block, len(shown)) == (108, 7, 2, 7)
     pooled = shown.reshape(7, 96, 8, 2, 8, 2).max((3, 5))
     assert pooled.any((0, 2, 3)).all() and pooled.mean() < 0.02
@@ -165,8 +165,8 @@ class Wrong(EngineSession):
         super().__init__(model)
         self.into, self.out = into, out
 
-    def call(self, x: np.ndarray, states: States) -> Answer:
-        answer = super().call(x if self.into is None else self.into(x), states)
+    def run_call(self, x: np.ndarray, states: States) -> Answer:
+        answer = super().run_call(x if self.into is None else self.into(x), states)
         return answer if self.out is None else self.out(x, states, answer)
 
 
@@ -244,7 +244,7 @@ def _judge(path: Path, net: Network, subject: EngineSession) -> bool:
 @pytest.mark.parametrize("framing", ("count:T=5", "duration:20ms,value=binary"))
 def test_the_stimulus_has_empty_full_and_hot_frames(framing: str) -> None:
     most = 1 if "binary" in framing else MOST
-    quiet, lit = of_a_camera(20, 2, (2, 16, 16), framing, np.random.default_rng(0)).swapaxes(0, 1)
+    quiet, lit = make_stress_frames(20, 2, (2, 16, 16), framing, np.random.default_rng(0)).swapaxes(0, 1)
     assert [t for t in range(20) if not quiet[t].any()] == [0, 9, 10, 11, 19]
     assert [np.count_nonzero(lit[t]) for t in (5, 6, 16)] == [1, 512, 512]
     assert lit[5].max() == lit[15].max() == lit[16].min() == most
@@ -253,6 +253,6 @@ def test_the_stimulus_has_empty_full_and_hot_frames(framing: str) -> None:
 
 def test_images_of_the_stimulus_are_black_and_white_too() -> None:
     normalisation = {"mean": [0.5, 0.25], "std": [0.5, 0.125]}
-    shown = images_of_a_camera(4, 1, (2, 6, 6), normalisation, np.random.default_rng(0))[:, 0]
+    shown = make_stress_images(4, 1, (2, 6, 6), normalisation, np.random.default_rng(0))[:, 0]
     assert set(np.unique(shown[1, 0])) == {-1, 1} and (shown[2, 1] == -2).all() and (shown[3] == [[[1]], [[6]]]).all()
     assert len(np.unique(shown[0])) > 30

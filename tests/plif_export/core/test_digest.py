@@ -21,9 +21,9 @@ from plif_export import export, verify
 from plif_export.core.cards import set_card
 from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.cli.main import run
-from runtime.core.model.artifacts import kind_of
+from runtime.core.model.artifacts import detect_kind
 from runtime.core.model.card import CARD_KEY, read_card
-from runtime.core.model.digest import changes, seal
+from runtime.core.model.digest import find_changed_parts, write_digest
 from runtime.core.model.readers.onnx_contents import read_contents
 from runtime.native import is_built
 from tests.networks import digits_network, firing, frames
@@ -195,7 +195,7 @@ def test_openvino_refuses_numbers_that_are_not_finite_too(tmp_path: Path) -> Non
     at = data.index(weight.tobytes())  # where the weights of the first layer are
     (path / "model.bin").write_bytes(data[:at] + np.float32(np.nan).tobytes() + data[at + 4 :])
     card = read_card(path)
-    seal(card, kind_of(path).read_contents(path))
+    write_digest(card, detect_kind(path).read_contents(path))
     (path / "card.json").write_text(json.dumps(card))
     with pytest.raises(PlifError, match=r"tensor conv1\.weight holds nan at \[0, 0, 0, 0\]"):
         runtime.load(path)
@@ -244,7 +244,7 @@ def test_writing_a_file_again_or_its_notes_does_not_change_the_digest(digits_onn
     proto.graph.initializer.extend(reversed(initializers))
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     assert read_contents(tmp_path / "m.onnx").parts == expected.parts
-    assert changes(read_card(tmp_path / "m.onnx"), read_contents(tmp_path / "m.onnx")) == []
+    assert find_changed_parts(read_card(tmp_path / "m.onnx"), read_contents(tmp_path / "m.onnx")) == []
 
 
 def test_the_digest_binds_all_of_a_card_also_what_its_maker_says(digits_onnx: Path, tmp_path: Path) -> None:
@@ -307,9 +307,9 @@ def test_two_exports_are_equal_bytes_and_carry_a_digest_that_holds(tmp_path: Pat
         report = json.loads(tree.pop(Path(f"{name}.report.json")))
         trees.append((tree, {**report, "seconds": None}))  # the one thing that differs
         card = read_card(path)
-        assert changes(card, kind_of(path).read_contents(path)) == []
+        assert find_changed_parts(card, detect_kind(path).read_contents(path)) == []
         card["T"] += 1
-        assert changes(card, kind_of(path).read_contents(path)) == ["card"]
+        assert find_changed_parts(card, detect_kind(path).read_contents(path)) == ["card"]
     assert trees[0] == trees[1]
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from plif_export.core.targets import target_names
+from plif_export.core.targets import list_targets
 from tests.conftest import load_script
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -21,7 +21,7 @@ def script() -> ModuleType:
 def test_the_page_has_every_source_and_every_target_of_this_version(script: ModuleType) -> None:
     text = (DOCS / "targets.md").read_text()
     (header,) = [line for line in text.splitlines() if line.startswith("| from |")]
-    assert header == f"| from | {' | '.join(f'`--to {target}`' for target in target_names())} |", (
+    assert header == f"| from | {' | '.join(f'`--to {target}`' for target in list_targets())} |", (
         "run docs/targets_table.py"
     )
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
@@ -44,7 +44,7 @@ def test_what_it_says_is_what_an_export_says(script: ModuleType, tmp_path: Path)
     assert [one.passed for one in found] == [True, True, True, True, False, False]
     page = script.page(found, ["theirs: nothing is not installed"])
     (row,) = [line for line in page.splitlines() if line.startswith("| ours")]
-    cells = dict(zip(target_names(), (cell.strip() for cell in row.split("|")[2:]), strict=False))
+    cells = dict(zip(list_targets(), (cell.strip() for cell in row.split("|")[2:]), strict=False))
     assert cells["onnx"] == "fp32 +T +loop" and cells["triton"] == "fp32 [1]" and cells["nir"] == "-"
     assert "1. --to triton writes step" in page and "Not tried: theirs" in page
 

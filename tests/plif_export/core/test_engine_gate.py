@@ -74,23 +74,23 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
 def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     """The gate's questions to OpenVINO and NIR, here to ONNX Runtime: weights that the recording leaves silent, rows, card."""
     from plif_export.core.cards import make_card
-    from plif_export.core.passes import prepare
-    from plif_export.core.proof.gate import check
+    from plif_export.core.passes import run_passes
+    from plif_export.core.proof.gate import run_gate
     from plif_export.core.proof.subjects.subject import EngineSession
-    from plif_export.core.readers import read
+    from plif_export.core.readers import read_model
     from runtime.core.api import load
 
     net = firing()
-    source = read(net)
+    source = read_model(net)
     path = export(net, tmp_path / "m.onnx", verify=False).path
-    graph = prepare(source.graph, "folded", static=False)
+    graph = run_passes(source.graph, "folded", static=False)
     facts: dict[str, Any] = {"form": "step", "T": net.T, "precision": "fp32", "math": "folded", "batch": None}
     expected = make_card(source.facts, graph, **facts, source_sha256=None)
 
     def judge(x: np.ndarray, **changes: Any) -> Any:
         start = [source.reference.initial() for _ in range(x.shape[1])]
         asked = {"graph": changes.get("graph", source.graph), "expected": changes.get("card", expected)}
-        return check(EngineSession(load(path)), source.reference, x, start, **asked)
+        return run_gate(EngineSession(load(path)), source.reference, x, start, **asked)
 
     x = frames(net, np.random.default_rng(1), T=5, streams=3)
     report = judge(x)
@@ -100,7 +100,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
     weight = source.graph["conv1"].params["weight"].copy()
     weight[3, 1, 0, 0] += 0.02
     changed = source.graph["conv1"].with_(params={**source.graph["conv1"].params, "weight": weight})
-    found = judge(x, graph=source.graph.rewrite({"conv1": changed}))
+    found = judge(x, graph=source.graph.replace_nodes({"conv1": changed}))
     assert not found.passed and found.failed_at["layer"] == "conv1" and "on random spikes" in found.failed_at["what"]
     found = judge(x, card={**expected, "classes": ["c", "b", "a"]})
     assert not found.passed and found.failed_at["layer"] == "card"
@@ -109,7 +109,7 @@ def test_an_engine_alone_is_judged_like_a_file(tmp_path: Path) -> None:
 def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fires_forgets_its_current() -> None:
     """An engine shows no h, so an input must fire once while what reads it is silent. Every pair of two layers has that."""
     from plif_export.core.cards import make_card
-    from plif_export.core.proof.gate import check
+    from plif_export.core.proof.gate import run_gate
     from plif_export.targets.nir_file.target import InterpretedGraph
     from tests.plif_export.core.exact_networks import exact_network
 
@@ -122,9 +122,9 @@ def test_any_weight_of_an_engine_that_is_off_is_caught_though_a_neuron_that_fire
     for _ in range(40):
         weight = source.graph["fc1"].params["weight"].copy()
         weight[rng.integers(12), rng.integers(216)] += np.float32(0.125)
-        graph = source.graph.rewrite({"fc1": source.graph["fc1"].with_(params={"weight": weight})})
+        graph = source.graph.replace_nodes({"fc1": source.graph["fc1"].with_(params={"weight": weight})})
         subject = InterpretedGraph(card, graph, {}, "numpy")
-        missed += check(subject, source.reference, x, graph=source.graph).passed
+        missed += run_gate(subject, source.reference, x, graph=source.graph).passed
     assert missed == 0
 
 
@@ -133,26 +133,26 @@ def test_what_an_engine_does_on_its_own_spikes_is_counted_beside_the_gate(tmp_pa
     from dataclasses import replace
 
     from plif_export.core.proof.compare import Observation
-    from plif_export.core.proof.gate import check
+    from plif_export.core.proof.gate import run_gate
     from plif_export.core.proof.subjects.subject import Answer, Case, EngineSession, States
-    from plif_export.core.readers import read
+    from plif_export.core.readers import read_model
     from runtime.core.api import load
 
     net = firing()
-    source, path = read(net), export(net, tmp_path / "m.onnx").path
+    source, path = read_model(net), export(net, tmp_path / "m.onnx").path
     x = frames(net, np.random.default_rng(1), T=5, streams=3)
 
     class Drifting(EngineSession):
-        def forced(self, case: Case) -> Answer:
-            return EngineSession(self.model).forced(case)
+        def run_forced(self, case: Case) -> Answer:
+            return EngineSession(self.model).run_forced(case)
 
-        def call(self, x: np.ndarray, states: States) -> Answer:
-            answer = super().call(x, states)
+        def run_call(self, x: np.ndarray, states: States) -> Answer:
+            answer = super().run_call(x, states)
             off = Observation({"v": answer.layers["conv2"][0].after["v"] + np.float32(1e-3)})
             return replace(answer, y=np.roll(answer.y, 1, axis=-1), layers={**answer.layers, "conv2": {0: off}})
 
     right, drifts = (
-        check(kind(load(path)), source.reference, x, graph=source.graph) for kind in (EngineSession, Drifting)
+        run_gate(kind(load(path)), source.reference, x, graph=source.graph) for kind in (EngineSession, Drifting)
     )
     assert right.passed and right.decisions == 3 and right.decisions_changed == 0
     assert right.free_running_mismatches == 0 and right.first_divergence is None

@@ -72,14 +72,14 @@ def test_an_engine_that_fires_one_float_later_is_caught(tmp_path: Path) -> None:
     source = exact_network("PLIF")
     fc1 = source.graph["fc1_neuron"]
     late = fc1.with_(attrs={**fc1.attrs, "v_threshold": float(np.nextafter(np.float32(4), np.float32(5)))})
-    for graph, passes in ((source.graph, True), (source.graph.rewrite({fc1.name: late}), False)):
+    for graph, passes in ((source.graph, True), (source.graph.replace_nodes({fc1.name: late}), False)):
         from plif_export.core.cards import set_card
-        from plif_export.core.passes import prepare
+        from plif_export.core.passes import run_passes
 
         proto, card = written(source, "step", "folded")
         other = onnx.ModelProto()
         other.CopyFrom(written(source, "step", "folded", graph)[0])
-        set_card(other, {**card, "graph": prepare(graph, "folded", False).record()})
+        set_card(other, {**card, "graph": run_passes(graph, "folded", False).record()})
         onnx.save(other, tmp_path / "m.onnx")
         report = prove(proto, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))
         alone = prove(None, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))
@@ -134,7 +134,7 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         Node("vote", "Vote", ("a",), (3,), {"voters": 2}),
     ]
     graph = Graph((2, 8, 9), tuple(nodes), "vote")
-    return graph.rewrite({}, {"norm"}) if whole else graph
+    return graph.replace_nodes({}, {"norm"}) if whole else graph
 
 
 def test_there_is_a_bound_for_every_kind_of_node() -> None:
@@ -152,11 +152,11 @@ def test_float32_is_within_the_bound_of_float64_and_equal_to_it_where_the_bound_
         x = rng.poisson(0.4, (1, 2, 8, 9)).astype(np.float32)
         v = (rng.integers(-4, 5, (1, 6)) / 4 if whole else rng.normal(0, 1, (1, 6))).astype(np.float32)
         step = Bounds(graph).step(x, {"a": np.ones((1, 6), bool)})
-        bound = step.neuron("a", {"v": v}).h
+        bound = step.neuron_bound("a", {"v": v}).h
         found, exact = (interpret.step(graph, x, {"a": v}, dtype)[2]["a"].h for dtype in (np.float32, np.float64))
         assert np.all(np.abs(found - exact) <= bound)
         assert np.all(bound == 0) if whole else np.all(bound > 0)
-        assert np.all(step.output() == 0)  # of two spikes each
+        assert np.all(step.output_bound() == 0)  # of two spikes each
 
 
 @pytest.mark.parametrize("op", ("Softplus", "Normalise"))
@@ -182,7 +182,7 @@ def test_a_kind_of_node_without_a_rule_is_bounded_and_never_exact(op: str, monke
     for scale in (1.0, 1e-3):
         x = (rng.poisson(0.5, (1, 2, 6, 6)) * scale).astype(np.float32)
         state = {"v": np.zeros((1, 6, 6, 6), np.float32)}
-        bound = Bounds(graph).step(x, {}).neuron("a", state).h
+        bound = Bounds(graph).step(x, {}).neuron_bound("a", state).h
         found, exact = (
             interpret.step(graph, x, {"a": state["v"]}, dtype)[2]["a"].h for dtype in (np.float32, np.float64)
         )

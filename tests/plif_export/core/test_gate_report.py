@@ -55,16 +55,16 @@ def test_spikes_that_rounded_weights_had_no_part_in_are_no_praise_of_them(
     report = export(net, tmp_path / "m.onnx", precision=precision).verify
     assert report is not None and report.passed and report.spikes > 1000
     assert (report.rounded_spikes, report.rounded_fire) == (0, False)
-    said = f"{precision} weights had a part in 0; no layer with such weights fires on this input from reset"
+    said = f"{precision} weights contributed to 0; no layer with such weights fires on this input from reset"
     assert said in report.sentence()
     assert run(["info", str(tmp_path / "m.onnx")]) == 0
-    assert "rounded weights had a part in 0" in capsys.readouterr().out
+    assert "rounded weights contributed to 0" in capsys.readouterr().out
 
 
 def test_the_spikes_that_rounded_weights_had_a_part_in_are_counted(tmp_path: Path) -> None:
     report = export(firing(), tmp_path / "m.onnx", precision="int8").verify
     assert report is not None and report.rounded_fire and 0 < report.rounded_spikes < report.spikes
-    assert f"int8 weights had a part in {report.rounded_spikes}; " in report.sentence()
+    assert f"int8 weights contributed to {report.rounded_spikes}; " in report.sentence()
     assert "from reset" not in report.sentence()
 
 

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.writers import FORMS
-from plif_export.writers.c.makers import examine
+from plif_export.writers.c.makers import build_program
 from runtime import load
 from runtime.core.base.errors import PlifError
-from runtime.core.model.graph import Graph, Node, state_in
+from runtime.core.model.graph import Graph, Node, state_input
 from runtime.core.model.ops import OPERATIONS
-from runtime.core.model.ops.expand import expanded
+from runtime.core.model.ops.expand import expand_node
 from tests.programs import LEAKY, linear, proved, traced
 
 rng = np.random.default_rng(5)
@@ -114,7 +114,7 @@ def alone(op: Node, shape: tuple[int, ...]) -> Graph:
 def outputs(graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
     """y [T, B, ...] for x [T, B, ...] of the golden model and of all forms in ONNX Runtime."""
     found = {"golden model": interpret.run(graph, x)[0]}
-    states = {state_in(n.layer, v): np.full((x.shape[1], *n.shape), i, np.float32) for n in graph.neurons
+    states = {state_input(n.layer, v): np.full((x.shape[1], *n.shape), i, np.float32) for n in graph.neurons
               for v, i in n.initial.items()}  # fmt: skip
     for form, write in FORMS.items():
         session = ort.InferenceSession(
@@ -251,9 +251,11 @@ def test_a_spiking_transformer_is_proved_in_every_form_and_precision(tmp_path: P
     session = load(tmp_path / "m.onnx").session(2)
     x = np.random.default_rng(0).poisson(0.7, (4, 2, 6, 4)).astype(np.float32)
     y = session.run(x)
-    expected, _ = interpret.run(prepare(attention(), "folded", False, precision), x)
+    expected, _ = interpret.run(run_passes(attention(), "folded", False, precision), x)
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    int8 = [n.name for n in prepare(attention(), "folded", False, "int8") if "scale" in n.params and n.op == "Linear"]
+    int8 = [
+        n.name for n in run_passes(attention(), "folded", False, "int8") if "scale" in n.params and n.op == "Linear"
+    ]
     assert int8 == ["q", "k", "v", "mlp"]  # what reads spikes; the head reads a mean of them
 
 
@@ -270,7 +272,7 @@ def test_batch_normalisation_of_tokens_is_not_folded_into_a_linear_layer_over_fe
         F.linear(tensor(x[0]), tensor(nodes[0].params["weight"])),
         *(tensor(norm[k]) for k in ("mean", "var", "weight", "bias")),
     )
-    for where, found in outputs(prepare(graph, "folded", False), x).items():
+    for where, found in outputs(run_passes(graph, "folded", False), x).items():
         np.testing.assert_allclose(found[0], y.numpy(), atol=1e-5, err_msg=where)
 
 
@@ -308,11 +310,11 @@ def test_what_a_writer_has_no_word_for_is_written_as_what_its_meaning_is_made_of
         (op, Node("flat", "Flatten", ("op",), (16,)), fc, traced("n", ("fc",), (3,), LEAKY)),
         "n_neuron",
     )
-    program, problems = examine(prepare(graph, "exact", static=False))
+    program, problems = build_program(run_passes(graph, "exact", static=False))
     assert problems == [] and program.values["op"].shape == (1, 4, 4)
-    assert [part.op for part in expanded(op, [(4, 2, 2)])] == ["Reshape", "Permute", "Reshape"]
+    assert [part.op for part in expand_node(op, [(4, 2, 2)])] == ["Reshape", "Permute", "Reshape"]
     with pytest.raises(PlifError, match=r"windows\(\), which is no node"):
-        expanded(Node("p", "MaxPool", ("x",), (4, 1, 1), {"kernel": 2, "stride": 2}), [(4, 2, 2)])
+        expand_node(Node("p", "MaxPool", ("x",), (4, 1, 1), {"kernel": 2, "stride": 2}), [(4, 2, 2)])
 
 
 @pytest.mark.parametrize(

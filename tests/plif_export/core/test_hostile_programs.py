@@ -14,7 +14,7 @@ from runtime import load
 from runtime.core.base.errors import PlifError
 from runtime.core.model.artifacts import CARD_KEY
 from runtime.core.model.card import read_card
-from runtime.neurons.traced_program.program import MOST_LINES
+from runtime.neurons.traced_program.program import MAX_LINES
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, recurrent, traced, written
 
 GOOD: dict[str, Any] = {
@@ -40,7 +40,7 @@ def line(number: int, *content: Any) -> dict[str, Any]:
 # what is changed, and what the refusal says
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no program": ({"program": None}, "its program is None; expected a list"),
-    "an endless program": ({"program": [[f"a{i}", "Neg", "x"] for i in range(MOST_LINES + 1)]}, "at most 256 lines"),
+    "an endless program": ({"program": [[f"a{i}", "Neg", "x"] for i in range(MAX_LINES + 1)]}, "at most 256 lines"),
     "a line that is text": ({"program": ["h = v + x"]}, "line 1 of its program is 'h = v"),
     "an empty line": (line(1), r"line 2 of its program is \[\]"),
     "an unknown operation": (line(0, "h", "Eval", "x"), "line 1 of its program has the operation 'Eval'; known: Add"),

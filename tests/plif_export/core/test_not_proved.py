@@ -114,7 +114,7 @@ def test_a_report_says_what_holds_for_all_inputs_for_all_steps_and_what_was_samp
     export(tmp_path / "m.pt", path, math="exact", precision="int8")
     report = verify(edited(path, math="folded"), tmp_path / "m.pt")
     assert report.structure and not report.passed
-    assert not any(one["for"] == "all inputs" for one in replace(report, passed=True).shown())
+    assert not any(one["for"] == "all inputs" for one in replace(report, passed=True).evidence())
 
 
 def test_an_unrolled_file_is_proved_with_its_own_T_unless_another_is_said(weights: Path) -> None:
@@ -221,7 +221,7 @@ def test_of_a_live_module_a_report_says_that_reading_it_was_sampled_and_on_what(
     assert report is not None and report.inputs[1] > 200
     given = re.fullmatch(r"64 steps in a row, batches of 2, 3, 10, 33, input from 0 to (\d+)", report.module)
     assert given is not None and 4 <= int(given[1]) <= 20
-    shown = {one["what"]: one for one in report.shown()}
+    shown = {one["what"]: one for one in report.evidence()}
     assert shown["reading the module"] == {"what": "reading the module", "for": "sampled", "how": report.module}
     assert "what was read of the module" in shown["structure"]["how"] and "sampled" in shown["state"]["how"]
     assert report.to_dict()["module"] == report.module

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from plif_export.core import pipeline
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
 from plif_export.core.readers.ours import read_network
 from plif_export.core.writers import FORMS
@@ -31,7 +31,7 @@ def written(
     graph = read_network(net)
     if change is not None:
         graph = change(graph)
-    graph = prepare(graph, math, static=False)
+    graph = run_passes(graph, math, static=False)
     card = make_card(net, graph, form=form, T=net.T, precision="fp32", math=math, batch=None, source_sha256=None)
     proto = FORMS[form](graph, net.T, None)
     set_card(proto, card)
@@ -55,7 +55,7 @@ def replace_initializer(proto: onnx.ModelProto, name: str, change: Callable[[np.
 
 def change_attribute(graph: Graph, node: str, **attrs: Any) -> Graph:
     found = graph[node]
-    return graph.rewrite({node: found.with_(attrs={**found.attrs, **attrs})})
+    return graph.replace_nodes({node: found.with_(attrs={**found.attrs, **attrs})})
 
 
 @pytest.mark.parametrize("form", FORM_NAMES)
@@ -112,7 +112,7 @@ def test_a_wrong_tau_is_caught(form: str, math: str) -> None:
 
     def slower(graph: Graph) -> Graph:
         node = graph["fc1_neuron"]
-        return graph.rewrite({node.name: node.with_(params={"alpha": node.params["alpha"] * np.float32(0.98)})})
+        return graph.replace_nodes({node.name: node.with_(params={"alpha": node.params["alpha"] * np.float32(0.98)})})
 
     assert failure(*written(net, form, math, slower), net)["layer"] == "fc1"
 
@@ -135,7 +135,8 @@ def test_hard_for_soft_reset_is_caught(form: str) -> None:
 def test_a_dropped_batch_normalisation_is_caught() -> None:
     net = firing()
     assert (
-        failure(*written(net, "step", "folded", lambda graph: graph.rewrite({}, {"conv2_bn"})), net)["layer"] == "conv2"
+        failure(*written(net, "step", "folded", lambda graph: graph.replace_nodes({}, {"conv2_bn"})), net)["layer"]
+        == "conv2"
     )
 
 
@@ -215,7 +216,7 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
     """One neuron's current is nudged across the threshold by less, and by more, than rounding can."""
     from plif_export.core.proof.arithmetic.bounds import LayerBound
     from plif_export.core.proof.arithmetic.interpret import LayerStep
-    from plif_export.core.proof.compare import Observation, compare
+    from plif_export.core.proof.compare import Observation, compare_layer
     from plif_export.core.proof.report import LayerReport, Report
 
     def flip(distance: float) -> Report:
@@ -227,7 +228,9 @@ def test_a_flip_is_excused_only_on_the_edge_of_the_threshold() -> None:
         report = Report(layers=[LayerReport("conv1")])
         found = Observation({"v": v}, found_h, (found_h >= 1.0).astype(np.float32))
         bound = np.full(h.shape, 1e-5)
-        compare(report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found, LayerBound(bound, {"v": bound}))
+        compare_layer(
+            report.layers[0], report, 3, 1.0, LayerStep(h, s, {"v": v}), found, LayerBound(bound, {"v": bound})
+        )
         return report
 
     near, far = flip(5e-6), flip(5e-5)
@@ -244,7 +247,7 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
     """An engine shows no spikes: a flip shows in the membrane that it leaves. `edge` stands for a call of several steps."""
     from plif_export.core.proof.arithmetic.bounds import LayerBound
     from plif_export.core.proof.arithmetic.interpret import LayerStep
-    from plif_export.core.proof.compare import Observation, compare
+    from plif_export.core.proof.compare import Observation, compare_layer
     from plif_export.core.proof.report import LayerReport, Report
 
     def off(distance: float) -> tuple[bool, Report]:
@@ -254,7 +257,9 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
         v[0, 0] = 0.0  # the engine fired, and has reset
         report, bound = Report(layers=[LayerReport("conv1")]), np.full(h.shape, 1e-5)
         expected, found = LayerStep(h, h >= 1, {"v": h}), Observation({"v": v})
-        same = compare(report.layers[0], report, 3, 1.0, expected, found, LayerBound(bound, {"v": bound}), edge=edge)
+        same = compare_layer(
+            report.layers[0], report, 3, 1.0, expected, found, LayerBound(bound, {"v": bound}), edge=edge
+        )
         return same, report
 
     for distance, excused in ((5e-6, edge is not False), (5e-5, edge is True)):
@@ -276,9 +281,9 @@ def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypa
     plif_train.save(firing(), model)
 
     def buggy(graph: Graph, *how: Any) -> Graph:
-        return prepare(graph.rewrite({}, {"conv2_bn"}), *how)
+        return run_passes(graph.replace_nodes({}, {"conv2_bn"}), *how)
 
-    monkeypatch.setattr(pipeline, "prepare", buggy)
+    monkeypatch.setattr(pipeline, "run_passes", buggy)
     assert run(["export", str(model)]) == 1
     message = capsys.readouterr().err
     assert "layer conv2, step 0" in message and message.count("\n") == 1
@@ -409,7 +414,7 @@ def test_a_card_with_other_initial_membranes_or_another_graph_is_caught() -> Non
 def test_nothing_shown_is_not_passed() -> None:
     import torch
 
-    from plif_export.core.proof.gate import check
+    from plif_export.core.proof.gate import run_gate
     from plif_export.core.proof.reference import NetworkReference
     from plif_export.core.proof.subjects.sliced_file import SlicedFile
     from runtime.core.base.errors import PlifError
@@ -419,7 +424,7 @@ def test_nothing_shown_is_not_passed() -> None:
     reference = NetworkReference(net)
     for shape in ((10, 0, 2, 16, 16), (0, 1, 2, 16, 16)):
         with pytest.raises(PlifError, match="no step of no stream"):
-            check(
+            run_gate(
                 SlicedFile(proto, card, reference.layers),
                 reference,
                 np.zeros(shape, np.float32),
@@ -430,5 +435,5 @@ def test_nothing_shown_is_not_passed() -> None:
             net.get_submodule(name).bias.fill_(-100.0)
     subject = SlicedFile(*written(net, "step", "folded"), reference.layers)
     silent = np.zeros((5, 1, 2, 16, 16), np.float32)
-    report = check(subject, NetworkReference(net), silent, graph=read_network(net))
+    report = run_gate(subject, NetworkReference(net), silent, graph=read_network(net))
     assert not report.passed and report.failed_at is not None and "nothing was shown" in report.failed_at["what"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from plif_export.core.passes import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input, prepare
+from plif_export.core.passes import drop_dropout, fold_batchnorm, fold_tau, hoist_static_input, run_passes
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.readers.ours import read_network
 from runtime.core.base.errors import PlifError
@@ -54,9 +54,9 @@ def test_passes_keep_the_membranes_up_to_rounding(variant: dict[str, Any], math:
     net = firing(**variant)
     rng = np.random.default_rng(4)
     graph = read_network(net)
-    folded = prepare(graph, math, static=False)
+    folded = run_passes(graph, math, static=False)
     assert not any(node.op in ("BatchNorm", "Dropout") for node in folded)
-    state = {layer: v + rng.uniform(-0.5, 0.5, v.shape) for layer, v in interpret.start(graph, 2).items()}
+    state = {layer: v + rng.uniform(-0.5, 0.5, v.shape) for layer, v in interpret.initial_state(graph, 2).items()}
     x = frames(net, rng, T=1)[0]
     _, _, before = interpret.step(graph, x, state, np.float64)
     _, _, after = interpret.step(folded, x, state, np.float64)
@@ -66,9 +66,9 @@ def test_passes_keep_the_membranes_up_to_rounding(variant: dict[str, Any], math:
 
 def test_fold_tau_moves_alpha_into_the_weights_only_where_the_neuron_is_the_only_reader() -> None:
     pool_between = firing("c8k3s1-BN-MPk2s2-PLIF-FC30-PLIF-APk10s10")
-    graph = prepare(read_network(pool_between), "folded", static=False)
+    graph = run_passes(read_network(pool_between), "folded", static=False)
     assert [node.name for node in graph if node.op == "Affine"] == ["conv1_charge"]
-    plain = prepare(read_network(firing()), "folded", static=False)
+    plain = run_passes(read_network(firing()), "folded", static=False)
     assert not any(node.op == "Affine" for node in plain)
     assert all(node.attrs["charge"] == "folded" for node in plain.neurons)
 

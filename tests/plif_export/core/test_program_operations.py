@@ -60,7 +60,7 @@ def test_an_operation_gives_the_bits_of_pytorch_in_the_golden_model_and_in_each_
     in_file = session.run(["y"], {"x": x[None], "v.n": v[None]})[0][0]
     results = [golden, in_file]
     if find_compiler() is not None:
-        results.append(as_c(graph, tmp_path).call(x[None, None], {"n": {"v": v[None]}}).y[0, 0])
+        results.append(as_c(graph, tmp_path).run_call(x[None, None], {"n": {"v": v[None]}}).y[0, 0])
     for found in results:
         if op in EXACT:
             np.testing.assert_array_equal(found, expected)

@@ -14,7 +14,7 @@ from plif_export import export, verify
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.model.card import read_card
-from runtime.core.model.digest import digest_of
+from runtime.core.model.digest import read_digest
 from tests.networks import firing
 
 TRAINING = {"dataset": "nmnist", "test_accuracy": 0.982, "test_samples": 500, "command": "plif train nmnist"}
@@ -46,7 +46,7 @@ def test_it_is_in_the_card_and_shown(model: Path, tmp_path: Path, capsys: Any) -
 def test_the_digest_binds_it_and_the_proof_does_not_look_at_it(model: Path, tmp_path: Path) -> None:
     plain = export(model, tmp_path / "plain.onnx").path
     named = export(model, tmp_path / "named.onnx", metadata={"author": "A. Author"}).path
-    assert digest_of(read_card(plain)) != digest_of(read_card(named))
+    assert read_digest(read_card(plain)) != read_digest(read_card(named))
     for path in (plain, named):
         runtime.load(path)
         assert verify(path, model).passed

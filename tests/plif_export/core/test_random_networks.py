@@ -14,10 +14,10 @@ import pytest
 
 import runtime
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.report import Report
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
 from plif_export.core.writers import FORMS
@@ -85,8 +85,8 @@ def prove_case(case: Case, engine: str, folder: Path) -> Report:
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed")
     net = random_network(case.seed, case.hard, case.tau, T=case.T)
-    source = read(net)
-    graph = prepare(source.graph, case.math, False, case.precision)
+    source = read_model(net)
+    graph = run_passes(source.graph, case.math, False, case.precision)
     card = make_card(
         source.facts, graph, form=case.form, T=case.T, precision=case.precision, math=case.math, batch=None,
         source_sha256=None,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import runtime
 from plif_export import check, export, verify
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
@@ -149,7 +149,7 @@ def test_a_neuron_of_snntorch_that_no_equation_knows_is_exported_as_written(
         net[0].weight.abs_().add_(0.3)
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, 4))
     assert result.passed
-    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 4)).graph.neurons] == kinds
+    assert [n.attrs["kind"] for n in read_model(net, torch.zeros(1, 4)).graph.neurons] == kinds
     x = events(STEPS, 1, (4,))
     np.testing.assert_array_equal(runtime.load(result.path).session(1).run(x), own_forward(net, x))
 

@@ -12,7 +12,7 @@ from plif_export.core.cards import set_card
 from plif_train.core.network.network import Network
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import Card, check_artifact_card, read_card
-from runtime.core.model.graph import key_of
+from runtime.core.model.graph import record_key
 from tests.networks import firing
 
 
@@ -42,7 +42,7 @@ def new(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_state_record_names_its_variable(new: Path) -> None:
     states = read_card(new)["states"]
     assert [state["variable"] for state in states] == ["v"] * 4
-    assert [key_of(state) for state in states] == ["conv1", "conv2", "fc1", "fc2"]
+    assert [record_key(state) for state in states] == ["conv1", "conv2", "fc1", "fc2"]
 
 
 def test_a_variable_that_is_no_name_is_refused_and_another_one_fails_the_gate(

@@ -21,9 +21,9 @@ from plif_train.core.network.network import Network
 from runtime.artifacts.c.source import card_comment
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
-from runtime.core.model.artifacts import CARD_FILE, CARD_KEY, kind_of
-from runtime.core.model.card import encode, read_card
-from runtime.core.model.digest import seal
+from runtime.core.model.artifacts import CARD_FILE, CARD_KEY, detect_kind
+from runtime.core.model.card import encode_card, read_card
+from runtime.core.model.digest import write_digest
 from tests.networks import firing
 
 SMALL = "{c8k3s1-BN-PLIF-MPk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF-APk10s10"
@@ -57,8 +57,8 @@ def forged(path: Path, target: Path, change: Change) -> Path:
     proto.metadata_props.extend(others)
     proto.metadata_props[0].value = initial
     target.write_bytes(proto.SerializeToString())
-    seal(card, kind_of(target).read_contents(target))
-    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = encode(card)
+    write_digest(card, detect_kind(target).read_contents(target))
+    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = encode_card(card)
     target.write_bytes(proto.SerializeToString())
     runtime.load(target, "onnxruntime")  # the digest does not give it away
     return target
@@ -222,7 +222,7 @@ def test_the_makers_claims_are_in_the_digest_and_shown_as_claims(
         "parity": {"passed": True, "spike_mismatches": 0, "spikes": 10**9, "steps": 1, "excused": 0},
     }
     proto = onnx.load(exported)
-    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = encode(card)
+    next(entry for entry in proto.metadata_props if entry.key == CARD_KEY).value = encode_card(card)
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(PlifError, match="card was changed since the export"):
         runtime.load(tmp_path / "m.onnx")
@@ -243,7 +243,7 @@ def test_options_in_a_card_that_its_target_has_not_are_refused(
 
 
 def test_a_key_that_stands_twice_in_a_card_is_refused(exported: Path, tmp_path: Path) -> None:
-    proto, text = onnx.load(exported), encode(read_card(exported))
+    proto, text = onnx.load(exported), encode_card(read_card(exported))
     entry = next(entry for entry in proto.metadata_props if entry.key == CARD_KEY)
     entry.value = text.replace('"T":5', '"T":5,"T":6', 1)
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
@@ -323,8 +323,8 @@ def test_other_forms_are_written_again_and_compared(to: str, suffix: str, model:
         assert verify(path, model, steps=2).structure[0]["where"] == "notes.txt"
         card = read_card(path)
         card["versions"]["openvino"] = "2020.1"
-        seal(card, kind_of(path).read_contents(path))
-        (path / CARD_FILE).write_text(encode(card))
+        write_digest(card, detect_kind(path).read_contents(path))
+        (path / CARD_FILE).write_text(encode_card(card))
         report = verify(path, model, steps=2)
         assert report.passed and report.not_proved[0].startswith("structure of model.xml and model.bin")
 
@@ -350,8 +350,8 @@ def test_c_that_is_not_what_is_written_runs_only_where_the_user_says_so(model: P
     evil = f"/* plif: */ #include <stdlib.h>\n{trap}\n".replace("*/ ", "*/\n") + code
     card = read_card(path)
     path.write_text(evil)
-    seal(card, kind_of(path).read_contents(path))
-    path.write_text(evil + card_comment(encode(card), card["digest"]["sha256"]))
+    write_digest(card, detect_kind(path).read_contents(path))
+    path.write_text(evil + card_comment(encode_card(card), card["digest"]["sha256"]))
     report = verify(path, model, steps=2)
     assert not report.passed
     assert "net.c, line" in report.sentence() and "--run" in report.sentence()

@@ -10,7 +10,7 @@ import pytest
 import runtime
 from plif_export import export
 from plif_export.core import targets as targets_of_here
-from plif_export.core.targets import find_target, target_names
+from plif_export.core.targets import find_target, list_targets
 from runtime.core.base.errors import PlifError
 from runtime.core.engines import available
 from runtime.core.parts import Part, find_parts
@@ -25,12 +25,12 @@ def test_every_target_and_every_layout_can_be_gone(monkeypatch: pytest.MonkeyPat
     for gone in find_parts("targets").values():
         monkeypatch.setattr(targets_of_here, "find_parts", lambda kind, name=gone.name: without(kind, name))
         for name in (gone.name,) if gone.names is None else gone.names:
-            others = ", ".join(target_names())
-            assert name not in target_names()
+            others = ", ".join(list_targets())
+            assert name not in list_targets()
             with pytest.raises(PlifError, match=f"^--to {name}: this version writes {others}$"):
                 find_target(name)
         if gone.layout:
-            assert not targets_of_here.layouts_of(gone.layout)
+            assert not targets_of_here.list_layouts(gone.layout)
             monkeypatch.undo()
             kept = type(find_target(gone.layout, {"layout": gone.name}))
             monkeypatch.setattr(targets_of_here, "find_parts", lambda kind, name=gone.name: without(kind, name))

@@ -11,14 +11,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.prove import prove
 from plif_export.core.targets import find_target
 from plif_export.core.writers import FORMS
 from runtime import load
 from runtime.core.model.card import read_card
-from runtime.core.model.graph import Graph, Node, state_in, state_key, state_out
+from runtime.core.model.graph import Graph, Node, state_input, state_key, state_output
 from tests.conftest import crossed
 from tests.programs import ADAPTIVE, GRADED, LEAKY, PLIF, linear, proved, recurrent, traced, trained, written
 
@@ -27,15 +27,15 @@ def in_onnx(graph: Graph, x: np.ndarray, form: str) -> tuple[np.ndarray, dict[st
     """x [T, B, ...] from reset in ONNX Runtime: y [T, B, ...], and the states after it by state_key."""
     made = FORMS[form](graph, len(x), None)
     session = ort.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    start = interpret.start(graph, x.shape[1])
+    start = interpret.initial_state(graph, x.shape[1])
     names = [(n.layer, variable) for n in graph.neurons for variable in n.initial]
-    state = {state_in(*name): start[state_key(*name)] for name in names}
-    outputs, y = ["y", *(state_out(*name) for name in names)], []
+    state = {state_input(*name): start[state_key(*name)] for name in names}
+    outputs, y = ["y", *(state_output(*name) for name in names)], []
     for part in x if form == "step" else [x]:
         y_t, *after = session.run(outputs, {"x": part, **state})
         y.append(y_t)
         state = dict(zip(state, after, strict=True))
-    after_all = {state_key(*name): state[state_in(*name)] for name in names}
+    after_all = {state_key(*name): state[state_input(*name)] for name in names}
     return (np.stack(y) if form == "step" else y[0]), after_all
 
 
@@ -136,15 +136,15 @@ def test_both_forms_do_what_the_golden_model_does(network: str, form: str) -> No
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_still_image_goes_through_the_unrolled_form_once_and_its_loops_step_by_step(network: str) -> None:
-    graph = prepare(NETWORKS[network](), "folded", static=True)
+    graph = run_passes(NETWORKS[network](), "folded", static=True)
     assert graph.hoisted and not any(graph[name].op == "State" for name in graph.hoisted)
     x = counts(1, 3, 4, mean=1.5)[0]
     still = np.broadcast_to(x, (6, *x.shape))
     session = ort.InferenceSession(
         FORMS["unrolled"](graph, 6, 3).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    start = interpret.start(graph, 3)
-    feed = {state_in(n.layer, v): start[state_key(n.layer, v)] for n in graph.neurons for v in n.initial}
+    start = interpret.initial_state(graph, 3)
+    feed = {state_input(n.layer, v): start[state_key(n.layer, v)] for n in graph.neurons for v in n.initial}
     np.testing.assert_allclose(session.run(["y"], {"x": x, **feed})[0], interpret.run(graph, still)[0], atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def test_openvino_runs_them_and_passes_the_gate(tmp_path: Path, network: str) ->
 
 def test_layers_that_read_graded_spikes_or_membranes_keep_float32_weights() -> None:
     for precision in ("fp16", "int8"):
-        graph = prepare(recurrent(), "folded", False, precision)
+        graph = run_passes(recurrent(), "folded", False, precision)
         assert {n.name: str(n.params["weight"].dtype) for n in graph if n.op == "Linear"} == {
             "fc1": "float32",
             "back": "float32",
@@ -196,7 +196,7 @@ def test_a_session_keeps_all_states_and_counts_spikes_of_any_size_as_one(tmp_pat
     written(graph, tmp_path / "m.onnx")
     session = load(tmp_path / "m.onnx", rates=True).session(2)
     assert session.state["theta.second"].max() == session.state["theta.second"].min() == 1
-    state = interpret.start(graph, 2)
+    state = interpret.initial_state(graph, 2)
     for x_t in x:
         y = session.step(x_t)
         expected, state, layers = interpret.step(graph, x_t, state)
@@ -247,7 +247,7 @@ def test_a_file_with_another_program_does_not_pass(tmp_path: Path, wrong: str, f
     layer, program = WRONG[wrong]
     graph = recurrent()
     node = graph[f"{layer}_neuron"]
-    other = graph.rewrite({node.name: node.with_(attrs={**node.attrs, **program})})
+    other = graph.replace_nodes({node.name: node.with_(attrs={**node.attrs, **program})})
     _, card = written(graph, tmp_path / "m.onnx", form)
     report = prove(FORMS[form](other, 4, None), card, trained(graph))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer, report.sentence()
@@ -262,7 +262,7 @@ def test_a_file_whose_loop_comes_back_from_another_place_does_not_pass(tmp_path:
     other_weight = back.with_(params={"weight": back.params["weight"] * np.float32(1.001)})
     other_state = last.with_(attrs={**last.attrs, "variable": "v"})
     for changed_node in (other_weight, other_state):
-        proto = FORMS[form](graph.rewrite({changed_node.name: changed_node}), 4, None)
+        proto = FORMS[form](graph.replace_nodes({changed_node.name: changed_node}), 4, None)
         report = prove(proto, card, trained(graph))
         assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "first"
 
@@ -271,7 +271,7 @@ def test_what_reads_a_membrane_as_output_is_compared(tmp_path: Path) -> None:
     graph = recurrent()
     _, card = written(graph, tmp_path / "m.onnx")
     before = graph["membrane"].with_(inputs=(), attrs={**graph["membrane"].attrs, "when": "before"})
-    report = prove(FORMS["step"](graph.rewrite({"membrane": before}), 4, None), card, trained(graph))
+    report = prove(FORMS["step"](graph.replace_nodes({"membrane": before}), 4, None), card, trained(graph))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "output"
 
 
@@ -279,11 +279,11 @@ def test_a_graded_neuron_is_excused_at_each_of_its_steps_and_nowhere_else() -> N
     """Floor jumps at every multiple of 0.5, although v_threshold names one of them."""
     node = traced("n", ("x",), (8,), GRADED, 0.5)
     x = np.array([[0.2, 0.5, 0.75, 1.0, 1.4999999, 1.5, -0.5, 2.2]], np.float32)
-    fired = interpret.neuron(node, x, {"v": np.zeros_like(x), "last": np.zeros_like(x)})
-    assert fired.jumps is not None
-    edge = fired.jumps(np.full(x.shape, 1e-6))
+    fired = interpret.step_neuron(node, x, {"v": np.zeros_like(x), "last": np.zeros_like(x)})
+    assert fired.flips_within is not None
+    edge = fired.flips_within(np.full(x.shape, 1e-6))
     assert edge.tolist() == [[False, True, False, True, True, True, False, False]]
-    assert not fired.jumps(np.zeros(x.shape)).any()
+    assert not fired.flips_within(np.zeros(x.shape)).any()
 
 
 # --- what cannot run them says so --------------------------------------------------------------------------------------

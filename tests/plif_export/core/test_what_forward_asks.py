@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from runtime.core.base.errors import PlifError
 from tests.plif_export.core.attacks.modules import ATTACKS, IN, all_modules
 
@@ -52,7 +52,7 @@ def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", SAID)
 def test_what_may_be_otherwise_elsewhere_is_said_with_its_line(name: str) -> None:
-    said = read(_made(name), torch.zeros(1, IN)).not_proved
+    said = read_model(_made(name), torch.zeros(1, IN)).not_proved
     assert any(re.match(SAID[name], text) for text in said), said
 
 
@@ -60,14 +60,14 @@ def test_what_may_be_otherwise_elsewhere_is_said_with_its_line(name: str) -> Non
 @pytest.mark.parametrize("name", REFUSED)
 def test_state_in_odd_places_and_values_that_decide_are_refused(name: str) -> None:
     with pytest.raises(PlifError, match=REFUSED[name]) as refused:
-        read(_made(name), torch.zeros(1, IN))
+        read_model(_made(name), torch.zeros(1, IN))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["LockAndThread", "LogsEach100Steps", "EnvironmentAtTheBeginning", "ScriptedFunction"])
 def test_what_is_harmless_is_not_said(name: str) -> None:
-    said = read(_made(name), torch.zeros(1, IN)).not_proved
-    assert said == read(_made("Plain"), torch.zeros(1, IN)).not_proved
+    said = read_model(_made(name), torch.zeros(1, IN)).not_proved
+    assert said == read_model(_made("Plain"), torch.zeros(1, IN)).not_proved
 
 
 def _made(name: str) -> torch.nn.Module:

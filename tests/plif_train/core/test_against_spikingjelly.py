@@ -77,7 +77,7 @@ def test_single_neurons_agree_in_every_bit_over_50_steps(
     ours.reset()
     functional.reset_net(theirs)
     functional.set_step_mode(theirs, "m")
-    assert torch.equal(ours.multi(x), theirs(x))
+    assert torch.equal(ours.forward_sequence(x), theirs(x))
 
 
 @pytest.mark.parametrize("v_reset", [0.0, -0.3, None])
@@ -90,7 +90,7 @@ def test_gradients_of_single_neurons_agree(kind: str, decay_input: bool, v_reset
     torch.manual_seed(2)
     x, weight = torch.randn(12, 3, 40) * 2 + 0.5, torch.randn(12, 3, 40)
     gradients = []
-    for run in (ours.multi, theirs):
+    for run in (ours.forward_sequence, theirs):
         current = x.clone().requires_grad_()
         (run(current) * weight).sum().backward()
         gradients.append(current.grad)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from plif_train import build, load, save, scale_to_fire
-from plif_train.core.loop.checkpoint import load_torch
+from plif_train.core.loop.checkpoint import load_torch_file
 from plif_train.core.network.network import Network
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
@@ -98,7 +98,7 @@ def same(ours: object, theirs: object) -> list[tuple[Tensor, Tensor]]:
 def test_tensors_are_those_that_pytorch_reads_and_share_what_they_shared(tmp_path: Path) -> None:
     torch.save(contents(), tmp_path / "model.pt")
     theirs = torch.load(tmp_path / "model.pt", weights_only=True)
-    pairs = same(load_torch(tmp_path / "model.pt", "a test"), theirs)
+    pairs = same(load_torch_file(tmp_path / "model.pt", "a test"), theirs)
     assert len(pairs) > 50
     for key in (id, lambda tensor: tensor.untyped_storage().data_ptr()):
         first: list[dict[int, int]] = [{}, {}]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plif_train import Network, build, scale_to_fire
-from plif_train.core.network.network import layer_of
+from plif_train.core.network.network import layer_of_neuron
 from plif_train.core.network.presets import PRESETS
 from runtime.core.base.errors import PlifError
 
@@ -58,7 +58,7 @@ def test_keys_of_the_weights_are_names_of_the_layers() -> None:
     ]
     assert keys[-4:] == ["fc1.weight", "fc1_neuron.w", "fc2.weight", "fc2_neuron.w"]
     assert list(net.neurons()) == ["conv1", "conv2", "fc1", "fc2"]
-    assert layer_of("conv1_neuron") == "conv1" and layer_of("conv1_neuron2") == "conv1_2"
+    assert layer_of_neuron("conv1_neuron") == "conv1" and layer_of_neuron("conv1_neuron2") == "conv1_2"
 
 
 def firing(name: str = "nmnist", steps: int = 6, **options: object) -> tuple[Network, torch.Tensor]:
@@ -152,9 +152,9 @@ def test_one_dropout_mask_lasts_until_reset_and_none_is_used_in_eval() -> None:
     net, _ = firing()
     dropout = net.get_submodule("fc1_dropout")
     ones = torch.ones(5, 3, 256)
-    assert torch.equal(dropout.multi(ones), ones)
+    assert torch.equal(dropout.forward_sequence(ones), ones)
     net.train()
-    first = dropout.multi(ones)
+    first = dropout.forward_sequence(ones)
     assert all(torch.equal(first[0], now) for now in first)
     assert set(first.unique().tolist()) == {0.0, 2.0}
     assert torch.equal(dropout(ones[0]), first[0])

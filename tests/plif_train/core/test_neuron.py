@@ -27,7 +27,7 @@ def test_steps_and_sequence_give_the_same_bits(options: dict) -> None:
     step, sequence = Neuron(**options).eval(), Neuron(**options).eval()
     one_by_one = torch.stack([step(now) for now in x])
     assert 0.02 < one_by_one.mean() < 0.9
-    assert torch.equal(one_by_one, torch.cat([sequence.multi(x[:7]), sequence.multi(x[7:])]))
+    assert torch.equal(one_by_one, torch.cat([sequence.forward_sequence(x[:7]), sequence.forward_sequence(x[7:])]))
     assert torch.equal(step.v, sequence.v)
 
 
@@ -61,12 +61,12 @@ def test_tau_starts_where_asked_and_may_differ_by_channel() -> None:
     one, many = Neuron("PLIF", init_tau=3.0), Neuron("PLIF", init_tau=3.0, channels=5)
     assert list(many.w.shape) == [5]
     x = torch.randn(6, 2, 5, 3, 3) * 2
-    assert torch.equal(one.multi(x), many.multi(x))
+    assert torch.equal(one.forward_sequence(x), many.forward_sequence(x))
     many.reset()
     with torch.no_grad():
         many.w[1] = 4.0
     one.reset()
-    s, t = one.multi(x), many.multi(x)
+    s, t = one.forward_sequence(x), many.forward_sequence(x)
     assert torch.equal(s[:, :, [0, 2, 3, 4]], t[:, :, [0, 2, 3, 4]]) and not torch.equal(s[:, :, 1], t[:, :, 1])
 
 
@@ -108,7 +108,7 @@ def test_gradients_are_equations_8_to_17_by_hand_for_three_steps(v_reset: float,
     c = [0.3, -1.1, 0.7]
     neuron = Neuron("PLIF", v_reset=v_reset, init_tau=2.5, detach_reset=detach).double()
     neuron.history = []
-    s = neuron.multi(x.unsqueeze(1))
+    s = neuron.forward_sequence(x.unsqueeze(1))
     (s.flatten() * torch.tensor(c, dtype=torch.float64)).sum().backward()
 
     k = 1 / (1 + math.exp(-neuron.w.item()))  # k(a) of equation 6

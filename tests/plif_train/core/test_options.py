@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from plif_train import build
-from plif_train.core.network.choice import overrides_of, parse_neuron
+from plif_train.core.network.choice import network_overrides, parse_neuron
 from plif_train.core.network.layers import BatchNorm
 from plif_train.core.network.losses import LOSSES
 from plif_train.core.network.neuron import fire
@@ -126,7 +126,7 @@ def test_statistics_per_step_are_a_plain_loop_over_the_steps(updates: int) -> No
         x = (torch.randn(7, 3, 6, 5, 4, dtype=torch.double) * torch.rand(7, 1, 6, 1, 1) + 0.4).requires_grad_()
         z = x.detach().clone().requires_grad_()
         g = torch.randn_like(x)
-        y = ours.multi(x)
+        y = ours.forward_sequence(x)
         (y * g).sum().backward()
         looped = torch.stack([plain(step) for step in z])
         (looped * g).sum().backward()
@@ -136,7 +136,7 @@ def test_statistics_per_step_are_a_plain_loop_over_the_steps(updates: int) -> No
     torch.testing.assert_close(ours.bias.grad, plain.bias.grad, rtol=1e-10, atol=1e-12)
     for name, buffer in plain.named_buffers():
         torch.testing.assert_close(ours.get_buffer(name), buffer, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(ours.eval().multi(x), plain.eval()(x.flatten(0, 1)).unflatten(0, (7, 3)))
+    torch.testing.assert_close(ours.eval().forward_sequence(x), plain.eval()(x.flatten(0, 1)).unflatten(0, (7, 3)))
 
 
 def test_per_step_joint_and_frozen_statistics_are_three_things() -> None:
@@ -146,7 +146,7 @@ def test_per_step_joint_and_frozen_statistics_are_three_things() -> None:
     for mode in ("per-step", "joint", "frozen"):
         norm = BatchNorm(3).train()
         norm.mode = mode
-        found[mode] = norm.multi(x)
+        found[mode] = norm.forward_sequence(x)
         assert int(norm.num_batches_tracked) == {"per-step": 4, "joint": 1, "frozen": 0}[mode]
     means = {mode: y.mean((1, 3, 4)).detach() for mode, y in found.items()}
     assert float(means["per-step"].abs().max()) < 1e-5  # each step is centred
@@ -189,5 +189,5 @@ def test_a_neuron_s_settings_are_said_behind_its_kind() -> None:
         with pytest.raises(PlifError, match=message):
             parse_neuron(wrong)
     recipe = Recipe(network="mnist", neuron="PLIF,v_threshold=0.5,v_reset=none")
-    net = build("mnist", **overrides_of(recipe, "mnist:x"))
+    net = build("mnist", **network_overrides(recipe, "mnist:x"))
     assert (net.options.v_threshold, net.options.v_reset, net.options.decay_input) == (0.5, None, True)

@@ -8,12 +8,22 @@ from pathlib import Path
 import pytest
 
 from plif_train import Recipe, train
-from plif_train.commands.paper_rows.rows import rows
-from plif_train.core.recipe import KEYS, changed, option_of, read_recipe, table
+from plif_train.commands.paper_rows.rows import list_rows
+from plif_train.core.recipe import KEYS, format_option, list_keys, read_recipe, replace_keys
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.plif_train.core.small import DIGITS, TrainingRun, same_weights, write
+
+SHORT_VALUES = {  # as the table of docs/training-reference.md writes them
+    "a whole number of at least 1": "≥1",
+    "a whole number from 0 to 2147483647": "integer 0 to 2147483647",
+    "a number above 0": ">0",
+    "a number above 1": ">1",
+    "a number above 0 for each --data": ">0 for each --data",
+    "a number from 0 to 1": "0 to 1",
+    "a number of at least 0": "≥0",
+}
 
 # --- one declaration ------------------------------------------------------------------------------------------------
 
@@ -35,10 +45,14 @@ def test_a_file_options_set_and_python_train_the_same_network(plif: TrainingRun,
 
 
 def test_the_page_s_table_is_made_from_the_keys() -> None:
-    page = (REPOSITORY / "docs" / "training.md").read_text().splitlines()
-    begin = page.index("| key | may be | default | |")
+    page = (REPOSITORY / "docs" / "training-reference.md").read_text().splitlines()
+    begin = page.index("| key | values | default | meaning |")
     rows_of_page = page[begin + 2 : begin + 2 + len(KEYS)]
-    assert rows_of_page == [f"| `{key}` | {may} | {default} | {help} |" for key, may, default, help in table()]
+    rows_of_keys = [
+        f"| `{key}` | {SHORT_VALUES.get(values, values)} | {default} | {help} |"
+        for key, values, default, help in list_keys()
+    ]
+    assert rows_of_page == rows_of_keys
     assert not page[begin + 2 + len(KEYS)].startswith("|")
 
 
@@ -88,24 +102,24 @@ def test_what_is_wrong_in_a_file_is_one_line_with_its_key(
 
 def test_the_shortest_text_of_a_key_is_read_as_the_value_that_it_had() -> None:
     for name, value in (("lr", 1e-3), ("lr", 0.123456789012), ("init_tau", 16.0), ("compile", True), ("t_max", None)):
-        text = option_of(name, value)[-1].removeprefix(f"{name}=")
-        assert getattr(changed(Recipe(), {name: text}, text=True), name) == value
+        text = format_option(name, value)[-1].removeprefix(f"{name}=")
+        assert getattr(replace_keys(Recipe(), {name: text}, is_text=True), name) == value
     mixed = Recipe(mix=(0.5, 0.25), vary=("thin:0.5,turn:0.1", "shift:3"))
-    assert option_of("mix", mixed.mix) == ["--mix", "0.5,0.25"]
-    assert option_of("vary", mixed.vary) == ["--vary", "thin:0.5,turn:0.1", "--vary", "shift:3"]
+    assert format_option("mix", mixed.mix) == ["--mix", "0.5,0.25"]
+    assert format_option("vary", mixed.vary) == ["--vary", "thin:0.5,turn:0.1", "--vary", "shift:3"]
 
 
 def test_a_row_of_the_paper_names_the_authors_recipe_and_what_it_has_otherwise() -> None:
-    words = rows()["table-4:fashion-mnist:lif-16"].arguments(None, "runs")
+    words = list_rows()["table-4:fashion-mnist:lif-16"].arguments(None, "runs")
     assert words[:3] == ["train", "authors", "fashion-mnist"] and words[5:9] == [
         "--neuron",
         "LIF",
         "--set",
         "init_tau=16",
     ]
-    assert rows()["table-s2:fashion-mnist:A"].arguments(None, "runs")[5] == "--precision"
+    assert list_rows()["table-s2:fashion-mnist:A"].arguments(None, "runs")[5] == "--precision"
     with pytest.raises(PlifError, match="no such key"):
-        changed(Recipe(), {"recipe": "authors"})
+        replace_keys(Recipe(), {"recipe": "authors"})
 
 
 def test_where_nothing_reads_toml_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from plif_export import export
-from plif_export.core.passes import prepare
-from plif_export.core.readers import read
-from plif_export.precisions.rounded_weights.passes import quantized
+from plif_export.core.passes import run_passes
+from plif_export.core.readers import read_model
+from plif_export.precisions.rounded_weights.passes import quantize_array
 from plif_export.precisions.rounded_weights.whole_numbers import find_grid
 from plif_train import load, save
 from plif_train.core.loop.training import train
 from plif_train.core.network.network import Network
 from plif_train.core.network.presets import build
 from plif_train.core.recipe import Recipe
-from plif_train.hooks.rounded.hook import on_grid, reading_spikes
+from plif_train.hooks.rounded.hook import find_spike_weights, round_to_grid
 from runtime.core.base.errors import PlifError
 from runtime.core.data.dataset import DIGITS
 from runtime.core.model.grids import GRIDS, Grid
@@ -31,7 +31,7 @@ DEEP = "c6k3s1-BN-PLIF-MPk2s2-c8k3s1-BN-PLIF-DP-FC20-PLIF-FC20-PLIF-APk10s10"
 
 def rounded_by_export(net: Network, precision: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """By layer: whole numbers [O, ...] and scales [O] of an export, and the weights that it would have in float32."""
-    full, reduced = (prepare(read(net).graph, "exact", False, one) for one in ("fp32", precision))
+    full, reduced = (run_passes(read_model(net).graph, "exact", False, one) for one in ("fp32", precision))
     weights = {node.name: node.params["weight"] for node in full if "weight" in node.params}
     return {
         node.name: (node.params["weight"], node.params["scale"], weights[node.name])
@@ -77,7 +77,7 @@ def test_what_was_trained_is_what_is_exported_bit_for_bit(grid: Grid, tmp_path: 
 )
 def test_the_layers_that_are_rounded_are_those_that_an_export_rounds(notation: str) -> None:
     net = build(notation, shape=(1, 8, 8), T=4)
-    rounded = {id(weight) for weight in reading_spikes(net)}
+    rounded = {id(weight) for weight in find_spike_weights(net)}
     names = {name.removesuffix(".weight") for name, weight in net.named_parameters() if id(weight) in rounded}
     assert names == set(rounded_by_export(net, "int4"))
 
@@ -93,10 +93,10 @@ def test_a_network_without_a_layer_to_round_is_refused_and_nothing_is_written(tm
 def test_a_training_begins_with_the_weights_that_an_export_rounds_to(grid: Grid) -> None:
     weight = torch.randn(12, 6, 3, 3, generator=torch.Generator().manual_seed(1))
     weight[3] = 0
-    whole, scale = quantized(weight.numpy(), "conv", grid)
-    np.testing.assert_allclose(on_grid(weight, grid).numpy(), whole * scale.reshape(-1, 1, 1, 1), rtol=1e-6)
+    whole, scale = quantize_array(weight.numpy(), "conv", grid)
+    np.testing.assert_allclose(round_to_grid(weight, grid).numpy(), whole * scale.reshape(-1, 1, 1, 1), rtol=1e-6)
     weight[2, 0, 0, 0] = torch.nan
-    assert on_grid(weight, grid).isnan().any()  # which a training refuses
+    assert round_to_grid(weight, grid).isnan().any()  # which a training refuses
 
 
 def test_training_for_few_bits_goes_on_from_a_trained_network_by_a_recipe_s_file(
@@ -109,7 +109,7 @@ def test_training_for_few_bits_goes_on_from_a_trained_network_by_a_recipe_s_file
     before, after = load(tmp_path / "fp32.pt"), load(tmp_path / "few.pt")
     for name in ("fc1", "fc2"):
         old, new = (net.get_parameter(f"{name}.weight").detach() for net in (before, after))
-        rounded = on_grid(old, GRIDS["ternary"])
+        rounded = round_to_grid(old, GRIDS["ternary"])
         assert not torch.equal(rounded, new) and (rounded.sign() == new.sign()).float().mean() > 0.9
     assert find_grid(after.get_parameter("conv1.weight").detach().numpy()) is None
     code, out, _ = plif("export", "few.pt", "--precision", "ternary", "--json")

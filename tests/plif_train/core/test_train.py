@@ -11,7 +11,7 @@ import torch
 
 from plif_train import load
 from plif_train.core.data.sets import Samples, load_samples, split_per_class
-from plif_train.core.loop.evaluate import decide, evaluate
+from plif_train.core.loop.evaluate import decide_classes, evaluate
 from plif_train.core.loop.hooks import Epoch
 from plif_train.core.loop.training import train
 from plif_train.core.recipe import Recipe
@@ -69,9 +69,9 @@ def test_decisions_count_whole_votes_and_ties_go_to_the_lowest_class() -> None:
     y[:, 1, 1] = 0.1
     y[3, 1, 0] = 0.7
     assert float(y[:, 1].sum(0).diff()) > 0
-    assert decide(net, y).tolist() == [0, 0]
+    assert decide_classes(net, y).tolist() == [0, 0]
     y[4, 0, 1] += 0.1
-    assert decide(net, y).tolist() == [1, 0]
+    assert decide_classes(net, y).tolist() == [1, 0]
 
 
 def test_the_learning_rate_is_the_cosine_of_the_paper() -> None:

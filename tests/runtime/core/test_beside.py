@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from runtime.core.model.digest import beside
+from runtime.core.model.digest import run_in_parallel
 
 
 def test_both_are_done_at_once() -> None:
@@ -22,7 +22,7 @@ def test_both_are_done_at_once() -> None:
         assert here.wait(30)
         there.set()
 
-    assert beside(work, meanwhile) == 3
+    assert run_in_parallel(work, meanwhile) == 3
 
 
 def test_what_either_raises_is_raised_and_that_of_the_work_comes_first() -> None:
@@ -33,8 +33,8 @@ def test_what_either_raises_is_raised_and_that_of_the_work_comes_first() -> None
         raise KeyError("meanwhile")
 
     with pytest.raises(ValueError, match="the work"):
-        beside(wrong, lambda: None)
+        run_in_parallel(wrong, lambda: None)
     with pytest.raises(KeyError, match="meanwhile"):
-        beside(lambda: None, worse)
+        run_in_parallel(lambda: None, worse)
     with pytest.raises(ValueError, match="the work"):
-        beside(wrong, worse)
+        run_in_parallel(wrong, worse)

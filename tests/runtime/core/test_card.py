@@ -144,9 +144,9 @@ def test_a_length_that_lies_asks_for_no_memory(tmp_path: Path) -> None:
 
 
 def test_cards_of_equal_content_are_equal_text() -> None:
-    from runtime.core.model.card import encode
+    from runtime.core.model.card import encode_card
 
-    assert encode({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
+    assert encode_card({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
     with pytest.raises(ValueError):
-        encode({"a": float("nan")})
-    assert json.loads(encode({"name": "é"})) == {"name": "é"}
+        encode_card({"a": float("nan")})
+    assert json.loads(encode_card({"name": "é"})) == {"name": "é"}

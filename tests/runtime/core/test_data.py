@@ -12,8 +12,8 @@ import pytest
 
 from runtime.commands.sets.check import check_dataset, list_datasets
 from runtime.core.base.errors import PlifError
-from runtime.core.data import names_of_sets, open_dataset
-from runtime.core.events import EVENT_DTYPE, frames_of, read_events, write_nmnist
+from runtime.core.data import dataset_names, open_dataset
+from runtime.core.events import EVENT_DTYPE, make_frames, read_events, write_nmnist
 from runtime.datasets.idx_images.idx import read_idx
 from runtime.datasets.nmnist_sim.simulate_nmnist import simulate_nmnist
 from runtime.datasets.simulated_camera.simulated_set import NOTE
@@ -151,7 +151,7 @@ def test_nmnist_comes_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     data = open_dataset(f"nmnist:{tmp_path}", framing=FRAMING, shape=(2, 34, 34))
     assert [Path(data.path(i)).stem for i in range(4)] == ["00001", "00009", "00010", "00100"]
     assert [data.classes[data.label(i)] for i in range(4)] == ["7", "7", "2", "0"]
-    expected = frames_of(some_events(seed=0), FRAMING, (2, 34, 34), (34, 34))
+    expected = make_frames(some_events(seed=0), FRAMING, (2, 34, 34), (34, 34))
     assert np.array_equal(data.sample(0), expected) and data.sample(0).sum() == 40
 
 
@@ -236,7 +236,7 @@ def test_a_folder_reads_other_formats_and_resizes_as_the_framing_says(tmp_path: 
     write_nmnist(tmp_path / "b" / "1.bs2", events)
     data = open_dataset(f"folder:{tmp_path}", framing=FRAMING, shape=(2, 64, 64))
     assert np.array_equal(data.sample(0), data.sample(1)) and data.sample(0).sum() == 60
-    assert np.array_equal(data.sample(0), frames_of(events, FRAMING, (2, 64, 64), (128, 128)))
+    assert np.array_equal(data.sample(0), make_frames(events, FRAMING, (2, 64, 64), (128, 128)))
 
 
 # --- drawn digits ---------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_what_cannot_be_opened_is_explained_in_one_line(spec: str, options: dict
 
 def test_every_set_says_what_it_is_and_its_licence() -> None:
     rows = list_datasets()
-    assert [row["name"] for row in rows] == names_of_sets()
+    assert [row["name"] for row in rows] == dataset_names()
     assert all(row["kind"] in ("events", "static") and row["licence"] and row["source"] for row in rows)
 
 

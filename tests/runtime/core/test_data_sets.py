@@ -17,7 +17,7 @@ import pytest
 from runtime.commands.sets.check import check_dataset
 from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
-from runtime.core.events import frames_of
+from runtime.core.events import make_frames
 from runtime.datasets.cifar10_images.set import CLASSES, ImageDecoder
 from runtime.datasets.dvs128_gesture.set import CLASSES as GESTURES
 from tests.recordings import AEDAT31_HEADER, aedat2_bytes, aedat31_packet
@@ -130,7 +130,7 @@ def test_one_process_without_rights_decodes_many_images_and_survives_those_that_
     with pytest.raises(PlifError, match="it makes Pillow crash"):
         decoder.read(tmp_path / "2.png")
     assert same(2) and decoder._child is not first
-    second, decoder._left = decoder._child, 100
+    second, decoder._budget = decoder._child, 100
     assert same(3) and decoder._child is not second
 
 
@@ -167,7 +167,7 @@ def test_cifar10_dvs_is_split_by_number_and_reads_the_same_from_its_zips(tmp_pat
         assert (len(train), len(test), train.classes) == (30, 20, CLASSES)
         assert [train.label(i) for i in range(20)] == [*range(10), *range(10)]  # number 0 of each class, then number 5
         assert "cifar10_bird_899.aedat" in train.path(22) and "cifar10_ship_900.aedat" in test.path(8)
-        expected = frames_of(written[8, 900], FRAMING, (2, 128, 128), (128, 128), "rotate180")
+        expected = make_frames(written[8, 900], FRAMING, (2, 128, 128), (128, 128), "rotate180")
         assert np.array_equal(test.sample(8), expected) and expected.sum() == 50
     paper = open_dataset(spec, framing=f"{FRAMING},orientation=paper").sample(8)
     assert np.array_equal(paper, expected[..., ::-1])
@@ -290,7 +290,7 @@ def test_what_is_wrong_with_a_gesture_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(PlifError, match="no events from 90000000 to 90000005 us"):
         open_dataset(spec, framing=FRAMING).sample(0)
     labels.unlink()
-    with pytest.raises(PlifError, match=r"user24_lab_labels\.csv: no such file; expected it beside"):
+    with pytest.raises(PlifError, match=r"user24_lab_labels\.csv: no such file; expected it next to"):
         open_dataset(spec, framing=FRAMING)
     (tmp_path / "trials_to_test.txt").write_text("../secret.aedat\n")
     with pytest.raises(PlifError, match=r"'\.\./secret\.aedat' is not the name"):

@@ -149,7 +149,7 @@ def test_what_rules_kept_is_taken_or_refused_whatever_it_holds(decide: str, rese
     rng, asked = np.random.default_rng(0), Asked(decide, 3, 10, reset, other=True)
     for _ in range(9):
         asked.add((5, 2, 0))
-    kept, refused = asked.rules.kept, 0
+    kept, refused = asked.rules.saved_state, 0
     edges = (
         np.array([0, 1, -1, 1 << 62, -(1 << 63), 3], np.int64).tobytes()
         + np.array([np.nan, np.inf, -1.0, 0.1]).tobytes()
@@ -158,12 +158,12 @@ def test_what_rules_kept_is_taken_or_refused_whatever_it_holds(decide: str, rese
         edited, at, what = kept.copy(), 8 * int(rng.integers(len(kept) // 8)), 8 * int(rng.integers(10))
         edited[at : at + 8] = np.frombuffer(edges[what : what + 8], np.uint8)
         try:
-            asked.rules.kept = edited
+            asked.rules.saved_state = edited
         except PlifError as error:
             refused += 1
             assert str(error).startswith("plif_restore: ")
             continue
         assert asked.add((1, 0, 0)) in (None, 0, 1, 2) and np.isfinite(asked.share)
     assert refused > 100  # most of the bytes belong to rows that this session does not have
-    asked.rules.kept = kept
-    assert (asked.rules.kept == kept).all()
+    asked.rules.saved_state = kept
+    assert (asked.rules.saved_state == kept).all()

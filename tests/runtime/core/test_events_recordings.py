@@ -276,7 +276,7 @@ def test_every_event_of_every_recording_is_accounted_for(recording: Path, framin
     frames = SourceFramer(source, framing, (2, 32, 32))
     in_frames = 0
     for frame in frames:
-        assert frames.account.waiting == frame.events + frames.framer.time.waiting
+        assert frames.account.waiting == frame.events + frames.framer.time_state.waiting
         frames.account.add(used=frame.events)
         in_frames += frame.events
         assert frame.x.sum() == frame.events or "T=16" in framing  # a repeated frame shows events counted before
@@ -292,7 +292,7 @@ def test_the_gaps_of_the_genx320_recording_are_discontinuities_and_not_empty_fra
     made = list(frames)
     marked = [frame for frame in made if frame.discontinuity]
     assert len(marked) == 2
-    assert frames.framer.time.gaps == 2
+    assert frames.framer.time_state.gaps == 2
     account = frames.account
     assert (account.late, account.invalid, account.waiting) == (3, 9, 741254)
     assert sum(frame.events for frame in made) == 741254

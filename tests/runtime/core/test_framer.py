@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.core.base.errors import PlifError
-from runtime.core.events import EVENT_DTYPE, frames_of, make_events
+from runtime.core.events import EVENT_DTYPE, make_events, make_frames
 from runtime.core.events.account import Account
 from runtime.core.events.frame import Frame
 from runtime.core.events.framer import Extent, Framer
@@ -68,7 +68,7 @@ def test_how_a_recording_is_split_changes_no_frame(text: str, seed: int) -> None
         frames: list[Frame] = []
         for piece in np.split(events, split):
             frames += framer.push(piece)
-            assert framer.account.waiting == sum(frame.events for frame in frames) + framer.time.waiting
+            assert framer.account.waiting == sum(frame.events for frame in frames) + framer.time_state.waiting
         frames += framer.close()
         assert rows(frames) == expected
         step(framer, frames)
@@ -82,7 +82,7 @@ def test_frames_of_is_the_framer(text: str) -> None:
     events = stream(3)
     framer = Framer(text, SHAPE, SENSOR)
     frames = framer.push(events) + framer.close()
-    x = frames_of(events, text, SHAPE, SENSOR)
+    x = make_frames(events, text, SHAPE, SENSOR)
     assert x.dtype == np.float32
     assert np.array_equal(x, np.stack([frame.x for frame in frames]))
 
@@ -93,16 +93,16 @@ def test_frames_of_is_the_framer(text: str) -> None:
 @pytest.mark.parametrize(("total", "T"), [(4681, 16), (100, 10), (7, 3), (1, 1), (16, 16), (17, 16)])
 def test_count_slices_are_those_of_equation_s1(total: int, T: int) -> None:
     events = make_events(np.arange(total), np.zeros(total), np.zeros(total), np.ones(total))
-    x = frames_of(events, f"count:T={T}", (2, 1, 1), (1, 1))
+    x = make_frames(events, f"count:T={T}", (2, 1, 1), (1, 1))
     quota = total // T
     assert x[:, 1, 0, 0].tolist() == [quota] * (T - 1) + [total - quota * (T - 1)]
 
 
 def test_fewer_events_than_slices_all_stand_in_the_last_one() -> None:
     events = make_events([5, 6, 7], [0, 0, 0], [0, 0, 0], [1, 1, 0])
-    x = frames_of(events, "count:T=5", (2, 1, 1), (1, 1))
+    x = make_frames(events, "count:T=5", (2, 1, 1), (1, 1))
     assert x[:, :, 0, 0].tolist() == [[0, 0]] * 4 + [[1, 2]]
-    assert frames_of(events[:0], "count:T=5", (2, 1, 1), (1, 1)).shape == (5, 2, 1, 1)
+    assert make_frames(events[:0], "count:T=5", (2, 1, 1), (1, 1)).shape == (5, 2, 1, 1)
 
 
 def test_count_takes_file_order_and_no_event_is_late() -> None:
@@ -156,9 +156,9 @@ def test_a_frame_by_number_ends_at_its_last_event_or_at_the_time() -> None:
 
 def test_a_short_recording_is_padded_to_exactly_t_frames() -> None:
     events = make_events([0, 1, 10, 20], [0, 1, 1, 0], [0] * 4, [True] * 4)
-    repeat = frames_of(events, "duration:10us,T=5", (1, 1, 2), (2, 1))
+    repeat = make_frames(events, "duration:10us,T=5", (1, 1, 2), (2, 1))
     assert repeat[:, 0, 0].tolist() == [[1, 1], [0, 1], [0, 1], [0, 1], [0, 1]]
-    zero = frames_of(events, "duration:10us,T=5,pad=zero", (1, 1, 2), (2, 1))
+    zero = make_frames(events, "duration:10us,T=5,pad=zero", (1, 1, 2), (2, 1))
     assert zero[:, 0, 0].tolist() == [[1, 1], [0, 1], [1, 0], [0, 0], [0, 0]]
     framer = Framer("duration:10us,T=5", (1, 1, 2), (2, 1))
     step(framer, framer.push(events) + framer.close())
@@ -166,8 +166,8 @@ def test_a_short_recording_is_padded_to_exactly_t_frames() -> None:
 
 
 def test_a_recording_shorter_than_one_frame_repeats_what_there_is() -> None:
-    assert frames_of(at(1, 2), "duration:1s,T=3", (1, 1, 1), (1, 1)).ravel().tolist() == [2, 2, 2]
-    assert frames_of(at(), "duration:1s,T=3", (1, 1, 1), (1, 1)).ravel().tolist() == [0, 0, 0]
+    assert make_frames(at(1, 2), "duration:1s,T=3", (1, 1, 1), (1, 1)).ravel().tolist() == [2, 2, 2]
+    assert make_frames(at(), "duration:1s,T=3", (1, 1, 1), (1, 1)).ravel().tolist() == [0, 0, 0]
 
 
 def test_events_beyond_t_frames_are_filtered() -> None:
@@ -189,7 +189,7 @@ def test_ten_thousand_discontinuities_stay_fast() -> None:
     t = np.arange(60_000) % 2 * 5_000_000
     framer = Framer("duration:10ms", (1, 1, 1), (1, 1))
     assert len(framer.push(at(*t.tolist())) + framer.close()) == 60_000
-    assert framer.time.gaps == 59_999
+    assert framer.time_state.gaps == 59_999
 
 
 def test_a_closed_framer_takes_no_more_events() -> None:
@@ -206,7 +206,7 @@ def test_a_closed_framer_takes_no_more_events() -> None:
 def landing(
     options: str, x: int, y: int, shape: tuple[int, int, int], sensor: tuple[int, int], upright: str = "identity"
 ) -> list[int]:
-    frame = frames_of(make_events([0], [x], [y], [True]), f"count:T=1{options}", shape, sensor, upright)[0]
+    frame = make_frames(make_events([0], [x], [y], [True]), f"count:T=1{options}", shape, sensor, upright)[0]
     return np.argwhere(frame).ravel().tolist()
 
 
@@ -241,14 +241,14 @@ def test_exchanged_axes_also_exchange_the_sides_of_a_sensor_that_is_not_square()
 
 def test_one_channel_adds_both_polarities_and_three_are_refused() -> None:
     events = make_events([0, 1], [0, 0], [0, 0], [True, False])
-    assert frames_of(events, "count:T=1", (1, 1, 1), (1, 1)).ravel().tolist() == [2]
+    assert make_frames(events, "count:T=1", (1, 1, 1), (1, 1)).ravel().tolist() == [2]
     with pytest.raises(PlifError, match="3 channels"):
-        frames_of(events, "count:T=1", (3, 1, 1), (1, 1))
+        make_frames(events, "count:T=1", (3, 1, 1), (1, 1))
 
 
 def test_binary_frames_say_whether_there_was_an_event() -> None:
     events = make_events([0, 1, 2], [0, 0, 1], [0, 0, 0], [True, True, False])
-    assert frames_of(events, "count:T=1,value=binary", (2, 1, 2), (2, 1))[0].ravel().tolist() == [0, 1, 1, 0]
+    assert make_frames(events, "count:T=1,value=binary", (2, 1, 2), (2, 1))[0].ravel().tolist() == [0, 1, 1, 0]
 
 
 def test_the_account_balances_only_when_every_event_stands_somewhere() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.core.base.errors import PlifError
 from runtime.core.events.framing import Framing
-from runtime.core.model.card import MOST_STEPS
+from runtime.core.model.card import MAX_STEPS
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_whatever_is_printed_is_read_back_the_same() -> None:
         }
         view = {name: str(value) for name, value in view.items()}
         number, us = int(random.integers(1, 10**6)), int(random.integers(1, 10**7))
-        T = int(random.integers(1, MOST_STEPS + 1))
+        T = int(random.integers(1, MAX_STEPS + 1))
         for framing in (
             Framing("count", T=T, **view),
             Framing("duration", duration_us=us, **view),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plif_export.precisions.rounded_weights.whole_numbers import find_grid, named
-from runtime.core.model.grids import GRIDS, WIDTHS, bits_of, pack, unpack
+from plif_export.precisions.rounded_weights.whole_numbers import describe_grids, find_grid
+from runtime.core.model.grids import GRIDS, WIDTHS, count_bits, pack, unpack
 
 RNG = np.random.default_rng
 
@@ -38,7 +38,7 @@ def test_a_grid_is_found_with_exactly_its_scales(bits: int, channels: bool) -> N
             whole, scale, weight = on_grid(bits, least, channels, seed)
             found = find_grid(weight)
             assert found is not None and np.array_equal(found[0], whole) and np.array_equal(found[1], scale)
-            assert named({"conv": weight}) == {"conv": f"{bits} bits a {'channel' if channels else 'tensor'}"}
+            assert describe_grids({"conv": weight}) == {"conv": f"{bits} bits a {'channel' if channels else 'tensor'}"}
             assert find_grid(weight, bits=bits // 2) is None
 
 
@@ -68,8 +68,8 @@ def test_other_weights_are_on_no_grid() -> None:
     unknown[0, 0, 0, 0], large[0, 0, 0, 0] = np.nan, np.inf
     for other in (RNG(0).normal(size=(12, 6, 3, 3)).astype(np.float32), moved, unknown, unknown * 0, large):
         with np.errstate(invalid="ignore"):
-            assert find_grid(other) is None and named({"conv": other}) == {}
-    assert bits_of(whole) == 8 and named({"fc": np.zeros((2, 3), np.float32)}) == {"fc": "2 bits a tensor"}
+            assert find_grid(other) is None and describe_grids({"conv": other}) == {}
+    assert count_bits(whole) == 8 and describe_grids({"fc": np.zeros((2, 3), np.float32)}) == {"fc": "2 bits a tensor"}
 
 
 def test_a_channel_of_zeros_has_any_scale_and_one_weight_is_a_scale() -> None:
@@ -80,7 +80,7 @@ def test_a_channel_of_zeros_has_any_scale_and_one_weight_is_a_scale() -> None:
 
 
 def test_the_precisions_are_told_once() -> None:
-    assert {name: (grid.bits, grid.most) for name, grid in GRIDS.items()} == {
+    assert {name: (grid.bits, grid.max_level) for name, grid in GRIDS.items()} == {
         "int8": (8, 127),
         "int4": (4, 7),
         "ternary": (2, 1),

@@ -14,7 +14,7 @@ from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
 from runtime.core.base.errors import PlifError
 from runtime.core.stream.decide import Rules
-from runtime.native.rules import find_other
+from runtime.native.rules import find_other_class
 from tests.rules import Asked
 
 A, B, OTHER = 0, 1, 2
@@ -57,7 +57,7 @@ def test_it_ends_when_its_own_evidence_is_gone() -> None:
 
 
 def test_without_a_class_for_other_every_class_is_a_gesture() -> None:
-    assert find_other(["a", "other_gestures"]) == 1 and find_other(["0", "1"]) is None
+    assert find_other_class(["a", "other_gestures"]) == 1 and find_other_class(["0", "1"]) is None
     assert Asked("own", 3, 10).add((0, 0, 9), DT) == OTHER
 
 

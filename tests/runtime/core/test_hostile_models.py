@@ -160,8 +160,8 @@ ZIPS: dict[str, tuple[Callable[[bytearray], bytes | bytearray], str]] = {
     "another name in its place": (lambda d: patched(d, 30, "B", ord("x")), "another in its place"),
     "another size in its place": (lambda d: patched(d, 18, "I", 5), "another in its place"),
     "compressed in its place": (lambda d: patched(d, 8, "H", 8), "another in its place"),
-    "something behind": (lambda d: d + b"x", "does not end as a zip"),
-    "a comment": (lambda d: patched(d, len(d) - 2, "H", 3) + b"abc", "does not end as a zip"),
+    "something behind": (lambda d: d + b"x", "does not end like a zip"),
+    "a comment": (lambda d: patched(d, len(d) - 2, "H", 3) + b"abc", "does not end like a zip"),
     "something in front": (lambda d: b"xxxx" + d, "is not where it says"),
     "another number of members": (
         lambda d: patched(patched(d, len(d) - 14, "H", 2), len(d) - 12, "H", 2),
@@ -171,11 +171,11 @@ ZIPS: dict[str, tuple[Callable[[bytearray], bytes | bytearray], str]] = {
     "a place beyond the file": (lambda d: patched(d, end_of(d)[1] + 42, "I", 1 << 30), "cannot be opened"),
     "a directory that is cut": (
         lambda d: patched(d, d.rindex(b"PK\x01\x02") + 32, "H", 9),  # a comment of its last member, and nothing there
-        "its directory is damaged or cut short",
+        "its zip directory is damaged or cut short",
     ),
     "another record in its directory": (
         lambda d: patched(d, d.rindex(b"PK\x01\x02") + 2, "B", 3),
-        "its directory is damaged or cut short",
+        "its zip directory is damaged or cut short",
     ),
     "a size in 64 bits that is missing": (
         lambda d: patched(patched(d, end_of(d)[1] + 20, "I", 2**32 - 1), end_of(d)[1] + 24, "I", 2**32 - 1),
@@ -458,8 +458,8 @@ def test_an_onnx_file_of_more_bytes_than_any_or_with_a_length_behind_its_end_is_
     assert read_card(path)
     path.write_bytes(whole + doc[:-1])
     refused(read_card, path, "is not an ONNX file, or was cut short")
-    os.truncate(path, onnx_wire.MOST_BYTES + 1)  # and no room on the disk
-    refused(read_card, path, f"{onnx_wire.MOST_BYTES + 1} bytes; an ONNX file has at most")
+    os.truncate(path, onnx_wire.MAX_BYTES + 1)  # and no room on the disk
+    refused(read_card, path, f"{onnx_wire.MAX_BYTES + 1} bytes; an ONNX file has at most")
 
 
 @pytest.mark.parametrize("name", ("a tag of too many bytes", "a graph of too many bytes", "a length of too many bytes"))

@@ -16,14 +16,14 @@ from plif_export import export
 from plif_train.core.loop import checkpoint
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.artifacts.plif_file.program import contents_of
+from runtime.artifacts.plif_file.program import hash_contents
 from runtime.core.cli.main import run
-from runtime.core.events import Account, frames_of, make_events, open_source
-from runtime.core.events.framing import Framing, framing_of
-from runtime.core.model.card import encode, read_card
-from runtime.core.model.digest import seal
+from runtime.core.events import Account, make_events, make_frames, open_source
+from runtime.core.events.framing import Framing, resolve_framing
+from runtime.core.model.card import encode_card, read_card
+from runtime.core.model.digest import write_digest
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.native.rules import view_of
+from runtime.native.rules import make_view_tables
 from runtime.sources.push import PushSource
 from tests.larger import BINARY, LARGE, SMALL, events_of_camera, saved, streamed, written
 from tests.libplif import CSession, Handle
@@ -58,7 +58,7 @@ def test_a_pixel_of_any_sensor_lands_where_the_specification_says(
     for resize, form, orientation in views:
         line = f"count:T=1,resize={resize},shape={form},orientation={orientation}"
         said = framing.parse(line)
-        of_x, of_y, of_p = view_of(line, shape, sensor, 0)
+        of_x, of_y, of_p = make_view_tables(line, shape, sensor, 0)
         places = [
             np.concatenate((rng.choice(np.flatnonzero(of >= 0), 40), rng.integers(0, len(of), 40)))
             for of in (of_x, of_y)
@@ -70,10 +70,10 @@ def test_a_pixel_of_any_sensor_lands_where_the_specification_says(
 
 def test_nearest_shows_each_cell_the_pixel_in_its_middle_and_every_cell_has_one() -> None:
     for (width, height), (_, h, w) in product(SENSORS[:3], SHAPES):
-        of_x, of_y, _ = view_of("count:T=1,resize=nearest", (1, h, w), (width, height), 0)
+        of_x, of_y, _ = make_view_tables("count:T=1,resize=nearest", (1, h, w), (width, height), 0)
         assert np.flatnonzero(of_x >= 0).tolist() == [(2 * i + 1) * width // (2 * w) for i in range(w)]
         assert of_x[of_x >= 0].tolist() == [*range(w)] and of_y[of_y >= 0].tolist() == [w * i for i in range(h)]
-    fewer = [view_of(f"count:T=1,resize={how}", (2, 128, 128), (34, 200), 0)[0] for how in ("nearest", "sum")]
+    fewer = [make_view_tables(f"count:T=1,resize={how}", (2, 128, 128), (34, 200), 0)[0] for how in ("nearest", "sum")]
     np.testing.assert_array_equal(*fewer)
 
 
@@ -83,8 +83,8 @@ def test_the_square_is_that_of_the_filter_whichever_way_the_picture_is_turned() 
     assert 2000 < len(cut) < 2500
     for more, how in product(("", ",orientation=sj", ",orientation=paper", ",orientation=upright"), ("sum", "nearest")):
         line = f"duration:1s,resize={how}{more}"
-        (found,) = frames_of(events, f"{line},shape=square", shape, (131, 97), "rotate90")
-        np.testing.assert_array_equal(found, frames_of(cut, line, shape, (97, 97), "rotate90")[0])
+        (found,) = make_frames(events, f"{line},shape=square", shape, (131, 97), "rotate90")
+        np.testing.assert_array_equal(found, make_frames(cut, line, shape, (97, 97), "rotate90")[0])
         assert found.sum() == len(cut) if how == "sum" else 0 < found.sum() < len(cut)
 
 
@@ -101,7 +101,7 @@ def test_words_of_evt3_make_the_frames_and_the_account_of_the_specification(
 ) -> None:
     rng, path = np.random.default_rng(1), tmp_path / "a.raw"
     events = some_events(600, width=sensor[0], height=sensor[1], last_us=60_000)
-    shown = [np.flatnonzero(of >= 0) for of in view_of("count:T=1,resize=nearest", SHAPES[0], sensor, 0)[:2]]
+    shown = [np.flatnonzero(of >= 0) for of in make_view_tables("count:T=1,resize=nearest", SHAPES[0], sensor, 0)[:2]]
     for axis, places in zip("xy", shown, strict=True):  # half of them in rows and columns that are shown
         events[axis][::2] = rng.choice(places, 300)
     path.write_bytes(evt3_bytes(events).replace(b"height=720;width=1280", b"width=%d;height=%d" % sensor))
@@ -161,7 +161,7 @@ def test_auto_is_nearest_where_single_pixels_were_learned_in_python_and_in_c(
 
 def test_a_card_without_a_word_means_sum_and_keeps_its_text(folder: Path, events: np.ndarray, tmp_path: Path) -> None:
     card, path = read_card(folder / "own.plif"), folder / "own.plif"
-    assert card["framing"] == BINARY and str(framing_of(card)) == f"{BINARY},resize=sum"
+    assert card["framing"] == BINARY and str(resolve_framing(card)) == f"{BINARY},resize=sum"
     before, summary = streamed(runtime.load(path), events)
     assert summary["framing"] == f"{BINARY},resize=sum" and summary["events_not_shown"] == 0
     assert before == streamed(runtime.load(path), events, framing=f"{BINARY},resize=sum")[0] == in_c(path, events)[0]
@@ -176,12 +176,12 @@ def test_a_card_without_a_word_means_sum_and_keeps_its_text(folder: Path, events
 
 def test_in_c_a_plif_file_that_says_no_size_runs_as_it_did(folder: Path, events: np.ndarray, tmp_path: Path) -> None:
     path = folder / "own.plif"
-    sections, facts = plif_file.take_apart(path, path.read_bytes())
+    sections, facts = plif_file.split_file(path, path.read_bytes())
     place = plif_file.FACTS.index("native")
     card, old = json.loads(sections.pop("card")), (*facts[:place], 0, *facts[place + 1 :])
     assert facts[place] == 1
-    seal(card, contents_of(path, sections, old))
-    (tmp_path / "old.plif").write_bytes(plif_file.pack(encode(card), sections, old))
+    write_digest(card, hash_contents(path, sections, old))
+    (tmp_path / "old.plif").write_bytes(plif_file.pack_file(encode_card(card), sections, old))
     assert in_c(tmp_path / "old.plif", events) == in_c(path, events)
     assert in_c(tmp_path / "old.plif", events, framing=BINARY) == in_c(path, events, framing=f"{BINARY},resize=sum")
 
@@ -218,7 +218,7 @@ def test_a_summary_says_how_much_is_shown(
     assert run([*call, f"{BINARY},shape=square", "--json", "--filter", "roi:0:0:50:40"]) == 0  # first; its square then
     filtered = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
     in_roi = (events["x"] < 50) & (events["y"] < 40)
-    of_x, of_y, _ = view_of("count:T=1,resize=nearest,shape=square", (2, 34, 34), (50, 40), 0)
+    of_x, of_y, _ = make_view_tables("count:T=1,resize=nearest,shape=square", (2, 34, 34), (50, 40), 0)
     shown = [(of_x[x] + of_y[y]) >= 0 for x, y in zip(events["x"][in_roi], events["y"][in_roi], strict=True)]
     assert (filtered["events_used"], filtered["events_not_shown"]) == (sum(shown), len(shown) - sum(shown))
     assert run([*call, "duration:9ms"]) == 0

@@ -16,7 +16,7 @@ import runtime
 from plif_export import export
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.artifacts.plif_file.program import contents_of
+from runtime.artifacts.plif_file.program import hash_contents
 from runtime.core.base.errors import PlifError
 from runtime.core.events import make_events, open_source
 from runtime.core.events.framer import Framer
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 FRAMINGS = (
     *(
         "duration:20ms",
@@ -344,9 +344,9 @@ def test_what_is_wrong_is_said(digits_plif: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_an_empty_plif_cpu_is_none_in_c_and_in_python(digits_plif: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fastest = native.choose_path()
+    fastest = native.choose_cpu_path()
     monkeypatch.setenv("PLIF_CPU", "")
-    assert native.choose_path() == fastest
+    assert native.choose_cpu_path() == fastest
     Handle(digits_plif).close()
 
 
@@ -368,7 +368,7 @@ def test_a_network_that_needs_an_upright_view_gets_one(tmp_path: Path, digits_pl
 def test_the_digest_of_a_file_without_an_early_exit_or_a_rule_is_that_of_files_from_before_there_was_one(
     digits_plif: Path,
 ) -> None:
-    sections, facts = plif_file.take_apart(digits_plif, digits_plif.read_bytes())
+    sections, facts = plif_file.split_file(digits_plif, digits_plif.read_bytes())
     assert (
         plif_file.FACTS[-4:] == ("exit", "decide", "native", "keeps")
         and facts[-4:] == (0, 0, 0, 0)
@@ -384,4 +384,4 @@ def test_the_digest_of_a_file_without_an_early_exit_or_a_rule_is_that_of_files_f
         said = (*facts[:-4], *added)
         packed = struct.pack(f"<{kept}i", *said[:kept])
         old = hashlib.sha256(sections["strings"] + sections["states"] + packed).hexdigest()
-        assert contents_of(digits_plif, sections, said).parts["facts"] == old
+        assert hash_contents(digits_plif, sections, said).parts["facts"] == old

@@ -132,7 +132,7 @@ def test_a_c_program_decides_what_plif_stream_decides_on_every_path(
     for recording in recordings:
         said = streamed(digits_plif, recording)
         assert len(said) > 1_000 and len({line.split()[4] for line in said}) > 1
-        for path in native.paths():
+        for path in native.cpu_paths():
             assert installed.run(digits_plif, recording, PLIF_CPU=path) == said, path
 
 
@@ -271,7 +271,7 @@ def test_each_compiler_builds_it_below_500_kb(
     assert library.stat().st_size <= 500_000
     program = Installed(tmp_path / "usr", compiled(tmp_path / "usr", EXAMPLES / "decide.c", tmp_path / "decide"))
     said = streamed(digits_plif, recordings[0])
-    for path in native.paths():
+    for path in native.cpu_paths():
         assert program.run(digits_plif, recordings[0], PLIF_CPU=path) == said
 
 
@@ -292,7 +292,7 @@ def test_files_that_lie_find_nothing_under_sanitizers(
     np.random.default_rng(0).random((9, 2, 34, 34), np.float32).tofile(tmp_path / "frames.f32")
     stepped = subprocess.run([step, digits_plif, tmp_path / "frames.f32"], capture_output=True, text=True)
     assert stepped.returncode == 0 and len(stepped.stdout.splitlines()) == 9, stepped.stderr[-2000:]
-    for path in native.paths():
+    for path in native.cpu_paths():
         environment = {**os.environ, "PLIF_CPU": path}
         done = subprocess.run(
             [decide, digits_plif, recordings[0]], env=environment, capture_output=True, text=True, timeout=300

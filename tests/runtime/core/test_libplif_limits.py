@@ -18,8 +18,8 @@ from runtime.artifacts.plif_file import file as plif_file
 from runtime.core.base.errors import PlifError
 from runtime.core.events import make_events
 from runtime.core.events.framer import Framer
-from runtime.core.model.records import as_map
-from runtime.engines.event_program.layout import lanes
+from runtime.core.model.records import to_map_shape
+from runtime.engines.event_program.layout import count_lanes
 from tests.libplif import CSession, Handle, library
 from tests.networks import digits_network
 
@@ -47,11 +47,11 @@ Change = Callable[[dict[str, bytes], dict[str, int], dict[str, Any]], None]
 
 def forged(source: Path, target: Path, change: Change) -> Path:
     """The file with other facts, all hashes right. change: (sections, facts of the header, card), which it edits."""
-    sections, facts = plif_file.take_apart(source, source.read_bytes())
+    sections, facts = plif_file.split_file(source, source.read_bytes())
     named, card = dict(zip(plif_file.FACTS, facts, strict=True)), json.loads(sections.pop("card"))
     del card["digest"]
     change(sections, named, card)
-    target.write_bytes(plif_file.pack(json.dumps(card), sections, tuple(named.values())))
+    target.write_bytes(plif_file.pack_file(json.dumps(card), sections, tuple(named.values())))
     return target
 
 
@@ -109,8 +109,8 @@ def test_rows_that_need_more_than_a_session_may_take_are_refused_before_they_are
 @pytest.mark.parametrize("preset", ["cifar10-dvs", "dvs128-gesture", "cifar10"])
 def test_64_rows_of_a_network_of_the_paper_are_no_more_than_a_session_may_take(preset: str) -> None:
     layers = plif_train.build(preset).named_layers
-    maps = [as_map(layer.out_shape) for layer in layers if layer.op == "Neuron"]
-    v_floats = (native.c.c_int64 * len(maps))(*(h * w * lanes(c) for c, h, w in maps))
+    maps = [to_map_shape(layer.out_shape) for layer in layers if layer.op == "Neuron"]
+    v_floats = (native.c.c_int64 * len(maps))(*(h * w * count_lanes(c) for c, h, w in maps))
     program = native.Program(
         states=len(maps),
         x_floats=2 * 128 * 128,
@@ -118,7 +118,7 @@ def test_64_rows_of_a_network_of_the_paper_are_no_more_than_a_session_may_take(p
         arena_bytes=1 << 30,
         v_floats=native.c.addressof(v_floats),
     )
-    assert native.refusal("plif_room_check", native.c.byref(program), 64, 1 << 30) is None
+    assert native.find_objection("plif_room_check", native.c.byref(program), 64, 1 << 30) is None
 
 
 def patched(snapshot: bytes, **at: int) -> bytes:

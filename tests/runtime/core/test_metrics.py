@@ -7,7 +7,7 @@ import math
 import pytest
 
 from runtime.core.base.latency import Latencies
-from runtime.core.measure.metrics import class_metrics, list_sha256, macro_f1, wilson
+from runtime.core.measure.metrics import compute_class_metrics, hash_sample_list, macro_f1, wilson_interval
 
 
 def test_the_interval_is_wilson_s() -> None:
@@ -18,12 +18,12 @@ def test_the_interval_is_wilson_s() -> None:
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        assert wilson(right, n) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0
+        assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(0, 0) == (0.0, 1.0) and wilson_interval(7, 7)[1] == 1.0
 
 
 def test_precision_recall_and_f1_are_those_of_a_count_by_hand() -> None:
-    rows = class_metrics([[3, 1, 0], [2, 4, 0], [0, 0, 0]], ["a", "b", "c"])
+    rows = compute_class_metrics([[3, 1, 0], [2, 4, 0], [0, 0, 0]], ["a", "b", "c"])
     assert rows[0] == {"class": "a", "samples": 4, "precision": 0.6, "recall": 0.75, "f1": pytest.approx(2 / 3)}
     assert rows[1] == {"class": "b", "samples": 6, "precision": 0.8, "recall": pytest.approx(2 / 3), "f1": 8 / 11}
     assert rows[2] == {"class": "c", "samples": 0, "precision": None, "recall": None, "f1": None}
@@ -32,10 +32,10 @@ def test_precision_recall_and_f1_are_those_of_a_count_by_hand() -> None:
 
 
 def test_the_hash_of_a_list_knows_order_and_classes_but_not_the_folder() -> None:
-    one = list_sha256([("/data/x/0.bin", 0), ("/data/x/1.bin", 1)], "/data")
-    assert one == list_sha256([("/mnt/x/0.bin", 0), ("/mnt/x/1.bin", 1)], "/mnt/")
+    one = hash_sample_list([("/data/x/0.bin", 0), ("/data/x/1.bin", 1)], "/data")
+    assert one == hash_sample_list([("/mnt/x/0.bin", 0), ("/mnt/x/1.bin", 1)], "/mnt/")
     for other in ([("x/1.bin", 1), ("x/0.bin", 0)], [("x/0.bin", 0), ("x/1.bin", 0)], [("x/0.bin", 0)]):
-        assert one != list_sha256(other)
+        assert one != hash_sample_list(other)
 
 
 def test_the_interval_of_a_percentile_is_that_of_the_textbooks() -> None:

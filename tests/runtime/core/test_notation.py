@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.core.base.errors import PlifError
-from runtime.core.model.notation import NotationError, name_layers, parse
+from runtime.core.model.notation import NotationError, name_layers, parse_notation
 
 TABLE_S1 = {
     "{c128k3s1-BN-PLIF-MPk2s2}*2-DP-FC2048-PLIF-DP-FC100-PLIF-APk10s10": (1, 28, 28),
@@ -17,16 +17,18 @@ TABLE_S1 = {
 
 @pytest.mark.parametrize("text", TABLE_S1)
 def test_the_strings_of_table_S1_print_back_unchanged(text: str) -> None:
-    assert str(parse(text)) == text
+    assert str(parse_notation(text)) == text
 
 
 @pytest.mark.parametrize("text", ["c32k2s2-LIF", "{c8k5s3-IF-APk2s1}*3-FC7-IF", "BN-c1k1s1-PLIF-DP-FC2"])
 def test_general_kernels_strides_pools_and_neurons_print_back_unchanged(text: str) -> None:
-    assert str(parse(text)) == text
+    assert str(parse_notation(text)) == text
 
 
 def test_the_gesture_network_has_the_layers_and_shapes_of_the_authors_code() -> None:
-    steps = name_layers(parse("{c128k3s1-BN-PLIF-MPk2s2}*5-DP-FC512-PLIF-DP-FC110-PLIF-APk10s10"), (2, 128, 128))
+    steps = name_layers(
+        parse_notation("{c128k3s1-BN-PLIF-MPk2s2}*5-DP-FC512-PLIF-DP-FC110-PLIF-APk10s10"), (2, 128, 128)
+    )
     assert [s.name for s in steps][-9:] == [
         "conv5_pool",
         "flatten",
@@ -44,7 +46,7 @@ def test_the_gesture_network_has_the_layers_and_shapes_of_the_authors_code() -> 
 
 def test_padding_is_half_an_odd_kernel_and_none_for_an_even_one() -> None:
     for text, shape in (("c4k3s1-IF", (4, 9, 9)), ("c4k5s2-IF", (4, 5, 5)), ("c4k2s2-IF", (4, 4, 4))):
-        assert name_layers(parse(text), (1, 9, 9))[0].out_shape == shape
+        assert name_layers(parse_notation(text), (1, 9, 9))[0].out_shape == shape
 
 
 @pytest.mark.parametrize(
@@ -67,14 +69,14 @@ def test_padding_is_half_an_odd_kernel_and_none_for_an_even_one() -> None:
 )
 def test_errors_point_at_the_character(text: str, character: int) -> None:
     with pytest.raises(NotationError) as error:
-        parse(text)
+        parse_notation(text)
     assert error.value.position == character - 1
     assert f"character {character}:" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_short_string_cannot_ask_for_a_billion_layers() -> None:
     with pytest.raises(NotationError, match="more than 10000 layers"):
-        parse("{{{BN}*1000}*1000}*1000")
+        parse_notation("{{{BN}*1000}*1000}*1000")
 
 
 @pytest.mark.parametrize(
@@ -89,4 +91,4 @@ def test_a_short_string_cannot_ask_for_a_billion_layers() -> None:
 )
 def test_layers_that_do_not_fit_are_named(text: str, problem: str) -> None:
     with pytest.raises(PlifError, match=problem):
-        name_layers(parse(text), (2, 12, 12))
+        name_layers(parse_notation(text), (2, 12, 12))

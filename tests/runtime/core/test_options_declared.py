@@ -17,26 +17,26 @@ import pytest
 
 import runtime
 from runtime.core.base.errors import PlifError
-from runtime.core.base.options import options_of
-from runtime.core.cli.commands import records_of
-from runtime.core.cli.main import app, commands, run
+from runtime.core.base.options import list_options
+from runtime.core.cli.commands import find_records
+from runtime.core.cli.main import app, list_all_commands, run
 from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
 CALLS = {
-    "eval": ("runtime.core.measure.evaluate.judge:judge", {"Opening", "Output", "InsteadOptions", "GateOptions"}),
-    "predict": ("runtime.commands.predict.unlabelled:predict", {"Opening", "Output"}),
-    "stream": ("runtime.core.api:Model.stream", {"Opening", "Output", "WatchOptions"}),
+    "eval": ("runtime.core.measure.evaluate.judge:judge", {"OpenOptions", "Output", "InsteadOptions", "GateOptions"}),
+    "predict": ("runtime.commands.predict.unlabelled:predict", {"OpenOptions", "Output"}),
+    "stream": ("runtime.core.api:Model.stream", {"OpenOptions", "Output", "WatchOptions"}),
     "send": ("runtime.commands.send.recording:send", {"Output"}),
-    "bench": ("runtime.commands.bench.table:bench", {"Output", "InsteadOfBench"}),
+    "bench": ("runtime.commands.bench.table:bench", {"Output", "ReplacementOptions"}),
     "export": ("plif_export.core.pipeline:export", {"Output"}),
     "verify": ("plif_export.core.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
     "check": ("plif_export.commands.supported.layers:check_file", {"Output"}),
     "paper figures": ("plif_train.commands.paper_figures.subject:open_subject", {"Output", "FigureOptions"}),
 }
-CALLS = {name: known for name, known in CALLS.items() if name in commands()}
+CALLS = {name: known for name, known in CALLS.items() if name in list_all_commands()}
 OTHER_CALLS = {
-    "Opening": "runtime.core.api:load",
+    "OpenOptions": "runtime.core.api:load",
     "NmnistSource": "runtime.datasets.nmnist_sim.simulate_nmnist:simulate_nmnist",
     "GestureOptions": "runtime.datasets.gesture_sim.simulate_gesture:simulate_gesture",
     "MotionOptions": "runtime.datasets.motion.simulate_motion:simulate_motion",
@@ -62,11 +62,11 @@ NOT_YET = ("train",)  # declares its options itself
 
 
 def command_of(name: str) -> Any:
-    return commands()[name].load(commands()[name].run)
+    return list_all_commands()[name].load(list_all_commands()[name].run)
 
 
 def record_fields(name: str) -> dict[str, Field[Any]]:
-    return {each.name: each for record in records_of(command_of(name)).values() for each in options_of(record)}
+    return {each.name: each for record in find_records(command_of(name)).values() for each in list_options(record)}
 
 
 def call(place: str) -> inspect.Signature:
@@ -77,7 +77,7 @@ def call(place: str) -> inspect.Signature:
     return inspect.signature(found)
 
 
-ALL = [name for name in commands() if name not in NOT_YET]
+ALL = [name for name in list_all_commands() if name not in NOT_YET]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -99,8 +99,8 @@ def test_no_option_is_declared_in_two_places() -> None:
     places: dict[str, set[str]] = defaultdict(set)
     said: dict[str, set[str]] = defaultdict(set)
     for name in ALL:
-        for record in records_of(command_of(name)).values():
-            for each in options_of(record):
+        for record in find_records(command_of(name)).values():
+            for each in list_options(record):
                 owner = next(one for one in record.__mro__ if each.name in vars(one).get("__annotations__", ()))
                 places[each.name].add(f"{owner.__module__}.{owner.__qualname__}")
                 said[each.name].add(each.metadata["help"])
@@ -113,9 +113,9 @@ def test_no_option_is_declared_in_two_places() -> None:
 def test_the_python_call_of_a_command_has_its_options_with_the_same_names_and_defaults(name: str) -> None:
     place, not_of_it = CALLS[name]
     parameters = call(place).parameters
-    for record in records_of(command_of(name)).values():
+    for record in find_records(command_of(name)).values():
         if record.__name__ not in not_of_it:
-            for each in options_of(record):
+            for each in list_options(record):
                 assert each.name in parameters, each.name
                 default = (
                     MISSING
@@ -128,7 +128,7 @@ def test_the_python_call_of_a_command_has_its_options_with_the_same_names_and_de
 @pytest.mark.parametrize("record", OTHER_CALLS)
 def test_records_of_another_call_have_its_names_and_defaults(record: str) -> None:
     parameters = call(OTHER_CALLS[record]).parameters
-    found = {one.__name__: one for name in ALL for one in records_of(command_of(name)).values()}[record]
+    found = {one.__name__: one for name in ALL for one in find_records(command_of(name)).values()}[record]
     for each in fields(found):
         if each.name not in ("triton", "source"):  # which server, and of which images: these must be named
             assert parameters[each.name].default == each.default, each.name
@@ -144,7 +144,7 @@ def test_python_may_give_what_the_command_line_has_as_text_and_both_are_checked(
         runtime.load("none.onnx", threads=0)
     with pytest.raises(PlifError, match="thread=1: there is no such option; did you mean threads"):
         runtime.load("none.onnx", thread=1)
-    assert StreamOptions(decide="sum").given() == {"--decide": "sum"}
+    assert StreamOptions(decide="sum").changed_flags() == {"--decide": "sum"}
 
 
 def test_what_evaluates_nothing_takes_no_option_of_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.core.events import frames_of, make_events
+from runtime.core.events import make_events, make_frames
 from runtime.core.events.framer import Framer
 
 SHAPE, SENSOR = (2, 6, 6), (6, 6)
@@ -22,8 +22,8 @@ def recording(seed: int, n: int = 600, length_us: int = 300_000) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_frame_is_the_sum_of_the_last_pieces(seed: int, value: str) -> None:
     events = recording(seed)
-    pieces = frames_of(events, "duration:10ms", SHAPE, SENSOR)
-    x = frames_of(events, f"duration:40ms,every=10ms,value={value}", SHAPE, SENSOR)
+    pieces = make_frames(events, "duration:10ms", SHAPE, SENSOR)
+    x = make_frames(events, f"duration:40ms,every=10ms,value={value}", SHAPE, SENSOR)
     assert len(x) == len(pieces)
     for n in range(len(x)):
         expected = pieces[max(0, n - 3) : n + 1].sum(0)
@@ -41,7 +41,7 @@ def test_every_event_counts_once_and_spans_are_those_of_the_pieces() -> None:
 
 def test_after_a_gap_the_older_pieces_are_forgotten() -> None:
     events = make_events([0, 12_000, 5_000_000, 5_011_000], [1, 2, 3, 4], [0] * 4, [1] * 4)
-    x = frames_of(events, "duration:30ms,every=10ms", SHAPE, SENSOR)
+    x = make_frames(events, "duration:30ms,every=10ms", SHAPE, SENSOR)
     seen = [np.flatnonzero(frame[1, 0]).tolist() for frame in x]
     assert seen == [[1], [1, 2], [3], [3, 4]]
 
@@ -49,7 +49,7 @@ def test_after_a_gap_the_older_pieces_are_forgotten() -> None:
 @pytest.mark.parametrize(("pad", "expected"), [("repeat", [[1], [1], [1], [1]]), ("zero", [[1], [1, 2], [2], []])])
 def test_padding(pad: str, expected: list[list[int]]) -> None:
     events = make_events([0, 12_000], [1, 2], [0] * 2, [1] * 2)
-    x = frames_of(events, f"duration:20ms,every=10ms,T=4,pad={pad}", SHAPE, SENSOR)
+    x = make_frames(events, f"duration:20ms,every=10ms,T=4,pad={pad}", SHAPE, SENSOR)
     assert [np.flatnonzero(frame[1, 0]).tolist() for frame in x] == expected
 
 
@@ -59,7 +59,7 @@ def test_merged_frames_show_each_event_once(value: str) -> None:
     framing = f"duration:30ms,every=10ms,value={value}"
     framer = Framer(framing, SHAPE, SENSOR)
     frames = framer.push(events) + framer.close()
-    pieces = frames_of(events, "duration:10ms", SHAPE, SENSOR)
+    pieces = make_frames(events, "duration:10ms", SHAPE, SENSOR)
     last = frames[7]
     framer.join(last, frames[6])
     framer.join(last, frames[5])

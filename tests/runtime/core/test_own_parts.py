@@ -16,7 +16,7 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.events import format_names, open_source
-from runtime.core.parts import FILE, parts_of_others, read_part
+from runtime.core.parts import FILE, read_part, third_party_parts
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "own-parts.md").read_text(encoding="utf-8")
@@ -43,9 +43,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """The folder in which the packages of the page lie."""
     install(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    parts_of_others.cache_clear()
+    third_party_parts.cache_clear()
     yield tmp_path
-    parts_of_others.cache_clear()
+    third_party_parts.cache_clear()
     for name in FILES:
         sys.modules.pop(name.partition("/")[0], None)
 

@@ -129,9 +129,9 @@ def test_words_give_the_frames_that_their_events_give(
         for watching in (None, Watching()):
             source = open_source(str(path), sensor=sensor)
             stream = SourceFramer(source, framing, (2, 16, 20), observers=watching and Observers([watching]))
-            assert stream.framer.takes_words
+            assert stream.framer.accepts_words
             frames = [(f.x.tobytes(), f.t_start_us, f.t_end_us, f.events, f.discontinuity) for f in stream]
-            found.append((frames, stream.account, source.notes, source.count(), stream.framer.time.gaps))
+            found.append((frames, stream.account, source.notes, source.count(), stream.framer.time_state.gaps))
         assert found[0] == found[1] and watching.seen == source.count() > 0
         assert stream.account.invalid > 0
 

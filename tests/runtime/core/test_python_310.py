@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.formats.child.children import run_script
+from runtime.formats.child.children import script_command
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.machines
@@ -46,7 +46,7 @@ def test_a_process_of_its_own_imports_nothing_from_the_users_folder(tmp_path: Pa
     (tmp_path / "elsewhere" / "it.py").write_text("import json, sys; print('done'); assert len(sys.argv) == 1")
     for folder in (tmp_path, tmp_path / "elsewhere"):
         (folder / "json.py").write_text("raise SystemExit('not this one')")
-    command = run_script(Path("elsewhere/it.py"))
+    command = script_command(Path("elsewhere/it.py"))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     assert not {"-P", "-I"} & set(command)

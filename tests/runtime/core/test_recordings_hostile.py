@@ -13,11 +13,11 @@ import pytest
 
 from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
-from runtime.core.events import frames_of, make_events, open_source, read_events
+from runtime.core.events import make_events, make_frames, open_source, read_events
 from runtime.core.events.formats import base
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.datasets.cifar10_images.set import ImageDecoder
-from runtime.datasets.zip_archives import _opened
+from runtime.datasets.zip_archives import _open_cached
 from tests.fuzz.recordings import in_memory
 from tests.recordings import (
     READ,
@@ -228,10 +228,10 @@ def test_a_sample_of_a_data_set_has_a_largest_number_of_events(tmp_path: Path, m
 def test_the_frames_of_a_recording_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.core.events.whole.FRAMES_BYTES", 100 * 4 * 2 * 34 * 34)
     events = make_events([0, 99_999], [1, 1], [1, 1], [True, True])
-    assert len(frames_of(events, "duration:1ms", (2, 34, 34), (34, 34))) == 100
+    assert len(make_frames(events, "duration:1ms", (2, 34, 34), (34, 34))) == 100
     for framing in ("duration:999us", "duration:1us", "count:T=101", "duration:1ms,T=1000"):
         with pytest.raises(PlifError, match=r"makes more than 100 frames"):
-            frames_of(events, framing, (2, 34, 34), (34, 34))
+            make_frames(events, framing, (2, 34, 34), (34, 34))
 
 
 @pytest.mark.parametrize("name", ["digits:" + "9" * 5000, "sim:dvs128-gesture?gesture=" + "9" * 5000])
@@ -270,7 +270,7 @@ def test_a_damaged_archive_of_a_data_set_is_one_line_wherever_the_damage_is(meth
     read = 0
     for at in range(0, len(data), 3):
         (tmp_path / "Test.zip").write_bytes(data[:at] + bytes([data[at] ^ 0xB2]) + data[at + 1 :])
-        _opened.cache_clear()
+        _open_cached.cache_clear()
         try:
             opened = open_dataset(f"nmnist:{tmp_path}", framing="count:T=4")
             read += opened.sample(0).sum() > 0

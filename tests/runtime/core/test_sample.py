@@ -10,7 +10,7 @@ import pytest
 
 from runtime.core.data import open_dataset
 from runtime.core.data.dataset import read_recording
-from runtime.core.events import framed, frames_in, write_nmnist
+from runtime.core.events import frame_and_count, read_frames, write_nmnist
 from runtime.core.events.framing import Framing
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
@@ -37,7 +37,7 @@ def in_python(
     path: Path, framing: Framing, shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, int, tuple[int, int, int, int]]:
     one = read_recording(path, str(path), SENSOR)
-    frames, account = framed(one.events, framing, shape, one.sensor, one.upright)
+    frames, account = frame_and_count(one.events, framing, shape, one.sensor, one.upright)
     assert account.waiting == 0 and one.invalid == account.invalid == account.late == 0
     t, on = one.events["t"], int(one.events["p"].sum())
     return frames, len(t), (account.used, on, int(t[-1] - t[0]), account.not_shown)
@@ -47,7 +47,7 @@ def in_python(
 @pytest.mark.parametrize("text", FRAMINGS)
 def test_the_frames_are_those_of_python(text: str, shape: tuple[int, int, int], digit: Path) -> None:
     framing = Framing.parse(text)
-    found = frames_in(str(digit), framing, shape, SENSOR)
+    found = read_frames(str(digit), framing, shape, SENSOR)
     if framing.T is None:
         assert found is None, "nobody knows how many frames there will be"
         return
@@ -58,7 +58,7 @@ def test_the_frames_are_those_of_python(text: str, shape: tuple[int, int, int], 
 
 def test_frames_go_where_they_are_wanted_and_nowhere_else(digit: Path) -> None:
     together = np.full((10, 3, *SHAPE), -1, np.float32)
-    found = frames_in(str(digit), COUNT, SHAPE, SENSOR, together[:, 1])
+    found = read_frames(str(digit), COUNT, SHAPE, SENSOR, together[:, 1])
     assert found is not None
     np.testing.assert_array_equal(together[:, 1], in_python(digit, COUNT, SHAPE)[0])
     assert (together[:, (0, 2)] == -1).all()
@@ -85,23 +85,23 @@ def test_what_leaves_a_question_is_left_to_python(digit: Path, tmp_path: Path) -
     for name, content in contents.items():
         path = tmp_path / f"{name}.bin"
         path.write_bytes(content)
-        assert frames_in(str(path), COUNT, SHAPE, SENSOR) is None, name
+        assert read_frames(str(path), COUNT, SHAPE, SENSOR) is None, name
     tall = (304, 260)  # where the row of a marker could be one of the sensor's
-    assert frames_in(str(tmp_path / "marker.bin"), COUNT, SHAPE, tall) is None
-    assert frames_in(str(digit), COUNT, SHAPE, tall) is not None
+    assert read_frames(str(tmp_path / "marker.bin"), COUNT, SHAPE, tall) is None
+    assert read_frames(str(digit), COUNT, SHAPE, tall) is not None
     other = tmp_path / "3.raw"
     other.write_bytes(words.tobytes())
     os.mkfifo(tmp_path / "pipe.bin")
     (tmp_path / "folder.bin").mkdir()
     for path in (other, tmp_path / "pipe.bin", tmp_path / "folder.bin", tmp_path / "none.bin"):
-        assert frames_in(str(path), COUNT, SHAPE, SENSOR) is None, path
-    assert frames_in(str(digit), COUNT, SHAPE, None) is None
-    assert frames_in(str(digit), COUNT, SHAPE, (20, 34)) is None
+        assert read_frames(str(path), COUNT, SHAPE, SENSOR) is None, path
+    assert read_frames(str(digit), COUNT, SHAPE, None) is None
+    assert read_frames(str(digit), COUNT, SHAPE, (20, 34)) is None
 
 
 def test_a_data_set_reads_its_recordings_so(digit: Path, tmp_path: Path) -> None:
     (tmp_path / "Test" / "3").mkdir(parents=True)
     (tmp_path / "Test" / "3" / "3.bin").hardlink_to(digit)
     dataset = open_dataset(f"nmnist:{tmp_path}", framing=COUNT, shape=SHAPE)
-    assert dataset.frames_in_one_call(0) is not None  # type: ignore[attr-defined]
+    assert dataset.read_frames_native(0) is not None  # type: ignore[attr-defined]
     np.testing.assert_array_equal(dataset.sample(0), in_python(digit, COUNT, SHAPE)[0])

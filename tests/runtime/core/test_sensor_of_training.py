@@ -13,7 +13,7 @@ from plif_export import export
 from runtime.core.api import Model, load
 from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.cli.main import run
-from runtime.core.data import open_dataset, with_options
+from runtime.core.data import add_options, open_dataset
 from runtime.core.events import write_nmnist
 from runtime.core.model.card import read_card
 from tests.networks import firing
@@ -81,7 +81,7 @@ def test_a_folder_and_recordings_without_labels_take_it_too(
     options = {"framing": "count:T=2", "shape": (2, 32, 32)}
     with_it = open_dataset(f"folder:{tmp_path}/set", trained=SENSOR, **options)
     without = open_dataset(f"folder:{tmp_path}/set", **options)
-    found = [one.recorded(0) for one in (with_it, without)]  # type: ignore[attr-defined]
+    found = [one.load_recording(0) for one in (with_it, without)]  # type: ignore[attr-defined]
     assert [(one.sensor, one.sensor_from) for one in found] == [((128, 128), "model"), ((34, 34), "guess")]
     capsys.readouterr()
     assert (
@@ -108,10 +108,10 @@ def test_eval_takes_the_sensor_and_the_columns_as_stream_does(
     assert run(asked) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["samples"], found["sensor"], found["sensor_from"]) == (3, [34, 34], "asked")
-    assert with_options("folder:a?sensor=3x3", csv="t=s,x,y,p") == "folder:a?sensor=3x3&csv=t=s,x,y,p"
+    assert add_options("folder:a?sensor=3x3", csv="t=s,x,y,p") == "folder:a?sensor=3x3&csv=t=s,x,y,p"
     for spec, name in (("nmnist:a", "leave it out"), ("folder:a?csv=t=s,x,y,p", "say it once")):
         with pytest.raises(PlifError, match=name):
-            with_options(spec, csv="t=ms,x,y,p")
+            add_options(spec, csv="t=ms,x,y,p")
 
 
 def test_training_writes_the_sensor(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_recordings_that_say_their_sensor_say_it_to_the_network_too(tmp_path: Pa
     write(tmp_path / "train" / "b" / "2.bin", 34, 34)
     mixed = open_dataset(f"folder:{tmp_path}", "train", framing="count:T=2")
     with pytest.warns(PlifWarning, match="differ"):
-        assert mixed.settle_sensor() is None  # type: ignore[attr-defined]
+        assert mixed.fix_sensor() is None  # type: ignore[attr-defined]
     sizes = [mixed.recording(i)[1] for i in range(len(mixed))]  # type: ignore[attr-defined]
     assert sizes == [found.recording(0)[1]] * 2 + [(34, 34)]  # type: ignore[attr-defined]
 

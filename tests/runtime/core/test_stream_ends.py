@@ -54,7 +54,7 @@ def test_a_reader_that_fails_ends_the_stream_although_another_source_is_silent(m
     broken, silent = Broken(packets_of(SOURCES[1])), Silent([])
     running = model.stream([broken, silent], **RULES)
     there = StreamThread(running)
-    until(lambda: len(there.decisions) > 10 and not running.streams[0].queue.waiting)
+    until(lambda: len(there.decisions) > 10 and not running.streams[0].queue.has_frames)
     time.sleep(0.05)  # and now nothing wakes the loop
     broken.fail.set()
     assert "plug" in str(there.end().error) and balanced(running.summary())
@@ -206,13 +206,13 @@ def test_a_loop_that_hangs_is_broken_off_in_the_end() -> None:
 import os
 import runtime.core.cli.signals
 runtime.core.cli.signals.PATIENCE_S = 0.2
-with runtime.core.cli.signals.Ending() as ending:
+with runtime.core.cli.signals.StreamSignals() as ending:
     ending.gently(lambda: print("asked", flush=True))
     try:
         print("hangs", flush=True)
         os.read(os.pipe()[0], 1)
     except KeyboardInterrupt:
-        print("broken off", ending.asked)
+        print("broken off", ending.stop_requested)
 """
     process = interruptible([sys.executable, "-c", program])
     assert process.stdout is not None and process.stdout.readline() == "hangs\n"
@@ -230,10 +230,10 @@ def signalled(frame, event, function):  # what makes the thread, a function of C
     if event == {event!r} and frame.f_code is threading.Thread.start.__code__ and "start" in function.__name__:
         os.kill(os.getpid(), signal.SIGTERM)
 sys.setprofile(signalled)
-with runtime.core.cli.signals.Ending() as ending:
+with runtime.core.cli.signals.StreamSignals() as ending:
     ended = threading.Event()
     ending.gently(ended.set)
-    print(ended.wait(30), ending.asked)
+    print(ended.wait(30), ending.stop_requested)
 """
     process = interruptible([sys.executable, "-c", program])
     out, err = process.communicate(timeout=60)
@@ -274,7 +274,7 @@ def test_readers_that_do_not_end_are_left_behind_together_and_named(model: Model
         one.released.set()
     for stream in running.streams:
         stream.queue._thread.join(timeout=10)
-    assert running.summary() == summary and not any(stream.queue.waiting for stream in running.streams)
+    assert running.summary() == summary and not any(stream.queue.has_frames for stream in running.streams)
 
 
 # --- a pipe that nobody writes to -------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_after_an_overload_the_decisions_are_up_to_date_at_once(model: Model) ->
 
         def all_decided(self) -> bool:
             """Every frame of 20 ms that is closed; one is always open."""
-            return not running.streams[0].queue.waiting and self.decided_us > self.sent_us - 20_000
+            return not running.streams[0].queue.has_frames and self.decided_us > self.sent_us - 20_000
 
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             self.begin(max_events)

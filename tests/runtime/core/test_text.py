@@ -16,10 +16,10 @@ import pytest
 
 from plif_export import export
 from runtime.core.base.errors import CheckFailed, MissingExtra, PlifError, PlifWarning
-from runtime.core.base.text import MOST, cell, printable, say
+from runtime.core.base.text import MAX_CHARS, escape_csv_cell, printable, say
 from runtime.core.cli.main import run
 from runtime.core.model.card import check_model_card, read_card
-from runtime.core.model.notation import NotationError, parse
+from runtime.core.model.notation import NotationError, parse_notation
 from tests.networks import digits_network
 from tests.recordings import csv_bytes, some_events
 
@@ -66,7 +66,7 @@ def test_every_character_that_is_no_text_is_replaced_and_every_other_is_kept() -
 
 def test_a_text_without_end_loses_its_middle() -> None:
     shown = printable("begin" + "x" * 1_000_000 + "end")
-    assert shown.startswith("begin") and shown.endswith("end") and len(shown) < MOST + 60
+    assert shown.startswith("begin") and shown.endswith("end") and len(shown) < MAX_CHARS + 60
     assert "998008 characters left out" in shown
 
 
@@ -79,7 +79,7 @@ def test_every_error_and_warning_is_one_line_whatever_its_parts_say() -> None:
         NotationError(hostile, 9, hostile),
     ]
     for error in [*errors, PlifWarning(hostile), PlifError("é" * 1_000_000)]:
-        assert str(error).isprintable() and len(str(error)) < MOST + 60
+        assert str(error).isprintable() and len(str(error)) < MAX_CHARS + 60
 
 
 def test_output_that_cannot_hold_a_character_gets_a_question_mark() -> None:
@@ -181,7 +181,7 @@ def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
     text = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8")
     rows = list(csv.reader(io.StringIO(text)))
     assert is_clean(text) and len(text.splitlines()) == 11 and all(len(row) == 23 for row in rows)
-    assert [row[3] for row in rows[1:]] == [cell(name) for name in CLASSES] == [row[2] for row in rows[1:]]
+    assert [row[3] for row in rows[1:]] == [escape_csv_cell(name) for name in CLASSES] == [row[2] for row in rows[1:]]
     assert rows[5][3] == "'=HYPERLINK(1)" and rows[9][3] == 'a,"b"' and rows[0][12] == 'score_a,"b"'
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert tuple(metrics["classes"]) == CLASSES, "JSON stays exact"
@@ -189,12 +189,12 @@ def test_evaluation_writes_a_table_that_a_spreadsheet_does_not_run(
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", " =x", "\t=x", "-", "--1"])
 def test_a_cell_that_would_be_a_formula_gets_an_apostrophe(text: str) -> None:
-    assert cell(text).startswith(("'", "?"))
+    assert escape_csv_cell(text).startswith(("'", "?"))
 
 
 @pytest.mark.parametrize("text", ["-1", "+2.5", "-1e-3", "seven", "left hand", "a=b", ""])
 def test_numbers_and_other_names_stay_as_they_are(text: str) -> None:
-    assert cell(text) == text
+    assert escape_csv_cell(text) == text
 
 
 def test_a_card_with_a_name_of_a_megabyte_is_refused_in_one_line(inside: Path) -> None:
@@ -215,11 +215,11 @@ def test_a_card_with_a_name_of_a_megabyte_is_refused_in_one_line(inside: Path) -
 @pytest.mark.parametrize("layer", ["FC{}-PLIF", "c{}k3s1-PLIF", "c8k{}s1-PLIF", "MPk2s{}"])
 def test_a_number_of_a_notation_may_have_any_length_and_is_refused_in_one_line(layer: str, number: str) -> None:
     with pytest.raises(NotationError, match=r"has a size outside 1..1000000") as caught:
-        parse("c8k3s1-PLIF-" + layer.format(number))
+        parse_notation("c8k3s1-PLIF-" + layer.format(number))
     assert caught.value.position == 12 and len(str(caught.value)) < 600
 
 
 def test_the_place_of_an_error_in_a_long_notation_stays_visible() -> None:
     text = "FC10-PLIF-" * 500
-    with pytest.raises(NotationError, match=r"character 2501: expected a layer.*in '\.\.\..*PLIF->>>XX-FC10.*\.\.\.'"):
-        parse(text[:2500] + "XX-" + text)
+    with pytest.raises(NotationError, match=r"character 2501: not a layer.*in '\.\.\..*PLIF->>>XX-FC10.*\.\.\.'"):
+        parse_notation(text[:2500] + "XX-" + text)

@@ -13,7 +13,7 @@ import pytest
 
 import runtime
 from runtime.core.base.errors import PlifError
-from runtime.core.events import Framer, frames_of, make_events, open_source, read_events
+from runtime.core.events import Framer, make_events, make_frames, open_source, read_events
 from runtime.core.stream.source_framer import SourceFramer
 from tests.recordings import csv_bytes, some_events
 
@@ -42,14 +42,14 @@ def theirs(module: ModuleType, events: np.ndarray, T: int, width: int, height: i
 def test_a_real_recording_gives_the_frames_of_spikingjelly(spikingjelly: ModuleType, nmnist: Path, T: int) -> None:
     for path in sorted((nmnist / "Test/7").glob("*.bin"))[:3]:
         events = read_events(path)
-        ours = frames_of(events, f"time:T={T}", (2, 34, 34), (34, 34))
+        ours = make_frames(events, f"time:T={T}", (2, 34, 34), (34, 34))
         assert np.array_equal(ours, theirs(spikingjelly, events, T, 34, 34)) and ours.sum() == len(events)
 
 
 @pytest.mark.parametrize("last_us", [300_000, 12_345, 60_000_000])
 def test_events_of_any_length_give_the_frames_of_spikingjelly(spikingjelly: ModuleType, last_us: int) -> None:
     events = some_events(5000, last_us=last_us)
-    ours = frames_of(events, "time:T=7", (2, 34, 34), (34, 34))
+    ours = make_frames(events, "time:T=7", (2, 34, 34), (34, 34))
     assert np.array_equal(ours, theirs(spikingjelly, events, 7, 34, 34))
 
 
@@ -58,7 +58,7 @@ def test_a_stream_gives_the_same_frames_in_any_packets_and_accounts_for_all(tmp_
     events["t"][100] -= 9_000  # a step back stays where it is
     path = tmp_path / "a.csv"
     path.write_bytes(csv_bytes(events))
-    whole = frames_of(events, "time:T=9", (2, 34, 34), (34, 34))
+    whole = make_frames(events, "time:T=9", (2, 34, 34), (34, 34))
     for filters in (None, "refractory:1us"):
         source = open_source(str(path), sensor=(34, 34))
         frames = SourceFramer(source, "time:T=9", (2, 34, 34), filters=filters)
@@ -70,9 +70,9 @@ def test_a_stream_gives_the_same_frames_in_any_packets_and_accounts_for_all(tmp_
 
 def test_a_slice_without_events_is_an_empty_frame() -> None:
     events = make_events([0, 1, 5, 90, 100], [1] * 5, [1] * 5, [True] * 5)
-    assert frames_of(events, "time:T=4", (2, 4, 4), (4, 4)).sum((1, 2, 3)).tolist() == [3, 0, 0, 2]
+    assert make_frames(events, "time:T=4", (2, 4, 4), (4, 4)).sum((1, 2, 3)).tolist() == [3, 0, 0, 2]
     same_time = make_events([7, 7], [1, 1], [1, 1], [True, True])
-    assert frames_of(same_time, "time:T=3", (2, 4, 4), (4, 4)).sum((1, 2, 3)).tolist() == [0, 0, 2]
+    assert make_frames(same_time, "time:T=3", (2, 4, 4), (4, 4)).sum((1, 2, 3)).tolist() == [0, 0, 2]
 
 
 def test_what_has_no_whole_is_refused_with_what_to_use(digits_onnx: Path) -> None:

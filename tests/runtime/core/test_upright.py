@@ -12,13 +12,13 @@ import plif_export
 import runtime
 from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
-from runtime.commands.predict.unlabelled import Recordings
+from runtime.commands.predict.unlabelled import UnlabelledRecordings
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset
 from runtime.core.events import make_events, open_source
-from runtime.core.events.framing import Framing, framing_of
-from runtime.core.events.sources import split_up
+from runtime.core.events.framing import Framing, resolve_framing
+from runtime.core.events.sources import split_orientation
 from runtime.core.model.card import read_card
 from tests.recordings import aedat2_bytes
 
@@ -71,15 +71,15 @@ def test_data_sets_are_seen_in_the_same_view(artifact: tuple[str | None, Path], 
     card = read_card(path)
     (tmp_path / "0").mkdir()
     recording(tmp_path / "0")
-    data = open_dataset(f"folder:{tmp_path}", framing=framing_of(card), shape=(2, 128, 128))
+    data = open_dataset(f"folder:{tmp_path}", framing=resolve_framing(card), shape=(2, 128, 128))
     assert bool(data.sample(0)[..., :40].sum() > 0) == (view is None)
 
 
 def test_a_view_that_contradicts_is_refused() -> None:
-    assert str(Framing.parse("duration:10ms").seen("upright")) == "duration:10ms,orientation=upright"
-    assert str(Framing.parse("duration:10ms").seen(None)) == "duration:10ms"
+    assert str(Framing.parse("duration:10ms").with_view("upright")) == "duration:10ms,orientation=upright"
+    assert str(Framing.parse("duration:10ms").with_view(None)) == "duration:10ms"
     with pytest.raises(PlifError, match="orientation=sj, but the network needs an upright view; leave it out"):
-        Framing.parse("duration:10ms,orientation=sj").seen("upright")
+        Framing.parse("duration:10ms,orientation=sj").with_view("upright")
 
 
 SIDES = {
@@ -120,7 +120,7 @@ def test_people_stand_upright_whichever_side_their_heads_are_on(
         assert not any("stored turned" in note for note in notes)
     (tmp_path / "set" / "0").mkdir(parents=True)
     file.rename(tmp_path / "set" / "0" / "a.aedat")
-    data = open_dataset(f"folder:{tmp_path}/set?up={up}", framing=framing_of(read_card(path)), shape=(2, 128, 128))
+    data = open_dataset(f"folder:{tmp_path}/set?up={up}", framing=resolve_framing(read_card(path)), shape=(2, 128, 128))
     assert (data.sample(0)[:, :, 20:].sum() == 0) == (view is not None or up == "top")
 
 
@@ -128,10 +128,10 @@ def test_a_source_says_it_before_the_command_does_and_a_file_of_that_name_is_tha
     file = standing(tmp_path, "left")
     assert open_source(f"{file}?up=left", up="top").upright == "rotate90"
     assert open_source("sim:digits?up=right&seed=3&seconds=1").upright == "rotate270"
-    assert split_up("udp://a:1?up=top&format=jaer") == ("udp://a:1?format=jaer", "top")
+    assert split_orientation("udp://a:1?up=top&format=jaer") == ("udp://a:1?format=jaer", "top")
     odd = tmp_path / "a?up=left"
     odd.write_bytes(file.read_bytes())
-    assert open_source(str(odd)).upright == "rotate180" and not open_source(str(odd)).up_said
+    assert open_source(str(odd)).upright == "rotate180" and not open_source(str(odd)).has_user_orientation
     for wrong in (f"{file}?up=north", f"{file}?up=", f"{file}?up=top&up=left"):
         with pytest.raises(PlifError, match=r"up="):
             open_source(wrong)
@@ -145,7 +145,7 @@ def test_frames_of_recordings_are_those_of_a_stream_whichever_side_is_up(
     (tmp_path / "set" / "0").mkdir(parents=True)
     (tmp_path / "set" / "0" / file.name).write_bytes(file.read_bytes())
     for up in (None, *SIDES):
-        samples = Recordings((str(file),), up=up).open(model)
+        samples = UnlabelledRecordings((str(file),), up=up).open(model)
         assert np.array_equal(samples.sample(0).sum((0, 1, 3)), rows_seen(model, str(file), up=up)[0])
     words = ["--up", "right", "--json"]
     assert run(["predict", str(path), str(file), *words]) == 0

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 from tests.conftest import REPOSITORY
 
 # Writes half, says so, and goes on when it is told to.
 WRITER = """
 import sys
 from pathlib import Path
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 path, text, folder = Path(sys.argv[1]), sys.argv[2], sys.argv[3:] == ["folder"]
-with whole_or_nothing(path, folder=folder) as (beside,):
+with atomic_write(path, folder=folder) as (beside,):
     if folder:
         beside.mkdir()
         beside = beside / "file"
@@ -48,7 +48,7 @@ def finish(process: subprocess.Popen[str], kill: bool = False) -> None:
 
 
 def write(path: Path, text: str = "mine") -> None:
-    with whole_or_nothing(path) as (beside,):
+    with atomic_write(path) as (beside,):
         beside.write_text(text)
 
 
@@ -81,10 +81,10 @@ def test_a_folder_that_a_killed_process_left_is_removed_too(tmp_path: Path) -> N
 def test_an_old_folder_that_is_all_there_is_stays(tmp_path: Path) -> None:
     """A process that was killed between two renames has left the old folder beside its place, and nothing in it."""
     (tmp_path / ".a.0123abcd.old").mkdir()
-    with whole_or_nothing(tmp_path / "a", folder=True) as (beside,):
+    with atomic_write(tmp_path / "a", folder=True) as (beside,):
         assert ".a.0123abcd.old" in names(tmp_path)
         beside.mkdir()
-    with whole_or_nothing(tmp_path / "a", folder=True) as (beside,):
+    with atomic_write(tmp_path / "a", folder=True) as (beside,):
         beside.mkdir()
     assert names(tmp_path) == ["a"]
 
@@ -99,7 +99,7 @@ def test_two_who_write_one_target_at_once_both_write_it_whole(first: str, tmp_pa
         finish(other)
         assert path.read_text() == "theirstheirs"
     else:
-        with whole_or_nothing(path) as (beside,):
+        with atomic_write(path) as (beside,):
             beside.write_text("mine")
             finish(other)
             assert path.read_text() == "theirstheirs" and beside.exists()
@@ -119,5 +119,5 @@ def test_a_folder_that_cannot_be_listed_can_still_be_written_to(tmp_path: Path) 
 
 
 def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(tmp_path: Path) -> None:
-    with pytest.raises(PlifError, match="cannot be written"), whole_or_nothing(tmp_path / "none" / "m.pt"):
+    with pytest.raises(PlifError, match="cannot be written"), atomic_write(tmp_path / "none" / "m.pt"):
         pytest.fail("the work began")

@@ -1,1 +1,1 @@
-"""Operations with numbers and with measures: the golden model (interpret), and what rounding may change (bounds)."""
+"""Arithmetic on values and on rounding measures: the golden model (interpret) and its rounding bounds (bounds)."""

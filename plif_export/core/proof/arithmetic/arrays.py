@@ -1,6 +1,6 @@
-"""The golden model's backend: what meanings and equations call beside + - * / and comparisons, in NumPy.
+"""The NumPy backend of the golden model: the functions that operations and equations call, on arrays.
 
-runtime/core/model/ops/operation.py and runtime/core/model/neurons.py say what each function means.
+runtime/core/model/ops/operation.py and runtime/core/model/neurons.py define each function.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from math import prod
 
 import numpy as np
 
-from runtime.core.model.ops.operation import repeating, windowed
+from runtime.core.model.ops.operation import reshape_broadcast, window_view
 
 Array = np.ndarray
 Sizes = Sequence[int]
 WINDOW = 64  # numbers of a pooling window
 
 
-class Numpy:
-    """The argument `m` of meanings and equations. Arrays [B, ...] and numbers, computed in `dtype`."""
+class NumpyBackend:
+    """The NumPy implementation of the backend `m` that operations and neuron equations call.
+
+    Values are arrays [B, ...] and numbers, computed in `dtype`.
+    """
 
     def __init__(self, dtype: type) -> None:
         self.dtype = np.dtype(dtype)
@@ -33,11 +36,14 @@ class Numpy:
         return np.asarray(np.where(condition, a, b))
 
     def op(self, name: str, *operands: Array | float) -> Array:
-        """An operation of a program (runtime.neurons.traced_program.program.OPS)."""
+        """Apply one named operation of a traced neuron program to arrays.
+
+        runtime.neurons.traced_program.program.OPS lists the names.
+        """
         values = [np.asarray(o, self.dtype) if isinstance(o, int | float) else o for o in operands]
         with np.errstate(all="ignore"):
-            result = FUNCTIONS[name](*values)
-        return result.astype(self.dtype) if name == "Cast" else result
+            y = FUNCTIONS[name](*values)
+        return y.astype(self.dtype) if name == "Cast" else y
 
     # --- of whole tensors -------------------------------------------------------------------------------------------
 
@@ -47,17 +53,17 @@ class Numpy:
     def permute(self, x: Array, axes: Sizes) -> Array:
         return np.transpose(x, tuple(axes))
 
-    def part(self, x: Array, axis: int, start: int, stop: int | None, step: int) -> Array:
+    def slice_axis(self, x: Array, axis: int, start: int, stop: int | None, step: int) -> Array:
         return x[tuple([slice(None)] * axis + [slice(start, stop, step)])]
 
     def concat(self, values: Sequence[Array], axis: int) -> Array:
-        rows = max(len(part) for part in values)  # a Constant has one, which all share
+        rows = max(len(part) for part in values)  # a Constant has one row, which all rows share
         return np.concatenate([np.broadcast_to(part, (rows, *part.shape[1:])) for part in values], axis=axis)
 
     def take(self, x: Array, axis: int, places: Callable[[int], Array]) -> Array:
         return x.take(places(x.shape[axis]), axis)
 
-    def along(self, x: Array, axis: int, matrix: Callable[[int], Array], name: object = None) -> Array:
+    def matmul_axis(self, x: Array, axis: int, matrix: Callable[[int], Array], name: object = None) -> Array:
         rows = matrix(x.shape[axis]).astype(x.dtype)
         return np.moveaxis(np.moveaxis(x, axis, -1) @ rows.T, -1, axis)
 
@@ -66,27 +72,27 @@ class Numpy:
     ) -> Array:
         if any(padding):
             x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=fill)
-        return windowed(x, kernel, stride, dilation)
+        return window_view(x, kernel, stride, dilation)
 
-    def spread(self, x: Array, stride: Sizes, before: Sizes, after: Sizes) -> Array:
+    def insert_zeros(self, x: Array, stride: Sizes, before: Sizes, after: Sizes) -> Array:
         sizes = list(zip(x.shape[2:], stride, before, after, strict=True))
         wide = [(n - 1) * s + 1 + max(b, 0) + max(a, 0) for n, s, b, a in sizes]
         y = np.zeros((*x.shape[:2], *wide), x.dtype)
-        whole = [slice(None)] * 2
-        y[tuple(whole + [slice(max(b, 0), max(b, 0) + (n - 1) * s + 1, s) for n, s, b, _ in sizes])] = x
+        leading = [slice(None)] * 2
+        y[tuple(leading + [slice(max(b, 0), max(b, 0) + (n - 1) * s + 1, s) for n, s, b, _ in sizes])] = x
         inside = [slice(max(-b, 0), w - max(-a, 0)) for w, (_, _, b, a) in zip(wide, sizes, strict=True)]
-        return y[tuple(whole + inside)]
+        return y[tuple(leading + inside)]
 
     def sum(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
-        return _kept(x.sum(axis=tuple(axes), dtype=x.dtype), axes, keep)
+        return _restore_axes(x.sum(axis=tuple(axes), dtype=x.dtype), axes, keep)
 
     def mean(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
-        return _kept(x.mean(axis=tuple(axes), dtype=x.dtype), axes, keep)
+        return _restore_axes(x.mean(axis=tuple(axes), dtype=x.dtype), axes, keep)
 
     def max(self, x: Array, axes: Sizes, keep: bool = False) -> Array:
         if keep or prod(x.shape[axis] for axis in axes) > WINDOW:
-            return _kept(x.max(axis=tuple(axes)), axes, keep)
-        # NumPy reduces short axes one after the other, tens of times slower than whole arrays
+            return _restore_axes(x.max(axis=tuple(axes)), axes, keep)
+        # NumPy reduces short axes one by one, tens of times slower than a maximum of whole arrays
         places = np.moveaxis(x, tuple(axes), tuple(range(len(axes))))
         return reduce(np.maximum, (places[i] for i in np.ndindex(*places.shape[: len(axes)])))
 
@@ -96,19 +102,22 @@ class Numpy:
     def linear(self, x: Array, weight: Array) -> Array:
         return np.asarray(x @ weight.T)
 
-    def weighed(self, windows: Array, weight: Array, groups: int) -> Array:
-        """windows [B, I, ..., k...] and weight [O, I / groups, k...] -> [B, O, ...]"""
+    def im2col_matmul(self, windows: Array, weight: Array, groups: int) -> Array:
+        """Multiply im2col windows by convolution weights, group by group.
+
+        windows [B, I, ..., k...] and weight [O, I / groups, k...] -> [B, O, ...]
+        """
         dims = weight.ndim - 2
-        b, i, *where = windows.shape[: 2 + dims]
-        windows = np.moveaxis(windows.reshape(b, groups, i // groups, *where, *weight.shape[2:]), 2, 2 + dims)
+        b, i, *places = windows.shape[: 2 + dims]
+        windows = np.moveaxis(windows.reshape(b, groups, i // groups, *places, *weight.shape[2:]), 2, 2 + dims)
         windows = windows.reshape(b, groups, -1, weight[0].size)
         weight = weight.reshape(groups, len(weight) // groups, -1)
-        return np.asarray((weight @ windows.swapaxes(-1, -2)).reshape(b, -1, *where))
+        return np.asarray((weight @ windows.swapaxes(-1, -2)).reshape(b, -1, *places))
 
     # --- reduced precision ------------------------------------------------------------------------------------------
 
-    def counts(self, x: Array, area: int) -> Array:
-        """Whole numbers, whose sums are exact in float64."""
+    def to_counts(self, x: Array, area: int) -> Array:
+        """Round averaged spike counts [B, ...] to whole numbers, in a dtype with exact sums (float64)."""
         return np.asarray(np.rint(x * x.dtype.type(area)), np.promote_types(self.dtype, np.float64))
 
     def real(self, sums: Array) -> Array:
@@ -122,27 +131,33 @@ class Numpy:
     def parameter(self, value: Array) -> Array:
         return np.asarray(value, self.dtype)
 
-    def once(self, function: Callable[..., Array], *parameters: Array) -> Array:
+    def from_parameters(self, function: Callable[..., Array], *parameters: Array) -> Array:
         return np.asarray(function(*parameters))
 
-    def arranged(self, function: Callable[[Array], Array], parameter: Array) -> Array:
+    def rearrange(self, function: Callable[[Array], Array], parameter: Array) -> Array:
         return function(parameter)
 
-    def beside(self, values: Array, shape: Sizes) -> Array:
-        return beside(values, shape)
+    def broadcast_like(self, values: Array, shape: Sizes) -> Array:
+        return broadcast_like(values, shape)
 
-    def trailing(self, values: Array, axes: int) -> Array:
+    def broadcast_trailing(self, values: Array, axes: int) -> Array:
         return values[None]
 
 
-def _kept(reduced: Array, axes: Sizes, keep: bool) -> Array:
-    """Puts reduced axes back with size 1 where they are kept. (NumPy's types take only constants as keepdims.)"""
+def _restore_axes(reduced: Array, axes: Sizes, keep: bool) -> Array:
+    """Put reduced axes back with size 1 if `keep` is true.
+
+    NumPy's type stubs accept only constants as keepdims.
+    """
     return np.expand_dims(reduced, tuple(axes)) if keep else np.asarray(reduced)
 
 
-def beside(values: Array, shape: Sizes) -> Array:
-    """A number as it is; one number for each neuron, or for each channel, shaped to repeat over [B, *shape]."""
-    return repeating(values, shape)[None] if values.ndim else values
+def broadcast_like(values: Array, shape: Sizes) -> Array:
+    """Reshape a parameter of a layer so that it broadcasts over [B, *shape].
+
+    A number stays as it is; the others are one number for each neuron or for each channel.
+    """
+    return reshape_broadcast(values, shape)[None] if values.ndim else values
 
 
 FUNCTIONS: dict[str, Callable[..., Array]] = {

@@ -1,7 +1,8 @@
-"""How far rounding alone can move what a layer does: the graph as it was read, run on measures (measure.py).
+"""Rounding error bounds of each neuron layer: the graph as it was read, evaluated on measures (measure.py).
 
-All spikes and states of a step are known, so each layer stands for itself. An operation's meaning says how measures follow
-from those of its inputs (measured.py); one that says `measured` is measured by moving its inputs, and never counts as exact.
+All spikes and states of a step are known, so each layer is bounded independently of the others. The meaning of an
+operation says how measures follow from those of its inputs (measured.py). An operation that is marked `measured` is
+measured by moving its inputs, and never counts as exact.
 """
 
 from __future__ import annotations
@@ -13,157 +14,173 @@ from functools import partial
 import numpy as np
 
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.core.proof.arithmetic.arrays import Numpy, beside
+from plif_export.core.proof.arithmetic.arrays import NumpyBackend, broadcast_like
 from plif_export.core.proof.arithmetic.interpret import Array, Inputs, LayerStep, State
-from plif_export.core.proof.arithmetic.measure import Measure, Measuring, sensitive
-from plif_export.core.proof.arithmetic.measured import MeasuringTensors
+from plif_export.core.proof.arithmetic.measure import Measure, MeasureMath, measure_by_moving
+from plif_export.core.proof.arithmetic.measured import MeasureBackend
 from runtime.core.model.graph import Graph, Node
-from runtime.core.model.neurons import equation_of
+from runtime.core.model.neurons import get_equation
 from runtime.core.model.ops import OPERATIONS
 from runtime.core.model.symbol import Terms
 
 
 @dataclass(frozen=True)
 class LayerBound:
-    """How far rounding can move h and each state variable after a step, float64 [1, ...]; 0 where arithmetic is exact."""
+    """The largest rounding error of h and of each state variable of a layer after one step.
+
+    Arrays are float64 [1, ...]; 0 where arithmetic is exact.
+    """
 
     h: Array
     after: State
 
-    def __add__(self, other: LayerBound) -> LayerBound:
-        return LayerBound(self.h + other.h, {name: b + other.after[name] for name, b in self.after.items()})
+    def __add__(self, bound: LayerBound) -> LayerBound:
+        return LayerBound(self.h + bound.h, {name: error + bound.after[name] for name, error in self.after.items()})
 
 
 class Bounds:
-    """A graph that is measured; half: a further relative rounding of sums by an engine with float16 kernels."""
+    """The rounding bounds of a graph, computed step by step.
+
+    half  a further relative rounding of sums by an engine with float16 kernels
+    """
 
     def __init__(self, graph: Graph, half: float = 0.0) -> None:
         self.half = half
         self.input, self.output = graph.input, graph.output
         self.nodes = {node.name: node for node in graph}
         self.neurons = {node.layer: node for node in graph.neurons}
-        m = MeasuringTensors()  # a parameter is measured once: weights are many
+        m = MeasureBackend()  # each parameter is measured once, since there are many weights
         self.params = {n.name: {key: m.parameter(value) for key, value in n.params.items()} for n in graph}
         self.weights = sum(m.size.size for params in self.params.values() for m in params.values())
-        self.largest: dict[str, float] = {}  # {layer: of all bounds that were asked for}
-        self.fired: set[str] = set()  # layers that had to fire, in any step that was asked for
-        self.rested: set[str] = set()  # and those in which not all had to
+        self.largest: dict[str, float] = {}  # {layer: the largest bound computed so far}
+        self.spiked: set[str] = set()  # layers in which a neuron spiked, in any step so far
+        self.silent: set[str] = set()  # layers in which a neuron was silent, in any step so far
 
-    def step(self, x: Array, fired: Mapping[str, Array], held: Held | None = None) -> Step:
-        """One step on x [1, ...] in which the layers fired {layer: [1, ...]}; spikes may be added while they become known.
+    def step(self, x: Array, fired: Mapping[str, Array], lookup: StateLookup | None = None) -> StepBounds:
+        """Return the rounding bounds of one step on x [1, ...], given the spikes of all layers.
 
-        held  (layer, variable, "before" or "after") -> the state [1, ...]; not needed where no node reads a state
+        fired   {layer: spikes [1, ...]}; spikes may be added while they become known
+        lookup  (layer, variable, "before" or "after") -> the state [1, ...]; not needed if no node reads a state
         """
-        return Step(self, x, fired, held)
+        return StepBounds(self, x, fired, lookup)
 
-    def saw(self, layer: str, step: LayerStep) -> None:
-        """Remembers whether a layer had to fire."""
+    def record_coverage(self, layer: str, step: LayerStep) -> None:
+        """Record whether the reference made a layer spike and stay silent, for the coverage of the proof."""
         if np.any(step.s):
-            self.fired.add(layer)
+            self.spiked.add(layer)
         if step.values != "spikes" or not np.all(step.s):
-            self.rested.add(layer)
+            self.silent.add(layer)
 
     @property
     def untested(self) -> list[str]:
-        """Layers that never had to fire, or always: nothing was shown about their threshold."""
-        return [layer for layer in self.neurons if layer not in self.fired & self.rested]
+        """The layers that never spiked, or always did, so that their thresholds were not tested."""
+        return [layer for layer in self.neurons if layer not in self.spiked & self.silent]
 
 
-class Step:
-    """One step in which all spikes are known: the values and the measures of what is asked for, by a node's name."""
+class StepBounds:
+    """The values and rounding measures of one time-step of a graph, computed on demand by node name."""
 
-    def __init__(self, of: Bounds, x: Array, fired: Mapping[str, Array], held: Held | None) -> None:
-        self.of, self.x, self.fired = of, x, fired
-        self.held: Held = held or _unknown
+    def __init__(self, bounds: Bounds, x: Array, fired: Mapping[str, Array], lookup: StateLookup | None) -> None:
+        self.bounds, self.x, self.fired = bounds, x, fired
+        self.state_at: StateLookup = lookup or _refuse_lookup
         self._values: dict[str, Array] = {}
         self._measures: dict[str, Measure] = {}
 
     def value(self, name: str) -> Array:
-        """[1, ...] float32."""
-        node = self.of.nodes.get(name)
+        """Return the float32 value [1, ...] of a node in this step."""
+        node = self.bounds.nodes.get(name)
         if node is None or node.op == "Neuron":
             return np.asarray(self.x if node is None else self.fired[node.layer], np.float32)
         if node.op == "State":
-            return self.held(node.layer, node.attrs["variable"], node.attrs["when"])
+            return self.state_at(node.layer, node.attrs["variable"], node.attrs["when"])
         if name not in self._values:
-            self._values[name] = interpret.apply(Numpy(np.float32), node, *(self.value(n) for n in node.inputs))
+            self._values[name] = interpret.apply_node(
+                NumpyBackend(np.float32), node, *(self.value(n) for n in node.inputs)
+            )
         return self._values[name]
 
-    def current(self, node: Node) -> Inputs:
-        """What a neuron layer reads, [1, ...] float32; a tuple where it has several inputs."""
-        return interpret.inputs_of(node, self.value)
+    def input_current(self, node: Node) -> Inputs:
+        """Return the input current of a neuron layer, float32 [1, ...], or a tuple if it has several inputs."""
+        return interpret.gather_inputs(node, self.value)
 
     def measure(self, name: str) -> Measure:
-        """Of the value of that name."""
+        """Return the rounding measure of a node's value in this step."""
         if name not in self._measures:
-            node = self.of.nodes.get(name)
+            node = self.bounds.nodes.get(name)
             if node is not None and node.op == "Neuron" and node.values == "spikes":
-                made = Measure.fired(self.value(name))
+                computed = Measure.from_spikes(self.value(name))
             elif node is None or node.op == "Constant":
-                made = Measure.known(self.value(name))
+                computed = Measure.from_values(self.value(name))
             elif node.op == "Neuron" or (node.op == "State" and node.attrs["when"] == "after"):
-                made = self._given(node)
+                computed = self._measure_analog(node)
             elif node.op == "State":
-                made = Measure.known(self.value(name))
+                computed = Measure.from_values(self.value(name))
             else:
-                made = self._made(node, [self.measure(n) for n in node.inputs])
-            self._measures[name] = made
+                computed = self._measure_operation(node, [self.measure(n) for n in node.inputs])
+            self._measures[name] = computed
         return self._measures[name]
 
-    def _made(self, node: Node, inputs: list[Measure]) -> Measure:
+    def _measure_operation(self, node: Node, inputs: list[Measure]) -> Measure:
         operation = OPERATIONS[node.op]
         if operation.measured:
-            return sensitive(lambda *values: interpret.apply(Numpy(np.float64), node, *values), inputs, rows=True)
+            return measure_by_moving(
+                lambda *values: interpret.apply_node(NumpyBackend(np.float64), node, *values), inputs, rows=True
+            )
         assert operation.meaning is not None
-        made = operation.meaning(MeasuringTensors(), node, self.of.params[node.name], *inputs)
-        terms = np.broadcast_to(made.terms, made.size.shape)
-        return Measure(made.size, terms, np.asarray(made.one_unit), partial(self.value, node.name))
+        m = operation.meaning(MeasureBackend(), node, self.bounds.params[node.name], *inputs)
+        terms = np.broadcast_to(m.terms, m.size.shape)
+        return Measure(m.size, terms, np.asarray(m.common_unit), partial(self.value, node.name))
 
-    def neuron(self, layer: str, state: State, exact: bool = True) -> LayerBound:
-        """What rounding can do in one layer's step from its states {variable: [1, ...]}; exact: whether exact sums have
-        no bound, or that of sums of their size."""
-        node = self.of.neurons[layer]
+    def neuron_bound(self, layer: str, state: State, exact: bool = True) -> LayerBound:
+        """Return the rounding bound of one neuron layer in this step, from its states {variable: [1, ...]}.
+
+        exact  True: exact sums have the bound 0; False: they have the bound of an inexact sum of the same size
+        """
+        node = self.bounds.neurons[layer]
         shape = state["v"].shape
-        h, _, after = self._fires(node, state)
-        made = LayerBound(
+        h, _, after = self._measure_neuron(node, state)
+        bound = LayerBound(
             self._bound(h, shape, exact), {name: self._bound(m, shape, exact) for name, m in after.items()}
         )
-        largest = max((float(b.max(initial=0)) for b in (made.h, *made.after.values())), default=0.0)
-        self.of.largest[layer] = max(self.of.largest.get(layer, 0.0), largest)
-        return made
+        largest = max((float(b.max(initial=0)) for b in (bound.h, *bound.after.values())), default=0.0)
+        self.bounds.largest[layer] = max(self.bounds.largest.get(layer, 0.0), largest)
+        return bound
 
-    def _fires(self, node: Node, state: State) -> tuple[Measure, Measure, dict[str, Measure]]:
-        """The measures of h, s and the next states of a neuron layer."""
+    def _measure_neuron(self, node: Node, state: State) -> tuple[Measure, Measure, dict[str, Measure]]:
+        """Return the rounding measures of h, s and the next states of a neuron layer."""
         read = tuple(self.measure(name) for name in node.inputs)
-        params = {k: Measure.known(beside(v, node.shape), factor=True) for k, v in node.params.items()}
-        terms = Terms(node.attrs, params, lambda name, number: Measure.known(np.asarray(number, np.float32)))
-        known = {name: Measure.known(value) for name, value in state.items()}
+        params = {k: Measure.from_values(broadcast_like(v, node.shape), factor=True) for k, v in node.params.items()}
+        terms = Terms(node.attrs, params, lambda name, number: Measure.from_values(np.asarray(number, np.float32)))
+        states = {name: Measure.from_values(value) for name, value in state.items()}
         with np.errstate(all="ignore"):
             x = read[0] if len(read) == 1 else read
-            made: tuple[Measure, Measure, dict[str, Measure]] = equation_of(node.attrs["kind"]).step(
-                Measuring(), terms, x, known
+            measures: tuple[Measure, Measure, dict[str, Measure]] = get_equation(node.attrs["kind"]).step(
+                MeasureMath(), terms, x, states
             )
-        return made
+        return measures
 
-    def _given(self, node: Node) -> Measure:
-        """Of what a layer gives that is no spike: its own s, or a state after the step, which an engine computes itself."""
-        neuron = self.of.neurons[node.layer]
-        state = {variable: self.held(node.layer, variable, "before") for variable in neuron.initial}
-        _, s, after = self._fires(neuron, state)
+    def _measure_analog(self, node: Node) -> Measure:
+        """Return the measure of a layer's analog output or of its state after the step.
+
+        An engine computes these itself, so they carry rounding errors; binary spikes do not.
+        """
+        neuron = self.bounds.neurons[node.layer]
+        state = {variable: self.state_at(node.layer, variable, "before") for variable in neuron.initial}
+        _, s, after = self._measure_neuron(neuron, state)
         m = s if node.op == "Neuron" else after[node.attrs["variable"]]
         size, terms = (np.broadcast_to(part, state["v"].shape) for part in (m.size, m.terms))
         return Measure(size, terms, m.unit, partial(self.value, node.name))
 
     def _bound(self, m: Measure, shape: tuple[int, ...], exact: bool) -> Array:
-        return np.broadcast_to(m.bound(self.of.half, exact), shape)
+        return np.broadcast_to(m.bound(self.bounds.half, exact), shape)
 
-    def output(self) -> Array:
-        """What rounding can do to y, [1, classes]."""
-        return self.measure(self.of.output).bound(self.of.half)
-
-
-Held = Callable[[str, str, str], Array]
+    def output_bound(self) -> Array:
+        """Return the rounding bound of the network's output y, float64 [1, classes]."""
+        return self.measure(self.bounds.output).bound(self.bounds.half)
 
 
-def _unknown(layer: str, variable: str, when: str) -> Array:
+StateLookup = Callable[[str, str, str], Array]
+
+
+def _refuse_lookup(layer: str, variable: str, when: str) -> Array:
     raise KeyError(f"state {variable} of {layer} {when} the step")

@@ -1,1 +1,1 @@
-"""What the gate asks: an engine's session (subject.py), slices of an ONNX file, compiled C, each behind the same interface."""
+"""Subjects of the gate behind one interface: an engine's session, slices of an ONNX file, compiled C."""

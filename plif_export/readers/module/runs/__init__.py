@@ -1,2 +1,4 @@
-"""A module and what was read of it, run side by side: where a module makes a value (places.py), both runs (sides.py), and the
-module itself beside its copy (original.py)."""
+"""Side-by-side runs of a module and its step program, to compare them.
+
+places.py finds the calls that make a value, sides.py runs both sides, original.py compares the module with its copy.
+"""

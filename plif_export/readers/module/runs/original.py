@@ -1,9 +1,12 @@
-"""Whether a module itself does what a copy of it did, and what its own reset leaves.
+"""The comparison of a module with its copies, and a note on states that its own reset leaves.
 
-Whatever else is known of a module comes from copies. A copy has parts, attributes and tensors of its own. What a closure, a hook,
-a weak reference or a global refers to is not copied, nor is memory that an array shares with a tensor: it stays the original's,
-which stands still while copies run. So the original runs too, over the same steps as a copy: each operation must give the same
-bits. Afterwards it is what it was.
+All other knowledge of a module comes from copies. A copy has parts, attributes and tensors of its own. Objects that a
+  closure, a
+hook, a weak reference or a global refers to are not copied, nor is memory that an array shares with a tensor: they
+  stay the
+original's, which is idle while copies run. So the original runs too, over the same steps as a copy: each operation
+  must give the
+same bits. Afterwards the original is restored.
 """
 
 from __future__ import annotations
@@ -18,84 +21,98 @@ import torch
 from torch import nn
 
 from plif_export.core.readers.rules import Problem
-from plif_export.readers.libraries.neurons import reset_as_owner
-from plif_export.readers.module.runs.sides import Ran, Watched
-from plif_export.readers.tracing.copies import as_form, copy_of, kept_weights
-from plif_export.readers.tracing.forms import Form
-from plif_export.readers.unseen_state.looks import stored_tensors
-from plif_export.readers.unseen_state.world import Surroundings
+from plif_export.readers.libraries.neurons import reset_like_owner
+from plif_export.readers.module.runs.sides import ForwardMonitor, RunValues
+from plif_export.readers.tracing.copies import copy_module, prepare_for_form, save_weights
+from plif_export.readers.tracing.forms import CallForm
+from plif_export.readers.unseen_state.looks import iter_module_tensors
+from plif_export.readers.unseen_state.world import ObjectGraph
 
 ADVICE = (
     "what a closure, a hook, a weak reference or an array refers to is not copied with a module: reach it through self, or "
     "through the module that a hook gets"
 )
-Play = Callable[[Watched], Ran]
+Play = Callable[[ForwardMonitor], RunValues]
 
 
 @dataclass
 class Rollout:
-    """Calls of a copy from reset on, which others can make again."""
+    """A recorded sequence of calls of a copied module, which the original can repeat."""
 
-    watched: Watched
+    monitor: ForwardMonitor
     plays: list[Play] = field(default_factory=list)
 
-    def play(self, play: Play) -> Ran:
+    def play(self, play: Play) -> RunValues:
+        """Run calls on the monitored copy of a module, and record them so that they can be repeated."""
         self.plays.append(play)
-        return play(self.watched)
+        return play(self.monitor)
 
 
-def compare_with_copy(module: nn.Module, form: Form, rollouts: Sequence[Rollout]) -> list[Problem]:
-    """The problem of a module that does something else than copies of it did. Afterwards it is as it was."""
+def compare_with_copy(module: nn.Module, form: CallForm, rollouts: Sequence[Rollout]) -> list[Problem]:
+    """Check that a module computes the same as its copies did; return the problem if it does not.
 
-    def copied() -> tuple[nn.Module, object]:
-        """A copy with its weights in the same place in memory, so that sums are the same; and the objects that were copied."""
+    Afterwards the module is restored.
+    """
+
+    def make_copy() -> tuple[nn.Module, object]:
+        """Copy the module with its weights in the same memory, so that sums are the same.
+
+        Returns: the copy, and the objects that were copied.
+        """
         memo: dict[int, object] = {id(weight): weight for weight in module.parameters()}
-        return copy_of(module, memo), memo.get(id(memo))
+        return copy_module(module, memo), memo.get(id(memo))
 
-    owned = copied()[1]
-    around = Surroundings(module, owned if isinstance(owned, list) else [])
-    put_weights_back = kept_weights(module, form.module)
+    owned = make_copy()[1]
+    graph = ObjectGraph(module, owned if isinstance(owned, list) else [])
+    restore_weights = save_weights(module, form.module)
 
-    def again(rollout: Rollout, one: nn.Module, wanted: int | None = None) -> Watched:
+    def replay(rollout: Rollout, runner: nn.Module, operation: int | None = None) -> ForwardMonitor:
         try:
-            watched = Watched(form, rollout.watched.submodules, as_form(one, form.module), wanted)
+            watched = ForwardMonitor(form, rollout.monitor.submodules, prepare_for_form(runner, form.module), operation)
             with redirect_stdout(io.StringIO()):
                 for play in rollout.plays:
                     play(watched)
             return watched
         finally:
-            around.put_back()
-            put_weights_back()
+            graph.restore()
+            restore_weights()
 
     for rollout in rollouts:
-        found = again(rollout, module).bits
-        if found == rollout.watched.bits:
+        bits = replay(rollout, module).bits
+        if bits == rollout.monitor.bits:
             continue
-        # In other places in memory sums are others, memory that is not written to yet is never the same, and the clock goes on.
-        tries = (again(rollout, one).bits for one in (copied()[0], module, copied()[0]))
-        rows = enumerate(zip_longest(found, *tries))
-        first = next((i for i, (own, one, mine, two) in rows if one == two != own == mine), None)
+        # Sums depend on the place in memory, unwritten memory is never the same, and the clock goes on.
+        tries = (replay(rollout, bits_a).bits for bits_a in (make_copy()[0], module, make_copy()[0]))
+        rows = enumerate(zip_longest(bits, *tries))
+        first = next(
+            (i for i, (own_bits, bits_a, repeated, bits_b) in rows if bits_a == bits_b != own_bits == repeated), None
+        )
         if first is not None:
-            call, line = again(rollout, module if first < len(found) else copied()[0], first).seen
-            what = "step" if form.kind == "step" else "call"
-            rule = f"{what} {call} of the module is not what a copy of it does ({line})"
+            call, line = replay(rollout, module if first < len(bits) else make_copy()[0], first).target_line
+            unit = "step" if form.kind == "step" else "call"
+            rule = f"{unit} {call} of the module is not what a copy of it does ({line})"
             return [Problem("forward", type(module).__name__, rule, ADVICE)]
     return []
 
 
-def left_by_reset(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str]:
-    """A note on what a module's own reset leaves of its states, where it resets others: PyTorch then starts elsewhere than plif.
+def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str]:
+    """Return a note on the states that a module's own reset function leaves, if it resets others.
 
-    ran  a copy that ran, which is reset;  start: one that did not;  states: names of the tensors that are states
+    PyTorch then starts the next sample from other states than plif. ran: a copy after a run, which is reset here.
+    start: a copy that did not run. states: names of the tensors that are states.
     """
 
     def changed() -> set[str]:
-        now, before = ({name.lstrip("."): each for name, _, each in stored_tensors(one)} for one in (ran, start))
-        moved = {name for name in states & now.keys() if bool(now[name].any())}  # zeros of any shape are a reset
-        return {name for name in moved if name not in before or not torch.equal(now[name], before[name])}
+        after, before = (
+            {name.lstrip("."): tensor for name, _, tensor in iter_module_tensors(source)} for source in (ran, start)
+        )
+        nonzero = {
+            name for name in states & after.keys() if bool(after[name].any())
+        }  # zeros of any shape count as reset
+        return {name for name in nonzero if name not in before or not torch.equal(after[name], before[name])}
 
-    used, reset, left = changed(), reset_as_owner(ran), changed()
-    if not left or left == used:
+    used, reset, leftover = changed(), reset_like_owner(ran), changed()
+    if not leftover or leftover == used:
         return []
-    what = f"your {reset} leaves {', '.join(sorted(left))}: PyTorch's second sample will differ from the file's; reset it, too"
-    return [f"{type(ran).__name__}: {what}"]
+    note = f"{type(ran).__name__}: your {reset} leaves {', '.join(sorted(leftover))}"
+    return [f"{note}: PyTorch's second sample will differ from the file's; reset it, too"]

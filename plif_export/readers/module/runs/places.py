@@ -1,8 +1,10 @@
-"""Where the values of a step are made while a module runs, so that they can be looked at there, and changed.
+"""The call sites of a step's values while a module runs, so that they can be read and changed there.
 
-A value is known by its call: the submodule that calls, the operation, and how many such calls came before. In the runs that were
-written down that number grows evenly with the step and with T, so that it is known for any other T. An operation on all steps at
-once makes the values of all of them in one call.
+A value is identified by its call: the calling submodule, the operation, and the number of such calls before. In the
+  recorded runs
+that number grows evenly with the step and with T, so that it is known for any other T. An operation on all steps at
+  once makes the
+values of all of them in one call.
 """
 
 from __future__ import annotations
@@ -14,44 +16,62 @@ from itertools import islice
 
 from torch import Tensor, nn
 
-from plif_export.readers.libraries.layers import known_as
+from plif_export.readers.libraries.layers import find_entry
 from plif_export.readers.libraries.rewritten import REWRITTEN
 from plif_export.readers.module.body import StepProgram
-from plif_export.readers.module.regions import below
-from plif_export.readers.tracing.nodes import Argument, Given, Overload, Steps, Table, TraceNode, aten, op_name
-from plif_export.readers.tracing.record import TraceRun, parts_of
-from plif_export.readers.tracing.steps import joined
+from plif_export.readers.module.regions import is_inside
+from plif_export.readers.tracing.nodes import (
+    Argument,
+    ForwardInput,
+    NodeTable,
+    Overload,
+    Steps,
+    TraceNode,
+    aten,
+    op_name,
+)
+from plif_export.readers.tracing.record import TraceRun, as_outputs
+from plif_export.readers.tracing.steps import join_steps
 
 Key = tuple[str, str]  # path of the submodule that calls, name of the operation
 
 
 @dataclass(frozen=True)
-class _Birth:
-    """A call that made the value of a node, in which part of its result; of all steps at once: what is joined along which axis
-    (Steps)."""
+class _Origin:
+    """The call of an operation that made the value of a recorded node, and the output that holds it.
+
+    step_node, axis, outer: for a call on all steps at once, the joined item and axis (Steps).
+    """
 
     key: Key
     index: int
     part: int = 0
-    item: TraceNode | None = None
+    step_node: TraceNode | None = None
     axis: int = 0
     outer: int = 1
 
 
-class PlacedRun(TraceRun):
-    """A run that is written down, and that notes which call made a node. calls: how many there were of each."""
+class CallTrackingRun(TraceRun):
+    """A recorded run of a module that also notes which call of which operation made each node.
 
-    def __init__(self, table: Table, module: nn.Module, length: int) -> None:
+    calls: the number of calls of each kind.
+    """
+
+    def __init__(self, table: NodeTable, module: nn.Module, length: int) -> None:
         TraceRun.__init__(self, table, module, length)
         self.calls: Counter[Key] = Counter()
-        self.born: dict[TraceNode, _Birth | None] = {}  # None: by several calls
+        self.origins: dict[TraceNode, _Origin | None] = {}  # None: several calls made it
         self.inside = False
-        self.other = [path for path, part in module.named_modules() if known_as(part, REWRITTEN) is not None]
+        self.rewritten_paths = [
+            path for path, part in module.named_modules() if find_entry(part, REWRITTEN) is not None
+        ]
 
-    def record(self, x: Given, axis: int | None, forward: Callable[[nn.Module, Given], object]) -> PlacedRun:
-        """As TraceRun.record; afterwards it holds no tensor of that forward."""
+    def record(
+        self, x: ForwardInput, axis: int | None, forward: Callable[[nn.Module, ForwardInput], object]
+    ) -> CallTrackingRun:
+        """Record a forward as in TraceRun.record, then release all tensors of that forward."""
         TraceRun.record(self, x, axis, forward)
-        self.known.clear()
+        self.node_of.clear()
         self.views.clear()
         self.memory.clear()
         return self
@@ -59,7 +79,7 @@ class PlacedRun(TraceRun):
     def __torch_dispatch__(
         self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
     ) -> object:
-        if self.inside:  # what an operation is made of: the module's own run does not see it
+        if self.inside:  # an inner operation, which the module's own run does not see
             return TraceRun.__torch_dispatch__(self, func, types, args, kwargs)
         key, before = (self.paths[-1], op_name(func)), len(self.order)
         self.inside = True
@@ -69,118 +89,133 @@ class PlacedRun(TraceRun):
             self.inside = False
         index, self.calls[key] = self.calls[key], self.calls[key] + 1
         new = set(islice(reversed(self.order), len(self.order) - before))
-        for part, tensor in enumerate(parts_of(out) if not any(below(key[0], path) for path in self.other) else ()):
-            made = self.known.get(tensor) if isinstance(tensor, Tensor) else None
-            for item in made.items if isinstance(made, Steps) else [made] if made is not None else []:
-                node, birth = bare(item), _Birth(key, index, part)
-                if isinstance(made, Steps):
-                    birth = _Birth(key, index, part, item, made.axis, made.outer)
+        for part, tensor in enumerate(
+            as_outputs(out) if not any(is_inside(key[0], path) for path in self.rewritten_paths) else ()
+        ):
+            record = self.node_of.get(tensor) if isinstance(tensor, Tensor) else None
+            for step_node in record.items if isinstance(record, Steps) else [record] if record is not None else []:
+                node, origin = strip_reshapes(step_node), _Origin(key, index, part)
+                if isinstance(record, Steps):
+                    origin = _Origin(key, index, part, step_node, record.axis, record.outer)
                 if node in new:
-                    self.born[node] = birth
-                elif (old := self.born.get(node)) is not None and old.key == key:
-                    self.born[node] = None
+                    self.origins[node] = origin
+                elif (old := self.origins.get(node)) is not None and old.key == key:
+                    self.origins[node] = None
         return out
 
 
-def bare(node: TraceNode) -> TraceNode:
-    """What a node only gives another shape."""
+def strip_reshapes(node: TraceNode) -> TraceNode:
+    """Return the node that a chain of reshape operations starts from."""
     while node.op is aten.reshape.default:
         node = node.source
     return node
 
 
 @dataclass(frozen=True)
-class CallPlace:
-    """The call that makes the value of a node in step t of T, from step `since` on: number first + t * step + T * length."""
+class CallSite:
+    """The call of an operation that makes the value of a recorded node in step t of T.
+
+    The number of the call is first + t * step + T * length. It holds from step `since` on.
+    """
 
     node: TraceNode
     key: Key
     first: int
     step: int
     length: int
-    birth: _Birth
-    batch: int  # of the run that was written down
-    since: int  # the step from which on this is so
+    origin: _Origin
+    batch: int  # of the recorded run
+    since: int  # the first step with this call site
 
     def index(self, t: int, T: int) -> int:
         return self.first + t * self.step + T * self.length
 
     @property
-    def whole(self) -> bool:
-        """Whether one call makes the values of all steps."""
-        return self.birth.item is not None
+    def is_all_steps(self) -> bool:
+        """True if one call of the operation makes the values of all time-steps."""
+        return self.origin.step_node is not None
 
-    def taken(self, out: Tensor, T: int, batch: int) -> Tensor:
-        """The values of the node in what a call made: [T, B, ...] of all steps, [1, B, ...] of one."""
-        shape = self._sized(batch, *self.node.shape)
-        if self.birth.item is None:
+    def extract_values(self, out: Tensor, T: int, batch: int) -> Tensor:
+        """Extract a node's values from a call's output: [T, B, ...] of all steps, [1, B, ...] of one."""
+        shape = self._resize_batch(batch, *self.node.shape)
+        if self.origin.step_node is None:
             return out.reshape(1, *shape)
-        axis, (outer,) = self.birth.axis, self._sized(batch, self.birth.outer)
-        apart: Tensor = out.unflatten(axis, (outer, T, -1)).movedim(axis + 1, 0)
-        return apart.reshape(T, *shape)
+        axis, (outer,) = self.origin.axis, self._resize_batch(batch, self.origin.outer)
+        unfolded: Tensor = out.unflatten(axis, (outer, T, -1)).movedim(axis + 1, 0)
+        return unfolded.reshape(T, *shape)
 
-    def given(self, values: Tensor, out: Tensor, batch: int) -> Tensor:
-        """Values of the node, [T, B, ...] or [1, B, ...], in the shape of what a call made."""
-        item = self.birth.item
-        if item is None:
+    def pack_values(self, values: Tensor, out: Tensor, batch: int) -> Tensor:
+        """Bring a node's values, [T, B, ...] or [1, B, ...], into the shape of the call's output."""
+        step_node = self.origin.step_node
+        if step_node is None:
             return values.reshape(out.shape)
-        items = [value.reshape(self._sized(batch, *item.shape)) for value in values]
-        return joined(items, self.birth.axis, *self._sized(batch, self.birth.outer)).reshape(out.shape)
+        items = [value.reshape(self._resize_batch(batch, *step_node.shape)) for value in values]
+        return join_steps(items, self.origin.axis, *self._resize_batch(batch, self.origin.outer)).reshape(out.shape)
 
-    def _sized(self, batch: int, *sizes: int) -> list[int]:
-        """Sizes of the run that was written down, for another batch."""
+    def _resize_batch(self, batch: int, *sizes: int) -> list[int]:
+        """Return sizes of a recorded run for another batch size."""
         return [n // self.batch * batch if n % self.batch == 0 else n for n in sizes]
 
 
 @dataclass(frozen=True)
-class CallPlaces:
-    """Where the nodes of a step are made; calls: how many of each kind a run of more than `since` steps makes: (once, a step)."""
+class CallSites:
+    """The call sites of the recorded nodes of a time-step: the operations that make their values in the module.
 
-    of: dict[TraceNode, CallPlace]
+    calls: {kind of call: (offset, calls a step)} of a run with more than `since` steps.
+    """
+
+    sites: dict[TraceNode, CallSite]
     calls: dict[Key, tuple[int, int]]
     since: int
 
 
-NOWHERE = CallPlaces({}, {}, 0)
+NO_CALL_SITES = CallSites({}, {}, 0)
 
 
-def _alike(node: TraceNode, other: TraceNode | None) -> bool:
-    """Whether another node is surely the same of another step: a layer, with the same weights."""
-    if other is None or str(node.op) != str(other.op) or len(node.flat) != len(other.flat):
+def _is_same_layer(node: TraceNode, candidate: TraceNode | None) -> bool:
+    """Return whether two recorded nodes are the same layer in different steps, with the same weights."""
+    if candidate is None or str(node.op) != str(candidate.op) or len(node.flat) != len(candidate.flat):
         return False
-    pairs = [(a, b) for a, b in zip(node.flat, other.flat, strict=True) if not (isinstance(a, TraceNode) and a.moves)]
+    pairs = [
+        (a, b) for a, b in zip(node.flat, candidate.flat, strict=True) if not (isinstance(a, TraceNode) and a.moves)
+    ]
     return all(a is b or a == b for a, b in pairs) and any(
         isinstance(a, TraceNode) and a.op == "param" for a, _ in pairs
     )
 
 
-def find_places(runs: Mapping[int, PlacedRun], at: int, program: StepProgram) -> CallPlaces:
-    """The places of a program's nodes, from the runs of the lengths at - 1 ... at + 2."""
-    one, two = runs[at + 1], runs[at + 2]
-    made = {(b.key, b.part, b.index): node for node, b in two.born.items() if b is not None}
-    of: dict[TraceNode, CallPlace] = {}
+def find_call_sites(runs: Mapping[int, CallTrackingRun], base_T: int, program: StepProgram) -> CallSites:
+    """Find the calls that make the values of a step's nodes, by comparing recorded runs of several lengths.
+
+    runs: of the lengths base_T - 1 ... base_T + 2.
+    """
+    run_a, run_b = runs[base_T + 1], runs[base_T + 2]
+    nodes = {(b.key, b.part, b.index): node for node, b in run_b.origins.items() if b is not None}
+    sites: dict[TraceNode, CallSite] = {}
     for later in program.body:
         earlier = program.earlier.get(later)
-        if earlier is None or bare(later) is not later:
+        if earlier is None or strip_reshapes(later) is not later:
             continue
-        born = [run.born.get(node) for node in (later, earlier) for run in (one, two)]
-        a, b, c, d = (birth if birth is not None else _Birth(("", ""), -1) for birth in born)
+        origins = [run.origins.get(node) for node in (later, earlier) for run in (run_a, run_b)]
+        a, b, c, d = (origin if origin is not None else _Origin(("", ""), -1) for origin in origins)
         if any(
-            birth is None or (birth.key, birth.part, birth.axis, birth.outer) != (a.key, a.part, a.axis, a.outer)
-            for birth in born
+            origin is None or (origin.key, origin.part, origin.axis, origin.outer) != (a.key, a.part, a.axis, a.outer)
+            for origin in origins
         ):
             continue
         step, length = a.index - c.index, b.index - a.index
-        if d.index - c.index == length and (a.item is None) == (c.item is None) == (step != 0):
-            first = a.index - step * at - length * (at + 1)
-            place = CallPlace(later, a.key, first, step, length, a, program.batch, 0)
-            steps = () if place.whole else range(at - 1)
-            early = (made.get((a.key, a.part, place.index(t, at + 2))) for t in steps)
-            of[later] = place if all(_alike(later, node) for node in early) else replace(place, since=at - 1)
+        if d.index - c.index == length and (a.step_node is None) == (c.step_node is None) == (step != 0):
+            first = a.index - step * base_T - length * (base_T + 1)
+            site = CallSite(later, a.key, first, step, length, a, program.batch, 0)
+            steps = () if site.is_all_steps else range(base_T - 1)
+            early = (nodes.get((a.key, a.part, site.index(t, base_T + 2))) for t in steps)
+            sites[later] = (
+                site if all(_is_same_layer(later, node) for node in early) else replace(site, since=base_T - 1)
+            )
     calls = {}
-    for key in {place.key for place in of.values()}:
-        before, last, longest = (runs[T].calls[key] for T in (at, at + 1, at + 2))
+    for key in {site.key for site in sites.values()}:
+        before, last, longest = (runs[T].calls[key] for T in (base_T, base_T + 1, base_T + 2))
         grows = longest - last
         if last - before == grows:
-            calls[key] = last - grows * (at + 1), grows
-    return CallPlaces({node: place for node, place in of.items() if place.key in calls}, calls, at - 1)
+            calls[key] = last - grows * (base_T + 1), grows
+    return CallSites({node: site for node, site in sites.items() if site.key in calls}, calls, base_T - 1)

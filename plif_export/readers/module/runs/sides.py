@@ -1,7 +1,8 @@
-"""The two sides of a comparison: the module's own forward, and the program of a step that was read of it, with the same noise.
+"""Runs of the two sides of a comparison: the module's own forward, and the step program, with the same noise.
 
-Noise is random current on top of a network's own. It is added to the value that a layer of neurons reads, where the module makes
-that (places.py); where no place is known, to what reaches the submodule, and to what its operations read of it.
+Noise is random current on top of a network's own. It is added to the value that a layer of neurons reads, at its call
+site in the module (places.py). If no call site is known, it is added to the input of the submodule, and to the
+operands of its operations.
 """
 
 from __future__ import annotations
@@ -19,160 +20,172 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from plif_export.readers.module.body import StepProgram, Values
+from plif_export.readers.module.body import NodeValues, StepProgram
 from plif_export.readers.module.neuron_program import NeuronLayer
 from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.runs.places import CallPlace, CallPlaces, Key
-from plif_export.readers.tracing.copies import Calls
-from plif_export.readers.tracing.forms import Form, tensors_in
+from plif_export.readers.module.runs.places import CallSite, CallSites, Key
+from plif_export.readers.tracing.copies import CallStack
+from plif_export.readers.tracing.forms import CallForm, list_tensors
 from plif_export.readers.tracing.nodes import Argument, Overload, TraceNode, op_name
-from plif_export.readers.tracing.record import parts_of
+from plif_export.readers.tracing.record import as_outputs
 from plif_export.readers.unseen_state import looks
 
 
 @dataclass
-class Added:
-    """{the node to whose value it is added: [T, rows, ...]}, and {path of the submodule that alone gets it: [T, 1, ...]}."""
+class NoiseCurrents:
+    """Random currents that a test run adds to the inputs of layers of neurons.
 
-    nodes: Values = field(default_factory=dict)
+    nodes: {node: current [T, rows, ...]}. paths: {path of the submodule that alone gets it: current [T, 1, ...]}.
+    """
+
+    nodes: NodeValues = field(default_factory=dict)
     paths: dict[str, Tensor] = field(default_factory=dict)
 
-    def row(self, r: int) -> Added:
-        return Added({node: more[:, r : r + 1] for node, more in self.nodes.items()})
+    def select_row(self, r: int) -> NoiseCurrents:
+        return NoiseCurrents({node: current[:, r : r + 1] for node, current in self.nodes.items()})
 
 
 @dataclass
-class Ran:
-    """Some steps. y: the output; values: of nodes, [T, B, ...], or of the last steps only.
+class RunValues:
+    """The recorded values of a run of some time-steps: output, nodes, currents, spikes, states.
 
-    currents, spikes  of the module: what reached submodules and left them, by path
-    start, state      of what was read: the states after a reset, and after the steps
+    y: the output. values: of nodes, [T, B, ...], or of the last steps only.
+    currents, spikes: inputs and outputs of submodules, by path (run of the module).
+    start, state: the states after a reset, and after the steps (run of the step program).
     """
 
     y: Tensor = field(default_factory=lambda: torch.zeros(0))
-    values: Values = field(default_factory=dict)
+    values: NodeValues = field(default_factory=dict)
     currents: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     spikes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
-    start: Values = field(default_factory=dict)
-    state: Values = field(default_factory=dict)
+    start: NodeValues = field(default_factory=dict)
+    state: NodeValues = field(default_factory=dict)
 
-    def rows(self, rows: Sequence[int], readout: Readout) -> Ran:
-        """Some rows of a batch."""
-        of = torch.tensor(rows)
-        return Ran(
-            self.y.index_select(int(readout.how == "stack"), of),
-            {node: value.index_select(1, of) for node, value in self.values.items()},
+    def select_rows(self, rows: Sequence[int], readout: Readout) -> RunValues:
+        """Return the recorded values of some rows of a batch."""
+        indices = torch.tensor(rows)
+        return RunValues(
+            self.y.index_select(int(readout.reduction == "stack"), indices),
+            {node: value.index_select(1, indices) for node, value in self.values.items()},
         )
 
 
-Bits: TypeAlias = "list[tuple[torch.Size, int]]"  # of the tensors that an operation made: shapes, checksums
-LARGE = 4096  # bytes
+Checksums: TypeAlias = "list[tuple[torch.Size, int]]"  # shapes and checksums of the outputs of an operation
+LARGE = 4096  # bytes of a tensor, from which on a faster checksum is used
 
 
-class Watched(TorchDispatchMode):
-    """Runs a module, a copy unless it is given, notes what its layers of neurons do, and adds noise.
+class ForwardMonitor(TorchDispatchMode):
+    """A monitor that runs a module, records the values of its layers of neurons, and adds noise.
 
-    calls   how many there were of each kind
-    bits    of what each operation made that is no view
-    wanted  the number of such an operation, whose call of the module and line are noted: `seen`
+    It runs a copy, unless a module is given. calls: the number of calls of each kind. bits: of the outputs of each
+    operation that is no view. target: the number of such an operation, for which `target_line` gets the call of the
+    module and the source line.
     """
 
     def __init__(
-        self, form: Form, submodules: Iterable[str] = (), module: nn.Module | None = None, wanted: int | None = None
+        self, form: CallForm, submodules: Iterable[str] = (), module: nn.Module | None = None, target: int | None = None
     ) -> None:
         TorchDispatchMode.__init__(self)
         self.form, self.module, self.passed = form, module or form.copy(), list[object]()
-        self.submodules, self.wanted, self.begun, self.seen = tuple(submodules), wanted, 0, (0, "at its end")
-        self.bits: list[Bits] = []
-        self.ran, self.noise, self.T, self.batch, self.first = Ran(), Added(), 0, 1, 0
-        self.paths = Calls(self.module).paths
+        self.submodules, self.target, self.call_count, self.target_line = (
+            tuple(submodules),
+            target,
+            0,
+            (0, "at its end"),
+        )
+        self.bits: list[Checksums] = []
+        self.values, self.noise, self.T, self.batch, self.first = RunValues(), NoiseCurrents(), 0, 1, 0
+        self.paths = CallStack(self.module).paths
         self.calls: Counter[Key] = Counter()
-        self.due: dict[tuple[Key, int], list[tuple[CallPlace, int]]] = {}
-        self.parts: dict[TraceNode, list[Tensor]] = {}
-        self.module.register_forward_pre_hook(self._begin)
+        self.call_sites: dict[tuple[Key, int], list[tuple[CallSite, int]]] = {}
+        self.recorded: dict[TraceNode, list[Tensor]] = {}
+        self.module.register_forward_pre_hook(self._count_call)
         for path in self.submodules:
             part = self.module.get_submodule(path)
-            part.register_forward_pre_hook(lambda m, a, p=path: self._before(p, a))
-            part.register_forward_hook(lambda m, a, o, p=path: self._after(p, o), always_call=True)
+            part.register_forward_pre_hook(lambda m, a, p=path: self._add_input_noise(p, a))
+            part.register_forward_hook(lambda m, a, o, p=path: self._record_output(p, o), always_call=True)
 
     def run(
         self,
         x: Tensor,
         T: int,
-        places: CallPlaces,
+        call_sites: CallSites,
         shown: Iterable[TraceNode],
-        noise: Added,
+        noise: NoiseCurrents,
         readout: Readout,
         output: int,
-    ) -> Ran:
-        """T more steps, on x [T, B, ...] or an image [B, ...]. shown: nodes whose values are noted, where places are known."""
-        self.ran, self.noise, self.T = Ran(), noise, T
+    ) -> RunValues:
+        """Run T more time-steps of the monitored module, on x [T, B, ...] or an image [B, ...].
+
+        shown: nodes whose values are recorded, if their call sites are known.
+        """
+        self.values, self.noise, self.T = RunValues(), noise, T
         self.batch = x.shape[0 if self.form.kind == "static" else 1]
-        self.due, self.parts = defaultdict(list), defaultdict(list)
-        for place in (places.of[node] for node in dict.fromkeys(shown) if node in places.of):
-            for t in [0] if place.whole else range(max(place.since - self.first, 0), T):
-                self.due[place.key, place.index(self.first + t, T)].append((place, t))
-        with self.form.during(T), torch.inference_mode(), self:
-            out = self.form.forward(T, self.passed)(self.module, self.form.arranged(x))
+        self.call_sites, self.recorded = defaultdict(list), defaultdict(list)
+        for site in (call_sites.sites[node] for node in dict.fromkeys(shown) if node in call_sites.sites):
+            for t in [0] if site.is_all_steps else range(max(site.since - self.first, 0), T):
+                self.call_sites[site.key, site.index(self.first + t, T)].append((site, t))
+        with self.form.set_length(T), torch.inference_mode(), self:
+            out = self.form.make_call(T, self.passed)(self.module, self.form.arrange_input(x))
         if self.form.kind == "step":
             self.first += T
-        y = tensors_in(out)[output]
-        self.ran.y = y.movedim(readout.axis, 0)[readout.lead :] if readout.how == "stack" else y
-        self.ran.values = {node: torch.cat(parts) for node, parts in self.parts.items()}
-        return self.ran
+        y = list_tensors(out)[output]
+        self.values.y = y.movedim(readout.axis, 0)[readout.lead :] if readout.reduction == "stack" else y
+        self.values.values = {node: torch.cat(parts) for node, parts in self.recorded.items()}
+        return self.values
 
-    def _begin(self, module: nn.Module, args: object) -> None:
-        self.begun += 1
+    def _count_call(self, module: nn.Module, args: object) -> None:
+        self.call_count += 1
 
-    def _before(self, path: str, args: tuple[object, ...]) -> tuple[object, ...] | None:
+    def _add_input_noise(self, path: str, args: tuple[object, ...]) -> tuple[object, ...] | None:
         if not args or not isinstance(args[0], Tensor):
             return None
-        t, x = len(self.ran.spikes[path]), args[0]
-        self.ran.currents[path].append(x.clone())
-        if path in self.noise.paths:  # a submodule may join the batch with other axes, or get all steps
+        t, x = len(self.values.spikes[path]), args[0]
+        self.values.currents[path].append(x.clone())
+        if path in self.noise.paths:  # a submodule may get the batch joined with other axes, or all steps
             noise = self.noise.paths[path]
-            with _disable_current_modes():  # what the module makes is counted, and this is ours
+            with _disable_current_modes():  # operations of the module are counted, and this one is the monitor's
                 x = x + (noise[t] if x.numel() == noise[0].numel() else noise).reshape(x.shape)
         return (x, *args[1:])
 
-    def _after(self, path: str, out: object) -> None:
-        self.ran.spikes[path] += [first.clone() for first in tensors_in(out)[:1]]
+    def _record_output(self, path: str, out: object) -> None:
+        self.values.spikes[path] += [first.clone() for first in list_tensors(out)[:1]]
 
     def __torch_dispatch__(
         self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
     ) -> object:
         out = func(*args, **(kwargs or {}))
-        if _writes(func):
-            if len(self.bits) == self.wanted:
-                self.seen = self.begun, f"{op_name(func)}, {looks.place()}"
-            self.bits.append([_bits(each) for each in parts_of(out) if isinstance(each, Tensor)])
+        if _writes_numbers(func):
+            if len(self.bits) == self.target:
+                self.target_line = self.call_count, f"{op_name(func)}, {looks.find_source_line()}"
+            self.bits.append([_checksum(output) for output in as_outputs(out) if isinstance(output, Tensor)])
         key = (self.paths[-1], op_name(func))
-        due = self.due.get((key, self.calls[key]), ())
+        due = self.call_sites.get((key, self.calls[key]), ())
         self.calls[key] += 1
-        made = list(parts_of(out)) if due else []
-        for place, t in due:
-            value = made[place.birth.part]
+        outputs = list(as_outputs(out)) if due else []
+        for site, t in due:
+            value = outputs[site.origin.part]
             assert isinstance(value, Tensor)
-            self.parts[place.node].append(place.taken(value, self.T, self.batch).clone())
-            noise = self.noise.nodes.get(place.node)
+            self.recorded[site.node].append(site.extract_values(value, self.T, self.batch).clone())
+            noise = self.noise.nodes.get(site.node)
             if noise is not None:
-                more = place.given(noise if place.whole else noise[t : t + 1], value, self.batch)
-                made[place.birth.part] = value.add_(more) if value is args[0] else value + more
-        return out if not due else made[0] if isinstance(out, Tensor) else tuple(made)
+                current = site.pack_values(noise if site.is_all_steps else noise[t : t + 1], value, self.batch)
+                outputs[site.origin.part] = value.add_(current) if value is args[0] else value + current
+        return out if not due else outputs[0] if isinstance(out, Tensor) else tuple(outputs)
 
 
 @cache
-def _writes(func: Overload) -> bool:
-    """Whether an operation writes numbers: it is no view, and makes no empty memory."""
-    views = any(each.alias_info and not each.alias_info.is_write for each in func._schema.returns)
+def _writes_numbers(func: Overload) -> bool:
+    """Return whether an operation of PyTorch writes numbers: it is no view, and returns no empty memory."""
+    views = any(returned.alias_info and not returned.alias_info.is_write for returned in func._schema.returns)
     return not views and "empty" not in op_name(func)
 
 
-def _bits(tensor: Tensor) -> tuple[torch.Size, int]:
-    """The shape of a tensor [...], and a checksum of its bits."""
+def _checksum(tensor: Tensor) -> tuple[torch.Size, int]:
+    """Return the shape of a tensor [...] and a checksum of its bits."""
     try:
         values = np.ascontiguousarray(tensor.cpu().numpy())
-    except (TypeError, RuntimeError):  # a type or a layout that NumPy has not
+    except (TypeError, RuntimeError):  # a type or a layout that NumPy does not have
         return tensor.shape, zlib.crc32(repr(tensor.tolist()).encode()) if tensor.layout is torch.strided else 0
     if values.nbytes < LARGE or values.nbytes % 8:
         return tensor.shape, zlib.crc32(values.data)
@@ -180,54 +193,64 @@ def _bits(tensor: Tensor) -> tuple[torch.Size, int]:
     return tensor.shape, hash((int(words.sum()), int(words[::7].sum())))  # as fast as memory is read
 
 
-def near(y: Tensor, found: Tensor) -> Tensor:
-    """Whether values [...] differ by no more than sums in another order do: [...] of bool."""
-    same = y == found
-    if bool(same.all()):
-        return same
-    y, found = y.float(), found.float()
-    size = found.abs()  # these are large, and each operation on them is seen: in place
+def is_close(y: Tensor, reference: Tensor) -> Tensor:
+    """Compare values [...] up to the rounding error of sums in another order: bool [...]."""
+    equal = y == reference
+    if bool(equal.all()):
+        return equal
+    y, reference = y.float(), reference.float()
+    size = reference.abs()  # in place, because the tensors are large
     largest = float(size.max())
     largest = largest if math.isfinite(largest) else float(size.nan_to_num().max())
-    same |= (y - found).abs_() <= size.mul_(1e-4).add_(1e-5 * max(largest, 1.0))
-    return same | (y.isnan() & found.isnan()) if math.isnan(float(found.sum())) else same
+    equal |= (y - reference).abs_() <= size.mul_(1e-4).add_(1e-5 * max(largest, 1.0))
+    return equal | (y.isnan() & reference.isnan()) if math.isnan(float(reference.sum())) else equal
 
 
-def read_side(
-    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: Values | None, noise: Added,
-    shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], places: CallPlaces, theirs: Values,
-) -> Ran:  # fmt: skip
-    """What was read, over T steps from the step `first` on, on x [T, 1, ...] or an image [1, ...].
+def run_step_program(
+    program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: NodeValues | None, noise: NoiseCurrents,
+    shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], call_sites: CallSites, module_values: NodeValues,
+) -> RunValues:  # fmt: skip
+    """Run a module's step program over T steps from step `first` on, on x [T, 1, ...] or an image [1, ...].
 
-    state   the states before them; None: those after a reset
-    inputs  {path of a submodule that gets noise: its layer}
-    theirs  {node: its values in the module, [T, 1, ...] or of the last steps}, which count where they are near
+    state: the states before the steps; None: those after a reset. inputs: {path of a submodule that gets noise: its
+      layer}.
+    module_values: {node: its values in the module, [T, 1, ...] or of the last steps}, which replace the program's if
+      they are close.
     """
     image = x if program.image else None
-    known = program.static(1, image, readout.tail, readout.reduced)
-    start = program.start(known, 1)
-    ran, kept = Ran(start=start, state=start if state is None else state), defaultdict[TraceNode, list[Tensor]](list)
+    constants = program.fold_constants(1, image, readout.tail, readout.reduced)
+    start = program.initial_states(constants, 1)
+    run, recorded = (
+        RunValues(start=start, state=start if state is None else state),
+        defaultdict[TraceNode, list[Tensor]](list),
+    )
     outputs: list[Tensor] = []
-    wanted = set(shown)
+    shown_nodes = set(shown)
     for t in range(T):
-        placed = {node: more[t] for node, more in noise.nodes.items() if first + t >= places.of[node].since}
+        placed = {
+            node: current[t] for node, current in noise.nodes.items() if first + t >= call_sites.sites[node].since
+        }
         added = {
             n: (layer.inputs[0], noise.paths[path][t])
             for path, layer in inputs.items() for n in layer.region.nodes
             if path in noise.paths and layer.inputs[0] in n.reads
         }  # fmt: skip
-        given = {node: own[t - T] for node, own in theirs.items() if t >= T - len(own)}
+        overrides = {
+            node: node_values[t - T] for node, node_values in module_values.items() if t >= T - len(node_values)
+        }
 
-        def seen(node: TraceNode, value: Tensor, given: Values = given, placed: Values = placed) -> Tensor:
-            if node in given and bool(near(value, given[node]).all()):
-                value = given[node]
-            if node in wanted:
-                kept[node].append(value)
+        def replace_value(
+            node: TraceNode, value: Tensor, overrides: NodeValues = overrides, placed: NodeValues = placed
+        ) -> Tensor:
+            if node in overrides and bool(is_close(value, overrides[node]).all()):
+                value = overrides[node]
+            if node in shown_nodes:
+                recorded[node].append(value)
             return value + placed[node] if node in placed else value
 
-        values = program.advance(known, ran.state, image if image is not None else x[t], 1, added, seen)
-        ran.state = program.next(values)
-        outputs.append(readout.of_step(values, 1))
-    ran.values = {node: torch.stack(each) for node, each in kept.items()}
-    ran.y = readout.join(outputs, known, 1)
-    return ran
+        values = program.run_step(constants, run.state, image if image is not None else x[t], 1, added, replace_value)
+        run.state = program.next_states(values)
+        outputs.append(readout.compute_step_output(values, 1))
+    run.values = {node: torch.stack(steps) for node, steps in recorded.items()}
+    run.y = readout.combine_steps(outputs, constants, 1)
+    return run

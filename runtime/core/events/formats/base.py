@@ -1,12 +1,13 @@
-"""What every file format shares: Format and Recording, the losses of lost events, reading in chunks.
+"""The types and helpers that all file formats share: Format, Recording, Losses, and reading in chunks.
 
-To add a format: a folder in runtime/formats with a part.py (runtime/core/parts.py), CONTRACT = "Format" and MAGIC, and with
-`FORMAT = Format(open_recording)`. It reads in bounded packets, gives the same events for every packet size, and counts what it
-cannot use. Words of one size are decoded in C, for Python and for programs without it: a function from a word to its events in
-runtime/native/formats/formats.c, and its number in words.py; `decode_words` does the rest.
+To add a format: a folder in runtime/formats with a part.py (runtime/core/parts.py), CONTRACT = "Format" and MAGIC, and
+with `FORMAT = Format(open_recording)`. It reads in bounded packets, returns the same events for every packet size, and
+counts the events that it cannot use. Words of one size are decoded in C, for Python and for programs without it: a
+function from a word to its events in runtime/native/formats/formats.c, and its number in words.py; `decode_words` does
+the rest.
 
-A decoder sees a file as chunks of a quarter of a megabyte and keeps its state (time base, row, ...) from one chunk to the
-next: memory stays constant for a file of any size.
+A decoder sees a file as chunks of a quarter of a megabyte and keeps its state (time base, row, ...) from one chunk to
+the next: memory stays constant for a file of any size.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ HEADER_LIMIT = 1 << 20  # bytes; a text header longer than this is not one (jAER
 
 @dataclass
 class Losses:
-    """What a decoder could not use: `invalid` counts events, `notes` has one line for each kind of loss."""
+    """The events that a decoder could not use.
+
+    `invalid` counts them, `notes` has one line for each kind of loss.
+    """
 
     invalid: int = 0
     notes: list[str] = field(default_factory=list)
     _reasons: dict[str, int] = field(default_factory=dict)
 
     def add(self, count: int, reason: str) -> None:
-        """`count` events cannot be used; `reason` completes 'N events ...'."""
+        """Count events that cannot be used, for a reason that completes the text 'N events ...'."""
         if count:
             self.invalid += count
             self._reasons[reason] = self._reasons.get(reason, 0) + count
@@ -47,22 +51,28 @@ class Losses:
         self.notes.append(line)
 
     def close(self, name: str) -> None:
-        """Turn the counts into notes; called once, when the recording ends."""
-        for reason, count in sorted(self._reasons.items()):  # not as they came first, which depends on the pieces
+        """Turn the counts of unusable events into notes; called once, when the recording ends."""
+        for reason, count in sorted(
+            self._reasons.items()
+        ):  # sorted, since the order of first occurrence depends on the chunks
             self.notes.append(f"{name}: {count} event{'s' * (count != 1)} {reason}: not used")
         self._reasons.clear()
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One opened file. `decode(losses)` starts at the beginning at each call; it yields events [N] of bounded N, in file order.
+    """One opened recording file: its format, its sensor and its decoder.
 
-    `upright` says how the stored view becomes the camera's upright one: "identity", "rotate180", "rotate90", "rotate270"
+    `decode(losses)` starts at the beginning at each call; it yields events [N] of bounded N, in file order. `upright`
+      is the
+    rotation that makes the stored view upright: "identity", "rotate180", "rotate90", "rotate270"
     (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
-    does not say; then one of `sensors` is guessed (runtime/core/events/size.py). `guesses` has a line for
-    each other thing that the file does not say. `words(losses)`, where it is not None, yields the same file as words that a
-    framer takes as they are, uint16 [N], each with the reader of the file, which counts the events. `advice` is what to look at
-    where nothing in it can be used.
+      does not
+    say it; then one of `sensors` is guessed (runtime/core/events/size.py). `guesses` has a line for each other fact
+      that the
+    file does not say. `words(losses)`, where it is not None, yields the undecoded words of the file for a framer,
+      uint16
+    [N], each with the reader of the file, which counts the events. `advice` says what to check if no event can be used.
     """
 
     format: str
@@ -77,11 +87,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format, FORMAT of its part, whose part.py has the MAGIC with which its files begin.
+    """A file format of recordings, FORMAT of its part; MAGIC in part.py has the first bytes of its files.
 
-    open     reads the header; what a user may say of such a file are its keywords
-    matches  of a part with LAST, which has no MAGIC: whether a file that begins so is one; the path only breaks ties
-    refusal  why a file that nobody reads, or a folder, is none either, though it looks like one; with what to do
+    open     reads the header; its keywords are the user's options for such a file
+    matches  for a part with LAST, which has no MAGIC: whether a file with this beginning is one; the path only breaks
+      ties
+    refusal  explains why a file that no format reads, or a folder, is none, though it looks like one; and what to do
     """
 
     open: Callable[..., Recording]
@@ -90,7 +101,10 @@ class Format:
 
 
 def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[np.ndarray]:
-    """uint8 [N] from `offset` to the end, N a multiple of `word` bytes. A cut word at the end becomes a note."""
+    """Read a file from byte `offset` on in chunks uint8 [N], N a multiple of `word` bytes.
+
+    A cut word at the end becomes a note.
+    """
     size = max(1, CHUNK_BYTES // word) * word
     with open(path, "rb") as file:
         file.seek(offset)
@@ -98,10 +112,10 @@ def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[
         while block := file.read(size):
             offset += len(block)
             block = carry + block
-            whole = len(block) // word * word
-            carry = block[whole:]
-            if whole:
-                yield np.frombuffer(block, dtype=np.uint8, count=whole)
+            usable = len(block) // word * word
+            carry = block[usable:]
+            if usable:
+                yield np.frombuffer(block, dtype=np.uint8, count=usable)
         if carry:
             losses.note(
                 f"{path}: {len(carry)} {'byte is' if len(carry) == 1 else 'bytes are'} left over at byte "
@@ -110,9 +124,9 @@ def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[
 
 
 def read_header(path: Path, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
-    """The leading lines that start with `mark`, without it, and the offset of the first byte after them.
+    """Read the leading lines of a file that start with `mark`; return them and the offset after them.
 
-    The line `end` is the last one, whatever follows: events may look like a line.
+    The lines come without the mark. The line `end` is the last one, whatever follows: events may look like a line.
     """
     lines: list[str] = []
     with open(path, "rb") as file:
@@ -131,6 +145,6 @@ def read_header(path: Path, mark: bytes, end: str | None = None) -> tuple[list[s
 
 
 def refuse_header_only(path: Path, offset: int) -> None:
-    """PlifError for a file that ends with its header: it holds no recording, which is not the same as zero events."""
+    """Refuse a file that ends with its header: it holds no recording, which differs from zero events."""
     if path.stat().st_size <= offset:
         raise PlifError(f"{path}: holds a header ({offset} bytes) and no events: record it again or check the copy")

@@ -1,5 +1,8 @@
-"""Words of one size -> events. Their decoder is libplif's (runtime/native/formats/formats.c), which counts what it cannot use;
-here it gets its chunks, and here is what is said of the losses."""
+"""The decoder of file formats with words of one size, and the texts for its losses.
+
+libplif decodes (runtime/native/formats/formats.c) and counts the words that it cannot use; this module feeds it
+chunks.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from runtime.core.events.formats.base import Losses, read_chunks
 from runtime.native import interface
 
 Words = IntEnum("Words", "NMNIST EVT2 EVT21 EVT3 DAT AEDAT2 AEDAT31", start=0)  # enum file_format of formats.h
-LOST = {
+LOSS_REASONS = {
     "untimed": "before the first TIME_HIGH",
     "unrowed": "before the first row address",
     "unbased": "in a vector without a base",
@@ -26,7 +29,7 @@ LOST = {
 
 
 class Decoder:
-    """Decodes chunk after chunk; what a word sets (time, row, ...) is kept for the chunks that follow."""
+    """A decoder of fixed-size words that keeps its state (time, row, ...) from chunk to chunk."""
 
     def __init__(self, kind: Words) -> None:
         self.state = interface.Decoding.new()
@@ -34,23 +37,23 @@ class Decoder:
         self.word_bytes: int = self._library.plif_word_bytes(kind)
 
     def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
-        """One chunk of whole words, an array of any dtype -> its events [M]."""
+        """Decode one chunk of complete words, an array of any dtype, to events [M]."""
         words = np.ascontiguousarray(words)  # a chunk of a file is contiguous and not copied
-        given = words.ctypes.data, words.nbytes
-        out = np.empty(self._library.plif_decode_most(self._kind, *given), EVENT_DTYPE)
+        memory = words.ctypes.data, words.nbytes
+        out = np.empty(self._library.plif_decode_most(self._kind, *memory), EVENT_DTYPE)
         state, used = ctypes.byref(self.state), ctypes.byref(ctypes.c_int64())
-        made = self._library.plif_decode(self._kind, state, *given, out.ctypes.data, len(out), used)
-        add_lost(self.state, losses)
-        return out[:made]
+        count = self._library.plif_decode(self._kind, state, *memory, out.ctypes.data, len(out), used)
+        count_losses(self.state, losses)
+        return out[:count]
 
 
-def add_lost(state: interface.Decoding, losses: Losses) -> None:
-    for name, reason in LOST.items():
+def count_losses(state: interface.Decoding, losses: Losses) -> None:
+    for name, reason in LOSS_REASONS.items():
         losses.add(getattr(state, name), reason)
         setattr(state, name, 0)
 
 
 def decode_words(decoder: Decoder, path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
-    """The events [N] of all words from byte `offset` of a file on."""
+    """Decode all words of a file from byte `offset` on, and yield their events [N]."""
     for chunk in read_chunks(path, offset, decoder.word_bytes, losses):
         yield decoder.feed(chunk, losses)

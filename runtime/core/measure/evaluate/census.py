@@ -1,4 +1,4 @@
-"""What the rows of a table say together: which sensors there were, what was lost, and what could not be read or decided."""
+"""Statistics over all predictions: sensors, lost events, unreadable recordings and missing answers."""
 
 from __future__ import annotations
 
@@ -9,135 +9,144 @@ from dataclasses import dataclass, field
 from typing import TypedDict, TypeVar
 
 from runtime.core.base.errors import PlifError, PlifWarning
-from runtime.core.events.fit import Likeness
-from runtime.core.measure.evaluate.predictions import MUCH, NONE, Prediction
+from runtime.core.events.fit import DomainMonitor
+from runtime.core.measure.evaluate.predictions import MAX_LOSS, NONE, Prediction
 
 T = TypeVar("T")
 
-MOST_NAMED = 20  # recordings in each list
-MOST_SIZES = 4  # in a warning
+MAX_NAMED = 20  # recordings that each list names
+MAX_SIZES = 4  # sensor sizes in a warning
 
 
-class Unread(TypedDict):
-    """Samples that could not be read: how many, and the first of them with their errors."""
+class UnreadableSamples(TypedDict):
+    """The samples that could not be read: their number, and the first of them with their errors."""
 
     samples: int
     first: list[dict[str, str]]
 
 
-class Lost(TypedDict):
-    """Samples that lost more than MUCH of their events: how many, and the first of them; events: all that were lost."""
+class LostEvents(TypedDict):
+    """The samples that lost more than 1 % of their events: their number, the first of them, and all lost events."""
 
     samples: int
     events: int
     first: list[dict[str, str | int | None]]
 
 
-def nothing_unread() -> Unread:
+def no_unreadable() -> UnreadableSamples:
     return {"samples": 0, "first": []}
 
 
-def nothing_lost() -> Lost:
+def no_losses() -> LostEvents:
     return {"samples": 0, "events": 0, "first": []}
 
 
 @dataclass
-class Census:
-    """Counted in the one pass over all predictions.
+class PredictionStats:
+    """The statistics over the predictions of a data set, counted in one pass.
 
-    fit         of these recordings and the network
-    predictions, truths   class of each sample, NONE (-1) where it has no answer; its own, None where it is not known or not read
-    unanswered  those that could be read and have no label
-    steps, all_steps   the most that a sample took, and those of all
-    sensors     how many there are of each (size, who says it)
+    fit         how these recordings match the training of the network
+    predictions, truths   class of each sample, NONE (-1) without an answer; its true class, None if unknown or
+                          unreadable
+    unanswered  readable samples without a label
+    steps, all_steps   the most steps of one sample, and the steps of all
+    sensors     the number of recordings of each (size, source of the size)
     """
 
-    fit: Likeness | None
+    fit: DomainMonitor | None
     predictions: list[int] = field(default_factory=list)
     truths: list[int | None] = field(default_factory=list)
-    unreadable: Unread = field(default_factory=nothing_unread)
+    unreadable: UnreadableSamples = field(default_factory=no_unreadable)
     unanswered: int = 0
     steps: int = 0
     all_steps: int = 0
-    lost: Lost = field(default_factory=nothing_lost)
+    lost: LostEvents = field(default_factory=no_losses)
     sensors: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
-    def add(self, one: Prediction) -> None:
-        """Counts one."""
-        predicted = one.predicted
+    def add(self, prediction: Prediction) -> None:
+        """Count one prediction."""
+        predicted = prediction.predicted
         self.predictions.append(NONE if predicted is None else predicted)
-        self.truths.append(None if one.error is not None else one.truth)
-        self.steps, self.all_steps = max(self.steps, one.steps), self.all_steps + one.steps
-        if one.error is not None:
-            if _room(self.unreadable):
-                self.unreadable["first"].append({"path": one.path, "error": one.error})
+        self.truths.append(None if prediction.error is not None else prediction.truth)
+        self.steps, self.all_steps = max(self.steps, prediction.steps), self.all_steps + prediction.steps
+        if prediction.error is not None:
+            if _count_listed(self.unreadable):
+                self.unreadable["first"].append({"path": prediction.path, "error": prediction.error})
             return
         self.unanswered += predicted is None
-        self.lost["events"] += one.events_lost or 0
-        if one.lost_much and _room(self.lost):
-            self.lost["first"].append({"path": one.path, "events": one.events, "events_lost": one.events_lost})
-        if one.sensor is not None and one.sensor_from is not None:
-            self.sensors[one.sensor, one.sensor_from] += 1
-        if one.fate is not None and self.fit is not None:
-            self.fit.add(one.path, one.fate)
+        self.lost["events"] += prediction.events_lost or 0
+        if prediction.has_heavy_loss and _count_listed(self.lost):
+            self.lost["first"].append(
+                {"path": prediction.path, "events": prediction.events, "events_lost": prediction.events_lost}
+            )
+        if prediction.sensor is not None and prediction.sensor_from is not None:
+            self.sensors[prediction.sensor, prediction.sensor_from] += 1
+        if prediction.event_outcome is not None and self.fit is not None:
+            self.fit.add(prediction.path, prediction.event_outcome)
 
     @property
     def sensor(self) -> tuple[int, int] | None:
-        """That of all, None where they differ."""
-        return _only({size for size, _ in self.sensors})
+        """The sensor size (width, height) of all recordings; None if they differ."""
+        return _single_value({size for size, _ in self.sensors})
 
     @property
     def sensor_from(self) -> str | None:
-        """Who says it of all, None where these differ."""
-        return _only({said for _, said in self.sensors})
+        """The source of the sensor size for all recordings; None if the sources differ."""
+        return _single_value({source for _, source in self.sensors})
 
-    def remark(self, name: str, advice: str, asked: tuple[int, int] | None) -> None:
-        """Warns of sensors that the recordings did not say, of those that say another one than was asked for, and of recordings
-        that do not fit the network."""
-        silent = {size: n for (size, said), n in self.sensors.most_common() if said in ("model", "guess")}
+    def warn_about_sensors(self, name: str, advice: str, requested: tuple[int, int] | None) -> None:
+        """Warn about recordings without a sensor size or with another one than requested.
+
+        Warn, too, about recordings that do not match the training of the network.
+        """
+        silent = {size: n for (size, source), n in self.sensors.most_common() if source in ("model", "guess")}
         if silent:
-            sizes = (self._taken(size, n) for size, n in [*silent.items()][:MOST_SIZES])
+            sizes = (self._describe_sensor(size, n) for size, n in [*silent.items()][:MAX_SIZES])
             count = sum(silent.values())
-            _warn(
+            _warn_user(
                 f"{name}: {count} of {len(self.predictions)} recordings do not say their sensor: {'; '.join(sizes)}; {advice}"
             )
-        other = sum(n for (size, said), n in self.sensors.items() if said == "recording" and size != asked)
-        if asked is not None and other:
-            _warn(f"{name}: {other} recordings say another sensor than {asked[0]}x{asked[1]}, and are read as they say")
+        differing = sum(n for (size, source), n in self.sensors.items() if source == "recording" and size != requested)
+        if requested is not None and differing:
+            _warn_user(
+                f"{name}: {differing} recordings say another sensor than {requested[0]}x{requested[1]}, and are read as they say"
+            )
         if self.fit is not None and (line := self.fit.line()):
-            _warn(f"{name}: {line}")
+            _warn_user(f"{name}: {line}")
 
-    def _taken(self, size: tuple[int, int], n: int) -> str:
-        said = "as in the network's training" if (size, "model") in self.sensors else "a guess"
-        return f"{size[0]}x{size[1]} for {n} ({said})"
+    def _describe_sensor(self, size: tuple[int, int], n: int) -> str:
+        reason = "as in the network's training" if (size, "model") in self.sensors else "a guess"
+        return f"{size[0]}x{size[1]} for {n} ({reason})"
 
 
-def problems(
-    samples: int, unreadable: int, first: str | None, lost: Lost, told: str = "as their rows say"
+def list_problems(
+    samples: int, unreadable: int, first: str | None, lost: LostEvents, effect: str = "as the predictions table lists"
 ) -> Iterator[PlifError]:
-    """What ends a command with exit code 2 when all is written.
+    """Yield the errors that end a command with exit code 2 after all output is written.
 
-    first  the first of the `unreadable` ones and why, and `told` what that means;  lost  as in Census
+    first  the first of the `unreadable` samples with its error, and `effect` their consequence;  lost: samples
+           that lost events
     """
     if unreadable:
-        yield PlifError(f"{unreadable} of {samples} recordings could not be read, {told}; the first is {first}")
+        yield PlifError(f"{unreadable} of {samples} recordings could not be read, {effect}; the first is {first}")
     if lost["samples"]:
-        one = lost["first"][0]
+        sample = lost["first"][0]
         yield PlifError(
-            f"{lost['samples']} of {samples} recordings lost more than {100 * MUCH:g} % of their events, as their rows say; "
-            f"the first is {one['path']}: {one['events_lost']} of {one['events']}; is its sensor right, and the file whole?"
+            f"{lost['samples']} of {samples} recordings lost more than {100 * MAX_LOSS:g} % of their events "
+            f"(the predictions table lists them); the first is {sample['path']}: {sample['events_lost']} of {sample['events']}; "
+            "check its sensor size, and whether the file is complete"
         )
 
 
-def _room(found: Unread | Lost) -> bool:
-    """Counts a sample; whether it is among those that are named."""
-    found["samples"] += 1
-    return found["samples"] <= MOST_NAMED
+def _count_listed(samples: UnreadableSamples | LostEvents) -> bool:
+    """Count a sample in a list of samples, and return whether the list still has room for its name."""
+    samples["samples"] += 1
+    return samples["samples"] <= MAX_NAMED
 
 
-def _only(found: set[T]) -> T | None:
-    return found.pop() if len(found) == 1 else None
+def _single_value(values: set[T]) -> T | None:
+    return values.pop() if len(values) == 1 else None
 
 
-def _warn(text: str) -> None:
+def _warn_user(text: str) -> None:
     warnings.warn(text, PlifWarning, stacklevel=4)

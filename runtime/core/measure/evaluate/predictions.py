@@ -1,4 +1,4 @@
-"""What a network said about each sample."""
+"""The prediction of a network about each sample."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TypedDict
 
 import numpy as np
 
-from runtime.core.events.fit import Fate
-from runtime.native.rules import answers_of
+from runtime.core.events.fit import EventOutcome
+from runtime.native.rules import choose_answers
 
-NONE = -1  # the answer as a number, where there is none
-MUCH = 0.01  # a recording that lost a larger share of its events is no longer what the camera saw
+NONE = -1  # the answer of a sample without a label
+MAX_LOSS = 0.01  # share of lost events above which a recording counts as incomplete
 
 
 class PredictionRow(TypedDict):
     """A prediction in JSON and in tables, with the names of its classes.
 
-    scores  in the order of the classes;  margin: how far the highest is above the second
+    scores  in the order of the classes;  margin: the lead of the highest score over the second
     why     why it has no label, or how many of its events were lost
     """
 
@@ -40,19 +40,19 @@ class PredictionRow(TypedDict):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One sample: what it is, and what the network said.
+    """The prediction of a network about one sample.
 
     sample        its number in the split, from 0
-    path          where it is
-    truth         its class, an index into the classes; None where nobody knows
-    scores        of every class: spikes that voted for it, as a share (0..1) of all possible ones, voters x steps. Of a network
-                  that does not vote: the mean output. Empty where the sample could not be read
+    path          of the recording
+    truth         its class, an index into the classes; None if unknown
+    scores        of every class: spikes that voted for it, as a share (0..1) of all possible ones, voters x
+                  steps. Of a network that does not vote: the mean output. Empty if the sample could not be read
     steps         time-steps that it took
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
-    error         why it could not be read; None where it could
+    error         why it could not be read; None if it could
     why           why it has no label although it could be read
-    events, events_used, events_lost, sensor, sensor_from, frames, polarity, duration_us, events_not_shown   as in Fate
-                  (runtime/core/events/fit.py): None for still images
+    events, events_used, events_lost, sensor, sensor_from, frames, polarity, duration_us, events_not_shown   fields
+                                      of its EventOutcome (runtime/core/events/fit.py): None for still images
     """
 
     sample: int
@@ -75,55 +75,58 @@ class Prediction:
 
     @property
     def predicted(self) -> int | None:
-        """The class with the highest score, the lowest among equals; None where there is a `why` not, or no score but 0."""
-        found = int(answers_of(np.array(self.scores))) if self.scores and self.why is None else -1
-        return None if found < 0 else found
+        """The class with the highest score, the lowest among equals; None without a label.
+
+        There is none if `why` is set, or if all scores are 0.
+        """
+        label = int(choose_answers(np.array(self.scores))) if self.scores and self.why is None else -1
+        return None if label < 0 else label
 
     @property
-    def fate(self) -> Fate | None:
-        """Of its events; None where they are not known."""
+    def event_outcome(self) -> EventOutcome | None:
+        """The numbers of used and lost events of the sample; None if unknown."""
         if self.events is None or self.sensor is None:
             return None
-        lost, said = self.events_lost or 0, str(self.sensor_from)
-        where = (self.events, self.events_used or 0, lost, self.sensor, said)
-        return Fate(*where, self.frames or 0, self.polarity, self.duration_us or 0, self.events_not_shown or 0)
+        lost, source = self.events_lost or 0, str(self.sensor_from)
+        facts = (self.events, self.events_used or 0, lost, self.sensor, source)
+        return EventOutcome(*facts, self.frames or 0, self.polarity, self.duration_us or 0, self.events_not_shown or 0)
 
     @property
-    def lost_much(self) -> bool:
-        """Whether it lost more than one event in a hundred."""
-        return bool(self.events_lost and self.events and self.events_lost > MUCH * self.events)
+    def has_heavy_loss(self) -> bool:
+        """True if the sample lost more than one event in a hundred."""
+        return bool(self.events_lost and self.events and self.events_lost > MAX_LOSS * self.events)
 
     @property
-    def remark(self) -> str | None:
-        """What a table says of it under `why`."""
-        lost = f"{self.events_lost} of {self.events} events were lost" if self.lost_much else None
+    def note(self) -> str | None:
+        """The text in the column `why` of a table: the reason of a missing label, and lost events."""
+        lost = f"{self.events_lost} of {self.events} events were lost" if self.has_heavy_loss else None
         return "; ".join(filter(None, (self.why, lost))) or None
 
     @property
     def margin(self) -> float | None:
-        """How far the highest score is above the second."""
+        """The lead of the highest score over the second; None with fewer than two classes."""
         if len(self.scores) < 2:
             return None
         second, first = sorted(self.scores)[-2:]
         return first - second
 
 
-def json_row(one: Prediction, classes: Sequence[str]) -> PredictionRow:
-    """A line of predictions.jsonl, with the texts as they are."""
-    truth, predicted = (None if i is None else classes[i] for i in (one.truth, one.predicted))
+def to_json_row(prediction: Prediction, classes: Sequence[str]) -> PredictionRow:
+    """Return a prediction as a line of predictions.jsonl, with the names of its classes."""
+    truth, predicted = (None if i is None else classes[i] for i in (prediction.truth, prediction.predicted))
     return {
-        "sample": one.sample,
-        "path": one.path,
+        "sample": prediction.sample,
+        "path": prediction.path,
         "truth": truth,
         "predicted": predicted,
-        "scores": list(one.scores),
-        "margin": one.margin,
-        "steps": one.steps,
-        "events": one.events,
-        "error": one.error,
-        "why": one.remark,
-        "sensor": one.sensor,
-        "sensor_from": one.sensor_from,
-        "events_used": one.events_used,
-        "events_lost": one.events_lost,
+        "scores": list(prediction.scores),
+        "margin": prediction.margin,
+        "steps": prediction.steps,
+        "events": prediction.events,
+        "error": prediction.error,
+        "why": prediction.note,
+        "sensor": prediction.sensor,
+        "sensor_from": prediction.sensor_from,
+        "events_used": prediction.events_used,
+        "events_lost": prediction.events_lost,
     }

@@ -1,4 +1,4 @@
-"""Where the samples of an evaluation come from. Small enough to be sent to a worker, which opens it again."""
+"""The sources of an evaluation's samples, small enough to be sent to a worker that opens them again."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Protocol
 import numpy as np
 
 from runtime.core.base.errors import PlifError, PlifWarning
-from runtime.core.data import Dataset, find, open_dataset
+from runtime.core.data import Dataset, open_dataset, parse_spec
 from runtime.core.data.dataset import EventSet
 from runtime.core.engines.model import OpenModel
-from runtime.core.events.fit import Fate
-from runtime.core.events.framing import framing_of
+from runtime.core.events.fit import EventOutcome
+from runtime.core.events.framing import resolve_framing
 
 
 class SampleSource(Protocol):
-    """What a worker opens. As text it is what the user typed."""
+    """A source of samples that a worker can open; `str` of it is the text that the user typed."""
 
     @property
     def place(self) -> str:
-        """The folder that all paths begin with; empty where there is none."""
+        """The folder that all sample paths begin with; empty if there is none."""
         ...
 
     def open(self, model: OpenModel) -> Dataset:
-        """The samples, as the model takes them. Raises PlifError where they do not fit it."""
+        """Open the samples in the format of a model. Raises PlifError if they do not fit it."""
         ...
 
 
 @dataclass(frozen=True)
-class SplitOf:
+class DatasetSplit:
     """One split of the data set `NAME:DIR`."""
 
     data: str
@@ -44,17 +44,17 @@ class SplitOf:
 
     @property
     def place(self) -> str:
-        """DIR of NAME:DIR."""
-        place = find(self.data)[1]
-        return str(Path(place)) if place else ""  # as it stands at the beginning of the paths
+        """The folder DIR of the data set NAME:DIR."""
+        location = parse_spec(self.data)[1]
+        return str(Path(location)) if location else ""  # in the spelling of the paths
 
     def open(self, model: OpenModel) -> Dataset:
-        """The data set. Raises PlifError when it does not fit the model (classes, kind of input)."""
+        """Open the data set for a model. Raises PlifError if classes or kind of input do not fit."""
         card = model.card
         dataset = open_dataset(
             self.data,
             self.split,
-            framing=framing_of(card),
+            framing=resolve_framing(card),
             shape=model.input_shape,
             normalisation=card["normalisation"],
             classes=model.classes,
@@ -69,63 +69,66 @@ class SplitOf:
         return dataset
 
 
-def read(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, Fate | None]:
-    """(x, fate) of sample i: float32 [T, C, H, W] and where its events went, or [C, H, W] and None.
+def load_sample(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, EventOutcome | None]:
+    """Read sample i of a data set: (frames float32 [T, C, H, W], its event counts), or (image [C, H, W], None).
 
-    Raises PlifError where it cannot be read, or is too short for a frame.
+    Raises PlifError if it is unreadable, or too short for a frame.
     """
     if not isinstance(dataset, EventSet):
         return dataset.sample(i), None
-    frames, fate = dataset.frames(i)
+    frames, outcome = dataset.frames(i)
     if not len(frames):
-        raise PlifError(f"{dataset.path(i)}: {fate.events} events, too few for one frame of {dataset.framing}")
-    return frames, fate
+        raise PlifError(f"{dataset.path(i)}: {outcome.events} events, too few for one frame of {dataset.framing}")
+    return frames, outcome
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sample i as it was read: frames float32 [T, C, H, W] or an image [C, H, W], or the reason why there is none.
+    """One sample after reading: frames float32 [T, C, H, W], an image [C, H, W], or the error.
 
-    fate  of its events, None for an image;  notes  what its reader remarked
+    event_outcome  numbers of used and lost events, None for an image;  notes  remarks of its reader
     """
 
     i: int
     x: np.ndarray | None = None
-    fate: Fate | None = None
+    event_outcome: EventOutcome | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
 
 
-MOST_BYTES = 1 << 28  # of frames in one array
-_ALONE = Lock()  # who catches warnings catches those of all threads
+MAX_BYTES = 1 << 28  # bytes of frames in one array
+_WARNINGS_LOCK = Lock()  # catching warnings affects all threads
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Some samples as they were read. x: the frames of all, float32 [T, samples, C, H, W], where they lie in one array."""
+class SampleBatch:
+    """Some samples after reading.
+
+    x  the frames of all, float32 [T, samples, C, H, W], if they are in one array
+    """
 
     samples: list[Sample]
     x: np.ndarray | None = None
 
 
-def read_samples(dataset: Dataset | EventSet, which: range) -> Reading:
-    """Reads some samples. Threads may do so at the same time."""
+def read_samples(dataset: Dataset | EventSet, indices: range) -> SampleBatch:
+    """Read some samples of a data set; threads may call it in parallel."""
     x = None
     if isinstance(dataset, EventSet) and dataset.framing.T is not None:
-        shape = (dataset.framing.T, len(which), *dataset.shape)
-        x = np.empty(shape, np.float32) if 4 * math.prod(shape) <= MOST_BYTES else None
-    found = [_read_sample(dataset, i, None if x is None else x[:, n]) for n, i in enumerate(which)]
-    return Reading(found, x if all(one.x is not None and one.x.base is x for one in found) else None)
+        shape = (dataset.framing.T, len(indices), *dataset.shape)
+        x = np.empty(shape, np.float32) if 4 * math.prod(shape) <= MAX_BYTES else None
+    samples = [_try_sample(dataset, i, None if x is None else x[:, n]) for n, i in enumerate(indices)]
+    return SampleBatch(samples, x if all(sample.x is not None and sample.x.base is x for sample in samples) else None)
 
 
-def _read_sample(dataset: Dataset | EventSet, i: int, out: np.ndarray | None) -> Sample:
-    if isinstance(dataset, EventSet) and (found := dataset.frames_in_one_call(i, out)) is not None:
-        return Sample(i, *found)
-    with _ALONE, warnings.catch_warnings(record=True) as remarks:
+def _try_sample(dataset: Dataset | EventSet, i: int, out: np.ndarray | None) -> Sample:
+    if isinstance(dataset, EventSet) and (fields := dataset.read_frames_native(i, out)) is not None:
+        return Sample(i, *fields)
+    with _WARNINGS_LOCK, warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         try:
-            x, fate, error = *read(dataset, i), None
+            x, outcome, error = *load_sample(dataset, i), None
         except PlifError as refused:
-            x, fate, error = None, None, str(refused)
+            x, outcome, error = None, None, str(refused)
     notes = tuple(str(remark.message) for remark in remarks if issubclass(remark.category, PlifWarning))
-    return Sample(i, x, fate, error, notes)
+    return Sample(i, x, outcome, error, notes)

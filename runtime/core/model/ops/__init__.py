@@ -1,11 +1,13 @@
-"""The operations of the graph, each told once: operation.py says what that is, the other files tell those that plif's own
-networks are made of, by family. All others are parts: runtime/operations.
+"""The operations of the graph, each defined in one place.
 
-To add one, write it into a folder there, with a part.py that has its name.
+operation.py defines the record of an operation; the other files define, by family, the operations of plif's own
+  networks. All
+other operations are parts: runtime/operations. To add one, write it into a folder there, with a part.py that has its
+  name.
 """
 
-# Each registers its operations.
+# Each module registers its operations.
 from runtime.core.model.ops import convolution, elementwise, pool, shape, state  # noqa: F401
-from runtime.core.model.ops.operation import OPERATIONS, Operation, register, spatial
+from runtime.core.model.ops.operation import OPERATIONS, Operation, expand_sizes, register
 
-__all__ = ["OPERATIONS", "Operation", "register", "spatial"]
+__all__ = ["OPERATIONS", "Operation", "expand_sizes", "register"]

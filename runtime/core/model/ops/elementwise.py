@@ -1,4 +1,4 @@
-"""What works element by element.
+"""The operations that work element by element.
 
 Affine     x * scale + shift, one number each, or one for each channel or each neuron
 BatchNorm  (x - mean) * (weight / sqrt(var + eps)) + bias, with running statistics
@@ -29,28 +29,35 @@ from runtime.core.model.refusals import require
 
 def _batch_norm(m: Backend, node: Node, p: Params, x: Value) -> Value:
     eps = node.attrs["eps"]
-    scale = m.once(lambda weight, var: weight / np.sqrt(var + var.dtype.type(eps)), p["weight"], p["var"])
-    return (x - m.beside(p["mean"], node.shape)) * m.beside(scale, node.shape) + m.beside(p["bias"], node.shape)
+    scale = m.from_parameters(lambda weight, var: weight / np.sqrt(var + var.dtype.type(eps)), p["weight"], p["var"])
+    return (x - m.broadcast_like(p["mean"], node.shape)) * m.broadcast_like(scale, node.shape) + m.broadcast_like(
+        p["bias"], node.shape
+    )
 
 
 def _affine(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    return x * m.beside(p["scale"], node.shape) + m.beside(p["shift"], node.shape)
+    return x * m.broadcast_like(p["scale"], node.shape) + m.broadcast_like(p["shift"], node.shape)
 
 
 # --- counts -------------------------------------------------------------------------------------------------------------
 
 
-def _negated(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts | None:
-    """1 - s, with which SEW-ResNet joins by "and not"."""
-    turned = np.all(node.params["scale"] == -1) and np.all(node.params["shift"] == 1)
-    return of[0] if turned and of[0] == Counts() else None
+def _count_negated(node: Node, shapes: Sequence[Shape], inputs: Sequence[Counts]) -> Counts | None:
+    """Return the counts of 1 - s, of spikes s; None for any other Affine.
+
+    SEW-ResNet joins spikes with it ("and not").
+    """
+    is_negation = np.all(node.params["scale"] == -1) and np.all(node.params["shift"] == 1)
+    return inputs[0] if is_negation and inputs[0] == Counts() else None
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
 
 
 def _affine_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
-    scale, shift = (e.beside(f"{node.name}.{key}", node.params[key], node.shape) for key in ("scale", "shift"))
+    scale, shift = (
+        e.broadcast_weight(f"{node.name}.{key}", node.params[key], node.shape) for key in ("scale", "shift")
+    )
     return str(e.op("Add", [e.op("Mul", [x, scale], f"{node.name}.scaled"), shift], node.name))
 
 
@@ -83,6 +90,6 @@ register(
     _affine,
     params=("scale", "shift"),
     onnx=_affine_onnx,
-    counts=_negated,
+    counts=_count_negated,
 )
 register("Dropout", lambda m, node, p, x: x, attrs=("p",), counts=first)

@@ -1,4 +1,4 @@
-"""An operation as the operations that its meaning is made of, for a writer or an engine that has no word for it."""
+"""Rewrites an operation as the simpler operations of its meaning, for a writer or an engine that lacks it."""
 
 from __future__ import annotations
 
@@ -9,143 +9,144 @@ import numpy as np
 
 from runtime.core.base.errors import PlifError
 from runtime.core.model.graph import Node
-from runtime.core.model.ops.operation import OPERATIONS, UNARY, Shape, choosing
-from runtime.core.model.ops.shapes import shape_of
+from runtime.core.model.ops.operation import OPERATIONS, UNARY, Shape, selection_matrix
+from runtime.core.model.ops.shapes import infer_shape
 
 
-def expanded(node: Node, shapes: Sequence[Shape]) -> list[Node]:
-    """The nodes that stand for `node`, whose inputs have these shapes: the last of them has its name.
+def expand_node(node: Node, shapes: Sequence[Shape]) -> list[Node]:
+    """Return the nodes that replace a node, from its meaning; the last of them keeps its name.
 
-    Raises PlifError where its meaning is no such nodes: then whoever asked must have a word for it.
+    shapes  of its inputs, without the batch
+    Raises PlifError where the meaning is not made of other nodes: then the writer or engine must support the operation.
     """
     meaning = OPERATIONS[node.op].meaning
-    m = _Nodes(node.name)
+    m = _NodeBuilder(node.name)
     if meaning is None:
         raise m.refuse("is not made of others")
     inputs = [_Term(m, name, tuple(shape)) for name, shape in zip(node.inputs, shapes, strict=True)]
     meaning(m, node, {key: m.parameter(value) for key, value in node.params.items()}, *inputs)
-    if not m.made or m.made[-1].shape != tuple(node.shape):
+    if not m.nodes or m.nodes[-1].shape != tuple(node.shape):
         raise m.refuse("is not made of others")
-    return [*m.made[:-1], m.made[-1].with_(name=node.name)]
+    return [*m.nodes[:-1], m.nodes[-1].with_(name=node.name)]
 
 
 class _Term:
     """A value of the graph: the name of its node, and its shape without the batch."""
 
-    def __init__(self, m: _Nodes, name: str, shape: Shape) -> None:
+    def __init__(self, m: _NodeBuilder, name: str, shape: Shape) -> None:
         self.m, self.name, self.shape = m, name, shape
 
-    def __add__(self, other: _Term | float) -> _Term:
-        return self.m.joined("Add", self, other)
+    def __add__(self, operand: _Term | float) -> _Term:
+        return self.m.add_binary("Add", self, operand)
 
-    def __sub__(self, other: _Term | float) -> _Term:
-        return self.m.joined("Sub", self, other)
+    def __sub__(self, operand: _Term | float) -> _Term:
+        return self.m.add_binary("Sub", self, operand)
 
-    def __mul__(self, other: _Term | float) -> _Term:
-        return self.m.joined("Mul", self, other)
+    def __mul__(self, operand: _Term | float) -> _Term:
+        return self.m.add_binary("Mul", self, operand)
 
-    def __truediv__(self, other: _Term | float) -> _Term:
-        return self.m.joined("Div", self, other)
+    def __truediv__(self, operand: _Term | float) -> _Term:
+        return self.m.add_binary("Div", self, operand)
 
 
-class _Nodes:
-    """The argument `m` of a meaning (operation.py), as far as nodes say it."""
+class _NodeBuilder:
+    """The Backend (operation.py) that records a meaning as nodes of a graph."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.made: list[Node] = []
+        self.nodes: list[Node] = []
 
     def __getattr__(self, name: str) -> NoReturn:
         raise self.refuse(f"is made by {name}(), which is no node")
 
-    def refuse(self, why: str) -> PlifError:
-        return PlifError(f"layer {self.name} {why}")
+    def refuse(self, reason: str) -> PlifError:
+        return PlifError(f"layer {self.name} {reason}")
 
-    def enter(self, op: str, inputs: Sequence[_Term], shape: Shape | None = None, **attrs: object) -> _Term:
-        """Enters a node; its shape is asked of its operation where that does not ask for it."""
-        node = Node(f"{self.name}_{len(self.made)}", op, tuple(x.name for x in inputs), shape or (), attrs)
-        return self._entered(node if shape else node.with_(shape=shape_of(node, [x.shape for x in inputs])))
+    def add_node(self, op: str, inputs: Sequence[_Term], shape: Shape | None = None, **attrs: object) -> _Term:
+        """Append a node and return its value; without `shape` the shape rule of the operation gives its shape."""
+        node = Node(f"{self.name}_{len(self.nodes)}", op, tuple(x.name for x in inputs), shape or (), attrs)
+        return self._append(node if shape else node.with_(shape=infer_shape(node, [x.shape for x in inputs])))
 
-    def _entered(self, node: Node) -> _Term:
-        self.made.append(node)
+    def _append(self, node: Node) -> _Term:
+        self.nodes.append(node)
         return _Term(self, node.name, node.shape)
 
-    def joined(self, op: str, a: _Term, b: _Term | float) -> _Term:
+    def add_binary(self, op: str, a: _Term, b: _Term | float) -> _Term:
         if not isinstance(b, _Term):
-            b = self._constant(np.full((1,) * len(a.shape), b, np.float32))
+            b = self._add_constant(np.full((1,) * len(a.shape), b, np.float32))
         if len(b.shape) < len(a.shape):  # a parameter, which repeats over the axes before its own
-            b = self._constant(self._value(b).reshape((1,) * (len(a.shape) - len(b.shape)) + b.shape))
-        return self.enter(op, (a, b))
+            b = self._add_constant(self._find_constant(b).reshape((1,) * (len(a.shape) - len(b.shape)) + b.shape))
+        return self.add_node(op, (a, b))
 
     def op(self, name: str, x: _Term) -> _Term:
         if name not in UNARY:
             raise self.refuse(f"is made by {name}, which is no node")
-        return self.enter("Unary", (x,), function=name)
+        return self.add_node("Unary", (x,), function=name)
 
-    # --- moved --------------------------------------------------------------------------------------------------------
+    # --- moved values --------------------------------------------------------------------------------------------------------
 
     def reshape(self, x: _Term, shape: Sequence[int]) -> _Term:
-        return self.enter("Flatten" if len(shape) == 1 else "Reshape", (x,), tuple(shape))
+        return self.add_node("Flatten" if len(shape) == 1 else "Reshape", (x,), tuple(shape))
 
     def permute(self, x: _Term, axes: Sequence[int]) -> _Term:
-        return self.enter("Permute", (x,), axes=list(axes))
+        return self.add_node("Permute", (x,), axes=list(axes))
 
-    def part(self, x: _Term, axis: int, start: int, stop: int | None, step: int) -> _Term:
-        return self.enter("Slice", (x,), axis=axis, start=start, stop=stop, step=step)
+    def slice_axis(self, x: _Term, axis: int, start: int, stop: int | None, step: int) -> _Term:
+        return self.add_node("Slice", (x,), axis=axis, start=start, stop=stop, step=step)
 
     def concat(self, values: Sequence[_Term], axis: int) -> _Term:
-        return self.enter("Concat", values, axis=axis)
+        return self.add_node("Concat", values, axis=axis)
 
-    # --- added up -----------------------------------------------------------------------------------------------------
+    # --- reductions -----------------------------------------------------------------------------------------------------
 
     def sum(self, x: _Term, axes: Sequence[int], keep: bool = False) -> _Term:
-        return self._reduced("sum", x, axes, keep)
+        return self._reduce("sum", x, axes, keep)
 
     def mean(self, x: _Term, axes: Sequence[int], keep: bool = False) -> _Term:
-        return self._reduced("mean", x, axes, keep)
+        return self._reduce("mean", x, axes, keep)
 
     def max(self, x: _Term, axes: Sequence[int], keep: bool = False) -> _Term:
-        return self._reduced("max", x, axes, keep)
+        return self._reduce("max", x, axes, keep)
 
-    def _reduced(self, how: str, x: _Term, axes: Sequence[int], keep: bool) -> _Term:
-        return self.enter("Reduce", (x,), how=how, axes=list(axes), keepdims=keep)
+    def _reduce(self, function: str, x: _Term, axes: Sequence[int], keep: bool) -> _Term:
+        return self.add_node("Reduce", (x,), how=function, axes=list(axes), keepdims=keep)
 
     def take(self, x: _Term, axis: int, places: Callable[[int], np.ndarray]) -> _Term:
-        return self.along(x, axis, lambda n: choosing(places(n), n))
+        return self.matmul_axis(x, axis, lambda n: selection_matrix(places(n), n))
 
-    def along(self, x: _Term, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Term:
+    def matmul_axis(self, x: _Term, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Term:
         """X A^T along the last axis; another one changes places with it."""
         swapped = list(range(1 + len(x.shape)))
         swapped[axis], swapped[-1] = swapped[-1], swapped[axis]
         rows = matrix(x.shape[axis - 1]).T
         if axis == len(x.shape):
-            return self.matmul(x, self._constant(rows.reshape((1,) * (len(x.shape) - 2) + rows.shape)))
-        return self.permute(self.along(self.permute(x, swapped), len(x.shape), matrix), swapped)
+            return self.matmul(x, self._add_constant(rows.reshape((1,) * (len(x.shape) - 2) + rows.shape)))
+        return self.permute(self.matmul_axis(self.permute(x, swapped), len(x.shape), matrix), swapped)
 
     def matmul(self, a: _Term, b: _Term) -> _Term:
-        return self.enter("MatMul", (a, b))
+        return self.add_node("MatMul", (a, b))
 
     # --- parameters ---------------------------------------------------------------------------------------------------
 
     def parameter(self, value: np.ndarray) -> np.ndarray:
         return np.asarray(value, np.float32)
 
-    def once(self, function: Callable[..., np.ndarray], *parameters: np.ndarray) -> np.ndarray:
+    def from_parameters(self, function: Callable[..., np.ndarray], *parameters: np.ndarray) -> np.ndarray:
         return np.asarray(function(*parameters), np.float32)
 
-    arranged = once
+    rearrange = from_parameters
 
-    def beside(self, values: np.ndarray, shape: Sequence[int]) -> _Term:
+    def broadcast_like(self, values: np.ndarray, shape: Sequence[int]) -> _Term:
         if values.ndim != len(shape):
             values = values.reshape(-1, *(1,) * (len(shape) - 1))
-        return self._constant(values)
+        return self._add_constant(values)
 
-    def trailing(self, values: np.ndarray, axes: int) -> _Term:
-        return self._constant(values)
+    def broadcast_trailing(self, values: np.ndarray, axes: int) -> _Term:
+        return self._add_constant(values)
 
-    def _value(self, term: _Term) -> np.ndarray:
-        return next(node.params["value"] for node in self.made if node.name == term.name)
+    def _find_constant(self, term: _Term) -> np.ndarray:
+        return next(node.params["value"] for node in self.nodes if node.name == term.name)
 
-    def _constant(self, values: np.ndarray) -> _Term:
-        name = f"{self.name}_{len(self.made)}"
-        return self._entered(Node(name, "Constant", (), values.shape, {}, {"value": np.ascontiguousarray(values)}))
+    def _add_constant(self, values: np.ndarray) -> _Term:
+        name = f"{self.name}_{len(self.nodes)}"
+        return self._append(Node(name, "Constant", (), values.shape, {}, {"value": np.ascontiguousarray(values)}))

@@ -1,8 +1,8 @@
-"""Pooling: windows over the space of a map, and what is made of each.
+"""The pooling operations: a function of each window over the space of a map.
 
-MaxPool   the largest of a window; kernel, stride, and perhaps padding and dilation
+MaxPool   the largest value of a window; kernel, stride, and perhaps padding and dilation
 AvgPool   its mean; zeros of the padding count
-Vote      the mean of `voters` neighbouring neurons for each class, which is what y is in most networks that decide
+Vote      the mean of `voters` neighbouring neurons for each class: y in most networks that decide
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from runtime.core.model.ops.operation import (
     Shape,
     Sizes,
     Value,
+    compact_sizes,
+    conv_geometry,
+    expand_sizes,
     first,
+    make_pad_node,
     names,
-    padded,
-    place_of,
-    plain,
     register,
-    spatial,
 )
 from runtime.core.model.ops.ports import OnnxEmitter, TorchCall
 from runtime.core.model.refusals import require
 
 
-def _windows(m: Backend, node: Node, x: Value, fill: float) -> Value:
+def _pool_windows(m: Backend, node: Node, x: Value, fill: float) -> Value:
     dims = len(node.shape) - 1
-    return m.windows(x, spatial(node.attrs["kernel"], dims), *place_of(node, dims), fill)
+    return m.windows(x, expand_sizes(node.attrs["kernel"], dims), *conv_geometry(node, dims), fill)
 
 
-def _axes(dims: int) -> tuple[int, ...]:
-    """Of the places in a window, behind [B, C, ...]."""
+def _window_axes(dims: int) -> tuple[int, ...]:
+    """Return the axes of the places in a window, after [B, C, ...]."""
     return tuple(range(2 + dims, 2 + 2 * dims))
 
 
 def _max_pool(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    return m.max(_windows(m, node, x, -np.inf), _axes(len(node.shape) - 1))
+    return m.max(_pool_windows(m, node, x, -np.inf), _window_axes(len(node.shape) - 1))
 
 
 def _avg_pool(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    return m.mean(_windows(m, node, x, 0.0), _axes(len(node.shape) - 1))
+    return m.mean(_pool_windows(m, node, x, 0.0), _window_axes(len(node.shape) - 1))
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
 
 
-def _onnx(op: str) -> Callable[..., str]:
+def _pool_onnx(op: str) -> Callable[..., str]:
     def write(e: OnnxEmitter, node: Node, x: str) -> str:
         dims = len(node.shape) - 1
-        stride, padding, dilation = place_of(node, dims)
+        stride, padding, dilation = conv_geometry(node, dims)
         place: dict[str, object] = {"strides": list(stride)}
         if any(padding):
             place["pads"] = [*padding, *padding]
@@ -66,7 +66,7 @@ def _onnx(op: str) -> Callable[..., str]:
             place["dilations"] = list(dilation)
         if op == "AveragePool" and "pads" in place:
             place["count_include_pad"] = 1
-        return str(e.op(op, [x], node.name, kernel_shape=list(spatial(node.attrs["kernel"], dims)), **place))
+        return str(e.op(op, [x], node.name, kernel_shape=list(expand_sizes(node.attrs["kernel"], dims)), **place))
 
     return write
 
@@ -74,48 +74,53 @@ def _onnx(op: str) -> Callable[..., str]:
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
 
 
-def _attrs(
+def _pool_attrs(
     kernel: Sizes, stride: Sizes | None, padding: Sizes, shape: Shape, dilation: Sizes = 1
 ) -> dict[str, int | list[int]]:
-    """Kernel, stride, padding and dilation of a pooling."""
+    """Return the attributes of a pooling node: kernel, stride, padding and dilation."""
     dims = len(shape) - 1
-    kernel, padding, dilation = (spatial(value, dims) for value in (kernel, padding, dilation))
-    stride = kernel if stride in (None, ()) else spatial(stride, dims)
-    attrs = {"kernel": plain(kernel, dims), "stride": plain(stride, dims)}
+    kernel, padding, dilation = (expand_sizes(value, dims) for value in (kernel, padding, dilation))
+    stride = kernel if stride in (None, ()) else expand_sizes(stride, dims)
+    attrs = {"kernel": compact_sizes(kernel, dims), "stride": compact_sizes(stride, dims)}
     if any(padding):
-        attrs["padding"] = plain(padding, dims)
+        attrs["padding"] = compact_sizes(padding, dims)
     if any(d != 1 for d in dilation):
-        attrs["dilation"] = plain(dilation, dims)
+        attrs["dilation"] = compact_sizes(dilation, dims)
     return attrs
 
 
 def _overhang(shape: Shape, out: Shape, attrs: Mapping[str, Sizes]) -> list[int]:
-    """By how many places the last windows of ceil_mode hang over the edge."""
+    """Return by how many places the last windows of ceil_mode extend beyond the edge, for each axis."""
     dims = len(shape) - 1
-    kernel, stride = (spatial(attrs[key], dims) for key in ("kernel", "stride"))
-    padding, dilation = (spatial(attrs.get(key, default), dims) for key, default in (("padding", 0), ("dilation", 1)))
+    kernel, stride = (expand_sizes(attrs[key], dims) for key in ("kernel", "stride"))
+    padding, dilation = (
+        expand_sizes(attrs.get(key, default), dims) for key, default in (("padding", 0), ("dilation", 1))
+    )
     reach = zip(shape[1:], out[1:], kernel, stride, padding, dilation, strict=True)
     return [max((m - 1) * s + d * (k - 1) + 1 - n - 2 * p, 0) for n, m, k, s, p, d in reach]
 
 
 def _read_max(c: TorchCall) -> NewNode:
-    """A window that hangs over the edge has the last place in it, so that more of that place changes nothing."""
+    """Read a PyTorch max pooling as a MaxPool node.
+
+    A window beyond the edge contains the last place, so that repeating this place changes no maximum.
+    """
     x = c.tensor(0)
-    attrs = _attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, c.get(4, 1))
+    attrs = _pool_attrs(c.get(1), c.get(2) or c.get(1), c.get(3, 0), x.shape, c.get(4, 1))
     over = _overhang(x.shape, c.out, attrs)
     rule = "ceil_mode=True with a dilation, and a window hangs over the edge here"
     require(not any(over) or "dilation" not in attrs, rule, "use ceil_mode=False, or a size that the windows fill")
-    whole = padded(x, [0] * len(x.shape), [0, *over], "edge") if any(over) else x
-    return NewNode("MaxPool", (whole,), attrs)
+    source = make_pad_node(x, [0] * len(x.shape), [0, *over], "edge") if any(over) else x
+    return NewNode("MaxPool", (source,), attrs)
 
 
 def _read_avg(c: TorchCall) -> NewNode:
     kernel, stride = c.get(1), c.get(2) or c.get(1)
-    if c.node.name == "avg_pool1d" and (vector := vector_of(c)):
+    if c.node.name == "avg_pool1d" and (vector := find_pooled_vector(c)):
         return read_vote(vector, kernel, stride)
     x = c.tensor(0)
     require(c.get(6) is None, "divisor_override is set", "scale the next layer's weights")
-    attrs = _attrs(kernel, stride, c.get(3, 0), x.shape)
+    attrs = _pool_attrs(kernel, stride, c.get(3, 0), x.shape)
     require(
         not any(_overhang(x.shape, c.out, attrs)),
         "ceil_mode=True, and a window hangs over the edge here",
@@ -129,38 +134,38 @@ def _read_avg(c: TorchCall) -> NewNode:
     return NewNode("AvgPool", (x,), attrs)
 
 
-def vector_of(c: TorchCall) -> GraphTensor | None:
-    """The vector that is pooled as [B, n] or [B, 1, n]; None where a map is."""
+def find_pooled_vector(c: TorchCall) -> GraphTensor | None:
+    """Return the vector that is pooled as [B, n] or [B, 1, n]; None if a map is pooled."""
     source = c.get(0)
-    found: GraphTensor = c.made(source)
-    return found if len(found.shape) == 1 and (len(source.shape) == 2 or source.shape[1] == 1) else None
+    tensor: GraphTensor = c.lower_node(source)
+    return tensor if len(tensor.shape) == 1 and (len(source.shape) == 2 or source.shape[1] == 1) else None
 
 
 def read_vote(x: GraphTensor, kernel: Sizes, stride: Sizes) -> NewNode:
-    """Average pooling over a vector [B, n] -> [B, n / kernel]: neighbouring neurons vote."""
+    """Return the Vote node of an average pooling over a vector [B, n] -> [B, n / kernel]: neighbours vote."""
     k, s = (v if isinstance(v, int) else v[0] for v in (kernel, stride))
     rule = f"a vote of {k} every {s} over {x.shape[0]}"
     require(k == s and x.shape[0] % k == 0, rule, "let every class have k voters")
     return NewNode("Vote", (x,), {"voters": int(k)}, shape=(x.shape[0] // k,))
 
 
-def counted(size: Callable[[Node, Sequence[Shape]], int]) -> Callable[..., Counts]:
-    def counts(node: Node, shapes: Sequence[Shape], of: Sequence[Counts]) -> Counts:
+def make_pool_counts(size: Callable[[Node, Sequence[Shape]], int]) -> Callable[..., Counts]:
+    def counts(node: Node, shapes: Sequence[Shape], inputs: Sequence[Counts]) -> Counts:
         area = size(node, shapes)
-        return Counts(of[0].most * area, of[0].area * area)
+        return Counts(inputs[0].most * area, inputs[0].area * area)
 
     return counts
 
 
 def _area(node: Node, shapes: Sequence[Shape]) -> int:
-    return prod(spatial(node.attrs["kernel"], len(node.shape) - 1))
+    return prod(expand_sizes(node.attrs["kernel"], len(node.shape) - 1))
 
 
 register(
     "MaxPool",
     _max_pool,
     attrs=("kernel", "stride"),
-    onnx=_onnx("MaxPool"),
+    onnx=_pool_onnx("MaxPool"),
     torch=names("max_pool?d max_pool?d_with_indices", _read_max),
     layer=("max_pool2d", "kernel_size stride padding dilation ceil_mode"),
     counts=first,
@@ -169,10 +174,10 @@ register(
     "AvgPool",
     _avg_pool,
     attrs=("kernel", "stride"),
-    onnx=_onnx("AveragePool"),
+    onnx=_pool_onnx("AveragePool"),
     torch=names("avg_pool?d", _read_avg),
     layer=("avg_pool2d", "kernel_size stride padding ceil_mode count_include_pad divisor_override"),
-    counts=counted(_area),
+    counts=make_pool_counts(_area),
 )
 
 

@@ -1,4 +1,4 @@
-"""What an operation of the graph meets where it is read or written: the calls of PyTorch, and ONNX graphs.
+"""The interfaces through which an operation is read and written: PyTorch calls, and ONNX graphs.
 
 plif_export implements them: readers/module and writers. Nothing of PyTorch or ONNX is imported here.
 """
@@ -14,9 +14,13 @@ from runtime.core.model.ops.operation import GraphTensor, NewNode, Node, Shape
 
 
 class RecordedNode(Protocol):
-    """An operation of PyTorch, as it was recorded. name: add, conv2d, ...; shape [B, ...] of what it gave."""
+    """One recorded operation of PyTorch, such as add or conv2d.
 
-    op: Any  # PyTorch's own, or the number of a part of what another returned
+    shape  of its output, [B, ...]
+    moves  whether it depends on the input
+    """
+
+    op: Any  # a PyTorch operator, or an index into the output of another node
     args: tuple[Any, ...]
     shape: Shape
     moves: bool
@@ -26,40 +30,43 @@ class RecordedNode(Protocol):
 
 
 class TorchCall(Protocol):
-    """The argument of a reader of `Operation.torch`: the operation and its arguments, by number."""
+    """One recorded PyTorch operation and its arguments, by number: the argument of a reader."""
 
     node: RecordedNode
-    out: Shape  # of what it gave, without the batch
+    out: Shape  # of its output, without the batch
 
     def get(self, i: int, default: Any = None, /) -> Any:
-        """An argument as it was recorded: a RecordedNode, a number, a list, ..."""
+        """Return an argument of the PyTorch call as it was recorded: a RecordedNode, a number, a list, ..."""
 
     def moves(self, i: int, /) -> bool:
-        """Whether it depends on the input."""
+        """Return whether an argument of the PyTorch call depends on the network's input."""
 
     def tensor(self, i: int, /) -> GraphTensor:
-        """One that moves, in the shape that it was recorded with."""
+        """Return an argument that depends on the input, as a graph tensor in its recorded shape."""
 
-    def array(self, i: int, what: str = "its weight", /) -> np.ndarray:
-        """One that is static, [...] as recorded."""
+    def array(self, i: int, label: str = "its weight", /) -> np.ndarray:
+        """Return an argument that does not depend on the input, as an array [...] of its recorded shape."""
 
     def number(self, i: int, x: GraphTensor, /) -> np.ndarray:
-        """One that is static, beside x: [], [C], or [*x.shape]"""
+        """Return an argument that does not depend on the input, broadcast to x: [], [C] or [*x.shape]."""
 
-    def made(self, node: RecordedNode, /) -> GraphTensor: ...
+    def lower_node(self, node: RecordedNode, /) -> GraphTensor: ...
 
     def shaped(self, node: RecordedNode, /) -> GraphTensor: ...
 
     def value(self, node: RecordedNode, /) -> np.ndarray:
-        """What is static, [...] as recorded."""
+        """Return the array [...] of a recorded node that does not depend on the input."""
 
-    def of(self, node: RecordedNode, /) -> TorchCall: ...
+    def for_node(self, node: RecordedNode, /) -> TorchCall: ...
 
     def lowered(self) -> NewNode | GraphTensor: ...
 
 
-def weights(call: TorchCall, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
-    """The parameters of a layer: weight [O, I, ...], and the argument number `bias` [O] where there is one."""
+def read_weights(call: TorchCall, weight: np.ndarray, bias: int) -> dict[str, np.ndarray]:
+    """Read the parameters of a layer: weight [O, I, ...], and bias [O] if the call has one.
+
+    bias  the number of the argument that holds the bias
+    """
     params = {"weight": np.ascontiguousarray(weight)}
     if call.get(bias) is not None:
         params["bias"] = call.array(bias, "its bias")
@@ -67,7 +74,7 @@ def weights(call: TorchCall, weight: np.ndarray, bias: int) -> dict[str, np.ndar
 
 
 class OnnxEmitter(Protocol):
-    """What writes an operation into an ONNX graph: methods enter nodes and initializers, and give the names of tensors."""
+    """A writer of ONNX nodes and initializers; its methods return the names of tensors."""
 
     initializers: Mapping[str, Any]
     shapes: Mapping[str, Shape]
@@ -75,14 +82,17 @@ class OnnxEmitter(Protocol):
     def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: object) -> str: ...
 
     def weight(self, name: str, value: np.ndarray, /) -> str:
-        """An initializer [...] of any dtype."""
+        """Add an initializer [...] of any dtype, and return its name."""
 
     def parameters(self, node: Node, /) -> list[str]: ...
 
-    def beside(self, name: str, values: np.ndarray, shape: Sequence[int], /) -> str:
-        """Numbers [], [C] or [*shape] that repeat over [B, *shape]."""
+    def broadcast_weight(self, name: str, values: np.ndarray, shape: Sequence[int], /) -> str:
+        """Add a parameter [], [C] or [*shape] that broadcasts over [B, *shape], and return its name."""
 
-    def along(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
-        """A product with matrix(n, m) [m, n] along each axis of space."""
+    def matmul_axes(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
+        """Multiply a tensor by a matrix along each spatial axis, and return the name of the product.
 
-    def reduced(self, node: Node, x: str, place: dict[str, object], out: str | None = None, /) -> str: ...
+        matrix  (n inputs, m outputs) -> [m, n]
+        """
+
+    def emit_reduced(self, node: Node, x: str, place: dict[str, object], out: str | None = None, /) -> str: ...

@@ -1,4 +1,4 @@
-"""The shape rule of an operation: its meaning, called with shapes in the place of values."""
+"""The shape rule of an operation: its meaning, called with shapes instead of values."""
 
 from __future__ import annotations
 
@@ -11,136 +11,143 @@ import numpy as np
 from runtime.core.model.ops.operation import OPERATIONS, Node, Shape
 
 
-class Misfit(Exception):
-    """What does not fit, in half a sentence."""
+class ShapeMismatch(Exception):
+    """Inputs and parameters of an operation that do not fit; the message is half a sentence."""
 
 
-def shape_of(node: Node, shapes: Sequence[Shape]) -> Shape:
-    """The shape of the output of an operation, without the batch. Raises Misfit where inputs and parameters do not fit.
+def infer_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
+    """Infer the shape of an operation's output, without the batch. Raises ShapeMismatch if the inputs do not fit.
 
-    node  its op, attrs and params, and the shape to which some operations go
+    node  its op, attrs and params, and the target shape of some operations
     """
     meaning = OPERATIONS[node.op].meaning
     assert meaning is not None
-    params = {key: _Sized(np.shape(value)) for key, value in node.params.items()}
-    made: _Sized = meaning(_Shapes(), node, params, *(_Sized(shape) for shape in shapes))
-    return made.shape
+    params = {key: _ShapeOnly(np.shape(value)) for key, value in node.params.items()}
+    output: _ShapeOnly = meaning(_ShapeBackend(), node, params, *(_ShapeOnly(shape) for shape in shapes))
+    return output.shape
 
 
-def shape_after(op: str, attrs: Mapping[str, object], params: Mapping[str, np.ndarray], shape: Shape) -> Shape:
-    """The same of an operation with one input that a reader is about to enter, and that asks for no shape of its own."""
-    return shape_of(Node("", op, ("x",), (0,) * len(shape), attrs, params), [shape])
+def infer_unary_shape(op: str, attrs: Mapping[str, object], params: Mapping[str, np.ndarray], shape: Shape) -> Shape:
+    """Infer the output shape of an operation with one input, from its attributes and parameters.
+
+    The operation must not need a target shape.
+    """
+    return infer_shape(Node("", op, ("x",), (0,) * len(shape), attrs, params), [shape])
 
 
-class _Sized:
-    """A value of which only the shape is known."""
+class _ShapeOnly:
+    """A value that has a shape but no numbers."""
 
     def __init__(self, shape: Iterable[int]) -> None:
         self.shape = tuple(int(n) for n in shape)
 
-    def _joined(self, other: Any) -> _Sized:
+    def _broadcast(self, operand: Any) -> _ShapeOnly:
         try:
-            return _Sized(np.broadcast_shapes(self.shape, other.shape if isinstance(other, _Sized) else ()))
+            return _ShapeOnly(np.broadcast_shapes(self.shape, operand.shape if isinstance(operand, _ShapeOnly) else ()))
         except ValueError:
-            raise Misfit(f"joins {list(self.shape)} and {list(other.shape)}") from None
+            raise ShapeMismatch(f"joins {list(self.shape)} and {list(operand.shape)}") from None
 
-    __add__ = __sub__ = __mul__ = __truediv__ = _joined
+    __add__ = __sub__ = __mul__ = __truediv__ = _broadcast
 
 
-class _Shapes:
-    """The argument `m` of a meaning (operation.py)."""
+class _ShapeBackend:
+    """The Backend (operation.py) that computes shapes only."""
 
-    def op(self, name: str, x: _Sized) -> _Sized:
+    def op(self, name: str, x: _ShapeOnly) -> _ShapeOnly:
         return x
 
-    def reshape(self, x: _Sized, shape: Sequence[int]) -> _Sized:
+    def reshape(self, x: _ShapeOnly, shape: Sequence[int]) -> _ShapeOnly:
         _require(prod(shape) == prod(x.shape), f"makes {list(shape)} of {list(x.shape)}")
-        return _Sized(shape)
+        return _ShapeOnly(shape)
 
-    def permute(self, x: _Sized, axes: Sequence[int]) -> _Sized:
+    def permute(self, x: _ShapeOnly, axes: Sequence[int]) -> _ShapeOnly:
         _require(
             sorted(axes) == list(range(1 + len(x.shape))) and axes[0] == 0,
             f"moves axes {list(axes)} of {list(x.shape)}",
         )
-        return _Sized(x.shape[axis - 1] for axis in axes[1:])
+        return _ShapeOnly(x.shape[axis - 1] for axis in axes[1:])
 
-    def part(self, x: _Sized, axis: int, start: int, stop: int | None, step: int) -> _Sized:
-        return self._changed(x, axis, lambda n: len(range(n)[start:stop:step]))
+    def slice_axis(self, x: _ShapeOnly, axis: int, start: int, stop: int | None, step: int) -> _ShapeOnly:
+        return self._resize_axis(x, axis, lambda n: len(range(n)[start:stop:step]))
 
-    def concat(self, values: Sequence[_Sized], axis: int) -> _Sized:
-        others = {self._changed(value, axis, lambda n: 0).shape for value in values}
-        _require(len(others) == 1, f"puts {[list(value.shape) for value in values]} side by side")
-        return self._changed(values[0], axis, lambda n: sum(value.shape[axis - 1] for value in values))
+    def concat(self, values: Sequence[_ShapeOnly], axis: int) -> _ShapeOnly:
+        shapes = {self._resize_axis(value, axis, lambda n: 0).shape for value in values}
+        _require(len(shapes) == 1, f"puts {[list(value.shape) for value in values]} side by side")
+        return self._resize_axis(values[0], axis, lambda n: sum(value.shape[axis - 1] for value in values))
 
-    def take(self, x: _Sized, axis: int, places: Callable[[int], np.ndarray]) -> _Sized:
-        return self._changed(x, axis, lambda n: len(places(n)))
+    def take(self, x: _ShapeOnly, axis: int, places: Callable[[int], np.ndarray]) -> _ShapeOnly:
+        return self._resize_axis(x, axis, lambda n: len(places(n)))
 
-    def along(self, x: _Sized, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Sized:
-        return self._changed(x, axis, lambda n: len(matrix(n)))
+    def matmul_axis(
+        self, x: _ShapeOnly, axis: int, matrix: Callable[[int], np.ndarray], name: object = None
+    ) -> _ShapeOnly:
+        return self._resize_axis(x, axis, lambda n: len(matrix(n)))
 
-    def _changed(self, x: _Sized, axis: int, size: Callable[[int], int]) -> _Sized:
+    def _resize_axis(self, x: _ShapeOnly, axis: int, size: Callable[[int], int]) -> _ShapeOnly:
         _require(0 < axis <= len(x.shape), f"works along axis {axis} of {list(x.shape)}")
-        return _Sized((*x.shape[: axis - 1], size(x.shape[axis - 1]), *x.shape[axis:]))
+        return _ShapeOnly((*x.shape[: axis - 1], size(x.shape[axis - 1]), *x.shape[axis:]))
 
-    def windows(self, x: _Sized, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, fill: float) -> _Sized:
+    def windows(
+        self, x: _ShapeOnly, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, fill: float
+    ) -> _ShapeOnly:
         channels, *sizes = x.shape
         _require(len(sizes) == len(kernel), f"has a kernel {list(kernel)} on {list(x.shape)}")
         places = zip(sizes, kernel, stride, padding, dilation, strict=True)
         out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in places]
         _require(min(out) > 0, f"has a kernel {list(kernel)} on {list(x.shape)}")
-        return _Sized((channels, *out, *kernel))
+        return _ShapeOnly((channels, *out, *kernel))
 
-    def spread(self, x: _Sized, stride: Shape, before: Shape, after: Shape) -> _Sized:
+    def insert_zeros(self, x: _ShapeOnly, stride: Shape, before: Shape, after: Shape) -> _ShapeOnly:
         channels, *sizes = x.shape
         _require(len(sizes) == len(stride), f"has a kernel of {len(stride)} axes on {list(x.shape)}")
-        return _Sized(
+        return _ShapeOnly(
             (channels, *((n - 1) * s + 1 + b + a for n, s, b, a in zip(sizes, stride, before, after, strict=True)))
         )
 
-    def sum(self, x: _Sized, axes: Sequence[int], keep: bool = False) -> _Sized:
-        return _Sized(1 if i in axes else n for i, n in enumerate(x.shape, 1) if keep or i not in axes)
+    def sum(self, x: _ShapeOnly, axes: Sequence[int], keep: bool = False) -> _ShapeOnly:
+        return _ShapeOnly(1 if i in axes else n for i, n in enumerate(x.shape, 1) if keep or i not in axes)
 
     mean = max = sum
 
-    def matmul(self, a: _Sized, b: _Sized) -> _Sized:
+    def matmul(self, a: _ShapeOnly, b: _ShapeOnly) -> _ShapeOnly:
         _require(a.shape[-1] == b.shape[-2], f"multiplies {list(a.shape)} and {list(b.shape)}")
-        return _Sized((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+        return _ShapeOnly((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
 
-    def linear(self, x: _Sized, weight: _Sized) -> _Sized:
+    def linear(self, x: _ShapeOnly, weight: _ShapeOnly) -> _ShapeOnly:
         fits = len(weight.shape) == 2 and weight.shape[1] == x.shape[-1]
         _require(fits, f"has weights {list(weight.shape)} on {list(x.shape)}")
-        return _Sized((*x.shape[:-1], weight.shape[0]))
+        return _ShapeOnly((*x.shape[:-1], weight.shape[0]))
 
-    def weighed(self, windows: _Sized, weight: _Sized, groups: int) -> _Sized:
+    def im2col_matmul(self, windows: _ShapeOnly, weight: _ShapeOnly, groups: int) -> _ShapeOnly:
         (outputs, inputs, *kernel), channels = weight.shape, windows.shape[0]
         fits = inputs * groups == channels and outputs % groups == 0
         _require(fits, f"has weights {list(weight.shape)} in {groups} groups on {channels} channels")
-        return _Sized((outputs, *windows.shape[1 : len(windows.shape) - len(kernel)]))
+        return _ShapeOnly((outputs, *windows.shape[1 : len(windows.shape) - len(kernel)]))
 
-    def counts(self, x: _Sized, area: int) -> _Sized:
+    def to_counts(self, x: _ShapeOnly, area: int) -> _ShapeOnly:
         return x
 
-    def real(self, x: _Sized) -> _Sized:
+    def real(self, x: _ShapeOnly) -> _ShapeOnly:
         return x
 
     half = real
 
-    def parameter(self, value: np.ndarray) -> _Sized:
-        return _Sized(np.shape(value))
+    def parameter(self, value: np.ndarray) -> _ShapeOnly:
+        return _ShapeOnly(np.shape(value))
 
-    def once(self, function: Callable[..., np.ndarray], *parameters: _Sized) -> _Sized:
-        return _Sized(np.shape(function(*(np.ones(p.shape, np.float32) for p in parameters))))
+    def from_parameters(self, function: Callable[..., np.ndarray], *parameters: _ShapeOnly) -> _ShapeOnly:
+        return _ShapeOnly(np.shape(function(*(np.ones(p.shape, np.float32) for p in parameters))))
 
-    arranged = once
+    rearrange = from_parameters
 
-    def beside(self, p: _Sized, shape: Sequence[int]) -> _Sized:
-        each = len(p.shape) == len(shape) > 1
-        return p if each or not p.shape else _Sized((*p.shape, *(1,) * (len(shape) - 1)))
+    def broadcast_like(self, p: _ShapeOnly, shape: Sequence[int]) -> _ShapeOnly:
+        is_full = len(p.shape) == len(shape) > 1
+        return p if is_full or not p.shape else _ShapeOnly((*p.shape, *(1,) * (len(shape) - 1)))
 
-    def trailing(self, p: _Sized, axes: int) -> _Sized:
+    def broadcast_trailing(self, p: _ShapeOnly, axes: int) -> _ShapeOnly:
         return p
 
 
 def _require(holds: bool, text: str) -> None:
     if not holds:
-        raise Misfit(text)
+        raise ShapeMismatch(text)

@@ -1,8 +1,8 @@
-"""Nodes that hold something: neurons, their states as values, and constants.
+"""The nodes that hold values: neurons, their states, and constants.
 
 Neuron     its equation is that of its kind (runtime/core/model/neurons.py)
-State      a state variable of a neuron layer: "before" the step, without inputs (so a layer can read what it did in the last
-           step), or "after" it, with the neuron as its input
+State      a state variable of a neuron layer: "before" the step, without inputs (so a layer can read what it
+           did in the last step), or "after" it, with the neuron as its input
 Constant   of the node's shape, for every row; read by + - * /, MatMul and Concat
 """
 
@@ -29,7 +29,7 @@ register("Neuron", attrs=("kind", "layer", "v_threshold", "v_reset"), fits=_neur
 register("State", attrs=("layer", "variable", "when"))
 register(
     "Constant",
-    lambda m, node, p: m.trailing(p["value"], len(node.shape)),  # one row, [1, ...]: what reads it repeats it
+    lambda m, node, p: m.broadcast_trailing(p["value"], len(node.shape)),  # one row, [1, ...]: its readers broadcast it
     params=("value",),
     fits=_constant_fits,
     onnx=lambda e, node: e.weight(f"{node.name}.value", node.params["value"][None]),

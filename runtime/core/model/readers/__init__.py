@@ -1,1 +1,1 @@
-"""Readers of container formats at the byte level, so that a card can be read without torch and without ONNX."""
+"""Readers of container formats at the byte level, which read a card without torch and without ONNX."""

@@ -1,9 +1,9 @@
-"""What torch.save wrote, without torch: the zip's index, read with an unpickler that admits plain values and tensors.
+"""Reads files of torch.save without torch: an unpickler that admits plain values and tensors reads the index.
 
-A pickle is a program that may call anything. The unpickler here knows the opcodes that torch.save writes and the names that
-rebuild a tensor; only OrderedDict is real. Any other name ends the reading. What a tensor claims is compared with what the
-zip holds, and then it is built of that: so nothing is larger than the file, and neither the zip reader nor the unpickler of
-PyTorch sees it.
+A pickle is a program that may call anything. The unpickler here knows the opcodes that torch.save writes and the
+names that rebuild a tensor; only OrderedDict is real. Any other name ends the reading. The claims of a tensor are
+compared with the contents of the zip before it is built. So no object is larger than the file, and neither the zip
+reader nor the unpickler of PyTorch reads it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, Protocol
 
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import open_regular
-from runtime.core.model.readers.stored_zip import NotPlain, Stored
+from runtime.core.model.readers.stored_zip import StoredZip, UnsupportedZip
 
 EXPECTED = "a model.pt written by plif_train.save"
-_MOST_PICKLE = 4 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
+_MAX_PICKLE = 4 << 20  # bytes: names, shapes and the card; weights live in other members of the zip
 
-_BYTES = {  # of one number of each kind
+_BYTES = {  # bytes of one number of each kind
     **dict.fromkeys(("Bool", "Byte", "Char"), 1),
     **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
     **dict.fromkeys(("Float", "Int"), 4),
@@ -36,29 +36,33 @@ _OPCODES = (
 )
 
 
-class HoldsCode(PlifError):
-    """The file names a function or a class that is not needed for tensors."""
+class EmbeddedCode(PlifError):
+    """The refusal of a PyTorch file that names a function or class that tensors do not need."""
 
     def __init__(self, path: str | Path, name: str, expected: str = EXPECTED) -> None:
         super().__init__(f"{path}: contains code ({name}), which is never run; expected {expected}")
         self.name = name
 
 
-class _Refused(Exception):
-    """The pickle names something that is not a tensor."""
+class _NotATensor(Exception):
+    """A pickle that names an object other than a tensor."""
 
 
 class Storage(NamedTuple):
-    """Numbers of one kind, as PyTorch names it ("Float"), which may be shared by tensors; `read` of `within` reads its bytes."""
+    """The numbers of a tensor in a PyTorch file, which tensors may share.
+
+    kind     the type of a number, as PyTorch names it ("Float")
+    archive  the zip; its `read` reads the bytes
+    """
 
     name: str
     kind: str
     numbers: int
-    within: Stored
+    archive: StoredZip
 
 
-class TensorMaker(Protocol):
-    """What becomes of a tensor, whose numbers all lie in its storage; offset and stride count numbers."""
+class TensorFactory(Protocol):
+    """The factory of tensors and parameters for a file of torch.save; offset and stride count numbers."""
 
     def tensor(
         self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
@@ -67,49 +71,49 @@ class TensorMaker(Protocol):
     def parameter(self, tensor: object, requires_grad: bool) -> object: ...
 
 
-class _Kind(NamedTuple):
+class _StorageType(NamedTuple):
     name: str
 
 
-# The one in Python: the one in C makes room for any number of values that a file claims.
+# The Python version: the C version allocates any number of values that a file claims.
 _Unpickler: Any = pickle._Unpickler
 
 
-class _Plain(_Unpickler):  # type: ignore[misc]
-    """Loads an index, and compares with the zip what it says of tensors. root: the folder in the zip."""
+class _TensorUnpickler(_Unpickler):  # type: ignore[misc]
+    """The unpickler of a torch.save index; it compares each tensor with the zip. root: the folder in the zip."""
 
     dispatch: ClassVar = {op[0]: _Unpickler.dispatch[op[0]] for op in (getattr(pickle, name) for name in _OPCODES)}
 
-    def __init__(self, index: bytes, root: str, within: Stored, make: TensorMaker | None) -> None:
+    def __init__(self, index: bytes, root: str, archive: StoredZip, make: TensorFactory | None) -> None:
         super().__init__(io.BytesIO(index))
-        self.root, self.within, self.make = root, within, make
+        self.root, self.archive, self.make = root, archive, make
         self.admitted: dict[tuple[str, str], Any] = {
-            **{("torch", f"{kind}Storage"): _Kind(kind) for kind in _BYTES},
+            **{("torch", f"{kind}Storage"): _StorageType(kind) for kind in _BYTES},
             ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
             ("torch._utils", "_rebuild_parameter"): self.parameter,
             ("collections", "OrderedDict"): lambda: OrderedDict(),
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        found = self.admitted.get((module, name))
-        if found is None:
-            raise _Refused(f"{module}.{name}")
-        return found
+        target = self.admitted.get((module, name))
+        if target is None:
+            raise _NotATensor(f"{module}.{name}")
+        return target
 
     def persistent_load(self, pid: Any) -> Storage:
         _, kind, key, _, numbers = pid
         if type(key) is not str:  # the text of a tuple of the same tuple twice, 60 of them deep, takes for ever
             raise ValueError
         name = f"{self.root}/data/{key}"
-        if type(numbers) is not int or numbers * _BYTES[kind.name] != self.within.members[name].size:
+        if type(numbers) is not int or numbers * _BYTES[kind.name] != self.archive.members[name].size:
             raise ValueError
-        return Storage(name, kind.name, numbers, self.within)
+        return Storage(name, kind.name, numbers, self.archive)
 
     def tensor(
-        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], grad: bool, *more: object
+        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], grad: bool, *extra: object
     ) -> object:
-        if type(storage) is not Storage or type(grad) is not bool or any(more):
-            raise ValueError  # what is more are hooks, or a bit that says that all numbers are to be taken negative
+        if type(storage) is not Storage or type(grad) is not bool or any(extra):
+            raise ValueError  # further arguments are hooks, or a bit that negates all numbers
         numbers = [offset, *shape, *stride]
         if len(shape) != len(stride) or len(shape) > 64 or any(type(n) is not int or n < 0 for n in numbers):
             raise ValueError
@@ -123,7 +127,7 @@ class _Plain(_Unpickler):  # type: ignore[misc]
         return self.make and self.make.parameter(tensor, grad)
 
     def load_build(self) -> None:
-        self.stack.pop()  # attributes of a state_dict: versions of modules, which nobody needs
+        self.stack.pop()  # attributes of a state_dict: versions of modules, which are unused
 
     def load_setitem(self) -> None:
         _check_items(self.stack[-3], self.stack[-2:-1])
@@ -145,7 +149,7 @@ def _check_items(into: object, keys: list[object]) -> None:
 
 
 def read_card_text(path: str | Path) -> str:
-    """The JSON text of the card in a model.pt. Runs no code of the file. Raises PlifError for any other file."""
+    """Read the JSON text of the card in a model.pt without running its code. Raises PlifError for other files."""
     path = Path(path)
     with open_regular(path, EXPECTED) as file:
         content = read_index(file, path)
@@ -154,39 +158,40 @@ def read_card_text(path: str | Path) -> str:
     return str(content["card"])
 
 
-def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make: TensorMaker | None = None) -> Any:
-    """What torch.save wrote, with what `make` makes of each tensor. Runs no code of the file.
+def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make: TensorFactory | None = None) -> Any:
+    """Read the object that torch.save wrote, without running code of the file.
 
-    make  None: the tensors are not needed, and of the file only the index is read; else every part is, and its sum checked
-    Raises HoldsCode where it has some, and PlifError for a file that torch.save did not write.
+    make  builds each tensor; every part of the file is then read and its CRC-32 checked. None: only the index
+          is read
+    Raises EmbeddedCode for a file with code, and PlifError for a file that torch.save did not write.
     """
     if file.read(1) == b"\x80":
-        raise HoldsCode(path, "a bare pickle, as PyTorch before 1.6 wrote them", expected)
+        raise EmbeddedCode(path, "a bare pickle, as PyTorch before 1.6 wrote them", expected)
     try:
-        within = Stored(file)
-        root, index = _find_index(within)
-        found = _Plain(index, root, within, make).load()
+        archive = StoredZip(file)
+        root, index = _find_index(archive)
+        content = _TensorUnpickler(index, root, archive, make).load()
         if make is not None:
-            within.check_rest()
-        return found
-    except NotPlain as reason:
-        raise PlifError(f"{path}: cannot be opened as a file of torch.save ({reason}); expected {expected}") from None
-    except _Refused as refused:
-        raise HoldsCode(path, str(refused), expected) from None
+            archive.check_unread()
+        return content
+    except UnsupportedZip as reason:
+        raise PlifError(f"{path}: is not a valid torch.save file ({reason}); expected {expected}") from None
+    except _NotATensor as refused:
+        raise EmbeddedCode(path, str(refused), expected) from None
     except Exception:  # a damaged pickle fails in many ways, all of them mean the same
         raise PlifError(
             f"{path}: its index cannot be read: damaged, or not only tensors; expected {expected}"
         ) from None
 
 
-def _find_index(within: Stored) -> tuple[str, bytes]:
-    names = [name for name in within.members if name.endswith("/data.pkl")]
+def _find_index(archive: StoredZip) -> tuple[str, bytes]:
+    names = [name for name in archive.members if name.endswith("/data.pkl")]
     if len(names) != 1 or names[0].count("/") != 1:
-        raise NotPlain("it has no index of its own")
-    if (size := within.members[names[0]].size) > _MOST_PICKLE:
-        raise NotPlain(f"its index claims {size} bytes; expected under {_MOST_PICKLE}")
+        raise UnsupportedZip("it has no index of its own")
+    if (size := archive.members[names[0]].size) > _MAX_PICKLE:
+        raise UnsupportedZip(f"its index claims {size} bytes; expected under {_MAX_PICKLE}")
     root = names[0].partition("/")[0]
-    order = within.read(f"{root}/byteorder")[:9] if f"{root}/byteorder" in within.members else b"little"
+    order = archive.read(f"{root}/byteorder")[:9] if f"{root}/byteorder" in archive.members else b"little"
     if order != b"little":
-        raise NotPlain(f"its byte order is {order!r}; expected little")
-    return root, within.read(names[0])
+        raise UnsupportedZip(f"its byte order is {order!r}; expected little")
+    return root, archive.read(names[0])

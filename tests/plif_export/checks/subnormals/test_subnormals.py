@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 import plif_export
 import runtime
-from plif_export.checks.subnormals.flushing import notices
+from plif_export.checks.subnormals.flushing import find_flush_effect
 from plif_export.core.cards import set_card
 from plif_export.core.options import CallerFacts
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
 from runtime.core.base.errors import PlifError
-from runtime.core.model.card import encode, read_card
+from runtime.core.model.card import encode_card, read_card
 from runtime.core.model.graph import Graph, Node, state_key
 from tests.networks import firing
 from tests.programs import LEAKY, PLIF, linear, traced, written
@@ -61,7 +61,7 @@ class Gated(nn.Module):
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return read(Gated().eval(), torch.zeros(1, 8), CallerFacts(T=4)).graph
+    return read_model(Gated().eval(), torch.zeros(1, 8), CallerFacts(T=4)).graph
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
     x = np.zeros((STEPS, 1, 8), np.float32)
     x[:3] = np.random.default_rng(0).normal(0, 2, (3, 1, 8))
     net = Gated().eval()
-    with torch.no_grad(), native.flushing(False):
+    with torch.no_grad(), native.flush_subnormals(False):
         y = np.stack([net(torch.from_numpy(frame)).numpy() for frame in x])
     assert np.flatnonzero((y[1:] != y[:-1]).any(axis=(1, 2)))[-1] > 44  # gates close long after 2^-126 was passed
     return x, y
@@ -114,7 +114,7 @@ def test_artifacts_of_both_kinds_live_in_one_process_and_each_obeys_its_card(
     x, expected = answers
     pulse = np.ones((1, MANY), np.float32)
     for caller in (True, False):
-        with native.flushing(caller):
+        with native.flush_subnormals(caller):
             names = ["membrane", "gated"] if first else ["gated", "membrane"]
             sessions = {name: runtime.load(folder / f"{name}.onnx", engine, threads=2).session() for name in names}
             y = []
@@ -246,7 +246,7 @@ LEAK: list[list[Any]] = [["leaked", "Mul", "v", 0.9], ["h", "Add", "leaked", "x"
 def test_a_network_notices_where_subnormal_numbers_meet_more_than_sums_factors_and_thresholds(
     does: bool, graph: Graph
 ) -> None:
-    found = notices(graph)
+    found = find_flush_effect(graph)
     assert (found is not None) == does
     assert found is None or found.startswith(("layer n ", "state n "))
 
@@ -258,8 +258,8 @@ def test_a_membrane_that_another_layer_multiplies_by_itself_is_noticed_and_one_t
     last = traced("m", ("fc2",), shape, PLIF, 1.0, alpha=0.5)
     weighed = Graph((4,), (*nodes, held, linear("fc2", "held", 3, 3), last), "m_neuron")
     squared = Graph((4,), (*nodes, held, Node("fc2", "Mul", ("held", "n_neuron"), shape), last), "m_neuron")
-    assert notices(weighed) is None
-    assert notices(squared) == "layer fc2 multiplies two values that move"
+    assert find_flush_effect(weighed) is None
+    assert find_flush_effect(squared) == "layer fc2 multiplies two values that move"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -267,7 +267,7 @@ def test_a_membrane_that_another_layer_multiplies_by_itself_is_noticed_and_one_t
 def test_networks_of_the_paper_do_not_notice(math: str, precision: str) -> None:
     for options in ({}, {"v_reset": None}, {"decay_input": False}):
         net = firing(**options)
-        assert notices(prepare(read(net).graph, math, False, precision)) is None
+        assert find_flush_effect(run_passes(read_model(net).graph, math, False, precision)) is None
 
 
 def drawn(rng: np.random.Generator) -> dict[str, Any]:
@@ -310,14 +310,14 @@ def test_programs_that_are_said_not_to_notice_fire_the_same_spikes_from_faint_st
     for seed in range(150):
         rng = np.random.default_rng(seed)
         graph = Graph((6,), (traced("n", ("x",), (6,), drawn(rng), 1.0),), "n_neuron")
-        said = notices(graph) is not None
+        said = find_flush_effect(graph) is not None
         counted[said] += 1
         faint = rng.choice([*FAINT, *-FAINT, 0, 0.5, 1, -1], (3 + 10, 64, 6)).astype(np.float32)
         start = {state_key("n", name): value for name, value in zip(("v", "i", "z"), faint[:3], strict=True)}
         start["z.n"] = np.clip(start["z.n"], 0, 1)
         runs = []
         for on in (False, True):
-            with native.flushing(on):
+            with native.flush_subnormals(on):
                 y, state = interpret.run(graph, faint[3:], start)
             runs.append((y, *state.values()))
         assert said or all(np.allclose(one, other, rtol=0, atol=1e-30) for one, other in zip(*runs, strict=True)), seed
@@ -327,7 +327,7 @@ def test_programs_that_are_said_not_to_notice_fire_the_same_spikes_from_faint_st
 def test_a_card_that_says_something_else_of_flushing_is_refused(folder: Path, tmp_path: Path) -> None:
     card = {**read_card(folder / "gated.onnx"), "flush_denormals": "never"}
     proto = onnx.load(folder / "gated.onnx")
-    next(p for p in proto.metadata_props if p.key == "plif.card").value = encode(card)
+    next(p for p in proto.metadata_props if p.key == "plif.card").value = encode_card(card)
     onnx.save(proto, tmp_path / "m.onnx")
     with pytest.raises(PlifError, match="flush_denormals 'never'; expected false, or no such key"):
         runtime.load(tmp_path / "m.onnx")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runtime
-from plif_export.commands.demo.main_job import CAMERA, DECIDE, FRAMING, run
+from plif_export.commands.demo.main_job import CAMERA, DECIDE, FRAMING, run_demo
 from runtime.core.events import open_source
 from tests.conftest import REPOSITORY, pyproject
 
@@ -30,7 +30,7 @@ def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path, m
     assert {"openvino", "aedat", "rosbags", "h5py", "nir", "dv_processing"} <= absent
     for library in absent:  # make demo installs none of these
         monkeypatch.setitem(sys.modules, library, None)
-    run(tmp_path / "demo", said.append, samples=40)
+    run_demo(tmp_path / "demo", said.append, samples=40)
     numbers = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert all(exported["verify"]["passed"] for exported in numbers["export"])
     assert numbers["recordings"]["passed"] and numbers["recordings"]["untested"] == []
@@ -40,7 +40,7 @@ def test_the_demo_proves_evaluates_streams_and_leaves_pictures(tmp_path: Path, m
     for picture in ("stream.png", "confusion.png"):
         assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
     named = set(
-        re.findall(r"demo/([\w-]+\.\w+)", (REPOSITORY / "README.md").read_text())
+        re.findall(r"demo/([\w-]+\.\w+)", (REPOSITORY / "docs" / "README.md").read_text())
     )  # what its next command needs
     assert named == {"nmnist-digits.onnx", "digit7.bin"} and all((tmp_path / "demo" / name).is_file() for name in named)
     assert any(FRAMING in line and DECIDE in line for line in said)

@@ -20,12 +20,12 @@ import plif_export
 import plif_train
 from runtime.artifacts.c import source as c_source
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.artifacts.plif_file.program import contents_of
+from runtime.artifacts.plif_file.program import hash_contents
 from runtime.artifacts.tensorrt_plan import file as engine_file
 from runtime.core.base.errors import PlifError
-from runtime.core.model.artifacts import CARD_FILE, CARD_KEY, kind_of
-from runtime.core.model.card import Card, encode, read_card
-from runtime.core.model.digest import seal
+from runtime.core.model.artifacts import CARD_FILE, CARD_KEY, detect_kind
+from runtime.core.model.card import Card, encode_card, read_card
+from runtime.core.model.digest import write_digest
 from runtime.core.model.readers.contents import Contents
 from tests.networks import scaled
 
@@ -238,7 +238,7 @@ def reseal(path: Path, change: Callable[[Card], object] = lambda card: None) -> 
         "openvino": _folder,
         "triton": _folder,
         "tensorrt-rtx": _engine,
-    }[kind_of(path).name]
+    }[detect_kind(path).name]
     card = read_card(path)
     change(card)
     write(path, card)
@@ -247,8 +247,8 @@ def reseal(path: Path, change: Callable[[Card], object] = lambda card: None) -> 
 def sealed(path: Path, card: Card) -> str:
     """The card's text with the digest of what lies beside it now; where that cannot be read, the digest as it was."""
     with contextlib.suppress(PlifError):
-        seal(card, kind_of(path).read_contents(path))
-    return encode(card)
+        write_digest(card, detect_kind(path).read_contents(path))
+    return encode_card(card)
 
 
 def _onnx(path: Path, card: Card) -> None:
@@ -279,17 +279,19 @@ def _nir(path: Path, card: Card) -> None:
 
 
 def _engine(path: Path, card: Card) -> None:
-    seal(card, Contents())
-    path.write_bytes(engine_file.pack(encode(card), bytes(engine_file.split(path, path.read_bytes())[1])))
+    write_digest(card, Contents())
+    path.write_bytes(
+        engine_file.pack_engine(encode_card(card), bytes(engine_file.split_engine(path, path.read_bytes())[1]))
+    )
 
 
 def _plif(path: Path, card: Card) -> None:
-    write_plif(path, *plif_file.take_apart(path, path.read_bytes()), card)
+    write_plif(path, *plif_file.split_file(path, path.read_bytes()), card)
 
 
 def write_plif(path: Path, sections: dict[str, bytes], facts: tuple[int, ...], card: Card | None = None) -> None:
     """A .plif file of other sections, with a digest and a SHA-256 that fit."""
     card = card or read_card(path)
     rest = {name: section for name, section in sections.items() if name != "card"}
-    seal(card, contents_of(path, rest, facts))
-    path.write_bytes(plif_file.pack(encode(card), rest, facts))
+    write_digest(card, hash_contents(path, rest, facts))
+    path.write_bytes(plif_file.pack_file(encode_card(card), rest, facts))

@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 
 import plif_train
 from plif_export import check, export
-from plif_export.core.passes import prepare
-from plif_export.core.readers import read
+from plif_export.core.passes import run_passes
+from plif_export.core.readers import read_model
 from runtime.core.cli.main import run
 from runtime.core.model.grids import GRIDS
 from tests.networks import firing
@@ -59,7 +59,7 @@ def exported(net: nn.Module, bits: int, folder: Path, layers: tuple[str, ...] = 
     assert report is not None and report.passed and report.spikes > 1_000
     assert all(layer.rate > 0 for layer in report.layers)
     assert report.rounding_mismatches == 0 or len(layers) < 2  # what is on no grid is rounded
-    return prepare(read(net, STEP).graph, "folded", False, precision)
+    return run_passes(read_model(net, STEP).graph, "folded", False, precision)
 
 
 class ByHand(nn.Module):

@@ -18,21 +18,21 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.report import Report
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.readers.facts import TrainedModel
 from plif_export.core.writers import FORMS
-from plif_export.precisions.rounded_weights.passes import Counts, quantized, spike_counts
-from runtime.core.api import open_as_it_is
+from plif_export.precisions.rounded_weights.passes import Counts, find_spike_counts, quantize_array
+from runtime.core.api import open_unverified
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.model.card import read_card
 from runtime.core.model.graph import Graph, Node
 from runtime.core.model.grids import GRIDS, Grid
-from runtime.core.model.readers.onnx_wire import runnable
+from runtime.core.model.readers.onnx_wire import adapt_types
 from tests.conftest import crossed
 from tests.foreign import scale_to_threshold
 from tests.networks import firing, frames, scaled
@@ -48,7 +48,7 @@ def proved(
 ) -> Report:
     """What an export to a target of that dialect would prove."""
     static, T = source.facts.kind == "static" and form == "unrolled", source.facts.T if source.has_card else T
-    graph = prepare(source.graph, math, static, precision)
+    graph = run_passes(source.graph, math, static, precision)
     card = make_card(
         source.facts, graph, form=form, T=T, precision=precision, math=math, batch=None, source_sha256=None
     )
@@ -68,7 +68,7 @@ def rounded(graph: Graph) -> set[str]:
 def test_every_kind_of_neuron_passes_in_both_forms(
     variant: dict[str, Any], form: str, way: tuple[str, str], math: str
 ) -> None:
-    report = proved(read(firing(**variant)), *way, form, math, T=5)
+    report = proved(read_model(firing(**variant)), *way, form, math, T=5)
     assert report.passed, report.sentence()
     assert report.untested == [] and report.spikes > 1_000
 
@@ -79,10 +79,10 @@ def test_joins_groups_strides_and_pools_pass(join: str, form: str, way: tuple[st
     pytest.importorskip("spikingjelly")
     from tests.plif_export.readers.module.test_read_module import JOINS, Residual
 
-    source = read(scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
+    source = read_model(scale_to_threshold(Residual(*JOINS[join]), (2, 16, 8)), torch.zeros(1, 2, 16, 8))
     report = proved(source, *way, form)
     assert report.passed and report.untested == [] and report.spikes > 1_000, report.sentence()
-    assert rounded(prepare(source.graph, "exact", False, way[0])) == {"block_0", "after", "fc"}
+    assert rounded(run_passes(source.graph, "exact", False, way[0])) == {"block_0", "after", "fc"}
 
 
 class Sequences(nn.Module):
@@ -106,8 +106,8 @@ class Sequences(nn.Module):
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize(("precision", "dialect"), WAYS)
 def test_sequences_and_average_pools_of_odd_area_pass(precision: str, dialect: str) -> None:
-    source = read(scale_to_threshold(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
-    graph = prepare(source.graph, "folded", False, precision)
+    source = read_model(scale_to_threshold(Sequences(), (2, 30)), torch.zeros(1, 2, 30))
+    graph = run_passes(source.graph, "folded", False, precision)
     assert len(rounded(graph)) == (2 if precision == "fp16" else 3)  # no float16 holds a third
     assert [n.attrs["area"] for n in graph if "area" in n.attrs] == ([] if precision == "fp16" else [3])
     for form in ("step", "unrolled"):
@@ -122,9 +122,9 @@ def test_a_still_image_is_convolved_once_in_float32_and_its_spikes_in_low_precis
 ) -> None:
     net = scaled(plif_train.build("cifar10", channels=4, hidden=40))
     for form in ("step", "unrolled"):
-        report = proved(read(net), precision, dialect, form)
+        report = proved(read_model(net), precision, dialect, form)
         assert report.passed and report.untested == [], report.sentence()
-    assert "conv1" not in rounded(prepare(read(net).graph, "folded", True, precision))
+    assert "conv1" not in rounded(run_passes(read_model(net).graph, "folded", True, precision))
 
 
 @pytest.mark.one_in(4)
@@ -143,7 +143,7 @@ def test_neurons_of_other_libraries_pass(library: str, form: str, way: tuple[str
             nn.Conv2d(2, 8, 5), norse.LIFCell(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), norse.LIFBoxCell(), nn.Flatten(),
             nn.Linear(128, 4), norse.LIFCell(),
         )  # fmt: skip
-    report = proved(read(scale_to_threshold(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16)), *way, form)
+    report = proved(read_model(scale_to_threshold(net, (2, 16, 16)), torch.zeros(1, 2, 16, 16)), *way, form)
     assert report.passed and report.untested == [], report.sentence()
 
 
@@ -176,7 +176,7 @@ def test_what_a_layer_reads_decides_its_precision() -> None:
         ),
         "flat",
     )
-    assert spike_counts(graph) == {
+    assert find_spike_counts(graph) == {
         "a": Counts(), "b": Counts(), "max": Counts(), "mean": Counts(4, 4), "mean_of_mean": Counts(16, 16),
         "global": Counts(64, 64), "sum": Counts(3), "both": Counts(3), "and": Counts(), "not": Counts(), "flat": Counts(3),
     }  # fmt: skip
@@ -188,15 +188,15 @@ def test_rounding_keeps_zeros_signs_and_the_largest_weight_and_refuses_what_is_n
     weight[2] = 0
     weight[3] = 1e-42  # subnormal
     weight[4, 0, 0, 0] = -40.0
-    whole, scale = quantized(weight, "conv", grid)
+    whole, scale = quantize_array(weight, "conv", grid)
     assert whole.dtype == np.int8 and scale.dtype == np.float32 and scale.shape == (6,)
     assert not whole[2:4].any() and (scale > 1e-30).all()
-    plain = np.abs(weight[:2]).max(axis=(1, 2, 3), keepdims=True) / grid.most
+    plain = np.abs(weight[:2]).max(axis=(1, 2, 3), keepdims=True) / grid.max_level
     error = np.square(whole[:2] * scale[:2].reshape(-1, 1, 1, 1) - weight[:2]).sum()
     assert error <= np.square(np.rint(weight[:2] / plain) * plain - weight[:2]).sum()
-    assert whole.min() >= -grid.most and np.array_equal(-whole, quantized(-weight, "conv", grid)[0])
+    assert whole.min() >= -grid.max_level and np.array_equal(-whole, quantize_array(-weight, "conv", grid)[0])
     with pytest.raises(PlifError, match="layer conv: a weight is not a finite number"):
-        quantized(np.array([[np.inf, 1.0]], np.float32), "conv", grid)
+        quantize_array(np.array([[np.inf, 1.0]], np.float32), "conv", grid)
 
 
 def test_weights_too_large_for_float16_are_refused(tmp_path: Path) -> None:
@@ -282,14 +282,14 @@ def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(
         export(firing(), tmp_path / "m.onnx", precision=p, form=form, verify=False).path.read_bytes()
         for p in ("fp32", precision)
     )
-    unsigned = runnable(int8, "1.23.2")
-    assert runnable(fp32, "1.23.2") == fp32 and runnable(int8, "1.24.0") == int8
+    unsigned = adapt_types(int8, "1.23.2")
+    assert adapt_types(fp32, "1.23.2") == fp32 and adapt_types(int8, "1.24.0") == int8
     graph = onnx.load_model_from_string(unsigned).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     types |= {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
     read = [name for node in graph.node if node.op_type == "ConvInteger" for name in (node.input[0], node.input[2])]
     assert read and {types[name] for name in read} == {TensorProto.UINT8}
-    rng, here = np.random.default_rng(6), runnable(int8, ort.__version__)
+    rng, here = np.random.default_rng(6), adapt_types(int8, ort.__version__)
     sessions = [ort.InferenceSession(model) for model in (unsigned, here)]
     shapes = {one.name: [2 if isinstance(n, str) else n for n in one.shape] for one in sessions[0].get_inputs()}
     feed = {name: rng.poisson(0.7, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -299,12 +299,12 @@ def test_counts_as_uint8_give_the_same_bits_for_runtimes_that_convolve_no_int8(
 
 def test_weights_of_four_bits_name_the_onnx_runtime_that_they_need(tmp_path: Path) -> None:
     whole = {p: export(firing(), tmp_path / f"{p}.onnx", precision=p, verify=False).path.read_bytes() for p in GRIDS}
-    assert runnable(whole["int8"], "1.22.0")
+    assert adapt_types(whole["int8"], "1.22.0")
     for precision in ("int4", "ternary"):
         with pytest.raises(
             PlifError, match=r"ONNX Runtime 1\.23 or later, and this is 1\.22\.0: update it, use --engine event"
         ):
-            runnable(whole[precision], "1.22.0")
+            adapt_types(whole[precision], "1.22.0")
 
 
 def test_what_an_onnx_runtime_has_no_kernel_for_is_not_to_be_exported_again(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_what_an_onnx_runtime_has_no_kernel_for_is_not_to_be_exported_again(tmp_
         model.graph.node.append(onnx.helper.make_node(op, inputs, [output], **attributes))
     onnx.save(model, path)
     with pytest.raises(PlifError, match="NOT_IMPLEMENTED") as raised:
-        open_as_it_is(path, read_card(path), "onnxruntime", EngineOptions())
+        open_unverified(path, read_card(path), "onnxruntime", EngineOptions())
     said = str(raised.value)
     assert f"ONNX Runtime {ort.__version__} has no kernel" in said and "--engine event" in said
     assert "export it again" not in said and "\n" not in said

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from plif_export import ParityFailed, export
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
 from plif_export.core.readers.ours import read_network
 from plif_export.core.writers import FORMS
@@ -35,7 +35,7 @@ def written(
     net: Network, precision: str, dialect: str, form: str = "step", change: Callable[[Graph], Graph] | None = None
 ) -> tuple[onnx.ModelProto, Card]:
     """`change` is applied after all passes, so that the file differs from what the model gives."""
-    graph = prepare(read_network(net), "folded", False, precision)
+    graph = run_passes(read_network(net), "folded", False, precision)
     card = make_card(net, graph, form=form, T=net.T, precision=precision, math="folded", batch=None, source_sha256=None)
     proto = FORMS[form](graph if change is None else change(graph), net.T, None, dialect)
     set_card(proto, card)
@@ -68,7 +68,7 @@ def test_an_untouched_artifact_passes_and_says_how_it_differs_from_the_model(
 def test_a_wrong_tau_is_caught(precision: str, dialect: str, form: str) -> None:
     def slower(graph: Graph) -> Graph:
         node = graph["fc1_neuron"]
-        return graph.rewrite({node.name: node.with_(params={"alpha": node.params["alpha"] * np.float32(0.98)})})
+        return graph.replace_nodes({node.name: node.with_(params={"alpha": node.params["alpha"] * np.float32(0.98)})})
 
     net = firing()
     assert failure(*written(net, precision, dialect, form, slower), net)["layer"] == "fc1"
@@ -175,13 +175,13 @@ def test_a_pass_that_rounds_badly_is_caught_although_it_agrees_with_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["plif_export.precisions.rounded_weights.passes"]
-    real = module.quantized
+    real = module.quantize_array
 
     def coarse(weight: np.ndarray, where: str, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         whole, scale = real(weight, where, grid)
         return whole, scale * np.float32(0.5)
 
-    monkeypatch.setattr(module, "quantized", coarse)
+    monkeypatch.setattr(module, "quantize_array", coarse)
     with pytest.raises(ParityFailed, match="too many for rounding") as error:
         export(firing(), tmp_path / "m.onnx", precision="int8")
     assert error.value.report.failed_at is not None and error.value.report.failed_at["layer"] == "conv2"
@@ -194,17 +194,17 @@ def test_the_weights_of_the_file_are_the_rounded_ones_in_every_way() -> None:
         proto, card = written(net, precision, dialect)
         grid, packed = GRIDS[precision], precision != "int8"
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-        exact = prepare(read_network(net), "folded", False)
+        exact = run_passes(read_network(net), "folded", False)
         for layer in ("conv2", "fc1", "fc2"):
             weight, scale = tensors[f"{layer}.weight"], tensors[f"{layer}.scale"]
             if dialect == "integer":
                 unsigned = layer == "conv2"
                 assert weight.dtype.name == f"{'u' * unsigned}int{4 if packed else 8}"
                 weight = weight.astype(int) - (8 if packed else 128) if unsigned else weight.T.astype(int)
-            assert np.abs(weight).max() == grid.most
+            assert np.abs(weight).max() == grid.max_level
             real = exact[layer].params["weight"]
             step = scale.reshape(-1, *(1,) * (real.ndim - 1))
-            cut_off = np.abs(real) > (grid.most + 0.5) * step
+            cut_off = np.abs(real) > (grid.max_level + 0.5) * step
             assert np.all(np.abs(weight * step - real)[~cut_off] <= (0.5001 * step * np.ones(real.shape))[~cut_off])
             assert cut_off.mean() < (0.25 if precision == "ternary" else 0.04)
         (record,) = (n for n in card["graph"]["nodes"] if n["name"] == "conv2")

@@ -13,9 +13,9 @@ from torch import nn
 
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.writers import FORMS
-from plif_export.readers.libraries.neurons import neuron_type
-from plif_export.readers.module.reader import examine
-from runtime.core.model.graph import Graph, Node, state_in, state_out
+from plif_export.readers.libraries.neurons import find_neuron_type
+from plif_export.readers.module.reader import examine_module
+from runtime.core.model.graph import Graph, Node, state_input, state_output
 from runtime.core.model.neurons import EQUATIONS
 from tests.conftest import needs_spikingjelly_2
 
@@ -99,7 +99,7 @@ def own_spikes(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def test_a_neuron_keeps_the_bits_of_its_library(name: str) -> None:
     module = NEURONS[name]().eval()
     wrap = pytest.importorskip("norse.torch").SequentialState if name.startswith("norse") else nn.Sequential
-    reading, _ = examine(wrap(module), torch.zeros(1, *SHAPE))
+    reading, _ = examine_module(wrap(module), torch.zeros(1, *SHAPE))
     assert reading is not None
     layer, program = reading.layers["0"], reading.program
     kind, attrs, params = layer.content
@@ -114,33 +114,33 @@ def test_a_neuron_keeps_the_bits_of_its_library(name: str) -> None:
     x[:, :, :3] = np.round(8 * x[:, :, :3]) / 8
     v = {key: np.full((2, *SHAPE), start, np.float32) for key, start in node.initial.items()}
     onnx_step = ort.InferenceSession(FORMS["step"](Graph(SHAPE, (node,), "n"), 1, None).SerializeToString())
-    found = {state_in("l", key): value.copy() for key, value in v.items()}
+    found = {state_input("l", key): value.copy() for key, value in v.items()}
     spikes = 0
     with torch.no_grad():
         own = own_spikes(module, torch.from_numpy(x))
-        known = program.static(2)
-        now = program.start(known, 2)
+        known = program.fold_constants(2)
+        now = program.initial_states(known, 2)
         for t in range(STEPS):
-            values = program.advance(known, now, torch.from_numpy(x[t]), 2)
-            now = program.next(values)
+            values = program.run_step(known, now, torch.from_numpy(x[t]), 2)
+            now = program.next_states(values)
             states = {key: values[s.after] for key, s in layer.variables.items()}
-            fired = interpret.neuron(node, x[t], v)
+            fired = interpret.step_neuron(node, x[t], v)
             v = fired.after
-            y, *after = onnx_step.run(["y", *(state_out("l", key) for key in v)], {"x": x[t], **found})
-            found = {state_in("l", key): value for key, value in zip(v, after, strict=True)}
+            y, *after = onnx_step.run(["y", *(state_output("l", key) for key in v)], {"x": x[t], **found})
+            found = {state_input("l", key): value for key, value in zip(v, after, strict=True)}
             np.testing.assert_array_equal(fired.s, own[t].numpy(), err_msg=f"spikes, step {t}")
             np.testing.assert_array_equal(y, own[t].numpy(), err_msg=f"spikes of the ONNX file, step {t}")
             for key in v:
                 np.testing.assert_array_equal(v[key], states[key].numpy(), err_msg=f"{key}, step {t}")
                 np.testing.assert_array_equal(
-                    found[state_in("l", key)], states[key].numpy(), err_msg=f"ONNX {key}, {t}"
+                    found[state_input("l", key)], states[key].numpy(), err_msg=f"ONNX {key}, {t}"
                 )
             spikes += int(fired.s.sum())
     assert 0.02 < spikes / (STEPS * 2 * np.prod(SHAPE)) < 0.9
 
 
 def test_every_kind_of_neuron_that_a_library_has_is_tested_against_it() -> None:
-    found = {neuron_type(make()).read(make())[0] for make in NEURONS.values()}  # type: ignore[union-attr]
+    found = {find_neuron_type(make()).read(make())[0] for make in NEURONS.values()}  # type: ignore[union-attr]
     assert found == {kind for kind in EQUATIONS if not kind.startswith("NIR-") and kind != "Traced"}
 
 
@@ -148,8 +148,8 @@ def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() ->
     """IF, LIF and PLIF have a hand-written ONNX form; the equation itself, written down, must give the same bits."""
     from plif_export.core.writers import emitter
     from plif_export.core.writers.emit import write_symbols
-    from runtime.core.model.neurons import equation_of
-    from runtime.core.model.symbol import SymbolicMath, Terms, tensor
+    from runtime.core.model.neurons import get_equation
+    from runtime.core.model.symbol import SymbolicMath, Terms, tensor_symbol
 
     rng = np.random.default_rng(4)
     x, v = rng.normal(0.5, 1, (2, 3, *SHAPE)).astype(np.float32)
@@ -167,10 +167,10 @@ def test_the_spikes_of_our_kinds_do_not_depend_on_how_they_are_written_down() ->
         e = emitter.Emitter()
         terms = Terms(
             attrs,
-            {"alpha": tensor(e.weight("alpha", node.params["alpha"]))},
-            lambda name, c, e=e: tensor(e.weight(name, np.float32(c))),
+            {"alpha": tensor_symbol(e.weight("alpha", node.params["alpha"]))},
+            lambda name, c, e=e: tensor_symbol(e.weight(name, np.float32(c))),
         )
-        h, s, after = equation_of("PLIF").step(SymbolicMath(), terms, tensor("x"), {"v": tensor("v")})
+        h, s, after = get_equation("PLIF").step(SymbolicMath(), terms, tensor_symbol("x"), {"v": tensor_symbol("v")})
         write_symbols(e, {"h": h, "s": s, "v.next": after["v"]}, "l", "")
         info = [emitter.tensor_info(name, ["B", *SHAPE]) for name in ("x", "v", "s", "v.next")]
         written = ort.InferenceSession(e.model(info[:2], info[2:], "test").SerializeToString()).run(

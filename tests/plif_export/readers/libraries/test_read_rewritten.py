@@ -40,7 +40,7 @@ def test_what_is_written_again_is_compared_with_the_class_itself(monkeypatch: py
     def turned(m: neuron.SlidingPSN) -> rewritten.Forward:
         with torch.no_grad():
             m.weight.copy_(m.weight.flip(0))
-        return rewritten._sliding_psn(m)
+        return rewritten._rewrite_sliding_psn(m)
 
     name = next(iter(rewritten.REWRITTEN))
     monkeypatch.setitem(rewritten.REWRITTEN, name, turned)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import plif_train
 from plif_export import check, export, verify
 from plif_export.core.options import CallerFacts
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_train.core.network.neuron import Neuron
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
@@ -257,7 +257,7 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 def test_a_module_that_does_the_same_for_ever_is_read_and_each_layer_fires(case: str, quiet: bool) -> None:
     make, example = RIGHT[case]
     net = silent(make().eval()) if quiet else make().eval()
-    model = read(net, example)
+    model = read_model(net, example)
     assert model.untested == [] and not any("never fired" in note for note in model.notes)
 
 
@@ -270,10 +270,10 @@ def test_how_long_it_was_tried_is_said_in_the_report_and_in_the_card(tmp_path: P
     assert verify(result.path, net).not_proved == result.verify.not_proved
     assert "more than 80 steps in a row" in verify(result.path, net, prove_steps=80).not_proved
     lengths = "sequences of other lengths than"
-    assert read(Loop(), SEQUENCE).not_proved == [f"{lengths} 4, 32 and 33"]
-    assert read(Loop(), torch.zeros(40, 1, 8)).not_proved == [f"{lengths} 40 and 41"]
-    assert read(Loop(), SEQUENCE, CallerFacts(T=20)).not_proved == [f"{lengths} 20, 32 and 33"]
-    assert read(Loop(), SEQUENCE, CallerFacts(framing="count:T=10")).not_proved == [f"{lengths} 10, 32 and 33"]
+    assert read_model(Loop(), SEQUENCE).not_proved == [f"{lengths} 4, 32 and 33"]
+    assert read_model(Loop(), torch.zeros(40, 1, 8)).not_proved == [f"{lengths} 40 and 41"]
+    assert read_model(Loop(), SEQUENCE, CallerFacts(T=20)).not_proved == [f"{lengths} 20, 32 and 33"]
+    assert read_model(Loop(), SEQUENCE, CallerFacts(framing="count:T=10")).not_proved == [f"{lengths} 10, 32 and 33"]
 
 
 def test_a_network_of_ours_was_proved_for_any_number_of_steps(tmp_path: Path) -> None:
@@ -285,9 +285,9 @@ def test_a_network_of_ours_was_proved_for_any_number_of_steps(tmp_path: Path) ->
 
 
 def test_more_steps_are_proved_where_that_is_asked_for() -> None:
-    assert read(Step(), STEP).not_proved[0] == "more than 64 steps in a row"
-    assert read(Step(), STEP, CallerFacts(prove_steps=128)).not_proved[0] == "more than 128 steps in a row"
-    assert read(Loop(), SEQUENCE, CallerFacts(prove_steps=50)).not_proved[0].endswith("4, 50 and 51")
+    assert read_model(Step(), STEP).not_proved[0] == "more than 64 steps in a row"
+    assert read_model(Step(), STEP, CallerFacts(prove_steps=128)).not_proved[0] == "more than 128 steps in a row"
+    assert read_model(Loop(), SEQUENCE, CallerFacts(prove_steps=50)).not_proved[0].endswith("4, 50 and 51")
 
 
 class Deaf(nn.Module):
@@ -302,7 +302,7 @@ class Deaf(nn.Module):
 
 
 def test_a_layer_that_never_fired_is_untested_in_the_report(tmp_path: Path) -> None:
-    model = read(Deaf(), STEP)
+    model = read_model(Deaf(), STEP)
     assert model.untested == ["second"]
     (note,) = model.notes
     assert note.startswith("second: never fired, whatever current it was given (up to 512 thresholds)")
@@ -322,7 +322,7 @@ def test_a_note_names_a_layer_as_the_report_and_the_file_do() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(x)  # type: ignore[no-any-return]
 
-    model = read(Outer(), STEP)
+    model = read_model(Outer(), STEP)
     assert model.untested == ["inner_second"] and model.notes[0].startswith("inner_second: never fired")
     assert "inner_second" in {layer.attrs["layer"] for layer in model.graph.neurons}
 
@@ -341,7 +341,7 @@ class ByItself(nn.Module):
 
 
 def test_a_layer_of_all_steps_is_given_a_current_of_its_own() -> None:
-    model = read(ByItself(), torch.zeros(4, 1, 1000))
+    model = read_model(ByItself(), torch.zeros(4, 1, 1000))
     assert model.untested == [] and not any("never fired" in note for note in model.notes)
 
 

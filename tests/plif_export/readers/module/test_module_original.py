@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from plif_export import export
 from plif_export.readers.module.runs.original import Rollout, compare_with_copy
-from plif_export.readers.module.runs.sides import Ran, Watched
-from plif_export.readers.tracing.copies import with_shared_weights
-from plif_export.readers.tracing.forms import Form
+from plif_export.readers.module.runs.sides import ForwardMonitor, RunValues
+from plif_export.readers.tracing.copies import share_weights
+from plif_export.readers.tracing.forms import CallForm
 from runtime.core.base.errors import PlifError
 from tests.plif_export.core.unseen_state import Net
 
@@ -336,13 +336,13 @@ def contents(net: Touches) -> dict[str, Any]:
 def test_the_original_is_afterwards_what_it_was_also_after_ctrl_c(fails_at: int | None) -> None:
     net = Touches(fails_at)
     before = contents(net)
-    form = Form(with_shared_weights(net), "step", (6,))
-    rollout = Rollout(Watched(form))
+    form = CallForm(share_weights(net), "step", (6,))
+    rollout = Rollout(ForwardMonitor(form))
 
-    def play(watched: Watched) -> Ran:
+    def play(watched: ForwardMonitor) -> RunValues:
         with torch.inference_mode(), watched:
-            form.forward(64)(watched.module, form.arranged(form.steps(64, 1)))
-        return Ran()
+            form.make_call(64)(watched.module, form.arrange_input(form.make_input(64, 1)))
+        return RunValues()
 
     rollout.play(play)
     with pytest.raises(KeyboardInterrupt) if fails_at else contextlib.nullcontext():

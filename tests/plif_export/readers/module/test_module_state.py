@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 import runtime
 from plif_export import check, export
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_train.core.network.neuron import Neuron
 from runtime.core.base.errors import PlifError
 from tests.foreign import events
@@ -376,10 +376,10 @@ def test_a_state_that_the_modules_own_reset_misses_is_said_and_the_file_resets_i
         (plif, "reset()"),
         (lambda: snn.Leaky(beta=0.8, init_hidden=True), "utils.reset"),
     ):
-        notes = " ".join(read(Sums(make), torch.zeros(1, 6)).notes)
+        notes = " ".join(read_model(Sums(make), torch.zeros(1, 6)).notes)
         assert f"Sums: your {name} leaves total: PyTorch's second sample will differ" in notes and "seen" not in notes
     for silent in (SumsAndResets(node), SumsWithoutReset(node), Keeps(node), NorseKeeps(lif), LeakyKeeps(leaky)):
-        assert not any("leaves" in note for note in read(silent, torch.zeros(1, 6)).notes)
+        assert not any("leaves" in note for note in read_model(silent, torch.zeros(1, 6)).notes)
     net, x = awake(Sums(node)).eval(), events(STEPS, 1, (6,))
     session = runtime.load(export(net, tmp_path / "m.onnx", torch.zeros(1, 6)).path).session(1)
     for first in (True, False):
@@ -403,7 +403,7 @@ def test_a_spike_joined_in_place_is_still_a_spike(tmp_path: Path) -> None:
 def test_a_layer_that_nothing_makes_fire_is_named() -> None:
     net = Keeps(plif)
     net.lif1 = Neuron("LIF", init_tau=1e6)
-    (note,) = read(net, torch.zeros(1, 6)).notes
+    (note,) = read_model(net, torch.zeros(1, 6)).notes
     assert note.startswith("lif1: never fired, whatever current it was given")
 
 
@@ -414,5 +414,5 @@ def test_the_check_is_cheap() -> None:
         lambda part, x, y: calls.append(part) if isinstance(part, nn.Linear) else None
     )
     with counter:
-        read(nn.Sequential(nn.Linear(6, 20), plif(), plif()), torch.zeros(1, 6))
+        read_model(nn.Sequential(nn.Linear(6, 20), plif(), plif()), torch.zeros(1, 6))
     assert 0 < len(calls) < 200  # of copies, and 64 of the module itself

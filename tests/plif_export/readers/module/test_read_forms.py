@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from plif_export import check, export
 from plif_export.core.options import CallerFacts
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.readers.module.lower import ModuleReading
 from runtime.core.base.errors import PlifError
 from tests.plif_export.readers.module.test_read_loops import lively
 
 
 def reading_of(net: nn.Module, example: Tensor, **said: Any) -> ModuleReading:
-    found: ModuleReading = read(net, example, CallerFacts(**said)).reference.reading  # type: ignore[attr-defined]
+    found: ModuleReading = read_model(net, example, CallerFacts(**said)).reference.reading  # type: ignore[attr-defined]
     return found
 
 
@@ -157,7 +157,7 @@ def test_a_network_whose_neurons_take_the_batch_for_steps_is_told_so() -> None:
     with pytest.raises(
         PlifError, match=r"each row of a batch adds operations .* give neurons .* \[T, B, \.\.\.\], not"
     ):
-        read(lively(Squeeze(apart=False)), example)
+        read_model(lively(Squeeze(apart=False)), example)
 
 
 # --- weights that forward writes itself -----------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_weight_that_forward_keeps_in_a_shape_is_read_as_it_keeps_it(tmp_path:
     before = net.recurrent.weight.clone()
     report = export(net, tmp_path / "m.onnx", torch.zeros(1, 8)).verify
     assert report is not None and report.passed
-    model = read(net, torch.zeros(1, 8))
+    model = read_model(net, torch.zeros(1, 8))
     weights = [node.params["weight"] for node in model.graph if node.op == "Linear"]
     expected = before.detach().clone().fill_diagonal_(0)
     assert any(torch.equal(torch.from_numpy(w), expected) for w in weights)
@@ -201,7 +201,7 @@ def test_a_weight_that_forward_keeps_in_a_shape_is_read_as_it_keeps_it(tmp_path:
 
 def test_a_weight_that_is_another_one_in_each_step_is_refused() -> None:
     with pytest.raises(PlifError, match=r"recurrent \(Linear\): .* a number that depends on t cannot be exported"):
-        read(lively(Recurrent(lambda w: w.mul_(0.9))), torch.zeros(1, 8))
+        read_model(lively(Recurrent(lambda w: w.mul_(0.9))), torch.zeros(1, 8))
 
 
 # --- two inputs -----------------------------------------------------------------------------------------------------------

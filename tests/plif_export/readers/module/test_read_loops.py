@@ -17,11 +17,11 @@ import runtime
 from plif_export import check, export, verify
 from plif_export.core.options import CallerFacts
 from plif_export.core.proof.reference import GraphReference
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
 from plif_export.readers.module.lower import ModuleReading
-from plif_export.readers.tracing.copies import fresh
+from plif_export.readers.tracing.copies import make_fresh_copy
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from tests import loops
@@ -66,8 +66,8 @@ def lively(net: nn.Module, seed: int = 0) -> nn.Module:
 
 def own_output(reading: ModuleReading, x: Tensor, steps: int) -> Tensor:
     """What the module itself returns over some steps, from reset."""
-    with torch.no_grad(), reading.form.during(steps):
-        out = reading.form.forward(steps)(fresh(reading.form.module), reading.form.arranged(x))
+    with torch.no_grad(), reading.form.set_length(steps):
+        out = reading.form.make_call(steps)(make_fresh_copy(reading.form.module), reading.form.arrange_input(x))
     return out[reading.output] if isinstance(out, tuple) else out
 
 
@@ -76,11 +76,11 @@ def own_output(reading: ModuleReading, x: Tensor, steps: int) -> Tensor:
 def test_the_steps_of_a_loop_give_what_forward_gives(case: str) -> None:
     make, shape, said, kinds, how = LOOPS[case]
     net = lively(make())
-    model = read(net, torch.zeros(shape), CallerFacts(**said))
+    model = read_model(net, torch.zeros(shape), CallerFacts(**said))
     reading = model.reference.reading  # type: ignore[attr-defined]
     assert [n.attrs["kind"] for n in model.graph.neurons] == kinds
-    assert reading.readout.how == how
-    x = reading.form.steps(T, 1, seed=3)
+    assert reading.readout.reduction == how
+    x = reading.form.make_input(T, 1, seed=3)
     steps = x.expand(T, *x.shape) if reading.form.kind == "static" else x
     reference = GraphReference(model.graph)  # the golden model, on the graph alone
     y = torch.from_numpy(reference.run(steps.numpy(), reference.initial()).y)
@@ -279,7 +279,7 @@ def test_a_size_that_happens_to_be_T_hides_nothing() -> None:
             y = self.conv(x.flatten(0, 1)).reshape(x.shape[0], x.shape[1], 3, 3)
             return self.fc(self.lif(y).flatten(2)).mean(0)  # type: ignore[no-any-return]
 
-    model = read(lively(Window()), torch.zeros(3, 1, 2, 5))
+    model = read_model(lively(Window()), torch.zeros(3, 1, 2, 5))
     assert [n.op for n in model.graph] == ["Conv", "Neuron", "Flatten", "Linear"]
 
 
@@ -294,8 +294,8 @@ def steps_from_outside(num_steps: int) -> nn.Module:
 
 
 def test_the_number_of_steps_may_stand_around_the_class() -> None:
-    reading = read(lively(steps_from_outside(5)), torch.zeros(1, 8)).reference.reading  # type: ignore[attr-defined]
-    assert (reading.form.kind, reading.form.T, reading.readout.how) == ("static", 5, "sum")
+    reading = read_model(lively(steps_from_outside(5)), torch.zeros(1, 8)).reference.reading  # type: ignore[attr-defined]
+    assert (reading.form.kind, reading.form.T, reading.readout.reduction) == ("static", 5, "sum")
 
 
 class SaysItsBatch(nn.Module):
@@ -353,26 +353,26 @@ def test_what_a_module_does_later_is_found_by_running_it(make: type[Later], weig
     with pytest.raises(
         PlifError, match=r"self\.calls \(forward line \d+ of test_read_loops\.py\) counts.*about step 7\)"
     ):
-        read(make(weight).eval(), torch.zeros(1, 8))
+        read_model(make(weight).eval(), torch.zeros(1, 8))
 
 
 def test_a_class_that_is_known_is_taken_for_its_kind_only_with_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(nn.Linear(8, 5), neuron.LIFNode(tau=3.0))
-    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 8)).graph.neurons] == ["LIF"]
-    known = neuron_modules.neuron_type(net[1])
+    assert [n.attrs["kind"] for n in read_model(net, torch.zeros(1, 8)).graph.neurons] == ["LIF"]
+    known = neuron_modules.find_neuron_type(net[1])
     assert known is not None
 
     def other(module: Any) -> Any:  # tau differs in the last bit
         kind, attrs, params = known.read(module)
         return kind, {**attrs, "tau": float(np.nextafter(np.float32(3.0), np.float32(4.0)))}, params
 
-    name = layers.qualified(neuron.LIFNode)
+    name = layers.qualified_name(neuron.LIFNode)
     monkeypatch.setitem(neuron_modules.NEURONS, name, neuron_modules.NeuronType(other))
-    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, 8)).graph.neurons] == ["Traced"]
+    assert [n.attrs["kind"] for n in read_model(net, torch.zeros(1, 8)).graph.neurons] == ["Traced"]
 
 
 def test_a_module_that_goes_on_in_its_second_call_is_told_from_one_that_starts_again() -> None:
-    goes_on = read(lively(loops.CSNN()), torch.zeros(1, 1, 8, 8)).notes
-    starts_again = read(lively(loops.BatchFirst()), torch.zeros(1, 3, 2, 6, 6)).notes
+    goes_on = read_model(lively(loops.CSNN()), torch.zeros(1, 1, 8, 8)).notes
+    starts_again = read_model(lively(loops.BatchFirst()), torch.zeros(1, 3, 2, 6, 6)).notes
     assert "CSNN: a call goes on from where the last one ended: reset it between samples" in goes_on
     assert not any("goes on" in note for note in starts_again)

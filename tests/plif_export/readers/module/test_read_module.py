@@ -16,14 +16,14 @@ from torch import Tensor, nn
 import runtime
 from plif_export import check, export, register_layer, register_neuron, verify
 from plif_export.core.cards import make_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.readers.facts import TrainedModel
 from plif_export.core.writers import FORMS
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_train.core.network.network import Vote
+from plif_train.core.network.layers import Vote
 from plif_train.core.network.neuron import Neuron
 from runtime.core.base.errors import PlifError
 from runtime.core.model import neurons
@@ -254,14 +254,14 @@ CHANGES: dict[str, tuple[str, Callable[[Node], Node]]] = {
 def test_the_gate_catches_a_graph_that_was_read_wrongly(change: str) -> None:
     name, edit = CHANGES[change]
     net = scale_to_threshold(Residual(*JOINS["concat" if name == "cat" else "add"]), (2, 16, 8))
-    source = read(net, torch.zeros(1, 2, 16, 8))
-    report = prove(*written(source, source.graph.rewrite({name: edit(source.graph[name])})), source)
+    source = read_model(net, torch.zeros(1, 2, 16, 8))
+    report = prove(*written(source, source.graph.replace_nodes({name: edit(source.graph[name])})), source)
     assert not report.passed
     assert prove(*written(source, source.graph), source).passed
 
 
 def written(source: TrainedModel, graph: Graph) -> tuple[Any, dict[str, Any]]:
-    graph = prepare(graph, "exact", static=False)
+    graph = run_passes(graph, "exact", static=False)
     facts: dict[str, Any] = {"form": "step", "T": 1, "precision": "fp32", "math": "exact", "batch": None}
     return FORMS["step"](graph, 1, None), make_card(source.facts, graph, **facts, source_sha256=None)
 
@@ -356,7 +356,7 @@ def test_what_no_table_knows_is_exported_as_it_was_written(tmp_path: Path, case:
                 part.weight.abs_().mul_(2)
     result = export(net, tmp_path / "m.onnx", torch.zeros(1, *shape))
     assert result.passed
-    assert [n.attrs["kind"] for n in read(net, torch.zeros(1, *shape)).graph.neurons] == kinds
+    assert [n.attrs["kind"] for n in read_model(net, torch.zeros(1, *shape)).graph.neurons] == kinds
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
@@ -493,8 +493,8 @@ def test_a_neuron_and_a_layer_of_ones_own_are_registered_in_a_few_lines(tmp_path
         assert [s["name"] for s in read_card(result.path)["states"]] == ["v.1", "a.1", "v.4", "a.4"]
     finally:
         neurons.EQUATIONS.entries.pop("Adaptive")
-        neuron_modules.NEURONS.pop(layers.qualified(Adaptive))
-        layers.LAYERS.pop(layers.qualified(Halve))
+        neuron_modules.NEURONS.pop(layers.qualified_name(Adaptive))
+        layers.LAYERS.pop(layers.qualified_name(Halve))
 
 
 class NothingAtTheEnd(Net):

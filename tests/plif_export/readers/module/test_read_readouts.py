@@ -11,7 +11,7 @@ from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from plif_export.core.proof.reference import GraphReference
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.readers.module.lower import ModuleReading
 from tests.plif_export.readers.module.test_read_loops import lively, own_output
 
@@ -58,16 +58,16 @@ ENDS: dict[str, tuple[Callable[[Any, Tensor], Tensor], str, bool]] = {
 @pytest.mark.parametrize("case", ENDS)
 def test_what_follows_the_steps_is_part_of_the_file_where_each_step_can_do_it(case: str) -> None:
     end, how, folded = ENDS[case]
-    model = read(lively(Ends(end)), torch.zeros(3, 1, 8))
+    model = read_model(lively(Ends(end)), torch.zeros(3, 1, 8))
     reading: ModuleReading = model.reference.reading  # type: ignore[attr-defined]
-    assert (reading.readout.how, reading.readout.folded) == (how, folded)
+    assert (reading.readout.reduction, reading.readout.folded) == (how, folded)
     assert any("which the file leaves out" in note for note in model.notes) != folded
-    x = reading.form.steps(T, 1, seed=3)
+    x = reading.form.make_input(T, 1, seed=3)
     reference = GraphReference(model.graph)  # the golden model, on the graph alone
     y = torch.from_numpy(reference.run(x.numpy(), reference.initial()).y)
     joined = {"mean": y.mean(0), "sum": y.sum(0), "max": y.amax(0)}[how]
     if not folded:
-        joined = reading.readout.behind(joined, {}, 1)
+        joined = reading.readout.apply_tail(joined, {}, 1)
     expected = own_output(reading, x, T)
     torch.testing.assert_close(joined, expected, rtol=1e-4, atol=1e-4)
     assert len(expected.unique()) > 1
@@ -90,5 +90,5 @@ class Everywhere(nn.Module):
     ids=("flatten", "mean", "map"),
 )
 def test_the_output_of_a_file_has_the_shape_that_forward_returns(end: Any, shape: tuple[int, ...]) -> None:
-    graph = read(lively(Everywhere(end)), torch.zeros(1, 2, 6, 6)).graph
+    graph = read_model(lively(Everywhere(end)), torch.zeros(1, 2, 6, 6)).graph
     assert graph[graph.output].shape == shape

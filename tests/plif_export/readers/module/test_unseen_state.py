@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from plif_export import check, export
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from runtime.core.base.errors import PlifError
 from tests.plif_export.core import unseen_state
 from tests.plif_export.core.unseen_state import BAD, Global, Hours, Iterates, Net, ReadsABuffer, settings
@@ -210,8 +210,11 @@ RIGHT: list[Callable[[], nn.Module]] = [
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("make", RIGHT)
 def test_what_changes_no_step_stays_quiet(make: Callable[[], nn.Module], capsys: pytest.CaptureFixture[str]) -> None:
-    source = read(make(), torch.zeros(1, 6))
-    assert source.not_proved == read(Net(), torch.zeros(1, 6)).not_proved and capsys.readouterr().out.count("step") <= 1
+    source = read_model(make(), torch.zeros(1, 6))
+    assert (
+        source.not_proved == read_model(Net(), torch.zeros(1, 6)).not_proved
+        and capsys.readouterr().out.count("step") <= 1
+    )
 
 
 def test_a_module_and_the_world_around_it_are_put_back() -> None:
@@ -240,7 +243,7 @@ def test_a_state_that_cannot_be_set_is_followed_for_some_steps_and_they_are_said
 
 @pytest.mark.large
 def test_a_counter_that_is_counted_itself_is_followed_for_some_steps() -> None:
-    assert read(Hours(10, 300), torch.zeros(1, 6)).not_proved[0] == "after step 67 (self.n, self.hours)"
+    assert read_model(Hours(10, 300), torch.zeros(1, 6)).not_proved[0] == "after step 67 (self.n, self.hours)"
 
 
 def test_a_call_of_a_sequence_is_looked_at_as_a_step_is() -> None:
@@ -251,4 +254,4 @@ def test_a_call_of_a_sequence_is_looked_at_as_a_step_is() -> None:
             return torch.stack(steps) if self.n < 77 else torch.stack(steps) * 0
 
     with pytest.raises(PlifError, match=r"self\.n \(forward line \d+ .*call 7\d\)"):
-        read(functools.reduce(lambda net, _: net, [0], Sequence()), torch.zeros(5, 1, 6))
+        read_model(functools.reduce(lambda net, _: net, [0], Sequence()), torch.zeros(5, 1, 6))

@@ -14,7 +14,7 @@ from torch import nn
 import runtime
 from plif_export import check_file, export, verify
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.readers.nir_file.reader import examine_nir
+from plif_export.readers.nir_file.reader import read_nir_graph
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.model.card import read_card
@@ -64,7 +64,7 @@ def test_nodes_of_a_nir_graph_come_through(tmp_path: Path, neuron: Any, form: st
 
 def check_spikes(path: Path, expected: np.ndarray, x: np.ndarray, most: float = 0.0, **options: Any) -> None:
     """Compares the file, in the interpreter and exported, on x [T, B, ...] with the library's own spikes [T, B, n]."""
-    graph, problems = examine_nir(path, **options)
+    graph, problems = read_nir_graph(path, **options)
     assert graph is not None and not problems
     y, _ = interpret.run(graph, x)
     assert 0.01 < y.mean() < 0.95

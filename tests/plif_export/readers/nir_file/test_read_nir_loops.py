@@ -15,7 +15,7 @@ import runtime
 from plif_export import check_file, export
 from plif_export.core.pipeline import ParityFailed
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.readers.nir_file.reader import examine_nir
+from plif_export.readers.nir_file.reader import read_nir_graph
 from runtime.core.model.card import read_card
 from tests.foreign import events
 
@@ -52,7 +52,7 @@ def stepped(path: Path, x: np.ndarray, **options: Any) -> np.ndarray:
         runtime.load(path.with_suffix(f".{form}.onnx")).session(x.shape[1]).run(x) for form in ("step", "unrolled")
     )
     np.testing.assert_allclose(step, unrolled, atol=1e-5)
-    graph, problems = examine_nir(path, **options)
+    graph, problems = read_nir_graph(path, **options)
     assert graph is not None and not problems
     np.testing.assert_allclose(step, interpret.run(graph, x)[0], atol=1e-5)
     return step

@@ -151,7 +151,10 @@ def test_a_model_pt_that_code_loads_keeps_its_card(folder: Path) -> None:
         ("my_module.py:torch", "my_module.py:torch: is 'module'; expected an nn.Module"),
         ("my_module.py:broken", f"my_module.py:broken, line {line_of('table[')}: KeyError: 'weights'"),
         ("my_module.py:leaves", f"line {line_of('this script')}: SystemExit: this script trains"),
-        ("my_module.py:net", "a Net does not say the shape of its input; give that of one step, --shape 2,34,34"),
+        (
+            "my_module.py:net",
+            "Net: its input shape is unknown; give the shape of one time-step, such as --shape 2,34,34",
+        ),
         ("torn.py:net", "torn.py, line 3: SyntaxError: invalid syntax"),
         ("lost.py:net", "lost.py: no such file; expected Python code that makes a network"),
     ],
@@ -194,7 +197,7 @@ def test_a_live_module_is_checked_by_the_shape_of_one_step(folder: Path) -> None
     from torch import nn
 
     assert not check(nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), shape=(2, 2, 2)).supported, "without state"
-    with pytest.raises(PlifError, match="does not say the shape of its input"):
+    with pytest.raises(PlifError, match="its input shape is unknown"):
         check(nn.Linear(2, 2))
 
 

@@ -19,7 +19,7 @@ import runtime
 from plif_export import check_file, export, verify
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
-from runtime.core.events import frames_of, read_events
+from runtime.core.events import make_frames, read_events
 from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
 
@@ -85,7 +85,7 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path, tmp_path: Path, name: str) -> None:
     """Full size, SpikingJelly's names and the authors' own: every tensor finds its layer."""
     from plif_export.core.options import CallerFacts
-    from plif_export.readers.state_dict.reader import _build, _load
+    from plif_export.readers.state_dict.reader import _build_network, _load_weights
 
     lists = json.loads((shared_data.parent / "reference" / "spikingjelly_state_dicts.json").read_text())
     preset, shape, _ = NETS[name]
@@ -93,10 +93,10 @@ def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path
     theirs = lists["_authors_code"]["models"][authors.get(name, name)]["state_dict"]
     for entries, network in ((lists[name]["state_dict"], preset), (theirs, preset.removesuffix(":paper"))):
         weights = {entry["name"]: torch.zeros(entry["shape"]) for entry in entries}
-        net, _ = _build(tmp_path, network, CallerFacts(), weights)
+        net, _ = _build_network(tmp_path, network, CallerFacts(), weights)
         assert net.meta.shape == shape
         assert net.options.bias == ("fc" if entries is not theirs else False)
-        _load(net, weights, tmp_path)
+        _load_weights(net, weights, tmp_path)
 
 
 @pytest.mark.one_in(2)
@@ -229,7 +229,7 @@ def test_the_real_gesture_network_goes_from_its_own_file_to_six_of_six_clips(
     assert model.input_shape == (2, 128, 128) and model.T == 16
     right = {}
     for clip in sorted(clips.glob("*.bs2")):
-        x = frames_of(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
+        x = make_frames(read_events(clip, sensor=(128, 128)), model.card["framing"], (2, 128, 128), (128, 128))
         votes = np.rint(10 * model.session(1).run(x[:, None])[:, 0].astype(np.float64)).sum(axis=0)
         right[clip.name] = model.classes[int(votes.argmax())] == clip.name.partition("_")[0]
         assert 0.6 < votes.max() / 160 <= 1.0

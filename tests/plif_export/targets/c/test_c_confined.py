@@ -11,7 +11,7 @@ import pytest
 
 from plif_export.targets.c.compiled import MOST_S, compile_here, find_compiler, make_launcher, run_here
 from runtime.core.base.errors import PlifError
-from runtime.formats.child.children import not_confined
+from runtime.formats.child.children import find_missing_protections
 
 COMPILER = find_compiler()
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler (gcc, clang or cc)")
@@ -65,7 +65,7 @@ REFUSED = {
 
 
 def test_a_compiled_program_reads_a_request_and_writes_an_answer_and_nothing_else(tmp_path: Path) -> None:
-    program, lacks = tmp_path / "program", not_confined()
+    program, lacks = tmp_path / "program", find_missing_protections()
     program.with_suffix(".c").write_text(PROGRAM)
     subprocess.run([str(COMPILER), str(program.with_suffix(".c")), "-o", str(program), "-pthread"], check=True)
     (tmp_path / "secret").write_bytes(b"secret")
@@ -89,7 +89,7 @@ def test_a_compiled_program_reads_a_request_and_writes_an_answer_and_nothing_els
 
 def test_a_compiler_writes_into_its_own_folder_only(tmp_path: Path) -> None:
     """One that does, which is called for a program that is to be proved."""
-    lacks, compiler, folder = not_confined(), tmp_path / "compiler", tmp_path / "own"
+    lacks, compiler, folder = find_missing_protections(), tmp_path / "compiler", tmp_path / "own"
     folder.mkdir()
     marks = "".join(f'true > "{place}"\n' for place in (tmp_path / "mark", folder / "mark"))
     compiler.write_text(f'#!/bin/sh\n{marks}exec {COMPILER} "$@"\n')

@@ -125,7 +125,7 @@ def test_membranes_are_the_same_bits_where_clang_fuses_in_spite_of_the_pragma(tm
         ]
         states = programs[0].initial()
         for x in frames(net, np.random.default_rng(0), T=6, streams=1):
-            expected, found = (program.call(x[None], states) for program in programs)
+            expected, found = (program.run_call(x[None], states) for program in programs)
             states = expected.after
             np.testing.assert_array_equal(found.y, expected.y, err_msg=name)
             for layer, variable in programs[0].states:

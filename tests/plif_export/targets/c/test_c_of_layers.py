@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from plif_export.core.cards import make_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
@@ -53,7 +53,7 @@ def between(op: Node, shape: tuple[int, ...]) -> Graph:
 def passes(
     graph: Graph, folder: Path, precision: str = "fp32", make: Callable[..., CompiledProgram] = compiled
 ) -> bool:
-    made = prepare(graph, "exact", False, precision)
+    made = run_passes(graph, "exact", False, precision)
     kept: dict[str, Any] = {"form": "step", "precision": precision, "math": "exact", "batch": None}
     card = make_card(trained(graph).facts, made, T=4, source_sha256=None, **kept)
     target, path = find_target("c"), folder / "net.c"

@@ -15,14 +15,14 @@ from torch import nn
 
 from plif_export import export, verify
 from plif_export.targets.c.compiled import find_compiler
-from plif_export.writers.c.names import comment, remark, string
-from runtime.artifacts.c.source import BEGIN, card_comment, parts_of, read_card_text
+from plif_export.writers.c.names import escape_comment, format_comment, format_string
+from runtime.artifacts.c.source import BEGIN, card_comment, hash_parts, read_card_text
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
-from runtime.core.model.card import encode, parse_card
-from runtime.core.model.digest import digest_of, seal
+from runtime.core.model.card import encode_card, parse_card
+from runtime.core.model.digest import read_digest, write_digest
 from runtime.core.model.readers.contents import Contents
-from runtime.formats.child.children import not_confined
+from runtime.formats.child.children import find_missing_protections
 from tests.networks import firing
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler (gcc, clang or cc)")
@@ -60,8 +60,8 @@ class Place:
         """A digest that fits, and other keys of the card."""
         code, header = self.path.read_bytes().decode().rpartition(f"\n{BEGIN}")[0], self.path.with_suffix(".h")
         card = {**parse_card(self.path, read_card_text(self.path)), **card_keys}
-        seal(card, Contents(parts_of(code + card_comment("", ""), header.read_bytes().decode())))
-        self.path.write_bytes((code + card_comment(encode(card), str(digest_of(card)))).encode())
+        write_digest(card, Contents(hash_parts(code + card_comment("", ""), header.read_bytes().decode())))
+        self.path.write_bytes((code + card_comment(encode_card(card), str(read_digest(card)))).encode())
 
 
 @pytest.fixture(scope="module")
@@ -242,10 +242,12 @@ HOSTILE = (
 def test_no_name_ends_the_comment_or_the_string_that_it_stands_in(tmp_path: Path, text: str) -> None:
     """The compiler itself takes the comments away: nothing is left of any, and of a string the string."""
     file = tmp_path / "names.c"
-    file.write_text(f"{remark(text)}\n/* {comment(text)} */\nchar s[] = {string(text)};\n", "utf-8")
+    file.write_text(
+        f"{format_comment(text)}\n/* {escape_comment(text)} */\nchar s[] = {format_string(text)};\n", "utf-8"
+    )
     words = [find_compiler() or "", "-std=c99", "-E", "-P", str(file)]
     left = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}).stdout
-    assert left.strip() == f"char s[] = {string(text)};"
+    assert left.strip() == f"char s[] = {format_string(text)};"
     made = subprocess.run(
         [words[0], "-std=c99", "-Werror", "-c", str(file), "-o", str(tmp_path / "o")], capture_output=True
     )
@@ -258,5 +260,5 @@ def test_code_that_is_run_all_the_same_reaches_nothing(place: Place) -> None:
     place.edit(lambda text: text.replace("fclose(mark);", "if (mark) fclose(mark);"))
     report = verify(place.path, firing(), steps=1, run=True)
     assert report.passed or report.failed_at is not None
-    if "landlock" not in not_confined():
+    if "landlock" not in find_missing_protections():
         assert not place.ran.exists()

@@ -12,7 +12,7 @@ import torch
 
 from plif_export import export
 from plif_export.core.cards import make_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
@@ -38,7 +38,7 @@ def compiled_strictly(path: Path) -> None:
 
 def as_c(graph: Graph, folder: Path, name: str = "net") -> CompiledProgram:
     """The generated program of a graph, compiled."""
-    made = prepare(graph, "folded", False, "fp32")
+    made = run_passes(graph, "folded", False, "fp32")
     card = make_card(
         trained(graph).facts, made, form="step", T=4, precision="fp32", math="folded", batch=None, source_sha256=None
     )
@@ -78,11 +78,11 @@ def test_random_programs_compile_without_a_warning_and_give_the_bits_of_the_gold
 ) -> None:
     graph = random_graph(seed)
     program = as_c(graph, tmp_path)
-    state = interpret.start(graph, 1)
+    state = interpret.initial_state(graph, 1)
     states = program.initial()
     for x in np.random.default_rng(seed).poisson(0.8, (6, 1, *graph.input_shape)).astype(np.float32):
         y, state, layers = interpret.step(graph, x, state)
-        answer = program.call(x[None], states)
+        answer = program.run_call(x[None], states)
         states = answer.after
         np.testing.assert_array_equal(answer.y[0], y)
         for layer, expected in layers.items():

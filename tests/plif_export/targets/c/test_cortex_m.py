@@ -13,7 +13,7 @@ import pytest
 import runtime
 from plif_export import export
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.targets.c.compiled import CompiledProgram
 from plif_export.targets.c.size import CORTEX_M4
 from runtime.artifacts.c.source import read_texts
@@ -85,7 +85,7 @@ def test_the_linked_program_fits_and_votes_as_the_engine_does(digits: Path, reco
 
 def test_every_spike_of_the_recording_is_the_references(digits: Path, recording: np.ndarray) -> None:
     """The gate's questions, layer by layer, to the program compiled for the Cortex-M4F; int8 sums are exact."""
-    source = read(ROOT / "models" / "nmnist-digits.pt")
+    source = read_model(ROOT / "models" / "nmnist-digits.pt")
     report = prove(None, read_card(digits), source, recording[:2, None].astype(np.float32), opened=on_board(digits))
     assert report.passed and report.spike_mismatches == 0 and report.spikes > 1000, report.sentence()
     assert report.free_running_mismatches >= 0 and [layer.name for layer in report.layers] == [
@@ -101,5 +101,5 @@ def test_a_small_float_network_passes_the_whole_gate_on_the_board(tmp_path: Path
     net = firing()
     path = export(net, tmp_path / "net.c", to="c", verify=False).path
     x = frames(net, np.random.default_rng(0), T=3, streams=1)
-    report = prove(None, read_card(path), read(net), x, opened=on_board(path))
+    report = prove(None, read_card(path), read_model(net), x, opened=on_board(path))
     assert report.passed, report.sentence()

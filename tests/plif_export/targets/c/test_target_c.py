@@ -19,10 +19,10 @@ import pytest
 
 from plif_export import export, verify
 from plif_export.core.cards import make_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.report import Report
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob
 from plif_export.targets.c.compiled import CompiledProgram, find_compiler
@@ -64,8 +64,8 @@ def prove_case(
     case: Case, folder: Path, flags: tuple[str, ...] = (), make: Callable[..., CompiledProgram] = compiled
 ) -> Report:
     """The gate on the compiled program alone."""
-    source = read(random_network(case.seed, case.hard, case.tau, T=case.T))
-    graph = prepare(source.graph, case.math, False, case.precision)
+    source = read_model(random_network(case.seed, case.hard, case.tau, T=case.T))
+    graph = run_passes(source.graph, case.math, False, case.precision)
     card = make_card(
         source.facts, graph, form="step", T=case.T, precision=case.precision, math=case.math, batch=None,
         source_sha256=None,
@@ -201,7 +201,7 @@ def test_a_wrong_line_of_c_fails_the_gate_at_its_layer(
     small: Path, tmp_path: Path, layer: str, pattern: str, new: str
 ) -> None:
     path = changed(small, tmp_path, pattern, new)
-    report = prove(None, read_card(path), read(firing()), steps=3, opened=compiled(path, QUICK))
+    report = prove(None, read_card(path), read_model(firing()), steps=3, opened=compiled(path, QUICK))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == layer
 
 
@@ -223,14 +223,14 @@ def test_packed_weights_are_two_or_four_in_a_byte_clean_and_a_changed_one_is_cau
         )
     (tmp_path / "other").mkdir()
     other = changed(path, tmp_path / "other", r"(uint8_t fc2_w\[\d+\] = \{\s)", r"\g<1>1^")
-    report = prove(None, read_card(other), read(firing()), steps=3, opened=compiled(other, QUICK))
+    report = prove(None, read_card(other), read_model(firing()), steps=3, opened=compiled(other, QUICK))
     assert not report.passed and report.failed_at is not None and report.failed_at["layer"] == "fc2"
 
 
 def test_a_program_that_is_another_without_the_probe_fails(small: Path, tmp_path: Path) -> None:
     line = "y[a] = vote_y[a];"
     path = changed(small, tmp_path, re.escape(line), f"{line}\n#ifndef PLIF_PROBE\n    y[0] = 0.5f;\n#endif")
-    (fault,) = find_target("c").faults(path, read_card(path), compiled(path, QUICK))
+    (fault,) = find_target("c").find_shipped_errors(path, read_card(path), compiled(path, QUICK))
     assert "without -DPLIF_PROBE" in fault[1]
 
 
@@ -332,7 +332,7 @@ def test_float32_gives_the_bits_of_the_event_engine_without_vectors(small_float:
     program = compiled(small_float)
     states = program.initial()
     for x_t, expected in zip(x, np.load(tmp_path / "states.npz").values(), strict=True):
-        answer = program.call(x_t[None], states)
+        answer = program.run_call(x_t[None], states)
         states = answer.after
         found = [answer.y.ravel(), *(states[layer][variable].ravel() for layer, variable in program.states)]
         np.testing.assert_array_equal(np.concatenate(found), expected)

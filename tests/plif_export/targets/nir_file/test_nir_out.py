@@ -18,7 +18,7 @@ from torch import nn
 import runtime
 from plif_export import check, check_file, export, verify
 from plif_export.core.targets import find_target
-from plif_export.readers.nir_file.reader import examine_nir
+from plif_export.readers.nir_file.reader import read_nir_graph
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.model.card import read_card
@@ -77,7 +77,7 @@ def test_the_mapping_of_neurons_is_the_one_that_is_stated(tmp_path: Path) -> Non
         factor = 1.0 if math == "exact" and options.get("decay_input", True) else 1 / alpha
         np.testing.assert_allclose(neuron.r, factor, rtol=1e-6)
         assert set(neuron.v_leak.ravel()) == {leak} == set(neuron.v_reset.ravel())
-        graph, _ = examine_nir(path)
+        graph, _ = read_nir_graph(path)
         assert graph is not None and np.all(graph.neurons[0].params["k"] == np.float32(alpha))  # to the last bit
 
 

@@ -22,7 +22,7 @@ from runtime.artifacts.openvino_ir.contents import read_contents as read_openvin
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
-from runtime.core.model.digest import seal
+from runtime.core.model.digest import write_digest
 from tests.conftest import crossed
 from tests.networks import firing, frames
 
@@ -83,7 +83,7 @@ def test_reduced_precision_does_what_the_rounded_weights_say(tmp_path: Path, pre
 def kernels(model: Model) -> list[tuple[str, str]]:
     """What OpenVINO compiled: (the names of our nodes in a kernel, the precision it computes in), of each kernel."""
     model.session(1)
-    compiled = model.engine._for_rows(1)  # type: ignore[attr-defined]
+    compiled = model.engine._compile_for_rows(1)  # type: ignore[attr-defined]
     about = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
     return [(info["originalLayersNames"].astype(str), info["runtimePrecision"].astype(str)) for info in about]
 
@@ -196,7 +196,7 @@ def broken(path: Path, where: Path, change: Callable[[Any], Any]) -> Path:
     path = Path(shutil.copytree(path, where / "broken_openvino"))
     ov.save_model(network, path / "model.xml", compress_to_fp16=False)
     card = json.loads((path / "card.json").read_text())
-    seal(card, read_openvino(path))
+    write_digest(card, read_openvino(path))
     (path / "card.json").write_text(json.dumps(card))
     return path
 
@@ -355,7 +355,7 @@ def test_damaged_networks_with_a_card_that_fits_them_are_refused_too(plain: Path
     card = json.loads((path / "card.json").read_text())
     for xml in (b"", b"<net>", text[: len(text) // 2], text.replace(b'offset="', b'offset="9'), b"\x00" * 100):
         (path / "model.xml").write_bytes(xml)
-        seal(card, read_openvino(path))
+        write_digest(card, read_openvino(path))
         (path / "card.json").write_text(json.dumps(card))
         with pytest.raises(PlifError) as error:
             runtime.load(path).session()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plif_export.targets.tensorrt_plan.build import product_types, read_layers
+from plif_export.targets.tensorrt_plan.build import find_product_types, read_layers
 
 FORMATS = {  # as TensorRT 10 writes them
     "Row major linear FP32": "Float",
@@ -67,14 +67,14 @@ def as_line(told: dict[str, Any]) -> str:
 def test_a_type_of_version_10_is_the_precision_that_it_names_or_none(form: str, write: Any) -> None:
     (read,) = read_layers(write(kernel(form)))
     assert read.multiplies and read.onnx == ("conv1/Conv", "conv1.s/Relu")
-    assert product_types([read]) == {"conv1/Conv": FORMATS[form]}
+    assert find_product_types([read]) == {"conv1/Conv": FORMATS[form]}
     assert read.outputs == read.inputs and read.name == "conv1/Conv + relu"
 
 
 @pytest.mark.parametrize("write", (as_json, as_line))
 def test_weights_of_another_type_are_seen_and_unknown_ones_are_none(write: Any) -> None:
     for weights, found in (("Float", "Float"), ("Half", "FloatxHalf"), ("BFloat16", None)):
-        assert product_types(read_layers(write(kernel("Row major linear FP32", weights=weights)))) == {
+        assert find_product_types(read_layers(write(kernel("Row major linear FP32", weights=weights)))) == {
             "conv1/Conv": found
         }
 
@@ -87,14 +87,14 @@ def test_words_of_version_11_and_of_rtx_are_read_as_before() -> None:
     )
     (read,) = read_layers(line)
     assert (read.inputs, read.constants, read.outputs) == (("Half",), ("Half", "Float"), ("Half",))
-    assert product_types([read]) == {"conv1/Conv": "Half"}
+    assert find_product_types([read]) == {"conv1/Conv": "Half"}
     split = {"Inputs": [{"Name": "x", "Format": "Row major linear format (kLINEAR)", "Datatype": "Int8"}]}
-    assert product_types(read_layers(as_json(kernel("") | split))) == {"conv1/Conv": "Int8"}
+    assert find_product_types(read_layers(as_json(kernel("") | split))) == {"conv1/Conv": "Int8"}
 
 
 @pytest.mark.parametrize("kind", ("CaskPooling", "Reformat", "kgen", "PointWiseV2", "NoOp"))
 def test_a_kernel_without_weights_is_no_product(kind: str) -> None:
-    assert product_types(read_layers(as_json(kernel("Float", kind)))) == {}
+    assert find_product_types(read_layers(as_json(kernel("Float", kind)))) == {}
 
 
 @pytest.mark.parametrize("text", ("", "{", "[]", '{"Layers": 3}', '{"Layers": ["conv1", "fc1"]}', "null"))

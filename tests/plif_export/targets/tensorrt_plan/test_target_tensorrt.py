@@ -18,13 +18,13 @@ import plif_train
 import runtime
 from plif_export import export
 from plif_export.core import pipeline
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.pipeline import ParityFailed
 from plif_export.core.proof import gate
-from plif_export.core.readers import read
+from plif_export.core.readers import read_model
 from plif_export.core.targets.target import onnx_bytes
 from plif_export.core.writers import FORMS
-from plif_export.targets.tensorrt_plan.build import Streams, build
+from plif_export.targets.tensorrt_plan.build import Streams, build_plan
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.cli.main import run as command
 from runtime.core.model.card import read_card
@@ -166,9 +166,9 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_built(
 
 
 def test_a_profile_that_tensorrt_does_not_take_is_an_error_and_not_a_number(gpu: Any) -> None:
-    model = FORMS["step"](prepare(read(firing()).graph, "exact", False), 5, None, "where")
+    model = FORMS["step"](run_passes(read_model(firing()).graph, "exact", False), 5, None, "where")
     with pytest.raises(PlifError, match=r"streams=9\+1\+2: TensorRT takes no such profile"):
-        build(standin, onnx_bytes(model), Streams(9, 1, 2))  # type: ignore[arg-type]
+        build_plan(standin, onnx_bytes(model), Streams(9, 1, 2))  # type: ignore[arg-type]
 
 
 def test_measured_kernels_are_kept_and_those_of_another_machine_are_not_used(
@@ -231,13 +231,13 @@ def test_what_tensorrt_parses_is_what_passed_the_gate_byte_for_byte(
     tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proved: list[str] = []
-    real = gate.check
+    real = gate.run_gate
 
     def spy(subject: Any, *rest: Any, **named: Any) -> Any:
         proved.append(hashlib.sha256(onnx_bytes(subject.file)).hexdigest())
         return real(subject, *rest, **named)
 
-    monkeypatch.setattr(gate, "check", spy)
+    monkeypatch.setattr(gate, "run_gate", spy)
     path = export(firing(), tmp_path / "m.engine", to="tensorrt").path
     card = runtime.load(path).card
     parsed = path.read_bytes()[-card["engine"]["plan_bytes"] :][4:]  # the stand-in's plan is what it parsed

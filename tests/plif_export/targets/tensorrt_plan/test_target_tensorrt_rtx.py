@@ -12,8 +12,8 @@ import pytest
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.core.passes import prepare
-from plif_export.core.readers import read
+from plif_export.core.passes import run_passes
+from plif_export.core.readers import read_model
 from plif_export.core.targets.target import onnx_bytes
 from plif_export.core.writers import FORMS
 from plif_export.core.writers.emitter import Emitter
@@ -22,17 +22,17 @@ from plif_export.targets.tensorrt_plan.build import (
     BuiltPlan,
     Kernel,
     Streams,
-    build,
-    neuron_kernels,
-    neuron_nodes,
-    product_types,
+    build_plan,
+    find_neuron_kernels,
+    find_neuron_nodes,
+    find_product_types,
     read_layers,
 )
 from plif_train.core.network.network import Network
 from runtime.core.base.errors import MissingExtra, PlifError
 from runtime.core.cli.main import run as command
 from runtime.core.model.card import read_card
-from runtime.core.model.graph import Graph, spikes, state_out
+from runtime.core.model.graph import Graph, spikes_name, state_output
 from runtime.engines.tensorrt_plan.module import import_tensorrt
 from tests.networks import firing
 
@@ -63,16 +63,16 @@ def built(
     math: str = "exact",
     form: str = "step",
 ) -> tuple[Graph, Any, BuiltPlan]:
-    graph = prepare(read(net).graph, math, False, precision)
+    graph = run_passes(read_model(net).graph, math, False, precision)
     proto = FORMS[form](graph, 4, None, "where")
-    return graph, proto, build(rtx, onnx_bytes(proto), Streams(1, 2, 8), sm=sm)
+    return graph, proto, build_plan(rtx, onnx_bytes(proto), Streams(1, 2, 8), sm=sm)
 
 
 def of_neurons(graph: Graph, proto: Any, kernels: list[Kernel]) -> dict[str, list[Kernel]]:
     found = {}
     for node in graph.neurons:
-        outputs = [spikes(node.layer), *(state_out(node.layer, variable) for variable in node.initial)]
-        found[node.layer] = neuron_kernels(kernels, neuron_nodes(proto, node.inputs[0], outputs))
+        outputs = [spikes_name(node.layer), *(state_output(node.layer, variable) for variable in node.initial)]
+        found[node.layer] = find_neuron_kernels(kernels, find_neuron_nodes(proto, node.inputs[0], outputs))
     return found
 
 
@@ -84,7 +84,7 @@ def test_every_product_runs_in_the_precision_asked_for_and_each_layer_of_neurons
     graph, proto, made = built(rtx, net, precision, (sm,))
     assert made.plan[:4] == b"vtrt" and made.layers is not None
     kernels = read_layers(made.layers)
-    types = product_types(kernels)
+    types = find_product_types(kernels)
     assert len(types) == 6
     for node, kind in types.items():
         # the first layer reads counts of events, which have no bound, so it stays in float32
@@ -115,14 +115,14 @@ def test_other_neurons_take_at_most_one_kernel_more_for_their_leak(
     kernels = read_layers(made.layers or "")
     counts = {layer: len(found) for layer, found in of_neurons(graph, proto, kernels).items()}
     assert set(counts.values()) <= set(range(1, most + 1)), counts
-    assert set(product_types(kernels).values()) == {"Float"}
+    assert set(find_product_types(kernels).values()) == {"Float"}
 
 
 def test_a_scale_with_an_axis_would_run_in_float32_and_the_export_says_so(
     rtx: Any, no_gpu: None, net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the writer does right (_scalar of onnx_form.py) broken on purpose: the list of kernels shows it."""
-    monkeypatch.setattr(onnx_form, "_scalar", Emitter.weight)
+    monkeypatch.setattr(onnx_form, "_add_scalar", Emitter.weight)
     done = export(net, tmp_path / "m.rtx.engine", to="tensorrt-rtx", precision="int8", options={"sm": "89"})
     assert "layer conv2 multiplies in fp32, asked was int8: right, but slower than it could be" in done.notes
     layers = read_card(done.path)["engine"]["layers"]
@@ -185,16 +185,16 @@ def test_what_the_parser_finds_is_one_line_with_the_node(rtx: Any) -> None:
         helper.make_graph([bits], "g", info[:1], info[1:]), opset_imports=[helper.make_opsetid("", 20)]
     )
     with pytest.raises(PlifError, match=r"cannot read the ONNX form: .*(BitwiseNot|inverted)") as error:
-        build(rtx, model.SerializeToString(), Streams(1, 1, 1))
+        build_plan(rtx, model.SerializeToString(), Streams(1, 1, 1))
     assert "\n" not in str(error.value)
     with pytest.raises(PlifError, match="cannot read the ONNX form"):
-        build(rtx, b"no onnx at all", Streams(1, 1, 1))
+        build_plan(rtx, b"no onnx at all", Streams(1, 1, 1))
 
 
 def test_a_build_that_fails_gives_tensorrts_own_reason(rtx: Any) -> None:
-    proto = FORMS["step"](prepare(read(firing()).graph, "exact", False), 4, None, "where")
+    proto = FORMS["step"](run_passes(read_model(firing()).graph, "exact", False), 4, None, "where")
     with pytest.raises(PlifError, match=r"streams=8\+2\+4: TensorRT takes no such profile"):
-        build(rtx, onnx_bytes(proto), Streams(8, 2, 4))
+        build_plan(rtx, onnx_bytes(proto), Streams(8, 2, 4))
 
 
 def test_plans_that_share_nothing_but_their_network_have_cards_of_their_own(

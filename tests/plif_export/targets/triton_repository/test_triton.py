@@ -12,7 +12,7 @@ import pytest
 
 import runtime
 from plif_export import export, verify
-from plif_export.targets.triton_repository.config import ServingOptions, config
+from plif_export.targets.triton_repository.config import ServingOptions, format_config
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from tests.networks import firing
@@ -77,7 +77,7 @@ def test_tritons_own_protobuf_reads_the_config_and_finds_the_card_in_it(
 def test_a_config_for_a_tensorrt_plan_is_read_too(tmp_path: Path) -> None:
     """The plan itself is built where its GPU is; here, what is said about it."""
     card = read_card(exported(tmp_path))
-    found = triton_reads(config(card, "digits", ServingOptions("tensorrt")))
+    found = triton_reads(format_config(card, "digits", ServingOptions("tensorrt")))
     assert (found.backend, found.platform, len(found.sequence_batching.state)) == ("tensorrt", "tensorrt_plan", 4)
 
 

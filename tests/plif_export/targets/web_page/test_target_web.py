@@ -12,12 +12,12 @@ import plif_train
 import runtime
 from plif_export import export, verify
 from runtime import native
-from runtime.artifacts.plif_file.program import plif_of
+from runtime.artifacts.plif_file.program import parse_plif
 from runtime.artifacts.web_page import page as web_page
-from runtime.artifacts.web_page.page import read_bytes
+from runtime.artifacts.web_page.page import read_plif_bytes
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
-from runtime.core.model.artifacts import kind_of
+from runtime.core.model.artifacts import detect_kind
 from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.networks import digits_network
@@ -35,7 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_page_runs_here_as_the_plif_file_of_the_same_network_does(page: Path, tmp_path: Path) -> None:
-    assert kind_of(page).name == "web" and read_card(page)["target"] == "web"
+    assert detect_kind(page).name == "web" and read_card(page)["target"] == "web"
     plif = export(digits_network(), tmp_path / "net.plif", to="plif", verify=False).path
     said = [
         [
@@ -45,7 +45,9 @@ def test_a_page_runs_here_as_the_plif_file_of_the_same_network_does(page: Path, 
         for path in (page, plif)
     ]
     assert said[0] == said[1] and len(said[0]) > 5
-    assert [program.path for program in plif_of(page, read_bytes(page)).programs] == [native.PATHS.index("scalar")]
+    assert [program.path for program in parse_plif(page, read_plif_bytes(page)).programs] == [
+        native.PATHS.index("scalar")
+    ]
 
 
 def test_the_command_says_to_open_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +66,7 @@ def test_a_page_is_made_without_a_compiler(tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert web_page.blocks((tmp_path / "net.html").read_bytes(), "application/wasm")[0][1][:4] == b"\0asm"
+    assert web_page.find_blocks((tmp_path / "net.html").read_bytes(), "application/wasm")[0][1][:4] == b"\0asm"
 
 
 def test_verify_finds_what_was_changed_in_a_page(page: Path, tmp_path: Path) -> None:
@@ -80,9 +82,9 @@ def test_verify_finds_what_was_changed_in_a_page(page: Path, tmp_path: Path) -> 
         changed.write_text(text.replace(old, new))
         report = verify(changed, digits_network(), steps=3)
         assert not report.passed and report.structure[0]["where"].startswith("page, line"), old
-    (_, plif), *_ = web_page.blocks(text.encode(), web_page.PLIF)
+    (_, plif), *_ = web_page.find_blocks(text.encode(), web_page.PLIF)
     broken = bytes([*plif[:-700], plif[-700] ^ 64, *plif[-699:]])
-    whole, other = (web_page.block(web_page.PLIF, {}, each).partition(">")[2] for each in (plif, broken))
+    whole, other = (web_page.make_block(web_page.PLIF, {}, each).partition(">")[2] for each in (plif, broken))
     changed.write_text(text.replace(whole, other))
     with pytest.raises(PlifError, match="changed since the export"):
         runtime.load(changed)

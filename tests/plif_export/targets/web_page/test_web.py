@@ -18,12 +18,12 @@ from examples.web.build import build
 from plif_export import export
 from plif_export.targets.web_page import PageNetwork, write_page
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.artifacts.plif_file.facts import exit_fact
-from runtime.artifacts.plif_file.program import contents_of
-from runtime.artifacts.web_page.page import blocks, read_bytes
+from runtime.artifacts.plif_file.facts import encode_exit
+from runtime.artifacts.plif_file.program import hash_contents
+from runtime.artifacts.web_page.page import find_blocks, read_plif_bytes
 from runtime.core.events.formats import Losses, open_recording
-from runtime.core.model.card import encode
-from runtime.core.model.digest import seal
+from runtime.core.model.card import encode_card
+from runtime.core.model.digest import write_digest
 from tests.browser import Browser, find_chromium
 from tests.recorded import real_or_shipped
 from tests.recordings import AEDAT31_HEADER, WRITERS, aedat31_packet, some_events
@@ -73,7 +73,7 @@ def drop(browser: Browser, name: str, content: bytes) -> None:
 
 
 def test_the_page_is_one_file_of_5_MB_at_most_and_may_ask_for_nothing_else(page: Path, browser: Browser) -> None:
-    (library,) = blocks(page.read_bytes(), "application/wasm")  # one for all networks
+    (library,) = find_blocks(page.read_bytes(), "application/wasm")  # one for all networks
     assert library[1][:4] == b"\0asm" and len(library[1]) <= 250_000
     assert page.stat().st_size <= 5_000_000 and [file.name for file in page.parent.iterdir()] == ["index.html"]
     browser.until("document.getElementById('step').textContent === 'step 9'")  # nobody clicked: it plays by itself
@@ -292,12 +292,12 @@ def test_a_page_filters_as_plif_stream_does(browser: Browser, nmnist: Path, tmp_
 def test_a_page_of_one_network_takes_the_early_exit_that_its_card_holds(nmnist: Path, tmp_path: Path) -> None:
     pytest.importorskip("websockets")
     made = export(ROOT / "models" / MODELS["digits"], tmp_path / "net.html", to="web", verify=False).path
-    sections, facts = plif_file.take_apart(made, read_bytes(made))
+    sections, facts = plif_file.split_file(made, read_plif_bytes(made))
     card = json.loads(sections.pop("card"))
     card["exit"] = {"margin": 0.1}
-    facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": exit_fact(card)}.values())
-    seal(card, contents_of(made, sections, facts))
-    made.write_text(write_page([PageNetwork("net", "net", plif_file.pack(encode(card), sections, facts))]))
+    facts = tuple({**dict(zip(plif_file.FACTS, facts, strict=True)), "exit": encode_exit(card)}.values())
+    write_digest(card, hash_contents(made, sections, facts))
+    made.write_text(write_page([PageNetwork("net", "net", plif_file.pack_file(encode_card(card), sections, facts))]))
     file = sorted(nmnist.glob("Test/3/*.bin"))[0]
     with Browser(find_chromium() or "") as other:
         other.open(made.as_uri())

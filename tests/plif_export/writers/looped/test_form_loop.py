@@ -17,10 +17,10 @@ from torch import nn
 
 import runtime
 from plif_export import check, export, verify
-from plif_export.core.proof.structure import differences, layer_of, of_onnx
+from plif_export.core.proof.structure import find_differences, find_layer, normalize_onnx
 from plif_export.core.prove import prove
-from plif_export.core.readers import read
-from plif_export.core.targets import target_names
+from plif_export.core.readers import read_model as read_network_model
+from plif_export.core.targets import list_targets
 from plif_export.writers.looped import calls
 from plif_train.core.network.network import Network
 from runtime import native
@@ -29,10 +29,10 @@ from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.measure.evaluate.batches import run_batch
 from runtime.core.model.artifacts import CARD_KEY
 from runtime.core.model.card import read_card
-from runtime.core.model.readers.onnx_contents import read_initializers, read_model, read_step
-from runtime.core.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, put
+from runtime.core.model.readers.onnx_contents import read_initializers, read_model, read_step_form
+from runtime.core.model.readers.onnx_wire import GRAPH_NODE, MODEL_GRAPH, NODE_OP, encode_field
 from runtime.engines.tuner.calibrate import measure
-from runtime.forms.looped.onnx_loop import loop_of, step_of
+from runtime.forms.looped.onnx_loop import to_loop_form, to_step_form
 from runtime.observers.early_exit import EarlyExit
 from tests.conftest import crossed
 from tests.networks import firing, frames
@@ -68,7 +68,7 @@ def test_the_file_is_the_step_form_and_less_than_a_kilobyte(files: Path, precisi
     step, loop = (files / f"{form}_{precision}.onnx" for form in ("step", "loop"))
     assert 0 < loop.stat().st_size - step.stat().st_size < 1000
     bare = [
-        onnx.load_model_from_string(read_step(path)).graph.SerializeToString(deterministic=True)
+        onnx.load_model_from_string(read_step_form(path)).graph.SerializeToString(deterministic=True)
         for path in (step, loop)
     ]
     assert bare[0] == bare[1]
@@ -129,7 +129,7 @@ def test_recordings_of_any_lengths_are_evaluated_in_few_calls_with_the_same_vote
 def test_an_engine_for_a_loop_is_chosen_by_whole_sequences(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     monkeypatch.setattr(
-        "runtime.engines.tuner.calibrate.call_times_ms",
+        "runtime.engines.tuner.calibrate.time_calls_ms",
         lambda session, x: [shapes.append(x.shape) or 1.0],  # type: ignore[func-returns-value]
     )
     measure(files / "loop_fp32.onnx", ENGINES, EngineOptions())
@@ -154,7 +154,7 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 def test_verify_proves_the_loop_of_a_file_and_of_an_engine_that_runs_it(files: Path, net: Network) -> None:
     report = verify(files / "loop_fp32.onnx", net, engine=ENGINES[-1], seed=0)
     assert report.passed and report.structure == [] and report.loops == [1, 3, 7], report.sentence()
-    assert {"what": "loop", "for": "sampled", "how": "calls of 1, 3, 7 steps"} in report.shown()
+    assert {"what": "loop", "for": "sampled", "how": "calls of 1, 3, 7 steps"} in report.evidence()
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def answers_backwards(scan: onnx.NodeProto) -> None:
 def test_what_is_wrong_with_a_loop_alone_is_noticed(
     change: Callable[[onnx.NodeProto], None], net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = read(net)
+    source = read_network_model(net)
     proto, card = written(source, "loop", "folded")
-    step = step_of(proto.SerializeToString())
+    step = to_step_form(proto.SerializeToString())
     change(proto.graph.node[0])
     report = prove(proto, card, source, steps=8)
     assert not report.passed and "a call of 3 steps gives other" in report.sentence()
-    assert change is exchanged or step_of(proto.SerializeToString()) == step  # nothing else could have seen it
+    assert change is exchanged or to_step_form(proto.SerializeToString()) == step  # nothing else could have seen it
     monkeypatch.setattr(calls, "LOOPS", (1,))
     assert prove(proto, card, source, steps=8).passed
 
@@ -241,8 +241,8 @@ def test_only_a_scan_around_plain_nodes_is_opened(files: Path, tmp_path: Path) -
     del graph.node[:]
     rest = graph.SerializeToString()
     whole.ClearField("graph")
-    two_ops = put(GRAPH_NODE, node + put(NODE_OP, b"Loop")) + rest
-    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString() + put(MODEL_GRAPH, two_ops))
+    two_ops = encode_field(GRAPH_NODE, node + encode_field(NODE_OP, b"Loop")) + rest
+    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString() + encode_field(MODEL_GRAPH, two_ops))
     with pytest.raises(PlifError, match="which plif does not write"):  # of two ops other readers take the last
         read_model(tmp_path / "m.onnx")
 
@@ -277,10 +277,10 @@ def test_a_weight_inside_may_be_rounded_otherwise_and_no_more(files: Path) -> No
         bits = np.frombuffer(tensor.raw_data, np.int32).copy()
         bits[0] += ulp
         tensor.raw_data = bits.tobytes()
-        found.append(list(differences(of_onnx(proto), of_onnx(onnx.load(files / "loop_fp32.onnx")))))
+        found.append(list(find_differences(normalize_onnx(proto), normalize_onnx(onnx.load(files / "loop_fp32.onnx")))))
     assert [[one.rounding for one in each] for each in found] == [[True], [False]]
     assert (
-        "fc1.weight" in found[1][0].where and layer_of(found[1][0].where, read_card(files / "loop_fp32.onnx")) == "fc1"
+        "fc1.weight" in found[1][0].path and find_layer(found[1][0].path, read_card(files / "loop_fp32.onnx")) == "fc1"
     )
 
 
@@ -296,7 +296,7 @@ def test_a_changed_weight_inside_is_named(files: Path, net: Network, tmp_path: P
 
 
 def test_a_loop_is_for_onnx_and_takes_no_T(net: Network, tmp_path: Path) -> None:
-    for to in target_names():
+    for to in list_targets():
         if to != "onnx":
             with pytest.raises(PlifError, match=f"--form loop: --to {to} writes step"):
                 export(net, tmp_path / "m", form="loop", to=to)
@@ -332,4 +332,4 @@ def test_a_step_within_a_loop_and_around_it_are_the_same_bytes(files: Path) -> N
     card = read_card(files / "loop_fp32.onnx")
     data = read_model(files / "loop_fp32.onnx")
     states = {state["input"]: state["output"] for state in card["states"]}
-    assert loop_of(step_of(data), card["graph"]["input"], states) == data
+    assert to_loop_form(to_step_form(data), card["graph"]["input"], states) == data

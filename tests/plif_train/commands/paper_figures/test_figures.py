@@ -16,10 +16,10 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build, scale_to_fire
 from plif_train.commands.paper_figures import FIGURES, draw_figure
-from plif_train.commands.paper_figures.activity import FirstLayerSpikes, choose, record
-from plif_train.commands.paper_figures.all_channels import mosaic
-from plif_train.commands.paper_figures.draw import MissingPart, write_report
-from plif_train.commands.paper_figures.subject import FigureModel, open_subject, samples_of
+from plif_train.commands.paper_figures.activity import FirstLayerSpikes, choose_channels, record_spikes
+from plif_train.commands.paper_figures.all_channels import tile_maps
+from plif_train.commands.paper_figures.draw import MissingData, write_report
+from plif_train.commands.paper_figures.subject import FigureModel, open_subject, read_figure_samples
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset
@@ -101,7 +101,7 @@ def test_a_recording_alone_can_be_looked_at(trained: Path, tmp_path: Path) -> No
     data = open_dataset("digits:3", "test", framing="count:T=4")
     write_nmnist(tmp_path / "mine.bin", data.recording(2)[0])  # type: ignore[attr-defined]
     card = read_card(trained / "model.pt")
-    x, names = samples_of(card, str(tmp_path / "mine.bin"), 10, None)
+    x, names = read_figure_samples(card, str(tmp_path / "mine.bin"), 10, None)
     assert names == ["mine"] and np.array_equal(x[0], data.sample(2))
 
 
@@ -110,17 +110,17 @@ def test_an_upright_network_is_drawn_with_an_upright_view(trained: Path, tmp_pat
     at = np.arange(500)
     (tmp_path / "a.aedat").write_bytes(aedat2_bytes(make_events(100 * at, at % 60, at % 20, at % 2 == 0)))
     card = {**read_card(trained / "model.pt"), "input": {"kind": "events", "shape": [2, 128, 128]}}
-    stored, _ = samples_of(card, str(tmp_path / "a.aedat"), 1, None)
-    upright, _ = samples_of({**card, "view": "upright"}, str(tmp_path / "a.aedat"), 1, None)
+    stored, _ = read_figure_samples(card, str(tmp_path / "a.aedat"), 1, None)
+    upright, _ = read_figure_samples({**card, "view": "upright"}, str(tmp_path / "a.aedat"), 1, None)
     assert stored.any() and np.array_equal(upright, stored[..., ::-1, ::-1])
 
 
 def test_samples_are_of_each_class_in_turn_or_of_one_class(trained: Path) -> None:
     card = read_card(trained / "model.pt")
-    assert samples_of(card, "digits:40", 12, None)[1] == [*"0123456789", "0", "1"]
-    assert samples_of(card, "digits:40", 3, "7")[1] == ["7"] * 3
+    assert read_figure_samples(card, "digits:40", 12, None)[1] == [*"0123456789", "0", "1"]
+    assert read_figure_samples(card, "digits:40", 3, "7")[1] == ["7"] * 3
     with pytest.raises(PlifError, match="class 'horse'"):
-        samples_of(card, "digits:40", 3, "horse")
+        read_figure_samples(card, "digits:40", 3, "horse")
 
 
 def test_edge_like_and_selective_channels_are_found() -> None:
@@ -134,7 +134,7 @@ def test_edge_like_and_selective_channels_are_found() -> None:
     outline[7:17, 7:17] = False
     spikes[:, :, 2] = outline
     spikes[:, 0, 5], spikes[:, 1:, 5] = 1, 0
-    chosen = choose(FirstLayerSpikes(x, spikes, ["a", "b", "c"], "conv1"))
+    chosen = choose_channels(FirstLayerSpikes(x, spikes, ["a", "b", "c"], "conv1"))
     assert chosen[0] == 2 and chosen[2] == 5 and len(set(chosen)) == 3
 
 
@@ -142,14 +142,14 @@ def test_static_images_are_shown_for_all_steps_and_silent_layers_are_said() -> N
     net = build("fashion-mnist", channels=3, hidden=20, T=4)
     x = torch.rand(5, 1, 28, 28)
     scale_to_fire(net, x)
-    activity = record(net, x.numpy(), list("abcde"), steps=3)
+    activity = record_spikes(net, x.numpy(), list("abcde"), steps=3)
     assert activity.x.shape == (3, 5, 1, 28, 28) and activity.spikes.shape == (3, 5, 3, 28, 28)
     with torch.no_grad():
         net.get_submodule("conv1_bn").bias.fill_(-100)
-    with pytest.raises(MissingPart, match="conv1 does not fire"):
-        record(net, x.numpy(), list("abcde"))
-    with pytest.raises(MissingPart, match="no maps"):
-        record(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
+    with pytest.raises(MissingData, match="conv1 does not fire"):
+        record_spikes(net, x.numpy(), list("abcde"))
+    with pytest.raises(MissingData, match="no maps"):
+        record_spikes(build("FC20-PLIF", shape=(1, 4, 4)), np.ones((1, 2, 1, 4, 4), np.float32), ["a"])
 
 
 @pytest.mark.one_in(3)
@@ -159,7 +159,9 @@ def test_long_sequences_show_every_kth_step_and_the_table_has_all(T: int, shown:
 
     rng = np.random.default_rng(0)
     x, spikes = (rng.integers(0, 2, (T, 2, c, 8, 8)).astype(np.float32) for c in (2, 3))
-    subject = SimpleNamespace(activity=FirstLayerSpikes(x, spikes, ["a", "b"], "conv1"), chosen=[2, 0, 1], whose="")
+    subject = SimpleNamespace(
+        activity=FirstLayerSpikes(x, spikes, ["a", "b"], "conv1"), shown_channels=[2, 0, 1], caption_end=""
+    )
     for name, down, rows_a_step in (("fig-s4", 6, 2), ("fig-s5", 4, 2)):
         drawing = draw_figure(name, subject)  # type: ignore[arg-type]
         assert len(drawing.figure.axes) == down * shown and len(drawing.rows) == rows_a_step * T
@@ -168,7 +170,7 @@ def test_long_sequences_show_every_kth_step_and_the_table_has_all(T: int, shown:
 
 def test_a_mosaic_shows_every_map_once() -> None:
     maps = np.arange(5.0)[:, None, None] * np.ones((1, 16, 16))
-    image = mosaic(maps)
+    image = tile_maps(maps)
     assert image.shape == (16 + 1 + 16, 16 + 1 + 16 + 1 + 16)
     assert [int((image == c).sum()) for c in range(5)] == [256] * 5
 
@@ -191,15 +193,15 @@ def test_what_cannot_be_drawn_is_left_out_or_said_when_asked_for(
     assert "expected some of course" in capsys.readouterr().err
     subject = FigureModel(runs=open_subject(tmp_path / "model.pt").runs, data="digits:4", channels=(4,))
     with pytest.raises(PlifError, match="channels 0 to 3"):
-        _ = subject.chosen
+        _ = subject.shown_channels
     assert read_card(tmp_path / "model.pt")["T"] == 4
 
 
 def test_several_classes_are_shown_in_the_order_asked_for(trained: Path) -> None:
     card = read_card(trained / "model.pt")
-    assert samples_of(card, "digits:40", 5, "7, 2,9")[1] == ["7", "2", "9", "7", "2"]
+    assert read_figure_samples(card, "digits:40", 5, "7, 2,9")[1] == ["7", "2", "9", "7", "2"]
     with pytest.raises(PlifError, match="class 'horse'"):
-        samples_of(card, "digits:40", 3, "7,horse")
+        read_figure_samples(card, "digits:40", 3, "7,horse")
 
 
 def test_wrong_samples_are_said_before_anything_is_drawn(trained: Path, tmp_path: Path, capsys: Any) -> None:

@@ -14,11 +14,11 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 from plif_train import build
 from plif_train.commands.paper_figures import draw_figure
-from plif_train.commands.paper_figures.draw import MissingPart, save
+from plif_train.commands.paper_figures.draw import MissingData, save_drawing
 from plif_train.commands.paper_figures.subject import FigureModel, open_subject
 from plif_train.commands.paper_figures.subject import TrainingRun as TrainedRun
-from plif_train.commands.paper_figures.table_s2 import table_s2
-from plif_train.commands.paper_rows.logs import authors_runs
+from plif_train.commands.paper_figures.table_s2 import make_table_s2
+from plif_train.commands.paper_rows.logs import load_authors_runs
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, make_run
@@ -61,7 +61,7 @@ def test_unlike_runs_have_panels_of_their_own_and_names_of_their_own(tmp_path: P
     of_10000 = "protocol A, loss rate-mse, test samples 10000"
     assert titles[f"fashion-mnist, {of_10000}"][::2] == ["a/model, test", "alone, test"]
     assert len(titles) == 5 and titles["mnist"] == ["b/model, test", "b/model, train"]
-    with pytest.raises(MissingPart, match="at least two trainings that differ in neuron"):
+    with pytest.raises(MissingData, match="at least two trainings that differ in neuron"):
         draw_figure("ablation", subject)  # a/model and alone are the same variant
 
 
@@ -82,9 +82,9 @@ def test_ablations_of_one_data_set_say_what_else_differs_and_names_are_no_formul
     assert [axes.get_title() for axes in drawing.figure.axes] == [
         "folder, T 4: here", "the authors", "folder, T 8: here", "the authors",
     ]  # fmt: skip
-    save(drawing, tmp_path / "figures", "ablation")
+    save_drawing(drawing, tmp_path / "figures", "ablation")
     make_run(tmp_path, "other", [0.5], net=small())
-    save(draw_figure("course", open_subject(tmp_path)), tmp_path / "figures", "course")
+    save_drawing(draw_figure("course", open_subject(tmp_path)), tmp_path / "figures", "course")
 
 
 def test_a_log_that_is_not_the_model_s_is_not_drawn_and_a_card_may_lack_its_epoch(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_log_that_is_not_the_model_s_is_not_drawn_and_a_card_may_lack_its_epoc
     (tmp_path / "bare").mkdir()
     bare = make_run(tmp_path / "bare", "bare", [0.9], epoch=None)
     bare.with_suffix(".csv").unlink()
-    row = next(row for row in table_s2([TrainedRun(bare, read_card(bare))]) if row["run"] == "bare")
+    row = next(row for row in make_table_s2([TrainedRun(bare, read_card(bare))]) if row["run"] == "bare")
     assert row["accuracy"] == 0.9 and row["authors"] is None
 
 
@@ -106,7 +106,7 @@ def test_the_authors_validation_is_not_drawn_where_they_augmented_it(tmp_path: P
     make_run(tmp_path, "b", [0.98, 0.99], net=build("mnist"), **like)
     drawing = draw_figure("course", open_subject(tmp_path))
     assert {row["authors_val"] for row in drawing.rows} == {""} and "not random_affine" in drawing.caption
-    assert drawing.rows[0]["authors_test"] == authors_runs()["B-MNIST-PLIF-tau2-max-T8"].test[0]
+    assert drawing.rows[0]["authors_test"] == load_authors_runs()["B-MNIST-PLIF-tau2-max-T8"].test[0]
 
 
 def test_tau_is_drawn_at_the_epochs_of_the_log_with_the_authors_layer_of_the_same_name(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_tau_is_drawn_at_the_epochs_of_the_log_with_the_authors_layer_of_the_sam
     path.write_text("".join(",".join(row.split(",")[i] for i in order) + "\n" for row in (head, *lines)))
     assert columns[9] == "tau:fc2"
     drawing = draw_figure("tau", open_subject(tmp_path))
-    log = authors_runs()[FASHION]
+    log = load_authors_runs()[FASHION]
     for layer in ("conv1", "fc1"):
         found = [(row["epoch"], row["authors"]) for row in drawing.rows if row["layer"] == layer]
         assert found == [(0, 2.0), (5, log.taus[layer][4]), (6, log.taus[layer][5])]

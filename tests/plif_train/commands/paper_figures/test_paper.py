@@ -15,19 +15,19 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from plif_train import build
 from plif_train.commands.paper_figures import draw_figure
 from plif_train.commands.paper_figures.subject import open_subject
-from plif_train.commands.paper_figures.table_s2 import lines_of, table_s2
-from plif_train.commands.paper_rows.conditions import conditions_of, parts_of
-from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log, like, nearest
-from plif_train.commands.paper_rows.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, rows
-from plif_train.commands.paper_rows.standing import standing_of
-from plif_train.core.api import job_of
-from plif_train.core.cli import _settings
-from plif_train.core.loop.checkpoint import card_of
-from plif_train.core.network.choice import network_for
+from plif_train.commands.paper_figures.table_s2 import format_table_s2, make_table_s2
+from plif_train.commands.paper_rows.conditions import read_conditions, split_notation
+from plif_train.commands.paper_rows.logs import find_nearest_run, find_run, load_authors_runs, parse_log_conditions
+from plif_train.commands.paper_rows.rows import TABLE_4, TABLE_5, TABLE_S2, find_rows, list_rows
+from plif_train.commands.paper_rows.standing import compare_with_authors
+from plif_train.core.api import create_job
+from plif_train.core.cli import _parse_settings
+from plif_train.core.loop.checkpoint import make_card
+from plif_train.core.network.choice import build_for_dataset
 from plif_train.core.options import TrainingOptions
 from plif_train.core.recipe import KEYS, Recipe
-from runtime.core.cli.main import app, commands, run
-from runtime.core.data import find
+from runtime.core.cli.main import app, list_all_commands, run
+from runtime.core.data import parse_spec
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING, few_pictures, make_run
 
 # How each condition of a training like the authors' on Fashion-MNIST can differ.
@@ -58,11 +58,11 @@ UNLIKE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 def test_the_published_accuracies_are_those_of_the_logs() -> None:
-    assert len(authors_runs()) == 49
-    published = [row for row in rows().values() if row.published is not None]
+    assert len(load_authors_runs()) == 49
+    published = [row for row in list_rows().values() if row.published is not None]
     assert len(published) == sum(len(one) for table in (TABLE_S2, TABLE_4, TABLE_5) for one in table.values())
     for row in published:
-        log = authors_runs()[str(row.log)]
+        log = load_authors_runs()[str(row.log)]
         if row.name.endswith(":B"):  # the test accuracy of the epoch with the best validation
             best = len(log.val) - 1 - int(log.val[::-1].argmax())
             found = log.test[best]
@@ -74,22 +74,22 @@ def test_the_published_accuracies_are_those_of_the_logs() -> None:
 def test_a_run_is_like_the_authors_only_where_every_condition_is() -> None:
     def card(overrides: dict[str, Any], **training: Any) -> Any:
         with torch.device("meta"):
-            return card_of(build("fashion-mnist", **overrides), {**TRAINING, **training})
+            return make_card(build("fashion-mnist", **overrides), {**TRAINING, **training})
 
-    same = like(conditions_of(card({})))
+    same = find_run(read_conditions(card({})))
     assert same is not None and same.name == FASHION
     for what, overrides, training in UNLIKE:
-        conditions = conditions_of(card(overrides, **training))
-        found = nearest(conditions)
-        if like(conditions) is not None:  # the authors had a run like that one
-            assert like(conditions) is not same
+        conditions = read_conditions(card(overrides, **training))
+        found = find_nearest_run(conditions)
+        if find_run(conditions) is not None:  # the authors had a run like that one
+            assert find_run(conditions) is not same
             continue
         assert found is not None and any(line.startswith(f"{what}: ") for line in found[1]), (what, found)
-    assert nearest(conditions_of(card({}, dataset="folder"))) is None
+    assert find_nearest_run(read_conditions(card({}, dataset="folder"))) is None
 
 
 def test_every_row_s_command_trains_the_network_of_its_log(tmp_path: Path) -> None:
-    for row in rows().values():
+    for row in list_rows().values():
         if row.log is None:
             continue
         params = app.get_command(None, "train").make_context("train", row.arguments(None, "runs")[1:]).params
@@ -97,23 +97,23 @@ def test_every_row_s_command_trains_the_network_of_its_log(tmp_path: Path) -> No
             name: value for name, value in params.items() if name in KEYS and name != "data" and value not in (None, [])
         }
         how = TrainingOptions(data=params["data"], out=tmp_path / "m.pt")
-        job = job_of(params["words"], how, typed | _settings(params["settings"] or []), text=True)
+        job = create_job(params["words"], how, typed | _parse_settings(params["settings"] or []), is_text=True)
         with torch.device("meta"):
-            net = network_for(str(job.recipe.network), job.first, job.overrides)
-        samples = conditions_of_log(row.log)
+            net = build_for_dataset(str(job.recipe.network), job.first, job.overrides)
+        samples = parse_log_conditions(row.log)
         training = {
             "dataset": job.first.partition(":")[0], "train_samples": samples.train_samples, "recipe": job.recipe.to_dict(),
-            "test_samples": samples.test_samples, "dataset_options": find(job.first)[2],
+            "test_samples": samples.test_samples, "dataset_options": parse_spec(job.first)[2],
             "augmentation": job.augmentation.__name__ if job.augmentation else None,
         }  # fmt: skip
-        assert conditions_of(card_of(net, training)).differences(samples) == [], row.name
+        assert read_conditions(make_card(net, training)).differences(samples) == [], row.name
 
 
 def test_figures_draw_the_authors_behind_like_runs_only(tmp_path: Path) -> None:
     make_run(tmp_path, "like", [0.88, 0.90, 0.91])
     like_it = open_subject(tmp_path)
     course, tau = draw_figure("course", like_it), draw_figure("tau", like_it)
-    log = authors_runs()[FASHION]
+    log = load_authors_runs()[FASHION]
     assert [row["authors_test"] for row in course.rows] == log.test[:3].tolist()
     assert [row["authors"] for row in tau.rows if row["layer"] == "fc1"] == [2.0, *log.taus["fc1"][:3].tolist()]
     assert any("the authors'" in str(line.get_label()) for line in course.figure.axes[0].lines)
@@ -132,15 +132,15 @@ def test_table_s2_keeps_unlike_runs_out_of_the_published_rows(tmp_path: Path) ->
     make_run(tmp_path, "lif", [0.95], net=build("fashion-mnist", neuron="LIF"))
     own = build("c4k3s1-BN-PLIF-FC20-PLIF-APk10s10", shape=(1, 8, 8), classes=("a", "b"), kind="static")
     make_run(tmp_path, "mine", [0.5], net=own, dataset="folder")
-    table = table_s2(open_subject(tmp_path).runs)
+    table = make_table_s2(open_subject(tmp_path).runs)
     row = next(row for row in table if (row["dataset"], row["protocol"]) == ("fashion-mnist", "A"))
     assert (row["run"], row["accuracy"], row["published"], row["epochs"]) == ("better", 0.91, 0.9438, 2)
-    assert row["authors"] == authors_runs()[FASHION].test[:2].max()
+    assert row["authors"] == load_authors_runs()[FASHION].test[:2].max()
     alone = {row["run"]: row for row in table if row["differs"]}
     assert set(alone) == {"few", "lif", "mine"} and all(
         row["published"] is row["authors"] is None for row in alone.values()
     )
-    text = "\n".join(lines_of(table))
+    text = "\n".join(format_table_s2(table))
     assert "few; unlike the authors' in train samples: 1000, not 60000; test samples: 100, not 10000" in text
 
 
@@ -164,15 +164,15 @@ def test_an_ablation_takes_runs_that_differ_in_neuron_tau_or_pooling_alone(tmp_p
     assert {row["run"] for row in drawing.rows if row["dataset"] == "folder"} == {"mine-PLIF", "mine-LIF"}
     drawing.rows = [row for row in drawing.rows if row["dataset"] == "fashion-mnist"]
     found = {(row["variant"], row["epoch"]): (row["accuracy"], row["authors"]) for row in drawing.rows}
-    theirs = authors_runs()["A-FashionMNIST-LIF-tau16-max-T8"].test
+    theirs = load_authors_runs()["A-FashionMNIST-LIF-tau16-max-T8"].test
     assert found[("LIF, tau_0 = 16", 2)] == (0.89, theirs[1]) and len(found) == 4
     assert "left out, as they differ in more: few, others" in drawing.caption
 
 
 def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Path) -> None:
-    log = authors_runs()[FASHION]
+    log = load_authors_runs()[FASHION]
     with torch.device("meta"):
-        card = card_of(build("fashion-mnist"), TRAINING)
+        card = make_card(build("fashion-mnist"), TRAINING)
 
     taus = {f"tau:{layer}": "1.4" for layer in log.taus}
 
@@ -187,10 +187,10 @@ def test_a_standing_says_whether_a_run_is_inside_the_authors_spread(tmp_path: Pa
             }
         ]
 
-    inside, low = (standing_of(card, epochs(accuracy), log) for accuracy in (log.test[4], 0.85))
+    inside, low = (compare_with_authors(card, epochs(accuracy), log) for accuracy in (log.test[4], 0.85))
     assert inside is not None and low is not None and inside.taus
     assert inside.inside is True and low.inside is False and inside.taus["fc1"] == (1.4, log.taus["fc1"][4])
-    few = standing_of({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917), log)
+    few = compare_with_authors({**card, "training": {**TRAINING, "train_samples": 10}}, epochs(0.917), log)
     assert few is not None and few.inside is None and "unlike runs" in few.lines()[0]
 
 
@@ -225,7 +225,7 @@ def test_reproduce_trains_a_row_and_goes_on(
 
 
 def test_the_list_holds_every_table_and_figure_and_names_commands_that_exist() -> None:
-    found = rows()
+    found = list_rows()
     for begin in (
         "table-1",
         "table-3",
@@ -241,7 +241,7 @@ def test_the_list_holds_every_table_and_figure_and_names_commands_that_exist() -
     assert [row.name for row in find_rows("table-2:mnist") + find_rows("table-s1")] == ["table-s2:mnist:A", "table-1"]
     for row in found.values():
         words = (row.command or "plif train").split()
-        assert words[0] == "plif" and words[1] in commands()
+        assert words[0] == "plif" and words[1] in list_all_commands()
 
 
 def test_with_the_authors_seed_the_first_weights_are_theirs() -> None:
@@ -261,9 +261,9 @@ def test_with_the_authors_seed_the_first_weights_are_theirs() -> None:
 
 
 def test_a_notation_is_split_into_network_neuron_and_pooling() -> None:
-    assert parts_of("{c8k3s1-BN-LIF-APk2s2}*2-FC20-LIF-APk10s10") == (
+    assert split_notation("{c8k3s1-BN-LIF-APk2s2}*2-FC20-LIF-APk10s10") == (
         "{c8k3s1-BN-N-Pk2s2}*2-FC20-N-APk10s10", "LIF", "AP",
     )  # fmt: skip
-    assert parts_of("FC20-PLIF")[1:] == ("PLIF", None)
-    authors = conditions_of_log(FASHION)
+    assert split_notation("FC20-PLIF")[1:] == ("PLIF", None)
+    authors = parse_log_conditions(FASHION)
     assert replace(authors, recipe=replace(authors.recipe, T=9)).differences(authors) == ["T: 9, not 8"]

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from plif_train import build
-from plif_train.commands.paper_rows.conditions import NOT_COMPARED, conditions_of
-from plif_train.commands.paper_rows.logs import authors_runs, conditions_of_log
-from plif_train.commands.paper_rows.standing import Standing, spread, standing_of
-from plif_train.core.loop.checkpoint import card_of
-from plif_train.core.loop.hooks import augmentation_of
+from plif_train.commands.paper_rows.conditions import NOT_COMPARED, read_conditions
+from plif_train.commands.paper_rows.logs import load_authors_runs, parse_log_conditions
+from plif_train.commands.paper_rows.standing import AuthorsComparison, accuracy_spread, compare_with_authors
+from plif_train.core.loop.checkpoint import make_card
+from plif_train.core.loop.hooks import find_augmentation
 from plif_train.core.loop.training import train
 from plif_train.core.network.network import Meta, Options
 from plif_train.core.recipe import KEYS, NETWORK, Recipe
-from plif_train.hooks.kept_epochs.log import epochs_path, read, read_of
+from plif_train.hooks.kept_epochs.log import epochs_path, read_log, read_model_log
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING
@@ -48,25 +48,25 @@ OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another valu
 def card(of: type = Recipe, **changed: Any) -> Any:
     """The card of a training like the authors' but for one field, as training._record writes it."""
     recipe = replace(Recipe(t_max=64), **(changed if of is Recipe else {}))
-    augmentation = augmentation_of(recipe.augment, "fashion-mnist")
+    augmentation = find_augmentation(recipe.augment, "fashion-mnist")
     record = {**TRAINING, "recipe": recipe.to_dict(), "augmentation": augmentation.__name__ if augmentation else None}
     with torch.device("meta"):
         net = build("fashion-mnist", **(changed if of is Options else {}))
     if of is Meta:
         record |= changed.pop("training", {})
         net.meta = replace(net.meta, **changed)
-    return card_of(net, {**record, "loss": 0.1})
+    return make_card(net, {**record, "loss": 0.1})
 
 
 def test_every_field_is_compared_or_listed_as_not_mattering() -> None:
-    authors = conditions_of_log(FASHION)
-    assert conditions_of(card()).differences(authors) == []
+    authors = parse_log_conditions(FASHION)
+    assert read_conditions(card()).differences(authors) == []
     for of, values in OTHER.items():
         of_network = {name for name, key in KEYS.items() if key.metadata["group"] == NETWORK} if of is Recipe else set()
         wanted = {field.name for field in fields(of)} - of_network  # the network is compared as the card has it
         assert set(values) == wanted, "a new field: give it another value here"
         for name, value in values.items():
-            differs = conditions_of(card(of, **{name: value})).differences(authors)
+            differs = read_conditions(card(of, **{name: value})).differences(authors)
             alone = name == "data"  # of one set, not varied: the data set itself is compared
             assert bool(differs) == (name not in NOT_COMPARED and not alone), (name, differs)
     assert set(NOT_COMPARED) < {name for values in OTHER.values() for name in values} | set(KEYS)
@@ -76,7 +76,7 @@ def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path)
     out = tmp_path / "model.pt"
 
     def left() -> str | None:
-        return conditions_of(read_card(out), read(epochs_path(out)), out).lr_left
+        return read_conditions(read_card(out), read_log(epochs_path(out)), out).lr_left
 
     recipe = Recipe(epochs=2, t_max=4, batch_size=8, protocol="C")
     record = train(network(), bars(16), bars(8), recipe, out)
@@ -87,14 +87,14 @@ def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path)
     older = [line.split(",")[:at] + line.split(",")[at + 1 :] for line in log]  # of a version that did not count them
     epochs_path(out).write_text("".join(",".join(cells) + "\n" for cells in older))
     train(network(), bars(16), bars(8), replace(recipe, epochs=3, t_max=64), out, resume=True)
-    rows = read_of(out, read_card(out)["training"])
+    rows = read_model_log(out, read_card(out)["training"])
     assert [row["processes"] for row in rows] == ["", "", "1"]
     assert left() == "0.000853553 in epoch 2 (0.000999398)"
 
 
-def standing(run: str, accuracy: float, **record: Any) -> Standing:
+def standing(run: str, accuracy: float, **record: Any) -> AuthorsComparison:
     """Of a training like this one of the authors', after epoch 5."""
-    wanted = conditions_of_log(run)
+    wanted = parse_log_conditions(run)
     with torch.device("meta"):
         net = build(wanted.dataset)
     of_it = {"train_samples": wanted.train_samples, "dataset": wanted.dataset, "protocol": wanted.recipe.protocol}
@@ -106,35 +106,37 @@ def standing(run: str, accuracy: float, **record: Any) -> Standing:
         "test_accuracy": "",
         "tau:fc1": "1.4",
     }
-    found = standing_of(
-        card_of(net, {**TRAINING, **of_it, "augmentation": wanted.recipe.augment, **record}),
-        [row | {column: str(accuracy)}], authors_runs()[run],
+    found = compare_with_authors(
+        make_card(net, {**TRAINING, **of_it, "augmentation": wanted.recipe.augment, **record}),
+        [row | {column: str(accuracy)}], load_authors_runs()[run],
     )  # fmt: skip
     assert found is not None
     return found
 
 
 def test_the_spread_is_as_wide_as_the_samples_that_were_judged_allow() -> None:
-    run = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
-    assert run.judged_samples == 8992 and authors_runs()[FASHION].judged_samples == 10000  # 562 batches of 16
-    assert authors_runs()["B-DVS128Gesture-PLIF-tau2-max-T20-n5-number"].judged_samples == 128
-    low, _ = spread(run, 0)
+    run = load_authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    assert run.judged_samples == 8992 and load_authors_runs()[FASHION].judged_samples == 10000  # 562 batches of 16
+    assert load_authors_runs()["B-DVS128Gesture-PLIF-tau2-max-T20-n5-number"].judged_samples == 128
+    low, _ = accuracy_spread(run, 0)
     worst = run.val[:3].min()
     assert low == pytest.approx(worst - 1.96 * (worst * (1 - worst) / 8992) ** 0.5)
-    ends = np.array([spread(one, at) for one in authors_runs().values() for at in (0, len(one.epoch) - 1)])
+    ends = np.array(
+        [accuracy_spread(one, at) for one in load_authors_runs().values() for at in (0, len(one.epoch) - 1)]
+    )
     assert (ends >= 0).all() and (ends <= 1).all()
 
 
 def test_there_is_no_verdict_where_the_authors_judged_other_pictures() -> None:
-    run = authors_runs()["B-MNIST-PLIF-tau2-max-T8"]
+    run = load_authors_runs()["B-MNIST-PLIF-tau2-max-T8"]
     augmented = standing(run.name, float(run.val[4]))
     assert augmented.inside is None and augmented.differences == ["pictures held back: as they are, not random_affine"]
-    plain = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    plain = load_authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
     assert standing(plain.name, float(plain.val[4])).inside is True
 
 
 def test_what_is_held_back_is_called_validation_and_the_test_stands_beside_the_authors() -> None:
-    run = authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
+    run = load_authors_runs()["B-FashionMNIST-PLIF-tau2-max-T8"]
     whole, begun = (standing(run.name, float(run.val[4]), test_accuracy=tested) for tested in (0.9, None))
     best = max(range(5), key=lambda e: (run.val[e], e))
     assert whole.test == (0.9, run.test[best]) and begun.test is None
@@ -167,7 +169,7 @@ def test_other_samples_weights_and_variations_are_other_conditions() -> None:
         ({"recipe": Recipe(vary=("mirror:0.5",)).to_dict()}, {"recipe": Recipe(vary=("noise:0.5",)).to_dict()}),
     ):
         pair = [{**card(), "training": {**card()["training"], **more}} for more in (one, other)]
-        assert len(conditions_of(pair[0]).differences(conditions_of(pair[1]))) == 1
+        assert len(read_conditions(pair[0]).differences(read_conditions(pair[1]))) == 1
 
 
 def test_processes_that_joined_on_the_way_are_seen_in_the_log() -> None:
@@ -175,9 +177,9 @@ def test_processes_that_joined_on_the_way_are_seen_in_the_log() -> None:
         {"epoch": "1", "lr": "1e-3", "processes": "1"},
         {"epoch": "2", "lr": str(Recipe(t_max=64).lr_at(1)), "processes": ""},
     ]
-    assert conditions_of(card(), rows) == conditions_of(card())
+    assert read_conditions(card(), rows) == read_conditions(card())
     rows[1]["processes"] = "2"
-    assert conditions_of(card(), rows).processes == 2
+    assert read_conditions(card(), rows).processes == 2
 
 
 def test_of_unlike_runs_only_the_differences_are_told_and_of_bf16_that_it_is() -> None:
@@ -204,14 +206,14 @@ def test_a_record_with_values_of_another_kind_is_refused(changed: dict[str, Any]
     found = card()
     found["training"] = {**TRAINING, **changed}
     with pytest.raises(PlifError, match=message):
-        conditions_of(found, (), "m.pt")
+        read_conditions(found, (), "m.pt")
 
 
 def test_options_that_are_none_and_exported_networks_are_refused() -> None:
     found = card()
     for options, message in (({"strange": 1}, "strange"), ({"init_tau": "two"}, "expected a number above 1")):
         with pytest.raises(PlifError, match=f"m.pt: option.*{message}"):
-            conditions_of({**found, "options": options}, (), "m.pt")
+            read_conditions({**found, "options": options}, (), "m.pt")
     artifact = {key: value for key, value in found.items() if key not in ("options", "training")}
     with pytest.raises(PlifError, match=r"m\.onnx: an exported network"):
-        conditions_of(artifact, (), "m.onnx")
+        read_conditions(artifact, (), "m.onnx")

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from plif_train import build, save, scale_to_fire
-from plif_train.commands.paper_rows.logs import authors_runs
-from plif_train.commands.paper_rows.rows import rows
+from plif_train.commands.paper_rows.logs import load_authors_runs
+from plif_train.commands.paper_rows.rows import list_rows
 from plif_train.core.network.presets import PRESETS
 from runtime.core.data import open_dataset
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, few_pictures, make_run
@@ -34,8 +34,8 @@ CAPTIONS = {  # of the supplement: data set, --class, --channels, --steps; None:
 
 
 def test_every_log_of_the_authors_has_a_row() -> None:
-    assert {row.log for row in rows().values() if row.log} == set(authors_runs())
-    assert rows()["logs:mnist:lif-tau16-max-t8"].log == "A-MNIST-LIF-tau16-max-T8"
+    assert {row.log for row in list_rows().values() if row.log} == set(load_authors_runs())
+    assert list_rows()["logs:mnist:lif-tau16-max-t8"].log == "A-MNIST-LIF-tau16-max-T8"
 
 
 @pytest.mark.large
@@ -87,7 +87,7 @@ def test_a_lost_log_is_not_taken_for_a_training_that_never_was(plif: TrainingRun
 
 
 def test_the_list_marks_where_runs_stand_and_a_damaged_one_hides_no_other(plif: TrainingRun, tmp_path: Path) -> None:
-    run = authors_runs()[FASHION]
+    run = load_authors_runs()[FASHION]
     make_run(tmp_path, FASHION, run.test[:2].tolist(), precision="bf16")
     make_run(tmp_path, LIF, [0.5], net=build("fashion-mnist", neuron="LIF", init_tau=16.0))
     average = "A-FashionMNIST-PLIF-tau2-avg-T8"
@@ -139,13 +139,13 @@ def test_the_log_of_another_training_or_a_part_of_it_is_not_believed(plif: Train
 
 
 def test_the_supplement_s_figures_are_listed_as_its_captions_say() -> None:
-    assert [name for name in rows() if name.startswith("fig-s")] == list(CAPTIONS)
+    assert [name for name in list_rows() if name.startswith("fig-s")] == list(CAPTIONS)
     for name, (data, *wanted) in CAPTIONS.items():
-        row = rows()[name]
+        row = list_rows()[name]
         words = shlex.split(row.command or "")
         options = dict(zip(words[4::2], words[5::2], strict=True))
         assert options["--only"] == name and [options.get(f"--{o}") for o in ("class", "channels", "steps")] == wanted
-        assert row.dataset == data and data in row.what.lower().replace(" ", "-")
+        assert row.dataset == data and data in row.title.lower().replace(" ", "-")
         assert options.get("--data", f"{data}:DIR") == f"{data}:DIR"
 
 
@@ -190,13 +190,13 @@ def test_the_figures_of_cifar10_dvs_are_drawn_by_the_commands_of_their_rows(plif
     scale_to_fire(net, x)
     save(net, tmp_path / "model.pt")
     seen: list[torch.Tensor] = []
-    with torch.no_grad(), net.watched(lambda layer, spikes: seen.append(spikes) if layer == "conv1" else None):
+    with torch.no_grad(), net.watch_spikes(lambda layer, spikes: seen.append(spikes) if layer == "conv1" else None):
         net(x)
     spikes = seen[0][:, 0].numpy()  # [T, 128, 128, 128]
     assert len(spikes) == 20 and spikes[19].any()
     for name, (data, *_) in CAPTIONS.items():
         if data == "cifar10-dvs":
-            typed = ["paper", name, "--data", f"{data}:DIR"] if name == "fig-s3" else rows()[name].command or ""
+            typed = ["paper", name, "--data", f"{data}:DIR"] if name == "fig-s3" else list_rows()[name].command or ""
             code, _, err = plif(*(typed if isinstance(typed, list) else shlex.split(typed)[1:]))
             assert code == 0 and (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), err
     table = {name: _table(tmp_path / "figures" / f"{name}.csv") for name in ("fig-s1", "fig-s3", "fig-s4")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from plif_train.core.loop.hooks import augmentation_of
-from plif_train.core.recipe import read_recipe, shipped
+from plif_train.core.loop.hooks import find_augmentation
+from plif_train.core.recipe import list_recipes, read_recipe
 from plif_train.hooks.augmentations.augment import random_shift_drop
 
 
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_samples_and_the_original_stays():
 
 def test_only_the_recipe_for_streams_changes_recordings():
     for recordings in ("dvs128-gesture", "cifar10-dvs", "folder"):
-        assert {name for name in shipped() if augmentation_of(read_recipe(name).augment, recordings)} == {"live"}
+        assert {name for name in list_recipes() if find_augmentation(read_recipe(name).augment, recordings)} == {"live"}
 
 
 def test_what_is_thickened_at_one_edge_does_not_appear_at_the_other():

@@ -16,8 +16,8 @@ from plif_train.core.network.layers import BatchNorm
 from plif_train.core.network.network import Network
 from plif_train.core.network.presets import build
 from plif_train.hooks.begin_from.start_from import start_from, widen
-from plif_train.hooks.bias_limit.hook import check_limit, limit_biases
-from plif_train.hooks.slow.hook import begin_slow
+from plif_train.hooks.bias_limit.hook import check_bias_limit, limit_biases
+from plif_train.hooks.slow.hook import init_slow_tau
 from runtime.core.base.errors import PlifError
 from runtime.core.events import make_events
 from runtime.core.events.formats.nmnist import write_nmnist
@@ -135,7 +135,7 @@ def test_slow_neurons_remember_for_as_long_as_is_said_however_they_are_trained(
 ) -> None:
     start, data = model(tmp_path / "a.pt", "duration:20ms,value=binary"), folder(tmp_path / "d", CLASSES)
     net, _ = start_from(start, f"folder:{data}", {"tau": "channel"})
-    begin_slow(net, 0.25)
+    init_slow_tau(net, 0.25)
     began = slow_taus_ms(net)
     assert len(began) == 1 + 4 and min(began) == pytest.approx(300) and max(began) == pytest.approx(600, rel=1e-3)
     fast = net.neurons()["fc1"].tau()[:12]
@@ -143,7 +143,7 @@ def test_slow_neurons_remember_for_as_long_as_is_said_however_they_are_trained(
     with torch.no_grad():
         for neuron in net.neurons().values():
             neuron.w.add_(1.0)  # as a training that shortens every tau
-    begin_slow(net, 0.25)
+    init_slow_tau(net, 0.25)
     assert min(slow_taus_ms(net)) > 199
     command = [
         "train", "live", "--from", "a.pt", "--data", f"folder:{data}", "--set", "tau=channel", "--set", "slow=0.25",
@@ -192,7 +192,7 @@ def test_a_wider_network_begins_as_the_one_of_the_file(tmp_path: Path) -> None:
     with torch.no_grad():
         for net in (narrow.eval(), wide.eval()):
             net.reset()
-            with net.watched(lambda layer, spikes, net=net: seen.update({f"{layer} {net is wide}": spikes})):
+            with net.watch_spikes(lambda layer, spikes, net=net: seen.update({f"{layer} {net is wide}": spikes})):
                 net(x)
     for layer, n in (("conv1", 4), ("fc1", 16), ("fc2", 30)):
         before, now = seen[f"{layer} False"], seen[f"{layer} True"]
@@ -224,21 +224,21 @@ def test_limited_biases_never_fire_in_silence(tmp_path: Path) -> None:
                 module.weight.fill_(-2.0)
     rates: list[float] = []
     silence = torch.zeros(20, 1, 2, 8, 8)
-    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+    with torch.no_grad(), net.watch_spikes(lambda _, spikes: rates.append(float(spikes.mean()))):
         net(silence)
     assert rates[0] == 0  # it charges to 1.5 - 2 * 0.5 = 0.5 only
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.running_mean.fill_(0.0)  # and now to 1.5
     rates.clear()
-    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+    with torch.no_grad(), net.watch_spikes(lambda _, spikes: rates.append(float(spikes.mean()))):
         net(silence)
     assert rates[0] > 0
     limit_biases(net, 0.95)
     with pytest.raises(PlifError, match="without decay of the input"):
-        check_limit(build("FC10-PLIF", shape=(2, 8, 8), T=4, decay_input=False), 0.95)
+        check_bias_limit(build("FC10-PLIF", shape=(2, 8, 8), T=4, decay_input=False), 0.95)
     rates.clear()
-    with torch.no_grad(), net.watched(lambda _, spikes: rates.append(float(spikes.mean()))):
+    with torch.no_grad(), net.watch_spikes(lambda _, spikes: rates.append(float(spikes.mean()))):
         net(silence)
     assert rates == [0.0, 0.0]
 

@@ -16,7 +16,7 @@ import torch
 from plif_train.core.data.sets import load_samples
 from plif_train.hooks.frames_cache import cache as caching
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import whole_or_nothing
+from runtime.core.base.files import atomic_write
 from runtime.core.data import Dataset, open_dataset
 from tests.conftest import REPOSITORY
 from tests.plif_train.core.small import largest_file
@@ -171,7 +171,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(
 
 def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
     words = "16 requested and 0 written"  # as np.save has it
-    with pytest.raises(PlifError, match=rf"cannot be written \({words}\)"), whole_or_nothing(tmp_path / "x"):
+    with pytest.raises(PlifError, match=rf"cannot be written \({words}\)"), atomic_write(tmp_path / "x"):
         raise OSError(words)
 
 

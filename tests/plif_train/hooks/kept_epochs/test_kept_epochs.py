@@ -12,7 +12,7 @@ from plif_train import load
 from plif_train.core.loop.hooks import Epoch
 from plif_train.core.loop.training import train
 from plif_train.core.recipe import Recipe
-from plif_train.hooks.kept_epochs.log import WEIGHTS, read
+from plif_train.hooks.kept_epochs.log import WEIGHTS, read_log
 from plif_train.hooks.kept_epochs.resume import resume_path
 from runtime.core.base.errors import PlifError
 from tests.plif_train.core.small import SMALL, Stop, TrainingRun, bars, epochs_in, network, plif_process, wait_for
@@ -103,16 +103,16 @@ def test_the_course_of_a_training_lies_beside_the_model_and_is_continued(tmp_pat
     train(network(), bars(24), bars(8), recipe, whole, on_epoch=epochs.append)
     with pytest.raises(KeyboardInterrupt):
         train(network(), bars(24), bars(8), recipe, parts, on_epoch=Stop(2))
-    assert [row["epoch"] for row in read(tmp_path / "parts.csv")] == ["1", "2"]
+    assert [row["epoch"] for row in read_log(tmp_path / "parts.csv")] == ["1", "2"]
     train(network(), bars(24), bars(8), recipe, parts, resume=True)
-    rows = read(tmp_path / "whole.csv")
+    rows = read_log(tmp_path / "whole.csv")
     assert [float(row["test_accuracy"]) for row in rows] == [epoch.test_accuracy for epoch in epochs]
     assert [float(row["tau:fc1"]) for row in rows] == [epoch.taus["fc1"] for epoch in epochs]
     assert float(rows[2]["rate:conv1"]) == epochs[2].firing_rates["conv1"]
     same = [{**row, "seconds": ""} for row in rows]
-    assert [{**row, "seconds": ""} for row in read(tmp_path / "parts.csv")] == same
-    weights = read(tmp_path / "whole.weights.csv", WEIGHTS)
-    assert weights == read(tmp_path / "parts.weights.csv", WEIGHTS)
+    assert [{**row, "seconds": ""} for row in read_log(tmp_path / "parts.csv")] == same
+    weights = read_log(tmp_path / "whole.weights.csv", WEIGHTS)
+    assert weights == read_log(tmp_path / "parts.weights.csv", WEIGHTS)
     assert {row["epoch"] for row in weights} == {"0", "1", "2", "3"} and {row["layer"] for row in weights} == {
         "fc1",
         "fc2",

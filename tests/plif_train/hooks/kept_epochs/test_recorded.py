@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from plif_train import build, save
-from plif_train.core.recipe import changed, read_recipe
-from plif_train.hooks.kept_epochs.recorded import like_recipe, resolved
+from plif_train.core.recipe import read_recipe, replace_keys
+from plif_train.hooks.kept_epochs.recorded import read_model_recipe, resolve_recipe
 from runtime.core.model.card import read_card
 from tests.conftest import REPOSITORY
 from tests.plif_train.core.small import DIGITS, GESTURES, TrainingRun, same_weights, write
@@ -65,10 +65,10 @@ def test_the_recipe_in_a_card_trains_the_same_network_again(plif: TrainingRun, t
 
 def test_cards_of_before_recipes_still_hold_one() -> None:
     """models/gesture.pt is the second of two trainings by the recipe that ships; models/nmnist-digits.pt is of `digits`."""
-    found = like_recipe(GESTURES, Path("gesture-1.pt"))
+    found = read_model_recipe(GESTURES, Path("gesture-1.pt"))
     second = {"seed": 101, "epochs": 30, "t_max": 30, "device": "auto"}
-    assert changed(read_recipe("gesture"), second) == found
-    digits = like_recipe(REPOSITORY / "models" / "nmnist-digits.pt", None)
+    assert replace_keys(read_recipe("gesture"), second) == found
+    digits = read_model_recipe(REPOSITORY / "models" / "nmnist-digits.pt", None)
     learnt = {name: value for name, value in read_recipe("digits").to_dict().items() if name != "augment"}
     assert {name: digits.to_dict()[name] for name in learnt} == learnt
 
@@ -87,5 +87,5 @@ def test_a_training_like_an_old_card_begins_as_that_one_did(plif: TrainingRun, t
         3,
         read_card(tmp_path / "old.pt")["options"],
     )
-    again = resolved(card)
+    again = resolve_recipe(card)
     assert (again.loss, again.bn, again.seed, again.neuron) == ("ce", "joint", 3, "PLIF,v_threshold=0.5")

@@ -17,10 +17,10 @@ from plif_train.core.loop.hooks import Epoch
 from plif_train.core.loop.training import train
 from plif_train.core.network.network import Network
 from plif_train.core.recipe import Recipe
-from plif_train.hooks.kept_epochs.log import WEIGHTS, read
+from plif_train.hooks.kept_epochs.log import WEIGHTS, read_log
 from plif_train.hooks.kept_epochs.resume import resume_path
 from runtime.core.base.errors import PlifError
-from runtime.core.data import find
+from runtime.core.data import parse_spec
 from tests.plif_train.core.small import NOTATION, SMALL, Stop, TrainingRun, bars, network
 
 ONCE = Recipe(epochs=1, batch_size=8)
@@ -51,7 +51,7 @@ def test_the_same_command_again_keeps_what_can_be_resumed(tmp_path: Path) -> Non
         train(network(), bars(16), bars(8), ONCE, out)
     assert content(tmp_path) == before
     train(network(), bars(16), bars(8), ONCE, out, overwrite=True)
-    assert [row["epoch"] for row in read(tmp_path / "model.csv")] == ["1"]
+    assert [row["epoch"] for row in read_log(tmp_path / "model.csv")] == ["1"]
     resume_path(out).unlink()
     with pytest.raises(PlifError, match=r"model\.pt: is there already: add --overwrite"):
         train(network(), bars(16), bars(8), ONCE, out)
@@ -98,14 +98,14 @@ def test_a_log_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(PlifError, match=message):
-            read(path)
+            read_log(path)
     path.write_text(f"{header}\n1,1,1,1,,1\n")
-    assert read(path)[0]["val_accuracy"] == ""
+    assert read_log(path)[0]["val_accuracy"] == ""
     with pytest.raises(PlifError, match="begins with epoch,layer"):
-        read(path, WEIGHTS)
+        read_log(path, WEIGHTS)
     path.write_text("epoch,layer,low,high,count\n0,fc1,nan,1,5\n")
     with pytest.raises(PlifError, match="row 1 has low 'nan'; expected a finite number"):
-        read(path, WEIGHTS)
+        read_log(path, WEIGHTS)
 
 
 # --- another training -----------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_other_data_are_not_continued(tmp_path: Path) -> None:
         with pytest.raises(PlifError, match=message):
             train(net, learn, test, more, out, about=what, resume=True)
     train(network(), bars(16), bars(8), more, out, about=about, resume=True)
-    assert find("dvs128-gesture:x?order=sj&train=authors-936")[2] == {"order": "sj", "train": "authors-936"}
+    assert parse_spec("dvs128-gesture:x?order=sj&train=authors-936")[2] == {"order": "sj", "train": "authors-936"}
 
 
 def test_a_longer_training_keeps_its_cosine_unless_another_is_asked_for(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_longer_training_keeps_its_cosine_unless_another_is_asked_for(tmp_path
         train(network(), bars(16), bars(8), Recipe(epochs=2, batch_size=8), out)
         train(network(), bars(16), bars(8), Recipe(epochs=4, batch_size=8, t_max=t_max), out, resume=True)
         expected = [1e-3 * (1 + math.cos(math.pi * epoch / half)) / 2 for epoch in (2, 3)]
-        lrs = [float(row["lr"]) for row in read(tmp_path / f"{half}.csv")]
+        lrs = [float(row["lr"]) for row in read_log(tmp_path / f"{half}.csv")]
         assert lrs[2:] == pytest.approx(expected, abs=1e-12)
 
 
@@ -187,7 +187,7 @@ def test_protocol_b_reads_the_test_set_once_by_the_epoch_that_it_keeps(tmp_path:
     net = network()
     record = train(net, bars(41), test, recipe, out, resume=True)
     assert Watched.seen == 20 and {epoch.test_accuracy for epoch in epochs} == {None}
-    assert {row["test_accuracy"] for row in read(tmp_path / "model.csv")} == {""}
+    assert {row["test_accuracy"] for row in read_log(tmp_path / "model.csv")} == {""}
     score = evaluate(load(out), plain, recipe)
     assert (record["epoch"], record["test_accuracy"], record["firing_rates"]) == (1, score.accuracy, score.firing_rates)
     assert load(out).meta.training["test_accuracy"] == score.accuracy  # type: ignore[index]

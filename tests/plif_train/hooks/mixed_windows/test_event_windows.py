@@ -8,15 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from plif_train.core.network.losses import BY_STEP, LOSSES, UNASKED, count_right
-from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, floor_of, load_events
-from plif_train.hooks.mixed_windows.variation import HARD, SIDES, SWAPS, TURNS, Clip, allows, exchanged, join, vary
-from plif_train.hooks.mixed_windows.windows import IDLE, LabelledStretch, Windows, parse_variation
-from plif_train.hooks.other_losses.losses import step_ce, step_mse
+from plif_train.core.network.losses import BY_STEP, IGNORE_LABEL, LOSSES, count_correct
+from plif_train.hooks.mixed_windows.samples import EventSamples, Mixture, load_events, measure_background
+from plif_train.hooks.mixed_windows.variation import (
+    HARD_NEGATIVES,
+    ROTATIONS,
+    SIDES,
+    SWAPS,
+    Clip,
+    is_negative_allowed,
+    merge_clips,
+    swap_classes,
+    vary_clip,
+)
+from plif_train.hooks.mixed_windows.windows import IDLE, LabelledSegment, WindowSampler, parse_variation
+from plif_train.hooks.other_losses.losses import step_cross_entropy, step_mse
 from runtime.core.base.errors import PlifError
 from runtime.core.data import Dataset, open_dataset
 from runtime.core.data.dataset import EventSet
-from runtime.core.events import frames_of, make_events
+from runtime.core.events import make_events, make_frames
 from runtime.core.events.formats.nmnist import write_nmnist
 from runtime.core.events.framing import Framing
 from runtime.datasets.dvs128_gesture.set import CLASSES
@@ -37,25 +47,25 @@ def moving(n: int = 4000, length_us: float = 1e6) -> Clip:
     return Clip(t, 32 * t / length_us, 10 + rng(2).uniform(0, 3, n), np.arange(n) % 2 == 0)
 
 
-def row(label: int = 1, start_us: float = 0.0, floor: float = 0.0) -> LabelledStretch:
+def row(label: int = 1, start_us: float = 0.0, floor: float = 0.0) -> LabelledSegment:
     clip = moving()
-    return LabelledStretch(clip, label, start_us, float(clip.t[-1]), floor)
+    return LabelledSegment(clip, label, start_us, float(clip.t[-1]), floor)
 
 
-def windows(text: str = "") -> Windows:
-    return Windows(parse_variation(text), STEPS, STEP_US, SIZE, CLASSES)
+def windows(text: str = "") -> WindowSampler:
+    return WindowSampler(parse_variation(text), STEPS, STEP_US, SIZE, CLASSES)
 
 
 def varied(text: str, clip: Clip, label: int = 1, seed: int = 0) -> tuple[Clip, int]:
-    swaps = {name: exchanged(CLASSES, pairs) for name, pairs in SWAPS.items()}
-    return vary(clip, label, parse_variation(text), SIZE, swaps, rng(seed))
+    swaps = {name: swap_classes(CLASSES, pairs) for name, pairs in SWAPS.items()}
+    return vary_clip(clip, label, parse_variation(text), SIZE, swaps, rng(seed))
 
 
 # --- what may happen to a gesture -----------------------------------------------------------------------------------------
 
 
 def test_a_mirror_exchanges_the_classes_as_the_simulator_says() -> None:
-    assert tuple(exchanged(CLASSES, SWAPS["mirror"])) == MIRRORED
+    assert tuple(swap_classes(CLASSES, SWAPS["mirror"])) == MIRRORED
     mirrored, label = varied("mirror:1", moving())
     assert label == CLASSES.index("left_hand_wave")
     assert np.array_equal(mirrored.x, 31 - moving().x) and np.array_equal(mirrored.y, moving().y)
@@ -70,16 +80,16 @@ def test_time_that_runs_backwards_turns_circles_round_and_exchanges_polarity() -
 
 def test_classes_without_a_counterpart_are_refused() -> None:
     with pytest.raises(PlifError, match="'left' would become 'right', which is not among the classes"):
-        exchanged(("left", "other"), SIDES)
+        swap_classes(("left", "other"), SIDES)
 
 
 def test_sides_and_turns_are_words_however_they_are_written() -> None:
-    assert exchanged(("Left wave", "bright", "Right wave"), SIDES) == [2, 1, 0]
-    assert exchanged(("wave_L", "lamp", "wave-R"), SIDES) == [2, 1, 0]
-    assert exchanged(("leftHandWave", "rightHandWave", "rightclap", "leftclap"), SIDES) == [1, 0, 3, 2]
-    assert exchanged(("cw", "ccw", "arm CW", "arm_anti-clockwise"), TURNS) == [1, 0, 3, 2]
+    assert swap_classes(("Left wave", "bright", "Right wave"), SIDES) == [2, 1, 0]
+    assert swap_classes(("wave_L", "lamp", "wave-R"), SIDES) == [2, 1, 0]
+    assert swap_classes(("leftHandWave", "rightHandWave", "rightclap", "leftclap"), SIDES) == [1, 0, 3, 2]
+    assert swap_classes(("cw", "ccw", "arm CW", "arm_anti-clockwise"), ROTATIONS) == [1, 0, 3, 2]
     for counter in ("counterclockwise", "Counter-Clockwise", "anti_clockwise"):
-        assert exchanged((f"arm {counter}", "arm_clockwise", "rest"), TURNS) == [1, 0, 2]
+        assert swap_classes((f"arm {counter}", "arm_clockwise", "rest"), ROTATIONS) == [1, 0, 2]
 
 
 def test_scale_shift_and_turn_keep_the_number_of_events() -> None:
@@ -126,9 +136,11 @@ def test_a_splice_begins_or_ends_with_noise() -> None:
         began = labels[0] == 1
         seen.add(began)
         if began:
-            assert labels[-1] == IDLE and (labels == UNASKED).sum() <= 4
+            assert labels[-1] == IDLE and (labels == IGNORE_LABEL).sum() <= 4
         elif len(gesture):
-            assert (labels[: gesture[0] - 2] == IDLE).all() and (labels[gesture[0] - 2 : gesture[0]] == UNASKED).all()
+            assert (labels[: gesture[0] - 2] == IDLE).all() and (
+                labels[gesture[0] - 2 : gesture[0]] == IGNORE_LABEL
+            ).all()
             assert (inside & (clip.t < (gesture[0] - 2) * STEP_US)).sum() < 0.5 * inside.sum()
     assert seen == {True, False}
 
@@ -138,7 +150,7 @@ def test_an_onset_is_idle_then_unasked_then_the_class() -> None:
     for seed in range(20):
         _, labels = windows("onset:1").draw(source, rng(seed))
         order = [int(label) for i, label in enumerate(labels) if i == 0 or labels[i - 1] != label]
-        assert order in ([IDLE, UNASKED, 1], [UNASKED, 1])
+        assert order in ([IDLE, IGNORE_LABEL, 1], [IGNORE_LABEL, 1])
 
 
 @pytest.mark.parametrize("label", [1, OTHER])
@@ -146,7 +158,7 @@ def test_somebody_who_stands_there_before_a_gesture_is_idle(label: int) -> None:
     for seed in range(20):
         clip, labels = windows("rest:1").draw(row(label, start_us=900_000.0), rng(seed))
         idle = (labels == IDLE).sum()
-        assert idle >= STEPS // 2 and (labels[:idle] == IDLE).all() and (labels[idle:] == UNASKED).all()
+        assert idle >= STEPS // 2 and (labels[:idle] == IDLE).all() and (labels[idle:] == IGNORE_LABEL).all()
         assert len(clip) > 500, "the recording's own events"
         first = clip.x[0] / 32 * 1e6  # where the dot was
         assert first >= 300_000 and first + idle * STEP_US <= 500_000 + STEP_US, (
@@ -159,8 +171,8 @@ def test_somebody_who_stands_there_before_a_gesture_is_idle(label: int) -> None:
 def test_steps_at_rest_are_not_other() -> None:
     busy = moving()
     quiet = busy.pick((busy.t < 100_000) | (busy.t > 900_000))
-    _, labels = Windows(parse_variation("active:1"), 50, STEP_US, SIZE, CLASSES).draw(
-        LabelledStretch(quiet, OTHER, 0, 1e6, 1e-3), rng()
+    _, labels = WindowSampler(parse_variation("active:1"), 50, STEP_US, SIZE, CLASSES).draw(
+        LabelledSegment(quiet, OTHER, 0, 1e6, 1e-3), rng()
     )
     assert (labels[10:40] == IDLE).all() and (labels[46:] == OTHER).all()
 
@@ -174,15 +186,15 @@ def test_the_floor_of_a_scene_that_never_rests_is_what_its_still_parts_have() ->
         rng(6).random(n) < 0.5,
     )
     t = np.sort(rng(7).uniform(0, length_us, 4 * n))
-    both = join([noise, Clip(t, 40 + rng(8).uniform(0, 16, 4 * n), np.full(4 * n, 70.0), t > 0)])
-    floor = floor_of(both.t.astype(np.int64), both.x.astype(int), both.y.astype(int), (128, 128))
+    both = merge_clips([noise, Clip(t, 40 + rng(8).uniform(0, 16, 4 * n), np.full(4 * n, 70.0), t > 0)])
+    floor = measure_background(both.t.astype(np.int64), both.x.astype(int), both.y.astype(int), (128, 128))
     assert floor == pytest.approx(n / length_us, rel=0.1)
-    found = Windows(parse_variation("active:1"), 20, STEP_US, (128, 128), CLASSES)
-    _, labels = found.draw(LabelledStretch(both, OTHER, 0, length_us, floor), rng())
+    found = WindowSampler(parse_variation("active:1"), 20, STEP_US, (128, 128), CLASSES)
+    _, labels = found.draw(LabelledSegment(both, OTHER, 0, length_us, floor), rng())
     assert (labels[6:] == OTHER).all()
-    _, labels = found.draw(LabelledStretch(noise, OTHER, 0, length_us, floor), rng())
+    _, labels = found.draw(LabelledSegment(noise, OTHER, 0, length_us, floor), rng())
     assert (labels[6:] == IDLE).all()
-    _, labels = windows("active:0").draw(LabelledStretch(noise, OTHER, 0, length_us, floor), rng())
+    _, labels = windows("active:0").draw(LabelledSegment(noise, OTHER, 0, length_us, floor), rng())
     assert (labels == OTHER).all()
 
 
@@ -192,31 +204,31 @@ def test_noise_that_is_varied_is_still_at_rest_and_motion_still_motion() -> None
     clip = Clip(t, rng(2).uniform(0, 32, n), rng(3).uniform(0, 32, n), t > 0)
     for more in ("stretch:0.5-0.5", "stretch:2-2", "both:0.5,halo:0.5", "thin:1"):
         window = windows(f"active:1,{more}")
-        assert (window.draw(LabelledStretch(clip, OTHER, 0, 1e6, n / 1e6), rng())[1][6:-1] == IDLE).all()
-        assert (window.draw(LabelledStretch(clip, OTHER, 0, 1e6, 0.3 * n / 1e6), rng())[1][6:-1] == OTHER).all()
+        assert (window.draw(LabelledSegment(clip, OTHER, 0, 1e6, n / 1e6), rng())[1][6:-1] == IDLE).all()
+        assert (window.draw(LabelledSegment(clip, OTHER, 0, 1e6, 0.3 * n / 1e6), rng())[1][6:-1] == OTHER).all()
 
 
-@pytest.mark.parametrize("kind", list(HARD))
+@pytest.mark.parametrize("kind", list(HARD_NEGATIVES))
 def test_hard_negatives_are_other_and_their_first_steps_are_unasked(kind: str) -> None:
     _, labels = windows(f"{kind}:1").draw(row(), rng())
-    assert (labels[:6] == UNASKED).all() and (labels[6:] == OTHER).all()
+    assert (labels[:6] == IGNORE_LABEL).all() and (labels[6:] == OTHER).all()
 
 
 def test_a_shuffled_gesture_has_the_same_places_and_no_motion() -> None:
-    clip = HARD["shuffle"](moving(), rng())
+    clip = HARD_NEGATIVES["shuffle"](moving(), rng())
     assert sorted(clip.x) == sorted(moving().x) and abs(np.corrcoef(clip.t, clip.x)[0, 1]) < 0.1
-    frozen = HARD["freeze"](moving(), rng())
+    frozen = HARD_NEGATIVES["freeze"](moving(), rng())
     assert np.ptp(frozen.x) < 3 and np.ptp(frozen.t) > 900_000
 
 
 def test_a_frozen_moment_is_never_a_pause() -> None:
     two = Clip(np.array([0.0, 900_000.0]), np.zeros(2), np.zeros(2), np.ones(2, bool))
-    assert all(len(HARD["freeze"](two, np.random.default_rng(seed))) > 10 for seed in range(10))
+    assert all(len(HARD_NEGATIVES["freeze"](two, np.random.default_rng(seed))) > 10 for seed in range(10))
 
 
 def test_axes_are_exchanged_only_where_that_is_another_motion() -> None:
-    assert allows("axes", "right_hand_wave") and not allows("axes", "right_arm_clockwise")
-    assert allows("axes", "Right_Wave")
+    assert is_negative_allowed("axes", "right_hand_wave") and not is_negative_allowed("axes", "right_arm_clockwise")
+    assert is_negative_allowed("axes", "Right_Wave")
     clip, labels = windows("axes:1").draw(row(CLASSES.index("arm_roll")), rng())
     assert (labels == CLASSES.index("arm_roll")).all() and np.ptp(clip.y) < 5
 
@@ -239,7 +251,7 @@ def test_a_wrong_variation_is_named(text: str, reason: str) -> None:
 
 def test_hard_negatives_need_a_class_for_other() -> None:
     with pytest.raises(PlifError, match="hard negatives need a class that means none of the others"):
-        Windows(parse_variation("shuffle:0.1"), STEPS, STEP_US, SIZE, ("a", "b"))
+        WindowSampler(parse_variation("shuffle:0.1"), STEPS, STEP_US, SIZE, ("a", "b"))
 
 
 # --- samples and loss -------------------------------------------------------------------------------------------------------
@@ -258,7 +270,7 @@ def test_a_window_is_framed_as_for_serving() -> None:
     for begin in range(0, 800_000, 500):
         part = clip.pick((clip.t >= begin) & (clip.t < begin + STEPS * STEP_US))
         events = make_events((part.t - begin).astype(np.int64), np.rint(part.x).clip(0, 31), np.rint(part.y), part.p)
-        frames = frames_of(events, f"duration:40ms,every=20ms,T={STEPS},pad=zero", (2, 32, 32), SIZE)
+        frames = make_frames(events, f"duration:40ms,every=20ms,T={STEPS},pad=zero", (2, 32, 32), SIZE)
         found.append(np.abs(frames - x).sum() / x.sum())
     assert min(found) < 0.1 < np.median(found)
 
@@ -266,7 +278,7 @@ def test_a_window_is_framed_as_for_serving() -> None:
 def test_a_mixture_has_its_shares_and_draws_the_same_again_from_the_same_seed() -> None:
     mix = Mixture([samples(label=1, n=10), samples(label=2, n=30)], [0.75, 0.25])
     torch.manual_seed(1)
-    order = mix.order()
+    order = mix.draw_order()
     assert len(order) == 40 and int((mix.y[order] == 1).sum()) == 30
     torch.manual_seed(2)
     one = mix.pick(order[:6])
@@ -278,11 +290,11 @@ def test_a_mixture_has_its_shares_and_draws_the_same_again_from_the_same_seed() 
 
 def test_the_losses_of_steps_want_no_vote_in_idle_ones_and_leave_the_unasked_out() -> None:
     y = torch.rand(3, 1, 2)
-    labels = torch.tensor([[1], [IDLE], [UNASKED]])
+    labels = torch.tensor([[1], [IDLE], [IGNORE_LABEL]])
     expected = (y[0, 0, 0] ** 2 + (y[0, 0, 1] - 1) ** 2 + y[1, 0, 0] ** 2 + y[1, 0, 1] ** 2) / 6
     assert torch.isclose(step_mse(y, labels), expected)
     votes = torch.cat([10 * y[:2, 0], torch.full((2, 1), 3.0)], 1)
-    assert torch.isclose(step_ce(y, labels), -(votes.log_softmax(1)[0, 1] + votes.log_softmax(1)[1, 2]) / 3)
+    assert torch.isclose(step_cross_entropy(y, labels), -(votes.log_softmax(1)[0, 1] + votes.log_softmax(1)[1, 2]) / 3)
     none, all_ = torch.zeros(1, 1, 2), torch.ones(1, 1, 2)
     idle = torch.tensor([[IDLE]])
     assert all(float(LOSSES[name](none, idle)) < float(LOSSES[name](all_, idle)) for name in BY_STEP)
@@ -291,7 +303,10 @@ def test_the_losses_of_steps_want_no_vote_in_idle_ones_and_leave_the_unasked_out
 @pytest.mark.parametrize("name", BY_STEP)
 def test_a_loss_of_steps_adds_up_over_the_parts_of_a_batch(name: str) -> None:
     loss = LOSSES[name]
-    y, labels = torch.rand(4, 6, 2), torch.tensor([[1, 0, 1, IDLE, 1, 0]] + 3 * [[UNASKED, 0, 1, 1, 1, UNASKED]])
+    y, labels = (
+        torch.rand(4, 6, 2),
+        torch.tensor([[1, 0, 1, IDLE, 1, 0]] + 3 * [[IGNORE_LABEL, 0, 1, 1, 1, IGNORE_LABEL]]),
+    )
     parts = [loss(y[:, k : k + 2], labels[:, k : k + 2]) / 3 for k in (0, 2, 4)]
     assert torch.isclose(sum(parts, torch.zeros(())), loss(y, labels))
     y, whole = torch.rand(3, 1, 2), torch.tensor([1])
@@ -299,22 +314,22 @@ def test_a_loss_of_steps_adds_up_over_the_parts_of_a_batch(name: str) -> None:
 
 
 def test_right_answers_are_counted_over_the_steps_with_a_class() -> None:
-    assert count_right(torch.tensor([[[0.9, 0.0]], [[0.0, 0.5]]]), torch.tensor([[IDLE], [1]])) == (1, 1)
-    assert count_right(torch.zeros(2, 1, 2), torch.full((2, 1), IDLE)) == (0, 0)
+    assert count_correct(torch.tensor([[[0.9, 0.0]], [[0.0, 0.5]]]), torch.tensor([[IDLE], [1]])) == (1, 1)
+    assert count_correct(torch.zeros(2, 1, 2), torch.full((2, 1), IDLE)) == (0, 0)
 
 
 def test_steps_after_the_end_of_a_window_are_unasked() -> None:
     """The frames begin at the first event, so a window that begins with nothing has empty ones at its end."""
     late = moving().pick(moving().t > 100_000)
     one = EventSamples(
-        [LabelledStretch(late, 1, 0.0, 1e6, 0.0)], windows(), Framing.parse("duration:20ms"), (2, 32, 32)
+        [LabelledSegment(late, 1, 0.0, 1e6, 0.0)], windows(), Framing.parse("duration:20ms"), (2, 32, 32)
     )
     seen = False
     for seed in range(20):
         torch.manual_seed(seed)
         drawn = one.pick(torch.tensor([0]))
         empty = drawn.x[0].sum((1, 2, 3)) == 0
-        assert (drawn.y[0][empty] == UNASKED).all() and (drawn.y[0][~empty][:-1] == 1).all()
+        assert (drawn.y[0][empty] == IGNORE_LABEL).all() and (drawn.y[0][~empty][:-1] == 1).all()
         seen |= bool(empty.any())
     assert seen
 

@@ -91,14 +91,14 @@ from plif_train.core.loop.devices import join_ranks
 from runtime.core.base.errors import PlifError
 def train(fail):
     with join_ranks(["cpu", "cpu"]) as (world, _):
-        world.total([1.0])
+        world.sum_numbers([1.0])
         if world.rank:
             os._exit(0)
         fail(world)
 def out_of_memory(world):
     raise RuntimeError("no memory")
 def wait_for_the_other(world):
-    world.total([1.0])
+    world.sum_numbers([1.0])
 try:
     train({"own": out_of_memory, "lost": wait_for_the_other}[sys.argv[1]])
 except (PlifError, RuntimeError) as error:

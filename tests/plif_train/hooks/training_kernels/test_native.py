@@ -12,7 +12,7 @@ from plif_train.core.network.neuron import Neuron
 from plif_train.hooks.training_kernels import native
 from plif_train.hooks.training_kernels.layers import AveragePool, MaxPool
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
+pytestmark = pytest.mark.skipif(native.load_library() is None, reason="the kernels are not built here (no C compiler)")
 
 HALF = torch.bfloat16
 NEURONS = [
@@ -29,7 +29,7 @@ def _spikes(monkeypatch, on: bool, x, weight, threads: int = 1, **neuron) -> lis
     try:
         n = Neuron(v_threshold=1.0, detach_reset=True, init_tau=2.7, name="n", **neuron).train()
         x = x.clone().requires_grad_(True)
-        s = torch.cat([n.multi(x[:4]), n.multi(x[4:])])
+        s = torch.cat([n.forward_sequence(x[:4]), n.forward_sequence(x[4:])])
         (s * weight).sum().backward()
         return [s.detach(), n.v.detach(), x.grad, None if n.w is None else n.w.grad]
     finally:
@@ -60,7 +60,7 @@ def test_the_recurrence_is_pytorchs_bit_for_bit(
 @pytest.mark.parametrize("pytorchs", [True, False], ids=["in PyTorch's threads", "in ours"])
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch, pytorchs: bool) -> None:
     if not pytorchs:
-        monkeypatch.setattr(native, "_in_threads", lambda: None)
+        monkeypatch.setattr(native, "_gomp_parallel", lambda: None)
     torch.manual_seed(2)
     x, weight = 2 * torch.randn(7, 5, 8, 33, 31), torch.randn(7, 5, 8, 33, 31)
     neuron = {"kind": "PLIF", "v_reset": 0.0, "decay_input": True, "channels": None, "surrogate": "atan"}
@@ -78,7 +78,7 @@ def test_an_image_shown_t_times_needs_no_copies(monkeypatch) -> None:
         monkeypatch.setenv(native.VARIABLE, str(int(on)))
         n = Neuron("PLIF", v_threshold=1.0, v_reset=0.0, decay_input=True, detach_reset=True, name="n").train()
         x = image.clone().requires_grad_(True)
-        s = n.multi(x[0].expand(7, 3, 5, 17, 19))
+        s = n.forward_sequence(x[0].expand(7, 3, 5, 17, 19))
         (s * weight).sum().backward()
         found.append((s.detach(), x.grad))
     assert torch.equal(found[0][0], found[1][0])
@@ -126,7 +126,7 @@ def test_spikes_that_come_pooled_are_pytorchs_bit_for_bit(
         monkeypatch.setenv(native.VARIABLE, str(int(on)))
         n = Neuron(kind, v_threshold=0.7, v_reset=v_reset, surrogate=surrogate, name="n").train()
         mine = x.clone().requires_grad_(True)
-        s = n.multi(mine, 7, pools=True)
+        s = n.forward_sequence(mine, 7, pools=True)
         assert (s.shape == weight.shape) is on  # the kernels have pooled, or PyTorch does
         s = s if on else MaxPool(2, 2)(s.flatten(0, 1)).unflatten(0, (7, 3))
         (s * weight).sum().backward()
@@ -144,7 +144,7 @@ def test_spikes_that_come_pooled_are_pytorchs_bit_for_bit(
 
 def test_what_the_kernels_do_not_know_goes_to_pytorch() -> None:
     double = torch.zeros(2, 2, dtype=torch.float64)
-    assert not native.runs(double)
+    assert not native.can_run(double)
     pool, x = MaxPool(3, 2), torch.rand(1, 1, 7, 7, requires_grad=True)
     assert torch.equal(pool(x), torch.nn.functional.max_pool2d(x, 3, 2))
 
@@ -157,7 +157,7 @@ def test_the_default_type_does_not_matter(monkeypatch) -> None:
     try:
         neuron = Neuron("PLIF", v_threshold=1.0, detach_reset=True, init_tau=2.7, name="n").train().float()
         inputs = x.clone().requires_grad_(True)
-        s = torch.cat([neuron.multi(inputs[:4]), neuron.multi(inputs[4:])])
+        s = torch.cat([neuron.forward_sequence(inputs[:4]), neuron.forward_sequence(inputs[4:])])
         (s * weight).sum().backward()
     finally:
         torch.set_default_dtype(torch.float32)

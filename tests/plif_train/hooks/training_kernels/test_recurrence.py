@@ -42,7 +42,7 @@ def test_fused_steps_give_the_spikes_and_the_gradients_of_autograd(
         weight = torch.randn(7, 3, 5, 4, 4, dtype=torch.double)
         neuron.train()
         neuron.history = None if fused else []  # a neuron that records its history goes step by step
-        spikes = torch.cat([neuron.multi(x[:4]), neuron.multi(x[4:])])
+        spikes = torch.cat([neuron.forward_sequence(x[:4]), neuron.forward_sequence(x[4:])])
         (spikes * weight).sum().backward()
         found.append((spikes.detach(), neuron.v.detach(), x.grad, None if neuron.w is None else neuron.w.grad))
     (s, v, gx, gw), (s_fused, v_fused, gx_fused, gw_fused) = found
@@ -68,7 +68,7 @@ def test_compiled_steps_give_the_same_spikes_and_gradients() -> None:
             x = torch.randint(-2, 4, shape).float().requires_grad_(True)
             weight = torch.randn(shape)
             neuron.reset()
-            spikes = neuron.multi(x)
+            spikes = neuron.forward_sequence(x)
             (spikes * weight).sum().backward()
         found.append((spikes.detach(), x.grad, neuron.w.grad))
     assert 0.05 < float(found[0][0].mean()) < 0.95

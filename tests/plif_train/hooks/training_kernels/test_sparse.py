@@ -16,14 +16,14 @@ import plif_train
 from plif_train.hooks.training_kernels import native, sparse
 from plif_train.hooks.training_kernels.layers import TrainingConv2d
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels are not built here (no C compiler)")
+pytestmark = pytest.mark.skipif(native.load_library() is None, reason="the kernels are not built here (no C compiler)")
 HALF = torch.bfloat16
 
 
 @pytest.fixture(autouse=True)
 def whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "_AMX", False)
-    monkeypatch.setattr(sparse, "WORTH", {torch.float32: 0.2, HALF: 0.2})
+    monkeypatch.setattr(sparse, "MAX_DENSITY", {torch.float32: 0.2, HALF: 0.2})
 
 
 def _spikes(*shape: int, share: float = 0.1, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -31,7 +31,9 @@ def _spikes(*shape: int, share: float = 0.1, dtype: torch.dtype = torch.float32)
 
 
 def _is_sparse(y: Tensor) -> bool:
-    return "_SparseBackward" in str(y.grad_fn) or any("_SparseBackward" in str(f) for f, _ in y.grad_fn.next_functions)
+    return "_SparseConvolutionBackward" in str(y.grad_fn) or any(
+        "_SparseConvolutionBackward" in str(f) for f, _ in y.grad_fn.next_functions
+    )
 
 
 def _step(conv: nn.Conv2d, x: Tensor, weights: Tensor) -> list[Tensor]:
@@ -89,7 +91,7 @@ def test_any_number_of_threads_and_parts_gives_the_same_bits(monkeypatch: pytest
     torch.manual_seed(1)
     conv = TrainingConv2d(40, 48, 3, padding=1).train()
     x, weights = _spikes(9, 40, 12, 12), torch.randn(9, 48, 12, 12)
-    monkeypatch.setattr(native, "WORTHWHILE", 1)  # a thread, however few elements it gets
+    monkeypatch.setattr(native, "MIN_THREAD_ELEMENTS", 1)  # a thread, however few elements it gets
     found = []
     before = torch.get_num_threads()
     an_image, four, all_of_them = 1, 1 << 15, 1 << 23  # at a time
@@ -150,14 +152,14 @@ def test_the_default_type_does_not_matter() -> None:
 
 def test_denormals_count_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
-    run = native.run
+    run = native.run_kernel
 
-    def looked_at(kernel: str, job: native.Sparse, *of: int) -> None:
+    def looked_at(kernel: str, job: native.SparseCall, *of: int) -> None:
         run(kernel, job, *of)
         if kernel == "plif_sparse_count":
             counted.append(ctypes.cast(job.counts, ctypes.POINTER(ctypes.c_int32))[0])
 
-    monkeypatch.setattr(native, "run", looked_at)
+    monkeypatch.setattr(native, "run_kernel", looked_at)
     conv = TrainingConv2d(16, 16, 3, padding=1, bias=False).train()
     x = torch.zeros(1, 16, 32, 32)
     x[0, :, 0] = 1e-40
@@ -182,7 +184,7 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) ->
     conv = TrainingConv2d(channels, out, kernel, dilation=dilation).train(case != "evaluation")
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
-    monkeypatch.setattr(sparse, "_Sparse", None)  # whoever wants it is told so
+    monkeypatch.setattr(sparse, "_SparseConvolution", None)  # whoever wants it is told so
     if case == "off":
         monkeypatch.setenv(native.VARIABLE, "0")
     with torch.set_grad_enabled(case != "no_grad"), torch.autocast("cpu", HALF, enabled=dtype == HALF):

@@ -14,11 +14,11 @@ import runtime
 from plif_export import export, verify
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
-from runtime.artifacts.plif_file.program import of_nibbles, read_plif, turned
+from runtime.artifacts.plif_file.program import flip_pairs, from_nibbles, read_plif
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
 from runtime.core.model.grids import GRIDS
-from runtime.engines.event_program.layout import aligned
+from runtime.engines.event_program.layout import allocate_aligned
 from tests.networks import digits_network, firing, frames
 from tests.plif_export.core.attacks.artifacts import write_plif
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 SKIP_DIGEST = 1  # plif.h
 # Every kind of operation, and maps whose rows are multiplied as bytes where the processor can.
 NETWORKS = {
@@ -97,7 +97,7 @@ def test_fewer_bits_are_a_smaller_file_and_every_array_is_read_as_it_was_before_
 ) -> None:
     sizes = {}
     for precision, (path, _) in packed.items():
-        sections, _ = plif_file.take_apart(path, path.read_bytes())
+        sections, _ = plif_file.split_file(path, path.read_bytes())
         sizes[precision] = len(sections["weights"])
         bits = {bits for *_, bits in plif_file.ARRAY.iter_unpack(sections["arrays"])}
         assert bits == {0, GRIDS[precision].bits % 8}
@@ -108,7 +108,7 @@ def test_fewer_bits_are_a_smaller_file_and_every_array_is_read_as_it_was_before_
         ]
         assert len(weights) == 4
         for operation, array in weights:
-            whole = {4: of_nibbles, 1: turned}.get(operation["pairs"], np.array)(array)
+            whole = {4: from_nibbles, 1: flip_pairs}.get(operation["pairs"], np.array)(array)
             assert np.abs(whole.astype(int)).max() == GRIDS[precision].most
     assert sizes["int4"] < 0.65 * sizes["int8"] and sizes["ternary"] < 0.65 * sizes["int4"]
 
@@ -119,7 +119,7 @@ def test_one_packed_weight_that_is_another_is_noticed(
 ) -> None:
     path = tmp_path / "net.plif"
     path.write_bytes(packed[precision][0].read_bytes())
-    sections, facts = plif_file.take_apart(path, path.read_bytes())
+    sections, facts = plif_file.split_file(path, path.read_bytes())
     at = next(at for at, _, _, bits in plif_file.ARRAY.iter_unpack(sections["arrays"]) if bits)
     weights = bytearray(sections["weights"])
     weights[at] ^= 1
@@ -165,7 +165,7 @@ def test_a_file_says_the_facts_of_its_card_and_a_program_for_each_path(digits_pl
 def opened(data: bytes, flags: int = SKIP_DIGEST) -> str | None:
     """What C says of the bytes of a file, for the plain path; None where it opens them."""
     library = native.library()
-    at = aligned((max(1, len(data)),), np.uint8)
+    at = allocate_aligned((max(1, len(data)),), np.uint8)
     at[: len(data)] = np.frombuffer(data, np.uint8)
     model = library.plif_open_for(at.ctypes.data, len(data), flags, 0)
     if not model:

@@ -10,26 +10,28 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.datasets.gesture_sim.simulate_gesture import PARTS, record, simulate_gesture
+from runtime.datasets.gesture_sim.simulate_gesture import PARTS, record_performer, simulate_gesture
 from runtime.datasets.performers.everyday import EVERYDAY
-from runtime.datasets.performers.performance import Bout, Manner, perform, pose_at
+from runtime.datasets.performers.performance import Bout, Manner, pose_at, record_bouts
 from runtime.datasets.performers.performer import VARIED, draw_performer
-from runtime.datasets.performers.schedule import OTHER, draw_everyday, draw_short_bouts, vary
-from runtime.datasets.performers.things import ThingPainter, draw_things
+from runtime.datasets.performers.schedule import OTHER, draw_everyday, draw_short_bouts, vary_pace
+from runtime.datasets.performers.things import ObjectPainter, draw_objects
 
 T_S = np.arange(0, 4, 0.01)
 
 
 def events_of(varied: str | None, seed: int = 3, seconds: float = 0.3) -> np.ndarray:
     bout = Bout(Manner(1, (seed, 1)), 0, 10**9, 0)
-    return np.concatenate(list(perform(draw_performer((seed,), False, varied), [bout], 0, int(seconds * 1e6), (seed,))))
+    return np.concatenate(
+        list(record_bouts(draw_performer((seed,), False, varied), [bout], 0, int(seconds * 1e6), (seed,)))
+    )
 
 
 @pytest.mark.parametrize("name", list(EVERYDAY))
 def test_everyday_movements_are_smooth_and_no_wave(name: str) -> None:
     """No joint jumps, and no wrist swings as wide and as fast as a wave does."""
     for seed in range(4):
-        pose = Manner(OTHER, (seed, 9), other=name).pose(T_S)
+        pose = Manner(OTHER, (seed, 9), other_kind=name).pose_at(T_S)
         assert np.isfinite(pose.arms).all() and np.isfinite(pose.body).all()
         wrist = pose.arms[:, :, 1]
         assert np.abs(np.diff(wrist, axis=0)).max() < 6
@@ -41,17 +43,17 @@ def test_everyday_movements_are_smooth_and_no_wave(name: str) -> None:
 
 def test_a_slow_wave_is_half_as_fast_and_a_hesitant_one_rises_and_falls() -> None:
     def pace(manner: Manner) -> float:
-        x = manner.pose(np.arange(0, 20, 0.01)).arms[:, 0, 1, 0]
+        x = manner.pose_at(np.arange(0, 20, 0.01)).arms[:, 0, 1, 0]
         return float(np.argmax(np.abs(np.fft.rfft(x - x.mean()))) / 20)
 
     usual = Manner(1, (4, 5))
     assert 0.4 < pace(Manner(1, (4, 5), slow=0.5)) / pace(usual) < 0.6
     steps = [
-        np.abs(np.diff(Manner(1, (4, 5), hesitant=h).pose(T_S).arms[:, 0, 1, 0])).reshape(-1, 19)[:, ::1].mean(1)
+        np.abs(np.diff(Manner(1, (4, 5), hesitant=h).pose_at(T_S).arms[:, 0, 1, 0])).reshape(-1, 19)[:, ::1].mean(1)
         for h in (0.0, 0.9)
     ]
     assert steps[1].std() / steps[1].mean() > steps[0].std() / steps[0].mean()
-    slows = [vary(Manner(1, (k,))).slow for k in range(60)]
+    slows = [vary_pace(Manner(1, (k,))).slow for k in range(60)]
     assert min(slows) < 0.6 and 25 < sum(slow == 1.0 for slow in slows) < 55
 
 
@@ -89,7 +91,7 @@ def test_held_out_conditions_share_no_value() -> None:
 
 def test_things_move_slowly_and_differ() -> None:
     for seed in range(10):
-        for thing in draw_things((seed,)):
+        for thing in draw_objects((seed,)):
             joints = thing.joints(T_S)
             assert joints.shape == (len(T_S), len(thing.lengths) + 1, 2)
             lengths = np.linalg.norm(np.diff(joints, axis=1), axis=2)
@@ -97,7 +99,7 @@ def test_things_move_slowly_and_differ() -> None:
             angle = np.unwrap(np.arctan2(*(joints[:, 1] - joints[:, 0]).T[::-1]))
             assert np.abs(np.diff(angle)).max() / 0.01 < 2 * np.pi * 0.7 * 1.5  # radians a second
     place = draw_performer((1,))
-    first, second = ThingPainter(place, draw_things((1,))).paint(np.array([0, 200_000]))
+    first, second = ObjectPainter(place, draw_objects((1,))).paint(np.array([0, 200_000]))
     assert first.shape == (128, 128) and not np.array_equal(first, second)
 
 
@@ -108,8 +110,8 @@ def test_a_part_is_always_the_same_and_its_rows_say_what_is_done(part: str, monk
     monkeypatch.setattr(module, "SESSION_US", 3_000_000)
     monkeypatch.setattr(module, "EVERYDAY_US", 400_000)
     monkeypatch.setattr(module, "THINGS", 1)
-    events, rows = record(1, "train", 0, part)
-    again, same = record(1, "train", 0, part)
+    events, rows = record_performer(1, "train", 0, part)
+    again, same = record_performer(1, "train", 0, part)
     assert events_sha256(events) == events_sha256(again) and rows == same
     assert (np.diff(events["t"]) >= 0).all() and all(0 <= a < b for _, a, b in rows)
     assert {CLASSES[label] for label, _, _ in rows} == {"other_gestures"} or part == "sessions"

@@ -11,22 +11,22 @@ from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
 from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.datasets.gesture_sim.simulate_gesture import record, simulate_gesture
+from runtime.datasets.gesture_sim.simulate_gesture import record_performer, simulate_gesture
 from runtime.datasets.performers.figure import FORE_PX, SHOULDER, UPPER_PX
 from runtime.datasets.performers.gestures import MIRRORED
 from runtime.datasets.performers.other_gestures import OTHERS
-from runtime.datasets.performers.performance import Bout, Manner, perform, pose_at
+from runtime.datasets.performers.performance import Bout, Manner, pose_at, record_bouts
 from runtime.datasets.performers.performer import RANGES, draw_performer
 from runtime.datasets.performers.schedule import draw_windows
 from runtime.datasets.performers.wander import TENTHS_HELD_OUT, TENTHS_TRAINED, ParameterDraws
-from runtime.datasets.simulated_camera.sensor import Camera, Sensor, simulate
+from runtime.datasets.simulated_camera.sensor import Camera, Sensor, simulate_events
 
 T_S = np.arange(0, 4, 0.01)
 
 
 def events_of(gesture: int, seed: int, seconds: float = 0.5, held_out: bool = False) -> np.ndarray:
     bout = Bout(Manner(gesture, (seed, gesture), held_out), 0, 10**9, 0)
-    return np.concatenate(list(perform(draw_performer((seed,), held_out), [bout], 0, int(seconds * 1e6), (seed,))))
+    return np.concatenate(list(record_bouts(draw_performer((seed,), held_out), [bout], 0, int(seconds * 1e6), (seed,))))
 
 
 def turning(x: np.ndarray, y: np.ndarray) -> float:
@@ -107,9 +107,9 @@ def test_the_camera_of_a_stream_sees_what_the_camera_of_a_recording_sees():
     rng = np.random.default_rng(0)
     frames = [(1000.0 * k, rng.random((16, 16), dtype=np.float32)) for k in range(1, 9)]
     sensor = Sensor(mismatch=0.2, leak_hz=5, bandwidth_hz=200)
-    whole = simulate(frames, sensor, np.random.default_rng(1))
+    whole = simulate_events(frames, sensor, np.random.default_rng(1))
     camera = Camera(sensor, np.random.default_rng(1))
-    parts = np.concatenate([camera.see(frames[:3]), camera.see(frames[3:4]), camera.see(frames[4:])])
+    parts = np.concatenate([camera.capture(frames[:3]), camera.capture(frames[3:4]), camera.capture(frames[4:])])
     assert len(whole) > 100 and events_sha256(parts) == events_sha256(whole)
 
 
@@ -139,7 +139,7 @@ def test_both_polarities_are_about_as_frequent(performed):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("gesture", "arm", "sign"), [(3, 0, -1), (4, 0, 1), (5, 1, -1), (6, 1, 1)])
 def test_clockwise_is_meant_from_the_persons_own_side(gesture, arm, sign, seed):
-    tip = Manner(gesture, (seed,)).pose(T_S).arms[:, arm, 2]
+    tip = Manner(gesture, (seed,)).pose_at(T_S).arms[:, arm, 2]
     assert np.sign(turning(tip[:, 0] - tip[:, 0].mean(), tip[:, 1] - tip[:, 1].mean())) == sign
 
 
@@ -147,7 +147,7 @@ def test_clockwise_is_meant_from_the_persons_own_side(gesture, arm, sign, seed):
 def test_the_arm_that_moves_is_the_one_in_the_name_and_a_mirror_swaps_it(gesture):
     for which in (gesture, MIRRORED[gesture]):
         arm = 0 if CLASSES[which].startswith("right") else 1
-        moves = Manner(which, (4,)).pose(T_S).arms[:, :, 2].std(axis=0).sum(axis=1)
+        moves = Manner(which, (4,)).pose_at(T_S).arms[:, :, 2].std(axis=0).sum(axis=1)
         assert moves[arm] > 4 * moves[1 - arm]
     assert CLASSES[gesture].startswith("right") != CLASSES[MIRRORED[gesture]].startswith("right")
     assert MIRRORED[MIRRORED[gesture]] == gesture
@@ -170,8 +170,8 @@ def test_the_real_right_arm_clockwise_turns_as_the_simulated_one(clips):
 def test_bones_keep_their_length_and_poses_do_not_depend_on_how_time_is_cut(gesture):
     others = sorted(OTHERS) if CLASSES[gesture] == "other_gestures" else [None]
     for other in others:
-        manner = Manner(gesture, (9, gesture), other=other)
-        pose, part = manner.pose(T_S), manner.pose(T_S[100:140])
+        manner = Manner(gesture, (9, gesture), other_kind=other)
+        pose, part = manner.pose_at(T_S), manner.pose_at(T_S[100:140])
         np.testing.assert_allclose(part.arms, pose.arms[100:140], atol=1e-9)
         np.testing.assert_allclose(part.body, pose.body[100:140], atol=1e-9)
         lengths = np.linalg.norm(pose.arms[:, :, 1] - pose.arms[:, :, 0], axis=2)
@@ -222,12 +222,12 @@ def folder(tmp_path_factory, recorded):
     """One performer a split: 12 windows each."""
 
     def keep(*arguments):
-        recorded[arguments[:4]] = record(*arguments)
+        recorded[arguments[:4]] = record_performer(*arguments)
         return recorded[arguments[:4]]
 
     folder = tmp_path_factory.mktemp("gestures")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runtime.datasets.gesture_sim.simulate_gesture.record", keep)
+        patch.setattr("runtime.datasets.gesture_sim.simulate_gesture.record_performer", keep)
         simulate_gesture(folder, train=1, test=1, seed=4, workers=1)
     return folder
 

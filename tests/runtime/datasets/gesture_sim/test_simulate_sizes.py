@@ -11,12 +11,12 @@ import pytest
 import runtime.datasets.gesture_sim.simulate_gesture as sets
 from runtime.core.base.errors import PlifError
 from runtime.core.events import events_sha256, open_source
-from runtime.datasets.gesture_sim.simulate_gesture import Staging, record
-from runtime.datasets.motion.drawn import Moves, stage
-from runtime.datasets.performers.figure import SENSOR, stand_still
+from runtime.datasets.gesture_sim.simulate_gesture import Staging, record_performer
+from runtime.datasets.motion.drawn import MoveMotion, draw_painter
+from runtime.datasets.performers.figure import SENSOR, make_still_pose
 from runtime.datasets.performers.performance import record_scene
 from runtime.datasets.performers.performer import Performer, draw_performer
-from runtime.datasets.performers.things import ThingPainter, draw_things
+from runtime.datasets.performers.things import ObjectPainter, draw_objects
 from tests.runtime.datasets.motion.motions import bvh, waving
 
 SPEC = "sim:dvs128-gesture?seed=7&seconds=0.4&gesture=8&view=cut"
@@ -46,10 +46,10 @@ def pictures(name: str, performer: Performer) -> np.ndarray:
     """What one of the painters paints [H, W] of a performer."""
     t_us = np.array([300_000])
     if name == "figure":
-        return performer.make_painter().paint(stand_still(1), 0)
+        return performer.make_painter().paint(make_still_pose(1), 0)
     if name == "things":
-        return next(ThingPainter(performer, draw_things(SEED)).paint(t_us))
-    return next(stage(performer, Moves(SEED, False, 1.0), "whole", SEED).paint(t_us))
+        return next(ObjectPainter(performer, draw_objects(SEED)).paint(t_us))
+    return next(draw_painter(performer, MoveMotion(SEED, False, 1.0), "whole", SEED).paint(t_us))
 
 
 @pytest.mark.parametrize("name", ["figure", "moves", "things"])
@@ -119,8 +119,8 @@ def test_a_motion_and_a_recorded_part_take_a_size(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sets, "MOVE_US", 300_000)
     monkeypatch.setattr(sets, "MOVE_SCENES", 1)
     staging = Staging(laws=2, view="near", size=(346, 260))
-    events, rows = record(1, "test", 0, "moves", staging)
-    assert rows == record(1, "test", 0, "moves", replace(staging, size=SENSOR))[1]
+    events, rows = record_performer(1, "test", 0, "moves", staging)
+    assert rows == record_performer(1, "test", 0, "moves", replace(staging, size=SENSOR))[1]
     assert 300 < events["x"].max() < 346 and 230 < events["y"].max() < 260
 
 

@@ -11,8 +11,8 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
 from runtime.core.events import EVENT_DTYPE, events_sha256, open_source, read_events
-from runtime.datasets.motion.joints import JOINTS, J, Motion, actors_of, facing, read_motions
-from runtime.datasets.motion.people import Course, MotionPainter, Stretch, Viewpoint
+from runtime.datasets.motion.joints import JOINTS, J, Motion, facing_angle, list_actors, read_motions
+from runtime.datasets.motion.people import MotionClip, MotionPainter, MotionSequence, Viewpoint
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, simulate_motion, split_actors
 from runtime.datasets.performers.performer import Performer, draw_performer
 from tests.runtime.datasets.motion.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
@@ -69,7 +69,7 @@ def test_acclaim_and_bvh_of_one_motion_agree(tmp_path: Path) -> None:
 def test_a_collection_holds_the_motions_of_actors(tmp_path: Path, shared_data: Path) -> None:
     motions = read_motions(shared_data / "motions" / "motions.npz")
     assert len(motions) == 363 and sum(m.seconds for m in motions) == pytest.approx(25.1 * 60, rel=0.01)
-    assert actors_of(motions) == ["1", "2", "3", "5", "6", "7", "HDM_bd", "HDM_bk", "HDM_dg", "HDM_mm", "HDM_tr"]
+    assert list_actors(motions) == ["1", "2", "3", "5", "6", "7", "HDM_bd", "HDM_bk", "HDM_dg", "HDM_mm", "HDM_tr"]
     held, others = (split_actors(motions, half) for half in (True, False))
     assert not {m.actor for m in held} & {m.actor for m in others} and len(held) + len(others) == 363
     for motion in motions[::20]:
@@ -84,9 +84,9 @@ def test_between_frames_joints_move_smoothly_and_a_mirror_swaps_the_sides() -> N
     joints[:, J["Lwri"], 0] = np.sin(2 * np.pi * t)
     motion = Motion("m", 30, joints)
     fine = np.linspace(0.05, 0.95, 500)
-    assert np.abs(motion.at(fine)[:, J["Lwri"], 0] - np.sin(2 * np.pi * fine)).max() < 0.005
-    assert np.array_equal(motion.mirrored().joints[:, J["Rwri"], 0], -joints[:, J["Lwri"], 0])
-    assert motion.at(np.array([-1.0, 9.0])) == pytest.approx(joints[[0, -1]], abs=1e-6)
+    assert np.abs(motion.joints_at(fine)[:, J["Lwri"], 0] - np.sin(2 * np.pi * fine)).max() < 0.005
+    assert np.array_equal(motion.mirror().joints[:, J["Rwri"], 0], -joints[:, J["Lwri"], 0])
+    assert motion.joints_at(np.array([-1.0, 9.0])) == pytest.approx(joints[[0, -1]], abs=1e-6)
 
 
 GOOD = bvh(waving(4))
@@ -174,14 +174,16 @@ def test_a_collection_that_is_none_is_one_line(tmp_path: Path, content: bytes | 
 def test_motions_join_at_the_place_and_in_the_direction_of_the_one_before(walk: Path) -> None:
     (motion,) = read_motions(walk)
     turned = Motion("turned", motion.fps, motion.joints @ np.array([[0, 0, -1], [0, 1, 0], [1, 0, 0]], np.float32))
-    course = Course([Stretch(motion), Stretch(turned, hold_s=0.2), Stretch(motion, 0.5, 0.5, speed=2.0)])
+    course = MotionSequence(
+        [MotionClip(motion), MotionClip(turned, hold_s=0.2), MotionClip(motion, 0.5, 0.5, speed=2.0)]
+    )
     assert course.seconds == pytest.approx(2 * motion.seconds + 0.25 + 0.2 + 2 * 0.35)
-    joints = course.at(np.arange(0, course.seconds, 0.005))
+    joints = course.joints_at(np.arange(0, course.seconds, 0.005))
     assert np.abs(np.diff(joints[:, J["hips"]], axis=0)).max() < 0.02 and np.abs(np.diff(joints, axis=0)).max() < 0.06
-    assert np.ptp(facing(joints)) < 0.1  # the second one looks where the first one did
-    again = Course([Stretch(motion)], again=True)
-    later = again.at(np.array([0.3]) + 3 * again.length_s(2) - 3 * again.seconds)
-    assert later == pytest.approx(again.at(np.array([0.3])), abs=1e-4)
+    assert np.ptp(facing_angle(joints)) < 0.1  # the second one looks where the first one did
+    again = MotionSequence([MotionClip(motion)], repeat=True)
+    later = again.joints_at(np.array([0.3]) + 3 * again.duration_s(2) - 3 * again.seconds)
+    assert later == pytest.approx(again.joints_at(np.array([0.3])), abs=1e-4)
 
 
 @pytest.mark.parametrize(("yaw", "way"), [(0, 1), (180, -1), (90, 0)])
@@ -189,7 +191,7 @@ def test_yaw_says_from_which_side_the_person_is_seen(walk: Path, yaw: float, way
     """Who looks into the camera has the left hand on the picture's right, who looks to the right has it farther away."""
     (motion,) = read_motions(walk)
     painter = MotionPainter(draw_performer((3,)), motion, Viewpoint(yaw, 4.0, (64.0, 50.0)))
-    limbs = painter.limbs(np.array([0]))[0]
+    limbs = painter.place_limbs(np.array([0]))[0]
     hands = limbs[limbs[:, 10] == 1]
     far = hands[np.abs(hands[:, 3] - hands[0, 3]).argmax(), 3] - hands[0, 3]
     assert len(hands) == 2 and (abs(far) < 15 if way == 0 else abs(far) > 60)
@@ -206,7 +208,7 @@ def test_a_person_who_is_farther_away_is_smaller_and_only_an_arm_may_be_seen(wal
         return int((np.abs(next(MotionPainter(performer, motion, view).paint(np.array([0]))) - wall) > 0.01).sum())
 
     whole, far, arm = (
-        covered(Viewpoint(0, d, (64, 40), only=only)) for d, only in ((2.5, "all"), (5.0, "all"), (2.5, "left"))
+        covered(Viewpoint(0, d, (64, 40), visible=only)) for d, only in ((2.5, "all"), (5.0, "all"), (2.5, "left"))
     )
     assert 0.15 < far / whole < 0.4 and 0.03 < arm / whole < 0.2
 
@@ -214,7 +216,7 @@ def test_a_person_who_is_farther_away_is_smaller_and_only_an_arm_may_be_seen(wal
 @pytest.mark.parametrize("only", ["all", "arms", "left", "right"])
 def test_what_is_farther_is_painted_first(walk: Path, only: str) -> None:
     (motion,) = read_motions(walk)
-    limbs = MotionPainter(draw_performer((1,)), motion, Viewpoint(40, only=only)).limbs(np.array([0, 300_000]))
+    limbs = MotionPainter(draw_performer((1,)), motion, Viewpoint(40, visible=only)).place_limbs(np.array([0, 300_000]))
     depth = limbs[:, :, 2] + limbs[:, :, 5]
     assert (np.diff(depth, axis=1) > -0.08 * 93).all() and len(limbs) == 2
 

@@ -13,8 +13,16 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.events import read_events
 from runtime.datasets.digits.drawing import STROKES, draw_digit
-from runtime.datasets.digits.saccades import CLOCK_US, RANGES, Take, find_shift, record_digit, record_digits, render
-from runtime.sources.sim.source import simulated
+from runtime.datasets.digits.saccades import (
+    CLOCK_US,
+    RANGES,
+    RecordingSetup,
+    find_shift,
+    record_digit,
+    record_digits,
+    render_frames,
+)
+from runtime.sources.sim.source import open_simulated
 
 LEGS_US = ((0, 100_000), (100_000, 205_000), (205_000, 320_000))
 
@@ -70,7 +78,7 @@ def test_digits_of_one_class_are_nearer_to_each_other_than_to_the_others() -> No
 
 
 def test_the_image_goes_down_then_up_to_the_right_then_left() -> None:
-    frames = render(bar(), Take())
+    frames = render_frames(bar(), RecordingSetup())
     total = frames.sum((1, 2))
     x = (frames.sum(1) * np.arange(34)).sum(1) / total
     y = (frames.sum(2) * np.arange(34)).sum(1) / total
@@ -84,7 +92,7 @@ def test_the_image_goes_down_then_up_to_the_right_then_left() -> None:
 
 
 def test_polarity_follows_the_official_files_one_where_a_bright_edge_leaves() -> None:
-    first = signed(record_digit(bar(), rng(0), Take()), (0, 80_000))  # the square moves down
+    first = signed(record_digit(bar(), rng(0), RecordingSetup()), (0, 80_000))  # the square moves down
     top, bottom = first[8:17].sum(), first[18:30].sum()
     assert top > 50 and bottom < -50
 
@@ -119,7 +127,7 @@ def test_recordings_are_deterministic_and_independent_of_the_batch() -> None:
 
 
 def test_a_take_stays_within_the_stated_ranges() -> None:
-    takes = [Take.draw(rng(k)) for k in range(200)]
+    takes = [RecordingSetup.draw(rng(k)) for k in range(200)]
     for name in ("gamma", "blur_px", "scale", "offset_x_px", "swing_y", "stretch"):
         low, high = RANGES[name]
         values = [getattr(take, name) for take in takes]
@@ -134,9 +142,9 @@ def test_images_of_another_size_or_scale_are_refused() -> None:
 
 
 def test_the_source_gives_the_same_events_in_packets_of_any_size() -> None:
-    source = simulated("sim:digits?seed=7&seconds=0.9&digit=3")
+    source = open_simulated("sim:digits?seed=7&seconds=0.9&digit=3")
     whole = np.concatenate(list(source.packets()))
-    small = list(simulated("sim:digits?seed=7&seconds=0.9&digit=3").packets(100))
+    small = list(open_simulated("sim:digits?seed=7&seconds=0.9&digit=3").packets(100))
     assert whole.tobytes() == np.concatenate(small).tobytes() and max(map(len, small)) == 100
     assert source.count() == len(whole) > 3000 and not source.live and source.sensor == (34, 34)
     assert (np.diff(whole["t"]) >= 0).all() and 800_000 < whole["t"][-1] < 900_000
@@ -146,7 +154,7 @@ def test_the_source_gives_the_same_events_in_packets_of_any_size() -> None:
 
 
 def test_the_sources_seed_decides_which_digits_come() -> None:
-    shown = [[name for _, _, name in simulated(f"sim:digits?seed={seed}&seconds=8").truth] for seed in (1, 2)]
+    shown = [[name for _, _, name in open_simulated(f"sim:digits?seed={seed}&seconds=8").truth] for seed in (1, 2)]
     assert len(shown[0]) == 20 and shown[0] != shown[1] and len(set(shown[0])) > 4
 
 
@@ -164,7 +172,7 @@ def test_the_sources_seed_decides_which_digits_come() -> None:
 )
 def test_a_source_that_is_misspelt_is_refused(spec: str, message: str) -> None:
     with pytest.raises(PlifError, match=message):
-        simulated(spec)
+        open_simulated(spec)
 
 
 def test_simulation_needs_numpy_alone() -> None:

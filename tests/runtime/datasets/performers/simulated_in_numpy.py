@@ -10,7 +10,7 @@ TEXELS = (32, 8)
 
 
 def paint(image, limbs, textures, at, scale, depth, girth) -> None:
-    """As runtime.datasets.simulated_camera.native.paint."""
+    """As runtime.datasets.simulated_camera.native.paint_limbs."""
     f = np.float32
     for ax, ay, az, bx, by, bz, radius_a, radius_b, tone, texture, hand in limbs.tolist():
         near_a, near_b = scale / (1 - min(az / depth, 0.8)), scale / (1 - min(bz / depth, 0.8))

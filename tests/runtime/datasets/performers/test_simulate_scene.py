@@ -9,7 +9,7 @@ import runtime.datasets.simulated_camera.native as native
 from runtime.core.base.errors import PlifError
 from runtime.core.events import open_source
 from runtime.datasets.performers.performer import draw_performer
-from runtime.datasets.simulated_camera.sensor import Sensor, simulate
+from runtime.datasets.simulated_camera.sensor import Sensor, simulate_events
 from tests.runtime.datasets.performers import simulated_in_numpy as equations
 
 
@@ -33,18 +33,18 @@ def test_a_picture_has_the_bits_of_its_equations() -> None:
         pictures = [rng.random(size).astype(np.float32)] * 2
         pictures = [picture.copy() for picture in pictures]
         limbs = some_limbs(rng, 60, 4)
-        for painter, picture in zip((native.paint, equations.paint), pictures, strict=True):
+        for painter, picture in zip((native.paint_limbs, equations.paint), pictures, strict=True):
             painter(picture, limbs, textures, (64.3, 40.7), 0.83, 230.0, 1.1)
         assert len(np.unique(pictures[0])) > 3000 and np.array_equal(*pictures)
 
 
 def test_a_drawn_person_has_the_bits_of_the_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     import runtime.datasets.performers.figure as figure
-    from runtime.datasets.performers.figure import stand_still
+    from runtime.datasets.performers.figure import make_still_pose
 
-    painted = [draw_performer((4,)).make_painter().paint(stand_still(1), 0)]
-    monkeypatch.setattr(figure, "paint", equations.paint)
-    painted.append(draw_performer((4,)).make_painter().paint(stand_still(1), 0))
+    painted = [draw_performer((4,)).make_painter().paint(make_still_pose(1), 0)]
+    monkeypatch.setattr(figure, "paint_limbs", equations.paint)
+    painted.append(draw_performer((4,)).make_painter().paint(make_still_pose(1), 0))
     assert np.array_equal(*painted)
 
 
@@ -55,7 +55,7 @@ def test_events_have_the_bits_and_the_order_of_the_equations(leak_hz: float, ref
     frames = rng.random((30, 24, 31)).astype(np.float32) ** 3
     times = np.cumsum(rng.integers(500, 6000, 30)).astype(float)
     sensor = Sensor(0.12, 0.2, mismatch=0.3, offset=0.03, refractory_us=refractory_us, leak_hz=leak_hz)
-    events = simulate(zip(times, frames, strict=True), sensor, np.random.default_rng(3))
+    events = simulate_events(zip(times, frames, strict=True), sensor, np.random.default_rng(3))
     on, off = sensor.thresholds(frames[0].size, np.random.default_rng(3))
     levels = np.log(frames + np.float32(sensor.offset)).reshape(30, -1)
     refractory = np.full(len(on), refractory_us, np.float32)
@@ -69,22 +69,22 @@ def test_a_limb_that_is_nowhere_is_not_painted_and_does_no_harm(bad: float) -> N
     for column in range(6):
         limb = np.array([[1.0, 1, 0, 2, 2, 0, 1, 1, 0.5, 0, 0]])
         limb[0, column] = bad
-        native.paint(picture, limb, textures, (0.0, 0.0), 1.0, 230.0, 1.0)
+        native.paint_limbs(picture, limb, textures, (0.0, 0.0), 1.0, 230.0, 1.0)
     assert np.isfinite(picture).all()
 
 
 def test_an_intensity_that_is_not_finite_is_one_line() -> None:
     dark, bright = np.zeros((3, 3), np.float32), np.full((3, 3), np.inf, np.float32)
     with pytest.raises(PlifError, match="an intensity at 1000 us is not finite"):
-        simulate([(0.0, dark), (1000.0, bright)], Sensor(), np.random.default_rng(0))
+        simulate_events([(0.0, dark), (1000.0, bright)], Sensor(), np.random.default_rng(0))
 
 
 def test_without_its_library_a_simulated_source_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "__file__", "/nowhere/__init__.py")
-    native.library.cache_clear()
+    native.load_library.cache_clear()
     try:
         with pytest.raises(PlifError, match="install gcc or clang") as error:
             list(open_source("sim:digits?seconds=0.1").packets())
         assert "\n" not in str(error.value)
     finally:
-        native.library.cache_clear()
+        native.load_library.cache_clear()

@@ -13,9 +13,9 @@ import pytest
 import runtime
 from plif_export import export
 from plif_export.core.cards import make_card, set_card
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
-from plif_export.core.proof.arithmetic.arrays import Numpy
+from plif_export.core.proof.arithmetic.arrays import NumpyBackend
 from plif_export.core.proof.arithmetic.bounds import Bounds
 from plif_export.core.proof.compare import MEMBRANE
 from plif_export.core.readers.ours import read_network
@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 SHAPES: list[tuple[str, tuple[int, int, int]]] = [
     ("c3k3s1-PLIF-FC30-PLIF-APk10s10", (1, 7, 9)),
     ("c17k5s2-BN-PLIF-c40k3s2-PLIF-FC30-PLIF-APk10s10", (2, 18, 11)),
@@ -49,7 +49,7 @@ SHAPES: list[tuple[str, tuple[int, int, int]]] = [
 
 def written(net: Network, path: Path, change: Callable[[Graph], Graph] = lambda g: g, math: str = "folded") -> Graph:
     """Writes a network whose graph was changed; returns the graph as written."""
-    graph = prepare(change(read_network(net)), math, static=False)
+    graph = run_passes(change(read_network(net)), math, static=False)
     card = make_card(net, graph, form="step", T=net.T, precision="fp32", math=math, batch=None, source_sha256=None)
     card["classes"] = [str(k) for k in range(graph[graph.output].shape[0])]
     proto = FORMS["step"](graph, net.T, None)
@@ -66,7 +66,8 @@ def gate(graph: Graph, path: Path, x: np.ndarray, threads: int = 1) -> tuple[int
     session = runtime.load(path, "event", threads=threads).session(streams=x.shape[1])
     rng = np.random.default_rng(0)
     state = {
-        n: v + rng.uniform(-0.5, 0.4, v.shape).astype(np.float32) for n, v in interpret.start(graph, x.shape[1]).items()
+        n: v + rng.uniform(-0.5, 0.4, v.shape).astype(np.float32)
+        for n, v in interpret.initial_state(graph, x.shape[1]).items()
     }
     spikes, excused, measured = 0, 0, Bounds(graph)
     for x_t in x:
@@ -118,7 +119,7 @@ def test_grouped_and_depthwise_convolutions_pass_the_gate(groups: int, tmp_path:
     def grouped(graph: Graph) -> Graph:
         conv = graph["conv2"]
         weight = np.ascontiguousarray(conv.params["weight"][:, : 8 // groups] * np.float32(groups**0.5))
-        return graph.rewrite(
+        return graph.replace_nodes(
             {"conv2": conv.with_(attrs={**conv.attrs, "groups": groups}, params={**conv.params, "weight": weight})}
         )
 
@@ -334,9 +335,9 @@ def test_a_residual_sum_is_added_up(tmp_path: Path) -> None:
     y = session.step(x[0])
     conv = {"stride": 1, "padding": 1, "groups": 1}
     first, second = (Node("a", "Conv", ("x",), (6, 5, 5), conv, {"weight": weight[f"conv{i}.weight"]}) for i in (1, 2))
-    m = Numpy(np.float32)
-    s1 = (interpret.apply(m, first, x[0]) >= 1).astype(np.float32)
-    s2 = (interpret.apply(m, second, s1) + s1 >= 1).astype(np.float32)
+    m = NumpyBackend(np.float32)
+    s1 = (interpret.apply_node(m, first, x[0]) >= 1).astype(np.float32)
+    s2 = (interpret.apply_node(m, second, s1) + s1 >= 1).astype(np.float32)
     assert 0 < s1.mean() < 1 and 0 < s2.mean() < 1
     np.testing.assert_allclose(y, s2.reshape(1, -1) @ fc.T, atol=1e-5)
 

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
 ]
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 WIDE = "c24k3s1-BN-PLIF-MPk2s2-c150k3s1-BN-PLIF-MPk2s2-c80k3s2-BN-PLIF-FC70-PLIF-FC30-PLIF-APk10s10"
 
 
@@ -126,7 +126,7 @@ def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
         if most is not None:
             monkeypatch.setattr("runtime.engines.event_program.conv.MOST_INT16", most)
         for nibbles in (False, True):
-            monkeypatch.setattr(event_forms, "fastest", lambda _, n=nibbles: event_forms.Forms(True, nibbles=n))
+            monkeypatch.setattr(event_forms, "choose_forms", lambda _, n=nibbles: event_forms.Forms(True, nibbles=n))
             model = runtime.load(few, "event", threads=1)
             assert isinstance(model.engine, EventEngine) and model.engine.path == path
             kept = [op.pairs for op in model.engine._ops if op.kind == native.KINDS.index("CONV")]
@@ -137,12 +137,12 @@ def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
 
 
 def test_rows_of_four_bits_that_are_no_whole_blocks_are_refused(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_forms, "fastest", lambda _: event_forms.Forms(True, nibbles=True))
+    monkeypatch.setattr(event_forms, "choose_forms", lambda _: event_forms.Forms(True, nibbles=True))
     engine = runtime.load(few, "event", threads=1).engine
     assert isinstance(engine, EventEngine)
     op = next(op for op in engine._ops if op.pairs == native.NIBBLES)
     op.block, op.items = native.BLOCK, 2 * op.items
-    said = native.refusal("plif_program_check", ctypes.byref(engine._program))
+    said = native.find_objection("plif_program_check", ctypes.byref(engine._program))
     assert said is not None and "weights of 4 bits, with 128 lanes in blocks of 64" in said
 
 
@@ -153,7 +153,7 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
     fastest = outcome(runtime.load(wide / "a.onnx", "event", threads=1), x)
     monkeypatch.setenv(native.PATH_VARIABLE, path)
     for form in forms(path, event_forms.NEVER, 0.0, 0.15):  # never, always, some rows
-        monkeypatch.setattr(event_forms, "fastest", lambda _, form=form: form)
+        monkeypatch.setattr(event_forms, "choose_forms", lambda _, form=form: form)
         model = runtime.load(wide / "a.onnx", "event", threads=1)
         assert isinstance(model.engine, EventEngine) and model.engine.path == path
         same(outcome(model, x), fastest)
@@ -161,25 +161,25 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
 
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_the_fastest_is_measured_once_on_this_processor(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuner, "kept", {})
+    monkeypatch.setattr(tuner, "choices", {})
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
-    usual = event_forms.ELSEWHERE[path]
-    assert event_forms.fastest(path) == usual and not tuner.kept, "it may not measure"
+    usual = event_forms.DEFAULT_FORMS[path]
+    assert event_forms.choose_forms(path) == usual and not tuner.choices, "it may not measure"
     with monkeypatch.context() as without:
-        without.setattr(event_forms, "hearing", lambda what, kind: [])
-        assert event_forms.fastest(path) == usual
+        without.setattr(event_forms, "find_observers", lambda what, kind: [])
+        assert event_forms.choose_forms(path) == usual
     monkeypatch.delenv(tuner.NO_CALIBRATION)
-    found = event_forms.fastest(path)
+    found = event_forms.choose_forms(path)
     assert (found.bytes_from < event_forms.NEVER) == (path in ("avx512", "amx"))
-    adding, *_ = tuner.kept.values()
+    adding, *_ = tuner.choices.values()
     assert found.pairs == (adding.best == "pairs") and set(adding.times) == {"pairs", "int16"}
     assert next(iter(adding.times)) == ("pairs" if usual.pairs else "int16"), "the usual way must be beaten"
     assert all(ns > 0 for times in adding.times.values() for ns in times.values())
-    assert event_forms.fastest(path) == found and next(iter(tuner.kept.values())) is adding
+    assert event_forms.choose_forms(path) == found and next(iter(tuner.choices.values())) is adding
 
 
 def test_bytes_begin_where_adding_up_takes_as_long() -> None:
-    crossing, usual = event_forms.crossing, 0.55
+    crossing, usual = event_forms.find_crossing, 0.55
     assert crossing({"sparse": 10.0, "dense": 30.0}, 50.0, usual) == pytest.approx(0.5)
     assert crossing({"sparse": 10.0, "dense": 30.0}, 60.0, usual) == pytest.approx(0.6)
     assert crossing({"sparse": 10.0, "dense": 30.0}, 1.0, usual) == event_forms.LEAST
@@ -235,7 +235,7 @@ def test_the_largest_sum_there_can_be_is_right(
     weight[69] //= 2
     artifact = saturated(one, tmp_path, weight)
     for form in forms(path, event_forms.NEVER, 0.0):
-        monkeypatch.setattr(event_forms, "fastest", lambda _, form=form: form)
+        monkeypatch.setattr(event_forms, "choose_forms", lambda _, form=form: form)
         model = runtime.load(artifact, "event")
         assert sums(model)[1] == kind
         session = model.session()
@@ -330,6 +330,6 @@ def test_sums_of_two_branches_of_spikes_are_counted(artifact: Path, tmp_path: Pa
 
 def test_a_model_in_fp32_does_not_ask_the_system_for_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(native.PATH_VARIABLE, raising=False)
-    assert native.PATHS[native.choose_path(amx=False)] != "amx"
+    assert native.PATHS[native.choose_cpu_path(amx=False)] != "amx"
     if "amx" in PATHS:
-        assert native.PATHS[native.choose_path(amx=True)] == "amx"
+        assert native.PATHS[native.choose_cpu_path(amx=True)] == "amx"

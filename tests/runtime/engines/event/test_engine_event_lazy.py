@@ -18,7 +18,7 @@ from plif_train.core.network.network import Network
 from runtime import native
 from runtime.core.engines import Engine
 from runtime.core.engines.session import Session
-from runtime.core.events import frames_of, read_events
+from runtime.core.events import make_frames, read_events
 from runtime.engines.event.engine import EventEngine
 from tests.libplif import CSession, Handle, library
 from tests.networks import firing
@@ -34,7 +34,7 @@ NOTATIONS = (
     "c80k3s1-PLIF-MPk2s2-c16k3s1-PLIF-MPk2s2-FC30-PLIF-APk10s10",
     "c16k4s4-BN-PLIF-c8k3s1-PLIF-FC30-PLIF-APk10s10",
 )
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 WAITS = 1  # a unit owes its byte less this many steps, and none at 0 and 255
 
 
@@ -90,7 +90,7 @@ def digest(session: Session) -> str:
 
 def owed(session: Session) -> int:
     """Steps that the session's neurons have not taken."""
-    values = np.concatenate(session._all.owed).astype(int)  # type: ignore[attr-defined]
+    values = np.concatenate(session._all.pending_decay).astype(int)  # type: ignore[attr-defined]
     return int((values[(values > WAITS) & (values < 255)] - WAITS).sum())
 
 
@@ -145,7 +145,7 @@ def test_thousands_of_steps_with_all_that_looks_in_between_are_the_same_bits(
 @pytest.mark.parametrize("count", [1, pytest.param(6, marks=pytest.mark.large)])
 def test_real_recordings_are_answered_with_the_same_bits(count: int, net: Network, files: Path, clips: Path) -> None:
     paths = sorted(clips.glob("*.bs2"))[:count]
-    frames = [frames_of(read_events(path), "duration:1ms", SHAPE, (128, 128))[:, None] for path in paths]
+    frames = [make_frames(read_events(path), "duration:1ms", SHAPE, (128, 128))[:, None] for path in paths]
     x = np.concatenate(frames).astype(np.float32)
     lazy, eager = (session_of(files / "a.onnx", waits) for waits in (True, False))
     assert len(x) > 1000 * count and compare(lazy, eager, x, lambda t, s: None) > 40

@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 import runtime
-from plif_export.core.passes import prepare
+from plif_export.core.passes import run_passes
 from plif_export.core.proof.arithmetic import interpret
 from runtime import native
 from runtime.artifacts.plif_file.file import KEPT
-from runtime.core.model.graph import Graph, Node, key_of
+from runtime.core.model.graph import Graph, Node, record_key
 from runtime.neurons.traced_program.program import EXACT, OPS
 from tests.fuzz.traced import random_program
 from tests.libplif import Handle
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 HEADER = Path(native.__file__).parent / "engine" / "machine.h"
 
 
@@ -40,14 +40,14 @@ def counts(T: int, B: int, *shape: int, mean: float = 0.4) -> np.ndarray:
 def differences(graph: Graph, path: Path, x: np.ndarray, **options: Any) -> tuple[int, float]:
     """(numbers that differ from the golden model's in x [T, B, ...] from reset, all that the layers gave)."""
     session = runtime.load(path, "event", rates=True, **options).session(x.shape[1])
-    state, differ, given = interpret.start(graph, x.shape[1]), 0, 0.0
+    state, differ, given = interpret.initial_state(graph, x.shape[1]), 0, 0.0
     for x_t in x:
         y = session.step(x_t)
         expected, state, layers = interpret.step(graph, x_t, state)
         differ += int((y != expected).sum())
         for record in session.model.card["states"]:
             found = session.state[record["name"]]
-            differ += int((found != state[key_of(record)]).sum())
+            differ += int((found != state[record_key(record)]).sum())
         assert session.rates == pytest.approx(
             {name: (fired.s != 0).mean() for name, fired in layers.items() if fired.values != "membrane"}
         )
@@ -75,7 +75,7 @@ def test_every_kind_of_neuron_gives_the_bits_of_the_golden_model(
     monkeypatch.setenv(native.PATH_VARIABLE, path)
     source = exact_network(neuron)
     onnx.save(exact_file(source, "step", "exact")[0], tmp_path / "m.onnx")
-    differ, given = differences(prepare(source.graph, "exact", False), tmp_path / "m.onnx", counts(9, 3, 2, 6, 6))
+    differ, given = differences(run_passes(source.graph, "exact", False), tmp_path / "m.onnx", counts(9, 3, 2, 6, 6))
     assert differ == 0 and given > 300
 
 
@@ -224,9 +224,9 @@ def test_a_layer_that_another_looks_into_is_stepped_even_where_nothing_comes_in(
     )
     graph = Graph((1, 8, 8), nodes, "fc")
     written(graph, tmp_path / "m.onnx")
-    graph = prepare(graph, "folded", False)
+    graph = run_passes(graph, "folded", False)
     session = runtime.load(tmp_path / "m.onnx", "event", threads=1).session()
-    state = interpret.start(graph, 1)
+    state = interpret.initial_state(graph, 1)
     x = counts(8, 1, 1, 8, 8)
     x[2:] = 0
     for x_t in x:

@@ -12,8 +12,8 @@ import pytest
 import runtime
 from plif_export.core.proof.arithmetic import interpret
 from runtime import native
-from runtime.core.model.graph import Graph, Node, key_of
-from runtime.core.model.ops.shapes import shape_of
+from runtime.core.model.graph import Graph, Node, record_key
+from runtime.core.model.ops.shapes import infer_shape
 from tests.plif_export.core.test_graph_layers import CASES, JOINED, TOKENS, attention
 from tests.programs import LEAKY, linear, plif_file_of, proved, traced, written
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     not native.is_built(), reason="the native library is not built here: it needs a C compiler"
 )
 
-PATHS = native.paths() if native.is_built() else ()
+PATHS = native.cpu_paths() if native.is_built() else ()
 rng = np.random.default_rng(3)
 
 
@@ -31,7 +31,7 @@ def whole(graph: Graph, x: np.ndarray, file: Path, monkeypatch: pytest.MonkeyPat
     for path in PATHS:
         monkeypatch.setenv(native.PATH_VARIABLE, path)
         session = runtime.load(file, "event", threads=2).session(x.shape[1])
-        state, kept = interpret.start(graph, x.shape[1]), []
+        state, kept = interpret.initial_state(graph, x.shape[1]), []
         for x_t in x:
             y = session.step(x_t)
             expected, state, _ = interpret.step(graph, x_t, state)
@@ -39,7 +39,7 @@ def whole(graph: Graph, x: np.ndarray, file: Path, monkeypatch: pytest.MonkeyPat
             kept.append(y)
         for record in session.model.card["states"]:
             np.testing.assert_allclose(
-                session.state[record["name"]], state[key_of(record)], rtol=2e-5, atol=near, err_msg=record["name"]
+                session.state[record["name"]], state[record_key(record)], rtol=2e-5, atol=near, err_msg=record["name"]
             )
         found.append(np.stack(kept).tobytes())
     assert len(set(found)) == 1
@@ -97,7 +97,7 @@ def test_convolutions_of_any_kind_are_those_of_the_golden_model(
     size, shape, attrs = CONVOLUTIONS[name]
     params = {"weight": rng.normal(0, 1, size).astype(np.float32), "bias": rng.normal(0, 1, size[0]).astype(np.float32)}
     op = Node("op", "Conv", ("x",), shape, attrs, params)
-    op = op.with_(shape=shape_of(op, [shape]))
+    op = op.with_(shape=infer_shape(op, [shape]))
     inner = shape if len(shape) < 4 else (shape[0] * shape[1], *shape[2:])  # a card's input has three axes
     reshape = () if inner == shape else (Node("fold", "Reshape", ("x",), shape),)
     graph = behind(op.with_(inputs=(reshape[0].name if reshape else "x",)), inner, *reshape)
@@ -114,7 +114,7 @@ def test_pools_of_any_kind_are_those_of_the_golden_model(
     op: str, attrs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node("op", op, ("x",), (5, 8, 9), attrs)
-    graph = behind(node.with_(shape=shape_of(node, [(5, 8, 9)])), (5, 8, 9))
+    graph = behind(node.with_(shape=infer_shape(node, [(5, 8, 9)])), (5, 8, 9))
     written(graph, tmp_path / "m.onnx")
     whole(graph, rng.normal(0, 1, (2, 2, 5, 8, 9)).astype(np.float32), tmp_path / "m.onnx", monkeypatch)
 
@@ -163,7 +163,7 @@ def test_int8_weights_on_spikes_keep_their_sums_whatever_the_strides_and_dilatio
     plain, rng = {"stride": 1, "padding": 1, "groups": 1}, np.random.default_rng(4)
     weight = rng.normal(0, 1, (70, 20 // place["groups"], 3, 3)).astype(np.float32)
     second = Node("d", "Conv", ("a_neuron",), (0, 0, 0), place, {"weight": weight})
-    second = second.with_(shape=shape_of(second, [(20, 6, 12)]))
+    second = second.with_(shape=infer_shape(second, [(20, 6, 12)]))
     nodes = (
         Node("c", "Conv", ("x",), (20, 6, 12), plain, {"weight": rng.normal(0, 1, (20, 2, 3, 3)).astype(np.float32)}),
         traced("a", ("c",), (20, 6, 12), fired, 0.2),

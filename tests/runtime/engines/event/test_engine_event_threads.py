@@ -84,7 +84,7 @@ class Chooser:
     ):
         self._library = native.library()
         if engine is not None:
-            pools, self._at = engine._pools, engine.threads_of(rows)
+            pools, self._at = engine._pools, engine.thread_chooser(rows)
         else:
             pools = self._library.plif_pools_new(most, exactly)
             self._at = self._library.plif_threads_new(pools, margin)
@@ -175,7 +175,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network takes one thread; here up to 4, as a large one on 4 processors."""
-    monkeypatch.setattr(native, "cores", lambda: 4)
+    monkeypatch.setattr(native, "count_cores", lambda: 4)
     monkeypatch.setattr(event, "NEURONS_A_THREAD", 1)
 
 
@@ -216,7 +216,7 @@ def test_a_number_of_threads_that_was_asked_for_is_kept(artifact: Path, many_thr
     for asked in (1, 3):
         engine = runtime.load(artifact, "event", threads=asked).engine
         assert isinstance(engine, event.EventEngine) and Chooser(engine=engine).counts == (asked,)
-        alone = engine.one_thread()
+        alone = engine.with_one_thread()
         assert Chooser(engine=alone).counts == (1,)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime import native
-from runtime.engines.event_program.layout import aligned
+from runtime.engines.event_program.layout import allocate_aligned
 from tests.runtime.engines.event_program.test_program_check import Change, Made, both, less, more
 
 pytestmark = pytest.mark.skipif(
@@ -25,9 +25,9 @@ class MadeCall(Made):
     def __init__(self) -> None:
         super().__init__()
         rows, steps, counts = 2, 3, list(self.v_floats)
-        self.x, self.y = aligned((steps * rows * 432,)), aligned((steps * rows * 3,))
-        self.v = [aligned((rows * count,)) for count in counts]
-        self.rates = [aligned((rows * steps,)) for _ in counts]
+        self.x, self.y = allocate_aligned((steps * rows * 432,)), allocate_aligned((steps * rows * 3,))
+        self.v = [allocate_aligned((rows * count,)) for count in counts]
+        self.rates = [allocate_aligned((rows * steps,)) for _ in counts]
         self.at, self.rates_at = (
             (ctypes.c_void_p * len(counts))(*(array.ctypes.data for array in arrays)) for arrays in (self.v, self.rates)
         )
@@ -51,7 +51,7 @@ class MadeCall(Made):
         )
 
     def refusal(self) -> str | None:
-        return native.refusal(
+        return native.find_objection(
             "plif_call_check", *(ctypes.byref(part) for part in (self.program, self.call, self.sizes))
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runtime import native
-from runtime.engines.event.memory import stride_of
+from runtime.engines.event.memory import row_stride
 from runtime.engines.event_program.layout import Layout
 from runtime.engines.event_program.program import Compiler
 from tests.fuzz.programs import Network
@@ -73,7 +73,9 @@ class Made:
         x_floats = int(np.prod(network.card["input"]["shape"]))
         self.layout: Layout = Compiler(network.card, network.weights, "made", True, 2, "avx512").compile()
         self.array = (native.Op * len(self.layout.ops))(*self.layout.ops)
-        self.v_floats = (ctypes.c_int64 * len(network.states))(*(stride_of(state["shape"]) for state in network.states))
+        self.v_floats = (ctypes.c_int64 * len(network.states))(
+            *(row_stride(state["shape"]) for state in network.states)
+        )
         keep = self.layout.keep
         self.buffers = (native.Buffer * len(keep))(*(native.Buffer(array.ctypes.data, array.nbytes) for array in keep))
         self.program = native.Program(
@@ -90,7 +92,7 @@ class Made:
         return found
 
     def refusal(self) -> str | None:
-        return native.refusal("plif_program_check", ctypes.byref(self.program))
+        return native.find_objection("plif_program_check", ctypes.byref(self.program))
 
 
 Change = Callable[[Made], Any]

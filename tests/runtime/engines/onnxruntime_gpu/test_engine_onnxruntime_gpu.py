@@ -51,8 +51,8 @@ def x() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_ours, kinds = available.engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
-    monkeypatch.setattr(available, "engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
+    of_ours, kinds = available.load_engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
+    monkeypatch.setattr(available, "load_engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
 
 
 @pytest.mark.parametrize("engine", ("on-cpu", "by-session"))
@@ -167,7 +167,7 @@ def test_a_provider_that_onnxruntime_leaves_is_refused_and_not_replaced_by_the_c
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a GPU is too old: all libraries are there, and ONNX Runtime leaves the provider with a warning."""
-    monkeypatch.setattr("runtime.engines.onnxruntime_gpu.lack", lambda name: None)
+    monkeypatch.setattr("runtime.engines.onnxruntime_gpu.find_missing", lambda name: None)
     with pytest.warns(UserWarning), pytest.raises(PlifError, match="cannot open it on CUDAExecutionProvider") as error:
         runtime.load(path, device="cuda")
     assert "\n" not in str(error.value)

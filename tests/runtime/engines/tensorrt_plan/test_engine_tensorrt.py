@@ -20,7 +20,7 @@ from runtime.artifacts.tensorrt_plan import file as engine_file
 from runtime.core.api import Model
 from runtime.core.base.errors import MissingExtra, PlifError, PlifWarning
 from runtime.core.cli.main import run as command
-from runtime.core.model.card import encode, read_card
+from runtime.core.model.card import encode_card, read_card
 from runtime.engines.tensorrt_plan.cuda import CudaError
 from runtime.engines.tensorrt_plan.engine import TensorRtBuffers
 from tests.networks import firing, frames
@@ -252,11 +252,11 @@ def test_eval_stream_and_bench_run_an_engine(
 
 def rewritten(path: Path, change: Any, target: Path | None = None) -> Path:
     """The engine with a changed card, and with a report that fits it: what somebody who edits a card would make."""
-    text, plan = engine_file.split(path, path.read_bytes())
+    text, plan = engine_file.split_engine(path, path.read_bytes())
     card = json.loads(text)
     change(card)
     target = target or path.with_name("changed.engine")
-    target.write_bytes(engine_file.pack(encode(card), bytes(plan)))
+    target.write_bytes(engine_file.pack_engine(encode_card(card), bytes(plan)))
     report = {"sha256": hashlib.sha256(target.read_bytes()).hexdigest()}
     target.with_name(target.name + ".report.json").write_text(json.dumps(report))
     return target
@@ -356,8 +356,8 @@ def test_a_plan_that_tensorrt_does_not_open_is_one_line_with_its_reason(engine: 
         card["engine"].update(plan_bytes=len(plan), plan_sha256=hashlib.sha256(plan).hexdigest())
 
     path = rewritten(engine, other)
-    text, _ = engine_file.split(path, path.read_bytes())
-    path.write_bytes(engine_file.pack(text, b"vtrt" + b"0" * 50))
+    text, _ = engine_file.split_engine(path, path.read_bytes())
+    path.write_bytes(engine_file.pack_engine(text, b"vtrt" + b"0" * 50))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(
         PlifError, match=r"cannot open the plan \(not a plan: magic tag does not match\); build it here: plif"
@@ -409,10 +409,10 @@ def test_a_bare_plan_is_refused_by_name(files: Path, gpu: Any, capsys: pytest.Ca
 
 def test_every_length_byte_pattern_is_told_from_other_kinds(engine: Path, tmp_path: Path) -> None:
     """A card whose length begins with 0x80 is no pickle."""
-    text, plan = engine_file.split(engine, engine.read_bytes())
+    text, plan = engine_file.split_engine(engine, engine.read_bytes())
     padded = text + " " * ((0x80 - len(text.encode())) % 256)
     path = tmp_path / "padded.engine"
-    path.write_bytes(engine_file.pack(padded, bytes(plan)))
+    path.write_bytes(engine_file.pack_engine(padded, bytes(plan)))
     assert path.read_bytes()[0] == 0x80
     assert read_card(path) == read_card(engine)
 

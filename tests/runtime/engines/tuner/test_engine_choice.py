@@ -49,9 +49,9 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pat
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tuner, "BUSY", np.inf)
-    tuner.kept.clear()
+    tuner.choices.clear()
     yield tmp_path / "cache" / "plif" / "engines"
-    tuner.kept.clear()
+    tuner.choices.clear()
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibra
     assert first.engine in NAMES and first.asked == "auto" and "measured now" in first.reason
     assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
     (file,) = cached(calibrating)
-    tuner.kept.clear()  # as a new process
+    tuner.choices.clear()  # as a new process
     again = runtime.load(files / "step.onnx").engine_choice
-    assert again.measured_ms == first.measured_ms and "measured before" in again.reason
+    assert again.measured_ms == first.measured_ms and "measured earlier" in again.reason
     assert cached(calibrating) == [file] and not list(calibrating.glob(".*"))
 
 
@@ -97,7 +97,7 @@ def test_the_cache_decides_not_the_noise_of_another_measurement(
     content = json.loads(file.read_text())
     for kept, expected in ((times(1, 3), "event"), (times(3, 1), "onnxruntime")):
         file.write_text(json.dumps({**content, "measured_ms": kept}))
-        tuner.kept.clear()
+        tuner.choices.clear()
         model = runtime.load(files / "step.onnx")
         assert model.engine.name == model.engine_choice.engine == expected
 
@@ -122,7 +122,7 @@ def test_a_cache_file_that_is_not_ours_is_measured_again(
     runtime.load(files / "static.onnx")
     (file,) = cached(calibrating)
     file.write_text(content)
-    tuner.kept.clear()
+    tuner.choices.clear()
     assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
     assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
     assert measured == 2 * [files / "static.onnx"]
@@ -199,7 +199,7 @@ def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
     assert first.engine == "event" and "other programs kept the processors busy" in first.reason
     assert not cached(calibrating)
     assert runtime.load(files / "step.onnx").engine_choice == first  # in one process a file has one engine
-    tuner.kept.clear()  # as a new process, when the others are gone
+    tuner.choices.clear()  # as a new process, when the others are gone
     monkeypatch.setattr(tuner, "BUSY", 0.31)
     assert "measured now)" in runtime.load(files / "step.onnx").engine_choice.reason
     assert len(cached(calibrating)) == 1 and len(measured) == 2
@@ -244,7 +244,7 @@ def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypat
 def test_without_the_part_that_measures_the_first_engine_is_taken(
     files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(available, "hearing", lambda what, kind: [])
+    monkeypatch.setattr(available, "find_observers", lambda what, kind: [])
     found = runtime.load(files / "step.onnx").engine_choice
     assert (found.engine, found.reason, found.measured_ms) == ("event", "first in order", {})
     assert not calibrating.exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import cache_folder
+from runtime.core.base.files import find_cache_folder
 from runtime.engines import tuner
 from runtime.engines.tuner import Measurement, fastest, in_turns, tune
 
@@ -19,7 +19,7 @@ from runtime.engines.tuner import Measurement, fastest, in_turns, tune
 def may_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """As users have it, and nothing is known."""
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
-    monkeypatch.setattr(tuner, "kept", {})
+    monkeypatch.setattr(tuner, "choices", {})
 
 
 def test_the_first_wins_unless_a_later_one_is_clearly_faster() -> None:
@@ -85,7 +85,7 @@ def test_what_was_found_is_kept_for_the_process_under_all_that_it_depends_on() -
 
 def test_what_depends_on_nothing_that_can_be_said_is_kept_nowhere() -> None:
     measured = counted(0.5, 2.0)
-    assert [tune("ab", lambda _: next(measured)).best for _ in range(2)] == ["b", "a"] and not tuner.kept
+    assert [tune("ab", lambda _: next(measured)).best for _ in range(2)] == ["b", "a"] and not tuner.choices
 
 
 def test_where_nothing_can_be_measured_the_first_is_taken_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,10 +93,10 @@ def test_where_nothing_can_be_measured_the_first_is_taken_and_not_kept(monkeypat
         raise PlifError("there is no memory")
 
     found = tune("ab", fails, depends_on=lambda: ["one"])
-    assert (found.best, found.times, found.note) == ("a", {}, "not measured (there is no memory)") and not tuner.kept
+    assert (found.best, found.times, found.note) == ("a", {}, "not measured (there is no memory)") and not tuner.choices
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     found = tune("ab", lambda _: next(counted(0.5)), depends_on=lambda: ["one"])
-    assert (found.best, found.times) == ("a", {}) and "PLIF_NO_CALIBRATION is set" in found.note and not tuner.kept
+    assert (found.best, found.times) == ("a", {}) and "PLIF_NO_CALIBRATION is set" in found.note and not tuner.choices
 
 
 def test_the_cache_folder_is_the_users_and_no_relative_path_is_taken(
@@ -104,9 +104,9 @@ def test_the_cache_folder_is_the_users_and_no_relative_path_is_taken(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/plif")
+    assert find_cache_folder() == Path("/somewhere/plif")
     for system, name in (("linux", ".cache"), ("darwin", "Library/Caches")):
         monkeypatch.setattr(sys, "platform", system)
         for ignored in ("", "relative"):
             monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-            assert cache_folder() == tmp_path / name / "plif"
+            assert find_cache_folder() == tmp_path / name / "plif"

@@ -13,7 +13,7 @@ import runtime
 from plif_export import export, verify
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run as command
-from runtime.core.engines.available import why_not
+from runtime.core.engines.available import explain_missing
 from runtime.core.engines.buffers import Resident
 from runtime.core.model.card import read_card
 from runtime.engines.webgpu.vulkan import SOFTWARE, adapters
@@ -32,7 +32,7 @@ NOT_TAKEN = {"spikingjelly/ILIFNode": "Round", "spikingjelly/STBIFNode": "Round"
 def _there_is_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SOFTWARE, "1")
-        if (why := why_not("webgpu")) is not None:
+        if (why := explain_missing("webgpu")) is not None:
             pytest.skip(f"the engine webgpu cannot run here: {why}")
         yield
 
@@ -102,7 +102,7 @@ def test_the_provider_itself_moves_spikes_in_half_and_takes_no_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why the engine writes the file with float32 sums first."""
-    monkeypatch.setattr("runtime.engines.webgpu.engine.in_float32", bytes)
+    monkeypatch.setattr("runtime.engines.webgpu.engine.rewrite_to_float32", bytes)
     half, whole = (export(SHIPPED[-1], tmp_path / f"{p}.onnx", precision=p).path for p in ("fp16", "int8"))
     assert not verify(half, SHIPPED[-1], engine="webgpu").passed
     with pytest.raises(PlifError, match=r"does not take .*ConvInteger \(conv2.sum/ConvInteger\)") as error:

@@ -12,7 +12,7 @@ import pytest
 from plif_export import export
 from runtime.core.model.grids import GRIDS
 from runtime.core.model.readers.onnx_contents import read_model
-from runtime.engines.webgpu.in_float32 import REDUCED, SCALE_LAST, in_float32
+from runtime.engines.webgpu.in_float32 import REDUCED, SCALE_LAST, rewrite_to_float32
 from tests.networks import firing, frames
 
 
@@ -43,20 +43,20 @@ def run(model: bytes) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("precision", GRIDS)
 def test_whole_numbers_have_the_same_sums_to_the_last_bit(files: dict[str, bytes], precision: str) -> None:
-    before, after = run(files[precision]), run(in_float32(files[precision]))
+    before, after = run(files[precision]), run(rewrite_to_float32(files[precision]))
     assert sum(y.sum() for y in before[::5]) > 1
     for expected, found in zip(before, after, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_halves_are_summed_in_float32(files: dict[str, bytes]) -> None:
-    for expected, found in zip(run(files["fp16"]), run(in_float32(files["fp16"])), strict=True):
+    for expected, found in zip(run(files["fp16"]), run(rewrite_to_float32(files["fp16"])), strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("precision", ("fp16", *GRIDS))
 def test_only_weights_are_of_another_type(files: dict[str, bytes], precision: str) -> None:
-    model = onnx.load_from_string(in_float32(files[precision]))
+    model = onnx.load_from_string(rewrite_to_float32(files[precision]))
     onnx.checker.check_model(model, full_check=True)
     weights = {tensor.name for tensor in model.graph.initializer if tensor.data_type in REDUCED}
     assert weights
@@ -68,4 +68,4 @@ def test_only_weights_are_of_another_type(files: dict[str, bytes], precision: st
 
 
 def test_a_file_in_float32_stays_as_it_is(files: dict[str, bytes]) -> None:
-    assert onnx.load_from_string(in_float32(files["fp32"])) == onnx.load_from_string(files["fp32"])
+    assert onnx.load_from_string(rewrite_to_float32(files["fp32"])) == onnx.load_from_string(files["fp32"])

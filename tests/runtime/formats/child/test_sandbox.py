@@ -16,16 +16,16 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.events.formats.base import Losses
 from runtime.formats.child import children, sandbox
-from runtime.formats.child.children import Child, not_confined, run_script
-from runtime.formats.child.records import events_of
+from runtime.formats.child.children import Child, find_missing_protections, script_command
+from runtime.formats.child.records import read_decoded_events
 
 SCRIPT = """
 import ctypes, errno, fcntl, json, os, socket, sys, tempfile, termios, threading
-from runtime.formats.child.children import keep_within
+from runtime.formats.child.children import limit_resources
 from pathlib import Path
 
 if sys.argv[1] != "no limits":
-    keep_within(int(sys.argv[1]), 256 << 20)
+    limit_resources(int(sys.argv[1]), 256 << 20)
 port, folder = int(sys.argv[2]), Path(sys.argv[3])
 
 def system(*words):
@@ -43,7 +43,7 @@ def thread():
 def temporary():
     with tempfile.NamedTemporaryFile(delete=False) as file:
         file.write(b"kept")
-    assert Path(file.name).read_bytes() == b"kept"
+    assert Path(file.name).read_plif_bytes() == b"kept"
 
 def lazily():
     import sqlite3
@@ -58,7 +58,7 @@ TRIED = {
     "forks": lambda: os.fork() or os._exit(0),
     "becomes": lambda: os.execv("/bin/sh/nothing", ["sh"]),
     "reads passwd": lambda: open("/etc/passwd").read(),
-    "reads a file": lambda: (folder / "secret").read_bytes(),
+    "reads a file": lambda: (folder / "secret").read_plif_bytes(),
     "lists": lambda: os.listdir(folder),
     "writes": lambda: (folder / "written").write_bytes(b"1"),
     "appends": lambda: (folder / "secret").open("ab").write(b"1"),
@@ -148,7 +148,7 @@ class Tried:
                     said = child.read(1 << 16)
                     assert child.end() == (0, None)
             else:
-                command = run_script(self.script, "no limits", *arguments)
+                command = script_command(self.script, "no limits", *arguments)
                 done = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, check=True)
                 said = done.stdout
             found: dict[str, str] = json.loads(said)
@@ -174,7 +174,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
 
 @pytest.fixture(scope="module")
 def lacks() -> dict[str, str]:
-    return not_confined()
+    return find_missing_protections()
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -209,8 +209,8 @@ def test_what_a_decoder_needs_it_has(tried: Tried, name: str) -> None:
 
 HOARDS = """
 import os, sys
-from runtime.formats.child.children import keep_within
-keep_within(int(sys.argv[1]), 256 << 20)
+from runtime.formats.child.children import limit_resources
+limit_resources(int(sys.argv[1]), 256 << 20)
 kept, files = 0, []
 for place in (os.environ["TMPDIR"], *sys.argv[2:]):
     for number in range(3):
@@ -243,7 +243,7 @@ def test_all_files_that_a_decoder_writes_together_hold_nothing(
         assert child.read(100) == b"0\n" and child.end() == (0, None)
     for left in Path("/dev/shm").glob(f"{child._process.pid}-*") if Path("/dev/shm").is_dir() else ():
         left.unlink()
-    assert landlock == (not list(folder.iterdir())) or "landlock" in not_confined()
+    assert landlock == (not list(folder.iterdir())) or "landlock" in find_missing_protections()
 
 
 def test_it_does_not_get_the_secrets_that_stand_in_the_environment(
@@ -278,7 +278,7 @@ def test_a_decoder_that_wants_more_than_its_file_is_worth_is_one_line(
     )
     file.write_bytes(b"")
     with pytest.raises(PlifError, match=reason) as said:
-        list(events_of(program, file, Losses()))
+        list(read_decoded_events(program, file, Losses()))
     assert str(said.value).startswith(str(file)) and "\n" not in str(said.value)
 
 
@@ -293,12 +293,12 @@ def test_info_says_what_a_reader_lacks_here(lacks: dict[str, str]) -> None:
 
 WITHOUT = """
 import json
-from runtime.formats.child.children import not_confined
-from runtime.formats.child.sandbox import Rights, confine_calls
+from runtime.formats.child.children import find_missing_protections
+from runtime.formats.child.sandbox import Rights, apply_seccomp
 import ctypes
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
-confine_calls(Rights(None, network=True, processes=True, owners=True))
-print(json.dumps(not_confined()))
+apply_seccomp(Rights(None, network=True, processes=True, owners=True))
+print(json.dumps(find_missing_protections()))
 """
 
 

@@ -340,8 +340,8 @@ def test_the_time_for_which_a_child_waits_for_us_does_not_count(
         while waiting[0] < 60_000:
             fcntl.ioctl(ahead._pipe, termios.FIONREAD, waiting)
             time.sleep(0.01)
-        left_s = ahead._left_s
+        left_s = ahead._remaining_s
         time.sleep(0.3)
         assert len(ahead.read(60_000)) == 60_000
-        assert left_s - ahead._left_s <= 2 * children.SLICE_S
+        assert left_s - ahead._remaining_s <= 2 * children.SLICE_S
         assert len(ahead.read(1 << 21)) == (1 << 20) - 60_000 and ahead.end() == (0, None)

@@ -17,8 +17,8 @@ from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
 from runtime.core.events import open_source
 from runtime.core.events.frame import Frame
-from runtime.observers.calibrate.labels import FalseLabels, Outputs, false_labels, poisson_interval, say
-from runtime.observers.calibrate.rules import all_of
+from runtime.observers.calibrate.labels import FalseLabels, FeedOutputs, decide_labels, false_labels, poisson_interval
+from runtime.observers.calibrate.rules import expand_specs
 from tests.conftest import REPOSITORY
 
 
@@ -31,8 +31,8 @@ def test_the_interval_of_a_count_is_nearly_the_exact_one(n: int, low: float, hig
 
 
 def test_a_source_may_count() -> None:
-    assert list(all_of(["sim:x?seed={3..5}&seconds=1"])) == [f"sim:x?seed={n}&seconds=1" for n in (3, 4, 5)]
-    assert list(all_of(["a.aedat"])) == ["a.aedat"]
+    assert list(expand_specs(["sim:x?seed={3..5}&seconds=1"])) == [f"sim:x?seed={n}&seconds=1" for n in (3, 4, 5)]
+    assert list(expand_specs(["a.aedat"])) == ["a.aedat"]
 
 
 def frames_of(steps: int) -> list[Frame]:
@@ -54,7 +54,7 @@ def test_decisions_are_those_of_a_stream(digits_onnx: Path, rule: str, reset: st
     model, framing, source = runtime.load(digits_onnx), "duration:5ms", "sim:digits?seed=3&seconds=2"
     seen = decide.see(model, framing, open_source(source), None, reset, decide.stepping(rule, reset))
     said, names = list(model.stream(source, framing=framing, decide=rule, reset=reset)), [*model.classes, "idle", None]
-    found = say(model, rule, reset, seen.steps)
+    found = decide_labels(model, rule, reset, seen.steps)
     assert [names[i] for i in found.firm] == [d.label or ("idle" if d.why == "idle" else None) for d in said]
     assert [None if i < 0 else names[i] for i in found.soft] == [d.soft for d in said] and len(said) > 300
     assert any(d.why == "idle" for d in said) or "idle=12" not in rule
@@ -86,7 +86,7 @@ def test_what_is_measured_is_what_was_said(digits_onnx: Path) -> None:
     truth = [(1000 * a, 1000 * b, name) for a, b, name in ((200, 600, "1"), (1200, 1600, "2"), (2200, 2600, "3"))]
     truth.append((3_200_000, 3_400_000, "other"))
     model = runtime.load(digits_onnx)
-    steps = decide.Seen(Outputs(frames_of(len(said)), y), truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
+    steps = decide.Seen(FeedOutputs(frames_of(len(said)), y), truth, [240_000, 1_240_000, 2_200_000, 3_200_000])
     found = decide.measure(model, "kofn:1/1,release=1", "never", [steps], [[steps, steps]])
     assert (found["gestures"], found["right"], found["never"], found["accuracy"]) == (3, 1, 1, 0.3333)
     assert found["accuracy_95"] == pytest.approx([0.0615, 0.7923], abs=1e-4)

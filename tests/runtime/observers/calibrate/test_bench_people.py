@@ -18,7 +18,7 @@ from plif_train.core.network.presets import build
 from plif_train.hooks.mixed_windows.variation import Clip
 from runtime.core.events.frame import Frame
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.observers.calibrate.labels import Outputs
+from runtime.observers.calibrate.labels import FeedOutputs
 from runtime.observers.calibrate.rules import Gesture
 from tests.conftest import REPOSITORY
 
@@ -43,11 +43,11 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_shown_longest_is_the_answer_whatever_it_began_with() -> None:
     ends_us = (20_000, 40_000, 60_000, 80_000)
     frames = [Frame(np.zeros(0, np.float32), end - 20_000, end, 1) for end in ends_us]
-    steps = Outputs(frames, np.zeros((4, 1, 11)))
+    steps = FeedOutputs(frames, np.zeros((4, 1, 11)))
     assert answer_of(np.array([3, 5, 5, -1]), steps) == 5
     assert answer_of(np.array([-1, -1, 2, -1]), steps) == 2
     assert answer_of(np.array([-1, -1, -1, -1]), steps) is None
-    assert answer_of(np.zeros(0, np.int64), Outputs([], np.zeros(0))) is None
+    assert answer_of(np.zeros(0, np.int64), FeedOutputs([], np.zeros(0))) is None
 
 
 def test_each_change_says_which_class_is_right_or_that_none_is() -> None:
@@ -86,10 +86,10 @@ def test_who_says_nothing_is_right_where_nothing_moves_and_never_false(silent: P
     assert [rights[f"drawn, {name}"] for name in OF_BOTH] == [[False]] * len(OF_BOTH)
 
 
-def steps(one: int, count: int) -> Outputs:
+def steps(one: int, count: int) -> FeedOutputs:
     """So many steps in which all vote for one class."""
     frames = [Frame(np.zeros(0, np.float32), i * 20_000, (i + 1) * 20_000, 9) for i in range(count)]
-    return Outputs(frames, np.repeat(np.eye(11, dtype=np.float32)[one][None, None], count, 0))
+    return FeedOutputs(frames, np.repeat(np.eye(11, dtype=np.float32)[one][None, None], count, 0))
 
 
 def test_of_a_near_forearm_the_same_movement_counts_whose_ever_it_is(silent: Path) -> None:
@@ -107,7 +107,7 @@ def test_of_a_near_forearm_the_same_movement_counts_whose_ever_it_is(silent: Pat
 def test_people_before_a_gesture_hold_back_who_remembers_them(silent: Path) -> None:
     judged, people = Judged(str(silent), None), steps(10, 200)
     judged.cases = [("drawn, cut", steps(4, 15), 4), ("drawn, left", steps(4, 15), 4)]
-    judged.after = [("drawn, near", Gesture(steps(4, 15), 4, 0).after(people))]
+    judged.after = [("drawn, near", Gesture(steps(4, 15), 4, 0).prepend(people))]
     for rule, right in (("leak:20ms,margin=0.2", True), ("leak:1s,margin=0.2", False)):
         assert judged.rights(rule) == {"drawn, cut": [True], "drawn, left": [True]}
         assert judged.after_people(rule) == {"drawn, near, after people": [right]}
@@ -119,9 +119,9 @@ def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(
     judged, whole = Judged(str(silent), None), {"near": OF_CLIPS["whole"]}
     events = next(changed("drawn", CLIP, "right_hand_wave", SIZE, whole)).events
     judged.people = {"moves": [Seen(judged.step(events, SIZE), [], [])]}
-    people, stepped = judged.people["moves"][0].steps, list[Outputs | None]()
+    people, stepped = judged.people["moves"][0].steps, list[FeedOutputs | None]()
 
-    def spied(events: np.ndarray, size: tuple[int, int], before: Outputs | None = None) -> Outputs:
+    def spied(events: np.ndarray, size: tuple[int, int], before: FeedOutputs | None = None) -> FeedOutputs:
         stepped.append(before)
         return Judged.step(judged, events, size, before)
 

@@ -22,16 +22,16 @@ from runtime.core.events.framing import Framing
 from runtime.core.model.card import check_model_card, read_card
 from runtime.core.stream.options import LIVE_RULES
 from runtime.observers.calibrate import rules as calibrate
-from runtime.observers.calibrate.exits import require_room
-from runtime.observers.calibrate.labels import Outputs, hear, say, step_all
+from runtime.observers.calibrate.exits import check_writable
+from runtime.observers.calibrate.labels import FeedOutputs, decide_labels, run_feed, score_gesture
 from runtime.observers.calibrate.rules import (
     CONTEXT_US,
     Gesture,
-    Tried,
-    _Trial,
+    RuleScore,
+    _RuleSearch,
     calibrate_decide,
-    cheapest,
-    every_frame,
+    choose_margins,
+    iterate_frames,
 )
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle
@@ -153,7 +153,7 @@ def test_what_cannot_be_read_or_written_is_said_before_minutes_are_spent(folder:
             calibrate_decide(model, "digits:9", 60, [FEED, wrong], progress=lambda n, _: done.append(n))
     for place in (tmp_path, tmp_path / "no" / "new.onnx"):
         with pytest.raises(PlifError, match=r"expected a place for a file|no folder .*no to write it into"):
-            require_room(folder / "m.onnx", place, "decide")
+            check_writable(folder / "m.onnx", place, "decide")
     assert not done
 
 
@@ -167,17 +167,19 @@ def test_a_gesture_comes_out_of_what_was_before_it(folder: Path) -> None:
     """Of two seconds without a gesture the last comes before it, on end: a rule that remembers that second is late."""
     model, votes = runtime.load(folder / "m.onnx"), np.eye(10, dtype=np.float32)
 
-    def steps(first_us: int, count: int, one: int) -> Outputs:
+    def steps(first_us: int, count: int, one: int) -> FeedOutputs:
         frames = [Frame(np.zeros(0), first_us + i * 20_000, first_us + (i + 1) * 20_000, 9) for i in range(count)]
-        return Outputs(frames, np.repeat(votes[one][None, None], count, 0))
+        return FeedOutputs(frames, np.repeat(votes[one][None, None], count, 0))
 
     before, fresh = steps(7_000_000, 100, 3), Gesture(steps(40_000, 40, 5), 5, 40_000)
-    late = fresh.after(before)
+    late = fresh.prepend(before)
     ends = [frame.t_end_us for frame in late.steps.frames]
     assert len(ends) == CONTEXT_US // 20_000 + 40 == len(late.steps.y) and set(np.diff(ends)) == {20_000}
     assert before.frames[-1].t_end_us == 9_000_000 and late.since_us == 40_000 == ends[49]
     heard = [
-        hear(say(model, rule, "never", one.steps).firm, one.steps.frames, (40_000, 840_000), 40_000, 5).onset_ms
+        score_gesture(
+            decide_labels(model, rule, "never", one.steps).firm, one.steps.frames, (40_000, 840_000), 40_000, 5
+        ).onset_ms
         for rule in ("leak:50ms,margin=0.2", "leak:400ms,margin=0.2")
         for one in (fresh, late)
     ]
@@ -190,20 +192,22 @@ def test_a_network_goes_on_from_where_a_negative_ended(folder: Path, monkeypatch
 
     def frames() -> list[Frame]:
         return list(
-            every_frame(Framer(Framing.parse("duration:30ms"), model.input_shape, (34, 34), None, "identity"), events)
+            iterate_frames(
+                Framer(Framing.parse("duration:30ms"), model.input_shape, (34, 34), None, "identity"), events
+            )
         )
 
-    whole, first = step_all(model, frames()), step_all(model, frames()[:20])
-    rest, anew = (step_all(model, frames()[20:], before=before) for before in (first, None))
+    whole, first = run_feed(model, frames()), run_feed(model, frames()[:20])
+    rest, anew = (run_feed(model, frames()[20:], before=before) for before in (first, None))
     assert np.array_equal(np.concatenate([first.y, rest.y]), whole.y) and not np.array_equal(rest.y, anew.y)
 
-    seen: list[tuple[Outputs, Outputs | None]] = []
+    seen: list[tuple[FeedOutputs, FeedOutputs | None]] = []
 
-    def spied(*args: Any, before: Outputs | None = None) -> Outputs:
-        seen.append((step_all(*args, before=before), before))
+    def spied(*args: Any, before: FeedOutputs | None = None) -> FeedOutputs:
+        seen.append((run_feed(*args, before=before), before))
         return seen[-1][0]
 
-    monkeypatch.setattr(calibrate, "step_all", spied)
+    monkeypatch.setattr(calibrate, "run_feed", spied)
     calibrate_decide(model, "digits:4", 2000, [str(folder / "noise")])
     negatives = [outputs for outputs, _ in seen[:3]]
     assert [before for _, before in seen] == [None] * 3 + [negatives[i % 3] for i in range(4)]
@@ -211,24 +215,28 @@ def test_a_network_goes_on_from_where_a_negative_ended(folder: Path, monkeypatch
 
 def test_a_rule_whose_label_comes_and_goes_comes_last_however_few_it_misses() -> None:
     none, few = np.zeros(3, np.int64), np.array([0, 4, 1])
-    steady = Tried("", none, few, [300.0, 400.0, 80.0], [0, 0, 3])
-    assert steady.cost < Tried("", none, few, [300.0, 400.0, 90.0], [0, 0, 0]).cost
-    assert steady.cost < Tried("", none, none, [20.0, 20.0, 20.0], [2, 0, 2]).cost < Tried("", none, few, [], []).cost
+    steady = RuleScore("", none, few, [300.0, 400.0, 80.0], [0, 0, 3])
+    assert steady.cost < RuleScore("", none, few, [300.0, 400.0, 90.0], [0, 0, 0]).cost
+    assert (
+        steady.cost
+        < RuleScore("", none, none, [20.0, 20.0, 20.0], [2, 0, 2]).cost
+        < RuleScore("", none, few, [], []).cost
+    )
 
 
 def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
     """Two false labels are allowed: they go to the classes where a smaller margin finds most."""
     missed = np.array([[0, 0, 0], [2, 9, 5], [3, 10, 9]])
     false = np.array([[2, 1, 4], [1, 1, 1], [0, 0, 0]])
-    assert cheapest(missed, false, 2) == [2, 0, 1]
-    assert cheapest(missed, false, 0) == [2, 2, 2]
-    assert cheapest(missed, false, 9) == [0, 0, 0]
-    assert cheapest(missed, false + 1, 2) == []
+    assert choose_margins(missed, false, 2) == [2, 0, 1]
+    assert choose_margins(missed, false, 0) == [2, 2, 2]
+    assert choose_margins(missed, false, 9) == [0, 0, 0]
+    assert choose_margins(missed, false + 1, 2) == []
 
 
 def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
     frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(9000)]
-    without = Outputs(frames, np.zeros((9000, 1, 10), np.float32))
-    trial = _Trial(runtime.load(folder / "m.onnx"), [], [without], 300)
-    many = Tried("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
-    assert 0 < trial.most < 70 and trial._margins("leak:50ms", [many], many) is None
+    without = FeedOutputs(frames, np.zeros((9000, 1, 10), np.float32))
+    trial = _RuleSearch(runtime.load(folder / "m.onnx"), [], [without], 300)
+    many = RuleScore("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
+    assert 0 < trial.max_false < 70 and trial._class_margins("leak:50ms", [many], many) is None

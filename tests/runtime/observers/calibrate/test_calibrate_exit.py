@@ -15,7 +15,7 @@ from runtime.core.cli.main import run
 from runtime.core.data.dataset import EventSet
 from runtime.core.events import write_nmnist
 from runtime.core.measure.evaluate.evaluation import evaluate
-from runtime.core.measure.evaluate.samples import SplitOf
+from runtime.core.measure.evaluate.samples import DatasetSplit
 from runtime.core.model.card import read_card
 from runtime.observers.calibrate import CalibrationOptions
 from runtime.observers.calibrate.exits import calibrate_exit, write_exit
@@ -58,7 +58,7 @@ def test_libplif_ends_a_recording_where_the_file_says_so_as_a_stream_does(shippe
     without = [{k: v for k, v in read_card(path).items() if k not in ("exit", "digest")} for path in (plain, early)]
     assert without[0] == without[1]
     assert run(["verify", str(early), "--against", str(REPOSITORY / "models" / "nmnist-digits.pt")]) == 0
-    dataset = SplitOf(DIGITS, "test").open(runtime.load(plain))
+    dataset = DatasetSplit(DIGITS, "test").open(runtime.load(plain))
     assert isinstance(dataset, EventSet)
     write_nmnist(tmp_path / "a.bin", dataset.recording(0)[0])
     read, handle = CRecording(tmp_path / "a.bin"), Handle(early)

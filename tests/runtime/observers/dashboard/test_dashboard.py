@@ -27,9 +27,9 @@ from runtime.core.events.framer import UPRIGHT
 from runtime.core.stream.decide import Decision
 from runtime.core.stream.observe import Observer
 from runtime.core.stream.run import Run
-from runtime.native.rules import view_of
+from runtime.native.rules import make_view_tables
 from runtime.observers.dashboard.access import Access
-from runtime.observers.dashboard.board import POINTS, SMOOTH_US, Answers, Board, as_seen
+from runtime.observers.dashboard.board import POINTS, SMOOTH_US, Answers, Board, rotate_to_camera
 from runtime.observers.dashboard.dashboard import EXAMPLES, Dashboard
 from tests.live import until
 
@@ -420,9 +420,17 @@ def test_a_port_that_is_taken_is_one_line() -> None:
 
 def test_on_the_network_an_address_in_numbers_or_a_known_name_is_needed() -> None:
     access = Access("0.0.0.0", "t", ["camera7.example"])
-    assert access.host_ok("192.168.1.20:8080") and access.host_ok("Camera7.example:443") and access.host_ok("localhost")
-    assert access.host_ok(f"{socket.gethostname()}:8080")
-    assert not access.host_ok("attacker.example") and not access.host_ok("0.0.0.0:8080") and not access.host_ok(None)
+    assert (
+        access.is_known_host("192.168.1.20:8080")
+        and access.is_known_host("Camera7.example:443")
+        and access.is_known_host("localhost")
+    )
+    assert access.is_known_host(f"{socket.gethostname()}:8080")
+    assert (
+        not access.is_known_host("attacker.example")
+        and not access.is_known_host("0.0.0.0:8080")
+        and not access.is_known_host(None)
+    )
 
 
 def test_listening_on_the_network_says_so_and_loopback_does_not() -> None:
@@ -452,10 +460,10 @@ def test_the_picture_shows_the_world_as_the_camera_saw_it(orientation: str, upri
     side = 8
     framing = Framing.parse(f"duration:10ms,orientation={orientation}")
     frame = np.zeros((2, side, side), np.float32)
-    of_x, of_y, of_p = view_of(str(framing), frame.shape, (side, side), UPRIGHT.index(upright))
+    of_x, of_y, of_p = make_view_tables(str(framing), frame.shape, (side, side), UPRIGHT.index(upright))
     frame.reshape(-1)[of_x[1] + of_y[2] + of_p[1]] = 1
     x, y = (6, 5) if upright == "rotate180" else (1, 5) if upright == "flip_y" else (1, 2)
-    channel, row, column = np.argwhere(as_seen(frame, orientation, upright))[0]
+    channel, row, column = np.argwhere(rotate_to_camera(frame, orientation, upright))[0]
     assert (channel, row, column) == (1, y, x)
 
 
@@ -465,8 +473,8 @@ def test_an_hour_at_full_speed_keeps_the_board_small() -> None:
     )
     frame = Frame(np.ones((2, 4, 4), np.float32), 0, 1000, 32)
     for step in range(20_000):
-        board.step(frame, np.array([0.1, 0.2, 0.0]), {"conv1": 0.1})
-        board.decided(Decision(1000 * step, step, "a", 0, 0.1, [1, 2, 0], 0.1))
+        board.add_step(frame, np.array([0.1, 0.2, 0.0]), {"conv1": 0.1})
+        board.add_decision(Decision(1000 * step, step, "a", 0, 0.1, [1, 2, 0], 0.1))
     assert len(board._points) <= POINTS
     assert len(board.message(0, "x", None)) < 200_000
 

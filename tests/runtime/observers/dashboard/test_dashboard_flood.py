@@ -24,7 +24,7 @@ import pytest
 import runtime
 from runtime.core.api import Model
 from runtime.core.events import events_sha256, open_source
-from runtime.observers.dashboard.door import ACCEPTS, TICK_S, Troubles, budget
+from runtime.observers.dashboard.door import ACCEPTS, TICK_S, RateLimitedLog, connection_limit
 from tests.conftest import REPOSITORY, interruptible
 from tests.flood import HALF, QUESTION, Flood, alive
 from tests.live import balanced, until
@@ -153,7 +153,7 @@ def test_no_more_connections_than_the_budget_are_held_and_the_oldest_go(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.observers.dashboard.door.REQUEST_S", 1000.0)  # time cuts nobody off
-    most = live.dashboard._server._door.most
+    most = live.dashboard._server._limiter.limit
     with contextlib.ExitStack() as held:
         ones = [
             held.enter_context(socket.create_connection(("127.0.0.1", live.dashboard.port))) for _ in range(most + 20)
@@ -164,7 +164,7 @@ def test_no_more_connections_than_the_budget_are_held_and_the_oldest_go(
 
 def test_connections_are_accepted_a_few_at_a_time(live: Live) -> None:
     """So that a flood takes little of the time of the stream, which shares its interpreter."""
-    door = live.dashboard._server._door
+    door = live.dashboard._server._limiter
     real, accepted_s = door._socket, []
 
     class Timed:
@@ -245,7 +245,7 @@ def test_a_page_that_never_reads_is_closed_and_gives_its_place_back(
         with contextlib.suppress(OSError):
             for _ in range(10_000):
                 page.sendall(QUESTION)
-        until(lambda: not server._clients and not server._door._guests)
+        until(lambda: not server._clients and not server._limiter._connections)
     with live.feed() as feed:
         assert message(feed)[0]["state"] == "running"
 
@@ -253,7 +253,7 @@ def test_a_page_that_never_reads_is_closed_and_gives_its_place_back(
 def test_troubles_are_said_once_a_minute_with_their_number() -> None:
     said: list[str] = []
     now_s = 100.0
-    troubles = Troubles(said.append, lambda: now_s)
+    troubles = RateLimitedLog(said.append, lambda: now_s)
     for _ in range(1000):
         troubles.add("no files")
     assert said == ["no files"]
@@ -264,7 +264,7 @@ def test_troubles_are_said_once_a_minute_with_their_number() -> None:
 
 def test_where_there_are_no_files_left_the_server_waits_and_comes_back(live: Live) -> None:
     """EMFILE: one line, no loop that spins, and the connection that waits meanwhile is answered in the end."""
-    door = live.dashboard._server._door
+    door = live.dashboard._server._limiter
     real, failed = door._socket, []
 
     class NoFiles:
@@ -288,4 +288,4 @@ def test_where_there_are_no_files_left_the_server_waits_and_comes_back(live: Liv
 
 @pytest.mark.parametrize(("files", "connections"), ((1024, 64), (256, 32), (100_000, 64), (40, 5), (8, 4)))
 def test_the_dashboard_takes_an_eighth_of_the_files_at_most(files: int, connections: int) -> None:
-    assert budget(files) == connections
+    assert connection_limit(files) == connections

@@ -166,17 +166,22 @@ def test_a_histogram_counts_what_lies_below_each_bound() -> None:
     times = Latencies()
     for ms in (0.05, 0.3, 0.3, 7, 99, 50_000):
         times.add(ms)
-    assert times.below((0.1, 0.25, 0.5, 10, 100, 10_000)) == [1, 1, 3, 4, 5, 5] and times.total_ms == pytest.approx(
-        50106.65
-    )
+    assert times.count_below((0.1, 0.25, 0.5, 10, 100, 10_000)) == [
+        1,
+        1,
+        3,
+        4,
+        5,
+        5,
+    ] and times.total_ms == pytest.approx(50106.65)
 
 
 def test_a_histogram_of_prometheus_is_in_seconds() -> None:
-    from runtime.observers.dashboard.metrics import BOUNDS_MS, histogram
+    from runtime.observers.dashboard.metrics import BOUNDS_MS, histogram_samples
 
     times = Latencies()
     times.add(1.5)
-    samples = dict(histogram("h", "s", times))
+    samples = dict(histogram_samples("h", "s", times))
     assert samples.pop('h_sum{source="s"}') == pytest.approx(0.0015) and samples.pop('h_count{source="s"}') == 1
     bounds = [float(name.partition('le="')[2].rstrip('"}')) for name in samples]
     assert bounds == [*(bound / 1000 for bound in BOUNDS_MS), float("inf")]
@@ -184,9 +189,9 @@ def test_a_histogram_of_prometheus_is_in_seconds() -> None:
 
 
 def test_names_of_labels_are_escaped_in_metrics() -> None:
-    from runtime.observers.dashboard.metrics import sample
+    from runtime.observers.dashboard.metrics import format_sample
 
-    assert sample("a", b='say "\\n"\n') == 'a{b="say \\"\\\\n\\"\\n"}'
+    assert format_sample("a", b='say "\\n"\n') == 'a{b="say \\"\\\\n\\"\\n"}'
 
 
 def test_the_changes_of_the_answer_can_be_saved_and_need_the_token(pushed: Pushed) -> None:
@@ -279,14 +284,14 @@ def test_two_dashboards_on_one_port_each_keep_their_token(monkeypatch: pytest.Mo
 def test_no_half_of_a_token_is_left_where_it_could_not_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from runtime.observers.dashboard.access import keep_token
+    from runtime.observers.dashboard.access import write_token
 
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # as a full disk: a file can be made, not written
     try:
         with pytest.raises(PlifError, match="File too large"):
-            keep_token("A-given_token-0123456789-abc", 1)
+            write_token("A-given_token-0123456789-abc", 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from runtime.core.engines.model import EngineChoice
 from runtime.core.stream.observe import Observer
 from runtime.engines import tuner
 from runtime.observers import doubt as of_engines
-from runtime.observers.doubt import CALLS, Doubt
+from runtime.observers.doubt import CALLS, SlowEngineDetector
 from tests.networks import firing
 
 pytestmark = [
@@ -37,12 +37,12 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The file of a measurement, which this process keeps, too."""
     file = tmp_path / "kept.json"
     file.write_text("{}")
-    monkeypatch.setattr(tuner, "kept", {"key": tuner.Found("event", "measured now", MEASURED, "key", file)})
+    monkeypatch.setattr(tuner, "choices", {"key": tuner.TuningResult("event", "measured now", MEASURED, "key", file)})
     yield file
 
 
-def doubting(rows: int, said: list[str]) -> Doubt:
-    found = Doubt(EngineChoice("event", "auto", "", MEASURED, "key"))
+def doubting(rows: int, said: list[str]) -> SlowEngineDetector:
+    found = SlowEngineDetector(EngineChoice("event", "auto", "", MEASURED, "key"))
     found.on_start(SimpleNamespace(session=SimpleNamespace(streams=rows), source=SimpleNamespace(say=said.append)))  # type: ignore[arg-type]
     return found
 
@@ -58,7 +58,7 @@ def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(kept: P
         doubt.on_step(ms)
     assert not said and kept.exists(), "two rows may take twice as long, and what was fast long ago counts for nothing"
     doubt.on_step(6.1)
-    assert len(said) == 1 and not kept.exists() and not tuner.kept
+    assert len(said) == 1 and not kept.exists() and not tuner.choices
     assert "the 2 ms for which engine event was chosen: the next start measures again" in said[0]
     for _ in range(2 * CALLS):
         doubt.on_step(6.1)
@@ -71,7 +71,7 @@ def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
     monkeypatch.setattr(of_engines, "CALLS", 20)
     monkeypatch.setitem(MEASURED, "event", {"active": 1e-6, "silent": 5e-7})  # faster than any step can be
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
-    monkeypatch.setattr("runtime.engines.tuner.choice.tune", lambda *_, **__: tuner.kept["key"])
+    monkeypatch.setattr("runtime.engines.tuner.choice.tune", lambda *_, **__: tuner.choices["key"])
     export(firing(), tmp_path / "step.onnx")
     model, notes = runtime.load(tmp_path / "step.onnx"), Notes()
     list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))

@@ -14,7 +14,7 @@ import runtime
 from plif_export import export
 from runtime.core.base.errors import PlifError
 from runtime.observers.evaluation_report.activity import measure_activity
-from runtime.observers.evaluation_report.synops import fan_out
+from runtime.observers.evaluation_report.synops import count_fan_out
 from tests.networks import digits_network, firing, frames
 
 
@@ -79,7 +79,7 @@ def test_fan_out_is_what_the_layer_does_with_ones(layer: nn.Module, shape: tuple
     names = ("stride", "padding", "dilation", "groups", "output_padding")
     attrs = {} if linear else {key: getattr(layer, key) for key in names}
     record = {"op": type(layer).__name__.rstrip("12d"), "shape": list(y.shape[1:]), "attrs": attrs}
-    counted = (x.numpy() != 0).sum(0) * fan_out(record, shape, mask.numpy() != 0)
+    counted = (x.numpy() != 0).sum(0) * count_fan_out(record, shape, mask.numpy() != 0)
     assert counted.sum() == int(y.sum().item()) > 0
 
 

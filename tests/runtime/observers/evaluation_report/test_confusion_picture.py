@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from runtime.observers.evaluation_report.png import MOST_CLASSES, confusion_picture, png, text_pixels
+from runtime.observers.evaluation_report.png import MAX_CLASSES, draw_confusion_image, encode_png, render_text
 
 
 def places(dark: np.ndarray, text: str) -> list[tuple[int, int]]:
     """(row, column) of each place where a text stands, in characters' pixels."""
-    pixels = text_pixels(text)
+    pixels = render_text(text)
     same = (sliding_window_view(dark, pixels.shape) == pixels).all((2, 3))
     return [(int(y), int(x)) for y, x in np.argwhere(same)]
 
 
 def test_a_count_stands_in_the_row_of_its_class_and_the_column_of_the_answer() -> None:
-    image = confusion_picture(np.array([[3, 71], [5, 84]]), ["cat", "dog"], "pets")[::2, ::2]
+    image = draw_confusion_image(np.array([[3, 71], [5, 84]]), ["cat", "dog"], "pets")[::2, ::2]
     black, white = (image == 0).all(2), (image == 1).all(2)
     (few,), (five,) = places(black, "3"), places(black, "5")
     (most,), (right,) = places(white, "71"), places(white, "84")  # white on dark: more than half of their rows
@@ -30,15 +30,15 @@ def test_a_count_stands_in_the_row_of_its_class_and_the_column_of_the_answer() -
 
 
 def test_a_matrix_of_many_classes_fits_the_memory() -> None:
-    assert confusion_picture(np.eye(MOST_CLASSES + 1, dtype=int), [""] * (MOST_CLASSES + 1), "").size < 1e6
+    assert draw_confusion_image(np.eye(MAX_CLASSES + 1, dtype=int), [""] * (MAX_CLASSES + 1), "").size < 1e6
 
 
 def test_a_confusion_is_drawn_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    drawn = png(confusion_picture(np.array([[1, 0], [0, 1]]), ["a", "b"], "digits"))
+    drawn = encode_png(draw_confusion_image(np.array([[1, 0], [0, 1]]), ["a", "b"], "digits"))
     assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_names_that_are_no_text_are_drawn_all_the_same() -> None:
     names = ["\033[2J", "a\n", "=HYPERLINK(1)", "$x$", "\u202e", "\ud800", "", " ", "ü", 'a,"b"']
-    assert len(png(confusion_picture(np.eye(10, dtype=int), names, "$x$\033[2J\n"))) > 1000
+    assert len(encode_png(draw_confusion_image(np.eye(10, dtype=int), names, "$x$\033[2J\n"))) > 1000

@@ -13,9 +13,9 @@ from markdown_it import MarkdownIt
 
 from runtime.commands.bench.artifacts import Measurement
 from runtime.commands.bench.table import write_table
-from runtime.core.base.text import markdown, printable
+from runtime.core.base.text import escape_markdown, printable
 from runtime.core.measure.evaluate.evaluation import Evaluation
-from runtime.observers.evaluation_report.files import model_card
+from runtime.observers.evaluation_report.files import render_model_card
 from runtime.observers.evaluation_report.report import EvaluationReport
 
 HOSTILE = (
@@ -75,7 +75,7 @@ renderers = pytest.mark.parametrize("render", [common_mark, python_markdown])
 @renderers
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_of_others_is_one_cell_and_nothing_but_text(render: Callable[[str], str], text: str) -> None:
-    seen = Seen(render(f"# {markdown(text)}\n\n| a | b |\n|---|---|\n| {markdown(text)} | x |\n"))
+    seen = Seen(render(f"# {escape_markdown(text)}\n\n| a | b |\n|---|---|\n| {escape_markdown(text)} | x |\n"))
     assert [" ".join(cell.split()) for cell in seen.cells] == [" ".join(printable(text).split())] * 2 + ["x"]
     assert seen.tags <= ALLOWED - {"a", "code"} and not seen.links
 
@@ -88,7 +88,7 @@ def test_numbers_and_plain_names_stay_readable_in_the_file() -> None:
         "C(3), x/y = 'z'",
         "拍手",
     ):
-        assert markdown(text) == text
+        assert escape_markdown(text) == text
 
 
 @renderers
@@ -103,7 +103,7 @@ def test_the_model_card_of_a_stranger_shows_its_names_as_text(render: Callable[[
         "input": {"kind": "events", "shape": [2, 4, 4]}, "notation": evil, "framing": evil, "precision": evil,
         "provenance": {evil: evil},
     }  # fmt: skip
-    text = model_card(EvaluationReport(result, card, f"plif eval {evil}"))
+    text = render_model_card(EvaluationReport(result, card, f"plif eval {evil}"))
     assert all(line.isprintable() for line in text.split("\n"))
     head, body = text.removeprefix("---\n").split("\n---\n", 1)
     assert len(head.split("\n")) == 4

@@ -9,7 +9,7 @@ import pytest
 
 import runtime
 from runtime.core.measure.evaluate.judge import judge
-from runtime.observers.evaluation_report.charts import histogram, round_ticks
+from runtime.observers.evaluation_report.charts import choose_ticks, draw_histogram
 from runtime.observers.evaluation_report.files import write_report
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report
 from tests.browser import Browser, find_chromium
@@ -31,23 +31,23 @@ def results(digits_onnx: Path, nmnist: Path, tmp_path_factory: pytest.TempPathFa
     command = f"plif eval {digits_onnx} --data {data} --out '{out}'"
     judged = judge(model, data, limit=20, out=out, latex=True, command=command)
     assert judged.written[-1] == out / "latex" / "results.tex"
-    return out, make_report(model, judged.result, out, command=command)
+    return out, make_report(model, judged.evaluation, out, command=command)
 
 
 def named(report: EvaluationReport, classes: tuple[str, ...]) -> EvaluationReport:
     """The same with other names of classes."""
-    rows = [{**row, "class": name} for row, name in zip(report.result.per_class, classes, strict=True)]
-    return replace(report, result=replace(report.result, classes=list(classes), per_class=rows))  # type: ignore[arg-type]
+    rows = [{**row, "class": name} for row, name in zip(report.evaluation.per_class, classes, strict=True)]
+    return replace(report, evaluation=replace(report.evaluation, classes=list(classes), per_class=rows))  # type: ignore[arg-type]
 
 
 def test_a_logarithmic_axis_has_round_ticks() -> None:
-    assert round_ticks(0.63, 63) == [1, 2, 5, 10, 20, 50] and round_ticks(0.01, 100) == [0.01, 0.1, 1, 10, 100]
-    assert round_ticks(1.259, 3.981) == [1.5, 2, 2.5, 3, 3.5] and round_ticks(4.467, 6.31) == [4.5, 5, 5.5, 6]
+    assert choose_ticks(0.63, 63) == [1, 2, 5, 10, 20, 50] and choose_ticks(0.01, 100) == [0.01, 0.1, 1, 10, 100]
+    assert choose_ticks(1.259, 3.981) == [1.5, 2, 2.5, 3, 3.5] and choose_ticks(4.467, 6.31) == [4.5, 5, 5.5, 6]
     for low in (0.0123, 1.585, 4.467):
         for wide in (1.122, 1.6, 7, 500):
-            ticks = round_ticks(low, low * wide)
+            ticks = choose_ticks(low, low * wide)
             assert ticks and all(low <= tick <= low * wide and len(f"{tick:g}".strip("0.")) <= 3 for tick in ticks)
-    chart = histogram("times", "ms", "samples", [1.259, 1.585, 1.995, 2.512], [3, 1, 2])
+    chart = draw_histogram("times", "ms", "samples", [1.259, 1.585, 1.995, 2.512], [3, 1, 2])
     assert "1.585" not in chart and ">1.5<" in chart and ">2<" in chart
 
 

@@ -20,14 +20,14 @@ from runtime.core.events import write_nmnist
 from runtime.core.measure.evaluate.batches import Trace
 from runtime.core.measure.evaluate.evaluation import evaluate
 from runtime.core.measure.evaluate.predictions import Prediction
-from runtime.core.measure.evaluate.samples import SplitOf
+from runtime.core.measure.evaluate.samples import DatasetSplit
+from runtime.native.rules import compute_leads as leads
 from runtime.native.rules import exit_lead as needed
-from runtime.native.rules import leads_of as leads
 from runtime.observers.evaluation_report import curves
-from runtime.observers.evaluation_report.curves import exit_curve, first_at
-from runtime.observers.evaluation_report.png import png
+from runtime.observers.evaluation_report.curves import exit_curve, first_step
+from runtime.observers.evaluation_report.png import encode_png
 from runtime.observers.evaluation_report.report import make_report
-from runtime.observers.evaluation_report.trace import trace
+from runtime.observers.evaluation_report.trace import trace_samples
 from tests.conftest import REPOSITORY
 
 DIGITS = "digits:20"
@@ -108,7 +108,7 @@ def test_the_model_card_has_a_head_that_yaml_readers_read(report: Path) -> None:
 
 
 def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) -> None:
-    from runtime.observers.evaluation_report.page import page
+    from runtime.observers.evaluation_report.page import render_page
     from runtime.observers.evaluation_report.report import EvaluationReport
 
     model = runtime.load(shipped, "onnxruntime")
@@ -116,13 +116,15 @@ def test_names_of_others_cannot_leave_the_page(shipped: Path, tmp_path: Path) ->
     evil = "<img src=x onerror=alert(1)>\n\"'&"
     bad = replace(result, classes=[evil, *result.classes[1:]], data=evil, artifact={"path": evil, "bytes": 1})
     bad.per_class[0]["class"] = evil
-    text = page(EvaluationReport(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil))
+    text = render_page(
+        EvaluationReport(bad, {**model.card, "notation": evil, "provenance": {evil: evil}}, command=evil)
+    )
     assert "<img src=x" not in text and "&lt;img src=x" in text
 
 
 def test_curves_are_of_the_steps_that_evaluation_took_and_nothing_runs_again(shipped: Path, tmp_path: Path) -> None:
     model = runtime.load(shipped, "onnxruntime")
-    again = trace(model, SplitOf(DIGITS).open(model), range(20))
+    again = trace_samples(model, DatasetSplit(DIGITS).open(model), range(20))
     result = evaluate(model, DIGITS, out=tmp_path, batch=7)
     for found, expected in zip(result.traces, again, strict=True):
         assert (found.sample, found.truth) == (expected.sample, expected.truth)
@@ -137,10 +139,10 @@ def test_curves_are_of_the_steps_that_evaluation_took_and_nothing_runs_again(shi
 
 def test_an_early_exit_in_evaluation_is_the_one_of_the_curve_and_of_the_stream(shipped: Path, tmp_path: Path) -> None:
     model = runtime.load(shipped, "onnxruntime")
-    dataset = SplitOf(DIGITS).open(model)
-    traces = trace(model, dataset, range(20))
+    dataset = DatasetSplit(DIGITS).open(model)
+    traces = trace_samples(model, dataset, range(20))
     margin = 0.2
-    at = [first_at(leads(one.evidence), needed(margin, model.voters, model.T)) for one in traces]
+    at = [first_step(leads(one.evidence), needed(margin, model.voters, model.T)) for one in traces]
     found = evaluate(model, DIGITS, limit=20, exit_margin=margin, batch=7, out=tmp_path)
     rows = rows_of(tmp_path / "predictions.csv")
     assert [int(row["steps"]) for row in rows] == [t + 1 for t in at]
@@ -163,8 +165,8 @@ def test_curves_are_what_can_be_computed_by_hand() -> None:
         a_trace([[1, 0], [0, 2], [0, 3]], 1, [10, 10, 10]),  # wrong, right, right
         a_trace([[2, 0], [2, 0]], 0, [5, 25]),  # right at once
     ]
-    assert [row["correct"] for row in curves.by_steps(traces)] == [1, 2, 2]
-    events = {row["events"]: row["correct"] for row in curves.by_events(traces)}
+    assert [row["correct"] for row in curves.accuracy_by_steps(traces)] == [1, 2, 2]
+    events = {row["events"]: row["correct"] for row in curves.accuracy_by_events(traces)}
     assert events[4] == 0 and events[5] == 1 and events[19] == 1 and events[20] == 2 and events[30] == 2
     rows = {row["margin"]: row for row in exit_curve(traces, voters=4, T=3)}
     assert list(rows) == [pytest.approx(n / 12, rel=1e-5) for n in (1, 2, 4)]
@@ -177,17 +179,17 @@ def test_curves_are_what_can_be_computed_by_hand() -> None:
 def test_calibration_of_scores_by_hand() -> None:
     one = [Prediction(i, "", truth, scores) for i, (truth, scores) in enumerate(
         [(0, (0.9, 0.1)), (0, (0.9, 0.1)), (1, (0.9, 0.1)), (1, (0.1, 0.5))])]  # fmt: skip
-    rows, ece = curves.reliability(one)
+    rows, ece = curves.reliability_bins(one)
     assert [(row["samples"], row["accuracy"], row["score"]) for row in rows] == [
         (1, 1.0, 0.5), (3, pytest.approx(2 / 3), pytest.approx(0.9)),
     ]  # fmt: skip
     assert ece == pytest.approx(0.25 * 0.5 + 0.75 * (0.9 - 2 / 3))
-    assert curves.reliability([Prediction(0, "", 0, (3.0, -1.0))]) == ([], None)
+    assert curves.reliability_bins([Prediction(0, "", 0, (3.0, -1.0))]) == ([], None)
 
 
 def test_a_png_of_ours_is_a_png() -> None:
     image = np.random.default_rng(0).random((5, 7, 3))
-    data = png(image)
+    data = encode_png(image)
     at = data.index(b"IDAT")
     lines = np.frombuffer(zlib.decompress(data[at + 4 : data.index(b"IEND") - 8]), np.uint8).reshape(5, 1 + 3 * 7)
     assert (lines[:, 0] == 0).all() and np.abs(lines[:, 1:].reshape(5, 7, 3) / 255 - image).max() <= 0.5 / 255 + 1e-9

@@ -17,7 +17,7 @@ from plif_export import export
 from runtime.core.api import Model
 from runtime.engines import tuner
 from runtime.observers.evaluation_workers import choose as choosing
-from runtime.observers.evaluation_workers.choose import USUAL, choose
+from runtime.observers.evaluation_workers.choose import DEFAULT_BATCH, choose_batch
 from tests.networks import firing, frames
 
 NET = firing()
@@ -77,41 +77,45 @@ FLAT, STEEP = (lambda rows: 0.02), (lambda rows: 0.003 * rows**3)  # seconds of 
 
 def test_the_batch_is_larger_where_that_is_faster_and_one_where_it_is_not(artifact: Path) -> None:
     model = runtime.load(artifact, "onnxruntime")
-    assert choose(slowed(model, FLAT), Recordings([1] * 20), MANY, workers=1).batch == 16, "there are not 64"
-    found = choose(slowed(model, STEEP), Recordings([1] * 8), MANY, workers=1)
+    assert choose_batch(slowed(model, FLAT), Recordings([1] * 20), MANY, workers=1).batch == 16, "there are not 64"
+    found = choose_batch(slowed(model, STEEP), Recordings([1] * 8), MANY, workers=1)
     assert found.batch == 1 and found.seconds is not None and found.seconds > 0.003
 
 
 def test_recordings_that_are_not_equally_long_are_compared_by_their_frames(artifact: Path) -> None:
     """The first one alone takes 20 ms, four take 100; but these have 16 frames."""
     dataset = Recordings([1] + [5] * 7)
-    assert choose(slowed(runtime.load(artifact, "onnxruntime"), FLAT), dataset, MANY, workers=1).batch == 4
+    assert choose_batch(slowed(runtime.load(artifact, "onnxruntime"), FLAT), dataset, MANY, workers=1).batch == 4
 
 
 def test_what_is_given_is_kept_and_without_measuring_it_is_the_usual(
     artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, dataset = slowed(runtime.load(artifact, "onnxruntime"), FLAT), Recordings([3] * 20)
-    found = choose(model, dataset, MANY, batch=3, workers=2)
+    found = choose_batch(model, dataset, MANY, batch=3, workers=2)
     assert (found.batch, found.workers, found.seconds) == (3, 2, None)
-    found = choose(model, dataset, MANY, batch=3)
+    found = choose_batch(model, dataset, MANY, batch=3)
     assert found.batch == 3 and found.seconds is not None
     monkeypatch.setattr(choosing, "WORTH_S", 1e9)
-    assert choose(model, dataset, 20) == choosing.Choice(USUAL, 1), "it is done before measuring would pay"
+    assert choose_batch(model, dataset, 20) == choosing.BatchChoice(DEFAULT_BATCH, 1), (
+        "it is done before measuring would pay"
+    )
     monkeypatch.undo()
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
-    assert choose(model, dataset, MANY) == choosing.Choice(USUAL, 1)
+    assert choose_batch(model, dataset, MANY) == choosing.BatchChoice(DEFAULT_BATCH, 1)
 
 
 def test_the_event_engine_takes_batches_that_are_done_in_a_moment(artifact: Path) -> None:
-    found = choose(runtime.load(artifact, "event", threads=1), Recordings([3] * 20), MANY, workers=1)
-    assert 1 <= found.batch <= USUAL and found.seconds is not None
+    found = choose_batch(runtime.load(artifact, "event", threads=1), Recordings([3] * 20), MANY, workers=1)
+    assert 1 <= found.batch <= DEFAULT_BATCH and found.seconds is not None
 
 
 def test_workers_are_started_where_that_clearly_pays(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone 10 s against a second and 10 / 4 s; alone 1.5 s against 1.4 s, which nobody measured."""
-    monkeypatch.setattr(choosing, "cores", lambda: 4)
+    monkeypatch.setattr(choosing, "count_cores", lambda: 4)
     model = runtime.load(artifact, "onnxruntime")
-    assert choosing._workers(model, 10, 1, 1.0, 1.0) == 4 and choosing._workers(model, 3, 1, 0.5, 0.5) == 1
-    monkeypatch.setattr(choosing, "cores", lambda: 1)
-    assert choosing._workers(model, 10, 1, 1.0, 1.0) == 1
+    assert (
+        choosing._choose_workers(model, 10, 1, 1.0, 1.0) == 4 and choosing._choose_workers(model, 3, 1, 0.5, 0.5) == 1
+    )
+    monkeypatch.setattr(choosing, "count_cores", lambda: 1)
+    assert choosing._choose_workers(model, 10, 1, 1.0, 1.0) == 1

@@ -209,9 +209,9 @@ def test_what_filters_keep_goes_on_in_another_chain_and_is_refused_where_it_was_
     for at in (0, 300, 2500):  # before an event came, while hot pixels are learnt, and after it
         first, second = Filters(text, (W, H)), Filters(text, (W, H))
         first(events[:at])
-        second.kept = first.kept
+        second.snapshot = first.snapshot
         assert events_sha256(second(events[at:])[0]) == events_sha256(first(events[at:])[0])
-        assert (second.kept == first.kept).all() and second.notes == (first.notes if at < 2500 else [])
+        assert (second.snapshot == first.snapshot).all() and second.notes == (first.notes if at < 2500 else [])
 
 
 Change = tuple[str, int, bytes]
@@ -240,27 +240,27 @@ def test_what_no_filter_can_have_kept_is_refused_and_changes_nothing(change: Cha
     (tmp_path / "LIST").write_text("5,6\n")
     filters = Filters(f"refractory:1us,{text.replace('LIST', str(tmp_path / 'LIST'))}", (W, H))
     filters(noise(200))
-    before, first = filters.kept, 8 * W * H
+    before, first = filters.snapshot, 8 * W * H
     damaged = before.copy()
-    damaged[:first] = Filters("refractory:1us", (W, H)).kept  # that would be fine
+    damaged[:first] = Filters("refractory:1us", (W, H)).snapshot  # that would be fine
     damaged[first + at : first + at + len(content)] = np.frombuffer(content, np.uint8)
     with pytest.raises(PlifError, match="damaged"):
-        filters.kept = damaged
-    assert (filters.kept == before).all()
+        filters.snapshot = damaged
+    assert (filters.snapshot == before).all()
 
 
 def test_what_another_chain_kept_is_refused() -> None:
     filters = Filters("refractory:1ms", (W, H))
-    for other in (Filters("background:1ms", (W, H)).kept, Filters("swap", (W, H)).kept):
+    for other in (Filters("background:1ms", (W, H)).snapshot, Filters("swap", (W, H)).snapshot):
         with pytest.raises(PlifError, match=f"{len(other)} bytes of what they remember; expected {8 * W * H}"):
-            filters.kept = other
+            filters.snapshot = other
 
 
 def test_marks_say_what_passes_and_what_is_not_to_be_looked_at_stays_as_it_is() -> None:
     events = make_events(range(8), [4, 5, 70, 6, 70, 4, W, 19], [3, 3, 3, 3, 3, 3, 3, H], [True] * 8)
     marks = np.array([1, 0, 0, 2, 2, 1, 1, 1], np.uint8)
     filters, moved = Filters("refractory:5us,flip:x", (W, H)), events.copy()
-    assert library().plif_filters_apply(filters._at, moved.ctypes.data, len(moved), marks.ctypes.data) == 2
+    assert library().plif_filters_apply(filters._handle, moved.ctypes.data, len(moved), marks.ctypes.data) == 2
     assert marks.tolist() == [1, 0, 0, 2, 2, 1, 2, 2] and moved["x"][[0, 5]].tolist() == [15, 15]
     left = [1, 2, 3, 4, 6, 7]
     assert (moved[left] == events[left]).all()
@@ -274,12 +274,12 @@ def test_filters_begin_anew_with_another_recording(tmp_path: Path) -> None:
     filters = Filters(text, (W, H))
     first = filters(events)[0]
     assert filters.notes and len(filters(events)[0]) != len(first)
-    kept = filters.kept
-    library()["plif_filters_begin"](filters._at)
-    assert not filters.notes and (filters.kept == Filters(text, (W, H)).kept).all()
-    filters.kept = kept
+    kept = filters.snapshot
+    library()["plif_filters_begin"](filters._handle)
+    assert not filters.notes and (filters.snapshot == Filters(text, (W, H)).snapshot).all()
+    filters.snapshot = kept
     assert not filters.notes  # these pixels were found before
-    library()["plif_filters_begin"](filters._at)
+    library()["plif_filters_begin"](filters._handle)
     assert events_sha256(filters(events)[0]) == events_sha256(first) and filters.notes
 
 

@@ -58,14 +58,14 @@ def test_a_filter_of_ones_own_comes_before_those_of_plif() -> None:
     assert events_sha256(passed) == events_sha256(expected) and which is not None and kept is not None
     assert np.flatnonzero(which).tolist() == left[kept].tolist()
     assert filters.sensor == (15, 14) and filters.notes == ["every 3", "every None", *alone.notes] and alone.notes
-    assert (filters.kept == alone.kept).all()
+    assert (filters.snapshot == alone.snapshot).all()
 
 
 @pytest.mark.usefixtures("own")
 def test_a_filter_of_ones_own_may_stand_alone_and_let_all_pass() -> None:
     events = noise(100)
     filters = Filters("every", (W, H))
-    assert filters(events)[1] is not None and filters.sensor == (W - 1, H) and len(filters.kept) == 0
+    assert filters(events)[1] is not None and filters.sensor == (W - 1, H) and len(filters.snapshot) == 0
     passed, which = Filters("all,swap", (W, H))(events)
     assert which is None and (passed["p"] == ~events["p"]).all()
     assert Filters("every:1000000,all", (W, H))(events[:0])[1] is None
@@ -80,6 +80,6 @@ def test_a_filter_of_ones_own_after_one_of_plif_is_refused() -> None:
 
 
 def test_without_the_part_a_filter_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.core.stream.source_framer.hearing", lambda what: [])
+    monkeypatch.setattr("runtime.core.stream.source_framer.find_observers", lambda what: [])
     with pytest.raises(PlifError, match=r"--filter flip:x: no part here filters events"):
         SourceFramer(open_source("sim:digits?seed=1&seconds=1"), "duration:20ms", (2, 34, 34), filters="flip:x")

@@ -15,8 +15,8 @@ import runtime
 from runtime.core.base.version import __version__
 from runtime.core.cli.main import run
 from runtime.core.measure.evaluate.judge import judge
-from runtime.core.measure.metrics import Identity
-from runtime.observers.evaluation_report.drawings import line_charts
+from runtime.core.measure.metrics import ArtifactIdentity
+from runtime.observers.evaluation_report.drawings import make_line_charts
 from runtime.observers.evaluation_report.report import EvaluationReport, make_report
 from runtime.observers.latex.paper import FIGURES, SETS, write_latex
 from tests.latex import check_latex, compile_latex, has_latex
@@ -52,20 +52,20 @@ def results(digits_onnx: Path, nmnist: Path, tmp_path_factory: pytest.TempPathFa
     command = f"plif eval {digits_onnx} --data {data} --out '{out}'"
     judged = judge(model, data, limit=20, out=out, latex=True, command=command)
     assert judged.written[-1] == out / "latex" / "results.tex"
-    return out, make_report(model, judged.result, out, command=command)
+    return out, make_report(model, judged.evaluation, out, command=command)
 
 
 def named(report: EvaluationReport, classes: tuple[str, ...]) -> EvaluationReport:
     """The same with other names of classes."""
-    rows = [{**row, "class": name} for row, name in zip(report.result.per_class, classes, strict=True)]
-    return replace(report, result=replace(report.result, classes=list(classes), per_class=rows))  # type: ignore[arg-type]
+    rows = [{**row, "class": name} for row, name in zip(report.evaluation.per_class, classes, strict=True)]
+    return replace(report, evaluation=replace(report.evaluation, classes=list(classes), per_class=rows))  # type: ignore[arg-type]
 
 
 def test_a_paper_has_the_numbers_of_the_evaluation_and_cites_what_it_uses(
     results: tuple[Path, EvaluationReport],
 ) -> None:
     out, report = results
-    text, r = check_latex(out / "latex"), report.result
+    text, r = check_latex(out / "latex"), report.evaluation
     low, high = r.interval
     assert f"{100 * r.accuracy:.2f} & [{100 * low:.1f}, {100 * high:.1f}] & {r.correct} of 20" in text
     metrics = json.loads((out / "metrics.json").read_text())
@@ -76,9 +76,9 @@ def test_a_paper_has_the_numbers_of_the_evaluation_and_cites_what_it_uses(
     assert {"orchard2015nmnist", "wilson1927", "plif", "fang2021plif"} <= set(re.findall(r"\\cite\{(\w+)\}", text))
     keys = re.findall(r"^@\w+\{(\w+),$", (out / "latex" / "references.bib").read_text(), re.MULTILINE)
     assert set(SETS.values()) <= set(keys) and f"Version {__version__}," in (out / "latex/references.bib").read_text()
-    assert set(line_charts(report)) == {"accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration"}
+    assert set(make_line_charts(report)) == {"accuracy-by-steps", "accuracy-by-events", "early-exit", "calibration"}
     drawn = set(re.findall(r"includegraphics\{([\w-]+)\.pdf", text))
-    assert drawn == {*line_charts(report), "confusion", "latency"} and drawn <= set(FIGURES)
+    assert drawn == {*make_line_charts(report), "confusion", "latency"} and drawn <= set(FIGURES)
 
 
 def test_names_of_others_are_text_in_a_paper_and_nothing_of_an_older_one_stays(
@@ -87,9 +87,9 @@ def test_names_of_others_are_text_in_a_paper_and_nothing_of_an_older_one_stays(
     shutil.copytree(results[0] / "latex", tmp_path / "latex")
     (tmp_path / "latex" / "mine.tex").write_text("kept")
     bad = named(results[1], EVIL)
-    artifact: Identity = {"path": EVIL[0]}
-    result = replace(bad.result, artifact=artifact, data=EVIL[-1])
-    write_latex(replace(bad, result=result, exits=[], activity=None, times=([], [])), tmp_path)
+    artifact: ArtifactIdentity = {"path": EVIL[0]}
+    result = replace(bad.evaluation, artifact=artifact, data=EVIL[-1])
+    write_latex(replace(bad, evaluation=result, exits=[], activity=None, times=([], [])), tmp_path)
     text = check_latex(tmp_path / "latex")
     assert r"\textbackslash{}input\{/etc/passwd\}" in text and "U+624BU+52E2" in text and r"\L{}\'{o}d\'{z}" in text
     left = {path.name for path in (tmp_path / "latex").iterdir()}

@@ -18,9 +18,9 @@ from runtime.core.api import load
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset
 from runtime.core.events import write_nmnist
-from runtime.core.events.fit import UNLIKE, Fate, trained_on
+from runtime.core.events.fit import UNLIKE_TRAINING, EventOutcome, describe_training
 from runtime.core.model.card import read_card
-from runtime.observers.likeness import Fit
+from runtime.observers.likeness import DomainCheck
 from runtime.sources.push import PushSource
 from tests.conftest import REPOSITORY
 from tests.networks import firing
@@ -30,11 +30,13 @@ from tests.recordings import aedat2_bytes, some_events
 SHAPE = (2, 34, 34)
 SAID = {"samples": 9, "size": [34, 34], "rate": [6e3, 2e4], "polarity": [0.45, 0.55], "events_a_pixel": [0.2, 0.5]}
 CARD = {"input": {"kind": "events", "shape": list(SHAPE)}, "T": 10, "framing": "count:T=10", "trained_on": SAID}
-LIKE = Fate(4000, 4000, 0, (34, 34), "recording", 10, 0.5, 300_000)  # 0.35 events a pixel and frame, 13,333 a second
+LIKE = EventOutcome(
+    4000, 4000, 0, (34, 34), "recording", 10, 0.5, 300_000
+)  # 0.35 events a pixel and frame, 13,333 a second
 
 
 def why(card: dict[str, Any] = CARD, goes_on: bool = False, **changed: Any) -> list[str]:
-    return [*Fit(card).compare(replace(LIKE, **changed), goes_on)]
+    return [*DomainCheck(card).compare(replace(LIKE, **changed), goes_on)]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_what_is_far_is_said_with_what_was_expected_and_what_is_near_is_not(
 def test_nothing_is_said_that_is_not_known() -> None:
     assert why(duration_us=0, frames=0, polarity=None) == []
     bare = {key: value for key, value in CARD.items() if key != "trained_on"}
-    assert why(bare, sensor=(1280, 720), polarity=1.0) == [] and Fit(bare).to_dict()["fits"] is None
+    assert why(bare, sensor=(1280, 720), polarity=1.0) == [] and DomainCheck(bare).to_dict()["fits"] is None
     assert why({**bare, "sensor": [34, 34]}, sensor=(1280, 720)) == ["a sensor of 1280x720, not 34x34"]
     assert "smaller than the network's input" in why(bare, sensor=(20, 20), sensor_from="guess")[0]
     assert why({**CARD, "input": {"kind": "events", "shape": [1, 34, 34]}}, polarity=1.0) == []
@@ -95,20 +97,20 @@ def test_few_events_of_what_goes_on_may_be_followed_by_more_and_tell_no_polarity
 
 
 def test_a_set_is_unlike_only_where_more_than_one_in_twenty_of_its_recordings_are() -> None:
-    fit = Fit(CARD)
+    fit = DomainCheck(CARD)
     for i in range(20):
         fit.add(f"{i}.bin", LIKE if i else replace(LIKE, polarity=1.0))
     assert fit.line() is None and fit.to_dict()["fits"] is True and fit.far == 1
     fit.add("20.bin", replace(LIKE, polarity=1.0))
-    assert fit.line() == f"2 of 21 recordings are {UNLIKE}: 0.bin: 100 % ON, not 45 to 55"
+    assert fit.line() == f"2 of 21 recordings are {UNLIKE_TRAINING}: 0.bin: 100 % ON, not 45 to 55"
 
 
 def test_the_ranges_leave_out_the_rare_and_recordings_of_several_sensors_have_no_size() -> None:
     each = [replace(LIKE, polarity=i / 100) for i in range(101)]
-    found = trained_on(each, SHAPE)
+    found = describe_training(each, SHAPE)
     assert found["polarity"] == [0.05, 0.95] and found["size"] == [34, 34] and found["samples"] == 101
     assert found["rate"] == [13300.0, 13300.0]
-    assert trained_on([LIKE, replace(LIKE, sensor=(128, 128))], SHAPE)["size"] is None
+    assert describe_training([LIKE, replace(LIKE, sensor=(128, 128))], SHAPE)["size"] is None
 
 
 # --- the card ---------------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def test_training_writes_what_it_saw_and_the_same_recordings_fit(tmp_path: Path)
     card = read_card(tmp_path / "m.pt")
     said = card["trained_on"]
     assert (said["samples"], said["size"]) == (30, [34, 34]) and card["framing"] == "count:T=2,resize=sum"
-    dataset, fit = open_dataset(data, "train", framing="count:T=2", shape=SHAPE), Fit(card)
+    dataset, fit = open_dataset(data, "train", framing="count:T=2", shape=SHAPE), DomainCheck(card)
     each = [dataset.frames(i)[1] for i in range(len(dataset))]  # type: ignore[attr-defined]
     for one in each:
         fit.add("one", one)
@@ -215,14 +217,14 @@ def test_a_stream_says_it_once_as_a_warning_and_in_its_summary(
     for more in ((), ("--json",)):
         assert run(["stream", str(digits), place, *more]) == 0
         said = capsys.readouterr()
-        assert [line.startswith(f"plif: warning: {place}: ") for line in said.err.splitlines() if UNLIKE in line] == [
-            True
-        ]
-        assert UNLIKE not in said.out
+        assert [
+            line.startswith(f"plif: warning: {place}: ") for line in said.err.splitlines() if UNLIKE_TRAINING in line
+        ] == [True]
+        assert UNLIKE_TRAINING not in said.out
     fit = json.loads(said.out.splitlines()[-1])["summary"]["fit"]
     assert fit == {"fits": False, "recordings": 1, "far": 1, "first": place, "why": ["a sensor of 128x128, not 34x34"]}
     assert run(["stream", str(digits), str(SHIPPED / "nmnist.bin")]) == 0
-    assert UNLIKE not in capsys.readouterr().err
+    assert UNLIKE_TRAINING not in capsys.readouterr().err
 
 
 def test_predict_and_eval_say_it_once_for_all_recordings(
@@ -233,14 +235,14 @@ def test_predict_and_eval_say_it_once_for_all_recordings(
     for command in (("predict", str(tmp_path)), ("eval", "--data", f"folder:{tmp_path}")):
         assert run([command[0], str(digits), *command[1:], "--json", "--workers", "1"]) == 0
         said = capsys.readouterr()
-        assert said.err.count(UNLIKE) == 1 and "10 of 10 recordings are unlike" in said.err
+        assert said.err.count(UNLIKE_TRAINING) == 1 and "10 of 10 recordings are unlike" in said.err
         fit = json.loads(said.out)["fit"]
         assert (fit["fits"], fit["recordings"], fit["far"]) == (False, 10, 10) and "a sensor of 128x128" in fit["why"][
             0
         ]
     assert run(["eval", str(digits), "--data", "digits:20", "--json", "--workers", "1"]) == 0
     said = capsys.readouterr()
-    assert UNLIKE not in said.err and json.loads(said.out)["fit"]["fits"] is True
+    assert UNLIKE_TRAINING not in said.err and json.loads(said.out)["fit"]["fits"] is True
 
 
 def test_a_feed_is_judged_after_as_many_steps_as_a_sample_has_and_never_for_being_quiet(

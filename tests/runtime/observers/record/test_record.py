@@ -237,7 +237,7 @@ def test_however_long_a_stream_was_stopped_its_replay_takes_the_same_memory(mode
     assert second.events == second.x.sum() == ((t >= 903_000) & (t < 1_900_000)).sum() > 1000
     assert second.t_end_us - second.t_start_us == 997_000
     assert frames.account.dropped == (t < 900_000).sum() + ((t >= 901_000) & (t < 903_000)).sum()
-    assert frames.account.waiting == first.events + second.events + frames.framer.time.waiting
+    assert frames.account.waiting == first.events + second.events + frames.framer.time_state.waiting
 
 
 @pytest.mark.parametrize("step", ({"skipped": 10**30, "merged": 1}, {"skipped": 5, "merged": 10**30}))

@@ -32,7 +32,7 @@ class Camera(FedSource):
         self.begin(max_events)
         for packet in [*self.feed, None]:
             if packet is None:
-                yield from self.ticking(self.on, 20)
+                yield from self.wait_with_ticks(self.on, 20)
                 self.on.clear()
             else:
                 yield packet

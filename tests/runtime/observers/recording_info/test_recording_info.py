@@ -12,7 +12,7 @@ from plif_export import export
 from runtime.core.cli.main import run
 from runtime.core.events import make_events
 from runtime.core.model.card import read_card
-from runtime.observers.recording_info.describe import describe
+from runtime.observers.recording_info.describe import describe_recording
 from tests.conftest import REPOSITORY
 from tests.recorded import SHIPPED, unpack_clips
 from tests.recordings import aedat2_bytes, some_events
@@ -36,11 +36,11 @@ def test_what_fits_the_networks_that_ship_fits_and_another_camera_does_not(digit
     models, clips = REPOSITORY / "models", unpack_clips(tmp_path)
     for name in ("gesture.pt", "gesture-sim.pt"):
         for clip in sorted(clips.glob("*.bs2")):
-            fit = describe(str(clip), models / name).fit
+            fit = describe_recording(str(clip), models / name).fit
             assert fit is not None and fit["fits"] is True, (name, clip, fit["why"])
-    fit = describe(str(clip), models / "nmnist-digits.pt", sensor=(128, 128)).fit
+    fit = describe_recording(str(clip), models / "nmnist-digits.pt", sensor=(128, 128)).fit
     assert fit is not None and fit["fits"] is False and len(fit["why"]) == 2
-    fit = describe(str(SHIPPED / "nmnist.bin"), digits).fit
+    fit = describe_recording(str(SHIPPED / "nmnist.bin"), digits).fit
     assert fit is not None and fit["fits"] is True, fit["why"]
 
 
@@ -48,14 +48,14 @@ def test_info_says_what_a_recording_is(tmp_path: Path, capsys: pytest.CaptureFix
     t = np.arange(1000) * 1000
     events = make_events(t, np.full(1000, 20), np.full(1000, 10), np.arange(1000) % 4 == 0)
     (tmp_path / "a.aedat").write_bytes(aedat2_bytes(events))  # of which the format says: stored turned by 180 degrees
-    found = describe(str(tmp_path / "a.aedat"))
+    found = describe_recording(str(tmp_path / "a.aedat"))
     assert (found.format, found.sensor, found.sensor_from, found.events, found.events_lost) == (
         "aedat2", (128, 128), "recording", 1000, 0,
     )  # fmt: skip
     assert (found.duration_s, found.polarity, found.upright, found.fit) == (0.999, 0.25, "rotate180", None)
     assert found.rate == pytest.approx(1001, abs=1)
     (row,) = [i for i, line in enumerate(found.picture) if line.strip()]
-    stored = describe(str(tmp_path / "a.aedat"), up="top")
+    stored = describe_recording(str(tmp_path / "a.aedat"), up="top")
     (other,) = [i for i, line in enumerate(stored.picture) if line.strip()]
     assert len(found.picture) == 24 and row > 12 > other and stored.upright_from == "asked"
     assert run(["info", str(tmp_path / "a.aedat"), "--json"]) == 0

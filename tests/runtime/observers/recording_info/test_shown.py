@@ -11,7 +11,7 @@ import runtime
 from plif_export import export
 from runtime import native
 from runtime.core.cli.main import run
-from runtime.observers.recording_info.describe import describe
+from runtime.observers.recording_info.describe import describe_recording
 from tests.larger import BINARY, LARGE, SMALL, events_of_camera, saved, streamed, written
 from tests.recordings import csv_bytes
 
@@ -35,7 +35,7 @@ def test_info_compares_what_is_shown_with_the_training(
 ) -> None:
     (tmp_path / "a.csv").write_bytes(csv_bytes(events))
     path = saved(tmp_path, "worded", [*SMALL], f"{BINARY},resize=nearest,shape=square")
-    fit = describe(str(tmp_path / "a.csv"), path, sensor=LARGE).fit
+    fit = describe_recording(str(tmp_path / "a.csv"), path, sensor=LARGE).fit
     hidden = streamed(runtime.load(export(path, tmp_path / "w.onnx", verify=False).path), events)[1]["events_not_shown"]
     seconds = (int(events["t"][-1]) - int(events["t"][0])) / 1e6
     assert fit is not None and fit["fits"] and fit["shown"] == "one pixel of 4"

@@ -14,8 +14,8 @@ from runtime.core.base.errors import PlifError
 from runtime.core.data.dataset import EventSet
 from runtime.core.events import make_events
 from runtime.core.measure.evaluate.evaluation import evaluate
-from runtime.core.measure.evaluate.samples import SplitOf
-from runtime.observers.robustness.stress import STRESSES, StressedSet, measure_stress
+from runtime.core.measure.evaluate.samples import DatasetSplit
+from runtime.observers.robustness.stress import STRESSES, StressedDataset, measure_stress
 from tests.conftest import REPOSITORY
 
 DIGITS = "digits:20"
@@ -67,9 +67,9 @@ def test_stress_of_a_network_is_a_curve_for_each_kind(shipped: Path) -> None:
     assert all(row["correct"] == direct.correct and row["samples"] == 6 for row in plain)
     worst = next(row for row in rows if row["stress"] == "shifted" and row["level"] == 0.25)
     assert worst["correct"] < direct.correct
-    dataset = SplitOf(DIGITS).open(model)
+    dataset = DatasetSplit(DIGITS).open(model)
     assert isinstance(dataset, EventSet)
-    twice = [StressedSet(dataset, "noise", 1, seed=3).frames(2)[0] for _ in range(2)]
+    twice = [StressedDataset(dataset, "noise", 1, seed=3).frames(2)[0] for _ in range(2)]
     np.testing.assert_array_equal(*twice)
 
 

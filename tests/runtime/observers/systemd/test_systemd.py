@@ -38,7 +38,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_systemd_is_told_that_it_began_lives_and_ended(model: Model, manager: socket.socket) -> None:
-    told = Systemd.find({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "300000"})
+    told = Systemd.from_environment({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "300000"})
     assert told is not None
     source = runtime.PushSource(34, 34)
     stream = model.stream(source, framing="duration:10ms", observers=[told])
@@ -79,8 +79,10 @@ def test_a_loop_that_hangs_sends_no_sign_of_life(model: Model, manager: socket.s
 
 
 def test_nobody_is_told_where_systemd_did_not_start_it() -> None:
-    assert Systemd.find({}) is None and not sd_notify("READY=1", "/nowhere/at/all")
-    other = Systemd.find({"NOTIFY_SOCKET": "@plif-test", "WATCHDOG_USEC": "9", "WATCHDOG_PID": str(os.getpid() + 1)})
+    assert Systemd.from_environment({}) is None and not sd_notify("READY=1", "/nowhere/at/all")
+    other = Systemd.from_environment(
+        {"NOTIFY_SOCKET": "@plif-test", "WATCHDOG_USEC": "9", "WATCHDOG_PID": str(os.getpid() + 1)}
+    )
     assert other is not None and other._every_s is None
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from plif_export import export
-from runtime.observers.terminal import Terminal, clock, column, printable, short, width
+from runtime.observers.terminal import Terminal, display_width, fit_columns, format_clock, format_count, printable
 from tests.networks import digits_network
 
 PLIF = [sys.executable, "-c", "from runtime.core.cli.main import main; main()"]
@@ -86,7 +86,7 @@ def screen(text: str, columns: int) -> list[str]:
         elif part.startswith("\033"):
             assert part.endswith("m"), f"only colours and erasing: {part!r}"
         else:
-            if width(lines[-1][:at]) + width(part) > columns:
+            if display_width(lines[-1][:at]) + display_width(part) > columns:
                 lines.append("")
                 at = 0
             lines[-1] = lines[-1][:at] + part + lines[-1][at + 1 :]
@@ -116,7 +116,7 @@ def test_the_moving_line_never_wraps(folder: Path, columns: int) -> None:
     for part in text.split("\r\033[K")[1:]:
         line = re.sub(r"\033\[[0-9;]*m", "", part.split("\r")[0])
         if "\n" not in part and line:
-            assert width(line) < max(columns, 2), (columns, line)
+            assert display_width(line) < max(columns, 2), (columns, line)
 
 
 def test_ctrl_c_leaves_a_clean_terminal_the_account_and_exit_code_130(folder: Path) -> None:
@@ -184,15 +184,22 @@ def test_the_card_of_a_file_steers_no_terminal(folder: Path) -> None:
 
 def test_names_numbers_and_times_are_short_and_harmless() -> None:
     assert printable("a\033[2J\n\u202eb") == "a?[2J??b"
-    assert width("拍手") == 4 and width("é") == 1 and width("e\u0301") == 1
+    assert display_width("拍手") == 4 and display_width("é") == 1 and display_width("e\u0301") == 1
     assert (
-        column("拍手拍手", 5) == "拍手~"
-        and column("abc", 5) == "abc  "
-        and column("abcdef", 3) == "ab~"
-        and column("a", 0) == ""
+        fit_columns("拍手拍手", 5) == "拍手~"
+        and fit_columns("abc", 5) == "abc  "
+        and fit_columns("abcdef", 3) == "ab~"
+        and fit_columns("a", 0) == ""
     )
-    assert [short(n) for n in (0, 999, 9999, 48200, 123456, 2.5e6)] == ["0", "999", "9999", "48.2 k", "123 k", "2.5 M"]
-    assert [clock(t) for t in (0, 61_500_000, 3_661_000_000, -2_000_000)] == [
+    assert [format_count(n) for n in (0, 999, 9999, 48200, 123456, 2.5e6)] == [
+        "0",
+        "999",
+        "9999",
+        "48.2 k",
+        "123 k",
+        "2.5 M",
+    ]
+    assert [format_clock(t) for t in (0, 61_500_000, 3_661_000_000, -2_000_000)] == [
         "0:00.0",
         "1:01.5",
         "1:01:01.0",

@@ -11,7 +11,7 @@ import pytest
 
 from plif_export import export
 from runtime.core.cli.main import run
-from runtime.observers.triton_repository.served import load, search
+from runtime.observers.triton_repository.served import find_largest, run_load_test
 from tests.networks import firing
 from tests.triton_server import environment, serving
 
@@ -44,12 +44,12 @@ def test_the_search_finds_the_largest_number_that_is_held(most: int) -> None:
             tried.append(number)
             return number <= largest
 
-        assert search(held, most) == min(largest, most)
+        assert find_largest(held, most) == min(largest, most)
         assert len(set(tried)) == len(tried) and all(1 <= number <= most for number in tried)
 
 
 def test_a_server_that_goes_away_between_two_tries_ends_the_try() -> None:
-    found = load("127.0.0.1:9", "m", np.zeros((10, 2, 4, 4), np.float32), 3, 0.01, 20.0, 0.1)
+    found = run_load_test("127.0.0.1:9", "m", np.zeros((10, 2, 4, 4), np.float32), 3, 0.01, 20.0, 0.1)
     assert not found.held and found.failed == 3 and found.frames == 0 and "no answer" in str(found.problem)
 
 

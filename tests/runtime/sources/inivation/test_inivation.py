@@ -111,6 +111,6 @@ def test_a_reader_of_a_server_that_names_no_size_is_one_line(
     pytest.importorskip("dv_processing")
     program = tmp_path / "reader.py"
     program.write_text(SAYS.format(said=said).replace('b"H"', 'b"C"'))
-    monkeypatch.setattr(inivation, "READ", program)
-    with pytest.raises(PlifError, match="what was read of it cannot be"):
+    monkeypatch.setattr(inivation, "CHILD_PROGRAM", program)
+    with pytest.raises(PlifError, match="what was read of it is invalid"):
         open_source("tcp://127.0.0.1:7777")

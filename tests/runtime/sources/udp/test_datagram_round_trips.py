@@ -7,22 +7,22 @@ from random import Random
 import numpy as np
 import pytest
 
-from runtime.core.events.array import no_events
+from runtime.core.events.array import empty_events
 from runtime.core.events.formats.base import Losses
-from runtime.sources.udp.datagrams import WIRES, encode_datagrams
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 from tests.runtime.core.test_round_trips import EXAMPLES, events_of
 
 
-@pytest.mark.parametrize("name", sorted(WIRES))
+@pytest.mark.parametrize("name", sorted(DATAGRAM_FORMATS))
 def test_what_datagrams_hold_comes_back_in_any_grouping(name: str) -> None:
     rng = Random(0)  # the same in every run: CI finds nothing by luck
     for _ in range(EXAMPLES):
         events, each, together = events_of(name, rng), rng.randint(1, 9), rng.randint(1, 5)
         sent = list(encode_datagrams(events, name, each, rng.randrange(2**32)))
         losses = Losses()
-        decoder = WIRES[name].decoder(losses)
+        decoder = DATAGRAM_FORMATS[name].decoder(losses)
         assert all(decoder.fits(len(one)) for one in sent)
-        parts = [no_events()]
+        parts = [empty_events()]
         for i in range(0, len(sent), together):
             some = sent[i : i + together]
             ends = np.cumsum([len(one) for one in some]).tolist()

@@ -11,7 +11,7 @@ import pytest
 from runtime.core.events import make_events
 from runtime.core.events.formats.base import Losses
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.sources.udp.datagrams import WIRES, NearestTime, encode_datagrams
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, TimeUnwrapper, encode_datagrams
 from runtime.sources.udp.timeline import Timeline
 from tests.live import FedSource, step, until
 from tests.runtime.sources.udp.test_udp import ReaderThread, listen
@@ -40,11 +40,11 @@ class Feed:
         """One datagram that comes after_us later."""
         self.now_us += after_us
         self.sent += len(t_us)
-        self._take(self.timeline.judge(at(*t_us), self.now_us))
+        self._take(self.timeline.accept_datagram(at(*t_us), self.now_us))
 
     def wait(self, us: int) -> None:
         self.now_us += us
-        self._take(self.timeline.settle(self.now_us))
+        self._take(self.timeline.flush_pending(self.now_us))
 
     def honest(self, begin_us: int, count: int, every_us: int = 1000) -> None:
         for i in range(count):
@@ -55,7 +55,7 @@ class Feed:
             self.believed += events["t"].tolist()
 
     def end(self) -> None:
-        self._take(self.timeline.settle(self.now_us, end=True))
+        self._take(self.timeline.flush_pending(self.now_us, end=True))
         assert len(self.believed) + self.refused == self.sent, "nothing is lost uncounted"
 
 
@@ -221,7 +221,7 @@ def test_a_recording_that_is_sent_faster_than_real_time_loses_no_event(every_us:
 @pytest.mark.parametrize("form", ("t32", "spif", "jaer"))
 def test_datagrams_that_change_places_where_32_bits_end_are_not_an_hour_apart(form: str) -> None:
     t_us = 2**32 + np.array([-3000, -2000, -1000, 1000, 0, 2000, -500, 3000, 4000])
-    decoder = WIRES[form].decoder(Losses())
+    decoder = DATAGRAM_FORMATS[form].decoder(Losses())
     decoder.unwrap.expected_us = 2**32 - 4000
     read: list[int] = []
     for body in encode_datagrams(at(*t_us.tolist()), form, 1):
@@ -231,7 +231,7 @@ def test_datagrams_that_change_places_where_32_bits_end_are_not_an_hour_apart(fo
 
 @pytest.mark.parametrize("pause_us", (HOUR_US, 2 * HOUR_US, 30 * HOUR_US))
 def test_32_bits_mean_the_time_that_is_expected_after_any_pause(pause_us: int) -> None:
-    feed, nearest = Feed(), NearestTime()
+    feed, nearest = Feed(), TimeUnwrapper()
     feed.honest(2**32 - 50_000, 100)
     feed.wait(pause_us)
     nearest.expected_us = feed.timeline.expected_us(feed.now_us)

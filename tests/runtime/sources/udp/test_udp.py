@@ -20,7 +20,7 @@ from runtime.core.events.formats.base import Losses
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.sources import udp
 from runtime.sources.udp import UdpSource
-from runtime.sources.udp.datagrams import WIRES, encode_datagrams
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 from tests.live import free_port, until
 
 SIM = "sim:digits?seed=5&seconds=1"
@@ -67,11 +67,11 @@ def send_bodies(source: UdpSource, bodies: list[bytes]) -> None:
             sender.send(body)
 
 
-@pytest.mark.parametrize("form", WIRES)
+@pytest.mark.parametrize("form", DATAGRAM_FORMATS)
 @pytest.mark.parametrize("each", (1, 7, 100))
 def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
     events = some_events()
-    decoder = WIRES[form].decoder(Losses())
+    decoder = DATAGRAM_FORMATS[form].decoder(Losses())
     bodies = list(encode_datagrams(events, form, each))
     assert all(decoder.fits(len(body)) for body in bodies)
     ends = np.cumsum([len(body) for body in bodies]).tolist()
@@ -79,7 +79,7 @@ def test_what_is_written_in_a_format_is_read_back(form: str, each: int) -> None:
     assert events_sha256(read) == events_sha256(events) and decoder.lost == 0
 
 
-@pytest.mark.parametrize("form", WIRES)
+@pytest.mark.parametrize("form", DATAGRAM_FORMATS)
 def test_a_recording_sent_over_the_loopback_arrives_whole(form: str) -> None:
     source = listen(f"format={form}")
     reading = ReaderThread(source)
@@ -95,7 +95,7 @@ def test_times_of_32_bits_go_on_after_they_start_again(form: str) -> None:
     events = some_events()
     events["t"] += 2**32 - int(events["t"][500])
     events = events[events["t"] > 2**31]
-    decoder = WIRES[form].decoder(Losses())
+    decoder = DATAGRAM_FORMATS[form].decoder(Losses())
     bodies = list(encode_datagrams(events, form, 10))
     ends = np.cumsum([len(body) for body in bodies]).tolist()
     read = decoder.feed(np.frombuffer(b"".join(bodies), np.uint8), ends, [0] * len(ends))
@@ -109,14 +109,16 @@ def test_the_bytes_are_those_that_other_programs_send() -> None:
     assert next(encode_datagrams(one, "t32", 1)) == bytes.fromhex("04030201 0500 0d00")
     assert next(encode_datagrams(one, "spif", 1)) == bytes.fromhex("06800500 04030201")
     assert next(encode_datagrams(one, "jaer", 1, 9)) == bytes.fromhex("00000009 0000060a 01020304")
-    timeless = WIRES["spif"].decoder(Losses()).feed(np.frombuffer(bytes.fromhex("06800580"), np.uint8), [4], [77])
+    timeless = (
+        DATAGRAM_FORMATS["spif"].decoder(Losses()).feed(np.frombuffer(bytes.fromhex("06800580"), np.uint8), [4], [77])
+    )
     assert timeless.tolist() == [(77, 5, 6, True)]
 
 
 def test_events_with_and_without_time_may_share_a_datagram() -> None:
     losses = Losses()
     data = np.frombuffer(bytes.fromhex("06800580 06800500 04030201 07000580 06800500"), np.uint8)
-    read = WIRES["spif"].decoder(losses).feed(data, [20], [77])
+    read = DATAGRAM_FORMATS["spif"].decoder(losses).feed(data, [20], [77])
     assert read.tolist() == [(77, 5, 6, True), (0x01020304, 5, 6, True), (77, 5, 7, False)]
     assert losses.invalid == 1  # the last one's time was cut off
 
@@ -139,7 +141,7 @@ def test_what_does_not_fit_the_format_is_refused_and_counted() -> None:
 
 def test_random_bytes_end_in_counts_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    for form, wire in WIRES.items():
+    for form, wire in DATAGRAM_FORMATS.items():
         decoder, losses = wire.decoder(losses := Losses()), losses
         for _ in range(200):
             body = rng.bytes(int(rng.integers(1, 200)))
@@ -261,7 +263,7 @@ def test_the_frames_of_a_feed_are_those_of_the_recording() -> None:
         ("udp://127.0.0.1", "expected a host and a port"),
         ("udp://127.0.0.1:99999", "expected a host and a port"),
         ("udp://:7777", "expected a host and a port"),
-        ("udp://127.0.0.1:7777", "do not say how large the sensor is"),
+        ("udp://127.0.0.1:7777", "do not contain the sensor size"),
         ("udp://127.0.0.1:7777?format=aedat&sensor=3x3", "format=aedat is not known; expected t64, t32, spif, jaer"),
         ("udp://127.0.0.1:7777?sensor=big", "expected WIDTHxHEIGHT"),
         ("udp://127.0.0.1:7777?sensor=²x3", "sensor=²x3: expected WIDTHxHEIGHT"),

@@ -13,7 +13,7 @@ import pytest
 
 from runtime.core.api import Model
 from runtime.core.events import make_events
-from runtime.sources.udp.datagrams import WIRES, encode_datagrams
+from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 from tests.live import SlowObserver, StreamThread, balanced, free_port, until
 from tests.runtime.core.test_stream_live import artifact, model
 
@@ -32,7 +32,7 @@ def garbage(random: np.random.Generator, body: bytes, largest: int) -> bytes:
     return bytes(byte ^ (1 << int(random.integers(8))) for byte in body)
 
 
-@pytest.mark.parametrize("form", WIRES)
+@pytest.mark.parametrize("form", DATAGRAM_FORMATS)
 @pytest.mark.parametrize("datagrams", (300, pytest.param(3000, marks=pytest.mark.large)))
 def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
     model: Model, form: str, datagrams: int, monkeypatch: pytest.MonkeyPatch

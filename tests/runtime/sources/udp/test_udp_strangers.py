@@ -16,7 +16,7 @@ from runtime.sources import udp
 from runtime.sources.udp import UdpSource
 from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import encode_datagrams
-from runtime.sources.udp.ownership import HOSTS, NAMED, Ownership, written_address
+from runtime.sources.udp.ownership import MAX_HOSTS, MAX_NAMED, Ownership, to_socket_address
 from tests.live import until
 from tests.runtime.sources.udp.test_timeline import Frames
 from tests.runtime.sources.udp.test_udp import listen
@@ -146,8 +146,8 @@ def test_ten_thousand_hosts_that_somebody_forges_hide_none_that_sends_on(ownersh
         ownership.refuse(f"10.0.{number >> 8}.{number & 255}", 1000 * number)
         if number % 3 == 0:
             ownership.refuse(OTHER, 1000 * number)
-    assert len(ownership.said) == NAMED and ownership.datagrams["foreign"] == 13_334
-    assert len(ownership.refused) == HOSTS and ownership.refused[OTHER][0] > 3000
+    assert len(ownership.said) == MAX_NAMED and ownership.datagrams["foreign"] == 13_334
+    assert len(ownership.refused) == MAX_HOSTS and ownership.refused[OTHER][0] > 3000
     ownership.refuse("10.0.0.0", 80_000_000)
     assert f"datagrams of {OTHER} (" in ownership.said[-1] and f"from={OTHER} names yours" in ownership.said[-1]
 
@@ -282,7 +282,7 @@ def test_with_from_any_the_datagrams_of_one_moment_keep_their_order_and_sequence
     ]
     ends = np.cumsum(list(map(len, bodies))).tolist()
     data = np.frombuffer(b"".join(bodies), np.uint8)
-    packets = list(source._believed(data, ends, [9] * 5, ["a", "b", "b", "a", "b"]))
+    packets = list(source._accept_datagrams(data, ends, [9] * 5, ["a", "b", "b", "a", "b"]))
     assert np.concatenate(packets)["t"].tolist() == [1, 2, 3, 4, 5] and source.datagrams["missing"] == 1
     source.close()
 
@@ -291,15 +291,15 @@ def test_ten_thousand_forged_senders_take_no_memory_and_what_waited_is_given() -
     source = listen("format=t64&from=any")
     body = np.frombuffer(at(1000), np.uint8)
     later = np.frombuffer(at(900_000), np.uint8)
-    assert len(list(source._believed(body, [13], [0], ["camera"]))) == 1
-    assert list(source._believed(later, [13], [0], ["camera"])) == [] and source._due_us is not None
-    given = [len(one) for number in range(10_000) for one in source._believed(body, [13], [0], [number])]
-    assert sum(given) == 10_001 and len(source._clocks) == udp.CLOCKS and source._due_us is None
+    assert len(list(source._accept_datagrams(body, [13], [0], ["camera"]))) == 1
+    assert list(source._accept_datagrams(later, [13], [0], ["camera"])) == [] and source._due_us is not None
+    given = [len(one) for number in range(10_000) for one in source._accept_datagrams(body, [13], [0], [number])]
+    assert sum(given) == 10_001 and len(source._clocks) == udp.MAX_CLOCKS and source._due_us is None
     source.close()
 
 
 def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp, "AT_ONCE", 10)
+    monkeypatch.setattr(udp, "MAX_PER_TURN", 10)
     source = listen(f"format=t64&from={CAMERA}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((OTHER, 0))
@@ -307,7 +307,7 @@ def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(mon
             sender.sendto(at(0), ("127.0.0.1", source.port))
     view = memoryview(bytearray(1 << 17))
     for foreign in (10, 20, 25):
-        assert source._take(view, 1 << 16)[0] == [] and source.datagrams["foreign"] == foreign
+        assert source._receive_datagrams(view, 1 << 16)[0] == [] and source.datagrams["foreign"] == foreign
     source.close()
 
 
@@ -315,7 +315,7 @@ def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody read for a minute: then what came first says nothing about the owner."""
-    monkeypatch.setattr(udp, "AT_ONCE", 10)
+    monkeypatch.setattr(udp, "MAX_PER_TURN", 10)
     source = listen("format=t64")
     now_us = 70_000_000
     monkeypatch.setattr(udp, "_now_us", lambda: now_us)
@@ -329,7 +329,7 @@ def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind
         for sender in (*[liar] * 25, camera, liar):
             sender.sendto(at(0), ("127.0.0.1", source.port))
     view = memoryview(bytearray(1 << 17))
-    assert [len(source._take(view, 1 << 16)[0]) for _ in range(3)] == [0, 0, 1]
+    assert [len(source._receive_datagrams(view, 1 << 16)[0]) for _ in range(3)] == [0, 0, 1]
     assert source.status()["owner"] == CAMERA and source.datagrams["foreign"] == 26
     source.close()
 
@@ -353,6 +353,6 @@ def test_a_host_is_an_address_however_it_is_written(host: str, four: str | None,
     for family, written in ((socket.AF_INET, four), (socket.AF_INET6, six)):
         if written is None:
             with pytest.raises(PlifError, match="expected first, any, or one such as"):
-                written_address("udp://", host, family)
+                to_socket_address("udp://", host, family)
         else:
-            assert written_address("udp://", host, family) == written
+            assert to_socket_address("udp://", host, family) == written

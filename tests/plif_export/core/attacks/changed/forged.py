@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from runtime.core.model.artifacts import CARD_KEY
-from runtime.core.model.card import Card, encode, read_card
+from runtime.core.model.card import Card, encode_card, read_card
 from tests.plif_export.core.attacks.artifacts import attack, reseal
 from tests.plif_export.core.attacks.changed.edits import Graph, Proto, model, node, tensor, ulps, weights
 
@@ -61,12 +61,12 @@ def _with_text(path: Path, card: Card) -> None:
     proto = onnx.load(path)
     for entry in proto.metadata_props:
         if entry.key == CARD_KEY:
-            entry.value = encode(card)
+            entry.value = encode_card(card)
     path.write_bytes(proto.SerializeToString())
 
 
 def _sha256(value: dict[str, Any]) -> str:
-    return hashlib.sha256(encode(value).encode()).hexdigest()
+    return hashlib.sha256(encode_card(value).encode()).hexdigest()
 
 
 @attack(expected="named")

@@ -20,7 +20,7 @@ def plif(name: str, doc: str = "") -> Callable[[Any], Any]:
 
     def enter(change: Callable[[Sections, dict[str, int]], None]) -> Callable[[Sections, dict[str, int]], None]:
         def changed(path: Path) -> None:
-            sections, facts = pf.take_apart(path, path.read_bytes())
+            sections, facts = pf.split_file(path, path.read_bytes())
             said = dict(zip(pf.FACTS, facts, strict=True))
             change(sections, said)
             write_plif(path, sections, tuple(said.values()))
