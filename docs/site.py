@@ -122,7 +122,7 @@ def columns(paragraph: re.Match[str]) -> str:
         named = re.match(NAMES, line)
         at = named.end() if named else first.end()  # a long name moves its own text alone
         name, text = line[:at].strip(), line[at:]
-        if after or line[at - 1] != " ":
+        if after or line[at - 1 : at] != " ":
             after.append(line)
         elif name:
             rows.append([name, text])

@@ -97,7 +97,7 @@ def test_labels_are_as_their_schema_says_also_of_what_cannot_be_read(says: Says)
     check("predict", found)
     assert [row["error"] is None for row in found["predictions"]] == [True, False]
     says("predict", "model.onnx", "some", "--out", "labels.jsonl", code=2)
-    row = schemas.schemas()["predict"]["$defs"]["PredictedRow"]
+    row = schemas.schemas()["predict"]["$defs"]["TimedPredictionRow"]
     del row["properties"]["milliseconds"]
     row["required"].remove("milliseconds")
     for line in Path("labels.jsonl").read_text().splitlines():

@@ -100,8 +100,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         sum(row[key] for row in exports.values()) for key in ("neuron_steps", "differ", "excused", "free_running")
     )
     lines = [
-        f"{len(exports)} of {len(known)} networks are exported ({len(names)} are listed). "
-        f"Over {steps:,} neuron-steps from random states, {differ} spikes differ with equal states at every step ({excused} excused). {free:,} differ free-running.",
+        f"{len(exports)} of {len(known)} networks are exported ({len(names)} are listed). Over {steps:,} neuron-steps from "
+        f"random states, {differ} spikes differ with states set equal ({excused} excused), {free:,} free-running."
     ]
     for library in dict.fromkeys(library for library, _ in exports):
         lines += ["", f"### {library}", "", HEADER, "|---|---|---|---|---|"]
@@ -112,7 +112,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             lines.append(f"| {name} ({library}) | {row['refused'].replace('|', '/')} |")
     silent = [f"{name} ({', '.join(row['untested'])})" for (_, name), row in exports.items() if row["untested"]]
     longer = [name for (_, name), row in exports.items() if row["lines"] > 1]
-    unknown = [name for pair in names if pair not in known for name in pair[1:]]
+    unknown = [name for library, name in names if (library, name) not in known]
     lines += ["", "### Notes", "", f"- Layers that never spiked, so not tested: {', '.join(silent)}."]
     lines += [f"- Two lines to write, not one: {', '.join(longer)}.", f"- Not run: {', '.join(unknown)}."]
     return "\n".join(lines)

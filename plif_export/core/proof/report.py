@@ -26,7 +26,7 @@ class Failure(Divergence):
     what: str
 
 
-class DigestRecord(TypedDict):
+class FileDigestRecord(TypedDict):
     """The digest of an existing file, and its changed parts.
 
     changed  names of the parts that are not as they were exported
@@ -125,7 +125,7 @@ class Report:
     thorough: ThoroughRecord | None = None
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
-    digest: DigestRecord | None = None
+    digest: FileDigestRecord | None = None
     structure: list[StructureRecord] = field(default_factory=list)
     failed_at: Failure | None = None
     free_running_mismatches: int = 0

@@ -83,7 +83,7 @@ class CertificateInput:
 
 
 @dataclass
-class LayerOutput:
+class JudgedOutput:
     """An output tensor of a layer in one sample, arrays [1, ...].
 
     value: by the graph;  bound: its rounding error;  undecided: where rounding may change it;  actual: by the file
@@ -105,7 +105,7 @@ class TensorHash:
     left_out: list[Array] = field(default_factory=list)
     cells: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def add_sample(self, output: LayerOutput, reach: Array, u: Array) -> int:
+    def add_sample(self, output: JudgedOutput, reach: Array, u: Array) -> int:
         """Hash the next sample of a tensor, and return the number of cells that differ in the file.
 
         reach: how far its values may be off
@@ -235,7 +235,7 @@ def _widen_range(node: Node, step: StepBounds, rule: Record) -> Record:
     return {"low": low, "width": high - low}
 
 
-def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[LayerOutput]:
+def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[JudgedOutput]:
     """Yield the output tensors of each layer in one step, and y."""
     bounds, nodes = step.bounds, step.bounds.neurons
     before = {layer: _states_before(node, step) for layer, node in nodes.items()}
@@ -262,13 +262,13 @@ def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]
         edge = near_threshold(layer_step, float(node.attrs["v_threshold"]), replace(bound, h=MARGIN * bound.h))
         s_bound = np.zeros(1) if node.values == "spikes" else step.measure(node.name).bound()
         assert observed.s is not None and observed.h is not None, "a file shows both"
-        yield LayerOutput(
+        yield JudgedOutput(
             layer, spikes_name(layer), layer_step.s, s_bound, edge, observed.s.reshape(layer_step.s.shape)
         )
-        yield LayerOutput(layer, subject.h_tensor(layer, 0), layer_step.h, bound.h, np.zeros(1, bool), observed.h)
+        yield JudgedOutput(layer, subject.h_tensor(layer, 0), layer_step.h, bound.h, np.zeros(1, bool), observed.h)
         for name, v in layer_step.after.items():
-            yield LayerOutput(layer, state_output(layer, name), v, bound.after[name], edge, observed.after[name])
-    yield LayerOutput("output", "y", y, step.output_bound(), np.zeros(1, bool), answer.y[0])
+            yield JudgedOutput(layer, state_output(layer, name), v, bound.after[name], edge, observed.after[name])
+    yield JudgedOutput("output", "y", y, step.output_bound(), np.zeros(1, bool), answer.y[0])
 
 
 def _format_json(record: Record) -> str:

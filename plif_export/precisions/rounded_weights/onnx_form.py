@@ -2,11 +2,11 @@
 
 float16     x -> Cast to float16 -> Conv or MatMul -> Cast to float32 -> Add bias
 
-int8, dialect "integer", for ONNX Runtime on CPUs: the sums in int32, then float32 x -> Cast to INT8  -> ConvInteger,
-    weights UINT8 [O, I, k...] = W + 128, zero point 128 -> Cast -> Mul scale -> Add bias x -> Cast to UINT8 ->
-    MatMulInteger, weights INT8 [in, out]                             -> Cast -> Mul scale -> Add bias Which operand
-    is the unsigned one decides whether ONNX Runtime has a fast kernel: with the other choice the convolution
-takes 18 times as long, with the same sums.
+int8, dialect "integer", for ONNX Runtime on CPUs: the sums in int32, then float32
+    x -> Cast to INT8  -> ConvInteger, weights UINT8 [O, I, k...] = W + 128, zero point 128 -> Cast -> Mul scale -> Add bias
+    x -> Cast to UINT8 -> MatMulInteger, weights INT8 [in, out]                             -> Cast -> Mul scale -> Add bias
+The unsigned operand decides whether ONNX Runtime has a fast kernel: with the other choice the convolution takes 18 times as
+long, with the same sums.
 
 4 and 2 bits, dialect "integer": the same, with weights UINT4 = W + 8, zero point 8, or INT4, two in a byte; ONNX has
 no kernels of fewer bits. A Cast makes bytes of them, once, when a session is made: as fast as int8. (DequantizeLinear

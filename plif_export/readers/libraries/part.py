@@ -1,4 +1,4 @@
-ABOUT = "Neurons and layers of other libraries, and of your own."
+ABOUT = "Third-party and custom neurons and layers."
 CONTRACT = "Reader"
 NAMES = ()
 PAGE = "docs/own-neurons.md"

@@ -1,4 +1,4 @@
-ABOUT = "NIR files, of other libraries and our own."
+ABOUT = "NIR files, third-party ones and those that plif wrote."
 CONTRACT = "Reader"
 NAMES = ("nir",)
 MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -1,4 +1,4 @@
-ABOUT = "A network that Python code makes, as my_module.py:NAME names it."
+ABOUT = "A network in Python code, named as my_module.py:NAME."
 CONTRACT = "Reader"
 NAMES = ()
 GIVES = {"run_code": "run_code", "other_weights": "other_weights"}

@@ -249,7 +249,7 @@ class TraceWriter:
         self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype,
         data: Tensor | None = None, several: bool = False,
     ) -> TraceNode:  # fmt: skip
-        """Add an operation to the table of recorded operations and to the order of this run."""
+        """Add an operation with an output [*shape] to the table of recorded operations and to the order of this run."""
         node = self.table.add_node(op, args, shape, dtype, self.paths[-1], data, several)
         self.order.setdefault(node)
         return node

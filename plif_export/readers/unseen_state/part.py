@@ -1,3 +1,3 @@
-ABOUT = "What no trace of a module shows, such as the clock, files, and what Python keeps between two steps."
+ABOUT = "Hidden state of a module, which no trace shows: the clock, files, Python values between steps."
 CONTRACT = "Reader"
 NAMES = ()

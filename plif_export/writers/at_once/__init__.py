@@ -1,7 +1,7 @@
 """The unrolled form: T steps in one call, layer by layer, for offline evaluation.
 
-    x [T, B, C, H, W] and states -> y [T, B, classes] and states         recordings x [B, C, H, W]    and states -> y
-    [T, B, classes] and states         static images; layers before the first neurons run once
+    x [T, B, C, H, W] and states -> y [T, B, classes] and states    recordings
+    x [B, C, H, W]    and states -> y [T, B, classes] and states    static images; layers before the first neurons run once
 
 Convolutions run over all T * B rows at once; only the recurrence of the neurons goes step by step. If a layer reads
 its own previous step (a State node "before"), all nodes on that loop go step by step with it. The state is an input

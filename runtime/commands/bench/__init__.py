@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.commands.bench.options import BenchOptions, ReplacementOptions
+from runtime.commands.bench.options import BenchOptions, BenchReplacementOptions
 from runtime.core.base.options import Argument
 from runtime.core.base.progress import Progress
 from runtime.core.base.text import say
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     artifacts: Annotated[list[Path], Argument("Artifacts in the step form, or a model.pt beside them.")],
     options: BenchOptions,
-    replacements: ReplacementOptions,
+    replacements: BenchReplacementOptions,
     output: Output,
 ) -> None:
     if benchmarks := replacements.call_observers(

@@ -26,5 +26,5 @@ class BenchOptions(ThreadOptions, SampleOptions):
     out: Path | None = option("A folder for bench.md, bench.csv and bench.json.", default=None)
 
 
-class ReplacementOptions(ExtensibleOptions, by="instead of bench"):
+class BenchReplacementOptions(ExtensibleOptions, by="instead of bench"):
     """The options of parts that replace the benchmark, such as --triton."""

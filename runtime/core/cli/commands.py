@@ -1,9 +1,7 @@
 """Converts a command's function to a Typer command: its signature becomes arguments, options and help.
 
-file: Annotated[Path, Argument("An exported artifact.")]        an argument; a default makes it optional, a list
-                                  takes several
-output: Output                                                  options: the fields of a record
-                                  (runtime/core/base/options.py)
+    file: Annotated[Path, Argument("An artifact.")]    an argument; a default makes it optional, a list takes several
+    output: Output                                     options: the fields of a record (runtime/core/base/options.py)
 """
 
 from __future__ import annotations

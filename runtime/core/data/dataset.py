@@ -28,10 +28,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 
 
 class Dataset(Protocol):
-    """One split of a data set, read sample by sample.
-
-    Reading changes nothing, so threads may share it.
-    """
+    """One split of a data set, read sample by sample; threads may share it, since reading changes nothing."""
 
     name: str  # as the user typed it
     classes: tuple[str, ...]  # in the order of a network's outputs
@@ -52,10 +49,7 @@ class Dataset(Protocol):
         ...
 
     def path(self, i: int) -> str:
-        """Return the origin of sample i, for messages and tables.
-
-        It is a file, a part of one (FILE#part), ZIP/member, or just a name.
-        """
+        """Return the origin of sample i for messages: a file, a part of one (FILE#part), ZIP/member, or just a name."""
         ...
 
 
@@ -76,11 +70,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Description:
-    """The description of a data set that `plif data` prints.
-
-    `options` are those of a spec NAME:DIR?option=value, defaults first; one word in capitals stands for text that the
-    set itself reads.
-    """
+    """The description of a data set that `plif data` prints."""
 
     kind: str
     spec: str
@@ -91,14 +81,12 @@ class Description:
     size: str = ""  # of the download
     view: str | None = None  # of networks that are trained on it: "upright", or as stored
     checksums: Mapping[str, str] = field(default_factory=dict)  # of files as they are downloaded: "md5:..."
+    # of a spec NAME:DIR?option=value, defaults first; one word in capitals stands for text that the set itself reads
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def check_classes(name: str, classes: Sequence[str], expected: Sequence[str] | None) -> None:
-    """Refuse a data set with other classes, or another order of them, than the model's.
-
-    The message names the first difference.
-    """
+    """Refuse classes of a data set that are not the model's, in its order, and name the first difference."""
     if expected is None or list(classes) == list(expected):
         return
     if len(classes) != len(expected):
@@ -134,10 +122,7 @@ class RecordingEvents(NamedTuple):
 
 
 class EventSet:
-    """A set of recordings as frames.
-
-    A subclass has `recording(i)`, the events of sample i, or `load_recording(i)`.
-    """
+    """A set of recordings as frames; a subclass has `recording(i)`, the events of sample i, or `load_recording(i)`."""
 
     kind: ClassVar[str] = "events"
     sensor: tuple[int, int] | None = None  # (width, height) that the set or the user says
@@ -170,10 +155,7 @@ class EventSet:
         return self.sensor
 
     def fix_sensor(self) -> tuple[int, int] | None:
-        """Fix the sensor size of recordings that do not say theirs to `common_sensor`; return it.
-
-        Training calls it, so that such recordings are read as every user of the trained network reads them.
-        """
+        """Fix the sensor of recordings that say none to `common_sensor`, as in all use after training; return it."""
         return self.common_sensor
 
     @property
@@ -182,24 +164,15 @@ class EventSet:
         return {"framing": str(self.framing), "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Read sample i: events [N] (EVENT_DTYPE), (width, height) of their sensor, and their rotation.
-
-        The rotation makes the stored view upright.
-        """
+        """Read sample i: events [N] (EVENT_DTYPE), (width, height) of their sensor, and the rotation to upright."""
         return self.load_recording(i)[:3]
 
     def load_recording(self, i: int) -> RecordingEvents:
-        """Read sample i with the origin of its sensor size and its invalid events.
-
-        A set overrides `recording` or this method, or both.
-        """
+        """Read sample i with its sensor's origin and invalid events; a set overrides this, `recording`, or both."""
         return RecordingEvents(*self.recording(i), self.sensor_from)
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
-        """Read sample i with up to lead_us of the time before it; also return the sample's start in us.
-
-        The lead is shorter where the file begins, or where another sample is.
-        """
+        """Read sample i with up to lead_us of its file before it, but no other sample; also return its start in us."""
         events, size, upright = self.recording(i)
         return events, size, upright, int(events["t"][0])
 
@@ -213,17 +186,11 @@ class EventSet:
         if native_frames is not None:
             return native_frames
         recording = self.load_recording(i)
-        frames, account = frame_and_count(
-            recording.events, self.framing, self.shape, recording.sensor, recording.upright
-        )
-        lost = recording.invalid + account.late + account.invalid
-        t, facts = (
-            recording.events["t"],
-            (recording.sensor, recording.sensor_from, len(frames), float(recording.events["p"].mean())),
-        )
-        return frames, EventOutcome(
-            len(t) + recording.invalid, account.used, lost, *facts, max(0, int(t[-1] - t[0])), account.not_shown
-        )
+        events, sensor, invalid = recording.events, recording.sensor, recording.invalid
+        frames, account = frame_and_count(events, self.framing, self.shape, sensor, recording.upright)
+        lost, t = invalid + account.late + account.invalid, events["t"]
+        facts = sensor, recording.sensor_from, len(frames), float(events["p"].mean()), max(0, int(t[-1] - t[0]))
+        return frames, EventOutcome(len(t) + invalid, account.used, lost, *facts, account.not_shown)
 
     def read_frames_native(
         self, i: int, out: npt.NDArray[np.float32] | None = None
@@ -231,7 +198,6 @@ class EventSet:
         """Read the frames of sample i by native code, without Python's lock; return None where it cannot.
 
         The result is that of `frames` (runtime/core/events/whole.py).
-
         out  [T, C, H, W] the memory of the frames, each contiguous
         """
         return None
@@ -264,8 +230,7 @@ class FileEventSet(EventSet):
         """Read the frames float32 [T, C, H, W] of sample i by native code; return None where it cannot.
 
         The files of the native code say no sensor, and it takes them only where all events are within the given
-          sensor: the
-        first size that a guess would try is then the guess.
+        sensor: the first size that a guess would try is then the guess.
         """
         if self.up is not None:
             return None
@@ -275,9 +240,8 @@ class FileEventSet(EventSet):
             return None
         frames, events, (used, on, duration_us, not_shown) = native_frames
         sensor_from = self.sensor_from if self.sensor else "model" if self.trained else "guess"
-        return frames, EventOutcome(
-            events, used, 0, sensor, sensor_from, len(frames), on / events, duration_us, not_shown
-        )
+        facts = sensor, sensor_from, len(frames), on / events, duration_us
+        return frames, EventOutcome(events, used, 0, *facts, not_shown)
 
 
 def read_recording(

@@ -145,7 +145,7 @@ class OnnxRuntimeEngine(OnnxRuntime):
         self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None,
         session: ort.InferenceSession | None = None,
     ) -> Callable[[], None]:  # fmt: skip
-        """Bind arrays, all float32, by address, to the engine's session or another one; see Engine.bind."""
+        """Bind float32 arrays [rows, ...] by address to the engine's session, or to another one; see Engine.bind."""
         session = session or self._session
         binding = session.io_binding()
         inputs, outputs = name_tensors(self.card, x, v, y, v_next)

@@ -61,10 +61,7 @@ def read_card(path: str | Path) -> Card:
 
 
 def encode_card(card: Mapping[str, object]) -> str:
-    """Return a card as JSON text, with sorted keys and no spaces, so that equal cards are equal bytes.
-
-    Raises ValueError for NaN and infinity, which JSON lacks.
-    """
+    """Return a card as JSON text with sorted keys: equal cards, equal bytes. Raises ValueError for NaN and infinity."""
     return json.dumps(card, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
@@ -78,10 +75,7 @@ def get_exit_margin(card: Card) -> float | None:
 
 
 def get_decide_rule(card: Card) -> str | None:
-    """Return a card's --decide rule for feeds without an end; None if it has none.
-
-    `plif eval --calibrate-decide` writes it (`decide`).
-    """
+    """Return a card's --decide rule for feeds without an end (`plif eval --calibrate-decide`); None without one."""
     return None if card.get("decide") is None else str(card["decide"]["rule"])
 
 
@@ -206,10 +200,7 @@ def output_shape(card: Card) -> list[int]:
 
 
 def _check_programs(nodes: Any, context: str) -> None:
-    """Refuse a traced neuron in a card's graph if its program does not fit.
-
-    Every interpreter of the graph runs this program.
-    """
+    """Refuse a traced neuron in a card's graph if its program, which every interpreter runs, does not fit."""
     for node in nodes if isinstance(nodes, list) else [nodes]:
         attrs = node.get("attrs") if isinstance(node, dict) else None
         if not isinstance(attrs, dict):
@@ -277,17 +268,11 @@ def _check_common(card: Card, context: str, name: str, version: int, record: typ
     sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
     if sensor is not None and not _is_size(sensor):
         raise PlifError(f"{context}: sensor {_abbreviate(sensor)}; expected [width, height], or no such key")
-    training_range = card.get("trained_on", {})  # runtime/core/events/fit.py
-    ranges = (
-        [training_range[name] for name in RANGES if name in training_range]
-        if isinstance(training_range, dict)
-        else [None]
-    )
-    if not all(map(_is_range, ranges)) or (
-        training_range.get("size") is not None and not _is_size(training_range["size"])
-    ):
+    trained_on = card.get("trained_on", {})  # runtime/core/events/fit.py
+    ranges = [trained_on[name] for name in RANGES if name in trained_on] if isinstance(trained_on, dict) else [None]
+    if not all(map(_is_range, ranges)) or (trained_on.get("size") is not None and not _is_size(trained_on["size"])):
         expected = f"size [width, height] or null, {', '.join(RANGES)} [low, high], or no such key"
-        raise PlifError(f"{context}: trained_on {_abbreviate(training_range)}; expected {expected}")
+        raise PlifError(f"{context}: trained_on {_abbreviate(trained_on)}; expected {expected}")
     if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
         raise PlifError(f"{context}: classes must be a list of names, one for each output")
     for name in card["classes"]:
@@ -306,9 +291,7 @@ def _check_common(card: Card, context: str, name: str, version: int, record: typ
 def _check_name(name: str, context: str) -> None:
     if len(name) > MAX_NAME:
         raise PlifError(f"{context}: the name '{name[:40]}...' has {len(name)} characters; expected at most {MAX_NAME}")
-    if any(
-        "\ud800" <= char <= "\udfff" for char in name
-    ):  # a surrogate: a file name that is not UTF-8, or half of a pair
+    if any("\ud800" <= char <= "\udfff" for char in name):  # a surrogate: a name not in UTF-8, or half of a pair
         raise PlifError(f"{context}: the name '{name}' holds what is no character; expected text that UTF-8 can hold")
 
 

@@ -7,22 +7,22 @@ engine has to guess which layer a group of ONNX operations came from.
 One neuron layer of our own kinds, with alpha = 1/tau (reference: Fang et al. 2021, eq. 2-6; SpikingJelly 2.0 for
 decay_input=False). The kinds of other libraries are in runtime/core/model/neurons.py, each with its own equation:
 
-    charge exact    h = v + (x - (v - v_reset)) * alpha         decay_input true h = v - (v - v_reset) * alpha +
-                    x           decay_input false h = v + x                                   IF
-    charge folded   h = v * (1 - alpha) + x'                    x' carries alpha and alpha * v_reset in its
-                    weights
+    charge exact    h = v + (x - (v - v_reset)) * alpha         decay_input true
+                    h = v - (v - v_reset) * alpha + x           decay_input false
+                    h = v + x                                   IF
+    charge folded   h = v * (1 - alpha) + x'                    x' carries alpha and alpha * v_reset in its weights
     fire            s = h >= v_threshold
-    reset           v = v_reset where s else h                  hard v = h - s * v_threshold
-                    soft (v_reset None; v_reset counts as 0 above)
+    reset           v = v_reset where s else h                  hard
+                    v = h - s * v_threshold                     soft (v_reset None; v_reset counts as 0 above)
 
 The dtype of its weight gives the precision of a Conv or Linear (plif_export's passes cast_half and quantize_weights
 create the last two):
 
     float32                    x = W s + b
     float16                    x = float32(W s) + b             W s summed in float32
-    int8, with "scale" [O]     x = float32(W k) * scale + b     W k summed in int32, the real weight is W *
-                               scale k = s, whole counts; with the attribute "area" (after average pooling) the
-                               input is k / area and x = float32(W k) * (scale * float32(1 / area)) + b
+    int8, with "scale" [O]     x = float32(W k) * scale + b     W k summed in int32, the real weight is W * scale
+                               k = s, whole counts; with the attribute "area" (after average pooling) the input
+                               is k / area and x = float32(W k) * (scale * float32(1 / area)) + b
 
 Bias, scale, membranes and all neuron arithmetic are float32.
 """

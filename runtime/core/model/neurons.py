@@ -10,8 +10,7 @@ multiplies by 1/tau. So each library has its own equations.
     kinds of parts (runtime/neurons): snnTorch's, Norse's and NIR's, and the program that a traced neuron carries
 
 To add one: write `step(m, n, x, state) -> (h, s, next state)` and `register_equation(Equation(...))`. `n` holds the
-  layer's
-parameters and attributes by name, `state` its state variables; `m.spikes(condition)` makes 0.0 and 1.0 of a comparison,
+layer's parameters and attributes by name, `state` its state variables; `m.spikes(condition)` makes 0.0 and 1.0 of a comparison,
 `m.where` selects. Besides these only + - * / and the comparisons >= > < may be used.
 """
 

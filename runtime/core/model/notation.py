@@ -4,11 +4,12 @@ Source: Fang et al., ICCV 2021, supplement.
 
     network := item ("-" item)*
     item    := "{" network "}" "*" count | layer
-    layer   := c<channels>k<kernel>s<stride>   convolution, padding kernel//2 for an odd kernel, 0 for an even
-            one | MPk<kernel>s<stride>             max pooling, no padding | APk<kernel>s<stride>
-            average pooling, no padding; after a fully connected layer it is the vote | FC<features>
-            fully connected; the first one implies a flatten | BN | DP                          batch
-            normalisation, dropout | IF | LIF | PLIF                  spiking neurons
+    layer   := c<channels>k<kernel>s<stride>   convolution, padding kernel//2 for an odd kernel, 0 for an even one
+             | MPk<kernel>s<stride>             max pooling, no padding
+             | APk<kernel>s<stride>             average pooling, no padding; after a fully connected layer it is the vote
+             | FC<features>                     fully connected; the first one implies a flatten
+             | BN | DP                          batch normalisation, dropout
+             | IF | LIF | PLIF                  spiking neurons
 
 `parse_notation` returns a Notation of frozen records, and `str` of it is the original string. `name_layers` takes the
 shape of the input and gives every layer its name and its shapes. Networks, graphs and cards use them, so these rules

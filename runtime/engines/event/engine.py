@@ -199,7 +199,7 @@ class EventEngine(Engine):
         pending_decay: Arrays = (),
         steps: int | None = None,
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Bind arrays; return a function for a call, and one that applies the pending decay of membranes.
+        """Bind arrays [rows, ...]; return a function for a call, and one that applies the pending decay of membranes.
 
         See LazyMembranes. pending_decay (): every call updates all membranes.
 

@@ -1,8 +1,8 @@
-"""Operations without a kernel of their own: their meaning (runtime/core/model/ops/operation.py), on views of the arena.
+"""Operations without a kernel of their own, on views of the arena.
 
-Moving axes, parts and windows make other views. Arithmetic stays an expression until another operation needs its
-result, and is then one operation TENSOR; sums are REDUCE, products PRODUCT. Results have the layout of the engine's
-maps, so that every other operation can read them.
+Their meaning is in runtime/core/model/ops/operation.py. Moving axes, parts and windows make other views. Arithmetic
+stays an expression until another operation needs its result, and is then one operation TENSOR; sums are REDUCE,
+products PRODUCT. Results have the layout of the engine's maps, so that every other operation can read them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Tensor:
 class Tensors:
     """The operations of the event engine that the meaning of one node calls, as its argument `m`.
 
-    Shapes and axes are those of Backend: axes count the batch, shapes do not.
+    Shapes and axes are those of Backend (runtime/core/model/ops/operation.py): axes count the batch, shapes do not.
     """
 
     def __init__(self, b: Views, node: NodeRecord) -> None:
@@ -76,10 +76,7 @@ class Tensors:
         return self.of(view.moved(move(view.array)))
 
     def reshape(self, x: Tensor, shape: Sizes) -> Tensor:
-        """Reshape a value [*shape] to `shape`, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Reshape a value [*shape] to `shape`, see Backend."""
         view = self.view(x)
         reshaped_view = reshape_view(view, shape)
         if reshaped_view is None:
@@ -90,33 +87,21 @@ class Tensors:
         return self.of(reshaped_view)
 
     def permute(self, x: Tensor, axes: Sizes) -> Tensor:
-        """Permute the axes of a value [*shape], see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Permute the axes of a value [*shape], see Backend."""
         return self._moved(x, lambda a: a.transpose([axis - 1 for axis in axes[1:]]))
 
     def slice_axis(self, x: Tensor, axis: int, start: int, stop: int | None, step: int) -> Tensor:
-        """Slice a value [*shape] along one axis, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Slice a value [*shape] along one axis, see Backend."""
         return self._moved(x, lambda a: a[_along(axis, slice(start, stop, step))])
 
     def windows(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: float) -> Tensor:
-        """View a map [C, *space] as sliding windows, padded with `fill`, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """View a map [C, *space] as sliding windows, padded with `fill`, see Backend."""
         if any(padding):
             x = self._inside(x, fill, [(p, n, 1, p) for n, p in zip(x.shape[1:], padding, strict=True)])
         return self._moved(x, lambda a: window_view(a, kernel, stride, dilation))
 
     def insert_zeros(self, x: Tensor, stride: Sizes, before: Sizes, after: Sizes) -> Tensor:
-        """Insert zeros between and around the cells of a map [C, *space], see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Insert zeros between and around the cells of a map [C, *space], see Backend."""
         sizes = list(zip(x.shape[1:], stride, before, after, strict=True))
         wide = self._inside(x, 0.0, [(max(b, 0), n, s, max(a, 0)) for n, s, b, a in sizes])
         part = [slice(max(-b, 0), n - max(-a, 0)) for n, (_, _, b, a) in zip(wide.shape[1:], sizes, strict=True)]
@@ -134,10 +119,7 @@ class Tensors:
         return self.of(room)
 
     def concat(self, values: Sequence[Tensor], axis: int) -> Tensor:
-        """Concatenate values [*shape] along one axis, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Concatenate values [*shape] along one axis, see Backend."""
         size = list(values[0].shape)
         size[axis - 1] = sum(value.shape[axis - 1] for value in values)
         room, start = self.b.reserve_map(size), 0
@@ -159,10 +141,7 @@ class Tensors:
         return Tensor(self, shape, by(a.symbol, b.symbol))
 
     def op(self, name: str, *values: Tensor) -> Tensor:
-        """Apply an elementwise operation to values [*shape], see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Apply an elementwise operation to values [*shape], see Backend."""
         shape = np.broadcast_shapes(*(x.shape for x in values))
         return Tensor(self, shape, self.math.op(name, *(x.symbol for x in values)))
 
@@ -190,24 +169,15 @@ class Tensors:
     # --- sums and products ------------------------------------------------------------------------------------------------
 
     def sum(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
-        """Sum a value [*shape] over axes, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Sum a value [*shape] over axes, see Backend."""
         return self._reduced(x, axes, keep, "sum")
 
     def mean(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
-        """Average a value [*shape] over axes, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Average a value [*shape] over axes, see Backend."""
         return self._reduced(x, axes, keep, "mean")
 
     def max(self, x: Tensor, axes: Sizes, keep: bool = False) -> Tensor:
-        """Take the maximum of a value [*shape] over axes, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Take the maximum of a value [*shape] over axes, see Backend."""
         return self._reduced(x, axes, keep, "max")
 
     def _reduced(self, x: Tensor, axes: Sizes, keep: bool, reduction: str) -> Tensor:
@@ -264,10 +234,7 @@ class Tensors:
         return self.of(out)
 
     def linear(self, x: Tensor, weight: Array) -> Tensor:
-        """Apply a linear layer with weight [O, I] to the last axis of x [..., I], see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Apply a linear layer with weight [O, I] to the last axis of x [..., I], see Backend."""
         return self.matmul(x, self.of(View(weight.T, 0, True)))
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
@@ -290,10 +257,7 @@ class Tensors:
         return self.of(out)
 
     def matmul_axis(self, x: Tensor, axis: int, matrix: Callable[[int], Array], name: object = None) -> Tensor:
-        """Multiply one axis of x [*shape] by a matrix, leaving out its zeros, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Multiply one axis of x [*shape] by a matrix, leaving out its zeros, see Backend."""
         view, index_axis = self.view(x), axis - 1
         if x.shape[index_axis] * max(self.node["shape"]) > MOST_MATRIX:
             raise self.b.refuse(
@@ -320,10 +284,7 @@ class Tensors:
         return self.of(out)
 
     def take(self, x: Tensor, axis: int, places: Callable[[int], Array]) -> Tensor:
-        """Select positions along one axis of x [*shape], see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Select positions along one axis of x [*shape], see Backend."""
         return self.matmul_axis(x, axis, lambda n: selection_matrix(places(n), n))
 
     # --- reduced precision, and parameters --------------------------------------------------------------------------------
@@ -350,17 +311,11 @@ class Tensors:
     rearrange = from_parameters
 
     def broadcast_like(self, values: Array, shape: Sizes) -> Tensor:
-        """Broadcast parameter values [...] to `shape`, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Broadcast parameter values [...] to `shape`, see Backend."""
         return self.of(View(reshape_broadcast(values, shape), 0, True))
 
     def broadcast_trailing(self, values: Array, axes: int) -> Tensor:
-        """Wrap parameter values [...] for broadcasting along trailing axes, see Backend.
-
-        Backend is in runtime/core/model/ops/operation.py.
-        """
+        """Wrap parameter values [...] for broadcasting along trailing axes, see Backend."""
         return self.of(View(values, 0, True))
 
 

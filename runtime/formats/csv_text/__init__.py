@@ -1,4 +1,4 @@
-"""Events as text, one a line: t,x,y,p in microseconds, or in the columns that layout.py detects or the user states.
+"""Events as text, one a line: t,x,y,p in microseconds, or columns that layout.py detects or the user states.
 
 p is 0/1, -1/1, false/true or OFF/ON. Empty lines and '#' and '%' comments are skipped. Any other line counts as one
 invalid event, and so does one longer than LINE_LIMIT; a note shows the first such line. A block of plain numbers is
@@ -42,10 +42,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is CSV events, from its first line that is neither empty nor a comment.
-
-    That line must be an event or a header of columns.
-    """
+    """Return whether a file is CSV events: its first line, but for comments, is an event or a header of columns."""
     del path
     if b"\0" in head:
         return False
@@ -63,10 +60,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path, csv: str | None = None) -> Recording:
-    """Open a CSV recording with the columns that `csv` states, or that its first lines tell.
-
-    Raises PlifError when neither does.
-    """
+    """Open a CSV recording with the columns that `csv` or its first lines tell. Raises PlifError if neither does."""
     layout = None if csv is None else parse_layout(csv)
     if layout is not None:
         with open(path, "rb") as file:
@@ -85,10 +79,7 @@ def open_recording(path: Path, csv: str | None = None) -> Recording:
 
 
 def _detect_layout(path: Path, user_layout: CsvLayout | None) -> CsvLayout:
-    """Detect the column layout of a CSV file from its first lines.
-
-    The majority of the lines decides, so a damaged line does not matter.
-    """
+    """Detect the columns of a CSV file from the majority of its first lines: a damaged line does not matter."""
     with open(path, "rb") as file:
         lines = file.read(HEAD_BYTES).split(b"\n")
     lines = lines[:-1] if len(lines) > 1 else lines
@@ -143,10 +134,7 @@ class CsvParser:
         return events
 
     def finish(self) -> np.ndarray:
-        """Parse a last line of CSV without a newline; return its events [N], N <= 1.
-
-        Also writes the note about lines that are no events.
-        """
+        """Parse a last line of CSV without a newline; return its events [N], N <= 1, and note lines that are none."""
         events = self._parse_lines(self.carry + b"\n") if self.carry and not self.skipping else empty_events()
         self.carry = b""
         if self.layout is None and self._pending:
@@ -263,9 +251,7 @@ class CsvParser:
         plain = REAL if layout.has_fractions else PLAIN
         if block.translate(None, plain) or b",," in block or b",\n" in block or b"\n," in block or block[:1] == b",":
             return None
-        if any(
-            sign + end in block for sign in (b"-", b"+") for end in (b",", b"\n")
-        ):  # NumPy reads a lone minus as zero
+        if any(sign + end in block for sign in (b"-", b"+") for end in (b",", b"\n")):  # to NumPy, a lone minus is 0
             return None
         raw = np.frombuffer(block, np.uint8)
         commas, columns = np.cumsum(raw == ord(","))[raw == ord("\n")], len(layout.names)

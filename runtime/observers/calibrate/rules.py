@@ -1,10 +1,7 @@
-"""Calibration of the decision rule for live streams.
-
-The rule is written into the card of a new artifact (key `decide`).
+"""Calibration of the decision rule for live streams, which goes into the card of a new artifact (key `decide`).
 
     f        false labels on negatives, which are h hours of recordings without a gesture of the classes
-    allowed  a rule with a rate that is small with confidence: the upper end of the 95 % interval of f / h is at most
-      the given rate
+    allowed  a rule with a rate that is surely small: the 95 % interval of f / h ends at or below the given rate
     missed   gestures with a label that was not shown for longer than any other label
 
 A gesture follows one of the negatives, as in a feed: the membranes are those at its end, and the rule has decided
@@ -67,8 +64,7 @@ class DecideCalibration:
 
     rule         a value of --decide
     per_hour     allowed false labels an hour;  at_most_per_hour: the bound that was shown
-    false_labels, hours    on the negatives;  gestures, missed: on the positives;  onset_p50_ms, onset_p90_ms: of
-      their labels
+    false_labels, hours    on the negatives;  gestures, missed, onset_p50_ms, onset_p90_ms: on the positives
     soft_false_labels, soft_onset_p50_ms, soft_onset_p90_ms   the same numbers for the soft answer
     data, split, negatives, framing   the calibration data, and how its events became frames
     """
@@ -141,10 +137,7 @@ class RuleScore(NamedTuple):
 
     @property
     def cost(self) -> tuple[bool, int, float]:
-        """The sort key of rules, smaller is better: flickering label, misses, mean onset.
-
-        A label that comes and goes does not count, however short each interruption is.
-        """
+        """The sort key of rules, smaller is better: a label that comes and goes at all, misses, mean onset."""
         flickers = not self.changes or float(np.median(self.changes)) > 0
         return flickers, int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
 
@@ -265,10 +258,7 @@ class _RuleSearch:
         return RuleScore(rule, false, missed, onsets_ms, changes)
 
     def find_best(self, progress: Callable[[int], None]) -> RuleScore:
-        """Return the score of the best decision rule.
-
-        Raises CheckFailed if no rule keeps the rate.
-        """
+        """Return the score of the best decision rule. Raises CheckFailed if no rule keeps the rate."""
         scores: list[RuleScore] = []
         for position, rule in enumerate(GRID):
             scores.append(self.score_rule(rule))
@@ -309,10 +299,8 @@ def choose_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> lis
     missed, false  int [rows, classes]: the numbers of each class with that row. Classes are taken as independent.
       Returns [] if no choice keeps the bound.
     """
-    sums, rows = (
-        np.zeros(max_false + 1),
-        [list[int]() for _ in range(max_false + 1)],
-    )  # index: the most false labels so far
+    # index: the most false labels so far
+    sums, rows = np.zeros(max_false + 1), [list[int]() for _ in range(max_false + 1)]
     for k in range(missed.shape[1]):
         before, chosen = sums, rows
         sums, rows = np.full(max_false + 1, np.inf), [list[int]() for _ in range(max_false + 1)]
@@ -337,10 +325,7 @@ def expand_specs(specs: Iterable[str]) -> Iterator[str]:
 
 
 def _open_negative(spec: str) -> Source:
-    """Open a source without gestures (a negative), before minutes of calibration.
-
-    Raises PlifError if it has no end, or cannot be opened.
-    """
+    """Open a source without gestures (a negative). Raises PlifError if it has no end, or cannot be opened."""
     source = open_source(spec)
     if source.live:
         source.close()
@@ -349,10 +334,7 @@ def _open_negative(spec: str) -> Source:
 
 
 def _run_sample(model: Model, framing: Framing, dataset: EventSet, i: int, before: FeedOutputs | None) -> FeedOutputs:
-    """Run the network over a sample, from the end of `before`; an unreadable sample has no frames.
-
-    Evaluation leaves such samples out as well.
-    """
+    """Run the network over a sample, from the end of `before`; an unreadable one has no frames, as in evaluation."""
     try:
         recording = dataset.load_recording(i)
     except PlifError:

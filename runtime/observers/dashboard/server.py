@@ -1,8 +1,7 @@
 """The web server of the dashboard: Starlette on uvicorn, in a thread of its own.
 
     GET  /          the page, with ?token=; without it a page that asks for the token
-    GET  /healthz   state of the stream, age of the last event, lag, refused hosts; no token needed, nothing about the
-      model
+    GET  /healthz   state of the stream, age of the last event, lag, refused hosts; no token, nothing about the model
     GET  /status    the account and the times as JSON; Authorization: Bearer TOKEN
     GET  /metrics   the same for Prometheus; Authorization: Bearer TOKEN
     GET  /decisions.csv, /decisions.json    the changes of the answer, ?source=; Authorization: Bearer TOKEN
@@ -76,10 +75,7 @@ class Content(Protocol):
 
 
 class Server:
-    """The web server of a dashboard: it listens from the constructor on, and answers from `start` to `stop`.
-
-    Raises PlifError if it cannot listen at the address.
-    """
+    """The web server of a dashboard: the constructor listens or raises PlifError; it answers from `start` to `stop`."""
 
     def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
         self._content, self._access = content, access
@@ -207,11 +203,8 @@ class Server:
     async def _feed(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         token = offered[1] if len(offered) == 2 and offered[0] == "plif" else None
-        if (
-            not self._is_same_origin(socket)
-            or not self._access.is_valid_token(token)
-            or len(self._clients) >= self._viewers
-        ):
+        is_allowed = self._is_same_origin(socket) and self._access.is_valid_token(token)
+        if not is_allowed or len(self._clients) >= self._viewers:
             await socket.close()  # before it was accepted: the handshake answers 403
             return
         client = _OpenPage(socket)
@@ -264,9 +257,6 @@ class _OpenPage:
             await self.socket.send_bytes(message)
 
 
-# --- shared by all answers -------------------------------------------------------------------------------------------
-
-
 class _Page:
     """One HTML file with its style and script inside, and a policy that allows only these two."""
 
@@ -283,10 +273,8 @@ class _Page:
         )
 
     def response(self, status: int, host: str) -> Response:
-        """Return the HTML response with its content security policy.
-
-        host: the checked Host header; older browsers do not count ws:// of the same host as 'self'.
-        """
+        """Return the HTML response with its content security policy, for a checked Host header."""
+        # older browsers do not count ws:// of the same host as 'self'
         policy = f"{self._policy}; connect-src 'self' ws://{host} wss://{host}"
         return HTMLResponse(self._html, status, {"Content-Security-Policy": policy})
 

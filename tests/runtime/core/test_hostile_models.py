@@ -168,7 +168,7 @@ ZIPS: dict[str, tuple[Callable[[bytearray], bytes | bytearray], str]] = {
         "counts others",
     ),
     "a directory without an end": (lambda d: patched(d, len(d) - 10, "I", 1 << 30), "is not where it says"),
-    "a place beyond the file": (lambda d: patched(d, end_of(d)[1] + 42, "I", 1 << 30), "cannot be opened"),
+    "a place beyond the file": (lambda d: patched(d, end_of(d)[1] + 42, "I", 1 << 30), "not a valid torch.save file"),
     "a directory that is cut": (
         lambda d: patched(d, d.rindex(b"PK\x01\x02") + 32, "H", 9),  # a comment of its last member, and nothing there
         "its zip directory is damaged or cut short",

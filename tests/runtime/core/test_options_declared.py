@@ -24,11 +24,14 @@ from tests.conftest import REPOSITORY
 
 # the Python call of a command; records that it has not: they are of the terminal, or of another call
 CALLS = {
-    "eval": ("runtime.core.measure.evaluate.judge:judge", {"OpenOptions", "Output", "InsteadOptions", "GateOptions"}),
+    "eval": (
+        "runtime.core.measure.evaluate.judge:judge",
+        {"OpenOptions", "Output", "ReplacementOptions", "GateOptions"},
+    ),
     "predict": ("runtime.commands.predict.unlabelled:predict", {"OpenOptions", "Output"}),
     "stream": ("runtime.core.api:Model.stream", {"OpenOptions", "Output", "WatchOptions"}),
     "send": ("runtime.commands.send.recording:send", {"Output"}),
-    "bench": ("runtime.commands.bench.table:bench", {"Output", "ReplacementOptions"}),
+    "bench": ("runtime.commands.bench.table:bench", {"Output", "BenchReplacementOptions"}),
     "export": ("plif_export.core.pipeline:export", {"Output"}),
     "verify": ("plif_export.core.verification:verify", {"Output", "ProofOptions", "ProofSamples", "GateOptions"}),
     "check": ("plif_export.commands.supported.layers:check_file", {"Output"}),

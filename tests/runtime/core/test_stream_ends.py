@@ -170,7 +170,7 @@ def test_a_signal_before_the_command_begins_is_an_interrupt(command: str, code: 
     """SIGTERM in the moment after it is caught for the first time."""
     at_once = (
         "import os, signal; from runtime.core.cli import main as cli; catch = cli.catch_signals;"
-        "cli.catch_signals = lambda gently: (catch(gently), os.kill(os.getpid(), signal.SIGTERM)); cli.main()"
+        "cli.catch_signals = lambda gracefully: (catch(gracefully), os.kill(os.getpid(), signal.SIGTERM)); cli.main()"
     )
     process = interruptible([sys.executable, "-c", at_once, command, "nothing.onnx"])
     _, err = process.communicate(timeout=60)
@@ -207,7 +207,7 @@ import os
 import runtime.core.cli.signals
 runtime.core.cli.signals.PATIENCE_S = 0.2
 with runtime.core.cli.signals.StreamSignals() as ending:
-    ending.gently(lambda: print("asked", flush=True))
+    ending.end_gracefully(lambda: print("asked", flush=True))
     try:
         print("hangs", flush=True)
         os.read(os.pipe()[0], 1)
@@ -232,7 +232,7 @@ def signalled(frame, event, function):  # what makes the thread, a function of C
 sys.setprofile(signalled)
 with runtime.core.cli.signals.StreamSignals() as ending:
     ended = threading.Event()
-    ending.gently(ended.set)
+    ending.end_gracefully(ended.set)
     print(ended.wait(30), ending.stop_requested)
 """
     process = interruptible([sys.executable, "-c", program])

@@ -1,24 +1,17 @@
 """Reads an ONNX file at the protobuf wire level, without the onnx package: its safety, weights and contents.
 
 Safety: no field leads to another file or to an endless loop. A tensor may have its data in another file, anywhere on
-  the disk. So
-every message that may hold a tensor is checked, and a field that plif never writes is refused. Graphs within nodes
-  are refused,
-too: they are the bodies of loops, which may run for ever. The body of a Scan is allowed where a form is one
-  (runtime/forms),
-since it runs once for each step of its input.
+the disk, so every message that may hold a tensor is checked, and a field that plif never writes is refused. So are
+graphs within nodes: they are the bodies of loops, which may run for ever. The body of a Scan is allowed where a form
+is one (runtime/forms), since it runs once for each step of its input.
 
 Weights: the card's graph names the initializers and their meaning; tensors are found by name, as NumPy arrays. Field
-  numbers are
-those of TensorProto in onnx.proto3.
+numbers are those of TensorProto in onnx.proto3.
 
 Contents: one part for each initializer, and "graph" for all else that ONNX Runtime runs. The SHA-256 of a message
-  covers its
-fields in the order of their numbers, that of a nested message its own fields. Notes to people (doc strings,
-  producers, metadata)
-are left out, and so are empty fields (0, an empty text), which some writers omit. So a file that another program
-  wrote again, or
-that got another card, has the same parts.
+covers its fields in the order of their numbers, that of a nested message its own fields. Notes to people (doc strings,
+producers, metadata) are left out, and so are empty fields (0, an empty text), which some writers omit. So a file that
+another program wrote again, or that got another card, has the same parts.
 
     message    for each field: number, wire type and length in decimal, then a number in decimal, bytes, or a
                message's SHA-256
@@ -162,10 +155,7 @@ class _ContentsHasher:
         return sha.digest()
 
     def record_non_finite(self, name: str, kind: int, data: memoryview, dims: Sequence[int] = (-1,)) -> None:
-        """Record the first numbers of a tensor that are not finite.
-
-        kind  a TensorProto.DataType;  dims: their shape
-        """
+        """Record the first numbers of a tensor [*dims] that are not finite; `kind` is a TensorProto.DataType."""
         dtype = FLOATS.get(kind)
         if dtype and self.not_finite is None and len(data) % np.dtype(dtype).itemsize == 0:
             values = np.frombuffer(data, dtype)

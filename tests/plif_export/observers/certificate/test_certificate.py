@@ -135,7 +135,7 @@ def test_the_generator_is_the_one_that_the_certificate_describes(page: ModuleTyp
     certificate = json.loads(certificate_path(small).read_text())
     for rule in certificate["given"]:
         size = int(np.prod(rule["shape"]))
-        found = page.input_range(rule, certificate["seed"], certificate["samples"]).reshape(
+        found = page.given(rule, certificate["seed"], certificate["samples"]).reshape(
             certificate["samples"], size
         )
         for i, n in [(0, 0), (0, size - 1), (1, size // 2), (2, size // 3)]:
@@ -147,7 +147,7 @@ def test_the_generator_is_the_one_that_the_certificate_describes(page: ModuleTyp
             else:
                 wanted = 1 + sum(level <= u for level in rule["levels"]) if u % rule["one_in"] == i else 0
             assert found[i, n] == wanted
-    x = page.input_range(next(rule for rule in certificate["given"] if rule["tensor"] == "x"), 0, 3)
+    x = page.given(next(rule for rule in certificate["given"] if rule["tensor"] == "x"), 0, 3)
     assert [int(frame.sum()) for frame in x] == [513, 502, 0] and x.max() > 8  # the last frame is empty
 
 
